@@ -1,0 +1,85 @@
+"""The composition root: the one place where objects are made and handed to one another.
+
+Importing anything in this package does nothing; `create_app` builds the service.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import anyio
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from streamsvc.dialects.native import NativeDialect
+from streamsvc.dialects.text import TextDialect
+from streamsvc.engine.supervisor import Supervisor
+from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.providers.registry import ProviderRegistry
+from streamsvc.settings import CorsSettings, Settings
+from streamsvc.web.generations import GenerationEndpoints
+from streamsvc.web.operations import OperationEndpoints
+from streamsvc.web.problems import EXCEPTION_HANDLERS
+from streamsvc.web.requests import OrderReader
+from streamsvc.web.routes import routes
+
+
+def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
+    """Build the service.
+
+    Args:
+        settings: the whole configuration.
+        environ: where the providers' keys are.
+
+    Returns:
+        An ASGI application; its `state` has the `supervisor` and the `log`.
+    """
+    log = MemoryEventLog(settings.generations)
+    providers = ProviderRegistry(settings.providers, environ)
+    supervisor = Supervisor(providers=providers, log=log, settings=settings)
+    generations = GenerationEndpoints(
+        supervisor=supervisor,
+        log=log,
+        orders=OrderReader(
+            default_provider=settings.provider,
+            limits=settings.limits,
+            generations=settings.generations,
+        ),
+        dialects={"json": NativeDialect(), "text": TextDialect()},
+        settings=settings.stream,
+    )
+    operations = OperationEndpoints(
+        supervisor=supervisor, providers=providers, default_provider=settings.provider
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with providers, supervisor, anyio.create_task_group() as tasks:
+            tasks.start_soon(log.sweep, name="log sweeper")
+            await providers.get(settings.provider)
+            yield
+            tasks.cancel_scope.cancel()
+
+    app = Starlette(
+        routes=routes(generations, operations),
+        lifespan=lifespan,
+        middleware=_cors(settings.cors),
+        exception_handlers=EXCEPTION_HANDLERS,
+    )
+    app.state.supervisor, app.state.log = supervisor, log
+    return app
+
+
+def _cors(settings: CorsSettings) -> list[Middleware]:
+    if not settings.origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+            expose_headers=["Location", "X-Generation-Id"],
+            max_age=600,
+        )
+    ]

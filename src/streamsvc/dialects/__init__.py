@@ -1,0 +1,1 @@
+"""Wire formats: records into frames; pure, no I/O."""

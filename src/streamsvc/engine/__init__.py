@@ -1,0 +1,1 @@
+"""What the service is about: generations, their viewers and their end. Knows no HTTP server."""

@@ -1,0 +1,81 @@
+"""Who is watching a generation, and how long it may go on unwatched.
+
+The orders that are legal stand in one table. The deadline of an unwatched generation is that of its
+cancel scope: whoever joins before the scope is cancelled has stopped the clock, and whoever joins
+after finds a generation that is ending. There is no moment between the two, and no timer of ours.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum, auto
+
+import anyio
+
+
+class State(Enum):
+    """Where the audience of a running generation stands."""
+
+    EXPECTED = auto()
+    WATCHING = auto()
+    AWAY = auto()
+
+
+class Move(Enum):
+    """What can happen to an audience."""
+
+    FIRST_JOINS = auto()
+    LAST_LEAVES = auto()
+
+
+TRANSITIONS: Mapping[tuple[State, Move], State] = {
+    (State.EXPECTED, Move.FIRST_JOINS): State.WATCHING,
+    (State.WATCHING, Move.LAST_LEAVES): State.AWAY,
+    (State.AWAY, Move.FIRST_JOINS): State.WATCHING,
+}
+
+
+class Audience:
+    """The viewers of one generation.
+
+    Args:
+        scope: the generation's cancel scope, which gets its deadline from here.
+        attach_seconds: how long the first viewer may take to come.
+        grace_seconds: how long the generation goes on when the last viewer has left; 0: not at all.
+    """
+
+    def __init__(
+        self, scope: anyio.CancelScope, *, attach_seconds: float, grace_seconds: float
+    ) -> None:
+        self._scope = scope
+        self._grace_seconds = grace_seconds
+        self._viewers = 0
+        self._state = State.EXPECTED
+        scope.deadline = anyio.current_time() + attach_seconds
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        return self._state
+
+    @contextmanager
+    def viewer(self) -> Iterator[None]:
+        """Be one of the viewers."""
+        self._viewers += 1
+        if self._viewers == 1:
+            self._move(Move.FIRST_JOINS)
+        try:
+            yield
+        finally:
+            self._viewers -= 1
+            if self._viewers == 0:
+                self._move(Move.LAST_LEAVES)
+
+    def _move(self, move: Move) -> None:
+        self._state = TRANSITIONS[self._state, move]
+        if self._state is State.WATCHING:
+            self._scope.deadline = math.inf
+        elif self._grace_seconds:
+            self._scope.deadline = anyio.current_time() + self._grace_seconds
+        else:
+            self._scope.cancel()

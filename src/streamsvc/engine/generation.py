@@ -1,0 +1,223 @@
+"""One generation: a provider's deltas become a log that begins with `Start` and ends with `Done`.
+
+It belongs to no connection. It runs in a task of the supervisor, inside one cancel scope; cancelling
+the scope is the only way to stop it, and closes the upstream call wherever that stands.
+"""
+
+import logging
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from streamsvc.engine.audience import Audience
+from streamsvc.errors import ProviderError, ProviderTimedOut, StreamsvcError, UpstreamCut
+from streamsvc.eventlog.base import EventLog
+from streamsvc.events import (
+    Done,
+    FinishReason,
+    Outcome,
+    PublicError,
+    Reasoning,
+    Start,
+    Status,
+    Text,
+)
+from streamsvc.messages import Prompt
+from streamsvc.providers.base import Finish
+from streamsvc.providers.registry import ProviderRegistry
+from streamsvc.settings import GenerationSettings
+
+logger = logging.getLogger(__name__)
+
+APPEND_SECONDS = 5.0
+"""Bound of writing the end of a log, which has to go on although the task is cancelled."""
+
+_STATUS: Mapping[FinishReason, Status] = {
+    "stop": Status.COMPLETED,
+    "tool_calls": Status.COMPLETED,
+    "length": Status.INCOMPLETE,
+    "content_filter": Status.INCOMPLETE,
+    "other": Status.INCOMPLETE,
+}
+
+_DRAINED = PublicError(
+    "drained", "The service shut down before the answer was complete; ask again.", retryable=True
+)
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client wants generated, as accepted.
+
+    Attributes:
+        prompt: what is asked.
+        provider: the name of the provider entry that is asked.
+        grace_seconds: how long to go on without viewers; None: as configured.
+        metadata: the client's own words, given back in the `Start`.
+    """
+
+    prompt: Prompt
+    provider: str
+    grace_seconds: float | None = None
+    metadata: dict[str, str] = {}
+
+
+class Generation:
+    """One answer in the making.
+
+    Args:
+        generation_id: unguessable, new for every generation.
+        order: what is wanted.
+        providers: where its provider is.
+        log: where the events go.
+        settings: how long it may go on without viewers.
+
+    Attributes:
+        audience: the viewers, whose leaving stops it.
+        ended: set when the `Done` is in the log.
+    """
+
+    def __init__(
+        self,
+        generation_id: str,
+        order: Order,
+        *,
+        providers: ProviderRegistry,
+        log: EventLog,
+        settings: GenerationSettings,
+    ) -> None:
+        grace_seconds = order.grace_seconds
+        self.id = generation_id
+        self.provider = order.provider
+        self.ended = anyio.Event()
+        self._order = order
+        self._providers = providers
+        self._section = providers.check(order.provider)
+        self._log = log
+        self._scope = anyio.CancelScope()
+        self._stop_outcome = Outcome.NO_VIEWERS
+        self.audience = Audience(
+            self._scope,
+            attach_seconds=settings.attach_seconds,
+            grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
+        )
+
+    def stop(self, outcome: Outcome) -> None:
+        """End at once; the first reason that is given stands."""
+        if not self._scope.cancel_called:
+            self._stop_outcome = outcome
+            self._scope.cancel()
+
+    async def open_log(self) -> None:
+        """Write the `Start`."""
+        await self._log.append(
+            self.id,
+            Start(
+                generation=self.id,
+                provider=self.provider,
+                model=self._section.model,
+                created=int(time.time()),
+                metadata=self._order.metadata,
+            ),
+        )
+
+    async def run(self) -> None:
+        """Run to the end, and write it: exactly one `Done`, whatever happens."""
+        began = anyio.current_time()
+        done = self._stopped(Outcome.DRAINED)
+        try:
+            with self._scope:
+                done = await self._answer()
+            if self._scope.cancelled_caught:
+                done = self._stopped(self._stop_outcome)
+        finally:
+            with anyio.move_on_after(APPEND_SECONDS, shield=True):
+                await self._log.append(self.id, done)
+            self.ended.set()
+            seconds = anyio.current_time() - began
+            logger.info(
+                "generation.finished id=%s provider=%s model=%s outcome=%s seconds=%.3f",
+                self.id, done.provider, done.model, done.outcome, seconds,
+            )  # fmt: skip
+
+    async def _answer(self) -> Done:
+        """Return how the provider's answer ended; its failures are answers too."""
+        try:
+            finish = await self._relay()
+        except ProviderError as exc:
+            logger.warning(
+                "generation.failed id=%s provider=%s model=%s code=%s cause=%s",
+                self.id, self.provider, self._section.model, exc.code,
+                type(exc.__cause__).__name__,
+            )  # fmt: skip
+            error = PublicError(exc.code, exc.message, exc.retryable)
+            return self._failed(Outcome(exc.outcome), error)
+        except Exception as exc:  # noqa: BLE001  # a mistake of ours must still end the log
+            # The text may hold a prompt: the kind of exception and its place say enough.
+            logger.error(  # noqa: TRY400
+                "generation.crashed id=%s exception=%s at=%s",
+                self.id, type(exc).__name__, _place(exc),
+            )  # fmt: skip
+            error = PublicError(StreamsvcError.code, StreamsvcError.message, retryable=True)
+            return self._failed(Outcome.INTERNAL_ERROR, error)
+        return Done(
+            status=_STATUS[finish.reason],
+            finish_reason=finish.reason,
+            provider_finish_reason=finish.provider_reason,
+            outcome=Outcome.COMPLETED,
+            provider=self.provider,
+            model=finish.model or self._section.model,
+            usage=finish.usage,
+        )
+
+    async def _relay(self) -> Finish:
+        """Bring every delta from the provider to the log, within the deadlines of the entry."""
+        section = self._section
+        began = anyio.current_time()
+        end = began + section.total_seconds
+        deadline = "first_token"
+        with anyio.CancelScope(deadline=min(began + section.first_token_seconds, end)) as pace:
+            provider = await self._providers.get(self.provider)
+            async with provider.generate(self._order.prompt) as deltas:
+                async for delta in deltas:
+                    match delta:
+                        case Finish():
+                            return delta
+                        case Text() | Reasoning():
+                            await self._log.append(self.id, delta)
+                            deadline = "idle"
+                            pace.deadline = min(anyio.current_time() + section.idle_seconds, end)
+                raise UpstreamCut
+        if anyio.current_time() >= end:
+            deadline = "total"
+        raise ProviderTimedOut(deadline)
+
+    def _failed(self, outcome: Outcome, error: PublicError) -> Done:
+        return Done(
+            status=Status.FAILED,
+            finish_reason="error",
+            outcome=outcome,
+            provider=self.provider,
+            model=self._section.model,
+            error=error,
+        )
+
+    def _stopped(self, outcome: Outcome) -> Done:
+        if outcome is Outcome.DRAINED:
+            return self._failed(outcome, _DRAINED)
+        return Done(
+            status=Status.STOPPED,
+            finish_reason="stopped",
+            outcome=outcome,
+            provider=self.provider,
+            model=self._section.model,
+        )
+
+
+def _place(exc: BaseException) -> str:
+    """Return the file and line an exception comes from."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"

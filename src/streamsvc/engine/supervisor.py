@@ -1,0 +1,213 @@
+"""Starts generations, finds them, stops them, and brings them home when the service shuts down.
+
+Every generation runs as a task of one task group, which is open for as long as the supervisor is
+held as an async context manager: the application's lifespan.
+"""
+
+import base64
+import hashlib
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+import anyio
+import anyio.abc
+import msgspec
+
+from streamsvc.engine.generation import Generation, Order
+from streamsvc.errors import Draining, GenerationNotFound, InvalidField, Overloaded
+from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
+from streamsvc.events import Outcome
+from streamsvc.providers.registry import ProviderRegistry
+from streamsvc.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0
+"""How long a stop waits for a generation to write its end."""
+
+ID_PREFIX = "gen_"
+_ID_BYTES = 20
+
+
+class Supervisor:
+    """The running generations of this process.
+
+    Args:
+        providers: whom to ask.
+        log: where the events go.
+        settings: bounds and waiting times.
+    """
+
+    _tasks: anyio.abc.TaskGroup
+
+    def __init__(self, *, providers: ProviderRegistry, log: EventLog, settings: Settings) -> None:
+        self._providers = providers
+        self._log = log
+        self._settings = settings
+        self._running: dict[str, Generation] = {}
+        self._keys: dict[str, tuple[bytes, str]] = {}
+        self._viewers = 0
+        self._draining = False
+        self._idle = anyio.Event()
+
+    async def __aenter__(self) -> Self:
+        """Begin to take work."""
+        self._tasks = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """End every generation that is left, and wait for it."""
+        self._tasks.cancel_scope.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the service has stopped taking new work."""
+        return self._draining
+
+    @property
+    def running(self) -> int:
+        """How many generations are running."""
+        return len(self._running)
+
+    @property
+    def viewers(self) -> int:
+        """How many viewers are connected."""
+        return self._viewers
+
+    async def create(self, order: Order, *, key: str | None = None) -> str:
+        """Start a generation, and return its id once its log is open.
+
+        Args:
+            order: what is wanted.
+            key: the client's idempotency key. While the first generation with it is kept, its id
+                is returned, and nothing is started.
+
+        Raises:
+            InvalidField: an unknown provider, or a key that stood for another order.
+            ProviderNotReady: the provider's key is missing.
+            Overloaded: a bound is reached.
+            Draining: the service is shutting down.
+        """
+        self._providers.check(order.provider)
+        fingerprint = hashlib.sha256(msgspec.json.encode(order)).digest()
+        if key and (known := await self._known(key, fingerprint)):
+            return known
+        self._check_room(order.provider)
+        generation = Generation(
+            new_id(),
+            order,
+            providers=self._providers,
+            log=self._log,
+            settings=self._settings.generations,
+        )
+        self._running[generation.id] = generation
+        if key:
+            self._keys[key] = (fingerprint, generation.id)
+        await generation.open_log()
+        self._tasks.start_soon(self._run, generation, name=generation.id)
+        return generation.id
+
+    @contextmanager
+    def viewer(self, generation_id: str) -> Iterator[None]:
+        """Be a viewer of a generation for as long as the context is held."""
+        generation = self._running.get(generation_id)
+        self._viewers += 1
+        try:
+            if generation is None:
+                yield
+            else:
+                with generation.audience.viewer():
+                    yield
+        finally:
+            self._viewers -= 1
+
+    def check_viewers(self) -> None:
+        """Refuse one viewer too many.
+
+        Raises:
+            Overloaded: the bound is reached.
+        """
+        if self._viewers >= self._settings.limits.max_viewers:
+            raise Overloaded
+
+    async def stop(self, generation_id: str) -> None:
+        """End a generation at once; one that has ended stays as it is.
+
+        Raises:
+            GenerationNotFound: it never was, or is no longer kept.
+        """
+        generation = self._running.get(generation_id)
+        if generation is None:
+            await self._log.read(generation_id, after=BEFORE_FIRST)
+            return
+        generation.stop(Outcome.CLIENT_STOP)
+        with anyio.move_on_after(STOP_SECONDS):
+            await generation.ended.wait()
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new work, let generations finish for *seconds*, then end the rest."""
+        self._draining = True
+        logger.info("drain.started generations=%d viewers=%d", len(self._running), self._viewers)
+        with anyio.move_on_after(seconds):
+            await self._wait_until_idle()
+        cut = len(self._running)
+        for generation in self._running.values():
+            generation.stop(Outcome.DRAINED)
+        with anyio.move_on_after(STOP_SECONDS):
+            await self._wait_until_idle()
+        logger.info("drain.finished cut=%d", cut)
+
+    async def _run(self, generation: Generation) -> None:
+        try:
+            await generation.run()
+        finally:
+            del self._running[generation.id]
+            if not self._running:
+                self._idle.set()
+
+    async def _wait_until_idle(self) -> None:
+        while self._running:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+    async def _known(self, key: str, fingerprint: bytes) -> str | None:
+        """Return the generation that a key stands for, while there is one."""
+        await self._forget_oldest_keys()
+        if key not in self._keys or not await self._forget_if_dropped(key):
+            return None
+        first, generation_id = self._keys[key]
+        if first != fingerprint:
+            raise InvalidField("This key was used with another request.", field="Idempotency-Key")
+        return generation_id
+
+    async def _forget_oldest_keys(self) -> None:
+        """Forget keys whose generations are no longer kept; logs are dropped in about this order."""
+        while self._keys and not await self._forget_if_dropped(next(iter(self._keys))):
+            pass
+
+    async def _forget_if_dropped(self, key: str) -> bool:
+        """Forget a key whose generation is no longer kept; tell whether it still is."""
+        try:
+            await self._log.read(self._keys[key][1], after=0)
+        except GenerationNotFound:
+            del self._keys[key]
+            return False
+        return True
+
+    def _check_room(self, provider: str) -> None:
+        if self._draining:
+            raise Draining
+        if len(self._running) >= self._settings.limits.max_generations:
+            raise Overloaded
+        bound = self._settings.providers[provider].max_generations
+        if sum(running.provider == provider for running in self._running.values()) >= bound:
+            raise Overloaded
+
+
+def new_id() -> str:
+    """Return a new id: 160 random bits in letters and digits (RFC 4648, section 6, lower case)."""
+    return ID_PREFIX + base64.b32encode(secrets.token_bytes(_ID_BYTES)).decode().lower()

@@ -1,0 +1,224 @@
+"""Everything that can go wrong, as one tree.
+
+Each class has a public `code` and a public sentence, `message`: that, and nothing else, is what
+clients see. The text of a foreign exception never travels further than `__cause__`.
+
+    StreamsvcError
+    ├── ConfigError                 the operator's settings; the process does not start
+    ├── RequestError                the client's request; has an HTTP `status`
+    │   ├── MalformedRequest        400
+    │   ├── GenerationNotFound      404
+    │   ├── RequestTooLarge         413
+    │   ├── InvalidField            422
+    │   ├── ProviderNotReady        503
+    │   └── Overloaded              503
+    │       └── Draining            503
+    ├── CursorLost                  records after a viewer's cursor are gone
+    └── ProviderError               the upstream's answer; ends a generation, `retryable` or not
+        ├── ProviderAuthFailed      401, 403
+        ├── ProviderModelNotFound   404
+        ├── ProviderRefused         other 4xx
+        ├── ContextLengthExceeded
+        ├── ProviderRateLimited     429
+        ├── ProviderUnavailable     5xx, connection refused, reset before the answer
+        ├── ProviderTimedOut        connect, first token, idle, total
+        ├── UpstreamCut             the answer ended in its middle
+        └── UpstreamInvalid         the answer is not what the API's documentation says
+"""
+
+from typing import ClassVar
+
+
+class StreamsvcError(Exception):
+    """The root of the tree."""
+
+    code: ClassVar[str] = "internal_error"
+    message: str = "Something went wrong inside the service."
+
+
+class ConfigError(StreamsvcError):
+    """Settings that cannot be used. The text is one line for the operator."""
+
+    code = "config_error"
+
+
+class RequestError(StreamsvcError):
+    """A request that is refused before anything streams.
+
+    Attributes:
+        status: the HTTP status of the answer.
+        field: the JSON field, query parameter or header at fault, if there is one.
+    """
+
+    code = "bad_request"
+    status: ClassVar[int] = 400
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class MalformedRequest(RequestError):
+    """The request cannot be read at all."""
+
+    code = "malformed_request"
+    status = 400
+
+
+class GenerationNotFound(RequestError):
+    """No such generation: never made, or past its retention."""
+
+    code = "generation_not_found"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("There is no such generation, or it is no longer kept.")
+
+
+class RequestTooLarge(RequestError):
+    """The input is larger than the configured bound."""
+
+    code = "too_large"
+    status = 413
+
+
+class InvalidField(RequestError):
+    """A field of a readable request is wrong; `field` says which."""
+
+    code = "invalid_field"
+    status = 422
+
+
+class Overloaded(RequestError):
+    """A configured bound on running generations or viewers is reached.
+
+    Attributes:
+        retry_after_seconds: when it is worth trying again.
+    """
+
+    code = "overloaded"
+    status = 503
+    retry_after_seconds: ClassVar[int] = 2
+
+    def __init__(self, message: str = "The service is at its configured limit.") -> None:
+        super().__init__(message)
+
+
+class Draining(Overloaded):
+    """The service is shutting down and takes no new work."""
+
+    code = "draining"
+
+    def __init__(self) -> None:
+        super().__init__("The service is shutting down and takes no new work.")
+
+
+class ProviderNotReady(RequestError):
+    """The provider exists in the configuration, but its key is not set."""
+
+    code = "provider_not_ready"
+    status = 503
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(
+            f"The provider {provider!r} is configured, but its key is not set.", field="provider"
+        )
+
+
+class CursorLost(StreamsvcError):
+    """Records after a viewer's cursor cannot be delivered any more."""
+
+    code = "not_resumable"
+    message = "The answer can no longer be resumed; ask again."
+
+
+class ProviderError(StreamsvcError):
+    """The upstream failed. Ends a generation as `failed`.
+
+    Attributes:
+        outcome: the word for it in logs and in the terminal event.
+        retryable: whether the same request may succeed later.
+    """
+
+    code = "upstream_error"
+    message = "The provider reported an error."
+    outcome: str = "upstream_error"
+    retryable: ClassVar[bool] = True
+
+
+class ProviderAuthFailed(ProviderError):
+    """The upstream refused the configured key (401, 403)."""
+
+    code = "provider_auth"
+    message = "The provider refused the service's credentials."
+    retryable = False
+
+
+class ProviderModelNotFound(ProviderError):
+    """The upstream does not know the configured model or path (404)."""
+
+    code = "provider_model_not_found"
+    message = "The provider does not know the configured model."
+    retryable = False
+
+
+class ProviderRefused(ProviderError):
+    """The upstream refused the request as such (4xx)."""
+
+    code = "provider_refused"
+    message = "The provider refused the request."
+    retryable = False
+
+
+class ContextLengthExceeded(ProviderError):
+    """The input is longer than the model's context window."""
+
+    code = "context_length_exceeded"
+    message = "The input is longer than the model can read."
+    retryable = False
+
+
+class ProviderRateLimited(ProviderError):
+    """The upstream asks for patience (429)."""
+
+    code = "provider_rate_limited"
+    message = "The provider is rate-limiting the service."
+
+
+class ProviderUnavailable(ProviderError):
+    """The upstream is down, overloaded or out of reach."""
+
+    code = "provider_unavailable"
+    message = "The provider is not available."
+
+
+class ProviderTimedOut(ProviderError):
+    """A deadline of the provider entry passed.
+
+    Attributes:
+        deadline: which one: `connect`, `first_token`, `idle` or `total`.
+    """
+
+    code = "provider_timeout"
+
+    def __init__(self, deadline: str) -> None:
+        super().__init__(deadline)
+        self.deadline = deadline
+        self.outcome = f"{deadline}_timeout"
+        self.message = f"The provider took too long ({deadline.replace('_', ' ')} deadline)."
+
+
+class UpstreamCut(ProviderError):
+    """The connection ended before the answer did."""
+
+    code = "upstream_cut"
+    message = "The provider's answer broke off in the middle."
+    outcome = "upstream_cut"
+
+
+class UpstreamInvalid(ProviderError):
+    """The upstream sent something that is not its own protocol."""
+
+    code = "upstream_invalid"
+    message = "The provider sent an answer that could not be read."

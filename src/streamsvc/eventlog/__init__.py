@@ -1,0 +1,1 @@
+"""Numbered records per generation, followed with a cursor."""

@@ -1,0 +1,46 @@
+"""The port of every event log: numbered records per generation, read with a cursor."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from streamsvc.events import Event, Record
+
+BEFORE_FIRST = -1
+"""The cursor of a viewer that has seen nothing: the first record is 0."""
+
+
+class EventLog(Protocol):
+    """An append-only log per generation: one writer, any number of readers.
+
+    Records are numbered 0, 1, 2 … without holes. A generation's log is opened by its `Start` and
+    closed by its `Done`; some time after that it is dropped as a whole. A reader keeps its own
+    cursor, so a slow, late or vanished reader costs the log nothing and delays nobody. The two
+    calls are those of a Redis stream: `XADD` with explicit ids, and `XREAD BLOCK`.
+    """
+
+    async def append(self, generation: str, event: Event) -> Record:
+        """Store *event* behind the last record and wake the readers.
+
+        Raises:
+            GenerationNotFound: the log is not open: no `Start` yet, or dropped.
+            LogClosed: the log ends in its `Done`.
+        """
+        ...
+
+    async def read(
+        self, generation: str, *, after: int, wait_seconds: float = 0.0
+    ) -> Sequence[Record]:
+        """Return every stored record with `seq > after`, in order.
+
+        Where there is none, wait up to *wait_seconds* for the next one; an empty answer means that
+        none came, or that the log is closed at the cursor. May be cancelled at any time.
+
+        Raises:
+            GenerationNotFound: no such log, or it has been dropped.
+            CursorLost: *after* is beyond the last record: what was there is gone.
+        """
+        ...
+
+
+class LogClosed(Exception):
+    """Something was appended behind a `Done`: a mistake in the program."""

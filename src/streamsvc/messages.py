@@ -1,0 +1,37 @@
+"""What a client asks of a model, in one form for every provider.
+
+Values only: nothing here knows HTTP, a provider's API or the settings.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Role = Literal["user", "assistant"]
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn of the conversation."""
+
+    role: Role
+    content: str
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """One request for an answer.
+
+    Attributes:
+        messages: the turns, oldest first; at least one.
+        system: the system text, or empty.
+        temperature: sampling temperature, 0 to 2; None leaves it to the model.
+        max_tokens: upper bound of the answer, in the model's tokens.
+        stop: sequences that end the answer and are not part of it.
+        seed: asks the model to be repeatable, as far as it can.
+    """
+
+    messages: tuple[Message, ...]
+    system: str = ""
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None

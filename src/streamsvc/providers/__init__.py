@@ -1,0 +1,1 @@
+"""Upstream APIs, each turned into the same stream of deltas."""

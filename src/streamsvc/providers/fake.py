@@ -1,0 +1,131 @@
+"""Words without a model: deterministic, paced, no key and no network.
+
+For integration tests of front ends, for the first minute with the service, and for everybody who
+wants to look at a stream.
+"""
+
+import random
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import anyio
+from typing_extensions import override
+
+from streamsvc.events import FinishReason, Reasoning, Text, Usage
+from streamsvc.messages import Prompt
+from streamsvc.providers.base import Delta, Finish, Provider
+from streamsvc.settings import FakeSettings
+
+_WORD = re.compile(r"\s*\S+\s?|\s+")
+"""A word with the space behind it; cut so, the pieces put together are the text again."""
+
+_ASKS_FOR_CODE = re.compile(
+    r"\b(code|function|class|method|script|program|snippet|implement|refactor|debug|regex|algorithm"
+    r"|python|javascript|typescript|java|rust|golang|html|css|sql|bash|fibonacci|quicksort)\b|```",
+    re.IGNORECASE,
+)
+
+_CODE_REPLY = '''\
+Here is a small function that does it:
+
+```python
+def fibonacci(count: int) -> list[int]:
+    """Return the first `count` Fibonacci numbers."""
+    numbers = [0, 1]
+    while len(numbers) < count:
+        numbers.append(numbers[-1] + numbers[-2])
+    return numbers[:count]
+
+
+print(fibonacci(10))
+```
+
+It runs in linear time. These words come from the fake provider: no model was asked.
+'''
+
+
+@asynccontextmanager
+async def open_provider(settings: FakeSettings, _key: str) -> AsyncIterator[Provider]:
+    """Hold nothing: the fake provider has no connections."""
+    yield FakeProvider(settings)
+
+
+class FakeProvider(Provider):
+    """One provider entry of kind `fake`."""
+
+    def __init__(self, settings: FakeSettings) -> None:
+        self._settings = settings
+
+    @override
+    def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+        return self._generate(prompt)
+
+    @asynccontextmanager
+    async def _generate(self, prompt: Prompt) -> AsyncIterator[AsyncIterator[Delta]]:
+        deltas = self._deltas(prompt)
+        try:
+            yield deltas
+        finally:
+            await deltas.aclose()
+
+    async def _deltas(self, prompt: Prompt) -> AsyncGenerator[Delta]:
+        reasoning = [Reasoning(word) for word in words(self._settings.reasoning)]
+        text, reason = shorten(self._reply(prompt), prompt)
+        answer = [Text(word) for word in text]
+        pace = self._pace(prompt)
+        deltas: list[Text | Reasoning] = [*reasoning, *answer]
+        for delta in deltas:
+            await anyio.sleep_until(next(pace))
+            yield delta
+        yield Finish(
+            reason=reason,
+            provider_reason=reason,
+            usage=Usage(
+                input_tokens=count_words(prompt),
+                output_tokens=len(reasoning) + len(answer),
+                reasoning_tokens=len(reasoning) or None,
+            ),
+        )
+
+    def _pace(self, prompt: Prompt) -> Iterator[float]:
+        """Yield when each word is due, on the event loop's clock: delays do not add up."""
+        settings = self._settings
+        seed = settings.seed if prompt.seed is None else prompt.seed
+        draw = random.Random(seed)  # noqa: S311  # repeatable on purpose, and no secret
+        gap = 1 / settings.words_per_second if settings.words_per_second else 0.0
+        due = anyio.current_time() + settings.first_word_seconds
+        while True:
+            yield due
+            due += gap * (1 + settings.jitter * draw.uniform(-1, 1))
+
+    def _reply(self, prompt: Prompt) -> str:
+        question = prompt.messages[-1].content
+        match self._settings.reply:
+            case "echo":
+                return question
+            case "auto" if _ASKS_FOR_CODE.search(question):
+                return _CODE_REPLY
+            case _:
+                return self._settings.text
+
+
+def words(text: str) -> list[str]:
+    """Cut *text* into words that keep their spaces; put together they are *text* again."""
+    return _WORD.findall(text)
+
+
+def shorten(text: str, prompt: Prompt) -> tuple[list[str], FinishReason]:
+    """Apply the prompt's stop sequences and its bound, as a model would."""
+    reason: FinishReason = "stop"
+    ends = [at for sequence in prompt.stop if (at := text.find(sequence)) >= 0]
+    answer = words(text[: min(ends)] if ends else text)
+    if prompt.max_tokens is not None and len(answer) > prompt.max_tokens:
+        answer, reason = answer[: prompt.max_tokens], "length"
+    return answer, reason
+
+
+def count_words(prompt: Prompt) -> int:
+    """Count the prompt's tokens: for the fake provider a token is a word."""
+    texts = [prompt.system, *(turn.content for turn in prompt.messages)]
+    return sum(len(text.split()) for text in texts)

@@ -1,0 +1,210 @@
+"""Google's Gemini API through the google-genai SDK.
+
+The SDK never closes the connection of a stream that is left early, so its HTTP client is ours, and
+a hook on it hands us each response to close. Chunks: google-genai, `types.GenerateContentResponse`.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
+
+import httpx2
+import pydantic
+from google import genai
+from google.genai import errors, types
+from typing_extensions import override
+
+from streamsvc.errors import ProviderError, UpstreamCut, UpstreamInvalid
+from streamsvc.events import FinishReason, Reasoning, Text, Usage
+from streamsvc.messages import Prompt
+from streamsvc.providers.base import (
+    Delta,
+    Finish,
+    Provider,
+    SurrogateJoiner,
+    closed_afterwards,
+)
+from streamsvc.providers.upstream import error_for_status, error_for_transport, open_client
+from streamsvc.settings import GeminiSettings
+
+FINISH_REASONS: Mapping[str, FinishReason] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+}
+
+_responses: ContextVar[list[httpx2.Response]] = ContextVar("responses")
+"""The responses of the generation that runs in this task."""
+
+
+async def _keep_response(response: httpx2.Response) -> None:
+    _responses.get().append(response)
+
+
+@asynccontextmanager
+async def open_provider(settings: GeminiSettings, key: str) -> AsyncIterator[Provider]:
+    """Hold the SDK's client, and with it the connections, of one provider entry."""
+    async with open_client(settings) as http_client:
+        deadlines = http_client.timeout.as_dict()
+
+        async def set_deadlines(request: httpx2.Request) -> None:
+            # The SDK sends its own timeout with each request: none at all.
+            request.extensions["timeout"] = deadlines
+
+        http_client.event_hooks = {"request": [set_deadlines], "response": [_keep_response]}
+        client = genai.Client(
+            api_key=key or "none-needed",
+            vertexai=False,
+            http_options=types.HttpOptions(base_url=settings.url, httpx_async_client=http_client),
+        )
+        yield GeminiProvider(settings, client)
+
+
+class GeminiProvider(Provider):
+    """One provider entry of kind `gemini`."""
+
+    def __init__(self, settings: GeminiSettings, client: genai.Client) -> None:
+        self._settings = settings
+        self._client = client
+
+    @override
+    def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+        return self._generate(prompt)
+
+    @asynccontextmanager
+    async def _generate(self, prompt: Prompt) -> AsyncIterator[AsyncIterator[Delta]]:
+        responses: list[httpx2.Response] = []
+        token = _responses.set(responses)
+        # Nothing is sent before the first step of the iteration.
+        chunks = await self._client.aio.models.generate_content_stream(
+            model=self._settings.model,
+            contents=contents(prompt),
+            config=config(prompt, include_thoughts=self._settings.include_thoughts),
+        )
+        deltas = _deltas(chunks, responses)
+
+        async def close() -> None:
+            await deltas.aclose()
+            for response in responses:
+                await response.aclose()
+
+        try:
+            async with closed_afterwards(close):
+                yield deltas
+        finally:
+            _responses.reset(token)
+
+
+def contents(prompt: Prompt) -> list[types.Content]:
+    """Return the turns of *prompt*; Gemini calls the assistant `model`."""
+    roles = {"user": "user", "assistant": "model"}
+    return [
+        types.Content(role=roles[turn.role], parts=[types.Part(text=turn.content)])
+        for turn in prompt.messages
+    ]
+
+
+def config(prompt: Prompt, *, include_thoughts: bool) -> types.GenerateContentConfig:
+    """Return the parameters of *prompt*, and no behaviour of the SDK's own."""
+    return types.GenerateContentConfig(
+        system_instruction=prompt.system or None,
+        temperature=prompt.temperature,
+        max_output_tokens=prompt.max_tokens,
+        stop_sequences=list(prompt.stop) or None,
+        seed=prompt.seed,
+        thinking_config=types.ThinkingConfig(include_thoughts=True) if include_thoughts else None,
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        automatic_continuation=False,
+    )
+
+
+async def _deltas(
+    chunks: AsyncIterator[types.GenerateContentResponse], responses: list[httpx2.Response]
+) -> AsyncGenerator[Delta]:
+    answer = _Answer()
+    try:
+        async for chunk in chunks:
+            for delta in answer.take(chunk):
+                yield delta
+    except errors.APIError as exc:
+        raise map_error(exc) from exc
+    except httpx2.HTTPError as exc:
+        raise error_for_transport(exc, answering=bool(responses)) from exc
+    except (errors.UnknownApiResponseError, pydantic.ValidationError, ValueError) as exc:
+        raise UpstreamInvalid from exc
+    for delta in answer.finish():
+        yield delta
+
+
+def map_error(exc: errors.APIError) -> ProviderError:
+    """Return our error for one of the SDK's; none of its text is kept."""
+    return error_for_status(exc.code, exc.details)
+
+
+class _Answer:
+    """What the chunks so far come to. Usage is cumulative, and the end is not announced."""
+
+    def __init__(self) -> None:
+        self._text_joiner = SurrogateJoiner()
+        self._reasoning_joiner = SurrogateJoiner()
+        self._reason: FinishReason | None = None
+        self._provider_reason: str | None = None
+        self._usage: Usage | None = None
+        self._model: str | None = None
+
+    def take(self, chunk: types.GenerateContentResponse) -> Iterator[Delta]:
+        """Yield the deltas of one chunk."""
+        self._model = chunk.model_version or self._model
+        if chunk.usage_metadata:
+            self._usage = usage(chunk.usage_metadata)
+        if chunk.prompt_feedback and chunk.prompt_feedback.block_reason and not chunk.candidates:
+            self._reason = "content_filter"
+            self._provider_reason = chunk.prompt_feedback.block_reason.value
+        for candidate in (chunk.candidates or [])[:1]:
+            for part in (candidate.content and candidate.content.parts) or []:
+                yield from self._take_part(part)
+            if candidate.finish_reason:
+                self._provider_reason = candidate.finish_reason.value
+                self._reason = FINISH_REASONS.get(self._provider_reason, "other")
+
+    def _take_part(self, part: types.Part) -> Iterator[Delta]:
+        if part.thought:
+            if text := self._reasoning_joiner.feed(part.text or ""):
+                yield Reasoning(text)
+        elif text := self._text_joiner.feed(part.text or ""):
+            yield Text(text)
+
+    def finish(self) -> Iterator[Delta]:
+        """Yield what was held back, and how the answer ended.
+
+        Raises:
+            UpstreamCut: the stream ended, and nothing said that the answer had.
+        """
+        if self._reason is None:
+            raise UpstreamCut
+        if rest := self._text_joiner.flush():
+            yield Text(rest)
+        yield Finish(
+            reason=self._reason,
+            provider_reason=self._provider_reason,
+            model=self._model,
+            usage=self._usage,
+        )
+
+
+def usage(metadata: types.GenerateContentResponseUsageMetadata) -> Usage:
+    """Return the tokens; Gemini counts thoughts apart from the answer."""
+    thoughts = metadata.thoughts_token_count
+    return Usage(
+        input_tokens=metadata.prompt_token_count or 0,
+        output_tokens=(metadata.candidates_token_count or 0) + (thoughts or 0),
+        reasoning_tokens=thoughts,
+    )

@@ -1,0 +1,326 @@
+"""OpenAI's chat completions, and every server compatible with them, through the openai SDK.
+
+The SDK sends the request (address, credentials, errors of the HTTP layer); the stream itself is
+read here, straight from bytes into one small struct a chunk, because an SDK object for each token
+costs ten times as much. Chunks: openai SDK, `types/chat/chat_completion_chunk.py`.
+"""
+
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, Self
+
+import anyio
+import httpx2
+import msgspec
+import openai
+from typing_extensions import override
+
+from streamsvc.errors import ProviderError, ProviderUnavailable, UpstreamCut, UpstreamInvalid
+from streamsvc.events import FinishReason, Reasoning, Text, Usage
+from streamsvc.messages import Prompt
+from streamsvc.providers.base import (
+    Delta,
+    Finish,
+    Provider,
+    SurrogateJoiner,
+    closed_afterwards,
+)
+from streamsvc.providers.sse import EventStreamDecoder
+from streamsvc.providers.upstream import (
+    error_for_status,
+    error_for_transport,
+    is_content_filter,
+    open_client,
+)
+from streamsvc.settings import OpenAISettings
+
+USAGE_WAIT_SECONDS = 2.0
+"""How long a finished answer waits for its usage chunk, which some servers never send."""
+
+REUSE_SECONDS = 0.1
+"""How long a complete answer may take to end its body, so that the connection can be used again."""
+
+FINISH_REASONS: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+_STREAM_OPTIONS = {"include_usage": True, "include_obfuscation": False}
+_BAD_REQUEST = 400
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _TokenDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    completion_tokens_details: _TokenDetails | None = None
+
+
+class _Chunk(msgspec.Struct):
+    model: str | None = None
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+@asynccontextmanager
+async def open_provider(settings: OpenAISettings, key: str) -> AsyncIterator[Provider]:
+    """Hold the SDK's client, and with it the connections, of one provider entry."""
+    async with open_client(settings) as http_client:
+        client = openai.AsyncOpenAI(
+            api_key=key or "none-needed",
+            base_url=settings.url,
+            http_client=http_client,
+            timeout=http_client.timeout,
+            max_retries=0,
+        )
+        # The SDK takes these from the environment; they must not reach another vendor's server.
+        client.organization = client.project = None
+        yield OpenAIProvider(settings, client)
+
+
+class OpenAIProvider(Provider):
+    """One provider entry of kind `openai`."""
+
+    def __init__(self, settings: OpenAISettings, client: openai.AsyncOpenAI) -> None:
+        self._settings = settings
+        self._client = client
+        self._stream_options: dict[str, bool] = _STREAM_OPTIONS
+
+    @override
+    def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+        return self._generate(prompt)
+
+    @asynccontextmanager
+    async def _generate(self, prompt: Prompt) -> AsyncIterator[AsyncIterator[Delta]]:
+        try:
+            response = await self._send(prompt)
+        except openai.APIError as exc:
+            if isinstance(exc, openai.BadRequestError) and is_content_filter(exc.body):
+                yield _refused(exc.code)
+                return
+            raise map_error(exc) from exc
+        deltas = _Deltas(response, EventStreamDecoder(self._settings.max_line_bytes))
+        async with closed_afterwards(deltas.aclose):
+            yield deltas
+
+    async def _send(self, prompt: Prompt) -> httpx2.Response:
+        """Send the request; once more without `stream_options` where a server knows none."""
+        try:
+            return await self._create(prompt)
+        except openai.APIStatusError as exc:
+            refused = exc.status_code in {_BAD_REQUEST, 422}
+            if not (refused and self._stream_options and _names_stream_options(exc)):
+                raise
+        self._stream_options = {}
+        return await self._create(prompt)
+
+    async def _create(self, prompt: Prompt) -> httpx2.Response:
+        body = request_body(prompt, self._settings)
+        if self._stream_options:
+            body["stream_options"] = self._stream_options
+        manager = self._client.chat.completions.with_streaming_response.create(**body)
+        # Left through `_generate`, which closes the response shielded; leaving the SDK's own
+        # manager would wait for the close inside a cancelled scope, and lose it.
+        response = await manager.__aenter__()
+        http_response: httpx2.Response = response.http_response
+        return http_response
+
+
+def request_body(prompt: Prompt, settings: OpenAISettings) -> dict[str, Any]:
+    """Return the body of `POST /chat/completions` for *prompt*, `stream_options` apart."""
+    messages: list[dict[str, str]] = []
+    if prompt.system:
+        messages.append({"role": "system", "content": prompt.system})
+    messages += ({"role": turn.role, "content": turn.content} for turn in prompt.messages)
+    body: dict[str, Any] = {"model": settings.model, "messages": messages, "stream": True}
+    if prompt.temperature is not None:
+        body["temperature"] = prompt.temperature
+    if prompt.stop:
+        body["stop"] = list(prompt.stop)
+    if prompt.seed is not None:
+        body["seed"] = prompt.seed
+    if prompt.max_tokens is not None:
+        body[settings.max_tokens_field] = prompt.max_tokens
+    return body
+
+
+def map_error(exc: openai.APIError) -> ProviderError:
+    """Return our error for one of the SDK's; none of its text is kept."""
+    match exc:
+        case openai.APIStatusError():
+            return error_for_status(exc.status_code, exc.body)
+        case openai.APIConnectionError(__cause__=httpx2.HTTPError() as cause):
+            return error_for_transport(cause, answering=False)
+        case openai.APIResponseValidationError():
+            return UpstreamInvalid()
+        case _:
+            return ProviderUnavailable()
+
+
+def _names_stream_options(exc: openai.APIStatusError) -> bool:
+    text = str(exc.body).lower()
+    return any(name in text for name in ("stream_options", *_STREAM_OPTIONS))
+
+
+async def _refused(code: str | None) -> AsyncIterator[Delta]:
+    """What a prompt that a content filter refused comes to: an end without an answer."""
+    yield Finish(reason="content_filter", provider_reason=code)
+
+
+class _Deltas:
+    """Iterates over the deltas of one response. Not a generator: it may be left at any point."""
+
+    def __init__(self, response: httpx2.Response, decoder: EventStreamDecoder) -> None:
+        self._response = response
+        self._chunks = response.aiter_bytes()
+        self._decoder = decoder
+        self._text_joiner = SurrogateJoiner()
+        self._reasoning_joiner = SurrogateJoiner()
+        self._has_halves = False
+        self._ready: deque[Delta] = deque()
+        self._finish_reason: str | None = None
+        self._usage: Usage | None = None
+        self._model: str | None = None
+        self._over = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Delta:
+        while not self._ready:
+            if self._over:
+                raise StopAsyncIteration
+            await self._read_more()
+        return self._ready.popleft()
+
+    async def aclose(self) -> None:
+        """Close the upstream connection, or give it back where the answer is complete."""
+        if self._over:
+            with anyio.move_on_after(REUSE_SECONDS), suppress(httpx2.HTTPError):
+                async for _ in self._chunks:
+                    pass
+        await self._response.aclose()
+
+    async def _read_more(self) -> None:
+        """Read the network once; what it brought is ready afterwards."""
+        try:
+            if self._finish_reason is None:
+                chunk = await anext(self._chunks, None)
+            else:
+                chunk = None
+                with anyio.move_on_after(USAGE_WAIT_SECONDS):
+                    chunk = await anext(self._chunks, None)
+        except httpx2.HTTPError as exc:
+            if self._finish_reason is None:
+                raise error_for_transport(exc, answering=True) from exc
+            chunk = None
+        if chunk is None:
+            self._end()
+            return
+        for payload in self._decoder.feed(chunk):
+            self._take(payload)
+            if self._over:
+                return
+
+    def _take(self, payload: bytes) -> None:
+        if payload.strip() == b"[DONE]":
+            self._end()
+            return
+        chunk = self._parse(payload)
+        if chunk.error:
+            raise _in_stream_error(chunk.error)
+        if chunk.model:
+            self._model = chunk.model
+        for choice in chunk.choices:
+            if choice.index == 0:
+                self._take_choice(choice)
+        if self._finish_reason is not None and chunk.usage is not None:
+            self._usage = _usage(chunk.usage)
+            self._end()
+
+    def _take_choice(self, choice: _Choice) -> None:
+        delta = choice.delta
+        if delta is not None:
+            reasoning = delta.reasoning_content or delta.reasoning or ""
+            text = delta.content or ""
+            if self._has_halves:
+                reasoning = self._reasoning_joiner.feed(reasoning)
+                text = self._text_joiner.feed(text)
+            if reasoning:
+                self._ready.append(Reasoning(reasoning))
+            if text:
+                self._ready.append(Text(text))
+        if choice.finish_reason:
+            self._finish_reason = choice.finish_reason
+
+    def _parse(self, payload: bytes) -> _Chunk:
+        try:
+            return _decode_chunk(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            pass
+        try:
+            # msgspec refuses half an emoji as an escape; the standard library lets it through.
+            chunk = msgspec.convert(json.loads(payload), _Chunk)
+        except (msgspec.MsgspecError, ValueError) as exc:
+            raise UpstreamInvalid from exc
+        self._has_halves = True
+        return chunk
+
+    def _end(self) -> None:
+        """The upstream has no more to say: give the finish, if there was one."""
+        if self._finish_reason is None:
+            raise UpstreamCut
+        if rest := self._text_joiner.flush():
+            self._ready.append(Text(rest))
+        self._ready.append(
+            Finish(
+                reason=FINISH_REASONS.get(self._finish_reason, "other"),
+                provider_reason=self._finish_reason,
+                model=self._model,
+                usage=self._usage,
+            )
+        )
+        self._over = True
+
+
+def _usage(usage: _Usage) -> Usage:
+    details = usage.completion_tokens_details
+    return Usage(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        reasoning_tokens=details.reasoning_tokens if details else None,
+    )
+
+
+def _in_stream_error(error: object) -> ProviderError:
+    """An error object in the place of a chunk; some servers give it an HTTP status as its code."""
+    code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, str) and code.isdecimal():
+        code = int(code)
+    if isinstance(code, int):
+        return error_for_status(code, error)
+    return ProviderError()

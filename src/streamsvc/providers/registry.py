@@ -1,0 +1,99 @@
+"""From the name of a provider entry to an open provider.
+
+An SDK takes about a second to import, so an adapter is imported when an entry of its kind is first
+used, and not before; in a worker thread, so that streams that are flowing do not notice.
+"""
+
+import importlib
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Self, cast
+
+import anyio
+import anyio.to_thread
+
+from streamsvc.config import api_key
+from streamsvc.errors import InvalidField, ProviderNotReady
+from streamsvc.providers.base import Provider
+from streamsvc.settings import (
+    FakeSettings,
+    GeminiSettings,
+    OpenAISettings,
+    ProviderSettings,
+    UpstreamSection,
+)
+
+ADAPTERS: Mapping[type[ProviderSettings], str] = {
+    FakeSettings: "streamsvc.providers.fake",
+    OpenAISettings: "streamsvc.providers.openai",
+    GeminiSettings: "streamsvc.providers.gemini",
+}
+
+
+class ProviderRegistry:
+    """The configured provider entries. Held as an async context manager; leaving closes them all.
+
+    Args:
+        entries: the settings by entry name.
+        environ: where the keys are.
+    """
+
+    def __init__(self, entries: Mapping[str, ProviderSettings], environ: Mapping[str, str]) -> None:
+        self._entries = entries
+        self._environ = environ
+        self._stack = AsyncExitStack()
+        self._open: dict[str, Provider] = {}
+        self._opening = anyio.Lock()
+
+    async def __aenter__(self) -> Self:
+        """Open nothing yet."""
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Close every provider that was opened, and its connections."""
+        await self._stack.aclose()
+
+    @property
+    def entries(self) -> Mapping[str, ProviderSettings]:
+        """The settings by entry name."""
+        return self._entries
+
+    def is_ready(self, name: str) -> bool:
+        """Tell whether the entry has the key it needs."""
+        return self._key(self._entries[name]) is not None
+
+    def check(self, name: str) -> ProviderSettings:
+        """Return the settings of an entry that can be used.
+
+        Raises:
+            InvalidField: no such entry.
+            ProviderNotReady: its key is missing.
+        """
+        if name not in self._entries:
+            known = ", ".join(sorted(self._entries))
+            raise InvalidField(f"Unknown provider; configured are: {known}.", field="provider")
+        if not self.is_ready(name):
+            raise ProviderNotReady(name)
+        return self._entries[name]
+
+    async def get(self, name: str) -> Provider:
+        """Return the provider of an entry, opened if this is its first use.
+
+        Raises:
+            InvalidField: no such entry.
+            ProviderNotReady: its key is missing.
+        """
+        if provider := self._open.get(name):
+            return provider
+        entry = self.check(name)
+        async with self._opening:
+            if name not in self._open:
+                adapter = await anyio.to_thread.run_sync(
+                    importlib.import_module, ADAPTERS[type(entry)]
+                )
+                opened = adapter.open_provider(entry, self._key(entry))
+                self._open[name] = cast("Provider", await self._stack.enter_async_context(opened))
+        return self._open[name]
+
+    def _key(self, entry: ProviderSettings) -> str | None:
+        return api_key(entry, self._environ) if isinstance(entry, UpstreamSection) else ""

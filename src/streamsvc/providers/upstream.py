@@ -1,0 +1,97 @@
+"""What the providers reached over HTTP share: the client, and statuses turned into our errors."""
+
+from collections.abc import Mapping
+
+import httpx2
+
+from streamsvc.errors import (
+    ContextLengthExceeded,
+    ProviderAuthFailed,
+    ProviderError,
+    ProviderModelNotFound,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderTimedOut,
+    ProviderUnavailable,
+    UpstreamCut,
+    UpstreamInvalid,
+)
+from streamsvc.settings import UpstreamSection
+
+_BY_STATUS: Mapping[int, type[ProviderError]] = {
+    401: ProviderAuthFailed,
+    403: ProviderAuthFailed,
+    404: ProviderModelNotFound,
+    408: ProviderUnavailable,
+    409: ProviderUnavailable,
+    429: ProviderRateLimited,
+}
+
+_FIRST_SERVER_ERROR = 500
+
+_CONTEXT_LENGTH_WORDS = (
+    "context_length",
+    "context length",
+    "context window",
+    "maximum context",
+    "input token count",
+    "prompt is too long",
+)
+_CONTENT_FILTER_WORDS = ("content_filter", "content_policy", "content management policy")
+
+
+def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
+    """Make the HTTP client of one provider entry.
+
+    Only the connect deadline is the client's: a read timeout would count comments and role chunks
+    as answers, so the deadlines on tokens are the engine's. Compression is declined, because a
+    compressor on the way may hold words back.
+    """
+    bound = section.max_generations
+    return httpx2.AsyncClient(
+        timeout=httpx2.Timeout(None, connect=section.connect_seconds),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=min(bound, 100)),
+        headers={"Accept-Encoding": "identity"},
+    )
+
+
+def error_for_status(status: int, body: object) -> ProviderError:
+    """Return the error for an HTTP answer that is not a success.
+
+    Args:
+        status: the HTTP status, or the status an in-stream error object carries.
+        body: the error object, as decoded; its words tell a context overflow from other refusals.
+    """
+    if status >= _FIRST_SERVER_ERROR:
+        return ProviderUnavailable()
+    if known := _BY_STATUS.get(status):
+        return known()
+    return ContextLengthExceeded() if _mentions(body, _CONTEXT_LENGTH_WORDS) else ProviderRefused()
+
+
+def is_content_filter(body: object) -> bool:
+    """Tell whether an error object says that a content filter refused the prompt."""
+    return _mentions(body, _CONTENT_FILTER_WORDS)
+
+
+def _mentions(body: object, words: tuple[str, ...]) -> bool:
+    text = str(body).lower()
+    return any(word in text for word in words)
+
+
+def error_for_transport(exc: httpx2.HTTPError, *, answering: bool) -> ProviderError:
+    """Return the error for a failure below HTTP.
+
+    Args:
+        exc: what the HTTP library raised.
+        answering: whether the answer's head had arrived.
+    """
+    match exc:
+        case httpx2.ConnectTimeout() | httpx2.PoolTimeout():
+            return ProviderTimedOut("connect")
+        case httpx2.DecodingError():
+            return UpstreamInvalid()
+        case _ if answering:
+            return UpstreamCut()
+        case _:
+            return ProviderUnavailable()

@@ -1,0 +1,170 @@
+"""Every setting, its type, its bounds and its default; values only, frozen.
+
+`config.toml` at the top of the project explains each key to operators and states the same
+defaults; a test compares the two. How a file and the environment become a `Settings` is told in
+`config`. Seconds are floats, sizes are bytes unless the name says otherwise.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+Seconds = Annotated[float, Meta(ge=0)]
+PositiveSeconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Name = Annotated[str, Meta(min_length=1)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of `config.toml`: frozen, and no key that is not known."""
+
+
+class ServerSettings(Section, frozen=True):
+    """Where to listen and how to leave."""
+
+    host: Name = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    drain_seconds: Seconds = 10.0
+    close_seconds: Count = 3
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class StreamSettings(Section, frozen=True):
+    """How a stream looks on the wire."""
+
+    ping_seconds: PositiveSeconds = 15.0
+    retry_ms: Annotated[int, Meta(ge=500, le=600_000)] = 2000
+    send_timeout_seconds: PositiveSeconds = 30.0
+
+
+class GenerationSettings(Section, frozen=True):
+    """How long a generation waits for viewers, and how long its log is kept."""
+
+    grace_seconds: Seconds = 0.0
+    max_grace_seconds: Seconds = 120.0
+    attach_seconds: PositiveSeconds = 30.0
+    keep_finished_seconds: Seconds = 300.0
+    keep_abandoned_seconds: Seconds = 60.0
+
+
+class LimitSettings(Section, frozen=True):
+    """How much at once, and how large."""
+
+    max_generations: Count = 1000
+    max_viewers: Count = 5000
+    max_body_bytes: Count = 1_000_000
+    max_prompt_chars: Count = 400_000
+
+
+class CorsSettings(Section, frozen=True):
+    """Which pages on other origins may read the answers."""
+
+    origins: tuple[str, ...] = ()
+
+
+class ProviderSection(Section, frozen=True):
+    """What every provider entry has, whatever its kind.
+
+    Attributes:
+        first_token_seconds: from the request to the first text or reasoning.
+        idle_seconds: between two tokens.
+        total_seconds: from the request to the end of the answer.
+        max_generations: how many may run at once on this entry.
+    """
+
+    first_token_seconds: PositiveSeconds = 120.0
+    idle_seconds: PositiveSeconds = 60.0
+    total_seconds: PositiveSeconds = 1800.0
+    max_generations: Count = 1000
+
+
+class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):
+    """Words without a model: no key, no network, the same every time.
+
+    Attributes:
+        model: the name that viewers are told.
+        reply: `auto` answers with `text`, or with a code block when asked about code; `text`
+            always with `text`; `echo` repeats the last user message.
+        text: the answer.
+        reasoning: thinking text that is streamed first, if not empty.
+        words_per_second: pace; 0 is as fast as possible.
+        first_word_seconds: silence before the first word.
+        jitter: 0 to 1, the share by which each gap may vary.
+        seed: of the jitter; a request's own seed goes first.
+    """
+
+    model: Name = "words"
+    reply: Literal["auto", "text", "echo"] = "auto"
+    text: str = "FastAPI is the future of AI development."
+    reasoning: str = ""
+    words_per_second: Seconds = 12.0
+    first_word_seconds: Seconds = 0.3
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    seed: int = 0
+
+
+class UpstreamSection(ProviderSection, frozen=True, kw_only=True):
+    """What a provider reached over HTTP has besides.
+
+    Attributes:
+        model: as the provider's API names it.
+        api_key_env: the environment variable that holds the key; empty: none is needed.
+        base_url: the API's root.
+        connect_seconds: TCP and TLS.
+        max_line_bytes: bound of one line of the upstream's event stream.
+    """
+
+    default_base_url: ClassVar[str]
+
+    model: Name
+    api_key_env: str = ""
+    base_url: str = ""
+    connect_seconds: PositiveSeconds = 5.0
+    max_line_bytes: Annotated[int, Meta(ge=1024)] = 4_194_304
+
+    @property
+    def url(self) -> str:
+        """The API's root: `base_url`, or the vendor's own."""
+        return self.base_url or self.default_base_url
+
+
+class OpenAISettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind", tag="openai"):
+    """OpenAI's chat completions, or any server that is compatible with them.
+
+    Attributes:
+        max_tokens_field: what the server calls the bound of the answer.
+    """
+
+    default_base_url = "https://api.openai.com/v1"
+
+    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+
+
+class GeminiSettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind", tag="gemini"):
+    """Google's Gemini API.
+
+    Attributes:
+        include_thoughts: ask for thought summaries, which are streamed as reasoning.
+    """
+
+    default_base_url = "https://generativelanguage.googleapis.com"
+
+    include_thoughts: bool = True
+
+
+ProviderSettings = FakeSettings | OpenAISettings | GeminiSettings
+
+
+class Settings(Section, frozen=True):
+    """The whole of `config.toml`."""
+
+    provider: Name = "fake"
+    server: ServerSettings = ServerSettings()
+    stream: StreamSettings = StreamSettings()
+    generations: GenerationSettings = GenerationSettings()
+    limits: LimitSettings = LimitSettings()
+    cors: CorsSettings = CorsSettings()
+    providers: dict[str, ProviderSettings] = msgspec.field(
+        default_factory=lambda: {"fake": FakeSettings()}
+    )

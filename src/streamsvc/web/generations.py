@@ -1,0 +1,168 @@
+"""The endpoints of generations: create, follow, look at, stop.
+
+What a client gets when it connects and connects again is one table, in `docs/wire.md`; `_attach` and
+`_create` are that table.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streamsvc.dialects.base import Dialect
+from streamsvc.engine.supervisor import Supervisor
+from streamsvc.errors import CursorLost, GenerationNotFound, InvalidField, Overloaded
+from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
+from streamsvc.events import Done
+from streamsvc.settings import StreamSettings
+from streamsvc.snapshot import snapshot_of
+from streamsvc.web.requests import (
+    EVENTS_PARAMETERS,
+    STREAM_PARAMETERS,
+    Cursor,
+    OrderReader,
+    check_parameters,
+    cursor_of,
+    key_of,
+    wants_stream,
+)
+from streamsvc.web.sse import EventStream, busy_response, follow, gone_response, head_response
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+class GenerationEndpoints:
+    """The native HTTP interface over the engine.
+
+    Args:
+        supervisor: starts and stops generations.
+        log: what they say.
+        orders: reads what clients ask.
+        dialects: by the value of `?format=`; the one without a name is the default.
+        settings: how a stream looks.
+    """
+
+    def __init__(
+        self,
+        *,
+        supervisor: Supervisor,
+        log: EventLog,
+        orders: OrderReader,
+        dialects: Mapping[str, Dialect],
+        settings: StreamSettings,
+    ) -> None:
+        self._supervisor = supervisor
+        self._log = log
+        self._orders = orders
+        self._dialects = dialects
+        self._settings = settings
+
+    async def stream_ai(self, request: Request) -> Response:
+        """`GET /stream-ai?prompt=…`: create and stream in one step; resume with a cursor."""
+        check_parameters(request, STREAM_PARAMETERS)
+        dialect = self._dialect(request)
+        if request.method == "HEAD":
+            return head_response()
+        try:
+            if cursor := cursor_of(request):
+                return await self._attach(cursor.generation, cursor, dialect)
+            order = self._orders.from_query(request.query_params)
+            self._supervisor.check_viewers()
+            generation_id = await self._supervisor.create(order, key=key_of(request))
+            return await self._attach(generation_id, None, dialect)
+        except Overloaded:
+            return busy_response(self._settings)
+
+    async def create(self, request: Request) -> Response:
+        """`POST /v1/generations`: create; the answer is JSON, or the stream where that is asked."""
+        check_parameters(request, frozenset({"format", "key"}))
+        dialect = self._dialect(request)
+        streams = wants_stream(request)
+        if streams:
+            self._supervisor.check_viewers()
+        cursor = cursor_of(request)
+        if cursor is not None and streams:
+            return await self._attach(cursor.generation, cursor, dialect)
+        if cursor is not None:
+            return await self._describe(cursor.generation)
+        order = await self._orders.from_body(request)
+        generation_id = await self._supervisor.create(order, key=key_of(request))
+        if streams:
+            return await self._attach(generation_id, None, dialect)
+        return await self._describe(generation_id, status=201)
+
+    async def events(self, request: Request) -> Response:
+        """`GET /v1/generations/{id}/events`: attach or resume."""
+        check_parameters(request, EVENTS_PARAMETERS)
+        dialect = self._dialect(request)
+        generation_id = request.path_params["id"]
+        if request.method == "HEAD":
+            return head_response()
+        cursor = cursor_of(request)
+        if cursor and cursor.generation != generation_id:
+            cursor = None
+        try:
+            return await self._attach(generation_id, cursor, dialect)
+        except Overloaded:
+            return busy_response(self._settings)
+
+    async def snapshot(self, request: Request) -> Response:
+        """`GET /v1/generations/{id}`: what there is so far, in one piece."""
+        return await self._describe(request.path_params["id"])
+
+    async def stop(self, request: Request) -> Response:
+        """`POST /v1/generations/{id}/stop`: end it at once; again, and nothing changes."""
+        generation_id = request.path_params["id"]
+        await self._supervisor.stop(generation_id)
+        return await self._describe(generation_id)
+
+    async def _attach(
+        self, generation_id: str, cursor: Cursor | None, dialect: Dialect
+    ) -> Response:
+        """Answer a viewer: the stream behind its cursor, or why there is none."""
+        after = BEFORE_FIRST
+        if cursor is not None:
+            if cursor.seq is None:
+                return Response(status_code=204, headers=NO_STORE)
+            try:
+                seen = await self._log.read(generation_id, after=cursor.seq - 1)
+            except (GenerationNotFound, CursorLost):
+                seen = ()
+            if not seen:
+                return gone_response(generation_id, self._settings)
+            if isinstance(seen[0].event, Done):
+                return Response(status_code=204, headers=NO_STORE)
+            after = cursor.seq
+        else:
+            await self._log.read(generation_id, after=0)
+        self._supervisor.check_viewers()
+        return EventStream(
+            follow(self._log, generation_id, after=after, dialect=dialect, settings=self._settings),
+            viewer=lambda: self._supervisor.viewer(generation_id),
+            settings=self._settings,
+            headers={
+                "Location": f"/v1/generations/{generation_id}/events",
+                "X-Generation-Id": generation_id,
+            },
+        )
+
+    async def _describe(self, generation_id: str, *, status: int = 200) -> Response:
+        records = await self._log.read(generation_id, after=BEFORE_FIRST)
+        return Response(
+            msgspec.json.encode(snapshot_of(records)),
+            status_code=status,
+            headers={
+                **NO_STORE,
+                "Location": f"/v1/generations/{generation_id}",
+                "X-Generation-Id": generation_id,
+            },
+            media_type="application/json",
+        )
+
+    def _dialect(self, request: Request) -> Dialect:
+        name = request.query_params.get("format", "json")
+        if name not in self._dialects:
+            accepted = ", ".join(sorted(self._dialects))
+            raise InvalidField(f"Unknown format; accepted: {accepted}.", field="format")
+        return self._dialects[name]

@@ -1,0 +1,21 @@
+"""The HTTP surface on one page."""
+
+from starlette.routing import BaseRoute, Route
+
+from streamsvc.web.generations import GenerationEndpoints
+from streamsvc.web.operations import OperationEndpoints
+
+
+def routes(generations: GenerationEndpoints, operations: OperationEndpoints) -> list[BaseRoute]:
+    """Return the route table."""
+    one = "/v1/generations/{id}"
+    return [
+        Route("/stream-ai", generations.stream_ai, methods=["GET"]),
+        Route("/v1/generations", generations.create, methods=["POST"]),
+        Route(one, generations.snapshot, methods=["GET"]),
+        Route(f"{one}/events", generations.events, methods=["GET"]),
+        Route(f"{one}/stop", generations.stop, methods=["POST"]),
+        Route("/v1/providers", operations.providers, methods=["GET"]),
+        Route("/healthz", operations.healthz, methods=["GET"]),
+        Route("/readyz", operations.readyz, methods=["GET"]),
+    ]

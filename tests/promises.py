@@ -1,0 +1,24 @@
+"""What the service promises: an id and a sentence each. Tests cite ids: `@pytest.mark.promise(id)`."""
+
+PROMISES = {
+    "stream:word-by-word": "Every delta reaches the viewer as its own event, at once, in order, unchanged.",
+    "provider:swap": "The same request gives the same event vocabulary from fake, OpenAI and Gemini.",
+    "cancel:disconnect": "When the last viewer goes away, the upstream connection is closed.",
+    "cancel:stop": "An explicit stop ends a generation at once, idempotently, and every viewer is told.",
+    "cancel:clean": "After any number of aborts nothing is left behind.",
+    "alive:ping": "A silent stream is kept alive, and a keepalive never disturbs a client.",
+    "end:exactly-one": "Every generation ends with exactly one terminal event; a truncated answer never looks finished.",
+    "resume:no-gap": "Reconnecting with a cursor gives every later event once.",
+    "resume:never-regenerate": "No reconnect, reload or retry by a client ever starts a second generation.",
+    "resume:honest": "A cursor that cannot be honoured is an error, never a shorter or a new stream.",
+    "fan-out:shared": "Any number of viewers share one upstream call; a slow viewer hurts only itself.",
+    "upstream:bounded": "No upstream fault hangs a viewer: connect, first token, idle and total deadlines hold.",
+    "input:clear-error": "Bad input, bad configuration and overload get a clear error that names the cause.",
+    "secret:kept": "Keys, prompts and provider internals appear in no log, error or metric.",
+    "drain:no-loss": "On SIGTERM: no new work, streams may finish up to a bound, the rest are told how to go on.",
+}
+
+PLANNED = {
+    "upstream:rescue": "Before the first token a failed provider is retried or replaced; after it, a rescue is exact or announced.",
+}
+"""Promises of the design that nothing keeps yet; they move up with the work that keeps them."""

@@ -1,0 +1,79 @@
+"""The service on a real socket, inside the test's own event loop."""
+
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+
+import anyio
+import httpx2
+import uvicorn
+from starlette.applications import Starlette
+from typing_extensions import override
+
+from streamsvc.app import create_app
+from streamsvc.engine.supervisor import Supervisor
+from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.server import Server
+from streamsvc.settings import Settings
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service.
+
+    Attributes:
+        url: its address, without a slash at the end.
+        client: an HTTP client with that base address.
+        supervisor: its engine.
+        log: its event log.
+    """
+
+    url: str
+    port: int
+    client: httpx2.AsyncClient
+    app: Starlette
+
+    @property
+    def supervisor(self) -> Supervisor:
+        supervisor: Supervisor = self.app.state.supervisor
+        return supervisor
+
+    @property
+    def log(self) -> MemoryEventLog:
+        log: MemoryEventLog = self.app.state.log
+        return log
+
+
+class _QuietServer(Server):
+    """The server without signals: those are tried on a process of its own."""
+
+    @override
+    def capture_signals(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+@asynccontextmanager
+async def serving(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Service]:
+    """Run a service on a free port of the loopback for as long as the context is held."""
+    app = create_app(settings, environ)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1
+    )
+
+    async def drain() -> None:
+        await app.state.supervisor.drain(0)
+
+    server = _QuietServer(config, drain)
+    # The socket listens before the server starts, so that nobody has to wait for it.
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    limits = httpx2.Limits(max_connections=None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve, [listener])
+        async with httpx2.AsyncClient(base_url=url, timeout=10, limits=limits) as client:
+            # The first answer comes when the service has started.
+            (await client.get("/healthz")).raise_for_status()
+            yield Service(url, port, client, app)
+        server.handle_exit(0, None)
