@@ -5,16 +5,19 @@ import httpx2
 httpx2.alias_httpx()  # respx patches httpx by name; it has to find httpx2 there
 
 import os  # noqa: E402
-from collections.abc import AsyncIterator, Callable  # noqa: E402
-from contextlib import AbstractAsyncContextManager, AsyncExitStack  # noqa: E402
+from collections.abc import AsyncIterator, Awaitable, Callable  # noqa: E402
+from contextlib import AsyncExitStack  # noqa: E402
 
 import pytest  # noqa: E402
+
 from promises import PLANNED, PROMISES  # noqa: E402
 from service import Service, serving  # noqa: E402
-
 from streamsvc.settings import Settings  # noqa: E402
 
 CITED = pytest.StashKey[set[str]]()
+
+Serve = Callable[..., Awaitable[Service]]
+"""`service = await serve(settings)`, or `await serve(settings, environ)`."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -31,8 +34,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Callable[..., AbstractAsyncContextManager[Service]]]:
-    """Start services on real sockets: `service = await serve(settings)`; closed after the test."""
+async def serve() -> AsyncIterator[Serve]:
+    """Start services on real sockets; they are stopped after the test."""
     async with AsyncExitStack() as stack:
 
         async def start(settings: Settings, environ: dict[str, str] | None = None) -> Service:

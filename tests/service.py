@@ -1,8 +1,8 @@
 """The service on a real socket, inside the test's own event loop."""
 
 import socket
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -49,8 +49,9 @@ class _QuietServer(Server):
     """The server without signals: those are tried on a process of its own."""
 
     @override
-    def capture_signals(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Promises and tests belong together."""
 
 import pytest
+
 from conftest import CITED
 from promises import PLANNED, PROMISES
 

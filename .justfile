@@ -1,0 +1,28 @@
+# Everything a change must pass.
+check: lint types layers test
+
+# Format, then fix what can be fixed.
+fix:
+    uv run ruff format
+    uv run ruff check --fix
+
+lint:
+    uv run ruff format --check
+    uv run ruff check
+
+types:
+    uv run mypy
+
+layers:
+    uv run lint-imports
+
+# Extra arguments go to pytest: `just test -k resume`.
+test *args:
+    uv run pytest {{args}}
+
+# The tests again, with the lines and branches they miss.
+coverage:
+    uv run coverage erase
+    uv run coverage run -m pytest
+    uv run coverage combine -q
+    uv run coverage report
