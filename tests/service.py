@@ -14,7 +14,7 @@ from typing_extensions import override
 from streamsvc.app import create_app
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
-from streamsvc.server import Server
+from streamsvc.server import Protocol, Server
 from streamsvc.settings import Settings
 
 
@@ -59,7 +59,12 @@ async def serving(settings: Settings, environ: Mapping[str, str]) -> AsyncIterat
     """Run a service on a free port of the loopback for as long as the context is held."""
     app = create_app(settings, environ)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1
+        app,
+        http=Protocol,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        timeout_graceful_shutdown=1,
     )
 
     async def drain() -> None:

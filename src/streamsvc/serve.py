@@ -6,7 +6,7 @@ from typing import Any
 import uvicorn
 
 from streamsvc.app import create_app
-from streamsvc.server import Server
+from streamsvc.server import Protocol, Server
 from streamsvc.settings import Settings
 
 
@@ -20,6 +20,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
         log_config=log_config(settings.server.log_level),
         # uvicorn's access log would write prompts: they are part of the address of `/stream-ai`.
         access_log=False,
+        http=Protocol,
         ws="none",
         server_header=False,
         timeout_graceful_shutdown=settings.server.close_seconds,

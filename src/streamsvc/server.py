@@ -12,6 +12,22 @@ from types import FrameType
 import anyio
 import uvicorn
 from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from streamsvc.web.sse import DROP_CONNECTION
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP/1.1, and a way for the application to drop a connection that does not read.
+
+    Ending the response is no way: uvicorn then waits for the client to read what is buffered.
+    Offered as an extension of the ASGI scope (ASGI specification, "Extensions").
+    """
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {DROP_CONNECTION: {"abort": self.transport.abort}}
 
 
 class Server(uvicorn.Server):

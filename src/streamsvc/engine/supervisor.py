@@ -18,7 +18,7 @@ import msgspec
 
 from streamsvc.engine.generation import Generation, Order
 from streamsvc.errors import Draining, GenerationNotFound, InvalidField, Overloaded
-from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
+from streamsvc.eventlog.base import EventLog
 from streamsvc.events import Outcome
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.settings import Settings
@@ -142,7 +142,7 @@ class Supervisor:
         """
         generation = self._running.get(generation_id)
         if generation is None:
-            await self._log.read(generation_id, after=BEFORE_FIRST)
+            await self._log.read(generation_id, after=0)
             return
         generation.stop(Outcome.CLIENT_STOP)
         with anyio.move_on_after(STOP_SECONDS):

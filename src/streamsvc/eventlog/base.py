@@ -1,12 +1,16 @@
 """The port of every event log: numbered records per generation, read with a cursor."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from streamsvc.events import Event, Record
 
 BEFORE_FIRST = -1
 """The cursor of a viewer that has seen nothing: the first record is 0."""
+
+
+BATCH_RECORDS = 256
+"""How many records one read returns at most, so that nobody's replay holds up the event loop."""
 
 
 class EventLog(Protocol):
@@ -30,16 +34,30 @@ class EventLog(Protocol):
     async def read(
         self, generation: str, *, after: int, wait_seconds: float = 0.0
     ) -> Sequence[Record]:
-        """Return every stored record with `seq > after`, in order.
+        """Return the stored records with `seq > after`, in order, at most `BATCH_RECORDS` of them.
 
         Where there is none, wait up to *wait_seconds* for the next one; an empty answer means that
-        none came, or that the log is closed at the cursor. May be cancelled at any time.
+        none came, or that the log is closed at the cursor. A long log is read in many calls, each
+        of which lets other tasks run. May be cancelled at any time.
 
         Raises:
             GenerationNotFound: no such log, or it has been dropped.
             CursorLost: *after* is beyond the last record: what was there is gone.
         """
         ...
+
+
+async def stored_records(log: EventLog, generation: str) -> AsyncIterator[Record]:
+    """Iterate over what is stored now, without waiting for more.
+
+    Raises:
+        GenerationNotFound: no such log, or it has been dropped.
+    """
+    after = BEFORE_FIRST
+    while records := await log.read(generation, after=after):
+        for record in records:
+            yield record
+        after = records[-1].seq
 
 
 class LogClosed(Exception):

@@ -8,10 +8,11 @@ import heapq
 from collections.abc import Sequence
 
 import anyio
+import anyio.lowlevel
 from typing_extensions import override
 
 from streamsvc.errors import CursorLost, GenerationNotFound
-from streamsvc.eventlog.base import EventLog, LogClosed
+from streamsvc.eventlog.base import BATCH_RECORDS, EventLog, LogClosed
 from streamsvc.events import Done, Event, Outcome, Record, Start
 from streamsvc.settings import GenerationSettings
 
@@ -75,7 +76,10 @@ class MemoryEventLog(EventLog):
                 stream.grown = anyio.Event()
             with anyio.move_on_after(wait_seconds):
                 await stream.grown.wait()
-        return stream.records[start:]
+        records = stream.records[start : start + BATCH_RECORDS]
+        if len(records) == BATCH_RECORDS:
+            await anyio.lowlevel.checkpoint()
+        return records
 
     async def sweep(self) -> None:
         """Drop closed logs as their time comes; runs until it is cancelled."""

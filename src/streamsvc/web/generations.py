@@ -13,7 +13,7 @@ from starlette.responses import Response
 from streamsvc.dialects.base import Dialect
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import CursorLost, GenerationNotFound, InvalidField, Overloaded
-from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
+from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_records
 from streamsvc.events import Done
 from streamsvc.settings import StreamSettings
 from streamsvc.snapshot import snapshot_of
@@ -148,7 +148,7 @@ class GenerationEndpoints:
         )
 
     async def _describe(self, generation_id: str, *, status: int = 200) -> Response:
-        records = await self._log.read(generation_id, after=BEFORE_FIRST)
+        records = [record async for record in stored_records(self._log, generation_id)]
         return Response(
             msgspec.json.encode(snapshot_of(records)),
             status_code=status,

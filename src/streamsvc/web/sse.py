@@ -23,6 +23,9 @@ from streamsvc.settings import StreamSettings
 
 logger = logging.getLogger(__name__)
 
+DROP_CONNECTION = "streamsvc.drop_connection"
+"""The extension of the ASGI scope with which the server lets us drop a connection."""
+
 STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
 
 # The drain is ours (`server`): without this the library would cut every stream at SIGTERM.
@@ -64,6 +67,10 @@ class EventStream(EventSourceResponse):
             except SendTimeoutError:
                 # The connection ends without a `done`, so the client comes back with its cursor.
                 logger.info("viewer.dropped reason=too_slow")
+                if extension := scope.get("extensions", {}).get(DROP_CONNECTION):
+                    extension["abort"]()
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
 
 
 async def follow(
