@@ -4,17 +4,18 @@ The SDK never closes the connection of a stream that is left early, so its HTTP 
 a hook on it hands us each response to close. Chunks: google-genai, `types.GenerateContentResponse`.
 """
 
+import codecs
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
+from typing import cast
 
 import httpx2
-import pydantic
 from google import genai
 from google.genai import errors, types
 from typing_extensions import override
 
-from streamsvc.errors import ProviderError, UpstreamCut, UpstreamInvalid
+from streamsvc.errors import ProviderAuthFailed, ProviderError, UpstreamCut, UpstreamInvalid
 from streamsvc.events import FinishReason, Reasoning, Text, Usage
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import (
@@ -45,8 +46,11 @@ _responses: ContextVar[list[httpx2.Response]] = ContextVar("responses")
 """The responses of the generation that runs in this task."""
 
 
-async def _keep_response(response: httpx2.Response) -> None:
-    _responses.get().append(response)
+_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+"""What the SDK raises, by accident or on purpose, when an answer is not of the shape it expects."""
+
+_BAD_KEY = "API_KEY_INVALID"
+"""The reason that tells a refused key, which has status 400, from other bad requests."""
 
 
 @asynccontextmanager
@@ -59,7 +63,13 @@ async def open_provider(settings: GeminiSettings, key: str) -> AsyncIterator[Pro
             # The SDK sends its own timeout with each request: none at all.
             request.extensions["timeout"] = deadlines
 
-        http_client.event_hooks = {"request": [set_deadlines], "response": [_keep_response]}
+        async def keep_response(response: httpx2.Response) -> None:
+            _responses.get().append(response)
+            if response.is_success and "Content-Encoding" not in response.headers:
+                body = cast("httpx2.AsyncByteStream", response.stream)
+                response.stream = _CheckedBody(body, settings.max_line_bytes)
+
+        http_client.event_hooks = {"request": [set_deadlines], "response": [keep_response]}
         client = genai.Client(
             api_key=key or "none-needed",
             vertexai=False,
@@ -92,15 +102,46 @@ class GeminiProvider(Provider):
         deltas = _deltas(chunks, responses)
 
         async def close() -> None:
-            await deltas.aclose()
             for response in responses:
                 await response.aclose()
+            with suppress(RuntimeError):  # another task waits in it, and now learns of the end
+                await deltas.aclose()
 
         try:
             async with closed_afterwards(close):
                 yield deltas
         finally:
             _responses.reset(token)
+
+
+class _CheckedBody(httpx2.AsyncByteStream):
+    """The body of a stream, refused where the SDK would replace text or hold any amount of it."""
+
+    def __init__(self, body: httpx2.AsyncByteStream, max_line_bytes: int) -> None:
+        self._body = body
+        self._max_line_bytes = max_line_bytes
+        self._line_bytes = 0
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._body:
+            self._check(chunk)
+            yield chunk
+
+    @override
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+    def _check(self, chunk: bytes) -> None:
+        try:
+            self._decode(chunk)
+        except UnicodeDecodeError as exc:
+            raise UpstreamInvalid from exc
+        line_end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r"))
+        self._line_bytes = len(chunk) - line_end - 1 + (self._line_bytes if line_end < 0 else 0)
+        if self._line_bytes > self._max_line_bytes:
+            raise UpstreamInvalid
 
 
 def contents(prompt: Prompt) -> list[types.Content]:
@@ -137,15 +178,24 @@ async def _deltas(
     except errors.APIError as exc:
         raise map_error(exc) from exc
     except httpx2.HTTPError as exc:
-        raise error_for_transport(exc, answering=bool(responses)) from exc
-    except (errors.UnknownApiResponseError, pydantic.ValidationError, ValueError) as exc:
+        raise error_for_transport(exc, answering=_is_answering(responses)) from exc
+    except _UNREADABLE as exc:
+        if responses and not _is_answering(responses):
+            raise error_for_status(responses[-1].status_code, None) from exc
         raise UpstreamInvalid from exc
     for delta in answer.finish():
         yield delta
 
 
+def _is_answering(responses: list[httpx2.Response]) -> bool:
+    """Tell whether the head of an answer has arrived, and not that of an error."""
+    return bool(responses) and responses[-1].is_success
+
+
 def map_error(exc: errors.APIError) -> ProviderError:
     """Return our error for one of the SDK's; none of its text is kept."""
+    if _BAD_KEY in str(exc.details):
+        return ProviderAuthFailed()
     return error_for_status(exc.code, exc.details)
 
 
@@ -190,6 +240,8 @@ class _Answer:
         """
         if self._reason is None:
             raise UpstreamCut
+        if rest := self._reasoning_joiner.flush():
+            yield Reasoning(rest)
         if rest := self._text_joiner.flush():
             yield Text(rest)
         yield Finish(

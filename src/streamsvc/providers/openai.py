@@ -6,6 +6,7 @@ costs ten times as much. Chunks: openai SDK, `types/chat/chat_completion_chunk.p
 """
 
 import json
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -99,6 +100,7 @@ async def open_provider(settings: OpenAISettings, key: str) -> AsyncIterator[Pro
         )
         # The SDK takes these from the environment; they must not reach another vendor's server.
         client.organization = client.project = None
+        client._custom_headers = {}  # noqa: SLF001  # nothing public takes OPENAI_CUSTOM_HEADERS away
         yield OpenAIProvider(settings, client)
 
 
@@ -123,6 +125,8 @@ class OpenAIProvider(Provider):
                 yield _refused(exc.code)
                 return
             raise map_error(exc) from exc
+        except httpx2.HTTPError as exc:  # the SDK lets it out where the body of an error breaks off
+            raise error_for_transport(exc, answering=False) from exc
         deltas = _Deltas(response, EventStreamDecoder(self._settings.max_line_bytes))
         async with closed_afterwards(deltas.aclose):
             yield deltas
@@ -203,8 +207,10 @@ class _Deltas:
         self._has_halves = False
         self._ready: deque[Delta] = deque()
         self._finish_reason: str | None = None
+        self._usage_deadline = math.inf
         self._usage: Usage | None = None
         self._model: str | None = None
+        self._failure: ProviderError | None = None
         self._over = False
 
     def __aiter__(self) -> Self:
@@ -212,6 +218,8 @@ class _Deltas:
 
     async def __anext__(self) -> Delta:
         while not self._ready:
+            if self._failure is not None:
+                raise self._failure
             if self._over:
                 raise StopAsyncIteration
             await self._read_more()
@@ -232,7 +240,7 @@ class _Deltas:
                 chunk = await anext(self._chunks, None)
             else:
                 chunk = None
-                with anyio.move_on_after(USAGE_WAIT_SECONDS):
+                with anyio.CancelScope(deadline=self._usage_deadline):
                     chunk = await anext(self._chunks, None)
         except httpx2.HTTPError as exc:
             if self._finish_reason is None:
@@ -241,10 +249,13 @@ class _Deltas:
         if chunk is None:
             self._end()
             return
-        for payload in self._decoder.feed(chunk):
-            self._take(payload)
-            if self._over:
-                return
+        try:
+            for payload in self._decoder.feed(chunk):
+                self._take(payload)
+                if self._over:
+                    return
+        except ProviderError as exc:
+            self._failure = exc  # raised behind the words that came before it
 
     def _take(self, payload: bytes) -> None:
         if payload.strip() == b"[DONE]":
@@ -275,17 +286,19 @@ class _Deltas:
             if text:
                 self._ready.append(Text(text))
         if choice.finish_reason:
+            if self._finish_reason is None:
+                self._usage_deadline = anyio.current_time() + USAGE_WAIT_SECONDS
             self._finish_reason = choice.finish_reason
 
     def _parse(self, payload: bytes) -> _Chunk:
         try:
             return _decode_chunk(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass
         try:
             # msgspec refuses half an emoji as an escape; the standard library lets it through.
             chunk = msgspec.convert(json.loads(payload), _Chunk)
-        except (msgspec.MsgspecError, ValueError) as exc:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
             raise UpstreamInvalid from exc
         self._has_halves = True
         return chunk
@@ -294,6 +307,8 @@ class _Deltas:
         """The upstream has no more to say: give the finish, if there was one."""
         if self._finish_reason is None:
             raise UpstreamCut
+        if rest := self._reasoning_joiner.flush():
+            self._ready.append(Reasoning(rest))
         if rest := self._text_joiner.flush():
             self._ready.append(Text(rest))
         self._ready.append(

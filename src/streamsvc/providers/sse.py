@@ -6,6 +6,7 @@ bytes, and nothing is decoded here. The rules are those of the HTML Living Stand
 to a client that never reconnects, and are skipped.
 """
 
+import codecs
 from collections.abc import Iterator
 
 from streamsvc.errors import UpstreamInvalid
@@ -15,14 +16,18 @@ class EventStreamDecoder:
     """Cuts an event stream into payloads, whatever the sizes of the chunks it is fed.
 
     Args:
-        max_line_bytes: a longer line is an error; it bounds what one upstream can hold in memory.
+        max_line_bytes: a longer line is an error, and so are the lines of one block that come to
+            more; it bounds what one upstream can hold in memory.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max_line_bytes = max_line_bytes
-        self._rest = b""
+        self._rest: list[bytes] = []
+        self._rest_bytes = 0
         self._data: list[bytes] = []
+        self._data_bytes = 0
         self._after_cr = False
+        self._is_first_line = True
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yield the payload of each block that *chunk* completes.
@@ -30,21 +35,40 @@ class EventStreamDecoder:
         Raises:
             UpstreamInvalid: a line is longer than the bound.
         """
-        if self._after_cr and chunk.startswith(b"\n"):
-            chunk = chunk[1:]
-            self._after_cr = False
-        if not chunk:
-            return
-        self._after_cr = chunk.endswith(b"\r")
-        if b"\r" in chunk:
-            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        if len(self._rest) > self._max_line_bytes:
-            raise UpstreamInvalid
-        for line in lines:
+        for line in self._lines(chunk):
+            self._check(len(line))
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
+                self._data_bytes += len(line)
             elif not line and self._data:
                 payload = b"\n".join(self._data)
                 self._data.clear()
+                self._data_bytes = 0
                 yield payload
+        self._check(self._rest_bytes)
+
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        """Return the lines that *chunk* completes, and keep what is left of it."""
+        if self._after_cr and chunk:
+            chunk = chunk.removeprefix(b"\n")
+            self._after_cr = False
+        if not chunk:
+            return []
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = chunk.split(b"\n")
+        if lines and self._rest:
+            lines[0] = b"".join([*self._rest, lines[0]])
+            self._rest.clear()
+            self._rest_bytes = 0
+        if lines and self._is_first_line:
+            lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
+            self._is_first_line = False
+        self._rest.append(rest)
+        self._rest_bytes += len(rest)
+        return lines
+
+    def _check(self, line_bytes: int) -> None:
+        if self._data_bytes + line_bytes > self._max_line_bytes:
+            raise UpstreamInvalid

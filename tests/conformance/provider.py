@@ -1,0 +1,127 @@
+"""The providers that are held to the one contract, and how each is made to say something.
+
+The fake provider is told by its settings, the others by the script of an upstream on a real socket.
+Chunks without a token go out before, between and behind those with one, where an API has such.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+from typing_extensions import override
+
+from streamsvc.errors import ProviderError
+from streamsvc.events import FinishReason, Reasoning, Text
+from streamsvc.messages import Message, Prompt
+from streamsvc.providers.base import Delta, Finish, Provider
+from streamsvc.providers.fake import words
+from streamsvc.providers.registry import ProviderRegistry
+from streamsvc.settings import FakeSettings, ProviderSettings
+from upstreams import EMPTY, GEMINI, OPENAI, Step, Upstream, Wire, finish, text, upstream
+from upstreams import reasoning as reasoning_step
+
+PROMPT = Prompt(messages=(Message("user", "Say it."),))
+
+
+class Subject(Protocol):
+    """One implementation of the port."""
+
+    name: str
+
+    def saying(
+        self, *deltas: str, reasoning: Sequence[str] = (), reason: FinishReason = "stop"
+    ) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+        """Ask a model that says just this."""
+        ...
+
+
+class FakeSubject(Subject):
+    """The fake provider; it cuts its text itself."""
+
+    name = "fake"
+
+    @override
+    @asynccontextmanager
+    async def saying(
+        self, *deltas: str, reasoning: Sequence[str] = (), reason: FinishReason = "stop"
+    ) -> AsyncIterator[AsyncIterator[Delta]]:
+        said = "".join(deltas)
+        is_cut = reason == "length"
+        settings = FakeSettings(
+            reply="text",
+            text=f"{said} beyond" if is_cut else said,
+            reasoning="".join(reasoning),
+            words_per_second=0,
+            first_word_seconds=0,
+        )
+        bound = len(words(f"{said} ")) if is_cut else None
+        prompt = Prompt(messages=PROMPT.messages, max_tokens=bound)
+        async with opened(settings) as provider, provider.generate(prompt) as answer:
+            yield answer
+
+
+class UpstreamSubject(Subject):
+    """A provider with an upstream that speaks its wire format."""
+
+    def __init__(self, name: str, wire: Wire) -> None:
+        self.name = name
+        self.wire = wire
+
+    @override
+    @asynccontextmanager
+    async def saying(
+        self, *deltas: str, reasoning: Sequence[str] = (), reason: FinishReason = "stop"
+    ) -> AsyncIterator[AsyncIterator[Delta]]:
+        steps = [step for piece in reasoning for step in (EMPTY, reasoning_step(piece))]
+        steps += [step for piece in deltas for step in (EMPTY, text(piece))]
+        async with self.asked(*steps, EMPTY, finish(reason)) as (_, answer):
+            yield answer
+
+    @asynccontextmanager
+    async def asked(self, *steps: Step) -> AsyncIterator[tuple[Upstream, AsyncIterator[Delta]]]:
+        """Ask an upstream that plays a script."""
+        async with self.open(*steps) as (api, provider), provider.generate(PROMPT) as answer:
+            yield api, answer
+
+    @asynccontextmanager
+    async def open(self, *steps: Step) -> AsyncIterator[tuple[Upstream, Provider]]:
+        """Open a provider whose upstream plays a script."""
+        async with upstream(*steps) as api, opened(self.wire.entry(api.url)) as provider:
+            yield api, provider
+
+
+@asynccontextmanager
+async def opened(settings: ProviderSettings) -> AsyncIterator[Provider]:
+    """Open the provider of one entry, as the service does."""
+    async with ProviderRegistry({"it": settings}, {}) as providers:
+        yield await providers.get("it")
+
+
+UPSTREAMS = UpstreamSubject("openai", OPENAI), UpstreamSubject("gemini", GEMINI)
+SUBJECTS: tuple[Subject, ...] = (FakeSubject(), *UPSTREAMS)
+
+
+async def gather(deltas: AsyncIterator[Delta]) -> tuple[list[Delta], ProviderError | None]:
+    """Return all deltas, and the error that ended them, if one did."""
+    seen: list[Delta] = []
+    try:
+        async for delta in deltas:
+            seen.append(delta)  # noqa: PERF401  # what came before an error counts
+    except ProviderError as exc:
+        return seen, exc
+    return seen, None
+
+
+def texts(deltas: Sequence[Delta]) -> list[str]:
+    """Return the pieces of the answer."""
+    return [delta.text for delta in deltas if isinstance(delta, Text)]
+
+
+def thoughts(deltas: Sequence[Delta]) -> list[str]:
+    """Return the pieces of the thinking."""
+    return [delta.text for delta in deltas if isinstance(delta, Reasoning)]
+
+
+def finishes(deltas: Sequence[Delta]) -> list[Finish]:
+    """Return the ends; there should be one."""
+    return [delta for delta in deltas if isinstance(delta, Finish)]

@@ -1,0 +1,511 @@
+"""One contract, every provider: `streamsvc.providers.base`. How each is made to speak: `provider`."""
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+
+import anyio
+import pytest
+from provider import (
+    PROMPT,
+    SUBJECTS,
+    UPSTREAMS,
+    Subject,
+    UpstreamSubject,
+    finishes,
+    gather,
+    opened,
+    texts,
+    thoughts,
+)
+
+from streamsvc.errors import (
+    ContextLengthExceeded,
+    ProviderAuthFailed,
+    ProviderError,
+    ProviderModelNotFound,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderUnavailable,
+    UpstreamCut,
+    UpstreamInvalid,
+)
+from streamsvc.events import FinishReason, Text
+from streamsvc.messages import Message, Prompt
+from streamsvc.providers.base import Delta, Provider
+from upstreams import (
+    CLOSE,
+    HEAD,
+    HOLD,
+    RESET,
+    Call,
+    Exchange,
+    Script,
+    Step,
+    finish,
+    paced,
+    raw,
+    status,
+    text,
+)
+
+every = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+every_upstream = pytest.mark.parametrize("subject", UPSTREAMS, ids=lambda subject: subject.name)
+
+
+@pytest.fixture(autouse=True)
+def no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading certificates takes longer than a test, and nothing here speaks TLS."""
+    bare = partial(ssl.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: bare())
+
+
+UNICODE = {
+    "emoji": ("👋🏽", "👨‍👩‍👧‍👦", "🏴󠁧󠁢󠁷󠁬󠁳󠁿"),
+    "combining": ("e", "\u0301", "a\u0308\u0323", "\u0915\u094d\u0937"),
+    "right to left": ("שלום", "\u200f", "مرحبا"),
+    "line feed": ("a\n", "\n", "\n\nb"),
+    "carriage return": ("a\r", "\r", "\r\rb"),
+    "both": ("a\r\n", "\r", "\n", "\r\n\r\nb"),
+    "line ends of Unicode": ("a\u2028", "\u2029", "\u0085", "\v\fb"),
+    "odd ones": ("\0", "\x1b", "\ufeff", "\uffff", "\U0010ffff"),
+    "spaces": (" ", "  a  ", "\t", "\u00a0"),
+    "looks like a frame": ("data: [DONE]\n\n", "event: done\n", ": ka\n", "id: 7\n\n"),
+}
+"""What has to come through as it is, cut as it is. No piece is empty."""
+
+ERRORS = {
+    301: ProviderRefused,
+    400: ProviderRefused,
+    401: ProviderAuthFailed,
+    402: ProviderRefused,
+    403: ProviderAuthFailed,
+    404: ProviderModelNotFound,
+    408: ProviderUnavailable,
+    409: ProviderUnavailable,
+    413: ProviderRefused,
+    418: ProviderRefused,
+    422: ProviderRefused,
+    429: ProviderRateLimited,
+    500: ProviderUnavailable,
+    502: ProviderUnavailable,
+    503: ProviderUnavailable,
+    529: ProviderUnavailable,
+}
+"""What a status without a telling body becomes."""
+
+
+@every
+@pytest.mark.promise("provider:swap")
+async def test_an_answer_is_reasoning_then_text_then_one_finish_that_counts(
+    subject: Subject,
+) -> None:
+    async with subject.saying("Hello ", "world.", reasoning=("Hm. ", "Hm?")) as answer:
+        deltas, error = await gather(answer)
+    assert error is None
+    assert [type(delta).__name__ for delta in deltas] == [
+        "Reasoning", "Reasoning", "Text", "Text", "Finish",
+    ]  # fmt: skip
+    assert thoughts(deltas) == ["Hm. ", "Hm?"]
+    assert texts(deltas) == ["Hello ", "world."]
+    [end] = finishes(deltas)
+    assert end.reason == "stop"
+    assert end.usage is not None
+    assert (end.usage.input_tokens > 0, end.usage.reasoning_tokens) == (True, 2)
+    assert end.usage.output_tokens > 2
+    assert not end.usage.estimated
+
+
+@every
+async def test_nothing_comes_behind_the_finish(subject: Subject) -> None:
+    async with subject.saying("Hello") as answer:
+        deltas, _ = await gather(answer)
+        assert len(finishes(deltas)) == 1
+        assert await anext(answer, None) is None
+        assert await anext(answer, None) is None
+
+
+@every
+@pytest.mark.promise("stream:word-by-word")
+@pytest.mark.parametrize("pieces", UNICODE.values(), ids=UNICODE.keys())
+async def test_text_comes_through_unchanged(subject: Subject, pieces: Sequence[str]) -> None:
+    """And so does reasoning; a provider that is told how to cut does not cut otherwise."""
+    async with subject.saying(*pieces, reasoning=pieces) as answer:
+        deltas, error = await gather(answer)
+    assert error is None
+    assert "".join(texts(deltas)) == "".join(thoughts(deltas)) == "".join(pieces)
+    assert all(texts(deltas))
+    assert all(thoughts(deltas))
+    if isinstance(subject, UpstreamSubject):
+        assert texts(deltas) == thoughts(deltas) == list(pieces)
+
+
+@every
+async def test_a_megabyte_comes_through_unchanged(subject: Subject) -> None:
+    piece = "Größe🙂" * 100 + "\n"
+    async with subject.saying(*[piece] * 1000) as answer:
+        deltas, error = await gather(answer)
+    assert error is None
+    assert "".join(texts(deltas)) == piece * 1000
+
+
+@every_upstream
+async def test_one_delta_may_be_a_megabyte(subject: UpstreamSubject) -> None:
+    piece = "Größe 🙂 " * 80_000
+    async with subject.saying(piece) as answer:
+        deltas, _ = await gather(answer)
+    assert texts(deltas) == [piece]
+
+
+@every
+@pytest.mark.parametrize("reason", ["stop", "length"])
+async def test_the_finish_tells_why_the_answer_ended(
+    subject: Subject, reason: FinishReason
+) -> None:
+    async with subject.saying("One ", "two", reason=reason) as answer:
+        deltas, _ = await gather(answer)
+    assert "".join(texts(deltas)).startswith("One two")
+    assert [end.reason for end in finishes(deltas)] == [reason]
+    assert finishes(deltas)[0].provider_reason is not None
+
+
+@every_upstream
+async def test_an_answer_that_a_content_filter_stops_is_told_from_others(
+    subject: UpstreamSubject,
+) -> None:
+    async with subject.saying("One ", reason="content_filter") as answer:
+        deltas, error = await gather(answer)
+    assert error is None
+    assert [end.reason for end in finishes(deltas)] == ["content_filter"]
+
+
+@every_upstream
+@pytest.mark.filterwarnings("ignore:TIRED is not a valid FinishReason")  # google-genai says so
+async def test_a_word_for_the_end_that_nobody_knows_is_other_and_is_kept(
+    subject: UpstreamSubject,
+) -> None:
+    async with subject.asked(text("One"), finish("tired")) as (_, answer):
+        deltas, error = await gather(answer)
+    assert error is None
+    assert [end.reason for end in finishes(deltas)] == ["other"]
+    assert (finishes(deltas)[0].provider_reason or "").lower() == "tired"
+
+
+@every_upstream
+async def test_the_finish_names_the_model_that_answered(subject: UpstreamSubject) -> None:
+    async with subject.saying("One") as answer:
+        deltas, _ = await gather(answer)
+    assert (finishes(deltas)[0].model or "").endswith("-test-1")
+
+
+@every_upstream
+async def test_a_provider_answers_many_at_once_and_mixes_nothing_up(
+    subject: UpstreamSubject,
+) -> None:
+    answers: dict[str, list[str]] = {}
+
+    async def ask(provider: Provider, name: str) -> None:
+        prompt = Prompt(messages=(Message("user", name),))
+        async with provider.generate(prompt) as answer:
+            deltas, _ = await gather(answer)
+        answers[name] = texts(deltas)
+
+    def echo(call: Call) -> Script:
+        name = str(call.body).split("name-")[1][:1]
+        return text(*[f"{name} "] * 20), finish()
+
+    with anyio.fail_after(10):
+        async with subject.open() as (api, provider), anyio.create_task_group() as tasks:
+            api.choose = echo
+            for name in "abcdefgh":
+                tasks.start_soon(ask, provider, f"name-{name}")
+    assert answers == {f"name-{name}": [f"{name} "] * 20 for name in "abcdefgh"}
+
+
+@every_upstream
+@pytest.mark.promise("stream:word-by-word")
+async def test_a_delta_is_given_while_the_upstream_says_no_more(subject: UpstreamSubject) -> None:
+    """The stream is not read ahead, neither by lines nor by blocks."""
+    async with subject.asked(text("One ", "two "), HOLD) as (_, answer):
+        with anyio.fail_after(5):
+            assert [await anext(answer), await anext(answer)] == [Text("One "), Text("two ")]
+
+
+@every_upstream
+async def test_bytes_may_come_one_at_a_time(subject: UpstreamSubject) -> None:
+    pieces = "Zoë ", "🙂", "\r\n", "\u2028end"
+    data = b"".join(map(subject.wire.token, pieces))
+    async with subject.asked(raw(data, piece_bytes=1), finish("length")) as (_, answer):
+        deltas, error = await gather(answer)
+    assert error is None
+    assert texts(deltas) == list(pieces)
+    assert [end.reason for end in finishes(deltas)] == ["length"]
+
+
+@every_upstream
+async def test_an_emoji_may_be_cut_between_two_chunks_of_the_connection(
+    subject: UpstreamSubject,
+) -> None:
+    data = subject.wire.token("a🙂b")
+    middle = data.index("🙂".encode()) + 2
+    script = raw(data[:middle]), raw(data[middle:]), finish()
+    async with subject.asked(*script) as (_, answer):
+        deltas, _ = await gather(answer)
+    assert texts(deltas) == ["a🙂b"]
+
+
+@every_upstream
+@pytest.mark.promise("stream:word-by-word")
+async def test_an_emoji_may_be_cut_into_two_json_escapes_in_two_deltas(
+    subject: UpstreamSubject,
+) -> None:
+    script = text("a\ud83d", "\ude42b", "\ud83d"), text("\ude42"), finish()
+    async with subject.asked(*script) as (_, answer):
+        deltas, error = await gather(answer)
+    assert error is None
+    assert "".join(texts(deltas)) == "a🙂b🙂"
+    assert all(texts(deltas))
+
+
+@every_upstream
+@pytest.mark.parametrize("pieces", [("a\ud83d",), ("\ud83d", "a"), ("\ude42", "\ude42a")])
+async def test_half_an_emoji_without_its_partner_is_replaced_and_never_passed_on(
+    subject: UpstreamSubject, pieces: Sequence[str]
+) -> None:
+    async with subject.asked(text(*pieces), finish()) as (_, answer):
+        deltas, error = await gather(answer)
+    assert error is None
+    assert "".join(texts(deltas)) == "".join(
+        "\ufffd" if "\ud800" <= char <= "\udfff" else char for char in "".join(pieces)
+    )
+
+
+async def _ask(provider: Provider) -> tuple[list[Delta], ProviderError | None]:
+    with anyio.fail_after(10):
+        try:
+            async with provider.generate(PROMPT) as answer:
+                return await gather(answer)
+        except ProviderError as exc:  # an API may be asked on entering
+            return [], exc
+
+
+async def _end_of(
+    subject: UpstreamSubject, *steps: Step
+) -> tuple[list[Delta], ProviderError | None]:
+    async with subject.open(*steps) as (_, provider):
+        return await _ask(provider)
+
+
+@every_upstream
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.parametrize("ending", [(), (CLOSE,), (RESET,)], ids=["tidy end", "close", "reset"])
+async def test_an_answer_that_breaks_off_is_never_a_finished_one(
+    subject: UpstreamSubject, ending: Script
+) -> None:
+    deltas, error = await _end_of(subject, text("One ", "two "), *ending)
+    # A reset may overtake what was sent before it.
+    assert texts(deltas) == ["One ", "two "][: len(deltas)]
+    assert len(deltas) == 2 or ending == (RESET,)
+    assert type(error) is UpstreamCut
+
+
+@every_upstream
+async def test_a_stream_without_a_word_has_broken_off_too(subject: UpstreamSubject) -> None:
+    assert type((await _end_of(subject, HEAD))[1]) is UpstreamCut
+    assert type((await _end_of(subject, HEAD, CLOSE))[1]) is UpstreamCut
+
+
+@every_upstream
+async def test_an_upstream_that_refuses_the_connection_is_unavailable(
+    subject: UpstreamSubject,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    async with opened(subject.wire.entry(url)) as provider:
+        deltas, error = await _ask(provider)
+    assert deltas == []
+    assert type(error) is ProviderUnavailable
+
+
+@every_upstream
+@pytest.mark.parametrize("ending", [CLOSE, RESET], ids=["close", "reset"])
+async def test_an_upstream_that_hangs_up_without_an_answer_is_unavailable(
+    subject: UpstreamSubject, ending: Step
+) -> None:
+    assert type((await _end_of(subject, ending))[1]) is ProviderUnavailable
+
+
+@every_upstream
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"data: {'single': 'quotes'}\n\n",
+        b"data: \n\n",
+        b'data: {"choices": 7, "candidates": 7}\n\n',
+        b"data: " + b"[" * 100_000 + b"\n\n",
+        b"data: {" + b'"a":{' * 100_000 + b"\n\n",
+    ],
+    ids=["quotes", "nothing", "number", "deep list", "deep object"],
+)
+async def test_a_chunk_that_is_not_of_the_api_is_an_error_and_not_a_mistake_of_ours(
+    subject: UpstreamSubject, data: bytes
+) -> None:
+    deltas, error = await _end_of(subject, text("One "), raw(data), finish())
+    assert texts(deltas) == ["One "]
+    assert finishes(deltas) == []
+    assert type(error) is UpstreamInvalid
+
+
+@every_upstream
+async def test_bytes_that_are_no_text_are_an_error_and_not_another_text(
+    subject: UpstreamSubject,
+) -> None:
+    data = subject.wire.token("two").replace(b"two", b"t\xffo")
+    deltas, error = await _end_of(subject, text("One "), raw(data), finish())
+    assert texts(deltas) == ["One "]
+    assert type(error) is UpstreamInvalid
+
+
+@every_upstream
+async def test_the_length_of_a_line_is_bounded(subject: UpstreamSubject) -> None:
+    """An upstream that never ends its line cannot fill the memory."""
+
+    async def endless(to: Exchange) -> None:
+        while True:
+            await to.send(b"x" * 65_536)
+
+    deltas, error = await _end_of(subject, text("One "), raw(b"data: "), endless)
+    assert texts(deltas) == ["One "]
+    assert type(error) is UpstreamInvalid
+
+
+@every_upstream
+@pytest.mark.parametrize("body", [None, "no object", [], b"\xff<html>"], ids=repr)
+@pytest.mark.promise("provider:swap")
+async def test_a_status_becomes_the_same_error_whatever_the_body(
+    subject: UpstreamSubject, body: object
+) -> None:
+    errors = {}
+    async with subject.open() as (api, provider):
+        api.script(*[(status(code, body),) for code in ERRORS])
+        for code in ERRORS:
+            deltas, error = await _ask(provider)
+            assert deltas == []
+            errors[code] = type(error)
+    assert errors == ERRORS
+
+
+@every_upstream
+async def test_an_error_whose_body_breaks_off_is_a_failure_of_the_upstream(
+    subject: UpstreamSubject,
+) -> None:
+    script = status(500, b"half", {"Content-Length": "100"}), CLOSE
+    assert type((await _end_of(subject, *script))[1]) is ProviderUnavailable
+
+
+@every_upstream
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 8192 tokens.",
+        "The input token count (40000) exceeds the maximum number of tokens allowed (32000).",
+        "prompt is too long",
+    ],
+)
+async def test_a_prompt_that_is_too_long_is_told_from_other_refusals(
+    subject: UpstreamSubject, words: str
+) -> None:
+    _, error = await _end_of(subject, status(400, {"error": {"code": 400, "message": words}}))
+    assert type(error) is ContextLengthExceeded
+
+
+@every_upstream
+@pytest.mark.promise("secret:kept")
+async def test_what_an_upstream_says_of_its_failure_stays_out_of_the_error(
+    subject: UpstreamSubject,
+) -> None:
+    body = {"error": {"code": 500, "message": "sk-secret of org-secret", "status": "sk-secret"}}
+    _, error = await _end_of(subject, status(500, body))
+    assert isinstance(error, ProviderError)
+    assert "secret" not in f"{error!s} {error!r} {error.message} {vars(error)}"
+
+
+@every_upstream
+async def test_a_connection_is_used_again_after_a_whole_answer(subject: UpstreamSubject) -> None:
+    async with subject.open(text("One"), finish()) as (api, provider):
+        for _ in range(3):
+            async with provider.generate(PROMPT) as answer:
+                deltas, _ = await gather(answer)
+            assert texts(deltas) == ["One"]
+        assert [call.connection for call in api.calls] == [1, 1, 1]
+
+
+@every_upstream
+async def test_a_connection_is_used_again_after_an_answer_is_left_at_its_finish(
+    subject: UpstreamSubject,
+) -> None:
+    """As the engine does it: nobody asks for what comes behind the finish."""
+    async with subject.open(text("One"), finish()) as (api, provider):
+        for _ in range(3):
+            async with provider.generate(PROMPT) as answer:
+                async for delta in answer:
+                    if finishes([delta]):
+                        break
+        assert [call.connection for call in api.calls] == [1, 1, 1]
+
+
+@every_upstream
+@pytest.mark.promise("cancel:disconnect")
+@pytest.mark.parametrize("rest", [paced(0.001), HOLD], ids=["talking", "silent"])
+async def test_leaving_in_the_middle_closes_the_connection(
+    subject: UpstreamSubject, rest: Step
+) -> None:
+    async with subject.open(text("One "), rest) as (api, provider):
+        async with provider.generate(PROMPT) as answer:
+            assert await anext(answer) == Text("One ")
+        with anyio.fail_after(5):
+            await api.calls[0].closed.wait()
+
+
+@every_upstream
+@pytest.mark.parametrize("script", [(HOLD,), (HEAD, HOLD)], ids=["no answer", "head only"])
+async def test_cancelling_before_the_first_word_closes_the_connection(
+    subject: UpstreamSubject, script: Script
+) -> None:
+    async def ask(provider: Provider) -> None:
+        async with provider.generate(PROMPT) as answer:
+            await gather(answer)
+
+    with anyio.fail_after(5):
+        async with subject.open(*script) as (api, provider):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask, provider)
+                call = await api.call()
+                tasks.cancel_scope.cancel()
+            await call.closed.wait()
+
+
+@every_upstream
+async def test_leaving_while_another_task_waits_for_a_word_closes_the_connection(
+    subject: UpstreamSubject,
+) -> None:
+    """The iterator may be doing anything; whoever waits for it is told that there is no more."""
+    ends: list[tuple[list[Delta], object]] = []
+
+    async def wait_for_more(answer: AsyncIterator[Delta]) -> None:
+        ends.append(await gather(answer))
+
+    with anyio.fail_after(5):
+        async with (
+            subject.open(text("One "), HOLD) as (api, provider),
+            anyio.create_task_group() as tasks,
+        ):
+            async with provider.generate(PROMPT) as answer:
+                assert await anext(answer) == Text("One ")
+                tasks.start_soon(wait_for_more, answer)
+                await anyio.wait_all_tasks_blocked()
+            await api.calls[0].closed.wait()
+    [(deltas, error)] = ends
+    assert deltas == []
+    assert error is None or isinstance(error, ProviderError)

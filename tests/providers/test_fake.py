@@ -1,0 +1,246 @@
+"""The fake provider: the same words every time, at the pace that is asked for.
+
+Everything here runs in virtual time: a wait takes none, and lasts exactly as long as it should.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from streamsvc.events import Reasoning, Text, Usage
+from streamsvc.messages import Message, Prompt
+from streamsvc.providers.base import Delta, Finish
+from streamsvc.providers.fake import FakeProvider, count_words, shorten, words
+from streamsvc.settings import FakeSettings
+
+TEXT = "FastAPI is the future of AI development."
+
+deterministic = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    """Trio, with a clock that jumps to the next timer when everybody waits."""
+    return "trio", {"clock": MockClock(autojump_threshold=0)}
+
+
+def prompt(question: str = "Tell me.", **fields: Any) -> Prompt:
+    return Prompt(messages=(Message("user", question),), **fields)
+
+
+async def ask(
+    asked: Prompt | None = None, *, pause_seconds: float = 0.0, **fields: Any
+) -> list[tuple[float, Delta]]:
+    """Return every delta with the time since the request; *pause_seconds* is a slow reader's."""
+    began = anyio.current_time()
+    timed = []
+    async with FakeProvider(FakeSettings(**fields)).generate(asked or prompt()) as deltas:
+        async for delta in deltas:
+            timed.append((round(anyio.current_time() - began, 6), delta))
+            await anyio.sleep(pause_seconds)
+    return timed
+
+
+def answer(timed: Sequence[tuple[float, Delta]]) -> str:
+    return "".join(delta.text for _, delta in timed if isinstance(delta, Text))
+
+
+def end(timed: Sequence[tuple[float, Delta]]) -> Finish:
+    [*_, (_, last)] = timed
+    assert isinstance(last, Finish)
+    return last
+
+
+def times(timed: Sequence[tuple[float, Delta]]) -> list[float]:
+    return [at for at, _ in timed]
+
+
+# What it says
+
+
+async def test_it_says_the_same_every_time() -> None:
+    assert await ask() == await ask()
+    assert await ask(jitter=0.5) == await ask(jitter=0.5)
+
+
+@pytest.mark.promise("stream:word-by-word")
+async def test_it_says_one_word_at_a_time_and_counts_them() -> None:
+    timed = await ask()
+    assert [delta for _, delta in timed] == [
+        *map(Text, ("FastAPI ", "is ", "the ", "future ", "of ", "AI ", "development.")),
+        Finish(
+            reason="stop",
+            provider_reason="stop",
+            usage=Usage(input_tokens=2, output_tokens=7),
+        ),
+    ]
+
+
+@given(st.text())
+@deterministic
+def test_cutting_into_words_loses_nothing(text: str) -> None:
+    pieces = words(text)
+    assert "".join(pieces) == text
+    assert all(pieces)
+
+
+@given(st.lists(st.text("abc🙂", min_size=1, max_size=5), max_size=20))
+@deterministic
+def test_a_word_is_a_word(tokens: list[str]) -> None:
+    assert [piece.strip() for piece in words(" ".join(tokens))] == tokens
+
+
+@pytest.mark.parametrize("question", ["Hello", " a\r\n\r b\u2028 ", "Write code!", "🙂 👩‍💻"])
+async def test_an_echo_repeats_the_last_message_as_it_is(question: str) -> None:
+    turns = Message("user", "First"), Message("assistant", "Second"), Message("user", question)
+    assert answer(await ask(Prompt(messages=turns), reply="echo")) == question
+
+
+@pytest.mark.parametrize(
+    "question", ["Write a Python function", "show me CODE", "```x```", "Refactor this.", "sql?"]
+)
+async def test_a_question_about_code_is_answered_with_a_fenced_block(question: str) -> None:
+    said = answer(await ask(prompt(question)))
+    before, code, after = said.split("```")
+    assert before.endswith("\n")
+    assert code.startswith("python\n")
+    assert code.endswith("\n")
+    assert after.startswith("\n")
+    compile(code.removeprefix("python\n"), "answer", "exec")
+
+
+@pytest.mark.parametrize("question", ["Hello", "What is a codex?", "classic encodings", ""])
+async def test_any_other_question_is_answered_with_the_text(question: str) -> None:
+    assert answer(await ask(prompt(question))) == TEXT
+    assert answer(await ask(prompt(question), text="Hi  there\n")) == "Hi  there\n"
+
+
+async def test_told_to_say_the_text_it_says_no_code() -> None:
+    assert answer(await ask(prompt("Write code!"), reply="text")) == TEXT
+
+
+async def test_an_empty_text_is_an_end_without_a_word() -> None:
+    timed = await ask(text="")
+    assert [type(delta) for _, delta in timed] == [Finish]
+    assert end(timed).usage == Usage(input_tokens=2, output_tokens=0)
+
+
+async def test_reasoning_comes_first_and_is_counted_apart() -> None:
+    timed = await ask(text="One two", reasoning="Hm. Well …")
+    assert [delta for _, delta in timed[:-1]] == [
+        *map(Reasoning, ("Hm. ", "Well ", "…")),
+        *map(Text, ("One ", "two")),
+    ]
+    assert end(timed).usage == Usage(input_tokens=2, output_tokens=5, reasoning_tokens=3)
+
+
+# What a prompt may ask for
+
+
+@pytest.mark.parametrize(
+    ("stop", "said"),
+    [
+        (("future",), "FastAPI is the "),
+        (("of", "is"), "FastAPI "),
+        (("Fast",), ""),
+        ((".",), TEXT[:-1]),
+        (("nowhere",), TEXT),
+        ((" is", " the"), "FastAPI"),
+    ],
+)
+async def test_the_first_stop_sequence_ends_the_answer_and_is_no_part_of_it(
+    stop: tuple[str, ...], said: str
+) -> None:
+    timed = await ask(prompt(stop=stop))
+    assert answer(timed) == said
+    assert end(timed).reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("bound", "said", "reason"),
+    [
+        (1, "FastAPI ", "length"),
+        (6, "FastAPI is the future of AI ", "length"),
+        (7, TEXT, "stop"),
+        (100, TEXT, "stop"),
+    ],
+)
+async def test_the_bound_of_an_answer_counts_words_and_tells_when_it_was_met(
+    bound: int, said: str, reason: str
+) -> None:
+    timed = await ask(prompt(max_tokens=bound))
+    assert answer(timed) == said
+    assert (end(timed).reason, end(timed).provider_reason) == (reason, reason)
+
+
+@given(st.text("ab .", max_size=30), st.lists(st.text("ab .", min_size=1, max_size=3), max_size=3))
+@deterministic
+def test_no_stop_sequence_is_ever_in_an_answer(text: str, stop: list[str]) -> None:
+    pieces, _ = shorten(text, prompt(stop=tuple(stop)))
+    assert text.startswith("".join(pieces))
+    assert not any(sequence in "".join(pieces) for sequence in stop)
+
+
+async def test_the_whole_prompt_is_counted() -> None:
+    turns = Message("user", "one two"), Message("assistant", "three"), Message("user", " four ")
+    assert count_words(Prompt(messages=turns, system="five six")) == 6
+
+
+# When it says it
+
+
+async def test_the_first_word_comes_after_its_delay_and_the_others_at_the_pace() -> None:
+    timed = await ask(text="a b c d", first_word_seconds=0.5, words_per_second=4)
+    assert times(timed) == [0.5, 0.75, 1.0, 1.25, 1.25]
+
+
+async def test_no_pace_takes_no_time() -> None:
+    assert times(await ask(first_word_seconds=0, words_per_second=0)) == [0.0] * 8
+
+
+async def test_reasoning_is_paced_like_the_answer() -> None:
+    timed = await ask(text="b", reasoning="a ", first_word_seconds=1, words_per_second=1)
+    assert times(timed) == [1.0, 2.0, 2.0]
+
+
+async def test_delays_do_not_add_up() -> None:
+    """A reader that takes half of each gap gets the words when they are due all the same."""
+    fields: dict[str, Any] = {"text": "a b c d", "first_word_seconds": 1, "words_per_second": 1}
+    assert times(await ask(pause_seconds=0.5, **fields))[:4] == [1.0, 2.0, 3.0, 4.0]
+    assert times(await ask(pause_seconds=2.0, **fields))[:4] == [1.0, 3.0, 5.0, 7.0]
+
+
+async def test_jitter_varies_each_gap_within_its_share() -> None:
+    timed = await ask(text="a " * 50, first_word_seconds=0, words_per_second=1, jitter=0.25)
+    at = times(timed)[:-1]
+    gaps = [later - earlier for earlier, later in pairwise(at)]
+    assert all(0.75 <= round(gap, 5) <= 1.25 for gap in gaps)
+    assert len({round(gap, 5) for gap in gaps}) > 25
+
+
+async def test_jitter_is_drawn_from_the_seed_and_a_request_may_bring_its_own() -> None:
+    fields: dict[str, Any] = {"jitter": 1, "words_per_second": 5}
+    configured, other = await ask(seed=1, **fields), await ask(seed=2, **fields)
+    assert times(configured) != times(other)
+    assert answer(configured) == answer(other)
+    assert times(await ask(prompt(seed=1), seed=2, **fields)) == times(configured)
+    assert times(await ask(prompt(seed=0), seed=2, **fields)) == times(await ask(**fields))
+
+
+async def test_leaving_early_ends_it() -> None:
+    provider = FakeProvider(FakeSettings())
+    async with provider.generate(prompt()) as deltas:
+        assert await anext(deltas) == Text("FastAPI ")
+    assert await anext(deltas, None) is None
+
+
+async def test_a_cancelled_wait_passes_through() -> None:
+    with anyio.move_on_after(1) as scope:
+        await ask(first_word_seconds=10)
+    assert scope.cancelled_caught

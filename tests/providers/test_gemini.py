@@ -1,0 +1,429 @@
+"""The Gemini adapter against the google-genai SDK: what is sent, and what the answers mean.
+
+What all providers have in common is tried in `conformance`; here is what only this API has.
+"""
+
+import inspect
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import anyio
+import httpx2
+import msgspec
+import pytest
+import respx
+from google.genai import errors as sdk_errors
+from google.genai import types
+
+from streamsvc.errors import (
+    ProviderAuthFailed,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderTimedOut,
+    ProviderUnavailable,
+    UpstreamCut,
+    UpstreamInvalid,
+)
+from streamsvc.events import Reasoning, Text, Usage
+from streamsvc.messages import Message, Prompt
+from streamsvc.providers import gemini as adapter
+from streamsvc.providers.base import Delta, Finish, Provider
+from streamsvc.settings import GeminiSettings
+from upstreams import GEMINI, USAGE, finish, frame, text, upstream
+
+URL = "http://gemini.test"
+PROMPT = Prompt(messages=(Message("user", "Say it."),))
+STOP = GEMINI.finish("stop", USAGE)
+
+
+@pytest.fixture(autouse=True)
+def no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading certificates takes longer than a test, and nothing here speaks TLS."""
+    bare = partial(ssl.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: bare())
+
+
+@pytest.fixture
+def api() -> Iterator[respx.Route]:
+    """The one endpoint, without a network."""
+    with respx.mock(base_url=URL) as router:
+        yield router.post("/v1/models/gemini-test:streamGenerateContent", params={"alt": "sse"})
+
+
+@asynccontextmanager
+async def opened(*, key: str = "", **fields: Any) -> AsyncIterator[Provider]:
+    settings = GeminiSettings(**{"model": "gemini-test", "base_url": URL, **fields})
+    async with adapter.open_provider(settings, key) as provider:
+        yield provider
+
+
+def stream(*frames: bytes) -> Any:
+    return httpx2.Response(200, content=b"".join(frames))
+
+
+def chunk(**fields: Any) -> bytes:
+    return frame({"modelVersion": "gemini-test-1", **fields}, end=b"\r\n\r\n")
+
+
+def parts(*of_it: dict[str, Any]) -> bytes:
+    return GEMINI.candidate(content={"role": "model", "parts": list(of_it)})
+
+
+async def gather(provider: Provider, prompt: Prompt = PROMPT) -> list[Delta]:
+    with anyio.fail_after(5):
+        async with provider.generate(prompt) as deltas:
+            return [delta async for delta in deltas]
+
+
+async def ask(prompt: Prompt = PROMPT, *, key: str = "", **fields: Any) -> list[Delta]:
+    async with opened(key=key, **fields) as provider:
+        return await gather(provider, prompt)
+
+
+def sent(api: respx.Route) -> Any:
+    return msgspec.json.decode(api.calls.last.request.content)
+
+
+# What is sent
+
+
+@pytest.mark.promise("provider:swap")
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, {}),
+        ({"temperature": 0.0}, {"temperature": 0.0}),
+        ({"stop": ("a", "b")}, {"stopSequences": ["a", "b"]}),
+        ({"seed": 0}, {"seed": 0}),
+        ({"max_tokens": 7}, {"maxOutputTokens": 7}),
+    ],
+    ids=["nothing", "temperature", "stop", "seed", "max tokens"],
+)
+async def test_a_parameter_is_sent_under_its_name_and_only_where_it_is_given(
+    api: respx.Route, asked: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    api.mock(return_value=stream(STOP))
+    await ask(msgspec.structs.replace(PROMPT, **asked), include_thoughts=False)
+    body = sent(api)
+    assert body.pop("generationConfig", {}) == expected
+    assert body == {"contents": [{"role": "user", "parts": [{"text": "Say it."}]}]}
+
+
+async def test_the_system_text_is_sent_apart_from_the_turns(api: respx.Route) -> None:
+    api.mock(return_value=stream(STOP))
+    await ask(msgspec.structs.replace(PROMPT, system="Be brief."))
+    assert sent(api)["systemInstruction"]["parts"] == [{"text": "Be brief."}]
+    assert len(sent(api)["contents"]) == 1
+
+
+async def test_the_assistant_is_called_model(api: respx.Route) -> None:
+    api.mock(return_value=stream(STOP))
+    turns = Message("user", "One?"), Message("assistant", "Two."), Message("user", "Three? 🙂")
+    await ask(Prompt(messages=turns))
+    assert [(it["role"], it["parts"][0]["text"]) for it in sent(api)["contents"]] == [
+        ("user", "One?"),
+        ("model", "Two."),
+        ("user", "Three? 🙂"),
+    ]
+
+
+async def test_thoughts_are_asked_for_as_configured(api: respx.Route) -> None:
+    api.mock(return_value=stream(STOP))
+    await ask(include_thoughts=True)
+    [(name, value)] = sent(api)["generationConfig"]["thinkingConfig"].items()
+    assert (name.replace("_", "").lower(), value) == ("includethoughts", True)
+    await ask(include_thoughts=False)
+    assert "thinkingConfig" not in sent(api).get("generationConfig", {})
+
+
+@pytest.mark.promise("secret:kept")
+async def test_nothing_of_the_environment_reaches_the_upstream(
+    api: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a key, not another address, and not another way to sign in."""
+    for name in (
+        "GOOGLE_API_KEY",
+        "GEMINI_API_KEY",
+        "GOOGLE_CLOUD_PROJECT",
+        "GOOGLE_CLOUD_LOCATION",
+    ):
+        monkeypatch.setenv(name, "leak")
+    monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
+    monkeypatch.setenv("GOOGLE_GENAI_USE_ENTERPRISE", "true")
+    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", "http://leak.test")
+    api.mock(return_value=stream(STOP))
+    await ask()
+    request = api.calls.last.request
+    assert "leak" not in f"{request.url} {request.headers!r} {request.content!r}".lower()
+    assert request.headers["x-goog-api-key"] == "none-needed"
+
+
+async def test_the_configured_key_is_sent_in_a_header_and_never_in_the_address(
+    api: respx.Route,
+) -> None:
+    """Addresses are written to the logs of whatever stands between."""
+    api.mock(return_value=stream(STOP))
+    await ask(key="mine")
+    request = api.calls.last.request
+    assert request.headers["x-goog-api-key"] == "mine"
+    assert request.headers["Accept-Encoding"] == "identity"
+    assert request.url.query == b"alt=sse"
+
+
+async def test_only_the_connect_deadline_is_the_clients(api: respx.Route) -> None:
+    """The SDK sends a timeout of its own with each request: none at all."""
+    api.mock(return_value=stream(STOP))
+    await ask(connect_seconds=1.5)
+    timeouts = api.calls.last.request.extensions["timeout"]
+    assert timeouts == {"connect": 1.5, "read": None, "write": None, "pool": None}
+
+
+# Errors
+
+
+async def test_every_error_of_the_sdk_has_an_error_of_ours(api: respx.Route) -> None:
+    """Total over the SDK's classes: a new one breaks this test, not a viewer."""
+    classes = {it for it in vars(sdk_errors).values() if inspect.isclass(it)}
+    raised = {it for it in classes if issubclass(it, Exception) and not issubclass(it, Warning)}
+    api_errors = {it for it in raised if issubclass(it, sdk_errors.APIError)}
+    assert {it.__name__ for it in api_errors} == {"APIError", "ClientError", "ServerError"}
+    # The rest is about functions and continuations, which are off, and answers nobody can read.
+    others = {it for it in raised - api_errors if not issubclass(it, ValueError)}
+    assert {it.__name__ for it in others} == {"ContinuationInterruptedError"}
+    for kind in raised - api_errors - others:
+        api.mock(side_effect=kind.__new__(kind))
+        with pytest.raises(UpstreamInvalid):
+            await ask()
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "expected"),
+    [
+        (sdk_errors.APIError, 302, ProviderRefused),
+        (sdk_errors.ClientError, 401, ProviderAuthFailed),
+        (sdk_errors.ClientError, 429, ProviderRateLimited),
+        (sdk_errors.ServerError, 503, ProviderUnavailable),
+    ],
+)
+async def test_an_error_of_the_sdk_is_mapped_by_its_status(
+    kind: type[sdk_errors.APIError], code: int, expected: type[ProviderError]
+) -> None:
+    mapped = adapter.map_error(kind(code, {"error": {"code": code, "message": "secret"}}))
+    assert type(mapped) is expected
+    assert "secret" not in f"{mapped!s} {vars(mapped)}"
+
+
+async def test_a_refused_key_is_told_from_other_bad_requests(api: respx.Route) -> None:
+    """Gemini answers 400 to a bad key; the reason is in the details."""
+    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]
+    error = {"code": 400, "message": "API key not valid.", "details": details}
+    refused: Any = httpx2.Response(400, json={"error": error})
+    api.mock(return_value=refused)
+    with pytest.raises(ProviderAuthFailed):
+        await ask()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (httpx2.ConnectError, ProviderUnavailable),
+        (httpx2.ConnectTimeout, ProviderTimedOut),
+        (httpx2.PoolTimeout, ProviderTimedOut),
+        (httpx2.ReadError, ProviderUnavailable),
+        (httpx2.ReadTimeout, ProviderUnavailable),
+        (httpx2.WriteError, ProviderUnavailable),
+        (httpx2.RemoteProtocolError, ProviderUnavailable),
+        (httpx2.ProxyError, ProviderUnavailable),
+        (httpx2.DecodingError, UpstreamInvalid),
+    ],
+)
+async def test_a_failure_below_http_has_an_error_of_ours(
+    api: respx.Route, kind: type[httpx2.RequestError], expected: type[ProviderError]
+) -> None:
+    api.mock(side_effect=kind("secret"))
+    with pytest.raises(ProviderError) as caught:
+        await ask()
+    assert type(caught.value) is expected
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"code": 400, "message": "no"}, ProviderRefused),
+        ({"code": 429, "message": "no", "status": "RESOURCE_EXHAUSTED"}, ProviderRateLimited),
+        ({"code": 503, "message": "no", "status": "UNAVAILABLE"}, ProviderUnavailable),
+        ({"message": "no"}, UpstreamInvalid),
+        ({"code": "503"}, UpstreamInvalid),
+        ("no", UpstreamInvalid),
+    ],
+)
+@pytest.mark.promise("end:exactly-one")
+async def test_an_error_in_the_place_of_a_chunk_ends_the_answer(
+    api: respx.Route, error: object, expected: type[ProviderError]
+) -> None:
+    """The SDK stumbles over an error without a number, which this API never sends."""
+    api.mock(return_value=stream(GEMINI.token("One "), frame({"error": error}), STOP))
+    async with opened() as provider, provider.generate(PROMPT) as deltas:
+        assert await anext(deltas) == Text("One ")
+        with pytest.raises(ProviderError) as caught:
+            await anext(deltas)
+    assert type(caught.value) is expected
+
+
+# How an answer ends
+
+
+def _ends(word: str, usage: Usage | None = None, *, reason: Any = "stop") -> Finish:
+    return Finish(reason=reason, provider_reason=word, model="gemini-test-1", usage=usage)
+
+
+async def test_every_finish_reason_of_the_sdk_has_one_of_ours() -> None:
+    """A new one is to be looked at: it may be a filter."""
+    others = {
+        "CONTINUATION", "ESCALATION", "FINISH_REASON_UNSPECIFIED", "IMAGE_OTHER", "LANGUAGE",
+        "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "MISSING_THOUGHT_SIGNATURE", "NO_IMAGE",
+        "OTHER", "PUP_LIMITED_DISABLED", "TOO_MANY_TOOL_CALLS", "UNEXPECTED_TOOL_CALL",
+    }  # fmt: skip
+    assert {it.value for it in types.FinishReason} - adapter.FINISH_REASONS.keys() == others
+    assert set(adapter.FINISH_REASONS.values()) == {"stop", "length", "content_filter"}
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("STOP", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("SAFETY", "content_filter"),
+        ("PROHIBITED_CONTENT", "content_filter"),
+        ("LANGUAGE", "other"),
+    ],
+)
+async def test_a_finish_reason_becomes_one_of_ours_and_is_kept(
+    api: respx.Route, word: str, reason: str
+) -> None:
+    api.mock(return_value=stream(GEMINI.candidate(finishReason=word)))
+    assert await ask() == [_ends(word, reason=reason)]
+
+
+@pytest.mark.promise("provider:swap")
+async def test_a_blocked_prompt_ends_without_a_word_and_is_no_failure(api: respx.Route) -> None:
+    counted = {"promptTokenCount": 4}
+    blocked = chunk(promptFeedback={"blockReason": "JAILBREAK"}, usageMetadata=counted)
+    api.mock(return_value=stream(blocked))
+    usage = Usage(input_tokens=4, output_tokens=0)
+    assert await ask() == [_ends("JAILBREAK", usage, reason="content_filter")]
+
+
+async def test_a_blocked_answer_keeps_the_words_before_it(api: respx.Route) -> None:
+    api.mock(return_value=stream(GEMINI.token("One "), GEMINI.candidate(finishReason="SAFETY")))
+    assert await ask() == [Text("One "), _ends("SAFETY", reason="content_filter")]
+
+
+async def test_a_prompt_that_was_looked_at_and_not_blocked_is_answered(api: respx.Route) -> None:
+    """Feedback beside a candidate ends nothing."""
+    word = {"index": 0, "content": {"parts": [{"text": "One"}]}}
+    both = chunk(candidates=[word], promptFeedback={"safetyRatings": []})
+    api.mock(return_value=stream(both, GEMINI.candidate(finishReason="STOP")))
+    assert await ask() == [Text("One"), _ends("STOP")]
+
+
+@pytest.mark.promise("end:exactly-one")
+async def test_a_reason_in_every_chunk_gives_one_finish_at_the_end(api: respx.Route) -> None:
+    """Older models say STOP all the time; the end of the body is the end."""
+    words = [
+        GEMINI.candidate(content={"parts": [{"text": it}]}, finishReason="STOP") for it in "12"
+    ]
+    api.mock(return_value=stream(*words))
+    assert await ask() == [Text("1"), Text("2"), _ends("STOP")]
+
+
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.parametrize("frames", [(), (GEMINI.token("One"),), (chunk(usageMetadata={}),)])
+async def test_the_end_of_the_body_without_a_reason_is_no_finish(
+    api: respx.Route, frames: tuple[bytes, ...]
+) -> None:
+    api.mock(return_value=stream(*frames))
+    with pytest.raises(UpstreamCut):
+        await ask()
+
+
+async def test_usage_is_cumulative_and_the_last_one_counts(api: respx.Route) -> None:
+    counted = [
+        {"promptTokenCount": 3, "thoughtsTokenCount": 2},
+        {"promptTokenCount": 3, "thoughtsTokenCount": 4, "candidatesTokenCount": 1},
+        {"promptTokenCount": 3, "thoughtsTokenCount": 4, "candidatesTokenCount": 5},
+    ]
+    words = [chunk(usageMetadata=it) for it in counted]
+    api.mock(return_value=stream(*words, GEMINI.candidate(finishReason="STOP")))
+    usage = Usage(input_tokens=3, output_tokens=9, reasoning_tokens=4)
+    assert await ask() == [_ends("STOP", usage)]
+
+
+async def test_no_usage_is_no_usage(api: respx.Route) -> None:
+    api.mock(return_value=stream(GEMINI.candidate(finishReason="STOP")))
+    assert await ask() == [_ends("STOP")]
+
+
+# What chunks hold
+
+
+async def test_thoughts_are_reasoning(api: respx.Route) -> None:
+    both = parts({"text": "Hm. ", "thought": True}, {"text": "One"}, {"text": "", "thought": True})
+    api.mock(return_value=stream(both, GEMINI.candidate(finishReason="STOP")))
+    assert (await ask())[:-1] == [Reasoning("Hm. "), Text("One")]
+
+
+async def test_half_an_emoji_at_the_end_of_the_thinking_is_replaced(api: respx.Route) -> None:
+    half = GEMINI.token("Hm \ud83d", is_thought=True)
+    api.mock(return_value=stream(half, GEMINI.candidate(finishReason="STOP")))
+    assert (await ask())[:-1] == [Reasoning("Hm "), Reasoning("\ufffd")]
+
+
+async def test_other_candidates_and_other_parts_are_no_text(api: respx.Route) -> None:
+    other = {"index": 1, "content": {"parts": [{"text": "Two"}]}, "finishReason": "SAFETY"}
+    mine = {"index": 0, "content": {"parts": [{"text": "One"}]}}
+    call = parts({"functionCall": {"name": "f", "args": {}}}, {"thoughtSignature": "c2ln"})
+    end = GEMINI.candidate(finishReason="STOP")
+    api.mock(return_value=stream(chunk(candidates=[mine, other]), call, end))
+    assert await ask() == [Text("One"), _ends("STOP")]
+
+
+async def test_nothing_is_sent_again_after_a_failure(api: respx.Route) -> None:
+    """The SDK would try again by itself, and without end where a token says so."""
+    unavailable: Any = httpx2.Response(503, json={"error": {"code": 503}})
+    api.mock(return_value=unavailable)
+    with pytest.raises(ProviderUnavailable):
+        await ask()
+    token = {"index": 0, "finishReason": "CONTINUATION", "continuationToken": "more"}
+    api.mock(return_value=stream(chunk(candidates=[token])))
+    assert [type(it) for it in await ask()] == [Finish]
+    assert api.call_count == 2
+
+
+@pytest.mark.promise("cancel:clean")
+async def test_generations_side_by_side_close_their_own_connection_only() -> None:
+    """The SDK tells nobody which response is whose; the adapter has to know."""
+    go_on = anyio.Event()
+    async with (
+        upstream(text("One "), lambda _: go_on.wait(), text("two"), finish()) as api,
+        opened(base_url=api.url) as provider,
+        provider.generate(PROMPT) as staying,
+    ):
+        with anyio.fail_after(5):
+            assert await anext(staying) == Text("One ")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_leave_early, provider)
+            await api.calls[1].closed.wait()
+            assert api.calls[0].closed_at is None
+            go_on.set()
+            assert await anext(staying) == Text("two")
+
+
+async def _leave_early(provider: Provider) -> None:
+    async with provider.generate(PROMPT) as leaving:
+        assert await anext(leaving) == Text("One ")

@@ -1,0 +1,477 @@
+"""The OpenAI adapter against the openai SDK: what is sent, and what the answers mean.
+
+What all providers have in common is tried in `conformance`; here is what only this API has. Where the
+connection itself matters the upstream is a real one.
+"""
+
+import inspect
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import anyio
+import httpx2
+import msgspec
+import openai
+import openai._exceptions as sdk_errors
+import pytest
+import respx
+
+from streamsvc.errors import (
+    ContextLengthExceeded,
+    ProviderAuthFailed,
+    ProviderError,
+    ProviderModelNotFound,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderTimedOut,
+    ProviderUnavailable,
+    UpstreamCut,
+    UpstreamInvalid,
+)
+from streamsvc.events import Reasoning, Text, Usage
+from streamsvc.messages import Message, Prompt
+from streamsvc.providers import openai as adapter
+from streamsvc.providers.base import Delta, Finish, Provider
+from streamsvc.settings import OpenAISettings
+from upstreams import CLOSE, DONE, HOLD, OPENAI, Exchange, Step, finish, frame, raw, text, upstream
+
+URL = "http://openai.test/v1"
+PROMPT = Prompt(messages=(Message("user", "Say it."),))
+OPTIONS = {"include_usage": True, "include_obfuscation": False}
+STOP = OPENAI.choice({}, finish_reason="stop")
+
+
+@pytest.fixture(autouse=True)
+def no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading certificates takes longer than a test, and nothing here speaks TLS."""
+    bare = partial(ssl.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: bare())
+
+
+@pytest.fixture
+def api() -> Iterator[respx.Route]:
+    """The one endpoint, without a network."""
+    with respx.mock(base_url=URL) as router:
+        yield router.post("/chat/completions")
+
+
+@asynccontextmanager
+async def opened(*, key: str = "", **fields: Any) -> AsyncIterator[Provider]:
+    settings = OpenAISettings(**{"model": "gpt-test", "base_url": URL, **fields})
+    async with adapter.open_provider(settings, key) as provider:
+        yield provider
+
+
+def stream(*frames: bytes) -> Any:
+    return httpx2.Response(200, content=b"".join(frames))
+
+
+def refusal(status: int, **error: object) -> Any:
+    return httpx2.Response(status, json={"error": error})
+
+
+async def gather(provider: Provider, prompt: Prompt = PROMPT) -> list[Delta]:
+    with anyio.fail_after(5):
+        async with provider.generate(prompt) as deltas:
+            return [delta async for delta in deltas]
+
+
+async def ask(prompt: Prompt = PROMPT, *, key: str = "", **fields: Any) -> list[Delta]:
+    async with opened(key=key, **fields) as provider:
+        return await gather(provider, prompt)
+
+
+def sent(api: respx.Route, number: int = -1) -> Any:
+    return msgspec.json.decode(api.calls[number].request.content)
+
+
+# What is sent
+
+
+@pytest.mark.promise("provider:swap")
+@pytest.mark.parametrize(
+    ("asked", "configured", "expected"),
+    [
+        ({}, {}, {}),
+        ({"temperature": 0.0}, {}, {"temperature": 0.0}),
+        ({"stop": ("a", "b")}, {}, {"stop": ["a", "b"]}),
+        ({"seed": 0}, {}, {"seed": 0}),
+        ({"max_tokens": 7}, {}, {"max_completion_tokens": 7}),
+        ({"max_tokens": 7}, {"max_tokens_field": "max_tokens"}, {"max_tokens": 7}),
+        (
+            {"system": "Be brief."},
+            {},
+            {
+                "messages": [
+                    {"role": "system", "content": "Be brief."},
+                    {"role": "user", "content": "Say it."},
+                ]
+            },
+        ),
+    ],
+    ids=["nothing", "temperature", "stop", "seed", "max tokens", "max tokens, older", "system"],
+)
+async def test_a_parameter_is_sent_under_its_name_and_only_where_it_is_given(
+    api: respx.Route, asked: dict[str, Any], configured: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    api.mock(return_value=stream(STOP, DONE))
+    await ask(msgspec.structs.replace(PROMPT, **asked), **configured)
+    assert sent(api) == {
+        "model": "gpt-test",
+        "messages": [{"role": "user", "content": "Say it."}],
+        "stream": True,
+        "stream_options": OPTIONS,
+        **expected,
+    }
+
+
+async def test_turns_are_sent_in_order_with_their_roles(api: respx.Route) -> None:
+    api.mock(return_value=stream(STOP, DONE))
+    turns = (
+        Message("user", "One?"),
+        Message("assistant", "Two."),
+        Message("user", "Three? 🙂\u2028"),
+    )
+    await ask(Prompt(messages=turns))
+    assert sent(api)["messages"] == [{"role": it.role, "content": it.content} for it in turns]
+
+
+@pytest.mark.promise("secret:kept")
+async def test_nothing_of_the_environment_reaches_the_upstream(
+    api: respx.Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key meant for one vendor must not go to the server of another."""
+    for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID", "WEBHOOK_SECRET"):
+        monkeypatch.setenv(f"OPENAI_{name}", "leak")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Leak: leak\nAuthorization: leak")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://leak.test/v1")
+    api.mock(return_value=stream(STOP, DONE))
+    await ask()
+    request = api.calls.last.request
+    assert "leak" not in f"{request.url} {request.headers!r} {request.content!r}".lower()
+    assert request.headers["Authorization"] == "Bearer none-needed"
+
+
+async def test_the_configured_key_is_sent_and_compression_is_declined(api: respx.Route) -> None:
+    api.mock(return_value=stream(STOP, DONE))
+    await ask(key="sk-mine")
+    headers = api.calls.last.request.headers
+    assert headers["Authorization"] == "Bearer sk-mine"
+    assert headers["Accept-Encoding"] == "identity"
+
+
+async def test_only_the_connect_deadline_is_the_clients(api: respx.Route) -> None:
+    api.mock(return_value=stream(STOP, DONE))
+    await ask(connect_seconds=1.5)
+    timeouts = api.calls.last.request.extensions["timeout"]
+    assert timeouts == {"connect": 1.5, "read": None, "write": None, "pool": None}
+
+
+# Servers that know no `stream_options`
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("name", ["stream_options", "include_usage", "include_obfuscation"])
+async def test_stream_options_are_left_out_once_a_server_has_refused_them(
+    api: respx.Route, status: int, name: str
+) -> None:
+    """It is asked again at once, and never again with them."""
+    refused = refusal(status, message=f"Unknown field: {name}")
+    api.mock(side_effect=[refused, *[stream(OPENAI.token("Hi"), STOP, DONE) for _ in range(2)]])
+    async with opened() as provider:
+        for _ in range(2):
+            assert (await gather(provider))[0] == Text("Hi")
+    assert ["stream_options" in sent(api, number) for number in range(3)] == [True, False, False]
+
+
+async def test_another_refusal_is_not_tried_again(api: respx.Route) -> None:
+    api.mock(return_value=refusal(400, message="temperature is too hot"))
+    with pytest.raises(ProviderRefused):
+        await ask()
+    assert api.call_count == 1
+
+
+async def test_a_refusal_without_stream_options_too_is_an_error(api: respx.Route) -> None:
+    api.mock(return_value=refusal(400, message="stream_options: no"))
+    with pytest.raises(ProviderRefused):
+        await ask()
+    assert api.call_count == 2
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"code": "context_length_exceeded", "message": "…"}, ContextLengthExceeded),
+        ({"message": "This model's maximum context length is 10 tokens"}, ContextLengthExceeded),
+        ({"message": "no"}, ProviderRefused),
+    ],
+)
+async def test_what_a_refusal_says_tells_it_from_others(
+    api: respx.Route, error: dict[str, str], expected: type[ProviderError]
+) -> None:
+    api.mock(return_value=refusal(400, **error))
+    with pytest.raises(expected):
+        await ask()
+
+
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation"])
+@pytest.mark.promise("provider:swap")
+async def test_a_prompt_that_a_content_filter_refuses_ends_as_such_and_is_no_failure(
+    api: respx.Route, code: str
+) -> None:
+    api.mock(return_value=refusal(400, code=code, message="the content management policy"))
+    assert await ask() == [Finish(reason="content_filter", provider_reason=code)]
+
+
+def _sdk_error(kind: type[openai.APIError], status: int) -> openai.APIError:
+    """Make one of the SDK's exceptions, each of which is made in a way of its own."""
+    request: Any = httpx2.Request("POST", URL)
+    response: Any = httpx2.Response(status, request=request)
+    known = {"message": "secret", "request": request, "response": response, "body": {"secret": 1}}
+    names = inspect.signature(kind).parameters
+    return kind(**{name: known[name] for name in names})
+
+
+async def test_every_error_of_the_sdk_has_an_error_of_ours() -> None:
+    """Total over the SDK's classes: a new one breaks this test, not a viewer."""
+    expected = {
+        openai.APIError: (0, ProviderUnavailable),
+        openai.APIConnectionError: (0, ProviderUnavailable),
+        openai.APITimeoutError: (0, ProviderUnavailable),
+        openai.APIResponseValidationError: (200, UpstreamInvalid),
+        openai.APIStatusError: (418, ProviderRefused),
+        openai.BadRequestError: (400, ProviderRefused),
+        openai.AuthenticationError: (401, ProviderAuthFailed),
+        openai.OAuthError: (401, ProviderAuthFailed),
+        openai.PermissionDeniedError: (403, ProviderAuthFailed),
+        openai.NotFoundError: (404, ProviderModelNotFound),
+        openai.ConflictError: (409, ProviderUnavailable),
+        openai.UnprocessableEntityError: (422, ProviderRefused),
+        openai.RateLimitError: (429, ProviderRateLimited),
+        openai.InternalServerError: (500, ProviderUnavailable),
+    }
+    classes = {it for it in vars(sdk_errors).values() if inspect.isclass(it)}
+    assert {it for it in classes if issubclass(it, openai.APIError)} == expected.keys()
+    for kind, (status, ours) in expected.items():
+        mapped = adapter.map_error(_sdk_error(kind, status))
+        assert type(mapped) is ours
+        assert "secret" not in f"{mapped!s} {vars(mapped)}"
+
+
+async def test_the_other_errors_of_the_sdk_belong_to_calls_we_never_make() -> None:
+    """Helpers that parse whole answers, webhooks, web sockets and borrowed credentials."""
+    classes = {it for it in vars(sdk_errors).values() if inspect.isclass(it)}
+    others = {it.__name__ for it in classes if issubclass(it, openai.OpenAIError)}
+    others -= {it.__name__ for it in classes if issubclass(it, openai.APIError)}
+    assert others == {
+        "ContentFilterFinishReasonError",
+        "LengthFinishReasonError",
+        "OpenAIError",
+        "SubjectTokenProviderError",
+        "WebSocketConnectionClosedError",
+        "WebSocketQueueFullError",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (httpx2.ConnectError, ProviderUnavailable),
+        (httpx2.ConnectTimeout, ProviderTimedOut),
+        (httpx2.PoolTimeout, ProviderTimedOut),
+        (httpx2.ReadError, ProviderUnavailable),
+        (httpx2.ReadTimeout, ProviderUnavailable),
+        (httpx2.WriteError, ProviderUnavailable),
+        (httpx2.RemoteProtocolError, ProviderUnavailable),
+        (httpx2.ProxyError, ProviderUnavailable),
+        (httpx2.DecodingError, UpstreamInvalid),
+    ],
+)
+async def test_a_failure_below_http_has_an_error_of_ours(
+    api: respx.Route, kind: type[httpx2.RequestError], expected: type[ProviderError]
+) -> None:
+    api.mock(side_effect=kind("secret"))
+    with pytest.raises(ProviderError) as caught:
+        await ask()
+    assert type(caught.value) is expected
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"message": "no"}, ProviderError),
+        ({"code": "overloaded", "message": "no"}, ProviderError),
+        ("no", ProviderError),
+        ({"code": 429}, ProviderRateLimited),
+        ({"code": "503"}, ProviderUnavailable),
+        ({"code": 400, "message": "maximum context length"}, ContextLengthExceeded),
+        ({"code": 401}, ProviderAuthFailed),
+    ],
+)
+@pytest.mark.promise("end:exactly-one")
+async def test_an_error_in_the_place_of_a_chunk_ends_the_answer(
+    api: respx.Route, error: object, expected: type[ProviderError]
+) -> None:
+    api.mock(return_value=stream(OPENAI.token("One "), frame({"error": error}), STOP, DONE))
+    async with opened() as provider, provider.generate(PROMPT) as deltas:
+        assert await anext(deltas) == Text("One ")
+        with pytest.raises(ProviderError) as caught:
+            await anext(deltas)
+    assert type(caught.value) is expected
+
+
+@pytest.mark.parametrize(
+    "payload", ["a text", [1, 2], 7, {"choices": [[]]}, {"choices": [{"delta": 1}]}]
+)
+async def test_json_that_is_no_chunk_is_an_error(api: respx.Route, payload: object) -> None:
+    api.mock(return_value=stream(frame(payload), STOP, DONE))
+    with pytest.raises(UpstreamInvalid):
+        await ask()
+
+
+# How an answer ends
+
+
+def _ends(reason: str = "stop", usage: Usage | None = None) -> Finish:
+    return Finish(reason="stop", provider_reason=reason, model="gpt-test-1", usage=usage)
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("stop", "stop"),
+        ("length", "length"),
+        ("content_filter", "content_filter"),
+        ("tool_calls", "tool_calls"),
+        ("function_call", "tool_calls"),
+        ("eos", "other"),
+    ],
+)
+async def test_a_finish_reason_becomes_one_of_ours_and_is_kept(
+    api: respx.Route, word: str, reason: str
+) -> None:
+    api.mock(return_value=stream(OPENAI.choice({}, finish_reason=word), DONE))
+    [end] = await ask()
+    assert isinstance(end, Finish)
+    assert (end.reason, end.provider_reason) == (reason, word)
+
+
+async def test_a_finish_without_done_is_a_finish(api: respx.Route) -> None:
+    api.mock(return_value=stream(OPENAI.token("One"), STOP))
+    assert await ask() == [Text("One"), _ends()]
+
+
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.parametrize("end", [b"", DONE], ids=["end of the body", "[DONE]"])
+async def test_an_end_without_a_finish_reason_is_none(api: respx.Route, end: bytes) -> None:
+    api.mock(return_value=stream(OPENAI.token("One"), end))
+    with pytest.raises(UpstreamCut):
+        await ask()
+
+
+@pytest.mark.promise("end:exactly-one")
+async def test_a_chunk_that_is_cut_off_does_not_count(api: respx.Route) -> None:
+    """A block without its blank line is none (HTML Living Standard, section 9.2.6)."""
+    api.mock(return_value=stream(OPENAI.token("One"), STOP[:-1]))
+    with pytest.raises(UpstreamCut):
+        await ask()
+
+
+@pytest.mark.parametrize(
+    ("details", "reasoning_tokens"),
+    [(None, None), ({}, None), ({"reasoning_tokens": 2}, 2), ({"audio_tokens": 1}, None)],
+)
+async def test_usage_comes_behind_the_finish_and_is_part_of_it(
+    api: respx.Route, details: object, reasoning_tokens: int | None
+) -> None:
+    counted = {"prompt_tokens": 3, "completion_tokens": 5, "completion_tokens_details": details}
+    api.mock(return_value=stream(STOP, frame({"choices": [], "usage": counted}), DONE))
+    usage = Usage(input_tokens=3, output_tokens=5, reasoning_tokens=reasoning_tokens)
+    assert await ask() == [_ends(usage=usage)]
+
+
+async def test_usage_may_come_with_the_finish(api: respx.Route) -> None:
+    chunk = {
+        "model": "gpt-test-1",
+        "choices": [{"delta": {"content": "One"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+    }
+    api.mock(return_value=stream(frame(chunk), DONE))
+    assert await ask() == [Text("One"), _ends(usage=Usage(input_tokens=3, output_tokens=1))]
+
+
+async def _chatter(to: Exchange) -> None:
+    """Comments for ever, as a proxy sends them to keep a connection alive."""
+    while True:
+        await to.send(b": alive\n\n")
+        await anyio.sleep(0.001)
+
+
+@pytest.mark.promise("upstream:bounded")
+@pytest.mark.parametrize("rest", [HOLD, _chatter], ids=["silent", "comments"])
+async def test_a_finished_answer_waits_for_usage_only_so_long(
+    rest: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some servers send none and leave the connection open; what else they send does not count."""
+    monkeypatch.setattr(adapter, "USAGE_WAIT_SECONDS", 0.02)
+    async with (
+        upstream(text("One"), raw(STOP), rest) as api,
+        opened(base_url=f"{api.url}/v1") as provider,
+    ):
+        assert await gather(provider) == [Text("One"), _ends()]
+        with anyio.fail_after(5):
+            await api.calls[0].closed.wait()
+
+
+async def test_a_connection_that_breaks_behind_the_finish_does_no_harm() -> None:
+    async with (
+        upstream(text("One"), raw(STOP), CLOSE) as api,
+        opened(base_url=f"{api.url}/v1") as provider,
+    ):
+        assert await gather(provider) == [Text("One"), _ends()]
+
+
+async def test_a_body_that_never_ends_behind_done_costs_the_connection_and_no_more() -> None:
+    script = text("One"), finish(), HOLD
+    async with upstream(*script) as api, opened(base_url=f"{api.url}/v1") as provider:
+        for _ in range(2):
+            assert (await gather(provider))[0] == Text("One")
+        with anyio.fail_after(5):
+            await api.calls[0].closed.wait()
+        assert [call.connection for call in api.calls] == [1, 2]
+
+
+# What chunks hold
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+async def test_reasoning_has_two_names(api: respx.Route, name: str) -> None:
+    chunks = OPENAI.choice({name: "Hm. "}), OPENAI.choice({name: "Hm?", "content": "One"})
+    api.mock(return_value=stream(*chunks, STOP, DONE))
+    assert (await ask())[:-1] == [Reasoning("Hm. "), Reasoning("Hm?"), Text("One")]
+
+
+async def test_reasoning_under_both_names_is_given_once(api: respx.Route) -> None:
+    chunk = OPENAI.choice({"reasoning_content": "Hm.", "reasoning": "Hm."})
+    api.mock(return_value=stream(chunk, STOP, DONE))
+    assert (await ask())[:-1] == [Reasoning("Hm.")]
+
+
+async def test_half_an_emoji_at_the_end_of_the_thinking_is_replaced(api: respx.Route) -> None:
+    api.mock(return_value=stream(OPENAI.token("Hm \ud83d", is_thought=True), STOP, DONE))
+    assert (await ask())[:-1] == [Reasoning("Hm "), Reasoning("\ufffd")]
+
+
+async def test_other_choices_and_tool_calls_are_no_text(api: respx.Route) -> None:
+    other = frame({"choices": [{"index": 1, "delta": {"content": "Two"}, "finish_reason": "stop"}]})
+    tools = OPENAI.choice({"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]})
+    refused = OPENAI.choice({"refusal": None, "content": "One"})
+    api.mock(return_value=stream(other, tools, refused, STOP, DONE))
+    assert await ask() == [Text("One"), _ends()]

@@ -1,0 +1,152 @@
+"""The registry: entries by name, opened when they are first used, closed when the service ends."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import anyio
+import pytest
+
+from streamsvc.errors import InvalidField, ProviderNotReady
+from streamsvc.providers.base import Provider
+from streamsvc.providers.registry import ADAPTERS, ProviderRegistry
+from streamsvc.settings import FakeSettings, GeminiSettings, OpenAISettings, ProviderSettings
+
+ENTRIES: Mapping[str, ProviderSettings] = {
+    "fake": FakeSettings(),
+    "openai": OpenAISettings(model="gpt", api_key_env="OPENAI_KEY", base_url="http://o.test/v1"),
+    "gemini": GeminiSettings(model="gem", api_key_env="GEMINI_KEY", base_url="http://g.test"),
+    "local": OpenAISettings(model="llama", base_url="http://l.test/v1"),
+}
+
+SERVE_AND_TELL = """
+import json, sys
+import anyio
+import streamsvc.cli, streamsvc.serve
+from streamsvc.app import create_app
+from streamsvc.settings import (
+    FakeSettings, GenerationSettings, GeminiSettings, OpenAISettings, Settings,
+)
+
+quick = FakeSettings(words_per_second=0, first_word_seconds=0)
+others = {
+    "openai": OpenAISettings(model="m", base_url="http://127.0.0.1:1/v1"),
+    "gemini": GeminiSettings(model="m", base_url="http://127.0.0.1:1"),
+}
+app = create_app(Settings(providers={"fake": quick, **others}), {})
+body = b""
+
+async def serve(provider):
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
+        "method": "GET", "scheme": "http", "path": "/stream-ai", "raw_path": b"/stream-ai",
+        "query_string": b"prompt=hello&provider=" + provider.encode(), "root_path": "",
+        "headers": [],
+    }
+
+    async def receive():
+        await anyio.sleep_forever()
+
+    async def send(message):
+        global body
+        body += message.get("body", b"")
+
+    await app(scope, receive, send)
+
+async def main():
+    async with app.router.lifespan_context(app):
+        await serve(sys.argv[1])
+
+anyio.run(main)
+print(json.dumps({"body": body.decode(), "modules": sorted(sys.modules)}))
+"""
+
+
+def _serve_and_tell(provider: str) -> tuple[str, set[str]]:
+    """Serve one generation in a process of its own; return what was streamed, and the modules."""
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SERVE_AND_TELL, provider],
+        check=True, capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+    told = json.loads(process.stdout)
+    return told["body"], set(told["modules"])
+
+
+def test_words_without_a_model_need_no_sdk_and_no_http_client() -> None:
+    """All that a service with fake words imports is what serves them: the SDKs take a second each."""
+    body, modules = _serve_and_tell("fake")
+    assert '"status":"completed"' in body
+    assert modules.isdisjoint({"openai", "google.genai", "httpx2", "httpx"})
+
+
+@pytest.mark.parametrize(("used", "unused"), [("openai", "google.genai"), ("gemini", "openai")])
+def test_an_sdk_is_imported_when_an_entry_of_its_kind_is_used(used: str, unused: str) -> None:
+    body, modules = _serve_and_tell(used)
+    assert '"code":"provider_unavailable"' in body  # nothing listens there
+    assert {"openai": "openai", "gemini": "google.genai"}[used] in modules
+    assert unused not in modules
+
+
+@pytest.mark.promise("provider:swap")
+async def test_an_entry_is_opened_by_its_kind_and_only_once() -> None:
+    async with ProviderRegistry(ENTRIES, {}) as providers:
+        opened: list[Provider] = []
+
+        async def open_it(name: str) -> None:
+            opened.append(await providers.get(name))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(open_it, "local")
+        assert len({id(provider) for provider in opened}) == 1
+        assert type(opened[0]).__name__ == "OpenAIProvider"
+        assert type(await providers.get("fake")).__name__ == "FakeProvider"
+        assert await providers.get("local") is opened[0]
+
+
+async def test_two_entries_of_one_kind_are_two_providers() -> None:
+    async with ProviderRegistry(ENTRIES, {"OPENAI_KEY": "sk"}) as providers:
+        assert await providers.get("openai") is not await providers.get("local")
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize("environ", [{}, {"OPENAI_KEY": ""}, {"GEMINI_KEY": "other"}])
+async def test_an_entry_without_its_key_is_not_ready(environ: Mapping[str, str]) -> None:
+    async with ProviderRegistry(ENTRIES, environ) as providers:
+        assert not providers.is_ready("openai")
+        with pytest.raises(ProviderNotReady, match="'openai'") as caught:
+            providers.check("openai")
+        with pytest.raises(ProviderNotReady):
+            await providers.get("openai")
+    assert (caught.value.status, caught.value.field) == (503, "provider")
+
+
+@pytest.mark.promise("secret:kept")
+async def test_an_entry_with_its_key_is_ready_and_the_key_is_nowhere_to_be_seen() -> None:
+    async with ProviderRegistry(ENTRIES, {"OPENAI_KEY": "sk-secret"}) as providers:
+        assert providers.is_ready("openai")
+        assert providers.check("openai") is ENTRIES["openai"]
+        assert providers.is_ready("local")
+        assert providers.is_ready("fake")
+        assert "sk-secret" not in repr(providers.entries) + repr(await providers.get("openai"))
+
+
+@pytest.mark.promise("input:clear-error")
+async def test_an_unknown_entry_is_refused_with_the_names_of_those_there_are() -> None:
+    async with ProviderRegistry(ENTRIES, {}) as providers:
+        with pytest.raises(InvalidField, match="fake, gemini, local, openai") as caught:
+            await providers.get("nobody")
+    assert caught.value.field == "provider"
+
+
+async def test_leaving_the_registry_closes_what_was_opened() -> None:
+    async with ProviderRegistry(ENTRIES, {}) as providers:
+        provider = await providers.get("local")
+        client = provider._client._client  # type: ignore[attr-defined]
+        assert not client.is_closed
+    assert client.is_closed
+
+
+def test_every_kind_of_entry_has_an_adapter() -> None:
+    assert ADAPTERS.keys() == set(ProviderSettings.__args__)

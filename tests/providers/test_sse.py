@@ -1,0 +1,156 @@
+"""The decoder of upstreams' event streams: the HTML Living Standard, section 9.2.6, in bytes."""
+
+import codecs
+from collections.abc import Iterable, Sequence
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from streamsvc.errors import UpstreamInvalid
+from streamsvc.providers.sse import EventStreamDecoder
+
+BOUND = 1024
+deterministic = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+
+line_ends = st.sampled_from([b"\n", b"\r", b"\r\n"])
+values = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=12)
+blocks = st.lists(st.lists(values, min_size=1, max_size=3), max_size=6)
+"""Each block is the values of its `data` lines."""
+
+streams = st.one_of(
+    st.binary(max_size=80),
+    st.lists(
+        st.sampled_from(
+            [
+                b"data:",
+                b"data: ",
+                b"data",
+                b"d",
+                b" ",
+                b":",
+                b"\n",
+                b"\r",
+                b"\r\n",
+                b"x" * 9,
+                b"id: 7",
+            ]
+        ),
+        max_size=40,
+    ).map(b"".join),
+)
+"""Anything at all, and things that are almost an event stream."""
+
+
+def decode(chunks: Iterable[bytes], *, bound: int = BOUND) -> tuple[list[bytes], bool]:
+    """Return the payloads, and whether the bound was met."""
+    decoder = EventStreamDecoder(bound)
+    payloads: list[bytes] = []
+    try:
+        for chunk in chunks:
+            payloads += (payload for payload in decoder.feed(chunk))
+    except UpstreamInvalid:
+        return payloads, True
+    return payloads, False
+
+
+def split(data: bytes, cuts: Sequence[int]) -> list[bytes]:
+    """Cut *data* at these places; some pieces may be empty."""
+    places = sorted(cut % (len(data) + 1) for cut in cuts)
+    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+@given(blocks, line_ends, st.lists(st.integers(0, 500), max_size=20))
+@deterministic
+def test_what_was_put_in_comes_out_whatever_the_line_ends_and_the_chunks(
+    blocks: list[list[str]], line_end: bytes, cuts: list[int]
+) -> None:
+    data = b"".join(
+        b"".join(b"data: %b%b" % (value.encode(), line_end) for value in block) + line_end
+        for block in blocks
+    )
+    payloads, _ = decode(split(data, cuts), bound=10_000)
+    assert payloads == ["\n".join(block).encode() for block in blocks]
+
+
+@given(streams, st.lists(st.integers(0, 500), max_size=20))
+@example(b"data: a\r\ndata: b\r\n\r\n", list(range(30)))
+@example(b"data: a\r\rdata: b\n\r", list(range(30)))
+@deterministic
+def test_any_split_of_the_bytes_gives_the_same_payloads(data: bytes, cuts: list[int]) -> None:
+    whole = decode([data])
+    assert decode(split(data, cuts)) == whole
+    assert decode(data[at : at + 1] for at in range(len(data))) == whole
+
+
+@given(streams, st.lists(st.integers(0, 500), max_size=20), st.integers(1, 40))
+@deterministic
+def test_any_split_of_the_bytes_meets_the_bound_at_the_same_place(
+    data: bytes, cuts: list[int], bound: int
+) -> None:
+    assert decode(split(data, cuts), bound=bound) == decode([data], bound=bound)
+
+
+@pytest.mark.parametrize(
+    ("data", "payloads"),
+    [
+        (b"data: a\n\n", [b"a"]),
+        (b"data:a\n\n", [b"a"]),
+        (b"data:  a \n\n", [b" a "]),
+        (b"data: a\ndata: b\n\n", [b"a\nb"]),
+        (b"data:\n\n", [b""]),
+        (b"data: a\n\n\n\ndata: b\n\n", [b"a", b"b"]),
+        (b": ka\n\n: ka\ndata: a\n: ka\n\n", [b"a"]),
+        (b"id: 7\nevent: x\nretry: 1\ndata: a\n\n", [b"a"]),
+        (b"database: a\ndat: b\n data: c\nData: d\n\n", []),
+        (b"data: a", []),
+        (b"data: a\n", []),
+        (b"data: [DONE]\r\n\r\n", [b"[DONE]"]),
+        ("data: \u2028\u0085\v\f\n\n".encode(), ["\u2028\u0085\v\f".encode()]),
+        (codecs.BOM_UTF8 + b"data: a\n\n", [b"a"]),
+        (b"data: a\n\n" + codecs.BOM_UTF8 + b"data: b\n\n", [b"a"]),
+        (b"data: \xff\xfe\n\n", [b"\xff\xfe"]),
+    ],
+)
+def test_the_rules_of_the_standard_hold(data: bytes, payloads: list[bytes]) -> None:
+    assert decode([data]) == (payloads, False)
+
+
+@pytest.mark.parametrize("ends", [b"\n", b"\r", b"\r\n"])
+def test_a_payload_is_given_with_the_first_byte_that_ends_its_block(ends: bytes) -> None:
+    """A word that waits for the next one would be late by a token."""
+    decoder = EventStreamDecoder(BOUND)
+    assert list(decoder.feed(b"data: a" + ends + ends)) == [b"a"]
+    assert list(decoder.feed(b"data: b" + ends)) == []
+    assert list(decoder.feed(ends[:1])) == [b"b"]
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, BOUND * 2])
+def test_a_line_may_be_as_long_as_the_bound_and_no_longer(piece_bytes: int) -> None:
+    line = b"data: ".ljust(BOUND, b"x")
+    for data, is_over in ((line + b"\n\n", False), (line + b"x\n\n", True)):
+        pieces = (data[at : at + piece_bytes] for at in range(0, len(data), piece_bytes))
+        payloads, met = decode(pieces)
+        assert met is is_over
+        assert payloads == ([] if is_over else [line[6:]])
+
+
+@pytest.mark.parametrize("line", [b"data: 123\n", b"data: 123", b": 123"])
+def test_what_is_held_is_bounded_also_without_a_line_end(line: bytes) -> None:
+    """Neither a line nor a block that never ends can fill the memory."""
+    payloads, met = decode([line] * BOUND)
+    assert (payloads, met) == ([], True)
+
+
+def test_what_is_not_held_is_not_bounded() -> None:
+    payloads, met = decode([b"data: a\n\n", b": a comment\n\n"] * BOUND)
+    assert (payloads, met) == ([b"a"] * BOUND, False)
+
+
+def test_a_long_line_in_small_pieces_costs_no_more_than_in_large_ones() -> None:
+    """Nothing that is held is copied again for each piece: a megabyte a byte at a time is done at once."""
+    data = b"data: " + b"x" * 1_000_000
+    decoder = EventStreamDecoder(2_000_000)
+    for at in range(len(data)):
+        assert not list(decoder.feed(data[at : at + 1]))
+    assert [len(payload) for payload in decoder.feed(b"\n\n")] == [1_000_000]

@@ -1,0 +1,256 @@
+"""The central promise, on real sockets: nobody watches, so the call to the provider is torn down.
+
+A viewer on one TCP connection, the service on uvicorn, an upstream on another TCP connection that notes
+when it was closed. The times are printed and not asserted: `pytest -s tests/test_teardown.py`.
+"""
+
+import asyncio
+import math
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from eventstream import Answer, view, wire
+from service import Service
+from streamsvc.settings import GenerationSettings, LimitSettings, Settings, StreamSettings
+from upstreams import GEMINI, HEAD, HOLD, OPENAI, Call, Script, Upstream, paced, text, upstream
+
+Serve = Callable[[Settings], Awaitable[Service]]
+
+REPEATS = 20
+WAVES, WAVE_VIEWERS = 20, 50
+GAP_SECONDS = 0.02
+
+SCRIPTS: Mapping[str, tuple[Script, int]] = {
+    "talking": ((text("One ", "two "), paced(GAP_SECONDS)), 3),
+    "silent": ((text("One ", "two "), HOLD), 2),
+    "head-only": ((HEAD, HOLD), 0),
+    "no-answer": ((HOLD,), 0),
+}
+"""What the upstream does, and how many words the viewer waits for before it goes."""
+
+both = pytest.mark.parametrize("provider", ["openai", "gemini"])
+whatever = pytest.mark.parametrize("doing", SCRIPTS)
+
+
+def _settings(api: Upstream, **generations: Any) -> Settings:
+    return Settings(
+        provider="openai",
+        providers={"openai": OPENAI.entry(api.url), "gemini": GEMINI.entry(api.url)},
+        generations=GenerationSettings(**generations),
+        limits=LimitSettings(max_generations=WAVE_VIEWERS * 2),
+        stream=StreamSettings(ping_seconds=60),
+    )
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Upstream]:
+    """An upstream that does what the prompt says."""
+    async with upstream() as api:
+        api.choose = _script_of
+        yield api
+
+
+def _script_of(call: Call) -> Script:
+    return next(script for name, (script, _) in SCRIPTS.items() if name in str(call.body))
+
+
+@asynccontextmanager
+async def _watching(
+    service: Service, api: Upstream, provider: str, doing: str
+) -> AsyncIterator[tuple[Answer, Call, str]]:
+    """Watch a generation, up to where its upstream is doing what it should."""
+    number = len(api.calls)
+    target = f"/stream-ai?provider={provider}&prompt={doing}"
+    with anyio.fail_after(10):
+        async with view(service.port, target) as answer:
+            start = await answer.event()
+            call = await api.call(number)
+            for _ in range(SCRIPTS[doing][1]):
+                assert (await answer.event()).json["type"] == "text"
+            yield answer, call, start.json["generation"]
+        await call.closed.wait()
+
+
+async def _stop(service: Service, generation: str) -> Answer:
+    """Stop a generation over a connection of its own; the answer is read to its end."""
+    async with wire(service.port) as connection:
+        answer = await connection.ask("POST", f"/v1/generations/{generation}/stop")
+        await answer.body()
+    return answer
+
+
+def _print_times(what: str, seconds: list[float], tokens: list[int]) -> None:
+    ordered = sorted(seconds)
+    p50, p99 = (ordered[math.ceil(share * len(ordered)) - 1] * 1000 for share in (0.5, 0.99))
+    print(
+        f"\nteardown, {what}: p50 {p50:.2f} ms, p99 {p99:.2f} ms,"
+        f" tokens sent afterwards at most {max(tokens)} ({len(ordered)} aborts)"
+    )
+
+
+@both
+@whatever
+@pytest.mark.promise("cancel:disconnect")
+async def test_when_the_viewer_goes_away_the_upstream_sees_its_connection_closed(
+    api: Upstream, serve: Serve, provider: str, doing: str
+) -> None:
+    """In mid-stream, in a silence, before the first word, and before any answer."""
+    service = await serve(_settings(api))
+    seconds, tokens = [], []
+    for _ in range(REPEATS):
+        async with _watching(service, api, provider, doing) as (_, call, _):
+            before, left_at = call.tokens, anyio.current_time()
+        assert call.closed_at is not None
+        seconds.append(call.closed_at - left_at)
+        tokens.append(call.tokens - before)
+    _print_times(f"{provider}, viewer gone, upstream {doing}", seconds, tokens)
+    assert max(tokens) <= 1
+
+
+@both
+@whatever
+@pytest.mark.promise("cancel:stop")
+@pytest.mark.promise("end:exactly-one")
+async def test_a_stop_closes_the_upstream_and_tells_the_viewer(
+    api: Upstream, serve: Serve, provider: str, doing: str
+) -> None:
+    """The answer to the stop comes when it is done, and a second stop changes nothing."""
+    service = await serve(_settings(api))
+    seconds, tokens = [], []
+    for _ in range(REPEATS):
+        async with _watching(service, api, provider, doing) as (answer, call, generation):
+            before, asked_at = call.tokens, anyio.current_time()
+            stopped = await _stop(service, generation)
+            assert (stopped.status, (await stopped.json())["status"]) == (200, "stopped")
+            await call.closed.wait()
+            said = [event.json for event in await answer.events()]
+            assert [event["type"] for event in said].count("done") == 1
+            assert (said[-1]["type"], said[-1]["status"]) == ("done", "stopped")
+            assert answer.is_whole
+        again = await _stop(service, generation)
+        assert (again.status, bytes(again.raw)) == (200, bytes(stopped.raw))
+        assert call.closed_at is not None
+        seconds.append(call.closed_at - asked_at)
+        tokens.append(call.tokens - before)
+    _print_times(f"{provider}, stopped, upstream {doing}", seconds, tokens)
+    assert max(tokens) <= 1
+
+
+@both
+@pytest.mark.promise("cancel:disconnect")
+async def test_the_upstream_is_closed_by_the_last_viewer_and_not_by_the_first(
+    api: Upstream, serve: Serve, provider: str
+) -> None:
+    service = await serve(_settings(api))
+    async with _watching(service, api, provider, "talking") as (_, call, generation):
+        async with view(service.port, f"/v1/generations/{generation}/events") as second:
+            for _ in range(4):
+                await second.event()
+        sent = call.tokens
+        await api.until(lambda: call.tokens > sent + 2)
+        assert call.closed_at is None
+    assert call.closed_at is not None
+
+
+# After a thousand aborts
+
+
+@dataclass(frozen=True)
+class _Before:
+    """How it was."""
+
+    tasks: set[asyncio.Task[Any]]
+    file_descriptors: int
+
+
+def _file_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # the count is all that is wanted
+
+
+def _pool_connections(service: Service) -> int:
+    """Count the connections in the pools of both providers' HTTP clients."""
+    providers: Any = service.supervisor._providers
+    clients = [
+        providers._open["openai"]._client._client,
+        providers._open["gemini"]._client._api_client._async_httpx_client,
+    ]
+    return sum(len(client._transport._pool.connections) for client in clients)
+
+
+def _left_behind(service: Service, before: _Before) -> dict[str, object]:
+    return {
+        "running generations": service.supervisor.running,
+        "viewers": service.supervisor.viewers,
+        "logs": len(service.log),
+        "pool connections": _pool_connections(service),
+        "tasks": sorted(task.get_name() for task in asyncio.all_tasks() - before.tasks),
+        "file descriptors": max(0, _file_descriptors() - before.file_descriptors),
+    }
+
+
+NOTHING: Mapping[str, object] = {
+    "running generations": 0,
+    "viewers": 0,
+    "logs": 0,
+    "pool connections": 0,
+    "tasks": [],
+    "file descriptors": 0,
+}
+
+
+async def _abort(service: Service, number: int) -> None:
+    """Abort one generation: five ways, turn and turn about, with each of the providers."""
+    provider = ("openai", "gemini")[number % 2]
+    way = (*SCRIPTS, "at once", "stop")[number // 2 % 6]
+    doing = way if way in SCRIPTS else "silent"
+    target = f"/stream-ai?provider={provider}&prompt={doing}"
+    if way == "at once":
+        async with wire(service.port) as connection:
+            await connection.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        return
+    async with view(service.port, target) as answer:
+        start = await answer.event()
+        for _ in range(SCRIPTS[doing][1]):
+            await answer.event()
+        if way == "stop":
+            stopped = await _stop(service, start.json["generation"])
+            # Nothing is kept here, so the log may be gone before it can be described.
+            assert stopped.status in {200, 404}
+
+
+@pytest.mark.promise("cancel:clean")
+async def test_after_a_thousand_aborts_nothing_is_left_behind(api: Upstream, serve: Serve) -> None:
+    """No task, connection, pool slot, log, generation or file descriptor more than before."""
+    service = await serve(_settings(api, keep_abandoned_seconds=0, keep_finished_seconds=0))
+    file_descriptors = _file_descriptors()
+    for provider in ("openai", "gemini"):  # what is made once is made here
+        async with _watching(service, api, provider, "silent"):
+            pass
+    before = _Before(asyncio.all_tasks(), file_descriptors)
+
+    for wave in range(WAVES):
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                for number in range(WAVE_VIEWERS):
+                    tasks.start_soon(_abort, service, wave * WAVE_VIEWERS + number)
+
+    with anyio.move_on_after(10):
+        # Look again whenever everybody has had a turn; the assertion below says what is wrong.
+        while _left_behind(service, before) != NOTHING:
+            await anyio.lowlevel.checkpoint()
+    print(
+        f"\nafter {WAVES * WAVE_VIEWERS} aborts, {len(api.calls)} of them with an upstream call:"
+        f" {_left_behind(service, before)}; file descriptors {before.file_descriptors} before,"
+        f" {_file_descriptors()} after; tasks {len(before.tasks)} before,"
+        f" {len(asyncio.all_tasks())} after"
+    )
+    assert _left_behind(service, before) == NOTHING
+    assert [call for call in api.calls if call.closed_at is None] == []
+    assert len(api.calls) >= WAVES * WAVE_VIEWERS // 2  # some went before the upstream was asked

@@ -1,0 +1,299 @@
+"""A model's API on a real socket that does what a script says, and remembers what it saw.
+
+A script is a list of steps, played for one request; a step is a function of the `Exchange`, so a new
+kind of fault is one more small function. The path of a request tells which API is spoken.
+"""
+
+import json
+import socket
+import struct
+from asyncio import StreamReader, StreamWriter, start_server
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count, repeat
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from streamsvc.events import Usage
+from streamsvc.settings import GeminiSettings, OpenAISettings
+
+USAGE = Usage(input_tokens=3, output_tokens=5, reasoning_tokens=2)
+DONE = b"data: [DONE]\n\n"
+STREAM = b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
+
+
+def frame(payload: object, *, end: bytes = b"\n\n") -> bytes:
+    """Return one SSE frame with a JSON payload; half an emoji goes out as its JSON escape."""
+    data = json.dumps(payload, ensure_ascii=False).encode(errors="backslashreplace")
+    return b"data: " + data + end
+
+
+class OpenAIWire:
+    """Chat completions: `POST /v1/chat/completions`."""
+
+    def entry(self, url: str, **fields: Any) -> OpenAISettings:
+        return OpenAISettings(**{"model": "gpt-test", "base_url": f"{url}/v1", **fields})
+
+    def token(self, text: str, *, is_thought: bool = False) -> bytes:
+        return self.choice({"reasoning_content" if is_thought else "content": text})
+
+    def empty(self) -> bytes:
+        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, {}, {"content": None}]
+        return frame({"choices": []}) + b"".join(map(self.choice, deltas))
+
+    def finish(self, reason: str, usage: Usage) -> bytes:
+        details = {"reasoning_tokens": usage.reasoning_tokens}
+        tokens = {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens}
+        counted = {"choices": [], "usage": {**tokens, "completion_tokens_details": details}}
+        return self.choice({}, finish_reason=reason) + frame(counted) + DONE
+
+    def choice(self, delta: dict[str, Any], **fields: Any) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": None, **fields}
+        return frame({"model": "gpt-test-1", "choices": [choice], "usage": None})
+
+
+class GeminiWire:
+    """Gemini: `POST /v1/models/{model}:streamGenerateContent?alt=sse`; its lines end in CRLF."""
+
+    def entry(self, url: str, **fields: Any) -> GeminiSettings:
+        return GeminiSettings(**{"model": "gemini-test", "base_url": url, **fields})
+
+    def token(self, text: str, *, is_thought: bool = False) -> bytes:
+        part = {"text": text, "thought": True} if is_thought else {"text": text}
+        return self.candidate(content={"role": "model", "parts": [part]})
+
+    def empty(self) -> bytes:
+        contents: list[dict[str, Any]] = [{}, {"role": "model"}, {"parts": []}]
+        return self.token("") + b"".join(self.candidate(content=content) for content in contents)
+
+    def finish(self, reason: str, usage: Usage) -> bytes:
+        thoughts = usage.reasoning_tokens or 0
+        tokens = {"promptTokenCount": usage.input_tokens, "thoughtsTokenCount": thoughts}
+        answer = {"candidatesTokenCount": usage.output_tokens - thoughts}
+        counted = {"usageMetadata": {**tokens, **answer}}
+        reasons = {"length": "MAX_TOKENS", "content_filter": "SAFETY"}
+        return self.candidate(counted, finishReason=reasons.get(reason, reason.upper()))
+
+    def candidate(self, beside: Mapping[str, Any] | None = None, **fields: Any) -> bytes:
+        """Return the frame of one chunk, with what stands beside the candidate."""
+        chunk = {"candidates": [{"index": 0, **fields}], "modelVersion": "gemini-test-1"}
+        return frame({**chunk, **(beside or {})}, end=b"\r\n\r\n")
+
+
+Wire = OpenAIWire | GeminiWire
+OPENAI, GEMINI = OpenAIWire(), GeminiWire()
+
+
+@dataclass(eq=False)
+class Call:
+    """One request, and what became of it."""
+
+    connection: int  # the number of the TCP connection it came on
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+    tokens: int = 0  # how many text and reasoning deltas have been sent
+    closed_at: float | None = None  # when the peer closed, on the event loop's monotonic clock
+    closed: anyio.Event = field(default_factory=anyio.Event)  # set at that moment
+    hung_up: bool = False  # the connection was closed from this side
+
+    @property
+    def wire(self) -> Wire:
+        return GEMINI if ":streamGenerateContent" in self.path else OPENAI
+
+
+@dataclass(eq=False)
+class Exchange:
+    """One answer in the making: what the steps of a script work with."""
+
+    call: Call
+    writer: StreamWriter
+    tell: Callable[[], None]  # something has changed that a test may wait for
+    has_head: bool = False
+    is_over: bool = False
+
+    async def head(self) -> None:
+        """Send the head of a stream, once."""
+        if not self.has_head:
+            self.has_head = True
+            await self.write(b"HTTP/1.1 200 OK\r\n%b\r\n" % STREAM)
+
+    async def send(self, data: bytes, *, piece_bytes: int = 1 << 30) -> None:
+        """Send a part of the stream, in pieces where that is asked, each a chunk and a write."""
+        await self.head()
+        for at in range(0, len(data), piece_bytes):
+            piece = data[at : at + piece_bytes]
+            await self.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+
+    async def send_tokens(self, tokens: Iterable[bytes], *, gap_seconds: float = 0.0) -> None:
+        """Send parts of the stream that are tokens."""
+        for token in tokens:
+            await self.send(token)
+            self.call.tokens += 1
+            self.tell()
+            await anyio.sleep(gap_seconds)
+
+    async def answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        """Send a whole answer that is no stream."""
+        self.is_over = True
+        fields = {"Content-Length": len(body), "Content-Type": "application/json", **headers}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        await self.write(f"HTTP/1.1 {status} Scripted\r\n{lines}\r\n".encode() + body)
+
+    async def end(self) -> None:
+        """Send the tidy end of a stream; the connection can be used again."""
+        if not self.is_over:
+            await self.head()
+            await self.write(b"0\r\n\r\n")
+
+    async def hang_up(self, *, reset: bool = False) -> None:
+        """Close the connection behind what was sent, or break it (TCP RST)."""
+        self.is_over = self.call.hung_up = True
+        if reset:
+            raw_socket: socket.socket = self.writer.get_extra_info("socket")
+            raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.writer.transport.abort()
+        self.writer.close()
+
+    async def write(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+
+Step = Callable[[Exchange], Awaitable[object]]
+Script = Sequence[Step]
+
+HEAD: Step = Exchange.head
+EMPTY: Step = lambda to: to.send(to.call.wire.empty())  # noqa: E731  # chunks without a token
+HOLD: Step = lambda _: anyio.sleep_forever()  # noqa: E731  # as the first step: no answer at all
+CLOSE: Step = Exchange.hang_up
+RESET: Step = lambda to: to.hang_up(reset=True)  # noqa: E731
+
+
+def text(*deltas: str) -> Step:
+    """Send text, a chunk for each delta."""
+    return lambda to: to.send_tokens(map(to.call.wire.token, deltas))
+
+
+def reasoning(*deltas: str) -> Step:
+    """Send thinking text, a chunk for each delta."""
+    return lambda to: to.send_tokens(to.call.wire.token(it, is_thought=True) for it in deltas)
+
+
+def paced(gap_seconds: float) -> Step:
+    """Send tokens until the peer goes away."""
+    words = repeat("word ")
+    return lambda to: to.send_tokens(map(to.call.wire.token, words), gap_seconds=gap_seconds)
+
+
+def finish(reason: str = "stop", usage: Usage = USAGE) -> Step:
+    """Send the finish reason, the usage and what ends a stream."""
+    return lambda to: to.send(to.call.wire.finish(reason, usage))
+
+
+def raw(data: bytes, *, piece_bytes: int = 1 << 30) -> Step:
+    """Send bytes of the stream as they are, or cut into pieces of a size."""
+    return lambda to: to.send(data, piece_bytes=piece_bytes)
+
+
+def until(event: anyio.Event) -> Step:
+    """Say nothing until something has happened."""
+    return lambda _: event.wait()
+
+
+def status(code: int, body: object = None, headers: Mapping[str, str] | None = None) -> Step:
+    """Answer with a status and a JSON body, or bytes that are none, in the place of a stream."""
+    error = {"error": {"code": code}} if body is None else body
+    data = error if isinstance(error, bytes) else json.dumps(error).encode()
+    return lambda to: to.answer(code, data, headers or {})
+
+
+class Upstream:
+    """The server."""
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self.url = ""  # without a path
+        self.calls: list[Call] = []  # every request so far
+        self.choose: Callable[[Call], Script] = lambda _: ()  # set by `script`, or by hand
+        self._tasks = tasks
+        self._numbers = count(1)
+        self._changed = anyio.Event()
+
+    def script(self, *scripts: Script) -> None:
+        """Play a script for each further request; the last one for all that follow."""
+        left = list(scripts)
+        self.choose = lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        """Wait for something about the calls; the bound is the caller's."""
+        while not holds():
+            await self._changed.wait()
+
+    async def call(self, number: int = 0) -> Call:
+        """Wait for the request with this number, from 0."""
+        await self.until(lambda: len(self.calls) > number)
+        return self.calls[number]
+
+    def accept(self, reader: StreamReader, writer: StreamWriter) -> None:
+        self._tasks.start_soon(self._serve, next(self._numbers), reader, writer)
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _serve(self, number: int, reader: StreamReader, writer: StreamWriter) -> None:
+        calls: list[Call] = []
+        try:
+            async with anyio.create_task_group() as tasks:
+                async for call in _requests(number, reader):
+                    calls.append(call)
+                    self.calls.append(call)
+                    self._tell()
+                    tasks.start_soon(self._play, Exchange(call, writer, self._tell))
+                for call in calls:
+                    if not call.hung_up:
+                        call.closed_at = anyio.current_time()
+                        call.closed.set()
+                self._tell()
+                tasks.cancel_scope.cancel()
+        finally:
+            writer.transport.abort()
+            with anyio.CancelScope(shield=True), suppress(OSError):
+                await writer.wait_closed()
+
+    async def _play(self, exchange: Exchange) -> None:
+        with suppress(ConnectionError):  # the reading side notes it
+            for step in self.choose(exchange.call):
+                await step(exchange)
+            await exchange.end()
+
+
+async def _requests(connection: int, reader: StreamReader) -> AsyncIterator[Call]:
+    """Read the requests of one connection, up to its end."""
+    with suppress(EOFError, ConnectionError):
+        while True:
+            lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            fields = (line.partition(":") for line in lines[1:] if line)
+            headers = {name.lower(): value.strip() for name, _, value in fields}
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+            yield Call(connection, lines[0].split(" ")[1], headers, json.loads(body or b"null"))
+
+
+@asynccontextmanager
+async def upstream(*steps: Step) -> AsyncIterator[Upstream]:
+    """Serve on a free port of the loopback while it is held; *steps* are the first script."""
+    try:
+        async with anyio.create_task_group() as tasks:
+            api = Upstream(tasks)
+            api.script(steps)
+            async with await start_server(api.accept, "127.0.0.1", 0) as server:
+                api.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+                yield api
+                tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None  # what happened to the caller, as it was
+        raise
