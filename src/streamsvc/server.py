@@ -1,10 +1,12 @@
 """uvicorn, with a shutdown that lets streams end: SIGTERM begins a drain, and the drain ends the server.
 
 While it drains the server still listens, so that a load balancer sees `/readyz` say no, and a viewer
-who lost the connection can have the rest. A second signal ends the wait.
+who lost the connection can have the rest. A second signal ends the wait; viewers are still told. A
+third one ends everything.
 """
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import FrameType
@@ -15,6 +17,9 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from streamsvc.web.sse import DROP_CONNECTION
+
+_SHARE_OF_CLOSING = 0.8
+"""The part of the time for closing after which the connections that are left are dropped."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -41,7 +46,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
         super().__init__(config)
         self._drain = drain
-        self._is_leaving = False
+        self._signals = 0
         self._hurry: Callable[[], object] | None = None
 
     @override
@@ -49,17 +54,41 @@ class Server(uvicorn.Server):
         await super().main_loop()
         with anyio.CancelScope() as patience:
             self._hurry = partial(asyncio.get_running_loop().call_soon_threadsafe, patience.cancel)
+            if self._signals > 1:
+                patience.cancel()
             await self._drain()
+        if patience.cancelled_caught:
+            # The application goes first: it ends what runs, and the viewers are still there to be told.
+            await self.lifespan.shutdown()
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close, within the time that is configured for it.
+
+        Who has not read the end of a stream by then is dropped. uvicorn would cancel the task, and
+        take that for a crash.
+        """
+        bound = self.config.timeout_graceful_shutdown
+        async with anyio.create_task_group() as tasks:
+            if bound is not None:
+                tasks.start_soon(self._drop_connections, bound * _SHARE_OF_CLOSING)
+            await super().shutdown(sockets)
+            tasks.cancel_scope.cancel()
+
+    async def _drop_connections(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     @override
     async def on_tick(self, counter: int) -> bool:
-        return await super().on_tick(counter) or self._is_leaving
+        return await super().on_tick(counter) or self._signals > 0
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal. Never handed on to uvicorn, which would die of it after a clean shutdown."""
-        if self._is_leaving:
-            self.should_exit = self.force_exit = True
-            if self._hurry is not None:
-                self._hurry()
-        self._is_leaving = True
+        self._signals += 1
+        if self._signals > 1 and self._hurry is not None:
+            self._hurry()
+        if self._signals > 2:  # noqa: PLR2004  # the third
+            self.force_exit = True

@@ -79,14 +79,14 @@ class GenerationEndpoints:
         check_parameters(request, frozenset({"format", "key"}))
         dialect = self._dialect(request)
         streams = wants_stream(request)
-        if streams:
-            self._supervisor.check_viewers()
         cursor = cursor_of(request)
         if cursor is not None and streams:
             return await self._attach(cursor.generation, cursor, dialect)
         if cursor is not None:
             return await self._describe(cursor.generation)
         order = await self._orders.from_body(request)
+        if streams:
+            self._supervisor.check_viewers()
         generation_id = await self._supervisor.create(order, key=key_of(request))
         if streams:
             return await self._attach(generation_id, None, dialect)

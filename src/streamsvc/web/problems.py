@@ -50,7 +50,7 @@ def problem_response(
     )
 
 
-def _refused(_request: Request, exc: Exception) -> Response:
+async def _refused(_request: Request, exc: Exception) -> Response:
     error = cast("RequestError", exc)
     headers = {}
     if isinstance(error, Overloaded):
@@ -60,7 +60,7 @@ def _refused(_request: Request, exc: Exception) -> Response:
     )
 
 
-def _http(request: Request, exc: Exception) -> Response:
+async def _http(request: Request, exc: Exception) -> Response:
     error = cast("HTTPException", exc)
     code = HTTPStatus(error.status_code).name.lower()
     detail = f"{request.method} is not served here."
@@ -70,12 +70,12 @@ def _http(request: Request, exc: Exception) -> Response:
     return problem_response(error.status_code, code, detail, headers=headers)
 
 
-def _gone(_request: Request, _exc: Exception) -> Response:
+async def _gone(_request: Request, _exc: Exception) -> Response:
     """The client left while it was sending; nobody reads this."""
     return Response(status_code=400)
 
 
-def _crashed(_request: Request, _exc: Exception) -> Response:
+async def _crashed(_request: Request, _exc: Exception) -> Response:
     return problem_response(500, StreamsvcError.code, StreamsvcError.message)
 
 

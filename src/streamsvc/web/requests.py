@@ -76,9 +76,11 @@ def key_of(request: Request) -> str | None:
     Raises:
         InvalidField: it is longer than 255 characters.
     """
-    key = request.headers.get("Idempotency-Key") or request.query_params.get("key") or None
+    header = request.headers.get("Idempotency-Key")
+    key = header or request.query_params.get("key") or None
     if key and len(key) > MAX_KEY_CHARS:
-        raise InvalidField(f"At most {MAX_KEY_CHARS} characters.", field="Idempotency-Key")
+        field = "Idempotency-Key" if header else "key"
+        raise InvalidField(f"At most {MAX_KEY_CHARS} characters.", field=field)
     return key
 
 

@@ -9,10 +9,12 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
+from functools import partial
 
+import anyio
 from sse_starlette.sse import AppStatus, EventSourceResponse, SendTimeoutError
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from streamsvc.dialects.base import KEEPALIVE, Dialect, json_line, preamble
@@ -55,15 +57,15 @@ class EventStream(EventSourceResponse):
             headers={**STREAM_HEADERS, **headers},
             ping=0,  # keepalives come from `follow`, in silence only
             sep="\n",
-            send_timeout=settings.send_timeout_seconds,
         )
         self._viewer = viewer
+        self._send_timeout_seconds = settings.send_timeout_seconds
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._viewer():
             try:
-                await super().__call__(scope, receive, send)
+                await super().__call__(scope, receive, partial(self._send_in_time, send))
             except SendTimeoutError:
                 # The connection ends without a `done`, so the client comes back with its cursor.
                 logger.info("viewer.dropped reason=too_slow")
@@ -71,6 +73,13 @@ class EventStream(EventSourceResponse):
                     extension["abort"]()
                     while (await receive())["type"] != "http.disconnect":
                         pass
+
+    async def _send_in_time(self, send: Send, message: Message) -> None:
+        """Send any message, also the last: the library's own timeout leaves that one out."""
+        with anyio.move_on_after(self._send_timeout_seconds) as scope:
+            await send(message)
+        if scope.cancelled_caught:
+            raise SendTimeoutError
 
 
 async def follow(

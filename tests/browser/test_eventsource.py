@@ -1,0 +1,105 @@
+"""The plain page of the README in a real browser: nothing of ours runs in it."""
+
+import functools
+import http.server
+import shutil
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from playwright.async_api import Page, async_playwright
+from typing_extensions import override
+
+from conftest import Serve, missing
+from streamsvc.settings import (
+    CorsSettings,
+    FakeSettings,
+    GenerationSettings,
+    Settings,
+    StreamSettings,
+)
+
+pytestmark = pytest.mark.browser
+
+PAGE = """<!doctype html><meta charset="utf-8"><p id="answer"></p><script>
+  const source = new EventSource(new URLSearchParams(location.search).get("url"));
+  source.onmessage = e => answer.textContent += JSON.parse(e.data).text;
+</script>"""
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Files of a directory, without a line on standard error for each."""
+
+    @override
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def site(directory: Path) -> Iterator[str]:
+    """Serve a directory on an origin of its own."""
+    handler = functools.partial(QuietHandler, directory=str(directory))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@asynccontextmanager
+async def chromium(profile: Path) -> AsyncIterator[Page]:
+    """Open a page in a fresh Chromium."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        missing("Chromium")
+    async with async_playwright() as playwright:
+        context = await playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=executable,
+            headless=True,
+            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        try:
+            yield context.pages[0]
+        finally:
+            await context.close()
+
+
+@pytest.mark.promise("stream:word-by-word")
+@pytest.mark.promise("resume:never-regenerate")
+async def test_a_plain_page_shows_the_words_as_they_come_and_asks_for_no_second_answer(
+    serve: Serve, tmp_path: Path
+) -> None:
+    (tmp_path / "page.html").write_text(PAGE)
+    fake = FakeSettings(text="One two three four five six seven.", words_per_second=10)
+    with site(tmp_path) as origin:
+        service = await serve(
+            Settings(
+                providers={"fake": fake},
+                cors=CorsSettings(origins=(origin,)),
+                stream=StreamSettings(retry_ms=500),
+                generations=GenerationSettings(grace_seconds=30),
+            )
+        )
+        with anyio.fail_after(30):
+            async with chromium(tmp_path / "profile") as page:
+                answers: list[tuple[str, int]] = []
+                page.on("response", lambda answer: answers.append((answer.url, answer.status)))
+                ask = f"{service.url}/stream-ai?prompt=hi"
+                await page.goto(f"{origin}/page.html?url={ask}")
+                seen: list[str] = []
+                while not seen or seen[-1] != fake.text:
+                    before = "" if not seen else seen[-1]
+                    changed = f"answer.textContent !== {before!r} && answer.textContent"
+                    seen.append(await (await page.wait_for_function(changed)).json_value())
+                await page.wait_for_function("source.readyState === EventSource.CLOSED")
+    assert [status for url, status in answers if url == ask] == [200, 204]
+    assert len(seen) > 4
+    assert all(fake.text.startswith(text) for text in seen)
+    assert len(service.log) == 1

@@ -1,0 +1,317 @@
+"""What a browser does with the bytes of an event stream, and connections that hide none of them.
+
+`EventStreamParser` is section 9.2.6 of the HTML Living Standard, and nothing more forgiving. `Wire` is
+HTTP/1.1 on a bare socket: it reads only when it is asked to, so that a test decides how slow a viewer
+is, and it can be cut at any byte.
+"""
+
+import asyncio
+import codecs
+import re
+import socket
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import msgspec
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_LINGER_NOT = b"\1\0\0\0\0\0\0\0"
+"""`struct linger`: on, for no seconds: closing sends a reset."""
+
+
+@dataclass(frozen=True)
+class BrowserEvent:
+    """What a page's listener is given.
+
+    Attributes:
+        type: `message` where the stream named none.
+        data: the lines of data, joined.
+        last_event_id: the cursor that a reconnect would send from here.
+        at: when its last byte came, on the event loop's clock.
+    """
+
+    type: str
+    data: str
+    last_event_id: str
+    at: float = field(default=0.0, compare=False)
+
+    @property
+    def json(self) -> Any:
+        """The data, which has to be one line of JSON."""
+        assert "\n" not in self.data
+        return msgspec.json.decode(self.data)
+
+    @property
+    def seq(self) -> int:
+        """The number in its id."""
+        return int(self.last_event_id.rpartition(".")[2])
+
+
+class EventStreamParser:
+    """Bytes in any pieces go in, events come out; a block without its blank line never does.
+
+    Attributes:
+        last_event_id: the event source's last event id string: what the next request would send.
+        retry_ms: the reconnection time, where the stream has set it.
+    """
+
+    def __init__(self) -> None:
+        self.last_event_id = ""
+        self.retry_ms: int | None = None
+        # "UTF-8 decode": one leading byte order mark is dropped, errors become U+FFFD.
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")("replace").decode
+        self._rest = ""
+        self._ended_in_cr = False
+        self._data: list[str] = []
+        self._type = ""
+        self._id = ""
+
+    def feed(self, chunk: bytes, *, at: float = 0.0) -> list[BrowserEvent]:
+        """Take bytes; return the events that they complete."""
+        text = self._decode(chunk)
+        if self._ended_in_cr and text:
+            text = text.removeprefix("\n")
+            self._ended_in_cr = False
+        *lines, self._rest = _LINE_END.split(self._rest + text)
+        self._ended_in_cr = self._ended_in_cr or text.endswith("\r")
+        return [event for line in lines if (event := self._take(line, at))]
+
+    def _take(self, line: str, at: float) -> BrowserEvent | None:
+        if not line:
+            return self._dispatch(at)
+        name, colon, value = line.partition(":")
+        if colon and not name:
+            return None  # a comment
+        value = value.removeprefix(" ")
+        match name:
+            case "event":
+                self._type = value
+            case "data":
+                self._data.append(value)
+            case "id" if "\0" not in value:
+                self._id = value
+            case "retry" if value.isascii() and value.isdigit():
+                self.retry_ms = int(value)
+        return None
+
+    def _dispatch(self, at: float) -> BrowserEvent | None:
+        self.last_event_id = self._id
+        data, kind = self._data, self._type
+        self._data, self._type = [], ""
+        if not data:
+            return None
+        return BrowserEvent(kind or "message", "\n".join(data), self.last_event_id, at)
+
+
+def parse(body: bytes) -> list[BrowserEvent]:
+    """Return the events of a whole body."""
+    return EventStreamParser().feed(body)
+
+
+@dataclass
+class Answer:
+    """An HTTP response, read only as far as it is asked for.
+
+    Attributes:
+        wire: the connection it comes over.
+        status: of the head.
+        header_list: of the head, names in lower case, as they came.
+        has_body: whether HTTP lets a body follow this head.
+        raw: the bytes of the body that have been read, freed of their chunks.
+        parser: the browser that looks at them.
+        is_whole: whether the body came to the end that HTTP demands.
+    """
+
+    wire: "Wire"
+    status: int
+    header_list: list[tuple[str, str]]
+    has_body: bool
+    raw: bytearray = field(default_factory=bytearray)
+    parser: EventStreamParser = field(default_factory=EventStreamParser)
+    is_whole: bool = False
+    _events: list[BrowserEvent] = field(default_factory=list)
+    _body: AsyncIterator[bytes] | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The head's fields; one that came twice would be a surprise."""
+        headers = dict(self.header_list)
+        assert len(headers) == len(self.header_list)
+        return headers
+
+    async def event(self) -> BrowserEvent:
+        """Return the next event; EOFError if the body ends before one."""
+        while not self._events:
+            if not await self._more():
+                raise EOFError
+        return self._events.pop(0)
+
+    async def events(self) -> list[BrowserEvent]:
+        """Return every further event up to the end of the body, be it whole or cut."""
+        while await self._more():
+            pass
+        events, self._events = self._events, []
+        return events
+
+    async def body(self) -> bytes:
+        """Return the whole body."""
+        await self.events()
+        return bytes(self.raw)
+
+    async def raw_until(self, wanted: bytes) -> bytes:
+        """Read until *wanted* has come; return the body so far."""
+        while wanted not in self.raw:
+            if not await self._more():
+                raise EOFError
+        return bytes(self.raw)
+
+    async def json(self) -> Any:
+        """Return the body, which has to be JSON."""
+        return msgspec.json.decode(await self.body())
+
+    async def _more(self) -> bool:
+        if self._body is None:
+            self._body = self._read_body()
+        chunk = await anext(self._body, None)
+        if chunk is None:
+            return False
+        self.raw += chunk
+        self._events += self.parser.feed(chunk, at=anyio.current_time())
+        return True
+
+    async def _read_body(self) -> AsyncIterator[bytes]:
+        try:
+            if not self.has_body:
+                pass
+            elif self.headers.get("transfer-encoding") == "chunked":
+                while size := int(await self.wire.read_line(), 16):
+                    async for piece in self.wire.read_pieces(size):
+                        yield piece
+                    assert await self.wire.read_line() == b""
+                assert await self.wire.read_line() == b""
+            else:
+                async for piece in self.wire.read_pieces(int(self.headers["content-length"])):
+                    yield piece
+        except (EOFError, ConnectionError):
+            return
+        self.is_whole = True
+
+
+class Wire:
+    """One TCP connection to the service; requests go over it one after another."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._buffer = bytearray()
+
+    async def ask(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Iterable[bytes] | None = None,
+    ) -> Answer:
+        """Send a request and return its answer as soon as the head is there.
+
+        Args:
+            method: of HTTP.
+            target: the path with its query, already in ASCII.
+            headers: further fields.
+            body: bytes are sent with their length, an iterable of bytes in chunks.
+        """
+        lines = [f"{method} {target} HTTP/1.1", "Host: service.test"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        if isinstance(body, bytes):
+            lines.append(f"Content-Length: {len(body)}")
+        elif body is not None:
+            lines.append("Transfer-Encoding: chunked")
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        await self.send(head + body if isinstance(body, bytes) else head)
+        if body is not None and not isinstance(body, bytes):
+            for chunk in body:
+                await self.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            await self.send(b"0\r\n\r\n")
+        return await self.answer(method)
+
+    async def send(self, raw: bytes) -> None:
+        """Send bytes as they are."""
+        await asyncio.get_running_loop().sock_sendall(self._socket, raw)
+
+    async def answer(self, method: str) -> Answer:
+        """Read the head of an answer."""
+        status_line = await self.read_line()
+        version, status, *_ = status_line.split(b" ")
+        assert version == b"HTTP/1.1"
+        headers = []
+        while line := await self.read_line():
+            name, _, value = line.decode("latin-1").partition(":")
+            headers.append((name.lower(), value.strip()))
+        has_body = method != "HEAD" and status not in {b"204", b"304"}
+        return Answer(self, int(status), headers, has_body)
+
+    async def read_line(self) -> bytes:
+        """Return a line without its end."""
+        while (end := self._buffer.find(b"\r\n")) < 0:
+            await self._receive()
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 2]
+        return line
+
+    async def read_pieces(self, size: int) -> AsyncIterator[bytes]:
+        """Yield *size* bytes as they come: a connection may end within a chunk."""
+        while size:
+            if not self._buffer:
+                await self._receive()
+            piece = bytes(self._buffer[:size])
+            del self._buffer[: len(piece)]
+            size -= len(piece)
+            yield piece
+
+    async def _receive(self) -> None:
+        data = await asyncio.get_running_loop().sock_recv(self._socket, 65536)
+        if not data:
+            raise EOFError
+        self._buffer += data
+
+    def close(self) -> None:
+        """Close the connection, as a closed tab does."""
+        self._socket.close()
+
+    def reset(self) -> None:
+        """Break the connection off."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        self._socket.close()
+
+
+@asynccontextmanager
+async def wire(port: int, *, receive_buffer: int | None = None) -> AsyncIterator[Wire]:
+    """Connect to the loopback; closed on the way out.
+
+    Args:
+        port: where the service listens.
+        receive_buffer: bytes that the kernel keeps for a viewer that does not read.
+    """
+    with socket.socket() as sock:
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        yield Wire(sock)
+
+
+@asynccontextmanager
+async def view(
+    port: int,
+    target: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+) -> AsyncIterator[Answer]:
+    """Send one request over a connection of its own; leaving closes it, as a closed tab does."""
+    async with wire(port) as connection:
+        yield await connection.ask(method, target, headers, body)

@@ -1,0 +1,149 @@
+"""Words through a real server and real sockets: when they arrive, and what a slow viewer costs."""
+
+import logging
+import os
+from itertools import pairwise
+
+import anyio
+import pytest
+
+from conftest import Serve
+from eventstream import Answer, BrowserEvent, view, wire
+from service import Service
+from streamsvc.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
+
+ASK = "/stream-ai?prompt=hi"
+PATIENT = 3600.0
+
+# More than the kernel buffers on the way, in pieces that each fill the server's own buffer.
+LARGE_WORD = "x" * 65_536
+LARGE = FakeSettings(text=" ".join([LARGE_WORD] * 100), first_word_seconds=0, words_per_second=0)
+
+
+def with_fake(fake: FakeSettings, *, send_timeout_seconds: float = PATIENT) -> Settings:
+    return Settings(
+        providers={"fake": fake},
+        stream=StreamSettings(send_timeout_seconds=send_timeout_seconds),
+        generations=GenerationSettings(grace_seconds=60),
+    )
+
+
+def text_of(events: list[BrowserEvent]) -> str:
+    return "".join(event.json["text"] for event in events if event.type == "message")
+
+
+async def until_viewers_are(service: Service, count: int) -> None:
+    while (await service.client.get("/readyz")).json()["viewers"] != count:
+        pass
+
+
+@pytest.mark.promise("stream:word-by-word")
+async def test_each_word_arrives_when_the_provider_says_it(serve: Serve) -> None:
+    fake = FakeSettings(text="word " * 10, first_word_seconds=0.1, words_per_second=12)
+    service = await serve(with_fake(fake))
+    events = []
+    unread = []
+    with anyio.fail_after(10):
+        async with view(service.port, ASK) as viewer:
+            generation = viewer.headers["x-generation-id"]
+            for _ in range(11):
+                events.append(await viewer.event())
+                later = await service.log.read(generation, after=events[-1].seq)
+                unread.append(len(later))
+    # The next word is not yet said when one arrives; a machine may stumble once.
+    assert sorted(unread)[-2] == 0
+    gaps = [after.at - before.at for before, after in pairwise(events[1:])]
+    # No clumps: the words are spread over the time, at the pace they were said.
+    assert max(gaps) < sum(gaps) / 3
+    assert sum(gaps) > 0.8 * 9 / 12
+
+
+@pytest.mark.promise("fan-out:shared")
+async def test_any_number_of_viewers_share_one_generation_whenever_they_come(serve: Serve) -> None:
+    fake = FakeSettings(text="word " * 20, first_word_seconds=0, words_per_second=60)
+    service = await serve(with_fake(fake))
+    seen: list[list[BrowserEvent]] = []
+
+    async def watch(target: str) -> None:
+        async with view(service.port, target) as viewer:
+            seen.append(await viewer.events())
+
+    with anyio.fail_after(10):
+        async with view(service.port, ASK) as first, anyio.create_task_group() as tasks:
+            events: list[BrowserEvent] = []
+            while not events or events[-1].type != "done":
+                events.append(await first.event())
+                tasks.start_soon(watch, first.headers["location"])
+    assert text_of(events) == fake.text
+    assert len(seen) == len(events) == 22
+    assert all(each == events for each in seen)
+    assert len(service.log) == 1
+
+
+@pytest.mark.promise("fan-out:shared")
+async def test_a_viewer_who_reads_nothing_delays_nobody_and_has_it_all_later(serve: Serve) -> None:
+    service = await serve(with_fake(LARGE))
+    with anyio.fail_after(20):
+        async with wire(service.port, receive_buffer=4096) as connection:
+            slow = await connection.ask("GET", ASK)
+            async with view(service.port, slow.headers["location"]) as fast:
+                events = await fast.events()
+            assert text_of(events) == LARGE.text
+            assert len(service.log) == 1
+            # The slow one is still there, has read its head only, and now wants the rest.
+            await until_viewers_are(service, 1)
+            assert slow.raw == b""
+            assert await slow.events() == events
+            assert slow.is_whole
+
+
+def open_files() -> int:
+    return len(os.listdir("/dev/fd"))  # noqa: PTH208  # no path is wanted
+
+
+async def assert_is_dropped_and_resumes(service: Service, slow: Answer) -> None:
+    """Expect the end of a connection that does not read, and of its cost; then read the rest."""
+    await until_viewers_are(service, 0)
+    seen = await slow.events()
+    assert not slow.is_whole
+    assert "done" not in {event.type for event in seen}
+    headers = {"Last-Event-ID": slow.parser.last_event_id}
+    async with view(service.port, ASK, headers=headers) as viewer:
+        seen += await viewer.events()
+    assert [event.seq for event in seen] == list(range(102))
+    assert text_of(seen) == LARGE.text
+    assert len(service.log) == 1
+
+
+@pytest.mark.promise("fan-out:shared")
+@pytest.mark.promise("resume:no-gap")
+async def test_a_viewer_who_is_too_slow_is_dropped_without_a_done_and_resumes(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "streamsvc")
+    paced = FakeSettings(text=LARGE.text, first_word_seconds=0, words_per_second=400)
+    service = await serve(with_fake(paced, send_timeout_seconds=0.2))
+    await until_viewers_are(service, 0)
+    before = open_files()
+    with anyio.fail_after(20):
+        async with wire(service.port, receive_buffer=4096) as connection:
+            slow = await connection.ask("GET", ASK)
+            assert open_files() == before + 2
+            await until_viewers_are(service, 0)
+            # It never read, and yet the server's end is gone.
+            assert open_files() == before + 1
+            await assert_is_dropped_and_resumes(service, slow)
+    assert "viewer.dropped reason=too_slow" in caplog.text
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.promise("fan-out:shared")
+async def test_a_viewer_who_does_not_read_the_end_is_dropped_too(serve: Serve) -> None:
+    """All that is left fits into the server's last write; nothing may wait for ever behind it."""
+    service = await serve(with_fake(LARGE, send_timeout_seconds=0.2))
+    with anyio.fail_after(20):
+        async with view(service.port, ASK) as viewer:
+            assert (await viewer.events())[-1].type == "done"
+        async with wire(service.port, receive_buffer=4096) as connection:
+            slow = await connection.ask("GET", viewer.headers["location"])
+            await assert_is_dropped_and_resumes(service, slow)
