@@ -1,48 +1,65 @@
 """`streamsvc ask`: one question, its words printed as they come.
 
-Ctrl-C stops the call to the provider, and says so.
+Ctrl-C stops the call to the provider, and says so; so does closing the pipe the words go to, without
+a word. Asked directly, a provider runs in the service's own engine: the same deadlines, the same end.
 """
 
+import logging
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 import anyio
 import httpx2
 import msgspec
 
-from streamsvc.errors import ProviderError, RequestError
-from streamsvc.events import Done, Event, Reasoning, Start, Text
+from streamsvc.engine.generation import Order
+from streamsvc.engine.supervisor import Supervisor
+from streamsvc.errors import RequestError
+from streamsvc.eventlog.base import BEFORE_FIRST
+from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.events import Done, Event, Reasoning, Start, Status, Text
 from streamsvc.messages import Message, Prompt
-from streamsvc.providers.base import Finish
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.settings import Settings
 
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-
-_COMPLETE = frozenset({"stop", "tool_calls"})
 
 
 def ask_service(url: str, question: str, *, provider: str | None) -> int:
     """Ask a running service; return the exit code."""
     body = {"prompt": question, **({"provider": provider} if provider else {})}
     timeout = httpx2.Timeout(60.0, connect=5.0)
-    with httpx2.Client(base_url=url, timeout=timeout) as client:
-        generation: list[str] = []
-        try:
-            return _follow(client, body, generation)
-        except KeyboardInterrupt:
+    try:
+        with httpx2.Client(base_url=url, timeout=timeout) as client:
+            return _follow_or_stop(client, body)
+    except KeyboardInterrupt:
+        _say("\nStopped: the service has closed the call to the provider.")
+        return EXIT_INTERRUPTED
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
+        _say(f"--url: found {url!r}; accepted: an http:// or https:// address")
+        return EXIT_USAGE
+    except (httpx2.ConnectError, httpx2.ConnectTimeout):
+        _say(f"Nothing answers at {url}. Start it with `streamsvc serve`, or ask with --direct.")
+    except httpx2.HTTPError as exc:
+        _say(f"\nThe connection to {url} broke ({type(exc).__name__}).")
+    except msgspec.DecodeError:
+        _say(f"\nWhat answers at {url} is not streamsvc.")
+    return EXIT_FAILED
+
+
+def _follow_or_stop(client: httpx2.Client, body: Mapping[str, str]) -> int:
+    """Print the answer; leaving early stops it, however long it might go on without viewers."""
+    generation: list[str] = []
+    try:
+        return _follow(client, body, generation)
+    except (KeyboardInterrupt, BrokenPipeError):
+        with suppress(httpx2.HTTPError):
             if generation:
                 client.post(f"/v1/generations/{generation[0]}/stop")
-            _say("\nStopped: the service has closed the call to the provider.")
-            return EXIT_INTERRUPTED
-        except httpx2.ConnectError:
-            _say(
-                f"Nothing answers at {url}. Start it with `streamsvc serve`, or ask with --direct."
-            )
-        except httpx2.HTTPError as exc:
-            _say(f"\nThe connection to {url} broke ({type(exc).__name__}).")
-    return EXIT_FAILED
+        raise
 
 
 def _follow(client: httpx2.Client, body: Mapping[str, str], generation: list[str]) -> int:
@@ -51,11 +68,11 @@ def _follow(client: httpx2.Client, body: Mapping[str, str], generation: list[str
         if not response.is_success:
             _say(_detail(response))
             return EXIT_FAILED
-        generation.append(response.headers["X-Generation-Id"])
+        generation += response.headers.get_list("X-Generation-Id")
         for block in httpx2.EventSource(response):
             event = msgspec.json.decode(block.data, type=Event)
             if isinstance(event, Done):
-                return _end(event.finish_reason, event.error.message if event.error else None)
+                return _end(event)
             _print(event)
     _say("\nThe answer broke off.")
     return EXIT_FAILED
@@ -73,28 +90,34 @@ def ask_provider(
 ) -> int:
     """Ask a provider without a service; return the exit code."""
     name = provider or settings.provider
+    order = Order(prompt=Prompt(messages=(Message("user", question),)), provider=name)
+    # What the engine logs for operators is said to the one who asks in a sentence.
+    logging.getLogger("streamsvc").addHandler(logging.NullHandler())
     try:
-        return anyio.run(_ask_directly, settings, environ, name, question)
+        return anyio.run(_ask_directly, settings, environ, order)
     except KeyboardInterrupt:
         _say(f"\nStopped: the call to {name} is closed.")
         return EXIT_INTERRUPTED
-    except (ProviderError, RequestError) as exc:
+    except RequestError as exc:
         _say(exc.message)
         return EXIT_FAILED
 
 
-async def _ask_directly(
-    settings: Settings, environ: Mapping[str, str], name: str, question: str
-) -> int:
-    prompt = Prompt(messages=(Message("user", question),))
-    async with ProviderRegistry(settings.providers, environ) as providers:
-        opened = await providers.get(name)
-        async with opened.generate(prompt) as deltas:
-            async for delta in deltas:
-                if isinstance(delta, Finish):
-                    return _end(delta.reason, None)
-                _print(delta)
-    return EXIT_FAILED
+async def _ask_directly(settings: Settings, environ: Mapping[str, str], order: Order) -> int:
+    log = MemoryEventLog(settings.generations)
+    async with (
+        ProviderRegistry(settings.providers, environ) as providers,
+        Supervisor(providers=providers, log=log, settings=settings) as supervisor,
+    ):
+        generation = await supervisor.create(order)
+        after = BEFORE_FIRST
+        with supervisor.viewer(generation):
+            while True:
+                for record in await log.read(generation, after=after, wait_seconds=60):
+                    if isinstance(record.event, Done):
+                        return _end(record.event)
+                    _print(record.event)
+                    after = record.seq
 
 
 def _print(event: Start | Text | Reasoning) -> None:
@@ -105,11 +128,11 @@ def _print(event: Start | Text | Reasoning) -> None:
         print(event.text, end="", flush=True, file=sys.stderr)
 
 
-def _end(reason: str, error: str | None) -> int:
+def _end(done: Done) -> int:
     print(flush=True)
-    if reason in _COMPLETE:
+    if done.status is Status.COMPLETED:
         return 0
-    _say(error or f"The answer is not complete: {reason}.")
+    _say(done.error.message if done.error else f"The answer is not complete: {done.finish_reason}.")
     return EXIT_FAILED
 
 

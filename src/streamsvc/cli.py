@@ -1,7 +1,8 @@
 """The command line: `streamsvc serve | check-config | ask`.
 
 Exit codes: 0 all well; 1 the answer failed; 2 the settings or the arguments are wrong; 130 stopped by
-Ctrl-C. What a command needs is imported when it is called, so that each starts fast.
+Ctrl-C; 141 whoever read the output has gone. What a command needs is imported when it is called, so
+that each starts fast.
 """
 
 import argparse
@@ -11,16 +12,31 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from streamsvc.config import KINDS, load
+from streamsvc.config import KINDS, api_key, find, load
 from streamsvc.errors import ConfigError
-from streamsvc.settings import Settings
+from streamsvc.settings import ProviderSettings, Settings, UpstreamSection
 
 EXIT_CONFIG = 2
+EXIT_INTERRUPTED = 130
+EXIT_PIPE_CLOSED = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     arguments = _parser().parse_args(argv)
+    try:
+        code = _run(arguments)
+        print(end="", flush=True)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Python writes what is left in the buffer once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE_CLOSED
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "ask" and not arguments.direct:
         return int(importlib.import_module("streamsvc.ask").ask_service(
             arguments.url, arguments.prompt, provider=arguments.provider
@@ -38,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 settings, os.environ, arguments.prompt, provider=arguments.provider
             ))  # fmt: skip
         case _:
-            _describe(settings)
+            _describe(settings, find(arguments.config, os.environ))
             return 0
 
 
@@ -62,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     ask = commands.add_parser(
         "ask", parents=[config], help="ask one question and print the words as they come"
     )
-    ask.add_argument("prompt")
+    ask.add_argument("prompt", type=_valid_text)
     ask.add_argument("--provider", metavar="NAME", help="a provider entry (default: as configured)")
     ask.add_argument(
         "--url",
@@ -75,8 +91,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _describe(settings: Settings) -> None:
-    kinds = {section: kind for kind, section in KINDS.items()}
-    print(f"The settings are good. The provider is {settings.provider!r}.")
+def _valid_text(argument: str) -> str:
+    """Return an argument of the command line, which may be any bytes, as text."""
+    return argument.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _describe(settings: Settings, path: Path | None) -> None:
+    source = path or "there is no file, these are the defaults"
+    print(f"The settings are good ({source}). The provider is {settings.provider!r}.")
     for name, entry in settings.providers.items():
-        print(f"  {name}: kind {kinds[type(entry)]}, model {entry.model}")
+        print(f"  {name}: {_in_words(entry)}")
+
+
+def _in_words(entry: ProviderSettings) -> str:
+    kinds = {section: kind for kind, section in KINDS.items()}
+    words = f"kind {kinds[type(entry)]}, model {entry.model}"
+    if isinstance(entry, UpstreamSection) and entry.api_key_env:
+        # The variable is not named: a key may stand in the place of its name.
+        words += ", no key set" if api_key(entry, os.environ) is None else ", key set"
+    return words

@@ -1,0 +1,180 @@
+"""The native dialect, byte for byte: what goes in comes out of a browser's parser, and nothing else."""
+
+import re
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from eventstream import EventStreamParser, parse
+from streamsvc.dialects.base import EVENT_NAMES, KEEPALIVE, json_line, preamble
+from streamsvc.dialects.native import NativeDialect
+from streamsvc.engine.supervisor import new_id
+from streamsvc.events import Done, Event, Outcome, PublicError, Reasoning, Record, Start, Status
+from streamsvc.events import Text as TextEvent
+
+ENCODE = NativeDialect().encode
+GENERATION = "gen_cpnzhjd76rdyqdjg7zjvnyhiw4tmoj75"
+START = Start(generation=GENERATION, provider="fake", model="words", created=1795305600)
+DONE = Done(
+    status=Status.FAILED,
+    finish_reason="error",
+    outcome=Outcome.UPSTREAM_CUT,
+    provider="fake",
+    model="words",
+    error=PublicError("upstream_cut", "It broke off.", retryable=True),
+)
+
+LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+"""All that Unicode or Python takes for the end of a line (Unicode Standard Annex 14, and more)."""
+
+texts = st.text(min_size=1) | st.text(
+    st.sampled_from(LINE_ENDS + ' :a"\\\0\ufeff\U0001f980'), min_size=1
+)
+events = st.one_of(
+    st.builds(TextEvent, texts),
+    st.builds(Reasoning, texts),
+    st.builds(
+        Start,
+        generation=st.just(GENERATION),
+        provider=texts,
+        model=texts,
+        created=st.integers(0, 2**40),
+        metadata=st.dictionaries(texts, texts, max_size=3),
+    ),
+    st.from_type(Done),
+)
+
+
+@pytest.mark.promise("stream:word-by-word")
+@pytest.mark.parametrize(
+    ("seq", "event", "block"),
+    [
+        (
+            0,
+            START,
+            b"id: %b.0\nevent: start\n"
+            b'data: {"type":"start","generation":"%b","provider":"fake","model":"words",'
+            b'"created":1795305600}\n\n' % (GENERATION.encode(), GENERATION.encode()),
+        ),
+        (
+            1,
+            TextEvent("FastAPI "),
+            b'id: %b.1\ndata: {"type":"text","text":"FastAPI "}\n\n' % GENERATION.encode(),
+        ),
+        (
+            2,
+            Reasoning("hm"),
+            b'id: %b.2\nevent: reasoning\ndata: {"type":"reasoning","text":"hm"}\n\n'
+            % GENERATION.encode(),
+        ),
+        (
+            3,
+            DONE,
+            b"id: %b.3\nevent: done\n"
+            b'data: {"type":"done","status":"failed","finish_reason":"error",'
+            b'"provider_finish_reason":null,"outcome":"upstream_cut","provider":"fake",'
+            b'"model":"words","usage":null,"error":{"code":"upstream_cut",'
+            b'"message":"It broke off.","retryable":true}}\n\n' % GENERATION.encode(),
+        ),
+    ],
+    ids=["start", "text", "reasoning", "done"],
+)
+def test_a_record_is_one_block_of_id_name_and_json(seq: int, event: Event, block: bytes) -> None:
+    assert ENCODE(Record(GENERATION, seq, event)) == block
+
+
+@pytest.mark.promise("stream:word-by-word")
+@settings(deadline=None)
+@given(event=events, seq=st.integers(0, 10**12 - 1))
+@example(event=TextEvent("\r\n\n\r"), seq=1)
+@example(event=TextEvent("data: x\n\nid: y\nevent: done\n\n"), seq=1)
+@example(event=TextEvent("\ufeff"), seq=1)
+def test_any_event_survives_the_way_to_a_browser(event: Event, seq: int) -> None:
+    """Encoded, parsed as the standard says, read as JSON: the same event."""
+    (seen,) = parse(ENCODE(Record(GENERATION, seq, event)))
+    assert msgspec.json.decode(seen.data, type=Event) == event
+    assert seen.last_event_id == f"{GENERATION}.{seq}"
+
+
+@settings(deadline=None)
+@given(event=events)
+def test_every_payload_is_one_line_to_whoever_splits_it(event: Event) -> None:
+    """Some clients split at more than LF and CR: at U+2028, U+2029, U+0085 and control characters."""
+    lines = ENCODE(Record(GENERATION, 1, event)).decode().split("\n")
+    assert all(len(line.splitlines()) == 1 for line in lines if line)
+    assert lines[-2:] == ["", ""]
+
+
+@pytest.mark.parametrize("character", LINE_ENDS)
+def test_what_may_be_taken_for_a_line_end_is_escaped(character: str) -> None:
+    line = json_line({"text": f"é{character}é"})
+    assert character not in line.decode()
+    assert msgspec.json.decode(line) == {"text": f"é{character}é"}
+
+
+def test_other_text_is_not_escaped() -> None:
+    """UTF-8 is shorter, and readable with curl."""
+    assert json_line("é \U0001f980 ￿") == '"é \U0001f980 ￿"'.encode()
+
+
+def test_text_alone_has_no_name_and_no_name_is_one_that_browsers_use_themselves() -> None:
+    """`onmessage` sees all of the text and nothing else; `error` and `open` are connection events."""
+    assert [event for event, name in EVENT_NAMES.items() if not name] == [TextEvent]
+    names = [name for name in EVENT_NAMES.values() if name]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert re.fullmatch(rb"event: [a-z]+\n", name)
+        assert name not in {b"event: error\n", b"event: open\n", b"event: message\n"}
+
+
+@settings(deadline=None)
+@given(event=events)
+def test_the_name_of_an_event_is_its_type(event: Event) -> None:
+    """Except for text: a page may look at either."""
+    (seen,) = parse(ENCODE(Record(GENERATION, 0, event)))
+    kind = seen.json["type"]
+    assert seen.type == ("message" if kind == "text" else kind)
+
+
+@settings(deadline=None)
+@given(seq=st.integers(0, 10**12 - 1))
+def test_ids_are_short_and_need_no_quoting(seq: int) -> None:
+    """For CORS rules that are planned, and for cursors in addresses."""
+    (seen,) = parse(ENCODE(Record(new_id(), seq, TextEvent("a"))))
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", seen.last_event_id)
+    assert len(seen.last_event_id.encode()) < 64
+
+
+@pytest.mark.promise("alive:ping")
+def test_a_keepalive_between_blocks_is_seen_by_nobody() -> None:
+    """Not as an event, and not as a change of the cursor."""
+    parser = EventStreamParser()
+    text = ENCODE(Record(GENERATION, 1, TextEvent("a")))
+    done = ENCODE(Record(GENERATION, 2, DONE))
+    stream = preamble(2000) + text + KEEPALIVE * 3 + done + KEEPALIVE
+    assert [event.seq for event in parser.feed(stream)] == [1, 2]
+    assert parser.retry_ms == 2000
+    assert KEEPALIVE.startswith(b":")
+    assert KEEPALIVE.count(b"\n") == 1
+
+
+def test_the_reconnection_time_is_a_line_of_the_first_block() -> None:
+    """A block of its own would be an empty event to some clients."""
+    assert preamble(2000) == b"retry: 2000\n"
+
+
+@pytest.mark.promise("resume:no-gap")
+@settings(deadline=None)
+@given(texts=st.lists(texts, min_size=1, max_size=5), data=st.data())
+def test_a_stream_cut_at_any_byte_leaves_a_cursor_at_what_was_seen(
+    texts: list[str], data: st.DataObject
+) -> None:
+    """A block that was cut is neither seen nor counted, so it comes whole after the reconnect."""
+    records = [Record(GENERATION, seq, TextEvent(text)) for seq, text in enumerate(texts)]
+    stream = preamble(2000) + b"".join(ENCODE(record) for record in records)
+    parser = EventStreamParser()
+    seen = parser.feed(stream[: data.draw(st.integers(0, len(stream)))])
+    assert [event.json["text"] for event in seen] == texts[: len(seen)]
+    assert parser.last_event_id == (f"{GENERATION}.{len(seen) - 1}" if seen else "")

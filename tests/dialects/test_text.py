@@ -1,0 +1,57 @@
+"""The lesson's own frames: raw words, and then `event: done`."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from eventstream import parse
+from streamsvc.dialects.native import NativeDialect
+from streamsvc.dialects.text import TextDialect
+from streamsvc.events import Done, Event, Outcome, Reasoning, Record, Start, Status, Text
+
+ENCODE = TextDialect().encode
+START = Start(generation="gen_a", provider="fake", model="words", created=1)
+DONE = Done(
+    status=Status.COMPLETED,
+    finish_reason="stop",
+    outcome=Outcome.COMPLETED,
+    provider="fake",
+    model="words",
+)
+
+
+@pytest.mark.promise("stream:word-by-word")
+@pytest.mark.parametrize(
+    ("text", "block"),
+    [
+        ("FastAPI ", b"id: gen_a.1\ndata: FastAPI \n\n"),
+        (" two leading", b"id: gen_a.1\ndata:  two leading\n\n"),
+        ("a\nb", b"id: gen_a.1\ndata: a\ndata: b\n\n"),
+        ("\n", b"id: gen_a.1\ndata: \ndata: \n\n"),
+        ("a\r\nb\rc", b"id: gen_a.1\ndata: a\ndata: b\ndata: c\n\n"),
+        ("é\U0001f980", "id: gen_a.1\ndata: é\U0001f980\n\n".encode()),
+    ],
+)
+def test_words_are_sent_as_they_are_a_line_of_data_for_each_of_theirs(
+    text: str, block: bytes
+) -> None:
+    assert ENCODE(Record("gen_a", 1, Text(text))) == block
+
+
+@pytest.mark.promise("stream:word-by-word")
+@settings(deadline=None)
+@given(text=st.text(min_size=1) | st.text(st.sampled_from("\r\n a:\0\ufeff\x85\u2028"), min_size=1))
+@example(text="data: x\n\nevent: done\n\n")
+@example(text="\r")
+def test_any_text_survives_the_way_to_a_browser_up_to_its_line_ends(text: str) -> None:
+    """A carriage return becomes a line feed: an event stream can carry nothing else."""
+    (seen,) = parse(ENCODE(Record("gen_a", 1, Text(text))))
+    assert seen.data == text.replace("\r\n", "\n").replace("\r", "\n")
+    assert (seen.type, seen.last_event_id) == ("message", "gen_a.1")
+
+
+@pytest.mark.parametrize("event", [START, Reasoning("a\nb"), DONE])
+def test_everything_but_text_is_as_in_the_native_dialect(event: Event) -> None:
+    """It is named, so whoever only listens to messages sees the words alone."""
+    record = Record("gen_a", 7, event)
+    assert ENCODE(record) == NativeDialect().encode(record)

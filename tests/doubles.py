@@ -1,0 +1,139 @@
+"""Stand-ins that obey the ports, for tests of what is above them; and the clock those tests run on."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import trio
+from trio.testing import MockClock
+from typing_extensions import override
+
+from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
+from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.events import Done, Event, Record
+from streamsvc.messages import Message, Prompt
+from streamsvc.providers.base import Delta, Provider
+from streamsvc.providers.registry import ProviderRegistry
+from streamsvc.settings import FakeSettings
+from virtual_time import VirtualTimeLoop, run
+
+PROMPT = Prompt(messages=(Message("user", "the-secret-question"),))
+
+HOLD = float("inf")
+
+Step = Delta | float | anyio.Event | Exception
+"""A delta is said, a number is so many seconds of silence, an event is waited for, an exception raised."""
+
+
+class ScriptedProvider(Provider):
+    """Does what its script says, and then ends without another word.
+
+    Args:
+        script: the steps of every answer.
+        entering: a step that is taken before the answer is handed out, as when connecting fails.
+        leaving: a step that is taken on the way out, shielded.
+
+    Attributes:
+        prompts: what was asked, one for each call.
+        opened: how many calls were begun.
+        closed: how many of them were left.
+    """
+
+    def __init__(self, *script: Step, entering: Step = 0.0, leaving: Step = 0.0) -> None:
+        self._script = script
+        self._entering = entering
+        self._leaving = leaving
+        self.prompts: list[Prompt] = []
+        self.opened = 0
+        self.closed = 0
+
+    @override
+    def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+        self.prompts.append(prompt)
+        return self._generate()
+
+    @asynccontextmanager
+    async def _generate(self) -> AsyncIterator[AsyncIterator[Delta]]:
+        self.opened += 1
+        deltas = self._deltas()
+        try:
+            await _take(self._entering)
+            yield deltas
+        finally:
+            await deltas.aclose()
+            with anyio.CancelScope(shield=True):
+                self.closed += 1
+                await _take(self._leaving)
+
+    async def _deltas(self) -> AsyncGenerator[Delta]:
+        for step in self._script:
+            if isinstance(step, float | anyio.Event | Exception):
+                await _take(step)
+            else:
+                yield step
+
+
+async def _take(step: Step) -> None:
+    if isinstance(step, Exception):
+        raise step
+    if isinstance(step, anyio.Event):
+        await step.wait()
+    elif isinstance(step, float):
+        await anyio.sleep(step)
+
+
+class Providers(ProviderRegistry):
+    """A registry whose entries are open already.
+
+    Args:
+        providers: by entry name.
+        section: settings of each entry.
+    """
+
+    def __init__(self, providers: Mapping[str, Provider], **section: Any) -> None:
+        super().__init__({name: FakeSettings(**section) for name in providers}, {})
+        self._open.update(providers)
+
+
+class SlowLog(MemoryEventLog):
+    """A log that lets others run, and can be cancelled, before it writes; as one over a network."""
+
+    @override
+    async def append(self, generation: str, event: Event) -> Record:
+        await anyio.lowlevel.checkpoint()
+        return await super().append(generation, event)
+
+
+async def read_all(log: EventLog, generation: str) -> list[Record]:
+    """Follow a log from its start to its `Done`."""
+    records: list[Record] = []
+    while not records or not isinstance(records[-1].event, Done):
+        after = records[-1].seq if records else BEFORE_FIRST
+        records += await log.read(generation, after=after, wait_seconds=HOLD)
+    return records
+
+
+async def events_of(log: EventLog, generation: str) -> list[Event]:
+    """Follow a log from its start to its `Done`, and return what it says."""
+    return [record.event for record in await read_all(log, generation)]
+
+
+def in_virtual_time(backend: str) -> tuple[str, dict[str, Any]]:
+    """Return what an `anyio_backend` fixture returns, with a clock that jumps instead of waiting."""
+    if backend == "trio":
+        return backend, {"clock": MockClock(autojump_threshold=0)}
+    return backend, {"loop_factory": VirtualTimeLoop}
+
+
+def run_in_virtual_time(backend: str, check: Callable[[], Awaitable[None]]) -> None:
+    """Run a check to its end on a clock that jumps: for tests that are run many times over."""
+
+    async def main() -> None:
+        await check()
+
+    if backend == "trio":
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    else:
+        run(main())

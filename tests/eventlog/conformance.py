@@ -1,0 +1,274 @@
+"""The contract of every event log, as checks that are given a log.
+
+An implementation is held to it by running every check of `CONTRACT`; nothing here knows which it is.
+The clock may be a virtual one, and a check waits for at most a few seconds of it.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from doubles import read_all
+from streamsvc.errors import CursorLost, GenerationNotFound
+from streamsvc.eventlog.base import (
+    BATCH_RECORDS,
+    BEFORE_FIRST,
+    EventLog,
+    LogClosed,
+    stored_records,
+)
+from streamsvc.events import Done, Event, Outcome, Reasoning, Record, Start, Status, Text
+
+Check = Callable[[EventLog], Awaitable[None]]
+
+START = Start(generation="gen_a", provider="fake", model="words", created=1)
+DONE = Done(
+    status=Status.COMPLETED,
+    finish_reason="stop",
+    outcome=Outcome.COMPLETED,
+    provider="fake",
+    model="words",
+)
+
+CONTRACT: list[Check] = []
+
+
+def contract(check: Check) -> Check:
+    """Add a check to the contract."""
+    CONTRACT.append(check)
+    return check
+
+
+async def write(log: EventLog, *events: Event, generation: str = "gen_a") -> list[Record]:
+    """Append events one after another."""
+    return [await log.append(generation, event) for event in events]
+
+
+@contract
+async def records_are_numbered_from_zero_without_holes(log: EventLog) -> None:
+    events: list[Event] = [START, Text("a"), Reasoning("b"), Text("c"), DONE]
+    appended = await write(log, *events)
+    assert appended == [Record("gen_a", seq, event) for seq, event in enumerate(events)]
+    assert await log.read("gen_a", after=BEFORE_FIRST) == appended
+
+
+@contract
+async def every_log_has_numbers_of_its_own(log: EventLog) -> None:
+    await write(log, START, Text("a"))
+    assert (await write(log, START, generation="gen_b"))[0].seq == 0
+    assert (await write(log, Text("b")))[0].seq == 2
+
+
+@contract
+async def events_come_back_as_they_went_in(log: EventLog) -> None:
+    """Whatever the characters: a log is no place to lose any."""
+    text = Text("\x00\r\n\u2028 é \U0001f980 e\u0301 \ufeff")
+    start = Start(generation="g", provider="p", model="m", created=1, metadata={"ключ": "\n"})
+    await write(log, start, text, DONE)
+    assert [record.event for record in await read_all(log, "gen_a")] == [start, text, DONE]
+
+
+@contract
+async def a_read_gives_what_is_behind_the_cursor_and_nothing_else(log: EventLog) -> None:
+    written = await write(log, START, Text("a"), Text("b"), DONE)
+    for after in range(BEFORE_FIRST, 4):
+        assert await log.read("gen_a", after=after) == written[after + 1 :]
+
+
+@contract
+async def a_read_that_has_something_does_not_wait(log: EventLog) -> None:
+    await write(log, START, Text("a"))
+    began = anyio.current_time()
+    await log.read("gen_a", after=0, wait_seconds=3)
+    assert anyio.current_time() - began < 1
+
+
+@contract
+async def a_read_without_a_wait_returns_at_once_with_nothing(log: EventLog) -> None:
+    await write(log, START)
+    began = anyio.current_time()
+    assert await log.read("gen_a", after=0) == []
+    assert anyio.current_time() - began < 1
+
+
+@contract
+async def a_waiting_reader_is_given_the_next_record(log: EventLog) -> None:
+    """It is woken by the append, long before its wait is over; each append gives it one answer."""
+    await write(log, START)
+    answers: list[Sequence[Record]] = []
+
+    async def read() -> None:
+        answers.extend([await log.read("gen_a", after=n, wait_seconds=1000) for n in range(3)])
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            for text in "abc":
+                await anyio.sleep(0.1)
+                await write(log, Text(text))
+    assert answers == [[Record("gen_a", seq, Text(text))] for seq, text in enumerate("abc", 1)]
+
+
+@contract
+async def an_append_wakes_every_waiting_reader_of_that_log_and_of_no_other(log: EventLog) -> None:
+    await write(log, START)
+    await write(log, START, generation="gen_b")
+    answers: dict[str, list[Sequence[Record]]] = {"gen_a": [], "gen_b": []}
+
+    async def read(generation: str) -> None:
+        answers[generation].append(await log.read(generation, after=0, wait_seconds=2))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            for generation in ("gen_a", "gen_a", "gen_a", "gen_b"):
+                tasks.start_soon(read, generation)
+            await anyio.sleep(0.1)
+            (record,) = await write(log, Text("a"))
+    assert answers == {"gen_a": [[record]] * 3, "gen_b": [[]]}
+
+
+@contract
+async def a_wait_ends_after_its_time_with_nothing(log: EventLog) -> None:
+    await write(log, START)
+    began = anyio.current_time()
+    with anyio.fail_after(5):
+        assert await log.read("gen_a", after=0, wait_seconds=1) == []
+    assert 1 <= anyio.current_time() - began < 1.9
+
+
+@contract
+async def a_cancelled_read_takes_nothing_with_it(log: EventLog) -> None:
+    """Neither a record nor another reader's wake-up."""
+    await write(log, START)
+    answers: list[Sequence[Record]] = []
+
+    async def read() -> None:
+        answers.append(await log.read("gen_a", after=0, wait_seconds=1000))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            for _ in range(3):
+                with anyio.move_on_after(0.1) as cut:
+                    await log.read("gen_a", after=0, wait_seconds=1000)
+                assert cut.cancelled_caught
+            (record,) = await write(log, Text("a"))
+    assert answers == [[record]]
+    assert await log.read("gen_a", after=0) == [record]
+
+
+@contract
+async def the_end_wakes_a_waiting_reader(log: EventLog) -> None:
+    await write(log, START)
+    answers: list[Sequence[Record]] = []
+
+    async def read() -> None:
+        answers.append(await log.read("gen_a", after=0, wait_seconds=1000))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await anyio.sleep(0.1)
+            (done,) = await write(log, DONE)
+    assert answers == [[done]]
+
+
+@contract
+async def a_reader_at_the_end_of_a_closed_log_does_not_wait(log: EventLog) -> None:
+    await write(log, START, DONE)
+    with anyio.fail_after(5):
+        assert await log.read("gen_a", after=1, wait_seconds=1000) == []
+
+
+@contract
+async def nothing_can_be_written_behind_the_end(log: EventLog) -> None:
+    """And the attempt leaves the log as it was."""
+    written = await write(log, START, DONE)
+    for event in (Text("late"), DONE, START):
+        with pytest.raises(LogClosed):
+            await log.append("gen_a", event)
+    assert await log.read("gen_a", after=BEFORE_FIRST) == written
+
+
+@contract
+async def a_cursor_beyond_the_last_record_is_lost(log: EventLog) -> None:
+    await write(log, START, Text("a"))
+    for after in (2, 1_000_000):
+        with pytest.raises(CursorLost):
+            await log.read("gen_a", after=after, wait_seconds=1)
+
+
+@contract
+async def a_log_that_was_never_opened_is_not_found(log: EventLog) -> None:
+    """Only a `Start` opens one."""
+    with pytest.raises(GenerationNotFound):
+        await log.read("gen_a", after=BEFORE_FIRST, wait_seconds=1)
+    for event in (Text("a"), DONE):
+        with pytest.raises(GenerationNotFound):
+            await log.append("gen_a", event)
+
+
+@contract
+async def a_long_log_is_read_in_batches(log: EventLog) -> None:
+    written = await write(log, START, *[Text(str(n)) for n in range(2 * BATCH_RECORDS)], DONE)
+    batch = await log.read("gen_a", after=0)
+    assert batch == written[1 : BATCH_RECORDS + 1]
+    assert await read_all(log, "gen_a") == written
+    assert [record async for record in stored_records(log, "gen_a")] == written
+
+
+@contract
+async def reading_a_long_log_lets_others_run(log: EventLog) -> None:
+    """A replay of thousands of records must not hold up words that are flowing."""
+    await write(log, START, *[Text("a")] * (4 * BATCH_RECORDS), DONE)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(count)
+        await anyio.lowlevel.checkpoint()
+        before = turns
+        await read_all(log, "gen_a")
+        assert turns - before >= 3
+        tasks.cancel_scope.cancel()
+
+
+async def every_reader_gets_everything(
+    log: EventLog, pauses: Sequence[float], readers: Sequence[tuple[float, float]]
+) -> None:
+    """Whatever the speeds: nobody misses a record, is given one twice, or is waited for.
+
+    Args:
+        log: an empty one.
+        pauses: the writer's, one before each record.
+        readers: for each, when it comes and how long it takes over an answer.
+    """
+    seen: list[list[Record]] = []
+
+    async def read(comes: float, takes: float) -> None:
+        await anyio.sleep(comes)
+        records: list[Record] = []
+        while not records or not isinstance(records[-1].event, Done):
+            after = records[-1].seq if records else BEFORE_FIRST
+            records += await log.read("gen_a", after=after, wait_seconds=0.7)
+            await anyio.sleep(takes)
+        seen.append(records)
+
+    written = await write(log, START)
+    began = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        for reader in readers:
+            tasks.start_soon(read, *reader)
+        for number, pause in enumerate(pauses):
+            await anyio.sleep(pause)
+            written += await write(log, Text(str(number)))
+        written += await write(log, DONE)
+        assert anyio.current_time() - began == pytest.approx(sum(pauses), abs=0.5)
+    assert seen == [written] * len(readers)

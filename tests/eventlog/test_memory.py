@@ -1,0 +1,164 @@
+"""The log in memory keeps the contract, and forgets what is over when its time has come."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from conformance import CONTRACT, DONE, START, Check, every_reader_gets_everything, write
+from doubles import in_virtual_time, run_in_virtual_time
+from streamsvc.errors import GenerationNotFound
+from streamsvc.eventlog.base import BEFORE_FIRST
+from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.events import Event, Outcome, Status, Text
+from streamsvc.settings import GenerationSettings
+
+KEEP_FINISHED = 300.0
+KEEP_ABANDONED = 60.0
+ABANDONED = replace(DONE, status=Status.STOPPED, outcome=Outcome.NO_VIEWERS)
+STOPPED = replace(DONE, status=Status.STOPPED, outcome=Outcome.CLIENT_STOP)
+
+seconds = st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0, 3.0])
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    return in_virtual_time(request.param)
+
+
+def new_log() -> MemoryEventLog:
+    settings = GenerationSettings(
+        keep_finished_seconds=KEEP_FINISHED, keep_abandoned_seconds=KEEP_ABANDONED
+    )
+    return MemoryEventLog(settings)
+
+
+@asynccontextmanager
+async def swept_log() -> AsyncIterator[MemoryEventLog]:
+    """A log whose sweeper is running."""
+    log = new_log()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(log.sweep)
+        yield log
+        tasks.cancel_scope.cancel()
+
+
+async def is_kept(log: MemoryEventLog, generation: str) -> bool:
+    await anyio.wait_all_tasks_blocked()
+    try:
+        return bool(await log.read(generation, after=BEFORE_FIRST))
+    except GenerationNotFound:
+        return False
+
+
+@pytest.mark.promise("resume:no-gap")
+@pytest.mark.promise("resume:honest")
+@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
+async def test_the_log_in_memory_keeps_the_contract(check: Check) -> None:
+    async with swept_log() as log:
+        await check(log)
+
+
+@pytest.mark.promise("fan-out:shared")
+@pytest.mark.promise("resume:no-gap")
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@settings(deadline=None)
+@given(
+    pauses=st.lists(seconds, max_size=12),
+    readers=st.lists(st.tuples(seconds, seconds), min_size=1, max_size=4),
+)
+@example(pauses=[0.0] * 600, readers=[(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
+def test_many_readers_at_any_speed_all_get_everything(
+    backend: str, pauses: Sequence[float], readers: Sequence[tuple[float, float]]
+) -> None:
+    async def check() -> None:
+        await every_reader_gets_everything(new_log(), pauses, readers)
+
+    run_in_virtual_time(backend, check)
+
+
+@pytest.mark.parametrize(
+    ("done", "keep"),
+    [(DONE, KEEP_FINISHED), (STOPPED, KEEP_FINISHED), (ABANDONED, KEEP_ABANDONED)],
+)
+async def test_a_closed_log_is_kept_for_its_time_and_then_dropped(done: Event, keep: float) -> None:
+    async with swept_log() as log:
+        await write(log, START, Text("a"), done)
+        await anyio.sleep(keep - 1)
+        assert await is_kept(log, "gen_a")
+        await anyio.sleep(1)
+        assert not await is_kept(log, "gen_a")
+        assert len(log) == 0
+        with pytest.raises(GenerationNotFound):
+            await log.append("gen_a", Text("late"))
+
+
+async def test_the_time_of_a_log_begins_with_its_end() -> None:
+    """Not with its start: a long answer is kept as long as a short one."""
+    async with swept_log() as log:
+        await write(log, START)
+        await anyio.sleep(10 * KEEP_FINISHED)
+        await write(log, DONE)
+        await anyio.sleep(KEEP_FINISHED - 1)
+        assert await is_kept(log, "gen_a")
+
+
+@pytest.mark.promise("cancel:clean")
+async def test_an_open_log_is_never_dropped_and_a_closed_one_leaves_nothing_behind() -> None:
+    async with swept_log() as log:
+        await write(log, START, Text("a"))
+        for number in range(100):
+            await write(log, START, ABANDONED, generation=f"gen_{number}")
+        assert len(log) == 101
+        await anyio.sleep(10 * KEEP_FINISHED)
+        assert await is_kept(log, "gen_a")
+        assert len(log) == 1
+        assert log._expiries == []
+
+
+async def test_the_sweeper_is_woken_by_an_earlier_expiry_than_the_one_it_waits_for() -> None:
+    async with swept_log() as log:
+        await write(log, START, DONE, generation="gen_long")
+        await anyio.sleep(1)
+        await write(log, START, ABANDONED, generation="gen_short")
+        await anyio.sleep(KEEP_ABANDONED)
+        assert not await is_kept(log, "gen_short")
+        assert await is_kept(log, "gen_long")
+        await anyio.sleep(KEEP_FINISHED - KEEP_ABANDONED - 1)
+        assert not await is_kept(log, "gen_long")
+
+
+async def test_logs_that_are_due_together_are_dropped_together() -> None:
+    async with swept_log() as log:
+        for number in range(3):
+            await write(log, START, DONE, generation=f"gen_{number}")
+        await anyio.sleep(KEEP_FINISHED)
+        await anyio.wait_all_tasks_blocked()
+        assert len(log) == 0
+
+
+async def test_a_reader_in_the_middle_of_a_dropped_log_is_told() -> None:
+    """Its next read fails; it is never a shorter answer."""
+    async with swept_log() as log:
+        await write(log, START, Text("a"), DONE)
+        await log.read("gen_a", after=BEFORE_FIRST)
+        await anyio.sleep(KEEP_FINISHED)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(GenerationNotFound):
+            await log.read("gen_a", after=0)
+
+
+@pytest.mark.promise("cancel:clean")
+async def test_readers_that_gave_up_are_not_remembered() -> None:
+    log = new_log()
+    await write(log, START)
+    for _ in range(100):
+        with anyio.move_on_after(1):
+            await log.read("gen_a", after=0, wait_seconds=1000)
+    grown = log._streams["gen_a"].grown
+    assert grown is not None
+    assert grown.statistics().tasks_waiting == 0
