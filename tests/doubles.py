@@ -39,6 +39,7 @@ class ScriptedProvider(Provider):
         prompts: what was asked, one for each call.
         opened: how many calls were begun.
         closed: how many of them were left.
+        asked: set by the first call.
     """
 
     def __init__(self, *script: Step, entering: Step = 0.0, leaving: Step = 0.0) -> None:
@@ -48,10 +49,12 @@ class ScriptedProvider(Provider):
         self.prompts: list[Prompt] = []
         self.opened = 0
         self.closed = 0
+        self.asked = anyio.Event()
 
     @override
     def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
         self.prompts.append(prompt)
+        self.asked.set()
         return self._generate()
 
     @asynccontextmanager

@@ -35,6 +35,7 @@ class Outcome(StrEnum):
     FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105  # no password
     IDLE_TIMEOUT = "idle_timeout"
     TOTAL_TIMEOUT = "total_timeout"
+    LOG_FULL = "log_full"
     UPSTREAM_CUT = "upstream_cut"
     UPSTREAM_ERROR = "upstream_error"
 

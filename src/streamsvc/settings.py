@@ -39,13 +39,22 @@ class StreamSettings(Section, frozen=True):
 
 
 class GenerationSettings(Section, frozen=True):
-    """How long a generation waits for viewers, and how long its log is kept."""
+    """How long a generation waits for viewers, and how much of what it said is kept.
+
+    Attributes:
+        keep_count: how many ended generations are kept at most.
+        max_log_bytes: bound of one generation's log; what is said beyond it ends the answer.
+        max_total_log_bytes: bound of all logs together; ended ones are dropped to keep it.
+    """
 
     grace_seconds: Seconds = 0.0
     max_grace_seconds: Seconds = 120.0
     attach_seconds: PositiveSeconds = 30.0
     keep_finished_seconds: Seconds = 300.0
     keep_abandoned_seconds: Seconds = 60.0
+    keep_count: Count = 10_000
+    max_log_bytes: Annotated[int, Meta(ge=4096)] = 16_000_000
+    max_total_log_bytes: Annotated[int, Meta(ge=4096)] = 512_000_000
 
 
 class LimitSettings(Section, frozen=True):

@@ -60,10 +60,15 @@ class Bench:
     """
 
     def __init__(
-        self, provider: ScriptedProvider, *, total_seconds: float = TOTAL, **order: Any
+        self,
+        provider: ScriptedProvider,
+        *,
+        total_seconds: float = TOTAL,
+        max_log_bytes: int = 10**9,
+        **order: Any,
     ) -> None:
         self.provider = provider
-        settings = GenerationSettings(grace_seconds=GRACE)
+        settings = GenerationSettings(grace_seconds=GRACE, max_log_bytes=max_log_bytes)
         self.log = SlowLog(settings)
         self.generation = Generation(
             "gen_a",
@@ -525,3 +530,16 @@ async def test_a_cancellation_from_outside_is_passed_on() -> None:
     with anyio.move_on_after(1) as scope:
         await bench.generation.run()
     assert scope.cancelled_caught
+
+
+async def test_an_answer_that_is_too_long_to_be_kept_ends_there_and_says_so() -> None:
+    """And the call to the provider is closed."""
+    bench = Bench(ScriptedProvider(*[Text("a" * 1000)] * 100, STOP), max_log_bytes=10_000)
+    events = await bench.watched()
+    done = await bench.done()
+    assert (done.status, done.finish_reason, done.outcome) == (
+        Status.INCOMPLETE,
+        "length",
+        Outcome.LOG_FULL,
+    )
+    assert 5 < len(events) < 12

@@ -466,3 +466,15 @@ async def test_after_any_number_of_aborts_nothing_is_left() -> None:
         assert (bench.running, bench.viewers, len(bench.log)) == (0, 0, 0)
         assert provider.opened == provider.closed
         tasks.cancel_scope.cancel()
+
+
+async def test_a_generation_for_which_the_log_has_no_room_leaves_nothing_behind() -> None:
+    """Neither a place among the running nor its key."""
+    async with supervising(STOP) as bench:
+        size, bench.log._size_bytes = bench.log._size_bytes, 10**12
+        with pytest.raises(Overloaded):
+            await bench.create(ORDER, key="once")
+        assert bench.running == 0
+        bench.log._size_bytes = size
+        await bench.create(ORDER, key="once")
+        assert len(bench.log) == 1

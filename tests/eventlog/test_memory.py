@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from conformance import CONTRACT, DONE, START, Check, every_reader_gets_everything, write
 from doubles import in_virtual_time, run_in_virtual_time
-from streamsvc.errors import GenerationNotFound
-from streamsvc.eventlog.base import BEFORE_FIRST
+from streamsvc.errors import GenerationNotFound, Overloaded
+from streamsvc.eventlog.base import BEFORE_FIRST, LogFull
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Event, Outcome, Status, Text
 from streamsvc.settings import GenerationSettings
@@ -162,3 +162,57 @@ async def test_readers_that_gave_up_are_not_remembered() -> None:
     grown = log._streams["gen_a"].grown
     assert grown is not None
     assert grown.statistics().tasks_waiting == 0
+
+
+def bounded_log(**bounds: int) -> MemoryEventLog:
+    return MemoryEventLog(GenerationSettings(**bounds))
+
+
+async def test_a_generation_that_says_too_much_is_told_that_its_log_is_full_and_can_still_end() -> (
+    None
+):
+    log = bounded_log(max_log_bytes=4096)
+    await write(log, START)
+    with pytest.raises(LogFull):
+        await write(log, *[Text("a" * 100)] * 100)
+    held = len(await log.read("gen_a", after=BEFORE_FIRST))
+    assert 10 < held < 20
+    (done,) = await write(log, DONE)
+    assert done.seq == held
+
+
+async def test_the_ended_log_whose_time_is_over_next_goes_first_when_there_are_too_many() -> None:
+    log = bounded_log(keep_count=2)
+    await write(log, START, DONE, generation="gen_finished")
+    await write(log, START, ABANDONED, generation="gen_abandoned")
+    await write(log, START, generation="gen_open")
+    await write(log, START, DONE, generation="gen_latest")
+    assert not await is_kept(log, "gen_abandoned")
+    for kept in ("gen_finished", "gen_open", "gen_latest"):
+        assert await is_kept(log, kept)
+
+
+@pytest.mark.promise("resume:honest")
+async def test_ended_logs_make_room_for_words_that_flow_and_open_ones_never_do() -> None:
+    """And while open ones alone fill the memory, a new one is refused."""
+    log = bounded_log(max_total_log_bytes=8192)
+    await write(log, START, Text("a" * 2000), DONE, generation="gen_ended")
+    await write(log, START, Text("a" * 3000), generation="gen_open")
+    assert await is_kept(log, "gen_ended")
+    await write(log, Text("a" * 6000), generation="gen_open")
+    assert not await is_kept(log, "gen_ended")
+    assert await is_kept(log, "gen_open")
+    with pytest.raises(Overloaded):
+        await write(log, START, generation="gen_new")
+    await write(log, Text("still taken"), DONE, generation="gen_open")
+    await write(log, START, generation="gen_new")
+
+
+async def test_the_size_of_all_logs_is_what_their_records_come_to() -> None:
+    async with swept_log() as log:
+        assert log.size_bytes == 0
+        await write(log, START, Text("a" * 1000), DONE)
+        assert 1000 < log.size_bytes < 3000
+        await anyio.sleep(KEEP_FINISHED)
+        await anyio.wait_all_tasks_blocked()
+        assert log.size_bytes == 0

@@ -15,7 +15,7 @@ import msgspec
 
 from streamsvc.engine.audience import Audience
 from streamsvc.errors import ProviderError, ProviderTimedOut, StreamsvcError, UpstreamCut
-from streamsvc.eventlog.base import EventLog
+from streamsvc.eventlog.base import EventLog, LogFull
 from streamsvc.events import (
     Done,
     FinishReason,
@@ -155,6 +155,8 @@ class Generation:
             )  # fmt: skip
             error = PublicError(exc.code, exc.message, exc.retryable)
             return self._failed(Outcome(exc.outcome), error)
+        except LogFull:
+            return self._cut_off()
         except Exception as exc:  # noqa: BLE001  # a mistake of ours must still end the log
             # The text may hold a prompt: the kind of exception and its place say enough.
             logger.error(  # noqa: TRY400
@@ -203,6 +205,16 @@ class Generation:
             provider=self.provider,
             model=self._section.model,
             error=error,
+        )
+
+    def _cut_off(self) -> Done:
+        """The answer is longer than may be kept: what there is of it stands."""
+        return Done(
+            status=Status.INCOMPLETE,
+            finish_reason="length",
+            outcome=Outcome.LOG_FULL,
+            provider=self.provider,
+            model=self._section.model,
         )
 
     def _stopped(self, outcome: Outcome) -> Done:

@@ -107,7 +107,12 @@ class Supervisor:
         self._running[generation.id] = generation
         if key:
             self._keys[key] = (fingerprint, generation.id)
-        await generation.open_log()
+        try:
+            await generation.open_log()
+        except BaseException:
+            del self._running[generation.id]
+            self._keys.pop(key or "", None)
+            raise
         self._tasks.start_soon(self._run, generation, name=generation.id)
         return generation.id
 

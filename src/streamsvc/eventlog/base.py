@@ -1,6 +1,7 @@
 """The port of every event log: numbered records per generation, read with a cursor."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from streamsvc.events import Event, Record
@@ -28,6 +29,8 @@ class EventLog(Protocol):
         Raises:
             GenerationNotFound: the log is not open: no `Start` yet, or dropped.
             LogClosed: the log ends in its `Done`.
+            LogFull: the generation's log has reached its bound. A `Done` is always taken.
+            Overloaded: a `Start`, and all logs together have reached theirs.
         """
         ...
 
@@ -37,11 +40,12 @@ class EventLog(Protocol):
         """Return the stored records with `seq > after`, in order, at most `BATCH_RECORDS` of them.
 
         Where there is none, wait up to *wait_seconds* for the next one; an empty answer means that
-        none came, or that the log is closed at the cursor. A long log is read in many calls, each
-        of which lets other tasks run. May be cancelled at any time.
+        none came. A long log is read in many calls, each of which lets other tasks run. May be
+        cancelled at any time.
 
         Raises:
             GenerationNotFound: no such log, or it has been dropped.
+            LogEnded: *after* is the `Done`: there will never be more.
             CursorLost: *after* is beyond the last record: what was there is gone.
         """
         ...
@@ -54,10 +58,19 @@ async def stored_records(log: EventLog, generation: str) -> AsyncIterator[Record
         GenerationNotFound: no such log, or it has been dropped.
     """
     after = BEFORE_FIRST
-    while records := await log.read(generation, after=after):
-        for record in records:
-            yield record
-        after = records[-1].seq
+    with suppress(LogEnded):
+        while records := await log.read(generation, after=after):
+            for record in records:
+                yield record
+            after = records[-1].seq
+
+
+class LogEnded(Exception):
+    """A reader has everything that there will ever be."""
+
+
+class LogFull(Exception):
+    """A generation has said more than its log may hold."""
 
 
 class LogClosed(Exception):

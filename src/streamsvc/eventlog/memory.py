@@ -1,29 +1,35 @@
 """The event log in the memory of this process.
 
 A closed log is kept for a while, so that a reconnect can have the rest and then its 204, and is
-then dropped by `sweep`. An open log is never dropped.
+then dropped by `sweep`; earlier where there are too many, or too many bytes, and then the one
+whose time is over next. An open log is never dropped.
 """
 
 import heapq
+import sys
 from collections.abc import Sequence
 
 import anyio
 import anyio.lowlevel
 from typing_extensions import override
 
-from streamsvc.errors import CursorLost, GenerationNotFound
-from streamsvc.eventlog.base import BATCH_RECORDS, EventLog, LogClosed
-from streamsvc.events import Done, Event, Outcome, Record, Start
+from streamsvc.errors import CursorLost, GenerationNotFound, Overloaded
+from streamsvc.eventlog.base import BATCH_RECORDS, EventLog, LogClosed, LogEnded, LogFull
+from streamsvc.events import Done, Event, Outcome, Reasoning, Record, Start, Text
 from streamsvc.settings import GenerationSettings
+
+RECORD_BYTES = 160
+"""What a record costs beside its text, in CPython 3.11: two structs, a number, a place in a list."""
 
 
 class _Stream:
     """The records of one generation, and the event its waiting readers share."""
 
-    __slots__ = ("closed", "grown", "records")
+    __slots__ = ("closed", "grown", "records", "size_bytes")
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.size_bytes = 0
         self.closed = False
         self.grown: anyio.Event | None = None
 
@@ -32,12 +38,13 @@ class MemoryEventLog(EventLog):
     """See the module.
 
     Args:
-        settings: how long a closed log is kept, finished or abandoned.
+        settings: how long a closed log is kept, finished or abandoned, and how much at most.
     """
 
     def __init__(self, settings: GenerationSettings) -> None:
         self._settings = settings
         self._streams: dict[str, _Stream] = {}
+        self._size_bytes = 0
         self._expiries: list[tuple[float, str]] = []
         self._closed_one = anyio.Event()
 
@@ -45,22 +52,32 @@ class MemoryEventLog(EventLog):
         """How many logs are held."""
         return len(self._streams)
 
+    @property
+    def size_bytes(self) -> int:
+        """What all logs come to in memory, about."""
+        return self._size_bytes
+
     @override
     async def append(self, generation: str, event: Event) -> Record:
-        if isinstance(event, Start):
-            stream = self._streams.setdefault(generation, _Stream())
-        else:
-            stream = self._find(generation)
+        stream = self._open(generation) if isinstance(event, Start) else self._find(generation)
         if stream.closed:
             raise LogClosed
+        size_bytes = RECORD_BYTES
+        if isinstance(event, Text | Reasoning):
+            size_bytes += sys.getsizeof(event.text)
+            if stream.size_bytes + size_bytes > self._settings.max_log_bytes:
+                raise LogFull
         record = Record(generation, len(stream.records), event)
         stream.records.append(record)
+        stream.size_bytes += size_bytes
+        self._size_bytes += size_bytes
         if isinstance(event, Done):
             stream.closed = True
             self._schedule_drop(generation, event)
         if stream.grown is not None:
             stream.grown.set()
             stream.grown = None
+        self._make_room()
         return record
 
     @override
@@ -71,7 +88,11 @@ class MemoryEventLog(EventLog):
         start = after + 1
         if start > len(stream.records):
             raise CursorLost
-        if start == len(stream.records) and not stream.closed and wait_seconds:
+        if start == len(stream.records):
+            if stream.closed:
+                raise LogEnded
+            if not wait_seconds:
+                return []
             if stream.grown is None:
                 stream.grown = anyio.Event()
             with anyio.move_on_after(wait_seconds):
@@ -85,12 +106,35 @@ class MemoryEventLog(EventLog):
         """Drop closed logs as their time comes; runs until it is cancelled."""
         while True:
             while self._expiries and self._expiries[0][0] <= anyio.current_time():
-                _, generation = heapq.heappop(self._expiries)
-                del self._streams[generation]
+                self._drop_next()
             self._closed_one = anyio.Event()
             due = self._expiries[0][0] if self._expiries else float("inf")
             with anyio.CancelScope(deadline=due):
                 await self._closed_one.wait()
+
+    def _open(self, generation: str) -> _Stream:
+        """Return a new log, if there is room for one.
+
+        Raises:
+            Overloaded: the logs of running generations alone fill the memory they may have.
+        """
+        if self._size_bytes >= self._settings.max_total_log_bytes:
+            raise Overloaded
+        return self._streams.setdefault(generation, _Stream())
+
+    def _make_room(self) -> None:
+        """Drop closed logs before their time, while there are too many or too much."""
+        settings = self._settings
+        while self._expiries and (
+            self._size_bytes > settings.max_total_log_bytes
+            or len(self._expiries) > settings.keep_count
+        ):
+            self._drop_next()
+
+    def _drop_next(self) -> None:
+        """Drop the closed log whose time is over next."""
+        _, generation = heapq.heappop(self._expiries)
+        self._size_bytes -= self._streams.pop(generation).size_bytes
 
     def _find(self, generation: str) -> _Stream:
         try:

@@ -13,8 +13,7 @@ from starlette.responses import Response
 from streamsvc.dialects.base import Dialect
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import CursorLost, GenerationNotFound, InvalidField, Overloaded
-from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_records
-from streamsvc.events import Done
+from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_records
 from streamsvc.settings import StreamSettings
 from streamsvc.snapshot import snapshot_of
 from streamsvc.web.requests import (
@@ -126,12 +125,10 @@ class GenerationEndpoints:
             if cursor.seq is None:
                 return Response(status_code=204, headers=NO_STORE)
             try:
-                seen = await self._log.read(generation_id, after=cursor.seq - 1)
+                await self._log.read(generation_id, after=cursor.seq)
             except (GenerationNotFound, CursorLost):
-                seen = ()
-            if not seen:
                 return gone_response(generation_id, self._settings)
-            if isinstance(seen[0].event, Done):
+            except LogEnded:
                 return Response(status_code=204, headers=NO_STORE)
             after = cursor.seq
         else:

@@ -1,0 +1,138 @@
+"""Real browsers on pages that report what they show.
+
+A browser is started with an address on its command line, as a person's is; a page tells what stands on
+it by POST to the server it came from. So Chromium and Firefox are driven in the same way, and nothing
+of a driver is between the page and the network.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import anyio
+
+from conftest import missing
+
+BROWSERS = ("chromium", "firefox")
+
+_CHROMIUM = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-quic", "--no-first-run",
+    "--disable-popup-blocking",
+)  # fmt: skip
+_FIREFOX_PREFERENCES = """\
+user_pref("app.normandy.enabled", false);
+user_pref("app.update.enabled", false);
+user_pref("browser.aboutwelcome.enabled", false);
+user_pref("browser.safebrowsing.downloads.remote.enabled", false);
+user_pref("browser.shell.checkDefaultBrowser", false);
+user_pref("datareporting.policy.dataSubmissionEnabled", false);
+user_pref("dom.disable_open_during_load", false);
+user_pref("network.captive-portal-service.enabled", false);
+user_pref("network.connectivity-service.enabled", false);
+user_pref("services.settings.server", "data:,#");
+user_pref("toolkit.telemetry.enabled", false);
+"""
+
+REPORTING = """
+<script>
+  // A report of the page's text whenever it changes; no part of what is shown.
+  const report = () => fetch("/report" + location.search, {method: "POST", body: answer.textContent});
+  new MutationObserver(report).observe(answer, {childList: true, characterData: true});
+</script>
+"""
+
+
+@dataclass
+class Farm:
+    """A server of pages.
+
+    Attributes:
+        url: its address.
+        pages: what it serves, by path.
+        shown: what each page showed last, by path.
+        history: all that each page ever showed.
+    """
+
+    url: str = ""
+    pages: dict[str, str] = field(default_factory=dict)
+    shown: dict[str, str] = field(default_factory=dict)
+    history: dict[str, list[str]] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until_shown(self, name: str, text: str) -> None:
+        """Wait until a page shows *text*, and nothing else."""
+        while self.shown.get(name) != text:
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request, and close."""
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            method, target, _ = head.split(" ", 2)
+            path, _, query = target.partition("?")
+            body = ""
+            if method == "POST":
+                length = next(
+                    int(line.partition(":")[2])
+                    for line in head.split("\r\n")
+                    if line.lower().startswith("content-length:")
+                )
+                text = (await reader.readexactly(length)).decode()
+                self.shown[query] = text
+                self.history.setdefault(query, []).append(text)
+                self.changed.set()
+            else:
+                body = self.pages.get(path, "")
+            content = body.encode()
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"
+                b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(content), content)
+            )
+            await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def farm() -> AsyncIterator[Farm]:
+    """Run a server of pages on the loopback."""
+    one = Farm()
+    server = await asyncio.start_server(one.serve, "127.0.0.1", 0)
+    one.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield one
+
+
+@asynccontextmanager
+async def browser(name: str, url: str) -> AsyncIterator[None]:
+    """Open an address in a fresh browser, which is gone afterwards."""
+    command = shutil.which("chromium" if name == "chromium" else "firefox-esr")
+    if command is None:
+        missing(name)
+        return
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        if name == "chromium":
+            arguments = [*_CHROMIUM, f"--user-data-dir={profile}"]
+        else:
+            await anyio.Path(profile, "user.js").write_text(_FIREFOX_PREFERENCES)
+            arguments = ["--headless", "--no-remote", "--profile", profile]
+        process = await asyncio.create_subprocess_exec(
+            command, *arguments, url,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            with anyio.move_on_after(5, shield=True):
+                await process.wait()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()

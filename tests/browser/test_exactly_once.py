@@ -1,0 +1,182 @@
+"""Every word exactly once, in real browsers, over connections that break.
+
+The pages are what the README tells front-end developers to write: a native EventSource, three lines.
+"""
+
+import random
+from collections.abc import Iterator
+from itertools import pairwise, repeat
+
+import anyio
+import pytest
+
+from browser.farm import BROWSERS, REPORTING, Farm, browser, farm
+from conftest import Serve
+from proxy import Cut, after_bytes, after_events, breaking_proxy, never
+from service import Service
+from streamsvc.settings import (
+    CorsSettings,
+    FakeSettings,
+    GenerationSettings,
+    Settings,
+    StreamSettings,
+)
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+TEXT = " ".join(f"word{number}" for number in range(24)) + " 😀\r\n\u2028 done."
+
+PAGE = """<!doctype html><meta charset="utf-8"><p id="answer"></p>
+<script>
+  const url = "URL";
+  new EventSource(url).onmessage = e => answer.textContent += JSON.parse(e.data).text;
+</script>"""
+
+
+def configuration(origin: str, *, words_per_second: float = 60) -> Settings:
+    return Settings(
+        cors=CorsSettings(origins=(origin,)),
+        stream=StreamSettings(retry_ms=500),
+        generations=GenerationSettings(grace_seconds=20),
+        providers={
+            "fake": FakeSettings(
+                reply="text", text=TEXT, words_per_second=words_per_second, first_word_seconds=0.2
+            )
+        },
+    )
+
+
+def cuts_at_random_bytes(name: str) -> Iterator[Cut]:
+    """Cut anywhere; for Firefox behind the head: an answer without a body is final to it."""
+    draw = random.Random(7)  # noqa: S311  # repeatable
+    while True:
+        yield after_bytes(draw.randrange(1, 2500), spares_head=name == "firefox")
+
+
+async def show(
+    serve: Serve, pages: Farm, name: str, cuts: Iterator[Cut], *, resets: bool = False
+) -> tuple[Service, int]:
+    """Open the three-line page behind a breaking proxy; return when it shows the whole text."""
+    service = await serve(configuration(pages.url))
+    async with breaking_proxy(service.port, cuts, resets=resets) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}/stream-ai?prompt=x&key={name}"
+        pages.pages["/"] = PAGE.replace("URL", url) + REPORTING
+        async with browser(name, f"{pages.url}/?one"):
+            with anyio.fail_after(60):
+                await pages.until_shown("one", TEXT)
+        return service, proxy.broken
+
+
+@pytest.mark.promise("resume:no-gap")
+@pytest.mark.promise("resume:never-regenerate")
+@pytest.mark.parametrize("name", BROWSERS)
+async def test_a_page_has_the_whole_text_though_every_third_event_breaks_the_connection(
+    serve: Serve, name: str
+) -> None:
+    async with farm() as pages:
+        service, broken = await show(serve, pages, name, repeat(after_events(3)))
+    assert broken >= 5
+    assert len(service.log) == 1
+
+
+@pytest.mark.promise("resume:no-gap")
+@pytest.mark.promise("resume:never-regenerate")
+@pytest.mark.parametrize("name", BROWSERS)
+async def test_a_page_has_the_whole_text_though_the_connection_breaks_at_any_byte(
+    serve: Serve, name: str
+) -> None:
+    """A cut may come before the first event; the page's key keeps that from being a second start."""
+    async with farm() as pages:
+        service, broken = await show(
+            serve, pages, name, cuts_at_random_bytes(name), resets=name == "chromium"
+        )
+    assert broken >= 2
+    assert len(service.log) == 1
+
+
+@pytest.mark.promise("resume:never-regenerate")
+async def test_a_page_left_open_for_half_a_minute_after_the_end_asks_once_and_rests(
+    serve: Serve,
+) -> None:
+    """Both browsers at once: each asks for its stream, once more to be told 204, and no more."""
+    async with farm() as pages:
+        service = await serve(configuration(pages.url))
+        async with breaking_proxy(service.port, repeat(never)) as proxy:
+            for name in BROWSERS:
+                url = f"http://127.0.0.1:{proxy.port}/stream-ai?prompt={name}"
+                pages.pages[f"/{name}"] = PAGE.replace("URL", url) + REPORTING
+            async with (
+                browser("chromium", f"{pages.url}/chromium?chromium"),
+                browser("firefox", f"{pages.url}/firefox?firefox"),
+            ):
+                with anyio.fail_after(40):
+                    for name in BROWSERS:
+                        await pages.until_shown(name, TEXT)
+                with anyio.move_on_after(30) as half_a_minute:
+                    await proxy.until_requests(5)
+                assert half_a_minute.cancelled_caught
+                assert sum("firefox" in request for request in proxy.requests) == 2
+                assert sum("chromium" in request for request in proxy.requests) == 2
+        assert len(service.log) == 2
+
+
+@pytest.mark.promise("resume:never-regenerate")
+@pytest.mark.promise("fan-out:shared")
+@pytest.mark.parametrize("name", BROWSERS)
+async def test_a_reload_and_a_second_tab_see_the_same_generation_from_its_start(
+    serve: Serve, name: str
+) -> None:
+    """The first tab reloads itself in mid-stream, the second joins late; grace keeps the answer going."""
+    reloading = """<script>
+      new MutationObserver(() => {
+        if (answer.textContent.length > 40 && !sessionStorage.reloaded) {
+          sessionStorage.reloaded = "yes";
+          location.reload();
+        }
+      }).observe(answer, {childList: true});
+    </script>"""
+    async with farm() as pages:
+        service = await serve(configuration(pages.url, words_per_second=5))
+        url = f"{service.url}/stream-ai?prompt=x&key=shared"
+        pages.pages["/"] = PAGE.replace("URL", url) + REPORTING + reloading
+        pages.pages["/both"] = "<script>open('/?two'); location = '/?one'</script>"
+        async with browser(name, f"{pages.url}/both"):
+            with anyio.fail_after(60):
+                await pages.until_shown("one", TEXT)
+                await pages.until_shown("two", TEXT)
+        for tab in ("one", "two"):
+            lengths = [len(text) for text in pages.history[tab]]
+            assert any(later < sooner for sooner, later in pairwise(lengths))
+    assert len(service.log) == 1
+
+
+@pytest.mark.promise("cancel:stop")
+@pytest.mark.parametrize("name", BROWSERS)
+async def test_closing_the_tab_stops_the_generation_by_beacon(serve: Serve, name: str) -> None:
+    """With a long grace, so that it is the beacon that stops it and not the closed connection."""
+    opener = """<!doctype html><p id="answer"></p><script>window.open("/tab?tab")</script>"""
+    closing = """<script>
+      let stop;
+      const source = new EventSource("URL");
+      source.addEventListener("start", e => stop = `ORIGIN/v1/generations/${JSON.parse(e.data).generation}/stop`);
+      source.onmessage = e => { answer.textContent += JSON.parse(e.data).text; setTimeout(() => close(), 500); };
+      addEventListener("pagehide", () => navigator.sendBeacon(stop));
+    </script>"""
+    async with farm() as pages:
+        service = await serve(configuration(pages.url, words_per_second=1))
+        pages.pages["/"] = opener
+        pages.pages["/tab"] = (
+            """<!doctype html><meta charset="utf-8"><p id="answer"></p>"""
+            + closing.replace("URL", f"{service.url}/stream-ai?prompt=x").replace(
+                "ORIGIN", service.url
+            )
+            + REPORTING
+        )
+        async with browser(name, f"{pages.url}/?opener"):
+            with anyio.fail_after(40):
+                while not service.supervisor.running:  # noqa: ASYNC110  # a browser is starting
+                    await anyio.sleep(0.01)
+                generation = next(iter(service.supervisor._running.values()))
+                await generation.ended.wait()
+        snapshot = (await service.client.get(f"/v1/generations/{generation.id}")).json()
+    assert snapshot["outcome"] == "client_stop"

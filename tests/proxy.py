@@ -1,0 +1,131 @@
+"""A small TCP proxy that breaks connections, as networks do.
+
+It reads no HTTP but the first line of each request; what it knows of answers is where a block of an
+event stream ends.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+Cut = Callable[[bytes], int | None]
+"""Looks at an answer's bytes so far; returns after how many the connection breaks, or None: not yet."""
+
+
+def after_events(count: int) -> Cut:
+    """Break behind the block with the *count*-th event of a connection."""
+
+    def cut(answer: bytes) -> int | None:
+        at = answer.find(b"\r\n\r\n")
+        for _ in range(count):
+            at = answer.find(b"\n\n", at + 1)
+            if at < 0:
+                return None
+        return at + 2
+
+    return cut
+
+
+def after_bytes(count: int, *, spares_head: bool = False) -> Cut:
+    """Break behind *count* bytes, wherever that is; or not before some bytes of the body have passed."""
+
+    def cut(answer: bytes) -> int | None:
+        head = answer.find(b"\r\n\r\n")
+        if spares_head and head < 0:
+            return None
+        at = max(count, head + 20) if spares_head else count
+        return at if len(answer) >= at else None
+
+    return cut
+
+
+def never(_answer: bytes) -> int | None:
+    """Let it be."""
+    return None
+
+
+@dataclass
+class BreakingProxy:
+    """Breaks what passes through it.
+
+    Attributes:
+        target_port: where it goes.
+        cuts: one rule a connection.
+        resets: break by a reset, as a lost network does, and not by a tidy end: Chromium takes a
+            head that ends tidily in its middle for a whole one.
+        requests: the first lines of what has been asked.
+        broken: how many connections it broke.
+    """
+
+    target_port: int
+    cuts: Iterator[Cut]
+    resets: bool = False
+    port: int = 0
+    requests: list[str] = field(default_factory=list)
+    broken: int = 0
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until_requests(self, count: int) -> None:
+        """Wait until so many requests have been made through it."""
+        while len(self.requests) < count:
+            self.asked.clear()
+            await self.asked.wait()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one connection."""
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
+        try:
+            await asyncio.gather(
+                self._upwards(reader, up_writer), self._downwards(up_reader, writer)
+            )
+        finally:
+            for one in (writer, up_writer):
+                one.transport.abort()
+
+    async def _upwards(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                for line in data.split(b"\r\n"):
+                    if line.endswith(b"HTTP/1.1"):
+                        self.requests.append(line.decode())
+                        self.asked.set()
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
+
+    async def _downwards(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        cut = next(self.cuts)
+        answer = b""
+        sent = 0
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                answer += data
+                end = cut(answer)
+                writer.write(answer[sent:end])
+                await writer.drain()
+                sent = len(answer)
+                if end is not None:
+                    self.broken += 1
+                    if self.resets:
+                        writer.get_extra_info("socket").setsockopt(
+                            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                        )
+                        writer.transport.abort()
+                    break
+        writer.close()
+
+
+@asynccontextmanager
+async def breaking_proxy(
+    target_port: int, cuts: Iterator[Cut], *, resets: bool = False
+) -> AsyncIterator[BreakingProxy]:
+    """Run a proxy in front of a port of this machine; *cuts* gives one rule a connection."""
+    proxy = BreakingProxy(target_port, cuts, resets)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield proxy
+        server.close()

@@ -1,0 +1,109 @@
+"""Many generations with many viewers, all of whom lose their connections again and again."""
+
+import gc
+import random
+from pathlib import Path
+
+import anyio
+import pytest
+
+from eventstream import view
+from service import Service, serving
+from streamsvc.engine.generation import Generation
+from streamsvc.settings import GenerationSettings, Settings, StreamSettings
+from upstreams import OPENAI, Call, Script, Upstream, finish, upstream
+from upstreams import text as say
+
+GENERATIONS = 200
+VIEWERS = 5
+CUTS = 10
+TOKENS = 40
+
+
+def resident_megabytes() -> float:
+    """What the process holds of the machine's memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 1e6
+
+
+def words_for(prompt: str) -> list[str]:
+    return [f"{prompt}.{number} " for number in range(TOKENS)]
+
+
+def paced_words(call: Call) -> Script:
+    """Answer each prompt with words of its own, about two seconds long."""
+    steps: Script = []
+    for word in words_for(call.body["messages"][-1]["content"]):
+        steps = [*steps, say(word), lambda _: anyio.sleep(0.05)]
+    return [*steps, finish()]
+
+
+async def watch(port: int, generation: str, draw: random.Random) -> tuple[str, list[int]]:
+    """Follow to the end over a connection that is cut ten times; return the text and the numbers."""
+    text, seqs, cursor = "", [], ""
+    for cut in range(CUTS + 1):
+        headers = {"Last-Event-ID": cursor} if cursor else {}
+        async with view(port, f"/v1/generations/{generation}/events", headers=headers) as answer:
+            if answer.status == 204:
+                break
+            wanted = draw.randrange(8) if cut < CUTS else TOKENS + 2
+            for _ in range(wanted):
+                event = await answer.event()
+                seqs.append(event.seq)
+                cursor = event.last_event_id
+                if event.type == "message":
+                    text += event.json["text"]
+                if event.type == "done":
+                    assert event.json["status"] == "completed"
+                    break
+    return text, seqs
+
+
+async def one_generation(service: Service, prompt: str, draw: random.Random) -> None:
+    answer = await service.client.post("/v1/generations", json={"prompt": prompt})
+    generation = answer.json()["id"]
+
+    async def one_viewer() -> None:
+        text, seqs = await watch(service.port, generation, draw)
+        assert text == "".join(words_for(prompt))
+        assert seqs == list(range(TOKENS + 2))
+
+    async with anyio.create_task_group() as viewers:
+        for _ in range(VIEWERS):
+            viewers.start_soon(one_viewer)
+
+
+@pytest.mark.promise("resume:no-gap")
+@pytest.mark.promise("resume:never-regenerate")
+@pytest.mark.promise("fan-out:shared")
+@pytest.mark.timeout(120)
+async def test_a_thousand_viewers_cut_ten_times_each_have_every_word_once() -> None:
+    """Nothing is lost, nothing comes twice, and each generation is one upstream call."""
+    draw = random.Random(1)  # noqa: S311  # repeatable
+    async with upstream() as api, serving(configuration(api), {}) as service:
+        api.choose = paced_words
+        before = resident_megabytes()
+        with anyio.fail_after(90):
+            async with anyio.create_task_group() as crowd:
+                for number in range(GENERATIONS):
+                    crowd.start_soon(one_generation, service, f"g{number}", draw)
+        assert len(api.calls) == GENERATIONS
+        during = resident_megabytes()
+        with anyio.fail_after(20):
+            while service.log:  # noqa: ASYNC110  # dropped by time, of which nobody is told
+                await anyio.sleep(0.05)
+        assert service.supervisor.running == 0
+        assert service.supervisor.viewers == 0
+        gc.collect()
+        assert not [one for one in gc.get_objects() if isinstance(one, Generation)]
+        after = resident_megabytes()
+        print(f"memory: {before:.0f} MB before, {during:.0f} at the end, {after:.0f} after")
+
+
+def configuration(api: Upstream) -> Settings:
+    return Settings(
+        provider="openai",
+        stream=StreamSettings(retry_ms=500),
+        generations=GenerationSettings(grace_seconds=30, keep_finished_seconds=5),
+        providers={"openai": OPENAI.entry(api.url)},
+    )
