@@ -46,7 +46,11 @@ class Service:
 
 
 class _QuietServer(Server):
-    """The server without signals: those are tried on a process of its own."""
+    """The server without what is a whole process's: signals, and the freezing of what it holds."""
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await uvicorn.Server.startup(self, sockets)
 
     @override
     @contextmanager
@@ -72,7 +76,10 @@ async def serving(settings: Settings, environ: Mapping[str, str]) -> AsyncIterat
 
     server = _QuietServer(config, drain)
     # The socket listens before the server starts, so that nobody has to wait for it.
-    listener = socket.create_server(("127.0.0.1", 0))
+    # Its protocol is named, because asyncio sets TCP_NODELAY only on sockets that know theirs.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1024)
     port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     limits = httpx2.Limits(max_connections=None)

@@ -168,13 +168,19 @@ async def test_a_second_signal_ends_the_wait_and_viewers_are_told(
             assert_left_well(service, await service.end())
 
 
-@pytest.mark.promise("drain:no-loss")
-async def test_a_viewer_who_does_not_read_holds_nobody_up(tmp_path: Path) -> None:
+def with_large_answer(directory: Path, close_seconds: int) -> None:
+    """Configure an answer larger than the kernel's buffers on the way to a viewer."""
     answer = " ".join(["x" * 65_536] * 100)
     fake = f'kind = "fake", first_word_seconds = 0, words_per_second = 0, text = "{answer}"'
-    (tmp_path / "config.toml").write_text(
-        f"providers.fake = {{ {fake} }}\nserver = {{ close_seconds = 1 }}"
+    server = f"close_seconds = {close_seconds}"
+    (directory / "config.toml").write_text(
+        f"providers.fake = {{ {fake} }}\nserver = {{ {server} }}"
     )
+
+
+@pytest.mark.promise("drain:no-loss")
+async def test_a_viewer_who_does_not_read_holds_nobody_up(tmp_path: Path) -> None:
+    with_large_answer(tmp_path, close_seconds=1)
     async with serve(tmp_path, {}) as service:
         with anyio.fail_after(15):
             async with wire(service.port, receive_buffer=4096) as connection:
@@ -182,6 +188,21 @@ async def test_a_viewer_who_does_not_read_holds_nobody_up(tmp_path: Path) -> Non
                 assert stream.status == 200
                 service.process.send_signal(signal.SIGTERM)
                 assert_left_well(service, await service.end())
+
+
+async def test_a_third_signal_ends_everything(tmp_path: Path) -> None:
+    with_large_answer(tmp_path, close_seconds=3600)
+    async with serve(tmp_path, {}) as service:
+        with anyio.fail_after(15):
+            async with wire(service.port, receive_buffer=4096) as connection:
+                assert (await connection.ask("GET", ASK)).status == 200
+                service.process.send_signal(signal.SIGTERM)
+                while "Waiting for connections" not in service.output:
+                    service.output += await read(service.process)
+                # Unlike signals are not taken for one.
+                service.process.send_signal(signal.SIGINT)
+                service.process.send_signal(signal.SIGTERM)
+                assert await service.end() == 0
 
 
 @pytest.mark.promise("secret:kept")

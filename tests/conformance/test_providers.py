@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 import pytest
 from provider import (
     PROMPT,
@@ -33,7 +34,8 @@ from streamsvc.errors import (
 )
 from streamsvc.events import FinishReason, Text
 from streamsvc.messages import Message, Prompt
-from streamsvc.providers.base import Delta, Provider
+from streamsvc.providers import base
+from streamsvc.providers.base import Delta, Provider, closed_afterwards
 from upstreams import (
     CLOSE,
     HEAD,
@@ -509,3 +511,29 @@ async def test_leaving_while_another_task_waits_for_a_word_closes_the_connection
     [(deltas, error)] = ends
     assert deltas == []
     assert error is None or isinstance(error, ProviderError)
+
+
+@pytest.mark.promise("cancel:clean")
+async def test_a_clean_up_goes_on_although_its_task_is_cancelled() -> None:
+    """What closes a connection may have to wait for it."""
+    steps: list[str] = []
+
+    async def close() -> None:
+        steps.append("began")
+        await anyio.lowlevel.checkpoint()
+        steps.append("ended")
+
+    with anyio.CancelScope() as scope:
+        async with closed_afterwards(close):
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    assert steps == ["began", "ended"]
+    assert scope.cancelled_caught
+
+
+@pytest.mark.promise("upstream:bounded")
+async def test_a_clean_up_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "CLOSE_SECONDS", 0.01)
+    with anyio.fail_after(5):
+        async with closed_afterwards(anyio.sleep_forever):
+            pass

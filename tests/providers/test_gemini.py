@@ -33,7 +33,7 @@ from streamsvc.messages import Message, Prompt
 from streamsvc.providers import gemini as adapter
 from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.settings import GeminiSettings
-from upstreams import GEMINI, USAGE, finish, frame, text, upstream
+from upstreams import GEMINI, USAGE, finish, frame, text, until, upstream
 
 URL = "http://gemini.test"
 PROMPT = Prompt(messages=(Message("user", "Say it."),))
@@ -410,7 +410,7 @@ async def test_generations_side_by_side_close_their_own_connection_only() -> Non
     """The SDK tells nobody which response is whose; the adapter has to know."""
     go_on = anyio.Event()
     async with (
-        upstream(text("One "), lambda _: go_on.wait(), text("two"), finish()) as api,
+        upstream(text("One "), until(go_on), text("two"), finish()) as api,
         opened(base_url=api.url) as provider,
         provider.generate(PROMPT) as staying,
     ):

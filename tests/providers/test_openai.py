@@ -33,6 +33,7 @@ from streamsvc.errors import (
 )
 from streamsvc.events import Reasoning, Text, Usage
 from streamsvc.messages import Message, Prompt
+from streamsvc.providers import base
 from streamsvc.providers import openai as adapter
 from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.settings import OpenAISettings
@@ -438,7 +439,11 @@ async def test_a_connection_that_breaks_behind_the_finish_does_no_harm() -> None
         assert await gather(provider) == [Text("One"), _ends()]
 
 
-async def test_a_body_that_never_ends_behind_done_costs_the_connection_and_no_more() -> None:
+async def test_a_body_that_never_ends_behind_done_costs_the_connection_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connection is worth a moment, and not all the time that a clean-up may take."""
+    monkeypatch.setattr(base, "CLOSE_SECONDS", 60)
     script = text("One"), finish(), HOLD
     async with upstream(*script) as api, opened(base_url=f"{api.url}/v1") as provider:
         for _ in range(2):

@@ -253,6 +253,18 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_harms_nobody(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.promise("secret:kept")
+async def test_a_mistake_of_ours_is_a_500_that_tells_nothing(service: Service) -> None:
+    broken: Any = service.log._streams
+    broken["broken"] = "not a log"
+    async with view(service.port, f"{CREATE}/broken") as answer:
+        body = await answer.body()
+    assert_is_problem(answer, body, 500, None)
+    assert json.loads(body)["code"] == "internal_error"
+    assert b"log" not in body
+    assert (await service.client.get("/healthz")).is_success
+
+
 # Ten thousand requests at random, straight into the application: no socket slows them down.
 
 SEED = 20_260

@@ -1,7 +1,7 @@
 """What a connect and a reconnect get: the table of `docs/wire.md`, row by row."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -11,6 +11,7 @@ import pytest
 from conftest import Serve
 from eventstream import BrowserEvent, EventStreamParser, view, wire
 from service import Service, serving
+from streamsvc.eventlog.base import BEFORE_FIRST, LogEnded
 from streamsvc.settings import (
     FakeSettings,
     GenerationSettings,
@@ -90,9 +91,10 @@ async def snapshot(service: Service, generation: str) -> dict[str, Any]:
 
 async def until_finished(service: Service, generation: str) -> dict[str, Any]:
     """Wait for the end of a generation without being its viewer."""
-    after = -1
-    while records := await service.log.read(generation, after=after, wait_seconds=10):
-        after = records[-1].seq
+    after = BEFORE_FIRST
+    with suppress(LogEnded):
+        while records := await service.log.read(generation, after=after, wait_seconds=10):
+            after = records[-1].seq
     return await snapshot(service, generation)
 
 

@@ -20,11 +20,15 @@ LARGE_WORD = "x" * 65_536
 LARGE = FakeSettings(text=" ".join([LARGE_WORD] * 100), first_word_seconds=0, words_per_second=0)
 
 
-def with_fake(fake: FakeSettings, *, send_timeout_seconds: float = PATIENT) -> Settings:
+def with_fake(
+    fake: FakeSettings, *, send_timeout_seconds: float = PATIENT, keep_finished_seconds: float = 300
+) -> Settings:
     return Settings(
         providers={"fake": fake},
         stream=StreamSettings(send_timeout_seconds=send_timeout_seconds),
-        generations=GenerationSettings(grace_seconds=60),
+        generations=GenerationSettings(
+            grace_seconds=60, keep_finished_seconds=keep_finished_seconds
+        ),
     )
 
 
@@ -147,3 +151,23 @@ async def test_a_viewer_who_does_not_read_the_end_is_dropped_too(serve: Serve) -
         async with wire(service.port, receive_buffer=4096) as connection:
             slow = await connection.ask("GET", viewer.headers["location"])
             await assert_is_dropped_and_resumes(service, slow)
+
+
+@pytest.mark.promise("resume:honest")
+async def test_a_viewer_who_reads_on_when_the_rest_is_no_longer_kept_is_told(serve: Serve) -> None:
+    """The stream may be shorter than the answer then, but it does not look finished."""
+    service = await serve(with_fake(LARGE, keep_finished_seconds=0))
+    with anyio.fail_after(20):
+        async with wire(service.port, receive_buffer=4096) as connection:
+            slow = await connection.ask("GET", ASK)
+            while len(service.log):
+                await service.client.get("/readyz")
+            *seen, done = await slow.events()
+            assert slow.is_whole
+        assert [event.seq for event in seen] == list(range(len(seen)))
+        assert 1 < len(seen) < 101
+        assert done.json["status"] == "failed"
+        assert done.json["error"]["code"] == "not_resumable"
+        headers = {"Last-Event-ID": done.last_event_id}
+        async with view(service.port, ASK, headers=headers) as viewer:
+            assert viewer.status == 204

@@ -114,7 +114,10 @@ class GenerationEndpoints:
         """`POST /v1/generations/{id}/stop`: end it at once; again, and nothing changes."""
         generation_id = request.path_params["id"]
         await self._supervisor.stop(generation_id)
-        return await self._describe(generation_id)
+        try:
+            return await self._describe(generation_id)
+        except GenerationNotFound:  # it was stopped, and nothing that has ended is kept
+            return Response(status_code=204, headers=NO_STORE)
 
     async def _attach(
         self, generation_id: str, cursor: Cursor | None, dialect: Dialect
