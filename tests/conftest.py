@@ -8,11 +8,17 @@ import os  # noqa: E402
 from collections.abc import AsyncIterator, Awaitable, Callable  # noqa: E402
 from contextlib import AsyncExitStack  # noqa: E402
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
+pytest.register_assert_rewrite("conformance")
 
 from promises import PLANNED, PROMISES  # noqa: E402
 from service import Service, serving  # noqa: E402
 from streamsvc.settings import Settings  # noqa: E402
+
+hypothesis.settings.register_profile("streamsvc", deadline=None)
+hypothesis.settings.load_profile("streamsvc")
 
 CITED = pytest.StashKey[set[str]]()
 

@@ -9,9 +9,11 @@ from typing import Literal
 
 import msgspec
 
-FinishReason = Literal[
-    "stop", "length", "content_filter", "tool_calls", "stopped", "error", "other"
-]
+AnswerEnd = Literal["stop", "length", "content_filter", "tool_calls", "other"]
+"""Why a model stopped, in one vocabulary for all providers."""
+
+FinishReason = AnswerEnd | Literal["stopped", "error"]
+"""Why a generation ended: the model's reason, or that there was none."""
 
 
 class Status(StrEnum):

@@ -15,7 +15,8 @@ from types import FrameType
 import anyio
 import uvicorn
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from streamsvc.web.sse import DROP_CONNECTION
 
@@ -30,10 +31,25 @@ class Protocol(HttpToolsProtocol):
     Offered as an extension of the ASGI scope (ASGI specification, "Extensions").
     """
 
+    _running: RequestResponseCycle | None = None
+
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {DROP_CONNECTION: {"abort": self.transport.abort}}
+
+    @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that runs; uvicorn tells the latest, which may still wait its turn."""
+        super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
 
 class Server(uvicorn.Server):

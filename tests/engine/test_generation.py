@@ -24,9 +24,9 @@ from streamsvc.engine.generation import Generation, Order
 from streamsvc.errors import ProviderError, ProviderTimedOut, ProviderUnavailable, UpstreamCut
 from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.events import (
+    AnswerEnd,
     Done,
     Event,
-    FinishReason,
     Outcome,
     PublicError,
     Reasoning,
@@ -220,7 +220,7 @@ async def test_every_delta_is_in_the_log_as_soon_as_the_provider_has_said_it() -
     ],
 )
 async def test_only_an_answer_that_is_whole_is_called_completed(
-    reason: FinishReason, status: Status
+    reason: AnswerEnd, status: Status
 ) -> None:
     *_, done = await generate(Text("a"), Finish(reason=reason, provider_reason="RAW"))
     assert isinstance(done, Done)
@@ -543,3 +543,27 @@ async def test_an_answer_that_is_too_long_to_be_kept_ends_there_and_says_so() ->
         Outcome.LOG_FULL,
     )
     assert 5 < len(events) < 12
+
+
+async def test_a_stop_and_the_service_leaving_in_the_same_instant_is_a_stop() -> None:
+    bench = Bench(ScriptedProvider(HOLD))
+    await bench.generation.open_log()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.generation.run)
+        await anyio.sleep(0.5)
+        bench.generation.stop(Outcome.CLIENT_STOP)
+        tasks.cancel_scope.cancel()
+    assert (await bench.done()).outcome is Outcome.CLIENT_STOP
+
+
+async def test_a_log_that_fails_at_the_end_is_told_to_the_operator_and_to_nobody_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever waits for the end does not wait for ever, and no other generation goes with it."""
+    bench = Bench(ScriptedProvider(Text("a"), STOP))
+    await bench.generation.open_log()
+    del bench.log._streams["gen_a"]
+    with bench.generation.audience.viewer(), caplog.at_level(logging.ERROR):
+        await bench.generation.run()
+    assert bench.generation.ended.is_set()
+    assert "log.failed id=gen_a exception=GenerationNotFound" in caplog.text

@@ -438,7 +438,7 @@ async def test_a_refused_request_leaves_its_key_free() -> None:
 @pytest.mark.promise("resume:never-regenerate")
 async def test_the_same_key_twice_at_the_same_moment_is_one_generation() -> None:
     provider = ScriptedProvider(HOLD)
-    async with Bench({"fake": provider}, log=MemoryEventLog) as bench:
+    async with Bench({"fake": provider}) as bench:
         ids: list[str] = []
 
         async def create() -> None:
@@ -478,3 +478,14 @@ async def test_a_generation_for_which_the_log_has_no_room_leaves_nothing_behind(
         bench.log._size_bytes = size
         await bench.create(ORDER, key="once")
         assert len(bench.log) == 1
+
+
+async def test_two_drains_at_once_both_end_when_the_work_is_done() -> None:
+    async with supervising(Text("a"), 2.0, STOP) as bench:
+        generation = await bench.create(ORDER)
+        began = anyio.current_time()
+        with bench.viewer(generation):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(bench.drain, 100)
+                tasks.start_soon(bench.drain, 100)
+        assert anyio.current_time() - began < 10

@@ -552,6 +552,23 @@ async def test_when_the_last_viewer_leaves_it_is_stopped(serve: Serve) -> None:
 
 
 @pytest.mark.promise("cancel:disconnect")
+async def test_a_viewer_who_sent_another_request_behind_the_stream_is_missed_too(
+    serve: Serve,
+) -> None:
+    """The server does not read on then, so it is the next keepalive that finds nobody there."""
+    service = await serve(with_fake(SILENT, stream=StreamSettings(ping_seconds=0.02)))
+    with anyio.fail_after(5):
+        async with wire(service.port) as connection:
+            stream = await connection.ask("GET", ASK)
+            generation = stream.headers["x-generation-id"]
+            await connection.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            await stream.raw_until(b": ka\n: ka\n")
+            connection.reset()
+            ended = await until_finished(service, generation)
+    assert (ended["status"], ended["outcome"]) == ("stopped", "no_viewers")
+
+
+@pytest.mark.promise("cancel:disconnect")
 async def test_it_goes_on_for_the_grace_time_without_viewers_and_no_longer(serve: Serve) -> None:
     """The time is the configured one, or that of the request."""
     for configured, body in (

@@ -17,8 +17,8 @@ from streamsvc.engine.audience import Audience
 from streamsvc.errors import ProviderError, ProviderTimedOut, StreamsvcError, UpstreamCut
 from streamsvc.eventlog.base import EventLog, LogFull
 from streamsvc.events import (
+    AnswerEnd,
     Done,
-    FinishReason,
     Outcome,
     PublicError,
     Reasoning,
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 APPEND_SECONDS = 5.0
 """Bound of writing the end of a log, which has to go on although the task is cancelled."""
 
-_STATUS: Mapping[FinishReason, Status] = {
+_STATUS: Mapping[AnswerEnd, Status] = {
     "stop": Status.COMPLETED,
     "tool_calls": Status.COMPLETED,
     "length": Status.INCOMPLETE,
@@ -127,20 +127,31 @@ class Generation:
     async def run(self) -> None:
         """Run to the end, and write it: exactly one `Done`, whatever happens."""
         began = anyio.current_time()
-        done = self._stopped(Outcome.DRAINED)
+        done: Done | None = None
         try:
             with self._scope:
                 done = await self._answer()
-            if self._scope.cancelled_caught:
-                done = self._stopped(self._stop_outcome)
         finally:
-            with anyio.move_on_after(APPEND_SECONDS, shield=True):
-                await self._log.append(self.id, done)
+            if done is None:
+                was_stopped = self._scope.cancel_called
+                done = self._stopped(self._stop_outcome if was_stopped else Outcome.DRAINED)
+            await self._close_log(done)
             self.ended.set()
             seconds = anyio.current_time() - began
             logger.info(
                 "generation.finished id=%s provider=%s model=%s outcome=%s seconds=%.3f",
                 self.id, done.provider, done.model, done.outcome, seconds,
+            )  # fmt: skip
+
+    async def _close_log(self, done: Done) -> None:
+        """Write the end. A log that fails must not take other generations with it."""
+        try:
+            with anyio.move_on_after(APPEND_SECONDS, shield=True):
+                await self._log.append(self.id, done)
+        except Exception as exc:  # noqa: BLE001  # whatever the log's library raises
+            logger.error(  # noqa: TRY400  # the kind of exception and its place say enough
+                "log.failed id=%s exception=%s at=%s",
+                self.id, type(exc).__name__, _place(exc),
             )  # fmt: skip
 
     async def _answer(self) -> Done:

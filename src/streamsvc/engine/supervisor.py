@@ -49,6 +49,7 @@ class Supervisor:
         self._settings = settings
         self._running: dict[str, Generation] = {}
         self._keys: dict[str, tuple[bytes, str]] = {}
+        self._keying = anyio.Lock()
         self._viewers = 0
         self._draining = False
         self._idle = anyio.Event()
@@ -93,28 +94,15 @@ class Supervisor:
             Draining: the service is shutting down.
         """
         self._providers.check(order.provider)
+        if not key:
+            return await self._start(order)
         fingerprint = hashlib.sha256(msgspec.json.encode(order)).digest()
-        if key and (known := await self._known(key, fingerprint)):
-            return known
-        self._check_room(order.provider)
-        generation = Generation(
-            new_id(),
-            order,
-            providers=self._providers,
-            log=self._log,
-            settings=self._settings.generations,
-        )
-        self._running[generation.id] = generation
-        if key:
-            self._keys[key] = (fingerprint, generation.id)
-        try:
-            await generation.open_log()
-        except BaseException:
-            del self._running[generation.id]
-            self._keys.pop(key or "", None)
-            raise
-        self._tasks.start_soon(self._run, generation, name=generation.id)
-        return generation.id
+        async with self._keying:
+            if known := await self._known(key, fingerprint):
+                return known
+            generation_id = await self._start(order)
+            self._keys[key] = (fingerprint, generation_id)
+            return generation_id
 
     @contextmanager
     def viewer(self, generation_id: str) -> Iterator[None]:
@@ -166,6 +154,24 @@ class Supervisor:
             await self._wait_until_idle()
         logger.info("drain.finished cut=%d", cut)
 
+    async def _start(self, order: Order) -> str:
+        self._check_room(order.provider)
+        generation = Generation(
+            new_id(),
+            order,
+            providers=self._providers,
+            log=self._log,
+            settings=self._settings.generations,
+        )
+        self._running[generation.id] = generation
+        try:
+            await generation.open_log()
+        except BaseException:
+            del self._running[generation.id]
+            raise
+        self._tasks.start_soon(self._run, generation, name=generation.id)
+        return generation.id
+
     async def _run(self, generation: Generation) -> None:
         try:
             await generation.run()
@@ -176,7 +182,8 @@ class Supervisor:
 
     async def _wait_until_idle(self) -> None:
         while self._running:
-            self._idle = anyio.Event()
+            if self._idle.is_set():
+                self._idle = anyio.Event()
             await self._idle.wait()
 
     async def _known(self, key: str, fingerprint: bytes) -> str | None:

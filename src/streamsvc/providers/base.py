@@ -7,7 +7,7 @@ from typing import Protocol
 import anyio
 import msgspec
 
-from streamsvc.events import FinishReason, Reasoning, Text, Usage
+from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
 from streamsvc.messages import Prompt
 
 CLOSE_SECONDS = 2.0
@@ -24,7 +24,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
         usage: where the upstream tells.
     """
 
-    reason: FinishReason
+    reason: AnswerEnd
     provider_reason: str | None = None
     model: str | None = None
     usage: Usage | None = None

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import anyio
 from typing_extensions import override
 
-from streamsvc.events import FinishReason, Reasoning, Text, Usage
+from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.settings import FakeSettings
@@ -115,9 +115,9 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
-def shorten(text: str, prompt: Prompt) -> tuple[list[str], FinishReason]:
+def shorten(text: str, prompt: Prompt) -> tuple[list[str], AnswerEnd]:
     """Apply the prompt's stop sequences and its bound, as a model would."""
-    reason: FinishReason = "stop"
+    reason: AnswerEnd = "stop"
     ends = [at for sequence in prompt.stop if (at := text.find(sequence)) >= 0]
     answer = words(text[: min(ends)] if ends else text)
     if prompt.max_tokens is not None and len(answer) > prompt.max_tokens:

@@ -16,7 +16,7 @@ from google.genai import errors, types
 from typing_extensions import override
 
 from streamsvc.errors import ProviderAuthFailed, ProviderError, UpstreamCut, UpstreamInvalid
-from streamsvc.events import FinishReason, Reasoning, Text, Usage
+from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import (
     Delta,
@@ -28,7 +28,7 @@ from streamsvc.providers.base import (
 from streamsvc.providers.upstream import error_for_status, error_for_transport, open_client
 from streamsvc.settings import GeminiSettings
 
-FINISH_REASONS: Mapping[str, FinishReason] = {
+FINISH_REASONS: Mapping[str, AnswerEnd] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
     "SAFETY": "content_filter",
@@ -205,7 +205,7 @@ class _Answer:
     def __init__(self) -> None:
         self._text_joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
-        self._reason: FinishReason | None = None
+        self._reason: AnswerEnd | None = None
         self._provider_reason: str | None = None
         self._usage: Usage | None = None
         self._model: str | None = None

@@ -19,7 +19,7 @@ import openai
 from typing_extensions import override
 
 from streamsvc.errors import ProviderError, ProviderUnavailable, UpstreamCut, UpstreamInvalid
-from streamsvc.events import FinishReason, Reasoning, Text, Usage
+from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import (
     Delta,
@@ -43,7 +43,7 @@ USAGE_WAIT_SECONDS = 2.0
 REUSE_SECONDS = 0.1
 """How long a complete answer may take to end its body, so that the connection can be used again."""
 
-FINISH_REASONS: Mapping[str, FinishReason] = {
+FINISH_REASONS: Mapping[str, AnswerEnd] = {
     "stop": "stop",
     "length": "length",
     "tool_calls": "tool_calls",
