@@ -19,7 +19,7 @@ from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.settings import CorsSettings, Settings
 from streamsvc.web.generations import GenerationEndpoints
 from streamsvc.web.operations import OperationEndpoints
-from streamsvc.web.problems import EXCEPTION_HANDLERS
+from streamsvc.web.problems import EXCEPTION_HANDLERS, CrashGuard
 from streamsvc.web.requests import OrderReader
 from streamsvc.web.routes import routes
 
@@ -63,9 +63,10 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     app = Starlette(
         routes=routes(generations, operations),
         lifespan=lifespan,
-        middleware=_cors(settings.cors),
+        middleware=[*_cors(settings.cors), Middleware(CrashGuard)],
         exception_handlers=EXCEPTION_HANDLERS,
     )
+    app.router.redirect_slashes = False  # a redirect would be built from the client's Host
     app.state.supervisor, app.state.log = supervisor, log
     return app
 

@@ -26,6 +26,8 @@ clients see. The text of a foreign exception never travels further than `__cause
         └── UpstreamInvalid         the answer is not what the API's documentation says
 """
 
+import traceback
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -222,3 +224,13 @@ class UpstreamInvalid(ProviderError):
 
     code = "upstream_invalid"
     message = "The provider sent an answer that could not be read."
+
+
+def describe(exc: BaseException) -> str:
+    """Return the kind of an exception and where it comes from, for logs.
+
+    Its text may hold a prompt or a key; the kind and the place say enough.
+    """
+    frames = traceback.extract_tb(exc.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
+    return f"exception={type(exc).__name__} at={place}"

@@ -82,9 +82,6 @@ class Server(uvicorn.Server):
             if self._signals > 1:
                 patience.cancel()
             await self._drain()
-        if patience.cancelled_caught:
-            # The application goes first: it ends what runs, and the viewers are still there to be told.
-            await self.lifespan.shutdown()
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

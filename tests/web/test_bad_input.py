@@ -499,3 +499,35 @@ def secret_bodies() -> Iterator[dict[str, object]]:
     yield {"prompt": SECRET, SECRET: SECRET}
     yield {"messages": [{"role": SECRET, "content": SECRET}]}
     yield {"messages": [{"role": "user", "content": SECRET}], "metadata": SECRET}
+
+
+@pytest.mark.promise("secret:kept")
+async def test_a_mistake_of_ours_is_a_500_without_its_text(
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator is told its kind and place, the client that something went wrong."""
+    service = await serve(Settings())
+
+    async def crash(*_: object, **__: object) -> str:
+        raise LookupError("the-secret-question")
+
+    monkeypatch.setattr(service.supervisor, "create", crash)
+    answer = await service.client.get("/stream-ai?prompt=the-secret-question")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "internal_error"
+    ours = "\n".join(
+        record.getMessage() + (record.exc_text or "")
+        for record in caplog.records
+        if not record.name.startswith("httpx2")  # the test's own client
+    )
+    assert "request.crashed exception=LookupError at=test_bad_input.py" in ours
+    assert "the-secret-question" not in ours
+
+
+@pytest.mark.parametrize("path", ["/stream-ai/?prompt=a", "/v1/generations/", "/healthz/"])
+async def test_an_address_with_a_slash_too_many_is_not_redirected(serve: Serve, path: str) -> None:
+    service = await serve(Settings())
+    answer = await service.client.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"

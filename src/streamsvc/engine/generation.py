@@ -6,15 +6,19 @@ the scope is the only way to stop it, and closes the upstream call wherever that
 
 import logging
 import time
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 
 import anyio
 import msgspec
 
 from streamsvc.engine.audience import Audience
-from streamsvc.errors import ProviderError, ProviderTimedOut, StreamsvcError, UpstreamCut
+from streamsvc.errors import (
+    ProviderError,
+    ProviderTimedOut,
+    StreamsvcError,
+    UpstreamCut,
+    describe,
+)
 from streamsvc.eventlog.base import EventLog, LogFull
 from streamsvc.events import (
     AnswerEnd,
@@ -149,10 +153,7 @@ class Generation:
             with anyio.move_on_after(APPEND_SECONDS, shield=True):
                 await self._log.append(self.id, done)
         except Exception as exc:  # noqa: BLE001  # whatever the log's library raises
-            logger.error(  # noqa: TRY400  # the kind of exception and its place say enough
-                "log.failed id=%s exception=%s at=%s",
-                self.id, type(exc).__name__, _place(exc),
-            )  # fmt: skip
+            logger.error("log.failed id=%s %s", self.id, describe(exc))  # noqa: TRY400
 
     async def _answer(self) -> Done:
         """Return how the provider's answer ended; its failures are answers too."""
@@ -169,11 +170,7 @@ class Generation:
         except LogFull:
             return self._cut_off()
         except Exception as exc:  # noqa: BLE001  # a mistake of ours must still end the log
-            # The text may hold a prompt: the kind of exception and its place say enough.
-            logger.error(  # noqa: TRY400
-                "generation.crashed id=%s exception=%s at=%s",
-                self.id, type(exc).__name__, _place(exc),
-            )  # fmt: skip
+            logger.error("generation.crashed id=%s %s", self.id, describe(exc))  # noqa: TRY400
             error = PublicError(StreamsvcError.code, StreamsvcError.message, retryable=True)
             return self._failed(Outcome.INTERNAL_ERROR, error)
         return Done(
@@ -238,9 +235,3 @@ class Generation:
             provider=self.provider,
             model=self._section.model,
         )
-
-
-def _place(exc: BaseException) -> str:
-    """Return the file and line an exception comes from."""
-    frames = traceback.extract_tb(exc.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"

@@ -142,16 +142,24 @@ class Supervisor:
             await generation.ended.wait()
 
     async def drain(self, seconds: float) -> None:
-        """Take no new work, let generations finish for *seconds*, then end the rest."""
+        """Take no new work, let generations finish for *seconds*, then end the rest.
+
+        Cancelled, it ends the rest at once, and returns when that is done.
+        """
         self._draining = True
         logger.info("drain.started generations=%d viewers=%d", len(self._running), self._viewers)
-        with anyio.move_on_after(seconds):
-            await self._wait_until_idle()
+        try:
+            with anyio.move_on_after(seconds):
+                await self._wait_until_idle()
+        finally:
+            with anyio.move_on_after(STOP_SECONDS, shield=True):
+                await self._end_the_rest()
+
+    async def _end_the_rest(self) -> None:
         cut = len(self._running)
         for generation in self._running.values():
             generation.stop(Outcome.DRAINED)
-        with anyio.move_on_after(STOP_SECONDS):
-            await self._wait_until_idle()
+        await self._wait_until_idle()
         logger.info("drain.finished cut=%d", cut)
 
     async def _start(self, order: Order) -> str:

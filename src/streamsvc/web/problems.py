@@ -1,5 +1,6 @@
 """Errors before a stream begins, as problem details (RFC 9457)."""
 
+import logging
 from http import HTTPStatus
 from typing import cast
 
@@ -7,9 +8,11 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ExceptionHandler
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
-from streamsvc.errors import Overloaded, RequestError, StreamsvcError
+from streamsvc.errors import Overloaded, RequestError, StreamsvcError, describe
+
+logger = logging.getLogger(__name__)
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -75,13 +78,38 @@ async def _gone(_request: Request, _exc: Exception) -> Response:
     return Response(status_code=400)
 
 
-async def _crashed(_request: Request, _exc: Exception) -> Response:
-    return problem_response(500, StreamsvcError.code, StreamsvcError.message)
+class CrashGuard:
+    """Middleware that ends a mistake of ours: a 500 to the client, its kind and place to the operator.
+
+    Starlette would hand the exception on to the server, which logs its text; that may hold a prompt.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        has_begun = False
+
+        async def watch(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception as exc:  # noqa: BLE001  # the last resort
+            logger.error("request.crashed %s", describe(exc))  # noqa: TRY400
+            if not has_begun:
+                response = problem_response(500, StreamsvcError.code, StreamsvcError.message)
+                await response(scope, receive, send)
 
 
 EXCEPTION_HANDLERS: dict[type[Exception], ExceptionHandler] = {
     RequestError: _refused,
     HTTPException: _http,
     ClientDisconnect: _gone,
-    Exception: _crashed,
 }

@@ -146,8 +146,6 @@ class OrderReader:
             raise _invalid(str(exc)) from exc
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise MalformedRequest("The body is not JSON in UTF-8.") from exc
-        except RecursionError as exc:
-            raise MalformedRequest("The body is nested too deeply.") from exc
         return self._order(body)
 
     async def _read(self, request: Request) -> bytes:
@@ -175,7 +173,7 @@ class OrderReader:
             )
         return Order(
             prompt=prompt,
-            provider=body.provider or self._default_provider,
+            provider=self._default_provider if body.provider is None else body.provider,
             grace_seconds=body.grace_seconds,
             metadata=body.metadata,
         )
