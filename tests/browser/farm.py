@@ -6,6 +6,7 @@ of a driver is between the page and the network.
 """
 
 import asyncio
+import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -39,8 +40,13 @@ user_pref("toolkit.telemetry.enabled", false);
 
 REPORTING = """
 <script>
-  // A report of the page's text whenever it changes; no part of what is shown.
-  const report = () => fetch("/report" + location.search, {method: "POST", body: answer.textContent});
+  // A report of the page's text whenever it changes; no part of what is shown. Reports may overtake
+  // one another on the way, so each says which it is: of which load of the page, and its number.
+  let number = 0;
+  const report = () => fetch("/report" + location.search, {
+    method: "POST",
+    body: JSON.stringify([performance.timeOrigin, ++number, answer.textContent]),
+  });
   new MutationObserver(report).observe(answer, {childList: true, characterData: true});
 </script>
 """
@@ -62,12 +68,21 @@ class Farm:
     shown: dict[str, str] = field(default_factory=dict)
     history: dict[str, list[str]] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _latest: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     async def until_shown(self, name: str, text: str) -> None:
         """Wait until a page shows *text*, and nothing else."""
         while self.shown.get(name) != text:
             self.changed.clear()
             await self.changed.wait()
+
+    def _take(self, name: str, loaded: float, number: int, text: str) -> None:
+        order = (loaded, number)
+        if order > self._latest.get(name, (0.0, 0)):
+            self._latest[name] = order
+            self.shown[name] = text
+            self.history.setdefault(name, []).append(text)
+            self.changed.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and close."""
@@ -82,10 +97,7 @@ class Farm:
                     for line in head.split("\r\n")
                     if line.lower().startswith("content-length:")
                 )
-                text = (await reader.readexactly(length)).decode()
-                self.shown[query] = text
-                self.history.setdefault(query, []).append(text)
-                self.changed.set()
+                self._take(query, *json.loads(await reader.readexactly(length)))
             else:
                 body = self.pages.get(path, "")
             content = body.encode()
