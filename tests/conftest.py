@@ -7,6 +7,7 @@ httpx2.alias_httpx()  # respx patches httpx by name; it has to find httpx2 there
 import os  # noqa: E402
 from collections.abc import AsyncIterator, Awaitable, Callable  # noqa: E402
 from contextlib import AsyncExitStack  # noqa: E402
+from typing import NoReturn  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
@@ -50,7 +51,7 @@ async def serve() -> AsyncIterator[Serve]:
         yield start
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skip a test whose part is missing on this machine; under CI that is a failure."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what} is missing, and CI has to have it")

@@ -125,7 +125,6 @@ async def browser(name: str, url: str) -> AsyncIterator[None]:
     command = shutil.which("chromium" if name == "chromium" else "firefox-esr")
     if command is None:
         missing(name)
-        return
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         if name == "chromium":
             arguments = [*_CHROMIUM, f"--user-data-dir={profile}"]

@@ -1,0 +1,51 @@
+"""Clients that send the POST again when the connection breaks get the rest, and no second answer."""
+
+import asyncio
+import json
+import shutil
+from itertools import chain, repeat
+from pathlib import Path
+
+import anyio
+import pytest
+
+from conftest import Serve, missing
+from proxy import after_events, breaking_proxy, never
+from streamsvc.settings import FakeSettings, GenerationSettings, Settings
+
+HERE = Path(__file__).parent
+TEXT = " ".join(f"word{number}" for number in range(12)) + " 😀\r\n\u2028 done."
+
+
+@pytest.mark.node
+@pytest.mark.promise("resume:never-regenerate")
+@pytest.mark.promise("resume:no-gap")
+async def test_fetch_event_source_sends_its_post_again_and_there_is_one_generation(
+    serve: Serve,
+) -> None:
+    node = shutil.which("node")
+    if node is None:
+        missing("Node.js")
+    if not (HERE / "node_modules").is_dir():
+        missing("tests/clients/node_modules (npm install in tests/clients)")
+    fake = FakeSettings(text=TEXT, reply="text", words_per_second=60, first_word_seconds=0.1)
+    service = await serve(
+        Settings(
+            generations=GenerationSettings(grace_seconds=20, max_grace_seconds=20),
+            providers={"fake": fake},
+        )
+    )
+    cuts = chain(repeat(after_events(3), 3), repeat(never))
+    async with breaking_proxy(service.port, cuts) as proxy:
+        with anyio.fail_after(30):
+            process = await asyncio.create_subprocess_exec(
+                node,
+                str(HERE / "fetch_event_source.js"),
+                f"http://127.0.0.1:{proxy.port}/v1/generations",
+                json.dumps({"prompt": "x"}),
+                stdout=asyncio.subprocess.PIPE,
+            )
+            output, _ = await process.communicate()
+    assert json.loads(output) == {"text": TEXT, "errors": 3, "done": "completed"}
+    assert proxy.requests == ["POST /v1/generations HTTP/1.1"] * 4
+    assert len(service.log) == 1
