@@ -1,5 +1,5 @@
 # Everything a change must pass.
-check: lint types layers test
+check: lint types layers coverage
 
 # Format, then fix what can be fixed.
 fix:

@@ -20,7 +20,7 @@ from streamsvc.settings import CorsSettings, Settings
 from streamsvc.web.generations import GenerationEndpoints
 from streamsvc.web.operations import OperationEndpoints
 from streamsvc.web.problems import EXCEPTION_HANDLERS, CrashGuard
-from streamsvc.web.requests import OrderReader
+from streamsvc.web.requests import OrderReader, Origins
 from streamsvc.web.routes import routes
 
 
@@ -45,6 +45,7 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
             limits=settings.limits,
             generations=settings.generations,
         ),
+        origins=Origins(settings.cors.origins),
         dialects={"json": NativeDialect(), "text": TextDialect()},
         settings=settings.stream,
     )

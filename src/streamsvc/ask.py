@@ -7,7 +7,6 @@ a word. Asked directly, a provider runs in the service's own engine: the same de
 import logging
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 
 import anyio
 import httpx2
@@ -23,6 +22,9 @@ from streamsvc.messages import Message, Prompt
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.settings import Settings
 
+STOP_SECONDS = 3.0
+"""How long Ctrl-C waits for the service to say that it has stopped."""
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -36,7 +38,6 @@ def ask_service(url: str, question: str, *, provider: str | None) -> int:
         with httpx2.Client(base_url=url, timeout=timeout) as client:
             return _follow_or_stop(client, body)
     except KeyboardInterrupt:
-        _say("\nStopped: the service has closed the call to the provider.")
         return EXIT_INTERRUPTED
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
         _say(f"--url: found {url!r}; accepted: an http:// or https:// address")
@@ -55,11 +56,28 @@ def _follow_or_stop(client: httpx2.Client, body: Mapping[str, str]) -> int:
     generation: list[str] = []
     try:
         return _follow(client, body, generation)
-    except (KeyboardInterrupt, BrokenPipeError):
-        with suppress(httpx2.HTTPError):
-            if generation:
-                client.post(f"/v1/generations/{generation[0]}/stop")
+    except KeyboardInterrupt:
+        if not generation:
+            _say("\nLeft before the answer began.")
+        elif _stop(client, generation):
+            _say("\nStopped: the service has closed the call to the provider.")
+        else:
+            _say("\nLeft, but the service did not say that it has stopped.")
         raise
+    except BrokenPipeError:
+        _stop(client, generation)
+        raise
+
+
+def _stop(client: httpx2.Client, generation: list[str]) -> bool:
+    """Stop the generation, if there is one yet; tell whether the service said so."""
+    try:
+        for one in generation:
+            path = f"/v1/generations/{one}/stop"
+            client.post(path, timeout=STOP_SECONDS).raise_for_status()
+    except httpx2.HTTPError:
+        return False
+    return True
 
 
 def _follow(client: httpx2.Client, body: Mapping[str, str], generation: list[str]) -> int:

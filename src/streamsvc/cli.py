@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from streamsvc.config import KINDS, api_key, find, load
+from streamsvc.config import KINDS, api_key, load
+from streamsvc.configfile import find
 from streamsvc.errors import ConfigError
 from streamsvc.settings import ProviderSettings, Settings, UpstreamSection
 
@@ -37,10 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.command == "ask" and not arguments.direct:
-        return int(importlib.import_module("streamsvc.ask").ask_service(
-            arguments.url, arguments.prompt, provider=arguments.provider
-        ))  # fmt: skip
     try:
         settings = load(arguments.config, os.environ)
     except ConfigError as exc:
@@ -49,6 +46,11 @@ def _run(arguments: argparse.Namespace) -> int:
     match arguments.command:
         case "serve":
             return int(importlib.import_module("streamsvc.serve").serve(settings, os.environ))
+        case "ask" if not arguments.direct:
+            url = arguments.url or _service_url(settings)
+            return int(importlib.import_module("streamsvc.ask").ask_service(
+                url, arguments.prompt, provider=arguments.provider
+            ))  # fmt: skip
         case "ask":
             return int(importlib.import_module("streamsvc.ask").ask_provider(
                 settings, os.environ, arguments.prompt, provider=arguments.provider
@@ -81,14 +83,20 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("prompt", type=_valid_text)
     ask.add_argument("--provider", metavar="NAME", help="a provider entry (default: as configured)")
     ask.add_argument(
-        "--url",
-        default="http://127.0.0.1:8000",
-        help="a running service (default: %(default)s)",
+        "--url", help="a running service (default: on this machine, at the port of the settings)"
     )
     ask.add_argument(
         "--direct", action="store_true", help="ask the provider itself; no service is needed"
     )
     return parser
+
+
+def _service_url(settings: Settings) -> str:
+    """Return where a service with these settings is reached from its own machine."""
+    host = settings.server.host
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  # to listen on, not to call
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
 
 
 def _valid_text(argument: str) -> str:

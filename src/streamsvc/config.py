@@ -8,9 +8,7 @@ that was put in the wrong place is never shown.
 """
 
 import math
-import os.path
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,7 +18,14 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import inspect
 
-from streamsvc.errors import ConfigError
+from streamsvc.configfile import (
+    PATH_VARIABLE,
+    find,
+    lay_below,
+    read_file,
+    refuse,
+    shipped_providers,
+)
 from streamsvc.settings import (
     FakeSettings,
     GeminiSettings,
@@ -31,9 +36,7 @@ from streamsvc.settings import (
     UpstreamSection,
 )
 
-DEFAULT_PATH = Path("config.toml")
 PREFIX = "STREAMSVC_"
-PATH_VARIABLE = "STREAMSVC_CONFIG"
 
 KINDS: Mapping[str, type[ProviderSettings]] = {
     "fake": FakeSettings,
@@ -77,17 +80,6 @@ class _FromEnvironment(msgspec.Struct, frozen=True):
     text: str
 
 
-def find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the file that `load` reads: *path*, `STREAMSVC_CONFIG`, or `./config.toml`, if any.
-
-    A directory or a dead link by that name counts: it is a mistake to be told, and no reason to run
-    on the defaults.
-    """
-    if path is None and (named := environ.get(PATH_VARIABLE)):
-        path = Path(named)
-    return DEFAULT_PATH if path is None and os.path.lexists(DEFAULT_PATH) else path
-
-
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Read the settings.
 
@@ -99,8 +91,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         ConfigError: the text is one line for the operator.
     """
     path = find(path, environ)
-    raw = _read_file(path) if path else {}
-    raw.setdefault("providers", {"fake": {"kind": "fake"}})
+    raw = read_file(path) if path else {}
+    lay_below(raw, shipped_providers())
     _overlay(raw, environ)
     reader = _Reader(str(path or "the defaults"), raw)
     settings = reader.settings()
@@ -111,19 +103,6 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 def api_key(section: UpstreamSection, environ: Mapping[str, str]) -> str | None:
     """Return the key of a provider entry; empty where none is needed, None where it is missing."""
     return environ.get(section.api_key_env, "").strip() or None if section.api_key_env else ""
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as exc:
-        found = f"nothing that can be read ({exc.strerror})"
-        _refuse(str(path), found, "a TOML file", exc)
-    except UnicodeDecodeError as exc:
-        found = f"bytes that are not UTF-8 (from byte {exc.start} on)"
-        _refuse(str(path), found, "TOML 1.0 in UTF-8", exc)
-    except (ValueError, RecursionError) as exc:
-        _refuse(str(path), f"text that is not TOML ({exc})", "TOML 1.0 in UTF-8", exc)
 
 
 def _overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
@@ -140,7 +119,7 @@ def _overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
             if not isinstance(inner, dict):
                 above = _variable_behind(inner) or _dotted(tables[:depth])
                 found = f"a key below {above}, which is no table"
-                _refuse(variable, found, "the name of a setting")
+                refuse(variable, found, "the name of a setting")
             table = inner
         table[key] = _FromEnvironment(variable, text)
 
@@ -163,10 +142,10 @@ class _Reader:
     def refuse(self, path: tuple[str, ...], found: str, accepted: str) -> NoReturn:
         """Say what is wrong with the key at *path*, and where that was set."""
         if variable := _variable_behind(self._at(path)):
-            _refuse(variable, found, accepted)
+            refuse(variable, found, accepted)
         is_missing = self._at(path) is None
         source = (is_missing and _variable_behind(self._at(path[:-1]))) or self._source
-        _refuse(f"{source}: {_dotted(path)}", found, accepted)
+        refuse(f"{source}: {_dotted(path)}", found, accepted)
 
     def _at(self, path: tuple[str, ...]) -> Any:
         value: Any = self._raw
@@ -257,8 +236,7 @@ def _check_whole(settings: Settings, reader: _Reader, environ: Mapping[str, str]
             _check_upstream(entry, ("providers", name), reader)
     chosen = settings.providers.get(settings.provider)
     if chosen is None:
-        known = _one_of(settings.providers) if settings.providers else "of which there is none"
-        accepted = f"the name of an entry, {known}"
+        accepted = f"the name of an entry, {_one_of(settings.providers)}"
         reader.refuse(("provider",), _shown(settings.provider), accepted)
     if isinstance(chosen, UpstreamSection):
         _check_key(chosen, ("providers", settings.provider, "api_key_env"), reader, environ)
@@ -298,12 +276,6 @@ def _is_address(url: str) -> bool:
         return False
     is_plain = url.isprintable() and not any(c in url for c in " ?#")
     return parts.scheme in {"http", "https"} and has_place and is_plain
-
-
-def _refuse(place: str, found: str, accepted: str, cause: Exception | None = None) -> NoReturn:
-    """Raise the one line, which stays one whatever is in it."""
-    line = f"{place}: found {found}; accepted: {accepted}"
-    raise ConfigError("".join(c if c.isprintable() else repr(c)[1:-1] for c in line)) from cause
 
 
 def _variable_behind(value: object) -> str | None:

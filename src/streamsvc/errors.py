@@ -7,6 +7,7 @@ clients see. The text of a foreign exception never travels further than `__cause
     ├── ConfigError                 the operator's settings; the process does not start
     ├── RequestError                the client's request; has an HTTP `status`
     │   ├── MalformedRequest        400
+    │   ├── OriginRefused           403
     │   ├── GenerationNotFound      404
     │   ├── RequestTooLarge         413
     │   ├── InvalidField            422
@@ -68,6 +69,19 @@ class MalformedRequest(RequestError):
     status = 400
 
 
+class OriginRefused(RequestError):
+    """A page of another origin, which may not read the answer, must not start one either."""
+
+    code = "origin_refused"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Pages of this origin are not allowed; cors.origins in the settings allows them.",
+            field="Origin",
+        )
+
+
 class GenerationNotFound(RequestError):
     """No such generation: never made, or past its retention."""
 
@@ -103,8 +117,8 @@ class Overloaded(RequestError):
     status = 503
     retry_after_seconds: ClassVar[int] = 2
 
-    def __init__(self, message: str = "The service is at its configured limit.") -> None:
-        super().__init__(message)
+    def __init__(self, limit: str) -> None:
+        super().__init__(f"The service is at its configured limit ({limit}).")
 
 
 class Draining(Overloaded):
@@ -113,7 +127,7 @@ class Draining(Overloaded):
     code = "draining"
 
     def __init__(self) -> None:
-        super().__init__("The service is shutting down and takes no new work.")
+        RequestError.__init__(self, "The service is shutting down and takes no new work.")
 
 
 class ProviderNotReady(RequestError):
@@ -234,3 +248,12 @@ def describe(exc: BaseException) -> str:
     frames = traceback.extract_tb(exc.__traceback__)
     place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
     return f"exception={type(exc).__name__} at={place}"
+
+
+def causes(exc: BaseException) -> str:
+    """Return the kinds of what lies behind an exception, nearest first, for logs."""
+    kinds = []
+    while (cause := exc.__cause__ or exc.__context__) is not None:
+        kinds.append(type(cause).__name__)
+        exc = cause
+    return "<".join(kinds) or "none"

@@ -309,7 +309,8 @@ async def test_a_drain_cuts_what_is_left_at_its_bound_and_says_so(
             assert done.error is not None
             assert (done.error.code, done.error.retryable) == ("drained", True)
     told = [record.getMessage() for record in caplog.records if "drain." in record.getMessage()]
-    assert told == ["drain.started generations=3 viewers=0", "drain.finished cut=3"]
+    started = f"drain.started generations=3 viewers=0 seconds={seconds:g}"
+    assert told == [f"{started} (a second signal ends the wait)", "drain.finished cut=3"]
 
 
 async def test_a_drain_with_nothing_to_do_returns_at_once() -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from conftest import Serve
-from eventstream import BrowserEvent, EventStreamParser, view, wire
+from eventstream import BrowserEvent, EventStreamParser, parse, view, wire
 from service import Service, serving
 from streamsvc.eventlog.base import BEFORE_FIRST, LogEnded
 from streamsvc.settings import (
@@ -652,3 +652,20 @@ async def test_an_answer_whole_in_the_log_is_the_same_for_every_dialect(service:
     cursor = events[2].last_event_id
     _, rest = await follow(service, f"{ASK}&format=text", {"Last-Event-ID": cursor})
     assert rest == text[3:]
+
+
+@pytest.mark.promise("resume:never-regenerate")
+@pytest.mark.promise("resume:honest")
+@pytest.mark.parametrize("cursor", ["-1", "gen_x.1", "0", "gen_" + "a" * 32])
+async def test_a_cursor_that_is_not_ours_never_creates(serve: Serve, cursor: str) -> None:
+    """Who sends one comes back; an EventSource is told that there is nothing to resume, and rests."""
+    service = await serve(Settings())
+    headers = {"Last-Event-ID": cursor}
+    told = await service.client.get(ASK, headers=headers)
+    (event,) = parse(told.content)
+    assert (event.type, event.json["error"]["code"]) == ("done", "not_resumable")
+    again = await service.client.get(ASK, headers={"Last-Event-ID": event.last_event_id})
+    assert again.status_code == 204
+    posted = await service.client.post("/v1/generations", json={"prompt": "a"}, headers=headers)
+    assert (posted.status_code, posted.json()["field"]) == (422, "Last-Event-ID")
+    assert len(service.log) == 0

@@ -352,14 +352,66 @@ async def test_a_page_of_a_configured_origin_may_read_streams_and_errors(serve: 
 
 
 @pytest.mark.parametrize("origins", [(), (PAGE,)])
-async def test_a_page_of_any_other_origin_may_not(serve: Serve, origins: tuple[str, ...]) -> None:
+async def test_a_page_of_any_other_origin_may_not_nor_start_what_it_cannot_read(
+    serve: Serve, origins: tuple[str, ...]
+) -> None:
     service = await serve(saying(at_once(), cors=CorsSettings(origins=origins)))
     for origin in ("https://other.test", "https://page.test.evil.test", "http://page.test", "null"):
         answer = await ask_from(service, origin)
-        assert answer.status == 200
+        assert answer.status == 403
         assert "access-control-allow-origin" not in answer.headers
         preflight = await ask_from(service, origin, Access_Control_Request_Method="GET")
         assert "access-control-allow-origin" not in preflight.headers
+        posted = await service.client.post(
+            "/v1/generations", content=b'{"prompt": "a"}', headers={"Origin": origin}
+        )
+        assert (posted.status_code, posted.json()["field"]) == (403, "Origin")
+    assert len(service.log) == 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://service.test", "Host": "service.test"},
+        {"Origin": "https://public.test", "Sec-Fetch-Site": "same-origin"},  # behind a proxy
+        {},
+    ],
+)
+async def test_a_page_of_the_services_own_origin_may_create(
+    serve: Serve, headers: dict[str, str]
+) -> None:
+    service = await serve(saying(at_once()))
+    body = b'{"prompt": "a"}'
+    answer = await service.client.post("/v1/generations", content=body, headers=headers)
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("accept", "streams"),
+    [
+        ("text/event-stream", True),
+        ("TEXT/Event-Stream", True),
+        ("text/event-stream, application/json", True),
+        ("application/json;q=0.5, text/event-stream", True),
+        ("text/event-stream;q=1.0, */*;q=0.1", True),
+        ("application/json, text/event-stream", False),
+        ("text/event-stream;q=0.2, application/json", False),
+        ("text/event-stream;q=0", False),
+        ("text/event-stream;q=x", False),
+        ("application/json", False),
+        ("*/*", False),
+        ("", False),
+    ],
+)
+async def test_the_client_says_by_accept_whether_it_wants_the_stream(
+    serve: Serve, accept: str, *, streams: bool
+) -> None:
+    service = await serve(saying(at_once()))
+    answer = await service.client.post(
+        "/v1/generations", json={"prompt": "a"}, headers={"Accept": accept}
+    )
+    kind = "text/event-stream; charset=utf-8" if streams else "application/json"
+    assert (answer.status_code, answer.headers["content-type"]) == (200 if streams else 201, kind)
 
 
 async def test_a_preflight_allows_what_clients_send_and_nothing_else(serve: Serve) -> None:

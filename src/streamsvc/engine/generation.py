@@ -17,6 +17,7 @@ from streamsvc.errors import (
     ProviderTimedOut,
     StreamsvcError,
     UpstreamCut,
+    causes,
     describe,
 )
 from streamsvc.eventlog.base import EventLog, LogFull
@@ -162,8 +163,7 @@ class Generation:
         except ProviderError as exc:
             logger.warning(
                 "generation.failed id=%s provider=%s model=%s code=%s cause=%s",
-                self.id, self.provider, self._section.model, exc.code,
-                type(exc.__cause__).__name__,
+                self.id, self.provider, self._section.model, exc.code, causes(exc),
             )  # fmt: skip
             error = PublicError(exc.code, exc.message, exc.retryable)
             return self._failed(Outcome(exc.outcome), error)

@@ -125,7 +125,7 @@ class Supervisor:
             Overloaded: the bound is reached.
         """
         if self._viewers >= self._settings.limits.max_viewers:
-            raise Overloaded
+            raise Overloaded("limits.max_viewers")
 
     async def stop(self, generation_id: str) -> None:
         """End a generation at once; one that has ended stays as it is.
@@ -147,7 +147,10 @@ class Supervisor:
         Cancelled, it ends the rest at once, and returns when that is done.
         """
         self._draining = True
-        logger.info("drain.started generations=%d viewers=%d", len(self._running), self._viewers)
+        logger.info(
+            "drain.started generations=%d viewers=%d seconds=%g (a second signal ends the wait)",
+            len(self._running), self._viewers, seconds,
+        )  # fmt: skip
         try:
             with anyio.move_on_after(seconds):
                 await self._wait_until_idle()
@@ -222,10 +225,10 @@ class Supervisor:
         if self._draining:
             raise Draining
         if len(self._running) >= self._settings.limits.max_generations:
-            raise Overloaded
+            raise Overloaded("limits.max_generations")
         bound = self._settings.providers[provider].max_generations
         if sum(running.provider == provider for running in self._running.values()) >= bound:
-            raise Overloaded
+            raise Overloaded(f"providers.{provider}.max_generations")
 
 
 def new_id() -> str:

@@ -119,7 +119,7 @@ class MemoryEventLog(EventLog):
             Overloaded: the logs of running generations alone fill the memory they may have.
         """
         if self._size_bytes >= self._settings.max_total_log_bytes:
-            raise Overloaded
+            raise Overloaded("generations.max_total_log_bytes")
         return self._streams.setdefault(generation, _Stream())
 
     def _make_room(self) -> None:

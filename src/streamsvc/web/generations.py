@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamsvc.dialects.base import Dialect
-from streamsvc.engine.supervisor import Supervisor
+from streamsvc.engine.supervisor import Supervisor, new_id
 from streamsvc.errors import CursorLost, GenerationNotFound, InvalidField, Overloaded
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_records
 from streamsvc.settings import StreamSettings
@@ -21,8 +21,10 @@ from streamsvc.web.requests import (
     STREAM_PARAMETERS,
     Cursor,
     OrderReader,
+    Origins,
     check_parameters,
     cursor_of,
+    has_cursor,
     key_of,
     wants_stream,
 )
@@ -38,6 +40,7 @@ class GenerationEndpoints:
         supervisor: starts and stops generations.
         log: what they say.
         orders: reads what clients ask.
+        origins: whose pages may create.
         dialects: by the value of `?format=`; the one without a name is the default.
         settings: how a stream looks.
     """
@@ -48,12 +51,14 @@ class GenerationEndpoints:
         supervisor: Supervisor,
         log: EventLog,
         orders: OrderReader,
+        origins: Origins,
         dialects: Mapping[str, Dialect],
         settings: StreamSettings,
     ) -> None:
         self._supervisor = supervisor
         self._log = log
         self._orders = orders
+        self._origins = origins
         self._dialects = dialects
         self._settings = settings
 
@@ -66,12 +71,15 @@ class GenerationEndpoints:
         try:
             if cursor := cursor_of(request):
                 return await self._attach(cursor.generation, cursor, dialect)
+            if has_cursor(request):  # not ours: there is nothing to resume, and nothing to create
+                return gone_response(new_id(), self._settings)
+            self._origins.check(request)
             order = self._orders.from_query(request.query_params)
             self._supervisor.check_viewers()
             generation_id = await self._supervisor.create(order, key=key_of(request))
             return await self._attach(generation_id, None, dialect)
-        except Overloaded:
-            return busy_response(self._settings)
+        except Overloaded as exc:
+            return busy_response(exc, self._settings)
 
     async def create(self, request: Request) -> Response:
         """`POST /v1/generations`: create; the answer is JSON, or the stream where that is asked."""
@@ -83,6 +91,9 @@ class GenerationEndpoints:
             return await self._attach(cursor.generation, cursor, dialect)
         if cursor is not None:
             return await self._describe(cursor.generation)
+        if has_cursor(request):
+            raise InvalidField("This is no cursor of ours.", field="Last-Event-ID")
+        self._origins.check(request)
         order = await self._orders.from_body(request)
         if streams:
             self._supervisor.check_viewers()
@@ -103,8 +114,8 @@ class GenerationEndpoints:
             cursor = None
         try:
             return await self._attach(generation_id, cursor, dialect)
-        except Overloaded:
-            return busy_response(self._settings)
+        except Overloaded as exc:
+            return busy_response(exc, self._settings)
 
     async def snapshot(self, request: Request) -> Response:
         """`GET /v1/generations/{id}`: what there is so far, in one piece."""

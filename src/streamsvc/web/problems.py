@@ -57,6 +57,7 @@ async def _refused(_request: Request, exc: Exception) -> Response:
     error = cast("RequestError", exc)
     headers = {}
     if isinstance(error, Overloaded):
+        logger.info("request.refused code=%s %s", error.code, error.message)
         headers["Retry-After"] = str(error.retry_after_seconds)
     return problem_response(
         error.status, error.code, error.message, field=error.field, headers=headers

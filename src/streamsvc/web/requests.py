@@ -12,7 +12,7 @@ from msgspec import Meta
 from starlette.requests import Request
 
 from streamsvc.engine.generation import Order
-from streamsvc.errors import InvalidField, MalformedRequest, RequestTooLarge
+from streamsvc.errors import InvalidField, MalformedRequest, OriginRefused, RequestTooLarge
 from streamsvc.messages import Message, Prompt
 from streamsvc.settings import GenerationSettings, LimitSettings
 
@@ -61,13 +61,21 @@ class Cursor(msgspec.Struct, frozen=True):
     seq: int | None
 
 
+def has_cursor(request: Request) -> bool:
+    """Tell whether the client says that it comes back, with an id of ours or not."""
+    return bool(_cursor_text(request))
+
+
 def cursor_of(request: Request) -> Cursor | None:
     """Return the client's cursor: `Last-Event-ID`, else `?last_event_id=`; None if it is not ours."""
-    text = request.headers.get("Last-Event-ID") or request.query_params.get("last_event_id", "")
-    match = _CURSOR.fullmatch(text)
+    match = _CURSOR.fullmatch(_cursor_text(request))
     if match is None:
         return None
     return Cursor(match[1], int(match[2]) if match[2] else None)
+
+
+def _cursor_text(request: Request) -> str:
+    return request.headers.get("Last-Event-ID") or request.query_params.get("last_event_id", "")
 
 
 def key_of(request: Request) -> str | None:
@@ -101,10 +109,53 @@ def check_parameters(request: Request, known: frozenset[str]) -> None:
 
 
 def wants_stream(request: Request) -> bool:
-    """Tell whether the client asks for the stream itself: `Accept: text/event-stream`, and first."""
-    accept = request.headers.get("Accept", "")
-    stream, json = accept.find("text/event-stream"), accept.find("application/json")
-    return stream >= 0 and (json < 0 or stream < json)
+    """Tell whether `Accept` prefers the stream itself to JSON (RFC 9110, section 12.5.1).
+
+    Of two that are equally welcome, the first; where neither is named, JSON.
+    """
+    places = {"text/event-stream": (0.0, 0), "application/json": (0.0, 0)}
+    for place, media_range in enumerate(request.headers.get("Accept", "").split(",")):
+        name, *parameters = (part.strip().lower() for part in media_range.split(";"))
+        if name in places:
+            places[name] = max(places[name], (_quality(parameters), -place))
+    stream, json = places.values()
+    return stream[0] > 0 and stream > json
+
+
+def _quality(parameters: list[str]) -> float:
+    weights = (parameter[2:] for parameter in parameters if parameter.startswith("q="))
+    try:
+        return float(next(weights, "1"))
+    except ValueError:
+        return 0.0
+
+
+class Origins:
+    """Which pages may create: those of the service's own origin, and those that are configured.
+
+    A browser tells the origin of a page with its requests, and withholds the answer from a page that
+    may not read it; but by then the answer would be in the making, and paid for.
+
+    Args:
+        allowed: origins as browsers write them; `*` is any.
+    """
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        self._allowed = frozenset(allowed)
+
+    def check(self, request: Request) -> None:
+        """Let a request pass that may create.
+
+        Raises:
+            OriginRefused: it comes from a page of another origin.
+        """
+        origin = request.headers.get("Origin")
+        if origin is None or not self._allowed.isdisjoint({"*", origin}):
+            return
+        # The second is for proxies that change the Host; a page cannot set either.
+        is_own = origin.partition("://")[2] == request.headers.get("Host")
+        if not is_own and request.headers.get("Sec-Fetch-Site") != "same-origin":
+            raise OriginRefused
 
 
 class OrderReader:
@@ -223,4 +274,6 @@ def _invalid(text: str) -> InvalidField:
     if unknown := _UNKNOWN_FIELD.search(what):
         path = f"{path}.{unknown[1]}" if path else unknown[1]
         return InvalidField("Unknown field.", field=path)
+    if what.startswith("Invalid enum value"):  # there is one field of the kind
+        return InvalidField("Accepted: system, user, assistant.", field=path)
     return InvalidField(f"{what.replace('`', '')}.", field=path or "body")

@@ -18,7 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from streamsvc.dialects.base import KEEPALIVE, Dialect, json_line, preamble
-from streamsvc.errors import CursorLost, GenerationNotFound
+from streamsvc.errors import CursorLost, GenerationNotFound, Overloaded
 from streamsvc.eventlog.base import EventLog
 from streamsvc.events import Done
 from streamsvc.settings import StreamSettings
@@ -126,8 +126,9 @@ def gone_response(generation: str, settings: StreamSettings) -> Response:
     return _whole(preamble(settings.retry_ms) + not_resumable(generation))
 
 
-def busy_response(settings: StreamSettings) -> Response:
+def busy_response(error: Overloaded, settings: StreamSettings) -> Response:
     """Tell an EventSource to come back later: a browser takes any other status as final."""
+    logger.info("request.refused code=%s %s", error.code, error.message)
     retry_ms = random.randint(settings.retry_ms, 3 * settings.retry_ms)  # noqa: S311  # a jitter
     return _whole(preamble(retry_ms) + b": busy\n")
 

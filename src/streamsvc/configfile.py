@@ -1,0 +1,72 @@
+"""Which `config.toml` is read, and what lies below it: the one that comes with the package.
+
+Tables as they stand in files; what they mean is told in `config`.
+"""
+
+import os.path
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NoReturn
+
+from streamsvc.errors import ConfigError
+
+DEFAULT_PATH = Path("config.toml")
+PATH_VARIABLE = "STREAMSVC_CONFIG"
+
+
+def find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the file that `load` reads: *path*, `STREAMSVC_CONFIG`, or `./config.toml`, if any.
+
+    A directory or a dead link by that name counts: it is a mistake to be told, and no reason to run
+    on the defaults.
+    """
+    if path is None and (named := environ.get(PATH_VARIABLE)):
+        path = Path(named)
+    return DEFAULT_PATH if path is None and os.path.lexists(DEFAULT_PATH) else path
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Return the tables of a file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as exc:
+        found = f"nothing that can be read ({exc.strerror})"
+        refuse(str(path), found, "a TOML file", exc)
+    except UnicodeDecodeError as exc:
+        found = f"bytes that are not UTF-8 (from byte {exc.start} on)"
+        refuse(str(path), found, "TOML 1.0 in UTF-8", exc)
+    except (ValueError, RecursionError) as exc:
+        refuse(str(path), f"text that is not TOML ({exc})", "TOML 1.0 in UTF-8", exc)
+
+
+def shipped_providers() -> dict[str, dict[str, Any]]:
+    """Return the provider entries of the `config.toml` that comes with the package."""
+    shipped = files("streamsvc").joinpath("config.toml").read_text(encoding="utf-8")
+    providers: dict[str, dict[str, Any]] = tomllib.loads(shipped)["providers"]
+    return providers
+
+
+def lay_below(raw: dict[str, Any], entries: Mapping[str, dict[str, Any]]) -> None:
+    """Add the entries that the file leaves out, and the keys it leaves out of them.
+
+    An entry that is given another kind has nothing in common with the one of its name.
+    """
+    given = raw.setdefault("providers", {})
+    if not isinstance(given, dict):
+        return  # a mistake, which is told when the table is read
+    for name, entry in entries.items():
+        table = given.setdefault(name, {})
+        if isinstance(table, dict) and table.get("kind", entry["kind"]) == entry["kind"]:
+            given[name] = {**entry, **table}
+
+
+def refuse(place: str, found: str, accepted: str, cause: Exception | None = None) -> NoReturn:
+    """Raise the one line, which stays one whatever is in it."""
+    line = f"{place}: found {found}; accepted: {accepted}"
+    raise ConfigError("".join(c if c.isprintable() else repr(c)[1:-1] for c in line)) from cause
