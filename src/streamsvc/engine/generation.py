@@ -24,6 +24,7 @@ from streamsvc.eventlog.base import EventLog, LogFull
 from streamsvc.events import (
     AnswerEnd,
     Done,
+    FinishReason,
     Outcome,
     PublicError,
     Reasoning,
@@ -206,32 +207,30 @@ class Generation:
         raise ProviderTimedOut(deadline)
 
     def _failed(self, outcome: Outcome, error: PublicError) -> Done:
-        return Done(
-            status=Status.FAILED,
-            finish_reason="error",
-            outcome=outcome,
-            provider=self.provider,
-            model=self._section.model,
-            error=error,
-        )
+        return self._ended(Status.FAILED, "error", outcome, error)
 
     def _cut_off(self) -> Done:
         """The answer is longer than may be kept: what there is of it stands."""
-        return Done(
-            status=Status.INCOMPLETE,
-            finish_reason="length",
-            outcome=Outcome.LOG_FULL,
-            provider=self.provider,
-            model=self._section.model,
-        )
+        return self._ended(Status.INCOMPLETE, "length", Outcome.LOG_FULL)
 
     def _stopped(self, outcome: Outcome) -> Done:
         if outcome is Outcome.DRAINED:
             return self._failed(outcome, _DRAINED)
+        return self._ended(Status.STOPPED, "stopped", outcome)
+
+    def _ended(
+        self,
+        status: Status,
+        reason: FinishReason,
+        outcome: Outcome,
+        error: PublicError | None = None,
+    ) -> Done:
+        """Say how it ended when the provider did not."""
         return Done(
-            status=Status.STOPPED,
-            finish_reason="stopped",
+            status=status,
+            finish_reason=reason,
             outcome=outcome,
             provider=self.provider,
             model=self._section.model,
+            error=error,
         )
