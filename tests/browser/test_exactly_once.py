@@ -12,7 +12,7 @@ import pytest
 
 from browser.farm import BROWSERS, REPORTING, Farm, browser, farm
 from conftest import Serve
-from proxy import Cut, after_bytes, after_events, breaking_proxy, never
+from proxy import BreakingProxy, Cut, after_bytes, after_events, breaking_proxy, never
 from service import Service
 from streamsvc.settings import (
     CorsSettings,
@@ -53,6 +53,15 @@ def cuts_at_random_bytes(name: str) -> Iterator[Cut]:
         yield after_bytes(draw.randrange(1, 2500), spares_head=name == "firefox")
 
 
+async def until_it_rests(proxy: BreakingProxy) -> None:
+    """Wait until nothing is asked for six times the reconnection time."""
+    is_quiet = False
+    while not is_quiet:
+        with anyio.move_on_after(3) as quiet:
+            await proxy.until_requests(len(proxy.requests) + 1)
+        is_quiet = quiet.cancelled_caught
+
+
 async def show(
     serve: Serve, pages: Farm, name: str, cuts: Iterator[Cut], *, resets: bool = False
 ) -> tuple[Service, int]:
@@ -64,6 +73,7 @@ async def show(
         async with browser(name, f"{pages.url}/?one"):
             with anyio.fail_after(60):
                 await pages.until_shown("one", TEXT)
+                await until_it_rests(proxy)
         return service, proxy.broken
 
 
