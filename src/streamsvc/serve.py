@@ -29,7 +29,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     async def drain() -> None:
         await app.state.supervisor.drain(settings.server.drain_seconds)
 
-    Server(config, drain).run()
+    Server(config, drain, silence_seconds=settings.stream.send_timeout_seconds).run()
     return 0
 
 

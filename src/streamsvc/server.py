@@ -8,6 +8,7 @@ third one ends everything.
 import asyncio
 import gc
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import FrameType
@@ -58,10 +59,19 @@ class Server(uvicorn.Server):
     Args:
         config: uvicorn's.
         drain: takes no new work, and returns when the work is done or its time is over.
+        silence_seconds: how long a client may leave what is sent unacknowledged before it counts as
+            gone: a machine that falls off the network says no goodbye.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain: Callable[[], Awaitable[None]],
+        *,
+        silence_seconds: float = 30.0,
+    ) -> None:
         super().__init__(config)
+        self._silence_ms = int(silence_seconds * 1000)
         self._drain = drain
         self._signals = 0
         self._hurry: Callable[[], object] | None = None
@@ -69,6 +79,12 @@ class Server(uvicorn.Server):
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if sys.platform == "linux":
+            for server in self.servers:
+                for listener in server.sockets:  # and every connection that it accepts
+                    listener.setsockopt(
+                        socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._silence_ms
+                    )
         # What is there now stays: the modules of the SDKs alone cost a full collection 0.1 s,
         # in which no word flows.
         gc.collect()

@@ -1,5 +1,6 @@
 """The log in memory keeps the contract, and forgets what is over when its time has come."""
 
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -13,7 +14,7 @@ from conformance import CONTRACT, DONE, START, Check, every_reader_gets_everythi
 from doubles import in_virtual_time, run_in_virtual_time
 from streamsvc.errors import GenerationNotFound, Overloaded
 from streamsvc.eventlog.base import BEFORE_FIRST, LogFull
-from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.eventlog.memory import RECORD_BYTES, MemoryEventLog
 from streamsvc.events import Event, Outcome, Status, Text
 from streamsvc.settings import GenerationSettings
 
@@ -216,3 +217,19 @@ async def test_the_size_of_all_logs_is_what_their_records_come_to() -> None:
         await anyio.sleep(KEEP_FINISHED)
         await anyio.wait_all_tasks_blocked()
         assert log.size_bytes == 0
+
+
+async def test_ended_logs_that_fill_the_memory_exactly_make_room_for_a_new_one() -> None:
+    log = bounded_log(max_total_log_bytes=4096)
+    await write(log, START)
+    room = 4096 - log.size_bytes - 2 * RECORD_BYTES
+    await write(log, Text("a" * (room - sys.getsizeof(""))), DONE)
+    assert log.size_bytes == 4096
+    await write(log, START, generation="gen_new")
+    assert not await is_kept(log, "gen_a")
+
+
+async def test_the_clients_own_words_count_too() -> None:
+    log = bounded_log()
+    await write(log, replace(START, metadata={"key": "a" * 5000}))
+    assert log.size_bytes > 5000

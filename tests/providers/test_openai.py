@@ -5,6 +5,7 @@ connection itself matters the upstream is a real one.
 """
 
 import inspect
+import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -138,6 +139,18 @@ async def test_turns_are_sent_in_order_with_their_roles(api: respx.Route) -> Non
     )
     await ask(Prompt(messages=turns))
     assert sent(api)["messages"] == [{"role": it.role, "content": it.content} for it in turns]
+
+
+@pytest.mark.promise("secret:kept")
+async def test_the_sdk_logs_no_prompt_whatever_its_own_variable_says(
+    api: respx.Route, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`OPENAI_LOG=debug` would have it log every request with its body."""
+    logging.getLogger("openai").setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG)
+    api.mock(return_value=stream(STOP, DONE))
+    await ask()
+    assert sent(api)["messages"][0]["content"] not in caplog.text
 
 
 @pytest.mark.promise("secret:kept")

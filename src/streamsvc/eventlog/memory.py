@@ -62,11 +62,10 @@ class MemoryEventLog(EventLog):
         stream = self._open(generation) if isinstance(event, Start) else self._find(generation)
         if stream.closed:
             raise LogClosed
-        size_bytes = RECORD_BYTES
-        if isinstance(event, Text | Reasoning):
-            size_bytes += sys.getsizeof(event.text)
-            if stream.size_bytes + size_bytes > self._settings.max_log_bytes:
-                raise LogFull
+        size_bytes = RECORD_BYTES + _text_bytes(event)
+        is_full = stream.size_bytes + size_bytes > self._settings.max_log_bytes
+        if is_full and isinstance(event, Text | Reasoning):
+            raise LogFull
         record = Record(generation, len(stream.records), event)
         stream.records.append(record)
         stream.size_bytes += size_bytes
@@ -118,6 +117,8 @@ class MemoryEventLog(EventLog):
         Raises:
             Overloaded: the logs of running generations alone fill the memory they may have.
         """
+        while self._expiries and self._size_bytes >= self._settings.max_total_log_bytes:
+            self._drop_next()
         if self._size_bytes >= self._settings.max_total_log_bytes:
             raise Overloaded("generations.max_total_log_bytes")
         return self._streams.setdefault(generation, _Stream())
@@ -148,3 +149,14 @@ class MemoryEventLog(EventLog):
         keep = settings.keep_abandoned_seconds if abandoned else settings.keep_finished_seconds
         heapq.heappush(self._expiries, (anyio.current_time() + keep, generation))
         self._closed_one.set()
+
+
+def _text_bytes(event: Event) -> int:
+    """Return what the texts of clients and models in an event come to in memory."""
+    match event:
+        case Text(text=text) | Reasoning(text=text):
+            return sys.getsizeof(text)
+        case Start(metadata=metadata):
+            return sum(sys.getsizeof(text) for pair in metadata.items() for text in pair)
+        case _:
+            return 0

@@ -1,5 +1,6 @@
 """What the providers reached over HTTP share: the client, and statuses turned into our errors."""
 
+import logging
 from collections.abc import Mapping
 
 import httpx2
@@ -47,6 +48,9 @@ def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
     as answers, so the deadlines on tokens are the engine's. Compression is declined, because a
     compressor on the way may hold words back.
     """
+    # Whatever OPENAI_LOG or the like says: these libraries write prompts at their lower levels.
+    for library in ("google_genai", "httpcore2", "httpx2", "openai"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     bound = section.max_generations
     return httpx2.AsyncClient(
         timeout=httpx2.Timeout(None, connect=section.connect_seconds),
