@@ -195,17 +195,21 @@ async def test_the_ended_log_whose_time_is_over_next_goes_first_when_there_are_t
 
 @pytest.mark.promise("resume:honest")
 async def test_ended_logs_make_room_for_words_that_flow_and_open_ones_never_do() -> None:
-    """And while open ones alone fill the memory, a new one is refused."""
+    """While open ones alone fill the memory, a new one is refused, and they have said enough."""
     log = bounded_log(max_total_log_bytes=8192)
     await write(log, START, Text("a" * 2000), DONE, generation="gen_ended")
     await write(log, START, Text("a" * 3000), generation="gen_open")
     assert await is_kept(log, "gen_ended")
-    await write(log, Text("a" * 6000), generation="gen_open")
+    room = 8192 - 2 * RECORD_BYTES - 3000 - 2 * sys.getsizeof("") - RECORD_BYTES
+    await write(log, Text("a" * room), generation="gen_open")
     assert not await is_kept(log, "gen_ended")
     assert await is_kept(log, "gen_open")
+    assert log.size_bytes == 8192
     with pytest.raises(Overloaded):
         await write(log, START, generation="gen_new")
-    await write(log, Text("still taken"), DONE, generation="gen_open")
+    with pytest.raises(LogFull):
+        await write(log, Text("a"), generation="gen_open")
+    await write(log, DONE, generation="gen_open")
     await write(log, START, generation="gen_new")
 
 

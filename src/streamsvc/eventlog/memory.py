@@ -63,9 +63,8 @@ class MemoryEventLog(EventLog):
         if stream.closed:
             raise LogClosed
         size_bytes = RECORD_BYTES + _text_bytes(event)
-        is_full = stream.size_bytes + size_bytes > self._settings.max_log_bytes
-        if is_full and isinstance(event, Text | Reasoning):
-            raise LogFull
+        if isinstance(event, Text | Reasoning):
+            self._check_room(stream.size_bytes + size_bytes, size_bytes)
         record = Record(generation, len(stream.records), event)
         stream.records.append(record)
         stream.size_bytes += size_bytes
@@ -122,6 +121,17 @@ class MemoryEventLog(EventLog):
         if self._size_bytes >= self._settings.max_total_log_bytes:
             raise Overloaded("generations.max_total_log_bytes")
         return self._streams.setdefault(generation, _Stream())
+
+    def _check_room(self, log_bytes: int, more_bytes: int) -> None:
+        """Refuse what would make one log, or all that are open, larger than they may be.
+
+        Raises:
+            LogFull: what the generation has said so far stands.
+        """
+        settings = self._settings
+        is_full = self._size_bytes + more_bytes > settings.max_total_log_bytes
+        if log_bytes > settings.max_log_bytes or (is_full and not self._expiries):
+            raise LogFull
 
     def _make_room(self) -> None:
         """Drop closed logs before their time, while there are too many or too much."""
