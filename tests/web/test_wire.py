@@ -387,6 +387,20 @@ async def test_a_page_of_the_services_own_origin_may_create(
 
 
 @pytest.mark.parametrize(
+    ("destination", "status"), [("image", 403), ("empty", 403), ("iframe", 403), ("document", 200)]
+)
+async def test_an_image_of_another_site_starts_nothing_but_a_link_may(
+    serve: Serve, destination: str, status: int
+) -> None:
+    """Such requests have no Origin; what browsers say of them instead is heard."""
+    service = await serve(saying(at_once()))
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": destination}
+    answer = await service.client.get(ASK, headers=headers)
+    assert answer.status_code == status
+    assert len(service.log) == (1 if status == 200 else 0)
+
+
+@pytest.mark.parametrize(
     ("accept", "streams"),
     [
         ("text/event-stream", True),

@@ -149,12 +149,18 @@ class Origins:
         Raises:
             OriginRefused: it comes from a page of another origin.
         """
-        origin = request.headers.get("Origin")
-        if origin is None or not self._allowed.isdisjoint({"*", origin}):
+        headers = request.headers
+        origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
+        if "*" in self._allowed or origin in self._allowed or site == "same-origin":
             return
-        # The second is for proxies that change the Host; a page cannot set either.
-        is_own = origin.partition("://")[2] == request.headers.get("Host")
-        if not is_own and request.headers.get("Sec-Fetch-Site") != "same-origin":
+        if origin is None:
+            # No page, or one that asks without wanting to read, as an image does. An address that a
+            # person follows is none of these.
+            is_page = site in {"cross-site", "same-site"}
+            is_own = not is_page or headers.get("Sec-Fetch-Dest") == "document"
+        else:
+            is_own = origin.partition("://")[2] == headers.get("Host")
+        if not is_own:
             raise OriginRefused
 
 
