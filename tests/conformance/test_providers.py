@@ -35,6 +35,7 @@ from streamsvc.errors import (
 from streamsvc.events import FinishReason, Text
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers import base
+from streamsvc.providers import upstream as upstream_module
 from streamsvc.providers.base import Delta, Provider, closed_afterwards
 from upstreams import (
     CLOSE,
@@ -399,11 +400,40 @@ async def test_a_status_becomes_the_same_error_whatever_the_body(
 
 
 @every_upstream
-async def test_an_error_whose_body_breaks_off_is_a_failure_of_the_upstream(
-    subject: UpstreamSubject,
+@pytest.mark.promise("upstream:bounded")
+@pytest.mark.parametrize("rest", [CLOSE, HOLD], ids=["breaks off", "never goes on"])
+async def test_an_error_is_the_one_of_its_status_though_its_body_never_ends_well(
+    subject: UpstreamSubject, rest: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = status(500, b"half", {"Content-Length": "100"}), CLOSE
-    assert type((await _end_of(subject, *script))[1]) is ProviderUnavailable
+    monkeypatch.setattr(upstream_module, "ERROR_BODY_SECONDS", 0.05)
+    script = status(429, b"half", {"Content-Length": "100"}), rest
+    async with subject.open(*script) as (api, provider):
+        assert type((await _ask(provider))[1]) is ProviderRateLimited
+        with anyio.fail_after(5):
+            await api.until(lambda: api.calls[0].hung_up or api.calls[0].closed_at)
+
+
+@every_upstream
+@pytest.mark.promise("upstream:bounded")
+async def test_of_an_error_without_an_end_only_so_much_is_read(subject: UpstreamSubject) -> None:
+    """Nor of one that was compressed, which may grow to any size."""
+    sent_bytes = 0
+
+    async def endless(to: Exchange) -> None:
+        nonlocal sent_bytes
+        encoding = b"Content-Encoding: gzip\r\n" if len(api.calls) > 1 else b""
+        await to.write(b"HTTP/1.1 500 Scripted\r\nContent-Type: text/plain\r\n%b\r\n" % encoding)
+        while True:
+            await to.write(b"x" * 4096)
+            sent_bytes += 4096
+
+    async with subject.open(endless) as (api, provider):
+        for number in range(2):
+            assert type((await _ask(provider))[1]) is ProviderUnavailable
+            with anyio.fail_after(5):
+                await api.calls[number].closed.wait()
+    # The rest is what the kernel takes off the sender's hands.
+    assert sent_bytes < 50_000_000
 
 
 @every_upstream

@@ -69,7 +69,9 @@ async def open_provider(settings: GeminiSettings, key: str) -> AsyncIterator[Pro
                 body = cast("httpx2.AsyncByteStream", response.stream)
                 response.stream = _CheckedBody(body, settings.max_line_bytes)
 
-        http_client.event_hooks = {"request": [set_deadlines], "response": [keep_response]}
+        hooks = http_client.event_hooks
+        hooks["request"].append(set_deadlines)
+        hooks["response"].append(keep_response)
         client = genai.Client(
             api_key=key or "none-needed",
             vertexai=False,

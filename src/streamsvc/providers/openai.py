@@ -125,8 +125,6 @@ class OpenAIProvider(Provider):
                 yield _refused(exc.code)
                 return
             raise map_error(exc) from exc
-        except httpx2.HTTPError as exc:  # the SDK lets it out where the body of an error breaks off
-            raise error_for_transport(exc, answering=False) from exc
         deltas = _Deltas(response, EventStreamDecoder(self._settings.max_line_bytes))
         async with closed_afterwards(deltas.aclose):
             yield deltas

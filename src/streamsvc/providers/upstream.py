@@ -1,9 +1,13 @@
 """What the providers reached over HTTP share: the client, and statuses turned into our errors."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import suppress
+from typing import cast
 
+import anyio
 import httpx2
+from typing_extensions import override
 
 from streamsvc.errors import (
     ContextLengthExceeded,
@@ -18,6 +22,10 @@ from streamsvc.errors import (
     UpstreamInvalid,
 )
 from streamsvc.settings import UpstreamSection
+
+ERROR_BODY_BYTES = 65_536
+ERROR_BODY_SECONDS = 2.0
+"""How much of an error's body is read, and for how long; the status says the most of it."""
 
 _BY_STATUS: Mapping[int, type[ProviderError]] = {
     401: ProviderAuthFailed,
@@ -46,7 +54,8 @@ def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
 
     Only the connect deadline is the client's: a read timeout would count comments and role chunks
     as answers, so the deadlines on tokens are the engine's. Compression is declined, because a
-    compressor on the way may hold words back.
+    compressor on the way may hold words back. The SDKs read the whole body of an error before they
+    raise it; here it ends at a bound.
     """
     # Whatever OPENAI_LOG or the like says: these libraries write prompts at their lower levels.
     for library in ("google_genai", "httpcore2", "httpx2", "openai"):
@@ -56,7 +65,44 @@ def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
         timeout=httpx2.Timeout(None, connect=section.connect_seconds),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=min(bound, 100)),
         headers={"Accept-Encoding": "identity"},
+        event_hooks={"response": [_bound_error_body]},
     )
+
+
+async def _bound_error_body(response: httpx2.Response) -> None:
+    if not response.is_success:
+        # What was compressed although we declined it has no bound once it is unpacked.
+        response.headers.pop("Content-Encoding", None)
+        response.stream = _ErrorBody(cast("httpx2.AsyncByteStream", response.stream))
+
+
+class _ErrorBody(httpx2.AsyncByteStream):
+    """The body of an error, up to its bounds; one that breaks off just ends."""
+
+    def __init__(self, body: httpx2.AsyncByteStream) -> None:
+        self._body = body
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left_bytes = ERROR_BODY_BYTES
+        deadline = anyio.current_time() + ERROR_BODY_SECONDS
+        chunks = aiter(self._body)
+        try:
+            while left_bytes > 0:
+                chunk = b""
+                with anyio.CancelScope(deadline=deadline), suppress(httpx2.HTTPError):
+                    chunk = await anext(chunks, b"")
+                if not chunk:
+                    return
+                yield chunk[:left_bytes]
+                left_bytes -= len(chunk)
+        finally:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
+
+    @override
+    async def aclose(self) -> None:
+        await self._body.aclose()
 
 
 def error_for_status(status: int, body: object) -> ProviderError:
