@@ -393,6 +393,12 @@ async def test_other_candidates_and_other_parts_are_no_text(api: respx.Route) ->
     assert await ask() == [Text("One"), _ends("STOP")]
 
 
+async def test_a_chunk_of_nothing_is_an_error(api: respx.Route) -> None:
+    api.mock(return_value=stream(GEMINI.token("One"), b"data: \n\n", STOP))
+    with pytest.raises(UpstreamInvalid):
+        await ask()
+
+
 async def test_nothing_is_sent_again_after_a_failure(api: respx.Route) -> None:
     """The SDK would try again by itself, and without end where a token says so."""
     unavailable: Any = httpx2.Response(503, json={"error": {"code": 503}})

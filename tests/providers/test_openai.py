@@ -327,7 +327,13 @@ async def test_a_failure_below_http_has_an_error_of_ours(
         ({"code": "503"}, ProviderUnavailable),
         ({"code": 400, "message": "maximum context length"}, ContextLengthExceeded),
         ({"code": 401}, ProviderAuthFailed),
+        ({"code": True}, ProviderError),
+        ({"code": 42}, ProviderError),
+        ({"code": 10**400}, ProviderError),
+        ({"code": "9" * 10_000}, ProviderError),
+        ({"code": ["503"]}, ProviderError),
     ],
+    ids=lambda value: str(value)[:40],
 )
 @pytest.mark.promise("end:exactly-one")
 async def test_an_error_in_the_place_of_a_chunk_ends_the_answer(
@@ -421,6 +427,37 @@ async def test_usage_may_come_with_the_finish(api: respx.Route) -> None:
     assert await ask() == [Text("One"), _ends(usage=Usage(input_tokens=3, output_tokens=1))]
 
 
+COUNTED = {"prompt_tokens": 3, "completion_tokens": 5}
+
+
+@pytest.mark.parametrize("rest", [(STOP, DONE), (STOP,)], ids=["[DONE]", "end of the body"])
+async def test_usage_before_the_finish_is_kept(api: respx.Route, rest: tuple[bytes, ...]) -> None:
+    """Some servers count in every chunk, or in one that comes too early; the last one stands."""
+    so_far = frame({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}})
+    counted = frame({"choices": [], "usage": COUNTED})
+    api.mock(return_value=stream(so_far, OPENAI.token("One"), counted, *rest))
+    assert await ask() == [Text("One"), _ends(usage=Usage(input_tokens=3, output_tokens=5))]
+
+
+async def test_usage_behind_the_finish_stands_above_one_before_it(api: respx.Route) -> None:
+    so_far = frame({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}})
+    counted = frame({"choices": [], "usage": COUNTED})
+    api.mock(return_value=stream(so_far, STOP, counted, DONE))
+    assert await ask() == [_ends(usage=Usage(input_tokens=3, output_tokens=5))]
+
+
+@pytest.mark.parametrize("value", [None, "3", -1, True, 2.5, 10**30], ids=repr)
+async def test_a_count_that_is_none_costs_no_answer(api: respx.Route, value: object) -> None:
+    """What else was counted is kept; where nothing was, there is no usage."""
+    details = {"reasoning_tokens": value}
+    half = {**COUNTED, "prompt_tokens": value, "completion_tokens_details": details}
+    none = {"prompt_tokens": value, "completion_tokens": value, "completion_tokens_details": value}
+    for usage, expected in ((half, Usage(input_tokens=0, output_tokens=5)), (none, None)):
+        counted = frame({"choices": [], "usage": usage})
+        api.mock(return_value=stream(OPENAI.token("One"), STOP, counted, DONE))
+        assert await ask() == [Text("One"), _ends(usage=expected)]
+
+
 async def _chatter(to: Exchange) -> None:
     """Comments for ever, as a proxy sends them to keep a connection alive."""
     while True:
@@ -485,6 +522,13 @@ async def test_reasoning_under_both_names_is_given_once(api: respx.Route) -> Non
 async def test_half_an_emoji_at_the_end_of_the_thinking_is_replaced(api: respx.Route) -> None:
     api.mock(return_value=stream(OPENAI.token("Hm \ud83d", is_thought=True), STOP, DONE))
     assert (await ask())[:-1] == [Reasoning("Hm "), Reasoning("\ufffd")]
+
+
+async def test_what_some_servers_send_between_the_words_is_passed_over(api: respx.Route) -> None:
+    nothing = b"data:\n\n", b"data: \n\n", frame({"choices": None}), frame({"usage": 7})
+    unnumbered = frame({"choices": [{"index": None, "delta": {"content": "two"}}]})
+    api.mock(return_value=stream(*nothing, OPENAI.token("One "), *nothing, unnumbered, STOP, DONE))
+    assert await ask() == [Text("One "), Text("two"), _ends()]
 
 
 async def test_other_choices_and_tool_calls_are_no_text(api: respx.Route) -> None:

@@ -7,6 +7,7 @@ costs ten times as much. Chunks: openai SDK, `types/chat/chat_completion_chunk.p
 
 import json
 import math
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -53,6 +54,10 @@ FINISH_REASONS: Mapping[str, AnswerEnd] = {
 
 _STREAM_OPTIONS = {"include_usage": True, "include_obfuscation": False}
 _BAD_REQUEST = 400
+_ERROR_STATUSES = range(400, 600)
+_STATUS = re.compile("[45][0-9]{2}")
+_MOST_TOKENS = 2**53
+"""What every reader of JSON can count to (RFC 8259, section 6)."""
 
 
 class _Delta(msgspec.Struct):
@@ -62,25 +67,15 @@ class _Delta(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    index: int = 0
+    index: int | None = None
     delta: _Delta | None = None
     finish_reason: str | None = None
 
 
-class _TokenDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    completion_tokens_details: _TokenDetails | None = None
-
-
 class _Chunk(msgspec.Struct):
     model: str | None = None
-    choices: list[_Choice] = []
-    usage: _Usage | None = None
+    choices: list[_Choice] | None = None
+    usage: Any = None
     error: Any = None
 
 
@@ -256,20 +251,27 @@ class _Deltas:
             self._failure = exc  # raised behind the words that came before it
 
     def _take(self, payload: bytes) -> None:
-        if payload.strip() == b"[DONE]":
-            self._end()
-            return
-        chunk = self._parse(payload)
+        match payload.strip():
+            case b"":  # a keepalive of some servers
+                pass
+            case b"[DONE]":
+                self._end()
+            case _:
+                self._take_chunk(self._parse(payload))
+
+    def _take_chunk(self, chunk: _Chunk) -> None:
         if chunk.error:
             raise _in_stream_error(chunk.error)
         if chunk.model:
             self._model = chunk.model
-        for choice in chunk.choices:
-            if choice.index == 0:
+        for choice in chunk.choices or ():
+            if not choice.index:
                 self._take_choice(choice)
-        if self._finish_reason is not None and chunk.usage is not None:
-            self._usage = _usage(chunk.usage)
-            self._end()
+        if usage := _usage(chunk.usage):
+            # Before the finish it is the count so far, or the only one that ever comes.
+            self._usage = usage
+            if self._finish_reason is not None:
+                self._end()
 
     def _take_choice(self, choice: _Choice) -> None:
         delta = choice.delta
@@ -320,20 +322,32 @@ class _Deltas:
         self._over = True
 
 
-def _usage(usage: _Usage) -> Usage:
-    details = usage.completion_tokens_details
+def _usage(usage: object) -> Usage | None:
+    """Return what the upstream counted, if it did; nonsense is no reason to lose an answer."""
+    counts = usage if isinstance(usage, dict) else {}
+    details = counts.get("completion_tokens_details")
+    input_tokens, output_tokens, reasoning_tokens = (
+        tokens if type(tokens) is int and 0 <= tokens <= _MOST_TOKENS else None
+        for tokens in (
+            counts.get("prompt_tokens"),
+            counts.get("completion_tokens"),
+            details.get("reasoning_tokens") if isinstance(details, dict) else None,
+        )
+    )
+    if input_tokens is None and output_tokens is None:
+        return None
     return Usage(
-        input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens,
-        reasoning_tokens=details.reasoning_tokens if details else None,
+        input_tokens=input_tokens or 0,
+        output_tokens=output_tokens or 0,
+        reasoning_tokens=reasoning_tokens,
     )
 
 
 def _in_stream_error(error: object) -> ProviderError:
     """An error object in the place of a chunk; some servers give it an HTTP status as its code."""
     code = error.get("code") if isinstance(error, dict) else None
-    if isinstance(code, str) and code.isdecimal():
+    if isinstance(code, str) and _STATUS.fullmatch(code):
         code = int(code)
-    if isinstance(code, int):
+    if type(code) is int and code in _ERROR_STATUSES:
         return error_for_status(code, error)
     return ProviderError()
