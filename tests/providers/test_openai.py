@@ -38,7 +38,20 @@ from streamsvc.providers import base
 from streamsvc.providers import openai as adapter
 from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.settings import OpenAISettings
-from upstreams import CLOSE, DONE, HOLD, OPENAI, Exchange, Step, finish, frame, raw, text, upstream
+from upstreams import (
+    CLOSE,
+    DONE,
+    HOLD,
+    OPENAI,
+    Exchange,
+    Step,
+    finish,
+    frame,
+    raw,
+    status,
+    text,
+    upstream,
+)
 
 URL = "http://openai.test/v1"
 PROMPT = Prompt(messages=(Message("user", "Say it."),))
@@ -71,8 +84,8 @@ def stream(*frames: bytes) -> Any:
     return httpx2.Response(200, content=b"".join(frames))
 
 
-def refusal(status: int, **error: object) -> Any:
-    return httpx2.Response(status, json={"error": error})
+def refusal(status_code: int, **error: object) -> Any:
+    return httpx2.Response(status_code, json={"error": error})
 
 
 async def gather(provider: Provider, prompt: Prompt = PROMPT) -> list[Delta]:
@@ -187,13 +200,13 @@ async def test_only_the_connect_deadline_is_the_clients(api: respx.Route) -> Non
 # Servers that know no `stream_options`
 
 
-@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("code", [400, 422])
 @pytest.mark.parametrize("name", ["stream_options", "include_usage", "include_obfuscation"])
 async def test_stream_options_are_left_out_once_a_server_has_refused_them(
-    api: respx.Route, status: int, name: str
+    api: respx.Route, code: int, name: str
 ) -> None:
     """It is asked again at once, and never again with them."""
-    refused = refusal(status, message=f"Unknown field: {name}")
+    refused = refusal(code, message=f"Unknown field: {name}")
     api.mock(side_effect=[refused, *[stream(OPENAI.token("Hi"), STOP, DONE) for _ in range(2)]])
     async with opened() as provider:
         for _ in range(2):
@@ -208,11 +221,28 @@ async def test_another_refusal_is_not_tried_again(api: respx.Route) -> None:
     assert api.call_count == 1
 
 
-async def test_a_refusal_without_stream_options_too_is_an_error(api: respx.Route) -> None:
-    api.mock(return_value=refusal(400, message="stream_options: no"))
-    with pytest.raises(ProviderRefused):
-        await ask()
-    assert api.call_count == 2
+async def test_a_refusal_without_stream_options_too_is_an_error_and_proves_nothing(
+    api: respx.Route,
+) -> None:
+    """A server that gives the input back names whatever the prompt does."""
+    refused = refusal(400, message="bad input: 'what are stream_options?'")
+    api.mock(side_effect=[refused, refused, stream(STOP, DONE)])
+    async with opened() as provider:
+        with pytest.raises(ProviderRefused):
+            await gather(provider)
+        await gather(provider)
+    assert ["stream_options" in sent(api, number) for number in range(3)] == [True, False, True]
+
+
+async def test_a_server_that_refuses_stream_options_is_asked_twice_once_and_then_once() -> None:
+    """As the server sees it, which is asked again over the same connection."""
+    refused = status(400, {"error": {"message": "Unrecognized", "param": "stream_options"}})
+    async with upstream() as api, opened(base_url=f"{api.url}/v1") as provider:
+        api.script((refused,), (text("One"), finish()))
+        for _ in range(3):
+            assert (await gather(provider))[0] == Text("One")
+    assert ["stream_options" in call.body for call in api.calls] == [True, False, False, False]
+    assert {call.connection for call in api.calls} == {1}
 
 
 # Errors
@@ -272,8 +302,8 @@ async def test_every_error_of_the_sdk_has_an_error_of_ours() -> None:
     }
     classes = {it for it in vars(sdk_errors).values() if inspect.isclass(it)}
     assert {it for it in classes if issubclass(it, openai.APIError)} == expected.keys()
-    for kind, (status, ours) in expected.items():
-        mapped = adapter.map_error(_sdk_error(kind, status))
+    for kind, (code, ours) in expected.items():
+        mapped = adapter.map_error(_sdk_error(kind, code))
         assert type(mapped) is ours
         assert "secret" not in f"{mapped!s} {vars(mapped)}"
 

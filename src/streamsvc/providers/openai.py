@@ -125,20 +125,24 @@ class OpenAIProvider(Provider):
             yield deltas
 
     async def _send(self, prompt: Prompt) -> httpx2.Response:
-        """Send the request; once more without `stream_options` where a server knows none."""
+        """Send the request; once more without `stream_options` where a server knows none.
+
+        That is remembered when it has helped: what names them may be the prompt, given back.
+        """
         try:
-            return await self._create(prompt)
+            return await self._create(prompt, self._stream_options)
         except openai.APIStatusError as exc:
             refused = exc.status_code in {_BAD_REQUEST, 422}
             if not (refused and self._stream_options and _names_stream_options(exc)):
                 raise
+        response = await self._create(prompt, {})
         self._stream_options = {}
-        return await self._create(prompt)
+        return response
 
-    async def _create(self, prompt: Prompt) -> httpx2.Response:
+    async def _create(self, prompt: Prompt, stream_options: dict[str, bool]) -> httpx2.Response:
         body = request_body(prompt, self._settings)
-        if self._stream_options:
-            body["stream_options"] = self._stream_options
+        if stream_options:
+            body["stream_options"] = stream_options
         manager = self._client.chat.completions.with_streaming_response.create(**body)
         # Left through `_generate`, which closes the response shielded; leaving the SDK's own
         # manager would wait for the close inside a cancelled scope, and lose it.
