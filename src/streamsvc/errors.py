@@ -19,6 +19,7 @@ clients see. The text of a foreign exception never travels further than `__cause
         ├── ProviderAuthFailed      401, 403
         ├── ProviderModelNotFound   404
         ├── ProviderRefused         other 4xx
+        ├── ProviderContentFiltered 4xx of a content filter
         ├── ContextLengthExceeded
         ├── ProviderRateLimited     429
         ├── ProviderUnavailable     5xx, connection refused, reset before the answer
@@ -155,12 +156,14 @@ class ProviderError(StreamsvcError):
     Attributes:
         outcome: the word for it in logs and in the terminal event.
         retryable: whether the same request may succeed later.
+        retry_after_seconds: when the upstream wants to be asked again, where it said so.
     """
 
     code = "upstream_error"
     message = "The provider reported an error."
     outcome: str = "upstream_error"
     retryable: ClassVar[bool] = True
+    retry_after_seconds: float | None = None
 
 
 class ProviderAuthFailed(ProviderError):
@@ -184,6 +187,14 @@ class ProviderRefused(ProviderError):
 
     code = "provider_refused"
     message = "The provider refused the request."
+    retryable = False
+
+
+class ProviderContentFiltered(ProviderError):
+    """The upstream refused the prompt for what it says: nobody else is to be asked."""
+
+    code = "content_filter"
+    message = "The provider's content filter refused the request."
     retryable = False
 
 

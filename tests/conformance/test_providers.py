@@ -3,11 +3,15 @@
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from functools import partial
 
 import anyio
 import anyio.lowlevel
+import httpx2
 import pytest
+import respx
 from provider import (
     PROMPT,
     SUBJECTS,
@@ -24,10 +28,12 @@ from provider import (
 from streamsvc.errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,
+    ProviderContentFiltered,
     ProviderError,
     ProviderModelNotFound,
     ProviderRateLimited,
     ProviderRefused,
+    ProviderTimedOut,
     ProviderUnavailable,
     UpstreamCut,
     UpstreamInvalid,
@@ -441,14 +447,111 @@ async def test_of_an_error_without_an_end_only_so_much_is_read(subject: Upstream
     [
         "This model's maximum context length is 8192 tokens.",
         "The input token count (40000) exceeds the maximum number of tokens allowed (32000).",
+        "the request exceeds the available context size",
         "prompt is too long",
     ],
 )
 async def test_a_prompt_that_is_too_long_is_told_from_other_refusals(
     subject: UpstreamSubject, words: str
 ) -> None:
-    _, error = await _end_of(subject, status(400, {"error": {"code": 400, "message": words}}))
-    assert type(error) is ContextLengthExceeded
+    error = {"code": 400, "message": words, "status": "INVALID_ARGUMENT"}
+    _, seen = await _end_of(subject, status(400, {"error": error}))
+    assert type(seen) is ContextLengthExceeded
+
+
+@every_upstream
+@pytest.mark.promise("provider:swap")
+async def test_a_prompt_that_a_filter_refuses_is_told_from_other_refusals(
+    subject: UpstreamSubject,
+) -> None:
+    """And is not worth another try, with anybody."""
+    error = {"code": "content_filter", "message": "no"}
+    _, seen = await _end_of(subject, status(400, {"error": error}))
+    assert isinstance(seen, ProviderContentFiltered)
+    assert (seen.code, seen.retryable) == ("content_filter", False)
+
+
+def _retry_info(delay: object) -> object:
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
+    return {"error": {"code": 429, "details": [7, {"@type": "x"}, info]}}
+
+
+@every_upstream
+@pytest.mark.parametrize(
+    ("headers", "body", "expected"),
+    [
+        ({}, None, None),
+        ({"Retry-After": "12"}, None, 12),
+        ({"Retry-After": "0"}, None, 0),
+        ({"Retry-After": "1.5"}, None, 1.5),
+        ({"Retry-After": "12", "retry-after-ms": "250"}, None, 0.25),
+        ({"Retry-After": "12", "retry-after-ms": "soon"}, None, 12),
+        ({"Retry-After": "-1"}, None, None),
+        ({"Retry-After": "nan"}, None, None),
+        ({"Retry-After": "9" * 400}, None, None),
+        ({"Retry-After": "Mon, 99 Foo 99999 99:99:99 GMT"}, None, None),
+        ({"Retry-After": ""}, None, None),
+        ({}, _retry_info("12s"), 12),
+        ({}, _retry_info("0.5s"), 0.5),
+        ({"Retry-After": "3"}, _retry_info("12s"), 3),
+        ({}, _retry_info("-12s"), None),
+        ({}, _retry_info(12), None),
+        ({}, {"error": {"code": 429, "details": "12s"}}, None),
+    ],
+    ids=repr,
+)
+async def test_an_error_tells_when_the_upstream_wants_to_be_asked_again(
+    subject: UpstreamSubject, headers: dict[str, str], body: object, expected: float | None
+) -> None:
+    async with subject.open() as (api, provider):
+        for code, kind in ((429, ProviderRateLimited), (503, ProviderUnavailable)):
+            api.script((status(code, body, headers),))
+            _, error = await _ask(provider)
+            assert type(error) is kind
+            assert error.retry_after_seconds == expected
+
+
+@every_upstream
+async def test_when_to_ask_again_may_be_a_date(subject: UpstreamSubject) -> None:
+    now = datetime.now(UTC)
+    due = format_datetime(now + timedelta(hours=1), usegmt=True)
+    over = format_datetime(now - timedelta(hours=1), usegmt=True)
+    async with subject.open() as (api, provider):
+        for date in (due, due.replace("GMT", "-0000")):
+            api.script((status(429, None, {"Retry-After": date}),))
+            _, error = await _ask(provider)
+            assert error is not None
+            assert error.retry_after_seconds == pytest.approx(3600, abs=60)
+        api.script((status(429, None, {"Retry-After": over}),))
+        _, error = await _ask(provider)
+        assert error is not None
+        assert error.retry_after_seconds is None
+
+
+@every_upstream
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (httpx2.ConnectError, ProviderUnavailable),
+        (httpx2.ConnectTimeout, ProviderTimedOut),
+        (httpx2.PoolTimeout, ProviderTimedOut),
+        (httpx2.ReadError, ProviderUnavailable),
+        (httpx2.ReadTimeout, ProviderUnavailable),
+        (httpx2.WriteError, ProviderUnavailable),
+        (httpx2.RemoteProtocolError, ProviderUnavailable),
+        (httpx2.ProxyError, ProviderUnavailable),
+        (httpx2.DecodingError, UpstreamInvalid),
+    ],
+)
+async def test_a_failure_below_http_has_an_error_of_ours(
+    subject: UpstreamSubject, kind: type[httpx2.RequestError], expected: type[ProviderError]
+) -> None:
+    with respx.mock() as router:
+        router.post(host="upstream.test").mock(side_effect=kind("secret"))
+        async with opened(subject.wire.entry("http://upstream.test")) as provider:
+            _, error = await _ask(provider)
+    assert type(error) is expected
+    assert "secret" not in str(error)
 
 
 @every_upstream

@@ -25,7 +25,8 @@ from streamsvc.providers.base import (
     SurrogateJoiner,
     closed_afterwards,
 )
-from streamsvc.providers.upstream import error_for_status, error_for_transport, open_client
+from streamsvc.providers.refusal import error_for_status
+from streamsvc.providers.upstream import error_for_transport, open_client
 from streamsvc.settings import GeminiSettings
 
 FINISH_REASONS: Mapping[str, AnswerEnd] = {
@@ -178,12 +179,13 @@ async def _deltas(
             for delta in answer.take(chunk):
                 yield delta
     except errors.APIError as exc:
-        raise map_error(exc) from exc
+        raise map_error(exc, _headers(responses)) from exc
     except httpx2.HTTPError as exc:
         raise error_for_transport(exc, answering=_is_answering(responses)) from exc
     except _UNREADABLE as exc:
         if responses and not _is_answering(responses):
-            raise error_for_status(responses[-1].status_code, None) from exc
+            status = responses[-1].status_code
+            raise error_for_status(status, None, _headers(responses)) from exc
         raise UpstreamInvalid from exc
     for delta in answer.finish():
         yield delta
@@ -194,11 +196,15 @@ def _is_answering(responses: list[httpx2.Response]) -> bool:
     return bool(responses) and responses[-1].is_success
 
 
-def map_error(exc: errors.APIError) -> ProviderError:
+def _headers(responses: list[httpx2.Response]) -> Mapping[str, str]:
+    return responses[-1].headers if responses else {}
+
+
+def map_error(exc: errors.APIError, headers: Mapping[str, str]) -> ProviderError:
     """Return our error for one of the SDK's; none of its text is kept."""
     if _BAD_KEY in str(exc.details):
         return ProviderAuthFailed()
-    return error_for_status(exc.code, exc.details)
+    return error_for_status(exc.code, exc.details, headers)
 
 
 class _Answer:

@@ -7,7 +7,6 @@ costs ten times as much. Chunks: openai SDK, `types/chat/chat_completion_chunk.p
 
 import json
 import math
-import re
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -29,13 +28,9 @@ from streamsvc.providers.base import (
     SurrogateJoiner,
     closed_afterwards,
 )
+from streamsvc.providers.refusal import error_for_status, error_in_stream
 from streamsvc.providers.sse import EventStreamDecoder
-from streamsvc.providers.upstream import (
-    error_for_status,
-    error_for_transport,
-    is_content_filter,
-    open_client,
-)
+from streamsvc.providers.upstream import error_for_transport, open_client
 from streamsvc.settings import OpenAISettings
 
 USAGE_WAIT_SECONDS = 2.0
@@ -54,8 +49,6 @@ FINISH_REASONS: Mapping[str, AnswerEnd] = {
 
 _STREAM_OPTIONS = {"include_usage": True, "include_obfuscation": False}
 _BAD_REQUEST = 400
-_ERROR_STATUSES = range(400, 600)
-_STATUS = re.compile("[45][0-9]{2}")
 _MOST_TOKENS = 2**53
 """What every reader of JSON can count to (RFC 8259, section 6)."""
 
@@ -116,9 +109,6 @@ class OpenAIProvider(Provider):
         try:
             response = await self._send(prompt)
         except openai.APIError as exc:
-            if isinstance(exc, openai.BadRequestError) and is_content_filter(exc.body):
-                yield _refused(exc.code)
-                return
             raise map_error(exc) from exc
         deltas = _Deltas(response, EventStreamDecoder(self._settings.max_line_bytes))
         async with closed_afterwards(deltas.aclose):
@@ -173,7 +163,7 @@ def map_error(exc: openai.APIError) -> ProviderError:
     """Return our error for one of the SDK's; none of its text is kept."""
     match exc:
         case openai.APIStatusError():
-            return error_for_status(exc.status_code, exc.body)
+            return error_for_status(exc.status_code, exc.body, exc.response.headers)
         case openai.APIConnectionError(__cause__=httpx2.HTTPError() as cause):
             return error_for_transport(cause, answering=False)
         case openai.APIResponseValidationError():
@@ -185,11 +175,6 @@ def map_error(exc: openai.APIError) -> ProviderError:
 def _names_stream_options(exc: openai.APIStatusError) -> bool:
     text = str(exc.body).lower()
     return any(name in text for name in ("stream_options", *_STREAM_OPTIONS))
-
-
-async def _refused(code: str | None) -> AsyncIterator[Delta]:
-    """What a prompt that a content filter refused comes to: an end without an answer."""
-    yield Finish(reason="content_filter", provider_reason=code)
 
 
 class _Deltas:
@@ -265,7 +250,7 @@ class _Deltas:
 
     def _take_chunk(self, chunk: _Chunk) -> None:
         if chunk.error:
-            raise _in_stream_error(chunk.error)
+            raise error_in_stream(chunk.error)
         if chunk.model:
             self._model = chunk.model
         for choice in chunk.choices or ():
@@ -345,13 +330,3 @@ def _usage(usage: object) -> Usage | None:
         output_tokens=output_tokens or 0,
         reasoning_tokens=reasoning_tokens,
     )
-
-
-def _in_stream_error(error: object) -> ProviderError:
-    """An error object in the place of a chunk; some servers give it an HTTP status as its code."""
-    code = error.get("code") if isinstance(error, dict) else None
-    if isinstance(code, str) and _STATUS.fullmatch(code):
-        code = int(code)
-    if type(code) is int and code in _ERROR_STATUSES:
-        return error_for_status(code, error)
-    return ProviderError()

@@ -1,7 +1,7 @@
-"""What the providers reached over HTTP share: the client, and statuses turned into our errors."""
+"""What the providers reached over HTTP share: the client, and its failures turned into our errors."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import cast
 
@@ -10,12 +10,7 @@ import httpx2
 from typing_extensions import override
 
 from streamsvc.errors import (
-    ContextLengthExceeded,
-    ProviderAuthFailed,
     ProviderError,
-    ProviderModelNotFound,
-    ProviderRateLimited,
-    ProviderRefused,
     ProviderTimedOut,
     ProviderUnavailable,
     UpstreamCut,
@@ -26,27 +21,6 @@ from streamsvc.settings import UpstreamSection
 ERROR_BODY_BYTES = 65_536
 ERROR_BODY_SECONDS = 2.0
 """How much of an error's body is read, and for how long; the status says the most of it."""
-
-_BY_STATUS: Mapping[int, type[ProviderError]] = {
-    401: ProviderAuthFailed,
-    403: ProviderAuthFailed,
-    404: ProviderModelNotFound,
-    408: ProviderUnavailable,
-    409: ProviderUnavailable,
-    429: ProviderRateLimited,
-}
-
-_FIRST_SERVER_ERROR = 500
-
-_CONTEXT_LENGTH_WORDS = (
-    "context_length",
-    "context length",
-    "context window",
-    "maximum context",
-    "input token count",
-    "prompt is too long",
-)
-_CONTENT_FILTER_WORDS = ("content_filter", "content_policy", "content management policy")
 
 
 def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
@@ -103,30 +77,6 @@ class _ErrorBody(httpx2.AsyncByteStream):
     @override
     async def aclose(self) -> None:
         await self._body.aclose()
-
-
-def error_for_status(status: int, body: object) -> ProviderError:
-    """Return the error for an HTTP answer that is not a success.
-
-    Args:
-        status: the HTTP status, or the status an in-stream error object carries.
-        body: the error object, as decoded; its words tell a context overflow from other refusals.
-    """
-    if status >= _FIRST_SERVER_ERROR:
-        return ProviderUnavailable()
-    if known := _BY_STATUS.get(status):
-        return known()
-    return ContextLengthExceeded() if _mentions(body, _CONTEXT_LENGTH_WORDS) else ProviderRefused()
-
-
-def is_content_filter(body: object) -> bool:
-    """Tell whether an error object says that a content filter refused the prompt."""
-    return _mentions(body, _CONTENT_FILTER_WORDS)
-
-
-def _mentions(body: object, words: tuple[str, ...]) -> bool:
-    text = str(body).lower()
-    return any(word in text for word in words)
 
 
 def error_for_transport(exc: httpx2.HTTPError, *, answering: bool) -> ProviderError:
