@@ -180,6 +180,20 @@ def test_bad_settings_are_one_line_on_standard_error(tmp_path: Path, command: li
 
 
 @pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize("command", [["check-config"], ["serve"], ["ask", "hello"]], ids=str)
+def test_certificates_that_cannot_be_read_are_one_line_on_standard_error(
+    tmp_path: Path, command: list[str]
+) -> None:
+    """Every HTTP client would stumble over them, with a traceback."""
+    (tmp_path / "none.pem").write_text("no certificate")
+    for path in ("missing.pem", "none.pem"):
+        result = run(tmp_path, *command, environ={"SSL_CERT_FILE": path})
+        assert (result.returncode, result.stdout) == (2, "")
+        accepted = "a file of certificates in PEM that can be read"
+        assert result.stderr == f"SSL_CERT_FILE: found {path!r}; accepted: {accepted}\n"
+
+
+@pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["ask"], ["serve", "--port", "1"]])
 def test_arguments_that_are_not_understood_are_explained(
     tmp_path: Path, arguments: list[str]

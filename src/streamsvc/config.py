@@ -9,6 +9,7 @@ that was put in the wrong place is never shown.
 
 import math
 import re
+import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -37,6 +38,7 @@ from streamsvc.settings import (
 )
 
 PREFIX = "STREAMSVC_"
+_CERTIFICATES = "SSL_CERT_FILE"
 
 KINDS: Mapping[str, type[ProviderSettings]] = {
     "fake": FakeSettings,
@@ -97,6 +99,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     reader = _Reader(str(path or "the defaults"), raw)
     settings = reader.settings()
     _check_whole(settings, reader, environ)
+    _check_certificates(environ)
     return settings
 
 
@@ -266,6 +269,16 @@ def _check_key(
     if not (key.isascii() and key.isprintable()) or " " in key:
         accepted = "a variable whose value is a key: visible ASCII characters"
         reader.refuse(path, f"{name}, whose value is no key", accepted)
+
+
+def _check_certificates(environ: Mapping[str, str]) -> None:
+    """Check what every HTTP client reads when it is made, whomever it is going to call."""
+    if path := environ.get(_CERTIFICATES):
+        try:
+            ssl.create_default_context(cafile=path)
+        except OSError as exc:
+            accepted = "a file of certificates in PEM that can be read"
+            refuse(_CERTIFICATES, _shown(path), accepted, exc)
 
 
 def _is_address(url: str) -> bool:
