@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from typing_extensions import override
 
 from doubles import (
     HOLD,
@@ -19,7 +20,7 @@ from doubles import (
     in_virtual_time,
 )
 from streamsvc.engine.generation import Order
-from streamsvc.engine.supervisor import Supervisor, new_id
+from streamsvc.engine.supervisor import KEYS_AT_A_TIME, Supervisor, new_id
 from streamsvc.errors import (
     Draining,
     GenerationNotFound,
@@ -28,7 +29,7 @@ from streamsvc.errors import (
     ProviderNotReady,
 )
 from streamsvc.eventlog.memory import MemoryEventLog
-from streamsvc.events import Done, Outcome, Status, Text
+from streamsvc.events import Done, Event, Outcome, Record, Status, Text
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.registry import ProviderRegistry
@@ -416,14 +417,24 @@ async def test_a_key_is_free_again_also_while_an_older_one_is_not() -> None:
 
 
 @pytest.mark.promise("cancel:clean")
-async def test_keys_of_dropped_generations_are_forgotten() -> None:
-    async with supervising(STOP) as bench:
-        for number in range(100):
-            await bench.create(ORDER, key=f"k{number}")
-        assert len(bench._keys) == 100
-        await anyio.sleep(KEEP + 1)
-        await bench.create(ORDER, key="k")
-        assert [*bench._keys] == ["k"]
+async def test_keys_of_dropped_generations_are_forgotten_a_few_with_each_new_one() -> None:
+    """Also behind a key that is still wanted, and never so many that one request has to wait."""
+    providers = {"slow": ScriptedProvider(HOLD), "fake": ScriptedProvider(STOP)}
+    async with Bench(providers, room=200) as bench, anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.log.sweep)
+        slow = await bench.create(Order(prompt=PROMPT, provider="slow"), key="slow")
+        with bench.viewer(slow):
+            for number in range(100):
+                await bench.create(ORDER, key=f"old{number}")
+            assert len(bench._keys) == 101
+            await anyio.sleep(KEEP + 1)
+            for number in range(20):
+                before = len(bench._keys)
+                await bench.create(ORDER, key=f"new{number}")
+                assert before - len(bench._keys) < KEYS_AT_A_TIME
+            assert bench._keys.keys() == {"slow", *(f"new{number}" for number in range(20))}
+            assert await bench.create(Order(prompt=PROMPT, provider="slow"), key="slow") == slow
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_refused_request_leaves_its_key_free() -> None:
@@ -479,6 +490,32 @@ async def test_a_generation_for_which_the_log_has_no_room_leaves_nothing_behind(
         bench.log._size_bytes = size
         await bench.create(ORDER, key="once")
         assert len(bench.log) == 1
+
+
+class FullLog(SlowLog):
+    """A log that takes its time, and then has no room."""
+
+    @override
+    async def append(self, generation: str, event: Event) -> Record:
+        await anyio.sleep(1)
+        raise Overloaded("generations.max_total_log_bytes")
+
+
+@pytest.mark.promise("drain:no-loss")
+async def test_a_drain_does_not_wait_for_a_generation_that_never_began() -> None:
+    providers = {"fake": ScriptedProvider(STOP)}
+
+    async def create(bench: Bench) -> None:
+        with pytest.raises(Overloaded):
+            await bench.create(ORDER)
+
+    async with Bench(providers, log=FullLog) as bench, anyio.create_task_group() as tasks:
+        tasks.start_soon(create, bench)
+        await anyio.wait_all_tasks_blocked()
+        assert bench.running == 1
+        began = anyio.current_time()
+        await bench.drain(60)
+        assert anyio.current_time() - began == pytest.approx(1, abs=0.001)
 
 
 async def test_two_drains_at_once_both_end_when_the_work_is_done() -> None:

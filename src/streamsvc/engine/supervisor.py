@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Self
 
 import anyio
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 """How long a stop waits for a generation to write its end."""
+
+KEYS_AT_A_TIME = 8
+"""How many idempotency keys are looked after with each new one; more than one, so that they dwindle."""
 
 ID_PREFIX = "gen_"
 _ID_BYTES = 20
@@ -178,7 +182,7 @@ class Supervisor:
         try:
             await generation.open_log()
         except BaseException:
-            del self._running[generation.id]
+            self._leave(generation)
             raise
         self._tasks.start_soon(self._run, generation, name=generation.id)
         return generation.id
@@ -187,9 +191,12 @@ class Supervisor:
         try:
             await generation.run()
         finally:
-            del self._running[generation.id]
-            if not self._running:
-                self._idle.set()
+            self._leave(generation)
+
+    def _leave(self, generation: Generation) -> None:
+        del self._running[generation.id]
+        if not self._running:
+            self._idle.set()
 
     async def _wait_until_idle(self) -> None:
         while self._running:
@@ -199,7 +206,7 @@ class Supervisor:
 
     async def _known(self, key: str, fingerprint: bytes) -> str | None:
         """Return the generation that a key stands for, while there is one."""
-        await self._forget_oldest_keys()
+        await self._forget_some_keys()
         if key not in self._keys or not await self._forget_if_dropped(key):
             return None
         first, generation_id = self._keys[key]
@@ -207,10 +214,11 @@ class Supervisor:
             raise InvalidField("This key was used with another request.", field="Idempotency-Key")
         return generation_id
 
-    async def _forget_oldest_keys(self) -> None:
-        """Forget keys whose generations are no longer kept; logs are dropped in about this order."""
-        while self._keys and not await self._forget_if_dropped(next(iter(self._keys))):
-            pass
+    async def _forget_some_keys(self) -> None:
+        """Forget keys whose generations are no longer kept: a few at a time, each in its turn."""
+        for key in list(islice(self._keys, KEYS_AT_A_TIME)):
+            if await self._forget_if_dropped(key):
+                self._keys[key] = self._keys.pop(key)
 
     async def _forget_if_dropped(self, key: str) -> bool:
         """Forget a key whose generation is no longer kept; tell whether it still is."""
