@@ -25,6 +25,7 @@ class Service:
     Attributes:
         url: its address, without a slash at the end.
         client: an HTTP client with that base address.
+        server: what holds its connections.
         supervisor: its engine.
         log: its event log.
     """
@@ -33,6 +34,7 @@ class Service:
     port: int
     client: httpx2.AsyncClient
     app: Starlette
+    server: Server
 
     @property
     def supervisor(self) -> Supervisor:
@@ -88,5 +90,5 @@ async def serving(settings: Settings, environ: Mapping[str, str]) -> AsyncIterat
         async with httpx2.AsyncClient(base_url=url, timeout=10, limits=limits) as client:
             # The first answer comes when the service has started.
             (await client.get("/healthz")).raise_for_status()
-            yield Service(url, port, client, app)
+            yield Service(url, port, client, app, server)
         server.handle_exit(0, None)

@@ -5,13 +5,15 @@ import socket
 import sys
 
 import anyio
+import anyio.lowlevel
 import pytest
 import uvicorn
 
+from conftest import Serve
 from eventstream import wire
 from streamsvc.app import create_app
 from streamsvc.server import Protocol, Server
-from streamsvc.settings import Settings
+from streamsvc.settings import FakeSettings, Settings, StreamSettings
 
 
 async def no_drain() -> None:
@@ -41,3 +43,68 @@ async def test_a_client_that_falls_off_the_network_counts_as_gone_after_a_time()
         await server.shutdown()
     finally:
         gc.unfreeze()
+
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+SILENT = Settings(
+    providers={"fake": FakeSettings(first_word_seconds=3600)},
+    stream=StreamSettings(ping_seconds=3600),
+)
+
+
+@pytest.mark.promise("cancel:disconnect")
+@pytest.mark.parametrize("leave", ["close", "reset"])
+async def test_a_client_that_asks_for_more_and_leaves_is_missed_at_once(
+    serve: Serve, leave: str
+) -> None:
+    """Whoever stopped reading at the second request would see neither its end nor the client's."""
+    service = await serve(SILENT)
+    with anyio.fail_after(5):
+        async with wire(service.port) as connection:
+            stream = await connection.ask("GET", "/stream-ai?prompt=hi")
+            assert (await stream.event()).type == "start"
+            await connection.send(HEALTH)
+            getattr(connection, leave)()
+            while service.supervisor.running:
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_requests_behind_a_running_one_are_answered_in_their_order(serve: Serve) -> None:
+    service = await serve(SILENT)
+    with anyio.fail_after(5):
+        async with wire(service.port) as connection:
+            stream = await connection.ask("GET", "/stream-ai?prompt=hi")
+            for _ in range(3):
+                await connection.send(HEALTH)
+            generation = stream.headers["x-generation-id"]
+            await service.client.post(f"/v1/generations/{generation}/stop")
+            assert [event.type for event in await stream.events()] == ["start", "done"]
+            for _ in range(3):
+                answer = await connection.answer("GET")
+                assert (answer.status, bool(await answer.body())) == (200, True)
+
+
+@pytest.mark.promise("fan-out:shared")
+@pytest.mark.parametrize(
+    "endless",
+    [HEALTH, b"POST /v1/generations HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n"],
+    ids=["requests", "a body"],
+)
+async def test_what_a_client_sends_behind_a_running_request_is_not_read_without_bound(
+    serve: Serve, endless: bytes
+) -> None:
+    service = await serve(SILENT)
+    with anyio.fail_after(5):
+        async with wire(service.port) as connection:
+            before = set(service.server.server_state.connections)
+            stream = await connection.ask("GET", "/stream-ai?prompt=hi")
+            assert (await stream.event()).type == "start"
+            (protocol,) = set(service.server.server_state.connections) - before
+            assert isinstance(protocol, Protocol)
+            while not protocol.flow.read_paused:
+                await connection.send(endless)
+                await anyio.lowlevel.checkpoint()
+            waiting = [cycle for cycle, _ in protocol.pipeline]
+            assert len(waiting) < 1000
+            assert sum(len(cycle.body) for cycle in waiting) < 1_000_000
+            assert service.supervisor.running == 1

@@ -40,6 +40,17 @@ class Protocol(HttpToolsProtocol):
         self.scope["extensions"] = {DROP_CONNECTION: {"abort": self.transport.abort}}
 
     @override
+    def on_headers_complete(self) -> None:
+        """Read on behind a request that waits for a running one: the end of the connection, too.
+
+        Behind one only: uvicorn stops at the next, or at 64 KiB of a body, so what one client can
+        have waiting is bounded. Its leaving is then found by the next write.
+        """
+        super().on_headers_complete()
+        if len(self.pipeline) == 1:
+            self.flow.resume_reading()
+
+    @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
