@@ -3,6 +3,7 @@
 import gc
 import socket
 import sys
+from contextlib import suppress
 
 import anyio
 import anyio.lowlevel
@@ -108,3 +109,39 @@ async def test_what_a_client_sends_behind_a_running_request_is_not_read_without_
             assert len(waiting) < 1000
             assert sum(len(cycle.body) for cycle in waiting) < 1_000_000
             assert service.supervisor.running == 1
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    "piece", [b"X-A: " + b"a" * 4000 + b"\r\n", b"a" * 4000], ids=["many", "one"]
+)
+async def test_a_head_without_an_end_is_refused_and_not_kept(serve: Serve, piece: bytes) -> None:
+    service = await serve(SILENT)
+    with anyio.fail_after(5):
+        async with wire(service.port) as connection:
+            await connection.send(b"GET /healthz HTTP/1.1\r\nX-B: b")
+            sent_bytes = 0
+            with suppress(ConnectionError):
+                while sent_bytes < 10_000_000:
+                    await connection.send(piece)
+                    sent_bytes += len(piece)
+                    await anyio.lowlevel.checkpoint()
+            assert sent_bytes < 10_000_000
+        async with wire(service.port) as connection:
+            stream = await connection.ask("GET", "/stream-ai?prompt=hi")
+            assert (await stream.event()).type == "start"
+            await connection.send(b"GET /healthz HTTP/1.1\r\nX-B: b")
+            with suppress(ConnectionError):
+                while True:
+                    await connection.send(piece)
+                    await anyio.lowlevel.checkpoint()
+            while service.supervisor.running:
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_a_long_head_is_read(serve: Serve) -> None:
+    service = await serve(SILENT)
+    with anyio.fail_after(5):
+        async with wire(service.port) as connection:
+            answer = await connection.ask("GET", "/healthz", {"X-A": "a" * 100_000})
+            assert (answer.status, bool(await answer.body())) == (200, True)

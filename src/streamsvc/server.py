@@ -21,6 +21,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from streamsvc.web.sse import DROP_CONNECTION
 
+HEAD_BYTES = 131_072
+"""How long the head of a request may be, and one read more; uvicorn has no bound for it."""
+
 _SHARE_OF_CLOSING = 0.8
 """The part of the time for closing after which the connections that are left are dropped."""
 
@@ -33,10 +36,24 @@ class Protocol(HttpToolsProtocol):
     """
 
     _running: RequestResponseCycle | None = None
+    _head_bytes: int | None = None
+    """What has been read of a head behind the read that it began in, while it goes on."""
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes is not None and self._head_bytes > HEAD_BYTES:
+            if self._is_answering():
+                self.transport.abort()
+            elif not self.transport.is_closing():
+                self.send_400_response("The head of the request is too long.")
 
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._head_bytes = 0
         self.scope["extensions"] = {DROP_CONNECTION: {"abort": self.transport.abort}}
 
     @override
@@ -47,6 +64,7 @@ class Protocol(HttpToolsProtocol):
         have waiting is bounded. Its leaving is then found by the next write.
         """
         super().on_headers_complete()
+        self._head_bytes = None
         if len(self.pipeline) == 1:
             self.flow.resume_reading()
 
@@ -59,9 +77,12 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that runs; uvicorn tells the latest, which may still wait its turn."""
         super().connection_lost(exc)
-        if self._running is not None and not self._running.response_complete:
+        if self._running is not None and self._is_answering():
             self._running.disconnected = True
             self._running.message_event.set()
+
+    def _is_answering(self) -> bool:
+        return self._running is not None and not self._running.response_complete
 
 
 class Server(uvicorn.Server):
