@@ -53,8 +53,10 @@ from upstreams import (
     Script,
     Step,
     finish,
+    frame,
     paced,
     raw,
+    reasoning,
     status,
     text,
 )
@@ -290,6 +292,15 @@ async def test_half_an_emoji_without_its_partner_is_replaced_and_never_passed_on
     )
 
 
+@every_upstream
+async def test_half_an_emoji_at_the_end_of_the_thinking_is_replaced(
+    subject: UpstreamSubject,
+) -> None:
+    async with subject.asked(reasoning("Hm \ud83d"), finish()) as (_, answer):
+        deltas, _ = await gather(answer)
+    assert thoughts(deltas) == ["Hm ", "\ufffd"]
+
+
 async def _ask(provider: Provider) -> tuple[list[Delta], ProviderError | None]:
     with anyio.fail_after(10):
         try:
@@ -402,6 +413,21 @@ async def test_a_status_becomes_the_same_error_whatever_the_body(
             assert deltas == []
             errors[code] = type(error)
     assert errors == ERRORS
+
+
+@every_upstream
+@pytest.mark.promise("end:exactly-one")
+async def test_an_error_in_the_place_of_a_chunk_ends_the_answer_as_its_status_would(
+    subject: UpstreamSubject,
+) -> None:
+    errors = {}
+    async with subject.open() as (api, provider):
+        for code in ERRORS:
+            api.script((text("One "), raw(frame({"error": {"code": code}})), finish()))
+            deltas, error = await _ask(provider)
+            assert (texts(deltas), finishes(deltas)) == (["One "], [])
+            errors[code] = type(error)
+    assert {**errors, 301: ProviderRefused} == ERRORS
 
 
 @every_upstream

@@ -20,9 +20,6 @@ from google.genai import types
 
 from streamsvc.errors import (
     ProviderAuthFailed,
-    ProviderError,
-    ProviderRateLimited,
-    ProviderRefused,
     ProviderUnavailable,
     UpstreamCut,
     UpstreamInvalid,
@@ -209,28 +206,17 @@ async def test_a_refused_key_is_told_from_other_bad_requests(api: respx.Route) -
         await ask()
 
 
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        ({"code": 400, "message": "no"}, ProviderRefused),
-        ({"code": 429, "message": "no", "status": "RESOURCE_EXHAUSTED"}, ProviderRateLimited),
-        ({"code": 503, "message": "no", "status": "UNAVAILABLE"}, ProviderUnavailable),
-        ({"message": "no"}, UpstreamInvalid),
-        ({"code": "503"}, UpstreamInvalid),
-        ("no", UpstreamInvalid),
-    ],
-)
+@pytest.mark.parametrize("error", [{"message": "no"}, {"code": "503"}, "no"], ids=repr)
 @pytest.mark.promise("end:exactly-one")
-async def test_an_error_in_the_place_of_a_chunk_ends_the_answer(
-    api: respx.Route, error: object, expected: type[ProviderError]
+async def test_an_error_without_a_number_in_the_place_of_a_chunk_ends_the_answer(
+    api: respx.Route, error: object
 ) -> None:
     """The SDK stumbles over an error without a number, which this API never sends."""
     api.mock(return_value=stream(GEMINI.token("One "), frame({"error": error}), STOP))
     async with opened() as provider, provider.generate(PROMPT) as deltas:
         assert await anext(deltas) == Text("One ")
-        with pytest.raises(ProviderError) as caught:
+        with pytest.raises(UpstreamInvalid):
             await anext(deltas)
-    assert type(caught.value) is expected
 
 
 # How an answer ends
@@ -334,12 +320,6 @@ async def test_thoughts_are_reasoning(api: respx.Route) -> None:
     both = parts({"text": "Hm. ", "thought": True}, {"text": "One"}, {"text": "", "thought": True})
     api.mock(return_value=stream(both, GEMINI.candidate(finishReason="STOP")))
     assert (await ask())[:-1] == [Reasoning("Hm. "), Text("One")]
-
-
-async def test_half_an_emoji_at_the_end_of_the_thinking_is_replaced(api: respx.Route) -> None:
-    half = GEMINI.token("Hm \ud83d", is_thought=True)
-    api.mock(return_value=stream(half, GEMINI.candidate(finishReason="STOP")))
-    assert (await ask())[:-1] == [Reasoning("Hm "), Reasoning("\ufffd")]
 
 
 async def test_other_candidates_and_other_parts_are_no_text(api: respx.Route) -> None:

@@ -339,10 +339,8 @@ async def test_the_other_errors_of_the_sdk_belong_to_calls_we_never_make() -> No
         ({"code": "context_length_exceeded"}, ContextLengthExceeded),
         ({"type": "invalid_request_error"}, ProviderRefused),
         ("no", ProviderError),
-        ({"code": 429}, ProviderRateLimited),
         ({"code": "503"}, ProviderUnavailable),
         ({"code": 400, "message": "maximum context length"}, ContextLengthExceeded),
-        ({"code": 401}, ProviderAuthFailed),
         ({"code": True}, ProviderError),
         ({"code": 42}, ProviderError),
         ({"code": 10**400}, ProviderError),
@@ -352,7 +350,7 @@ async def test_the_other_errors_of_the_sdk_belong_to_calls_we_never_make() -> No
     ids=lambda value: str(value)[:40],
 )
 @pytest.mark.promise("end:exactly-one")
-async def test_an_error_in_the_place_of_a_chunk_ends_the_answer(
+async def test_an_error_in_the_place_of_a_chunk_may_say_itself_in_many_ways(
     api: respx.Route, error: object, expected: type[ProviderError]
 ) -> None:
     api.mock(return_value=stream(OPENAI.token("One "), frame({"error": error}), STOP, DONE))
@@ -533,11 +531,6 @@ async def test_reasoning_under_both_names_is_given_once(api: respx.Route) -> Non
     chunk = OPENAI.choice({"reasoning_content": "Hm.", "reasoning": "Hm."})
     api.mock(return_value=stream(chunk, STOP, DONE))
     assert (await ask())[:-1] == [Reasoning("Hm.")]
-
-
-async def test_half_an_emoji_at_the_end_of_the_thinking_is_replaced(api: respx.Route) -> None:
-    api.mock(return_value=stream(OPENAI.token("Hm \ud83d", is_thought=True), STOP, DONE))
-    assert (await ask())[:-1] == [Reasoning("Hm "), Reasoning("\ufffd")]
 
 
 async def test_what_some_servers_send_between_the_words_is_passed_over(api: respx.Route) -> None:
