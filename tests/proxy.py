@@ -56,6 +56,7 @@ class BreakingProxy:
         cuts: one rule a connection.
         resets: break by a reset, as a lost network does, and not by a tidy end: Chromium takes a
             head that ends tidily in its middle for a whole one.
+        takes_off: a path that it takes off the addresses, as a proxy does that shows a service there.
         requests: the first lines of what has been asked.
         broken: how many connections it broke.
     """
@@ -63,6 +64,7 @@ class BreakingProxy:
     target_port: int
     cuts: Iterator[Cut]
     resets: bool = False
+    takes_off: str = ""
     port: int = 0
     requests: list[str] = field(default_factory=list)
     broken: int = 0
@@ -92,7 +94,7 @@ class BreakingProxy:
                     if line.endswith(b"HTTP/1.1"):
                         self.requests.append(line.decode())
                         self.asked.set()
-                writer.write(data)
+                writer.write(data.replace(f" {self.takes_off}/".encode(), b" /", 1))
                 await writer.drain()
         writer.transport.abort()
 
@@ -120,10 +122,10 @@ class BreakingProxy:
 
 @asynccontextmanager
 async def breaking_proxy(
-    target_port: int, cuts: Iterator[Cut], *, resets: bool = False
+    target_port: int, cuts: Iterator[Cut], *, resets: bool = False, takes_off: str = ""
 ) -> AsyncIterator[BreakingProxy]:
     """Run a proxy in front of a port of this machine; *cuts* gives one rule a connection."""
-    proxy = BreakingProxy(target_port, cuts, resets)
+    proxy = BreakingProxy(target_port, cuts, resets, takes_off)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
     async with server:

@@ -67,6 +67,7 @@ async def serving(settings: Settings, environ: Mapping[str, str]) -> AsyncIterat
     config = uvicorn.Config(
         app,
         http=Protocol,
+        root_path=settings.server.root_path,
         log_config=None,
         access_log=False,
         ws="none",

@@ -298,7 +298,7 @@ def test_the_address_of_an_upstream_is_its_own_or_the_vendors() -> None:
 
 # ---- Mistakes
 
-TABLES = "cors, generations, limits, provider, providers, server, stream"
+TABLES = "cors, generations, limits, playground, provider, providers, server, stream"
 KINDS_ACCEPTED = "one of 'fake', 'gemini', 'openai'"
 ENTRY_NAMES = "letters, digits, '-' and '_', beginning with a letter or a digit"
 LEVELS = "one of 'debug', 'error', 'info', 'warning'"
@@ -324,7 +324,7 @@ MODEL = "a text in quotes, not empty (it is required)"
         (
             "[server]\nprot = 9000",
             "server.prot: found an unknown key (did you mean server.port?)",
-            "close_seconds, drain_seconds, host, log_level, port",
+            "close_seconds, drain_seconds, host, log_level, port, root_path",
         ),
         (
             '[cors]\nprovider = "fake"',

@@ -19,6 +19,7 @@ from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.settings import CorsSettings, Settings
 from streamsvc.web.generations import GenerationEndpoints
 from streamsvc.web.operations import OperationEndpoints
+from streamsvc.web.playground import Playground
 from streamsvc.web.problems import EXCEPTION_HANDLERS, CrashGuard
 from streamsvc.web.requests import OrderReader, Origins
 from streamsvc.web.routes import routes
@@ -62,7 +63,9 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
             tasks.cancel_scope.cancel()
 
     app = Starlette(
-        routes=routes(generations, operations),
+        routes=routes(
+            generations, operations, Playground() if settings.playground.enabled else None
+        ),
         lifespan=lifespan,
         middleware=[*_cors(settings.cors), Middleware(CrashGuard)],
         exception_handlers=EXCEPTION_HANDLERS,

@@ -59,6 +59,7 @@ _NO_KEY = re.compile(r"[A-Z][A-Z0-9]{0,15}(_[A-Z0-9]{1,15})*")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+|<name>")
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _ORIGIN = re.compile(r"\*|https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _SHOWN_CHARS = 60
 
 
@@ -230,10 +231,7 @@ def _check_whole(settings: Settings, reader: _Reader, environ: Mapping[str, str]
         accepted = f"at most max_grace_seconds, which is {generations.max_grace_seconds:.15g}"
         found = f"{generations.grace_seconds:.15g}"
         reader.refuse(("generations", "grace_seconds"), found, accepted)
-    for origin in settings.cors.origins:
-        if not _ORIGIN.fullmatch(origin):
-            accepted = "scheme://host or scheme://host:port in small letters, or '*'"
-            reader.refuse(("cors", "origins"), _shown(origin), accepted)
+    _check_addresses(settings, reader)
     for name, entry in settings.providers.items():
         if isinstance(entry, UpstreamSection):
             _check_upstream(entry, ("providers", name), reader)
@@ -243,6 +241,16 @@ def _check_whole(settings: Settings, reader: _Reader, environ: Mapping[str, str]
         reader.refuse(("provider",), _shown(settings.provider), accepted)
     if isinstance(chosen, UpstreamSection):
         _check_key(chosen, ("providers", settings.provider, "api_key_env"), reader, environ)
+
+
+def _check_addresses(settings: Settings, reader: _Reader) -> None:
+    if not _PATH.fullmatch(settings.server.root_path):
+        accepted = "a path such as '/llm', without a slash at its end, or ''"
+        reader.refuse(("server", "root_path"), _shown(settings.server.root_path), accepted)
+    for origin in settings.cors.origins:
+        if not _ORIGIN.fullmatch(origin):
+            accepted = "scheme://host or scheme://host:port in small letters, or '*'"
+            reader.refuse(("cors", "origins"), _shown(origin), accepted)
 
 
 def _check_upstream(entry: UpstreamSection, path: tuple[str, ...], reader: _Reader) -> None:

@@ -17,6 +17,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
         app,
         host=settings.server.host,
         port=settings.server.port,
+        root_path=settings.server.root_path,
         log_config=log_config(settings.server.log_level),
         # uvicorn's access log would write prompts: they are part of the address of `/stream-ai`.
         access_log=False,

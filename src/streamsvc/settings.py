@@ -21,10 +21,15 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServerSettings(Section, frozen=True):
-    """Where to listen and how to leave."""
+    """Where to listen and how to leave.
+
+    Attributes:
+        root_path: the path under which a proxy shows the service, where it takes that path off.
+    """
 
     host: Name = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    root_path: str = ""
     drain_seconds: Seconds = 10.0
     close_seconds: Count = 3
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -72,6 +77,12 @@ class CorsSettings(Section, frozen=True):
     origins: tuple[str, ...] = ()
 
 
+class PlaygroundSettings(Section, frozen=True):
+    """The page at `/`."""
+
+    enabled: bool = True
+
+
 class ProviderSection(Section, frozen=True):
     """What every provider entry has, whatever its kind.
 
@@ -93,8 +104,8 @@ class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):
 
     Attributes:
         model: the name that viewers are told.
-        reply: `auto` answers with `text`, or with a code block when asked about code; `text`
-            always with `text`; `echo` repeats the last user message.
+        reply: `auto` answers with `text`, with a code block when asked about code, and at length
+            when asked to explain; `text` always with `text`; `echo` repeats the last user message.
         text: the answer.
         reasoning: thinking text that is streamed first, if not empty.
         words_per_second: pace; 0 is as fast as possible.
@@ -174,6 +185,7 @@ class Settings(Section, frozen=True):
     generations: GenerationSettings = GenerationSettings()
     limits: LimitSettings = LimitSettings()
     cors: CorsSettings = CorsSettings()
+    playground: PlaygroundSettings = PlaygroundSettings()
     providers: dict[str, ProviderSettings] = msgspec.field(
         default_factory=lambda: {"fake": FakeSettings()}
     )

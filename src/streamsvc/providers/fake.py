@@ -44,6 +44,21 @@ print(fibonacci(10))
 It runs in linear time. These words come from the fake provider: no model was asked.
 '''
 
+_ASKS_FOR_PROSE = re.compile(r"\b(explain|describe|essay|story)\b", re.IGNORECASE)
+
+_PROSE_REPLY = """\
+Nobody likes to wait ten seconds for a finished answer. A language model writes one word after another \
+anyway, so a page that waits for the last of them hides the first ones for no reason.
+
+Streaming shows each word when it is written. The answer takes as long as before, but the wait is over \
+after the first few words, because people read along while the rest is on its way.
+
+It has a second use. Who reads along sees early that an answer goes wrong, and stops it; who leaves \
+closes the connection, and the model stops too. Nothing is written, or paid for, that nobody reads.
+
+These words come from the fake provider: no model was asked.
+"""
+
 
 @asynccontextmanager
 async def open_provider(settings: FakeSettings, _key: str) -> AsyncIterator[Provider]:
@@ -104,10 +119,17 @@ class FakeProvider(Provider):
         match self._settings.reply:
             case "echo":
                 return question
-            case "auto" if _ASKS_FOR_CODE.search(question):
-                return _CODE_REPLY
-            case _:
+            case "auto":
+                return reply_to(question) or self._settings.text
+            case "text":
                 return self._settings.text
+
+
+def reply_to(question: str) -> str:
+    """Return an answer that fits the question; empty where any other would do."""
+    if _ASKS_FOR_CODE.search(question):
+        return _CODE_REPLY
+    return _PROSE_REPLY if _ASKS_FOR_PROSE.search(question) else ""
 
 
 def words(text: str) -> list[str]:

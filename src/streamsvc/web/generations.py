@@ -70,14 +70,14 @@ class GenerationEndpoints:
             return head_response()
         try:
             if cursor := cursor_of(request):
-                return await self._attach(cursor.generation, cursor, dialect)
+                return await self._attach(request, cursor.generation, cursor, dialect)
             if has_cursor(request):  # not ours: there is nothing to resume, and nothing to create
                 return gone_response(new_id(), self._settings)
             self._origins.check(request)
             order = self._orders.from_query(request.query_params)
             self._supervisor.check_viewers()
             generation_id = await self._supervisor.create(order, key=key_of(request))
-            return await self._attach(generation_id, None, dialect)
+            return await self._attach(request, generation_id, None, dialect)
         except Overloaded as exc:
             return busy_response(exc, self._settings)
 
@@ -88,9 +88,9 @@ class GenerationEndpoints:
         streams = wants_stream(request)
         cursor = cursor_of(request)
         if cursor is not None and streams:
-            return await self._attach(cursor.generation, cursor, dialect)
+            return await self._attach(request, cursor.generation, cursor, dialect)
         if cursor is not None:
-            return await self._describe(cursor.generation)
+            return await self._describe(request, cursor.generation)
         if has_cursor(request):
             raise InvalidField("This is no cursor of ours.", field="Last-Event-ID")
         self._origins.check(request)
@@ -99,8 +99,8 @@ class GenerationEndpoints:
             self._supervisor.check_viewers()
         generation_id = await self._supervisor.create(order, key=key_of(request))
         if streams:
-            return await self._attach(generation_id, None, dialect)
-        return await self._describe(generation_id, status=201)
+            return await self._attach(request, generation_id, None, dialect)
+        return await self._describe(request, generation_id, status=201)
 
     async def events(self, request: Request) -> Response:
         """`GET /v1/generations/{id}/events`: attach or resume."""
@@ -113,25 +113,25 @@ class GenerationEndpoints:
         if cursor and cursor.generation != generation_id:
             cursor = None
         try:
-            return await self._attach(generation_id, cursor, dialect)
+            return await self._attach(request, generation_id, cursor, dialect)
         except Overloaded as exc:
             return busy_response(exc, self._settings)
 
     async def snapshot(self, request: Request) -> Response:
         """`GET /v1/generations/{id}`: what there is so far, in one piece."""
-        return await self._describe(request.path_params["id"])
+        return await self._describe(request, request.path_params["id"])
 
     async def stop(self, request: Request) -> Response:
         """`POST /v1/generations/{id}/stop`: end it at once; again, and nothing changes."""
         generation_id = request.path_params["id"]
         await self._supervisor.stop(generation_id)
         try:
-            return await self._describe(generation_id)
+            return await self._describe(request, generation_id)
         except GenerationNotFound:  # it was stopped, and nothing that has ended is kept
             return Response(status_code=204, headers=NO_STORE)
 
     async def _attach(
-        self, generation_id: str, cursor: Cursor | None, dialect: Dialect
+        self, request: Request, generation_id: str, cursor: Cursor | None, dialect: Dialect
     ) -> Response:
         """Answer a viewer: the stream behind its cursor, or why there is none."""
         after = BEFORE_FIRST
@@ -153,19 +153,21 @@ class GenerationEndpoints:
             viewer=lambda: self._supervisor.viewer(generation_id),
             settings=self._settings,
             headers={
-                "Location": f"/v1/generations/{generation_id}/events",
+                "Location": f"{_address(request, generation_id)}/events",
                 "X-Generation-Id": generation_id,
             },
         )
 
-    async def _describe(self, generation_id: str, *, status: int = 200) -> Response:
+    async def _describe(
+        self, request: Request, generation_id: str, *, status: int = 200
+    ) -> Response:
         records = [record async for record in stored_records(self._log, generation_id)]
         return Response(
             msgspec.json.encode(snapshot_of(records)),
             status_code=status,
             headers={
                 **NO_STORE,
-                "Location": f"/v1/generations/{generation_id}",
+                "Location": _address(request, generation_id),
                 "X-Generation-Id": generation_id,
             },
             media_type="application/json",
@@ -177,3 +179,8 @@ class GenerationEndpoints:
             accepted = ", ".join(sorted(self._dialects))
             raise InvalidField(f"Unknown format; accepted: {accepted}.", field="format")
         return self._dialects[name]
+
+
+def _address(request: Request, generation_id: str) -> str:
+    """Return a generation's own address, as the client sees it."""
+    return f"{request.scope.get('root_path', '')}/v1/generations/{generation_id}"

@@ -1,0 +1,52 @@
+"""The playground: a page that shows what the service does, as files that are served as they are.
+
+Everything it loads comes from here, and the headers say so to the browser: no script, style or
+connection of another origin, and no text that becomes markup (CSP Level 3; Trusted Types). Its own
+addresses are relative, so it works under whatever path a proxy shows it.
+"""
+
+import os
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+from typing_extensions import override
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
+_HEADERS = {
+    "Cache-Control": "no-cache",  # asked for again each time, and answered with 304: a new version is seen
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",  # an address may hold a generation's id
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Playground(StaticFiles):
+    """The files of the page, in `web/static`."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=Path(__file__).with_name("static"))
+
+    async def page(self, request: Request) -> Response:
+        """`GET /`: the page itself."""
+        return await self.get_response("index.html", request.scope)
+
+    @override
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update(_HEADERS)
+        return response

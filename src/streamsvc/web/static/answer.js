@@ -1,0 +1,150 @@
+// Text that grows, with fenced code blocks that are code blocks from their first line on.
+// Whatever the model says becomes text nodes, never markup.
+
+const OPENING = /^ {0,3}(`{3,}(?=[^`]*$)|~{3,})[ \t]*(\S*)/; // CommonMark 0.31, section 4.5
+const MAY_OPEN = /^ {0,3}(`{0,2}|~{0,2}|`{3,}[^`]*|~{3,}.*)$/;
+
+export class Answer {
+  #element;
+  /** @type {Element | null} where text goes: a paragraph or a code element */
+  #block = null;
+  /** @type {Text | null} */
+  #node = null;
+  /** @type {{may: RegExp, is: RegExp} | null} the end of the open code block; null outside of one */
+  #closing = null;
+  /** The beginning of a line that may become a fence: not shown before that is known. */
+  #held = "";
+  #isLineStart = true;
+
+  /** All of it, as it came. */
+  text = "";
+
+  /** @param {Element} element is filled */
+  constructor(element) {
+    this.#element = element;
+  }
+
+  clear() {
+    this.#element.replaceChildren();
+    this.#block = this.#node = this.#closing = null;
+    this.#held = this.text = "";
+    this.#isLineStart = true;
+  }
+
+  /** @param {string} piece */
+  append(piece) {
+    this.text += piece;
+    for (const part of piece.split(/(?<=\n)/)) this.#take(part);
+  }
+
+  /** The answer is over: what was held back is what it is. */
+  finish() {
+    const line = this.#held;
+    this.#held = "";
+    if (line && !this.#closes(line) && !this.#opens(line)) this.#show(line);
+  }
+
+  /**
+   * Mark this place; the label is no part of the text.
+   * @param {string} label
+   */
+  mark(label) {
+    const mark = document.createElement("span");
+    mark.className = "seam";
+    mark.dataset.label = label;
+    this.#place().append(mark);
+    this.#node = null;
+  }
+
+  /** @param {string} part some of one line, with its end or without */
+  #take(part) {
+    const isWhole = part.endsWith("\n");
+    if (this.#isLineStart) {
+      part = this.#held + part;
+      this.#held = "";
+      const line = part.replace(/\r?\n?$/, "");
+      if (!isWhole && (this.#closing?.may ?? MAY_OPEN).test(line)) {
+        this.#held = part;
+        return;
+      }
+      if (isWhole && (this.#closes(line) || this.#opens(line))) return;
+    }
+    this.#isLineStart = isWhole;
+    this.#show(part);
+  }
+
+  /** @param {string} line */
+  #opens(line) {
+    const match = this.#closing ? null : OPENING.exec(line);
+    if (!match) return false;
+    const [, fence, language] = match;
+    this.#closing = {
+      may: new RegExp(`^ {0,3}(${fence[0]}+[ \\t]*)?$`),
+      is: new RegExp(`^ {0,3}${fence[0]}{${fence.length},}[ \\t]*$`),
+    };
+    this.#openCode(language);
+    return true;
+  }
+
+  /** @param {string} line */
+  #closes(line) {
+    if (!this.#closing?.is.test(line)) return false;
+    this.#closing = this.#block = this.#node = null;
+    return true;
+  }
+
+  /** @param {string} text */
+  #show(text) {
+    if (!this.#node) {
+      this.#node = document.createTextNode("");
+      this.#place().append(this.#node);
+    }
+    this.#node.appendData(text);
+  }
+
+  #place() {
+    if (!this.#block) {
+      this.#block = document.createElement("p");
+      this.#element.append(this.#block);
+    }
+    return this.#block;
+  }
+
+  /** @param {string} language */
+  #openCode(language) {
+    const [figure, caption, name, copy, pre, code] = [
+      "figure", "figcaption", "span", "button", "pre", "code",
+    ].map((tag) => document.createElement(tag));
+    name.textContent = language || "code";
+    copy.textContent = "Copy";
+    copy.setAttribute("type", "button");
+    copy.addEventListener("click", async () => {
+      const done = await toClipboard(code);
+      copy.textContent = done ? "Copied" : "Selected";
+      setTimeout(() => (copy.textContent = "Copy"), 1500);
+    });
+    pre.tabIndex = 0; // it scrolls, so it can be reached without a mouse
+    pre.setAttribute("role", "group");
+    pre.setAttribute("aria-label", `${name.textContent} block`);
+    caption.append(name, copy);
+    pre.append(code);
+    figure.append(caption, pre);
+    this.#element.append(figure);
+    this.#block = code;
+    this.#node = null;
+  }
+}
+
+/**
+ * Copy, or where the browser forbids that (a page without TLS), select.
+ * @param {Element} element
+ */
+async function toClipboard(element) {
+  try {
+    await navigator.clipboard.writeText(element.textContent ?? "");
+    return true;
+  } catch {
+    getSelection()?.selectAllChildren(element);
+    return false;
+  }
+}

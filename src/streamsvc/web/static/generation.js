@@ -1,0 +1,105 @@
+// A generation, as a front end sees it: ask for one, follow it, look at it, stop it.
+// This file is the example to copy. Nothing in it is specific to the playground.
+//
+// Addresses are relative to the page, so that it also works under a path of a proxy.
+
+/**
+ * What the service says when it refuses: `message` is a sentence for people (RFC 9457, `detail`).
+ */
+export class Refused extends Error {
+  /** @param {{detail?: string, code?: string, field?: string}} problem */
+  constructor(problem) {
+    const about = problem.field ? ` (${problem.field})` : "";
+    super((problem.detail ?? "The service gave an answer that cannot be read.") + about);
+    this.code = problem.code;
+    this.field = problem.field;
+  }
+}
+
+/**
+ * @typedef {object} Order what to ask; all of it in docs/wire.md
+ * @property {{role: string, content: string}[]} messages the conversation so far
+ * @property {string} [provider]
+ * @property {number} [grace_seconds] how long to go on when the last viewer is gone
+ *
+ * @typedef {object} Snapshot
+ * @property {string} id
+ * @property {string} status `running`, or how it ended
+ * @property {string} text
+ * @property {string | null} outcome
+ * @property {string} last_event_id
+ *
+ * @typedef {{type: string, text?: string, [key: string]: any}} Event
+ */
+
+/**
+ * Send a request; the answer's JSON, or a `Refused`.
+ * @param {string} address
+ * @param {RequestInit} [options]
+ * @returns {Promise<any>}
+ */
+export async function request(address, options) {
+  let response;
+  try {
+    response = await fetch(address, options);
+  } catch {
+    throw new Refused({ detail: "The service cannot be reached.", code: "unreachable" });
+  }
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refused(body);
+  return body;
+}
+
+/**
+ * Ask. The answer is in the making when this returns, and waits for its first viewer.
+ * @param {Order} order
+ * @returns {Promise<Snapshot>}
+ */
+export function create(order) {
+  return request("v1/generations", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(order),
+  });
+}
+
+/**
+ * Look at it, in one piece.
+ * @param {string} id
+ * @returns {Promise<Snapshot>}
+ */
+export const snapshot = (id) => request(`v1/generations/${id}`);
+
+/**
+ * Stop it, at once, for every viewer.
+ * @param {string} id
+ * @returns {Promise<Snapshot>}
+ */
+export const stop = (id) => request(`v1/generations/${id}/stop`, { method: "POST" });
+
+/**
+ * Where its events are, all of them or those behind a cursor.
+ * @param {string} id
+ * @param {string} [cursor] the id of the last event that was seen
+ */
+export const eventsOf = (id, cursor) =>
+  `v1/generations/${id}/events` + (cursor ? `?last_event_id=${cursor}` : "");
+
+/**
+ * Follow it. When the connection is lost the browser comes back by itself, with the id of the last
+ * event it has seen, and goes on at that word.
+ * @param {string} id
+ * @param {(event: Event, eventId: string) => void} onEvent
+ * @param {string} [cursor]
+ * @returns {EventSource}
+ */
+export function follow(id, onEvent, cursor) {
+  const source = new EventSource(eventsOf(id, cursor));
+  for (const name of ["start", "message", "reasoning", "done"]) {
+    source.addEventListener(name, (event) => {
+      if (name === "done") source.close();
+      onEvent(JSON.parse(event.data), event.lastEventId);
+    });
+  }
+  return source;
+}

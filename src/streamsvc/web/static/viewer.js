@@ -1,0 +1,102 @@
+// One viewer of a generation: a connection that can be looked at, cut and closed.
+
+import { eventsOf, follow } from "./generation.js";
+
+/** @typedef {"connecting" | "open" | "cut" | "reconnecting" | "done" | "refused" | "closed"} State */
+
+export class Viewer {
+  /** @type {EventSource | null} */
+  #source = null;
+  #id;
+  #onEvent;
+  #onState;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /** The id of the last event, which is where it comes back. */
+  cursor = "";
+
+  /** Whether the answer has come to its end here. */
+  isDone = false;
+
+  /** Whether it is connected, or on its way to be. */
+  isConnected = false;
+
+  /**
+   * @param {string} id of the generation
+   * @param {(event: import("./generation.js").Event, eventId: string) => void} onEvent
+   * @param {(state: State) => void} [onState]
+   */
+  constructor(id, onEvent, onState = () => {}) {
+    this.#id = id;
+    this.#onEvent = onEvent;
+    this.#onState = onState;
+  }
+
+  /**
+   * Connect; who was there before comes back to the place where it was. After a loss the browser does
+   * that by itself.
+   */
+  connect() {
+    this.isConnected = true;
+    this.#onState(this.cursor ? "reconnecting" : "connecting");
+    const source = follow(
+      this.#id,
+      (event, eventId) => {
+        this.cursor = eventId;
+        this.isDone = event.type === "done";
+        if (this.isDone) this.#end("done");
+        this.#onEvent(event, eventId);
+      },
+      this.cursor,
+    );
+    source.onopen = () => this.#onState("open");
+    source.onerror = () => {
+      // Either the browser is at work on it, or the answer was no stream, and it will not come back.
+      if (source.readyState === EventSource.CLOSED) this.#end("refused");
+      else this.#onState("reconnecting");
+    };
+    this.#source = source;
+  }
+
+  /** @param {State} state */
+  #end(state) {
+    this.isConnected = false;
+    this.#onState(state);
+  }
+
+  /**
+   * Cut the connection, as a lost network does, and come back where it was.
+   * @param {number} seconds how long the network is away
+   */
+  cut(seconds) {
+    if (this.isDone) return;
+    this.#source?.close();
+    this.#onState("cut");
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.connect(), seconds * 1000);
+  }
+
+  /** Leave for good, as a tab does that is closed. */
+  close() {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    if (this.isConnected) this.#end("closed");
+  }
+}
+
+/**
+ * Read the bytes of the stream as they come, as one more viewer.
+ * @param {string} id
+ * @param {(text: string) => void} onText
+ * @param {AbortSignal} signal
+ */
+export async function readRaw(id, onText, signal) {
+  const response = await fetch(eventsOf(id), { signal });
+  if (!response.body) return;
+  for (const reader = response.body.pipeThrough(new TextDecoderStream()).getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    onText(value);
+  }
+}

@@ -1,0 +1,362 @@
+"""The playground, used: what a person does with it and sees of it."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import repeat
+
+import anyio
+import pytest
+from playwright.async_api import expect
+
+from browser.playground import ANSWER, EXPLAIN, ask, playground
+from conftest import Serve
+from proxy import breaking_proxy
+from service import Service, serving
+from streamsvc.providers.fake import reply_to
+from streamsvc.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
+from upstreams import HOLD, OPENAI, Step, Upstream, finish, status, text, until, upstream
+
+pytestmark = pytest.mark.browser
+
+
+def fake(**fields: object) -> Settings:
+    """The fake provider at a pace that tests can wait for."""
+    entry = FakeSettings(words_per_second=20, first_word_seconds=0.1, **fields)  # type: ignore[arg-type]
+    return Settings(providers={"fake": entry}, stream=StreamSettings(retry_ms=500))
+
+
+@asynccontextmanager
+async def on_upstream(*steps: Step) -> AsyncIterator[tuple[Service, Upstream]]:
+    """A service in front of an upstream that keeps to a script."""
+    async with upstream(*steps) as api:
+        settings = Settings(
+            provider="openai",
+            providers={"openai": OPENAI.entry(api.url)},
+            stream=StreamSettings(retry_ms=500),
+            generations=GenerationSettings(max_grace_seconds=30),
+        )
+        async with serving(settings, {"OPENAI_API_KEY": "sk-test"}) as service:
+            yield service, api
+
+
+async def until_closed(api: Upstream) -> None:
+    with anyio.fail_after(5):
+        await (await api.call()).closed.wait()
+
+
+@pytest.mark.promise("stream:word-by-word")
+async def test_words_appear_one_after_another(serve: Serve) -> None:
+    service = await serve(fake())
+    seen: list[str] = []
+    async with playground(service.url) as page:
+        await ask(page, "hello")
+        while not seen or seen[-1] != FakeSettings().text:
+            before = seen[-1] if seen else ""
+            changed = f"""() => {{
+              const text = document.querySelector(".turn .answer")?.textContent;
+              return text && text !== {before!r} ? text : null;
+            }}"""
+            seen.append(await (await page.wait_for_function(changed)).json_value())
+        await expect(page.locator("#state")).to_have_text("done")
+        await expect(page.locator(".turn .hint")).to_have_text("Complete: fake/words, 7 tokens.")
+        assert re.fullmatch(r"\d+ ms", await page.locator("#first").inner_text())
+        assert re.fullmatch(r"[\d.]+ / s", await page.locator("#rate").inner_text())
+        assert re.fullmatch(r"gen_\w+\.8", await page.locator("#cursor").inner_text())
+        assert "median" in await page.locator("#gaps").inner_text()
+    assert len(seen) > 4
+    assert all(FakeSettings().text.startswith(text) for text in seen)
+
+
+@pytest.mark.promise("cancel:stop")
+@pytest.mark.parametrize("how", ["button", "escape"])
+async def test_stop_closes_the_call_to_the_provider(how: str) -> None:
+    async with (
+        on_upstream(text("one ", "two "), HOLD) as (service, api),
+        playground(service.url) as page,
+    ):
+        await ask(page, "hello")
+        await expect(page.locator(ANSWER)).to_have_text("one two")
+        await expect(page.locator("#call")).to_have_text("open")
+        if how == "button":
+            await page.locator("#stop").click()
+        else:
+            await page.keyboard.press("Escape")
+        await until_closed(api)
+        await expect(page.locator(".turn .hint")).to_contain_text("Stopped")
+        await expect(page.locator("#call")).to_have_text("closed")
+        await expect(page.locator("#send")).to_be_enabled()
+        await expect(page.locator("#stop")).to_be_disabled()
+
+
+@pytest.mark.promise("resume:no-gap")
+@pytest.mark.promise("resume:never-regenerate")
+async def test_after_a_cut_the_answer_goes_on_at_the_word(serve: Serve) -> None:
+    service = await serve(fake())
+    async with playground(service.url) as page:
+        await ask(page, EXPLAIN)
+        await page.wait_for_function(
+            "() => document.querySelector('.turn .answer').textContent.length > 40"
+        )
+        await page.locator("#cut").click()
+        await expect(page.locator("#state")).to_have_text("cut")
+        cut_at = await page.locator(ANSWER).inner_text()
+        await expect(page.locator(".seam")).to_have_count(1)
+        await expect(page.locator("#state")).to_have_text("done")
+        whole = await page.locator(ANSWER).evaluate("element => element.textContent")
+        assert whole == reply_to(EXPLAIN)
+        assert 0 < len(cut_at) < len(whole)
+        assert re.match(
+            r"back after event \d+", await page.locator(".seam").get_attribute("data-label") or ""
+        )
+    assert len(service.log) == 1
+
+
+@pytest.mark.promise("resume:no-gap")
+async def test_a_network_that_breaks_costs_no_word_and_is_seen(serve: Serve) -> None:
+    """The browser comes back by itself; the page shows where."""
+    service = await serve(
+        Settings(
+            providers={"fake": FakeSettings(words_per_second=20)},
+            stream=StreamSettings(retry_ms=500),
+            generations=GenerationSettings(grace_seconds=30),
+        )
+    )
+    left = 2
+
+    def in_the_stream(answers: bytes) -> int | None:
+        """Break the first two streams behind some events; files and JSON pass."""
+        nonlocal left
+        stream = answers.find(b"content-type: text/event-stream")
+        blocks = answers.find(b"\r\n\r\n", stream)
+        if left == 0 or stream < 0 or answers.count(b"\n\n", blocks) < 8:
+            return None
+        left -= 1
+        return len(answers)
+
+    async with (
+        breaking_proxy(service.port, repeat(in_the_stream)) as proxy,
+        playground(f"http://127.0.0.1:{proxy.port}", expected=["ERR_INCOMPLETE_CHUNKED"]) as page,
+    ):
+        await ask(page, EXPLAIN)
+        await expect(page.locator("#state")).to_have_text("done")
+        await expect(page.locator(".seam")).to_have_count(2)
+        assert await page.locator(ANSWER).evaluate("e => e.textContent") == reply_to(EXPLAIN)
+    assert proxy.broken == 2
+    assert len(service.log) == 1
+
+
+async def test_a_code_block_is_one_while_it_is_being_written() -> None:
+    go_on = anyio.Event()
+    async with (
+        on_upstream(
+            text("Here:\n", "``", "`python\n", "def f(", "):\n"), until(go_on),
+            text("    pass\n", "```", "\nDone."), finish(),
+        ) as (service, _),
+        playground(service.url) as page,
+    ):  # fmt: skip
+        await ask(page, "hello")
+        code = page.locator(f"{ANSWER} figure code")
+        await expect(code).to_have_text("def f(): ")
+        await expect(page.locator(f"{ANSWER} figcaption span")).to_have_text("python")
+        await expect(page.locator(".turn")).to_have_attribute("aria-busy", "true")
+        go_on.set()
+        await expect(page.locator("#state")).to_have_text("done")
+        assert await code.evaluate("e => e.textContent") == "def f():\n    pass\n"
+        assert await page.locator(f"{ANSWER} > p").all_text_contents() == ["Here:\n", "Done."]
+        await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await page.locator(f"{ANSWER} figcaption button").click()
+        await expect(page.locator(f"{ANSWER} figcaption button")).to_have_text("Copied")
+        assert await page.evaluate("navigator.clipboard.readText()") == "def f():\n    pass\n"
+
+
+@pytest.mark.promise("stream:word-by-word")
+async def test_a_prompt_and_an_answer_full_of_markup_stay_text(serve: Serve) -> None:
+    hostile = (
+        "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'> &lt;b&gt; <!-- \n"
+        '```html"><img src=x onerror=alert(1)>\n<svg onload=window.pwned=1></svg></code></pre>\n```\n'
+        "<a href=javascript:window.pwned=1>link</a> \u202e \u0000 end"
+    ).replace("\u0000", "")
+    service = await serve(fake(reply="echo"))
+    async with playground(service.url) as page:
+        await ask(page, hostile)
+        await expect(page.locator("#state")).to_have_text("done")
+        conversation = page.locator("#conversation")
+        assert await conversation.locator("img, script, svg, a, b").count() == 0
+        assert await page.evaluate("window.pwned") is None
+        assert await page.locator(".question").evaluate("e => e.textContent") == hostile
+        shown = await page.locator(ANSWER).evaluate("e => e.textContent")
+        assert (
+            "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'> &lt;b&gt;"
+            in shown
+        )
+        assert "<svg onload=window.pwned=1></svg></code></pre>\n" in shown
+
+
+@pytest.mark.promise("fan-out:shared")
+async def test_a_second_viewer_shares_the_call_and_closing_the_tab_closes_it() -> None:
+    go_on = anyio.Event()
+    async with (
+        on_upstream(text("one ", "two "), until(go_on), text("three "), HOLD) as (service, api),
+        playground(service.url) as page,
+    ):
+        await page.locator("#grace").select_option("0")
+        await ask(page, "hello")
+        await expect(page.locator(ANSWER)).to_have_text("one two")
+        await page.locator("#second").click()
+        await expect(page.locator("#other-answer")).to_have_text("one two")
+        assert service.supervisor.viewers == 2
+        go_on.set()
+        await expect(page.locator(ANSWER)).to_have_text("one two three")
+        await expect(page.locator("#other-answer")).to_have_text("one two three")
+        assert len(api.calls) == 1
+        await page.locator("#leave").click()
+        await until_closed(api)
+        await expect(page.locator("#call")).to_have_text("closed (no_viewers)")
+        await expect(page.locator("#lab")).to_contain_text("The call to the provider was closed")
+        await page.locator("#again").click()
+        await expect(page.locator(".turn .hint")).to_contain_text("Stopped")
+
+
+@pytest.mark.promise("resume:no-gap")
+async def test_who_comes_back_within_the_grace_finds_the_answer_going_on() -> None:
+    go_on = anyio.Event()
+    async with (
+        on_upstream(text("one ", "two "), until(go_on), text("three "), finish()) as (service, api),
+        playground(service.url) as page,
+    ):
+        await page.locator("#grace").select_option("30")
+        await ask(page, "hello")
+        await expect(page.locator(ANSWER)).to_have_text("one two")
+        await page.locator("#leave").click()
+        await expect(page.locator("#call")).to_have_text("open, nobody watches")
+        go_on.set()
+        await page.locator("#again").click()
+        await expect(page.locator("#state")).to_have_text("done")
+        await expect(page.locator(ANSWER)).to_have_text("one two three")
+        assert len(api.calls) == 1
+
+
+@pytest.mark.promise("resume:never-regenerate")
+async def test_a_finished_answer_stays_finished_also_after_a_reload(serve: Serve) -> None:
+    service = await serve(fake())
+    async with playground(service.url) as page:
+        await ask(page, "hello")
+        await expect(page.locator("#state")).to_have_text("done")
+        await page.locator("#again").click()
+        await expect(page.locator("#lab")).to_contain_text("204 No Content")
+        await page.reload()
+        await expect(page.locator("#state")).to_have_text("done")
+        await expect(page.locator(ANSWER)).to_have_text(FakeSettings().text)
+        await page.locator("#new").click()
+        assert page.url == f"{service.url}/"
+        await expect(page.locator(".turn")).to_have_count(0)
+    assert len(service.log) == 1
+
+
+async def test_the_history_goes_up_with_each_question() -> None:
+    async with (
+        on_upstream(text("An answer."), finish()) as (service, api),
+        playground(service.url) as page,
+    ):
+        for turn, question in enumerate(("First?", "Second?"), 1):
+            await ask(page, question)
+            await expect(page.locator(".turn .hint")).to_have_count(turn)
+            await expect(page.locator("#state")).to_have_text("done")
+        assert (await api.call(1)).body["messages"] == [
+            {"role": "user", "content": "First?"},
+            {"role": "assistant", "content": "An answer."},
+            {"role": "user", "content": "Second?"},
+        ]
+
+
+@pytest.mark.promise("input:clear-error")
+async def test_errors_are_sentences_and_the_question_is_not_lost() -> None:
+    async with (
+        on_upstream(status(401)) as (service, _),
+        playground(service.url, expected=["503"]) as page,
+    ):
+        await ask(page, "hello")
+        await expect(page.locator(".turn .problem")).to_have_text(
+            "The provider refused the service's credentials."
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(service.supervisor.drain, 0)
+        await ask(page, "hello again")
+        await expect(page.locator(".turn .problem").last).to_have_text(
+            "The service is shutting down and takes no new work."
+        )
+        await expect(page.locator("#prompt")).to_have_value("hello again")
+        await expect(page.locator("#send")).to_be_enabled()
+
+
+async def test_a_service_that_is_gone_is_a_sentence_too(serve: Serve) -> None:
+    service = await serve(fake())
+    async with playground(service.url, expected=["ERR_INTERNET_DISCONNECTED"]) as page:
+        await page.context.set_offline(True)
+        await ask(page, "hello")
+        await expect(page.locator(".turn .problem")).to_have_text("The service cannot be reached.")
+        await page.goto("about:blank")
+
+
+async def test_less_grace_than_the_page_asks_for_is_no_error(serve: Serve) -> None:
+    service = await serve(Settings(generations=GenerationSettings(max_grace_seconds=1)))
+    async with playground(service.url, expected=["422"]) as page:
+        await ask(page, "hello")
+        await expect(page.locator("#state")).to_have_text("done")
+
+
+async def test_the_lesson_shows_the_same_answer_waited_for_and_read_along(serve: Serve) -> None:
+    service = await serve(fake())
+    async with playground(service.url) as page:
+        await page.locator("#go").click()
+        await expect(page.locator("#streams .answer")).not_to_be_empty()
+        await expect(page.locator("#waits .answer")).to_be_empty()
+        await expect(page.locator("#verdict")).to_contain_text("times less", timeout=20_000)
+        times = {
+            lane: [
+                float((await page.locator(f"#{lane} {when}").inner_text()).removesuffix(" s"))
+                for when in (".first", ".end")
+            ]
+            for lane in ("waits", "streams")
+        }
+        for lane in times:
+            shown = await page.locator(f"#{lane} .answer").evaluate("e => e.textContent")
+            assert shown == reply_to(EXPLAIN)
+    assert times["streams"][0] < times["waits"][0] / 3
+    assert times["waits"][1] == pytest.approx(times["streams"][1], abs=1)
+    assert len(service.log) == 1
+
+
+async def test_the_raw_frames_are_those_of_the_wire(serve: Serve) -> None:
+    service = await serve(fake())
+    async with playground(service.url) as page:
+        await ask(page, "hello")
+        await expect(page.locator("#state")).to_have_text("done")
+        await page.locator("#raw summary").click()
+        await expect(page.locator("#frames")).to_contain_text("event: done")
+        frames = await page.locator("#frames").evaluate("e => e.textContent")
+        address = await page.locator("#cursor").inner_text()
+        events = await service.client.get(f"/v1/generations/{address.split('.')[0]}/events")
+        assert frames == events.text
+
+
+async def test_thoughts_are_shown_apart_from_the_answer(serve: Serve) -> None:
+    service = await serve(fake(reasoning="Let me think."))
+    async with playground(service.url) as page:
+        await ask(page, "hello")
+        await expect(page.locator("#state")).to_have_text("done")
+        assert await page.locator(".thoughts p").evaluate("e => e.textContent") == "Let me think."
+        await expect(page.locator(ANSWER)).to_have_text(FakeSettings().text)
+
+
+async def test_it_works_under_a_path_of_a_proxy(serve: Serve) -> None:
+    service = await serve(fake())
+    async with (
+        breaking_proxy(service.port, repeat(lambda _: None), takes_off="/llm") as proxy,
+        playground(f"http://127.0.0.1:{proxy.port}/llm") as page,
+    ):
+        await ask(page, "hello")
+        await expect(page.locator(ANSWER)).to_have_text(FakeSettings().text)
+        await expect(page.locator("#state")).to_have_text("done")
+    assert all(re.match(r"\w+ /llm/", line) for line in proxy.requests if "favicon" not in line)

@@ -1,0 +1,130 @@
+"""The playground with a keyboard, a screen reader, a phone, and in the dark."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from browser.playground import ANSWER, EXPLAIN, ask, playground
+from conftest import Serve, missing
+from streamsvc.settings import FakeSettings, Settings
+
+pytestmark = pytest.mark.browser
+
+AXE = Path(__file__).parents[1] / "clients" / "node_modules" / "axe-core" / "axe.min.js"
+CODE = "Write code"
+
+SIZES = {"desktop": (1280, 900), "phone": (360, 740)}
+
+
+def quick() -> Settings:
+    return Settings(
+        providers={"fake": FakeSettings(words_per_second=40, reasoning="Let me think.")}
+    )
+
+
+async def violations(page: Page) -> list[str]:
+    """Let axe look at the page; each of its findings in one line."""
+    if not AXE.exists():
+        missing("axe-core (npm install --prefix tests/clients)")
+    await page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = await page.evaluate("axe.run().then(result => result.violations)")
+    return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
+
+
+@pytest.mark.node
+@pytest.mark.parametrize(("size", "scheme"), [*product(SIZES, ("light", "dark"))])
+async def test_axe_finds_nothing_before_during_and_after_an_answer(
+    serve: Serve, size: str, scheme: Any
+) -> None:
+    """Labels, roles, contrast, focus: the rules of WCAG 2 that a machine can check."""
+    service = await serve(quick())
+    async with playground(service.url) as page:
+        width, height = SIZES[size]
+        await page.set_viewport_size({"width": width, "height": height})
+        await page.emulate_media(color_scheme=scheme)
+        assert await violations(page) == []
+        await ask(page, CODE)
+        await page.locator("#raw summary").click()
+        await expect(page.locator(f"{ANSWER} figure")).to_have_count(1)
+        await page.locator("#second").click()
+        await page.locator("#cut").click()
+        assert await violations(page) == []
+        await page.locator("#go").click()
+        await expect(page.locator("#state")).to_have_text("done")
+        await expect(page.locator("#verdict")).to_contain_text("times less")
+        assert await violations(page) == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+async def test_nothing_is_wider_than_the_screen(serve: Serve, width: int) -> None:
+    service = await serve(quick())
+    async with playground(service.url) as page:
+        await page.set_viewport_size({"width": width, "height": 800})
+        await ask(page, CODE)
+        await page.locator("#raw summary").click()
+        await page.locator("#second").click()
+        await expect(page.locator("#state")).to_have_text("done")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+async def test_the_keyboard_is_enough(serve: Serve) -> None:
+    """Everything can be reached in the order of the page, and shows that it is."""
+    service = await serve(quick())
+    async with playground(service.url) as page:
+        reached = []
+        for _ in range(30):
+            await page.keyboard.press("Tab")
+            name, has_outline = await page.evaluate("""() => {
+              const at = document.activeElement;
+              const name = at.id || at.dataset?.prompt || at.getAttribute("aria-label") || at.tagName;
+              return [name, getComputedStyle(at).outlineStyle !== "none"];
+            }""")
+            if name in {"BODY", "HTML"}:
+                break
+            assert has_outline, name
+            reached.append(name)
+        wanted = [
+            "conversation",
+            EXPLAIN,
+            "prompt",
+            "provider",
+            "grace",
+            "send",
+            "race-prompt",
+            "go",
+        ]
+        assert [name for name in reached if name in wanted] == wanted
+        await page.locator("#prompt").focus()
+        await page.keyboard.type("two")
+        await page.keyboard.press("Shift+Enter")
+        await page.keyboard.type("lines")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#state")).to_have_text("done")
+        assert await page.locator(".question").evaluate("e => e.textContent") == "two\nlines"
+
+
+async def test_a_screen_reader_hears_the_beginning_and_the_end_and_not_every_word(
+    serve: Serve,
+) -> None:
+    service = await serve(quick())
+    async with playground(service.url) as page:
+        await page.evaluate("""() => {
+          window.heard = [];
+          for (const region of document.querySelectorAll("[role=status], [role=alert], [aria-live]")) {
+            if (region.getAttribute("aria-live") === "off") continue;
+            new MutationObserver(() => heard.push(region.textContent))
+              .observe(region, {childList: true, characterData: true, subtree: true});
+          }
+        }""")
+        await ask(page, EXPLAIN)
+        await expect(page.locator(".turn")).to_have_attribute("aria-busy", "true")
+        await expect(page.locator("#state")).to_have_text("done")
+        await expect(page.locator(".turn")).not_to_have_attribute("aria-busy", "true")
+        first, *rest = [text for text in await page.evaluate("heard") if text]
+    assert first == "Answering."
+    assert len(rest) == 1
+    assert rest[0].startswith("The answer has 1")
+    assert "Complete" in rest[0]

@@ -1,0 +1,58 @@
+"""The page at `/`, as files: what is served, with which headers, and how large it is."""
+
+import re
+from pathlib import Path
+
+import streamsvc.web.playground
+from conftest import Serve
+from streamsvc.settings import PlaygroundSettings, ServerSettings, Settings
+from streamsvc.web.playground import CONTENT_SECURITY_POLICY
+
+STATIC = Path(streamsvc.web.playground.__file__).with_name("static")
+FILES = sorted(path.name for path in STATIC.iterdir())
+
+
+async def test_the_page_and_all_it_loads_come_with_a_strict_policy_and_a_validator(
+    serve: Serve,
+) -> None:
+    service = await serve(Settings())
+    addresses = ["/", *(f"/playground/{name}" for name in FILES)]
+    for address in addresses:
+        answer = await service.client.get(address)
+        assert answer.status_code == 200
+        assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-cache"
+        again = await service.client.get(address, headers={"If-None-Match": answer.headers["etag"]})
+        assert again.status_code == 304
+    assert "'unsafe" not in CONTENT_SECURITY_POLICY
+
+
+def test_all_of_it_is_under_60_kb_and_names_no_other_origin() -> None:
+    texts = {name: (STATIC / name).read_text(encoding="utf-8") for name in FILES}
+    assert sum(len(text.encode()) for text in texts.values()) < 60_000
+    for name, text in texts.items():
+        elsewhere = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text))
+        assert elsewhere <= {"http://www.w3.org"}, name  # the name of SVG, which nobody asks
+
+
+async def test_what_is_not_there_is_a_problem_like_any_other(serve: Serve) -> None:
+    service = await serve(Settings())
+    for address in ("/playground/none.js", "/playground/../app.py", "/playground/%2e%2e/app.py"):
+        answer = await service.client.get(address)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    answer = await service.client.post("/")
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+
+
+async def test_switched_off_there_is_nothing_at_its_addresses(serve: Serve) -> None:
+    service = await serve(Settings(playground=PlaygroundSettings(enabled=False)))
+    for address in ("/", "/playground/playground.js"):
+        assert (await service.client.get(address)).status_code == 404
+
+
+async def test_a_location_has_the_path_under_which_a_proxy_shows_the_service(serve: Serve) -> None:
+    service = await serve(Settings(server=ServerSettings(root_path="/llm")))
+    created = await service.client.post("/v1/generations", json={"prompt": "hello"})
+    assert created.headers["location"] == f"/llm/v1/generations/{created.json()['id']}"
+    assert (await service.client.get("/playground/answer.js")).status_code == 200
