@@ -1,20 +1,13 @@
 """The plain page of the README in a real browser: nothing of ours runs in it."""
 
-import functools
-import http.server
 import re
-import shutil
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
 import pytest
-from playwright.async_api import Page, async_playwright
-from typing_extensions import override
 
-from conftest import Serve, missing
+from browser.pages import chromium, site
+from conftest import Serve
 from streamsvc.settings import (
     CorsSettings,
     FakeSettings,
@@ -36,47 +29,6 @@ def page_of_the_readme(service_url: str) -> str:
     return match[1].replace("http://127.0.0.1:8000", service_url)
 
 
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Files of a directory, without a line on standard error for each."""
-
-    @override
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@contextmanager
-def site(directory: Path) -> Iterator[str]:
-    """Serve a directory on an origin of its own."""
-    handler = functools.partial(QuietHandler, directory=str(directory))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@asynccontextmanager
-async def chromium(profile: Path) -> AsyncIterator[Page]:
-    """Open a page in a fresh Chromium."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        missing("Chromium")
-    async with async_playwright() as playwright:
-        context = await playwright.chromium.launch_persistent_context(
-            profile,
-            executable_path=executable,
-            headless=True,
-            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        try:
-            yield context.pages[0]
-        finally:
-            await context.close()
-
-
 @pytest.mark.promise("stream:word-by-word")
 @pytest.mark.promise("resume:never-regenerate")
 async def test_the_page_of_the_readme_shows_the_words_as_they_come_and_then_rests(
@@ -95,7 +47,7 @@ async def test_the_page_of_the_readme_shows_the_words_as_they_come_and_then_rest
         )
         (tmp_path / "page.html").write_text(page_of_the_readme(service.url))
         with anyio.fail_after(30):
-            async with chromium(tmp_path / "profile") as page:
+            async with chromium() as page:
                 answers: list[tuple[str, int]] = []
                 page.on("response", lambda answer: answers.append((answer.url, answer.status)))
                 await page.goto(f"{origin}/page.html")
