@@ -1,6 +1,6 @@
 """Stand-ins that obey the ports, for tests of what is above them; and the clock those tests run on."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from streamsvc.events import Done, Event, Record
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Delta, Provider
 from streamsvc.providers.registry import ProviderRegistry
-from streamsvc.settings import FakeSettings
+from streamsvc.settings import FakeSettings, ProviderSettings
 from virtual_time import VirtualTimeLoop, run
 
 PROMPT = Prompt(messages=(Message("user", "the-secret-question"),))
@@ -37,6 +37,7 @@ class ScriptedProvider(Provider):
 
     Attributes:
         prompts: what was asked, one for each call.
+        asked_at: when, on the event loop's clock.
         opened: how many calls were begun.
         closed: how many of them were left.
         asked: set by the first call.
@@ -47,6 +48,7 @@ class ScriptedProvider(Provider):
         self._entering = entering
         self._leaving = leaving
         self.prompts: list[Prompt] = []
+        self.asked_at: list[float] = []
         self.opened = 0
         self.closed = 0
         self.asked = anyio.Event()
@@ -54,13 +56,14 @@ class ScriptedProvider(Provider):
     @override
     def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
         self.prompts.append(prompt)
+        self.asked_at.append(anyio.current_time())
         self.asked.set()
         return self._generate()
 
     @asynccontextmanager
     async def _generate(self) -> AsyncIterator[AsyncIterator[Delta]]:
         self.opened += 1
-        deltas = self._deltas()
+        deltas = self._deltas(self.script_of(self.opened))
         try:
             await _take(self._entering)
             yield deltas
@@ -70,12 +73,33 @@ class ScriptedProvider(Provider):
                 self.closed += 1
                 await _take(self._leaving)
 
-    async def _deltas(self) -> AsyncGenerator[Delta]:
-        for step in self._script:
+    def script_of(self, call: int) -> Sequence[Step]:
+        """Return what the call with this number does, from 1."""
+        del call
+        return self._script
+
+    async def _deltas(self, script: Sequence[Step]) -> AsyncGenerator[Delta]:
+        for step in script:
             if isinstance(step, float | anyio.Event | Exception):
                 await _take(step)
             else:
                 yield step
+
+
+class Takes(ScriptedProvider):
+    """Does another script at each call, and the last one at every further one.
+
+    Args:
+        takes: the scripts.
+    """
+
+    def __init__(self, *takes: Sequence[Step]) -> None:
+        super().__init__()
+        self._takes = takes
+
+    @override
+    def script_of(self, call: int) -> Sequence[Step]:
+        return self._takes[min(call, len(self._takes)) - 1]
 
 
 async def _take(step: Step) -> None:
@@ -92,11 +116,18 @@ class Providers(ProviderRegistry):
 
     Args:
         providers: by entry name.
-        section: settings of each entry.
+        entries: settings of some of them ...
+        section: ... and of all others.
     """
 
-    def __init__(self, providers: Mapping[str, Provider], **section: Any) -> None:
-        super().__init__({name: FakeSettings(**section) for name in providers}, {})
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        entries: Mapping[str, ProviderSettings] | None = None,
+        **section: Any,
+    ) -> None:
+        others: dict[str, ProviderSettings] = {name: FakeSettings(**section) for name in providers}
+        super().__init__(others | dict(entries or {}), {})
         self._open.update(providers)
 
 

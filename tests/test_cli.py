@@ -102,15 +102,18 @@ async def errors_of(process: anyio.abc.Process) -> str:
 
 async def scripted(serve: Serve, *script: Step, grace_seconds: float = 0.0) -> Service:
     """Start a service whose provider does what the script says."""
-    settings = Settings(generations=GenerationSettings(grace_seconds=grace_seconds))
+    settings = Settings(
+        generations=GenerationSettings(grace_seconds=grace_seconds),
+        providers={"fake": FakeSettings(attempts=2, backoff_seconds=0.001)},
+    )
     service = await serve(settings)
-    service.supervisor._providers._open["fake"] = ScriptedProvider(*script)
+    service.supervisor.lanes._providers._open["fake"] = ScriptedProvider(*script)
     return service
 
 
 async def asked(service: Service) -> None:
     """Wait until the provider of `scripted` has been asked."""
-    provider = service.supervisor._providers._open["fake"]
+    provider = service.supervisor.lanes._providers._open["fake"]
     assert isinstance(provider, ScriptedProvider)
     await provider.asked.wait()
 
@@ -293,8 +296,16 @@ async def test_a_closed_pipe_stops_the_answer_without_a_word(tmp_path: Path, ser
 @pytest.mark.parametrize(
     ("script", "printed", "sentence"),
     [
-        ((Text("one"), ProviderUnavailable()), "one\n", "The provider is not available.\n"),
-        ((Text("one"),), "one\n", "The provider's answer broke off in the middle.\n"),
+        (
+            (Text("one"), ProviderUnavailable()),
+            "one\n",
+            "[provider_unavailable: asking again fake]\nThe provider is not available.\n",
+        ),
+        (
+            (Text("one"),),
+            "one\n",
+            "[upstream_cut: asking again fake]\nThe provider's answer broke off in the middle.\n",
+        ),
         (
             (Text("one"), Finish(reason="length")),
             "one\n",

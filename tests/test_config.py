@@ -16,7 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamsvc.config import KINDS, api_key, load
+from streamsvc.config import KINDS, load
+from streamsvc.configcheck import api_key
 from streamsvc.errors import ConfigError
 from streamsvc.settings import (
     FakeSettings,

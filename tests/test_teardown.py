@@ -176,7 +176,7 @@ def _file_descriptors() -> int:
 
 def _pool_connections(service: Service) -> int:
     """Count the connections in the pools of both providers' HTTP clients."""
-    providers: Any = service.supervisor._providers
+    providers: Any = service.supervisor.lanes._providers
     clients = [
         providers._open["openai"]._client._client,
         providers._open["gemini"]._client._api_client._async_httpx_client,

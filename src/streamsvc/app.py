@@ -50,9 +50,7 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
         dialects={"json": NativeDialect(), "text": TextDialect()},
         settings=settings.stream,
     )
-    operations = OperationEndpoints(
-        supervisor=supervisor, providers=providers, default_provider=settings.provider
-    )
+    operations = OperationEndpoints(supervisor=supervisor, default_provider=settings.provider)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -17,7 +17,7 @@ from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import RequestError
 from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.eventlog.memory import MemoryEventLog
-from streamsvc.events import Done, Event, Reasoning, Start, Status, Text
+from streamsvc.events import Done, Event, Progress, Reasoning, Restart, Status, Text
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.settings import Settings
@@ -138,12 +138,20 @@ async def _ask_directly(settings: Settings, environ: Mapping[str, str], order: O
                     after = record.seq
 
 
-def _print(event: Start | Text | Reasoning) -> None:
-    """Show the words; thinking goes to standard error, so that the answer can be piped."""
-    if isinstance(event, Text):
-        print(event.text, end="", flush=True)
-    elif isinstance(event, Reasoning):
-        print(event.text, end="", flush=True, file=sys.stderr)
+def _print(event: Event) -> None:
+    """Show the words; all else goes to standard error, so that the answer can be piped."""
+    match event:
+        case Text(text=text):
+            print(text, end="", flush=True)
+        case Reasoning(text=text):
+            print(text, end="", flush=True, file=sys.stderr)
+        case Progress(state=state, provider=provider, reason=reason):
+            _say(f"[{reason}: {'asking again' if state == 'retrying' else 'asking'} {provider}]")
+        case Restart(reason=reason, provider=provider):
+            print(flush=True)
+            _say(f"[{reason}: that was not the end; {provider} begins anew]")
+        case _:
+            pass
 
 
 def _end(done: Done) -> int:

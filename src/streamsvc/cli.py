@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from streamsvc.config import KINDS, api_key, load
+from streamsvc.config import KINDS, load
+from streamsvc.configcheck import api_key
 from streamsvc.configfile import find
 from streamsvc.errors import ConfigError
 from streamsvc.settings import ProviderSettings, Settings, UpstreamSection

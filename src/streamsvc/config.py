@@ -9,23 +9,24 @@ that was put in the wrong place is never shown.
 
 import math
 import re
-import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, cast
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import inspect
 
+from streamsvc.configcheck import check
 from streamsvc.configfile import (
     PATH_VARIABLE,
     find,
     lay_below,
+    one_of,
     read_file,
     refuse,
     shipped_providers,
+    shown,
 )
 from streamsvc.settings import (
     FakeSettings,
@@ -34,11 +35,9 @@ from streamsvc.settings import (
     ProviderSettings,
     Section,
     Settings,
-    UpstreamSection,
 )
 
 PREFIX = "STREAMSVC_"
-_CERTIFICATES = "SSL_CERT_FILE"
 
 KINDS: Mapping[str, type[ProviderSettings]] = {
     "fake": FakeSettings,
@@ -52,15 +51,8 @@ _SERVICE_LINK = re.compile(
 )
 """What Kubernetes sets in every container beside a service whose name begins with `streamsvc`."""
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_NO_KEY = re.compile(r"[A-Z][A-Z0-9]{0,15}(_[A-Z0-9]{1,15})*")
-"""Names of variables that may be shown: short words in capitals, which no vendor's keys are."""
-
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+|<name>")
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_ORIGIN = re.compile(r"\*|https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
-_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
-_SHOWN_CHARS = 60
 
 
 def _places(kind: type[Section], *path: str) -> Iterator[tuple[str, ...]]:
@@ -99,14 +91,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     _overlay(raw, environ)
     reader = _Reader(str(path or "the defaults"), raw)
     settings = reader.settings()
-    _check_whole(settings, reader, environ)
-    _check_certificates(environ)
+    check(settings, environ, reader.refuse)
     return settings
-
-
-def api_key(section: UpstreamSection, environ: Mapping[str, str]) -> str | None:
-    """Return the key of a provider entry; empty where none is needed, None where it is missing."""
-    return environ.get(section.api_key_env, "").strip() or None if section.api_key_env else ""
 
 
 def _overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
@@ -184,9 +170,9 @@ class _Reader:
         try:
             value = _convert(raw, expected)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            self.refuse(path, _shown(raw, hide_text=path[-1] == "api_key_env"), accepted)
+            self.refuse(path, shown(_text_of(raw), hide_text=path[-1] == "api_key_env"), accepted)
         if isinstance(value, float) and not math.isfinite(value):
-            self.refuse(path, _shown(raw), f"{accepted}, and not infinite")
+            self.refuse(path, shown(_text_of(raw)), f"{accepted}, and not infinite")
         return value
 
     def _provider(self, name: str, raw: object) -> ProviderSettings:
@@ -198,8 +184,8 @@ class _Reader:
         if isinstance(kind, _FromEnvironment):
             kind = kind.text
         if not isinstance(kind, str) or kind not in KINDS:
-            found = "nothing" if kind is None else _shown(kind)
-            self.refuse((*path, "kind"), found, _one_of(KINDS))
+            found = "nothing" if kind is None else shown(_text_of(kind))
+            self.refuse((*path, "kind"), found, one_of(KINDS))
         return cast("ProviderSettings", self._section(KINDS[kind], raw, path))
 
     def _table(self, raw: object, path: tuple[str, ...], *, example: str) -> dict[str, Any]:
@@ -208,7 +194,7 @@ class _Reader:
             if isinstance(raw, _FromEnvironment):
                 accepted = f"variables for its keys, such as {_variable((*path, example))}"
             # Whoever looks for the place of a key may well try here.
-            self.refuse(path, _shown(raw, hide_text=True), accepted)
+            self.refuse(path, shown(_text_of(raw), hide_text=True), accepted)
         return raw
 
     def _refuse_unknown(self, path: tuple[str, ...], known: list[str]) -> NoReturn:
@@ -224,81 +210,6 @@ class _Reader:
         self.refuse(path, f"the name of no setting{hint}", accepted)
 
 
-def _check_whole(settings: Settings, reader: _Reader, environ: Mapping[str, str]) -> None:
-    """Check what no single key can tell."""
-    generations = settings.generations
-    if generations.grace_seconds > generations.max_grace_seconds:
-        accepted = f"at most max_grace_seconds, which is {generations.max_grace_seconds:.15g}"
-        found = f"{generations.grace_seconds:.15g}"
-        reader.refuse(("generations", "grace_seconds"), found, accepted)
-    _check_addresses(settings, reader)
-    for name, entry in settings.providers.items():
-        if isinstance(entry, UpstreamSection):
-            _check_upstream(entry, ("providers", name), reader)
-    chosen = settings.providers.get(settings.provider)
-    if chosen is None:
-        accepted = f"the name of an entry, {_one_of(settings.providers)}"
-        reader.refuse(("provider",), _shown(settings.provider), accepted)
-    if isinstance(chosen, UpstreamSection):
-        _check_key(chosen, ("providers", settings.provider, "api_key_env"), reader, environ)
-
-
-def _check_addresses(settings: Settings, reader: _Reader) -> None:
-    if not _PATH.fullmatch(settings.server.root_path):
-        accepted = "a path such as '/llm', without a slash at its end, or ''"
-        reader.refuse(("server", "root_path"), _shown(settings.server.root_path), accepted)
-    for origin in settings.cors.origins:
-        if not _ORIGIN.fullmatch(origin):
-            accepted = "scheme://host or scheme://host:port in small letters, or '*'"
-            reader.refuse(("cors", "origins"), _shown(origin), accepted)
-
-
-def _check_upstream(entry: UpstreamSection, path: tuple[str, ...], reader: _Reader) -> None:
-    if entry.base_url and not _is_address(entry.base_url):
-        found = _shown(entry.base_url, hide_text="@" in entry.base_url)
-        accepted = "an address with http:// or https:// and without a query"
-        reader.refuse((*path, "base_url"), found, accepted)
-    if entry.api_key_env and not _VARIABLE.fullmatch(entry.api_key_env):
-        found = "a text that is no variable's name (not shown: it may be a key)"
-        accepted = "the name of an environment variable, such as OPENAI_API_KEY"
-        reader.refuse((*path, "api_key_env"), found, accepted)
-
-
-def _check_key(
-    entry: UpstreamSection, path: tuple[str, ...], reader: _Reader, environ: Mapping[str, str]
-) -> None:
-    """Check the key of the chosen entry; the others may be there for later."""
-    key = api_key(entry, environ)
-    can_be_shown = _NO_KEY.fullmatch(entry.api_key_env)
-    name = repr(entry.api_key_env) if can_be_shown else "a name (not shown: it may be a key)"
-    if key is None:
-        accepted = "the name of an environment variable that holds the key"
-        reader.refuse(path, f"{name}, which is not set in the environment", accepted)
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        accepted = "a variable whose value is a key: visible ASCII characters"
-        reader.refuse(path, f"{name}, whose value is no key", accepted)
-
-
-def _check_certificates(environ: Mapping[str, str]) -> None:
-    """Check what every HTTP client reads when it is made, whomever it is going to call."""
-    if path := environ.get(_CERTIFICATES):
-        try:
-            ssl.create_default_context(cafile=path)
-        except OSError as exc:
-            accepted = "a file of certificates in PEM that can be read"
-            refuse(_CERTIFICATES, _shown(path), accepted, exc)
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        has_place = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    is_plain = url.isprintable() and not any(c in url for c in " ?#")
-    return parts.scheme in {"http", "https"} and has_place and is_plain
-
-
 def _variable_behind(value: object) -> str | None:
     """Return the variable that a value comes from, or the first of a table made of such only."""
     if isinstance(value, _FromEnvironment):
@@ -307,6 +218,11 @@ def _variable_behind(value: object) -> str | None:
         variables = [_variable_behind(inner) for inner in value.values()]
         return variables[0] if variables and all(variables) else None
     return None
+
+
+def _text_of(value: object) -> object:
+    """Return what a variable says, or the value as it stands in the file."""
+    return value.text if isinstance(value, _FromEnvironment) else value
 
 
 def _meant(path: tuple[str, ...], known: Iterable[str]) -> tuple[str, ...] | None:
@@ -341,25 +257,6 @@ def _convert(raw: object, expected: Any) -> object:
     return msgspec.convert(raw.text, expected, strict=False)
 
 
-def _shown(raw: object, *, hide_text: bool = False) -> str:
-    """Say what was found, short and in the words of TOML."""
-    if hide_text and isinstance(raw, str | list | _FromEnvironment):
-        return "a list" if isinstance(raw, list) else "a text"
-    if isinstance(raw, dict | bool):
-        return "a table" if isinstance(raw, dict) else str(raw).lower()
-    if isinstance(raw, _FromEnvironment):
-        raw = raw.text
-    try:
-        text = repr(raw) if isinstance(raw, str | list) else str(raw)
-    except ValueError:
-        return "a number of thousands of digits"
-    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
-
-
-def _one_of(values: Iterable[str]) -> str:
-    return f"one of {', '.join(repr(value) for value in sorted(values))}"
-
-
 def _accepted(expected: Any, raw: object) -> str:
     """Say in words what values a type takes, where *raw* was found."""
     is_text = isinstance(raw, _FromEnvironment)
@@ -370,7 +267,7 @@ def _accepted(expected: Any, raw: object) -> str:
         case inspect.FloatType():
             return f"a number{_range(info)}"
         case inspect.LiteralType(values=values):
-            return _one_of([str(value) for value in values])
+            return one_of([str(value) for value in values])
         case inspect.StrType(min_length=length):
             return f"a text{'' if is_text else ' in quotes'}{', not empty' if length else ''}"
         case inspect.VarTupleType():

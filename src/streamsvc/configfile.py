@@ -1,11 +1,12 @@
 """Which `config.toml` is read, and what lies below it: the one that comes with the package.
 
-Tables as they stand in files; what they mean is told in `config`.
+Tables as they stand in files, and the words in which a mistake in one is told; what they mean is told in
+`config`.
 """
 
 import os.path
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +15,8 @@ from streamsvc.errors import ConfigError
 
 DEFAULT_PATH = Path("config.toml")
 PATH_VARIABLE = "STREAMSVC_CONFIG"
+
+_SHOWN_CHARS = 60
 
 
 def find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -70,3 +73,21 @@ def refuse(place: str, found: str, accepted: str, cause: Exception | None = None
     """Raise the one line, which stays one whatever is in it."""
     line = f"{place}: found {found}; accepted: {accepted}"
     raise ConfigError("".join(c if c.isprintable() else repr(c)[1:-1] for c in line)) from cause
+
+
+def shown(raw: object, *, hide_text: bool = False) -> str:
+    """Say what was found, short and in the words of TOML."""
+    if hide_text and isinstance(raw, str | list):
+        return "a list" if isinstance(raw, list) else "a text"
+    if isinstance(raw, dict | bool):
+        return "a table" if isinstance(raw, dict) else str(raw).lower()
+    try:
+        text = repr(raw) if isinstance(raw, str | list) else str(raw)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+
+
+def one_of(values: Iterable[str]) -> str:
+    """Say which names are accepted."""
+    return f"one of {', '.join(repr(value) for value in sorted(values))}"

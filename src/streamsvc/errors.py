@@ -156,6 +156,11 @@ class ProviderError(StreamsvcError):
     Attributes:
         outcome: the word for it in logs and in the terminal event.
         retryable: whether the same request may succeed later.
+        is_worth_repeating: whether the same provider is asked again at once. One that was silent, or
+            that does not like the request, is not.
+        is_outage: whether it counts against the provider's circuit. What the request is to blame
+            for does not.
+        setting: the key of the provider entry that an operator should look at.
         retry_after_seconds: when the upstream wants to be asked again, where it said so.
     """
 
@@ -163,6 +168,9 @@ class ProviderError(StreamsvcError):
     message = "The provider reported an error."
     outcome: str = "upstream_error"
     retryable: ClassVar[bool] = True
+    is_worth_repeating: ClassVar[bool] = True
+    is_outage: ClassVar[bool] = True
+    setting: ClassVar[str] = ""
     retry_after_seconds: float | None = None
 
 
@@ -172,6 +180,8 @@ class ProviderAuthFailed(ProviderError):
     code = "provider_auth"
     message = "The provider refused the service's credentials."
     retryable = False
+    is_worth_repeating = False
+    setting = "api_key_env"
 
 
 class ProviderModelNotFound(ProviderError):
@@ -180,6 +190,8 @@ class ProviderModelNotFound(ProviderError):
     code = "provider_model_not_found"
     message = "The provider does not know the configured model."
     retryable = False
+    is_worth_repeating = False
+    setting = "model"
 
 
 class ProviderRefused(ProviderError):
@@ -188,6 +200,8 @@ class ProviderRefused(ProviderError):
     code = "provider_refused"
     message = "The provider refused the request."
     retryable = False
+    is_worth_repeating = False
+    is_outage = False
 
 
 class ProviderContentFiltered(ProviderError):
@@ -196,6 +210,8 @@ class ProviderContentFiltered(ProviderError):
     code = "content_filter"
     message = "The provider's content filter refused the request."
     retryable = False
+    is_worth_repeating = False
+    is_outage = False
 
 
 class ContextLengthExceeded(ProviderError):
@@ -204,6 +220,8 @@ class ContextLengthExceeded(ProviderError):
     code = "context_length_exceeded"
     message = "The input is longer than the model can read."
     retryable = False
+    is_worth_repeating = False
+    is_outage = False
 
 
 class ProviderRateLimited(ProviderError):
@@ -228,6 +246,7 @@ class ProviderTimedOut(ProviderError):
     """
 
     code = "provider_timeout"
+    is_worth_repeating = False
 
     def __init__(self, deadline: str) -> None:
         super().__init__(deadline)

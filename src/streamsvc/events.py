@@ -90,6 +90,34 @@ class Reasoning(msgspec.Struct, frozen=True, tag="reasoning", tag_field="type"):
     text: str
 
 
+class Restart(msgspec.Struct, frozen=True, kw_only=True, tag="restart", tag_field="type"):
+    """The answer broke off, and another one begins: the page clears its text.
+
+    Attributes:
+        reason: the code of the error that broke it off.
+        provider: who answers now.
+        model: the model of that entry.
+    """
+
+    reason: str
+    provider: str
+    model: str
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field="type"):
+    """What is happening while there are no words; viewers may pass over it.
+
+    Attributes:
+        state: whether a provider is asked again, or another one is.
+        provider: the one that is asked.
+        reason: the code of the error before; `circuit_open` or `busy` where nobody was asked yet.
+    """
+
+    state: Literal["retrying", "switching"]
+    provider: str
+    reason: str
+
+
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_field="type"):
     """Always last, exactly once."""
 
@@ -103,7 +131,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_field="typ
     error: PublicError | None = None
 
 
-Event = Start | Text | Reasoning | Done
+Event = Start | Text | Reasoning | Restart | Progress | Done
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -50,6 +50,8 @@ class GenerationSettings(Section, frozen=True):
         keep_count: how many ended generations are kept at most.
         max_log_bytes: bound of one generation's log; what is said beyond it ends the answer.
         max_total_log_bytes: bound of all logs together; ended ones are dropped to keep it.
+        rescue: whether an answer that broke off is begun again.
+        max_calls: how many calls to providers there are at most for one answer.
     """
 
     grace_seconds: Seconds = 0.0
@@ -60,6 +62,8 @@ class GenerationSettings(Section, frozen=True):
     keep_count: Count = 10_000
     max_log_bytes: Annotated[int, Meta(ge=4096)] = 16_000_000
     max_total_log_bytes: Annotated[int, Meta(ge=4096)] = 512_000_000
+    rescue: bool = True
+    max_calls: Count = 6
 
 
 class LimitSettings(Section, frozen=True):
@@ -87,16 +91,39 @@ class ProviderSection(Section, frozen=True):
     """What every provider entry has, whatever its kind.
 
     Attributes:
-        first_token_seconds: from the request to the first text or reasoning.
-        idle_seconds: between two tokens.
+        first_token_seconds: from the request to the first text or reasoning, all tries together; 0 is
+            `first_token_bound`.
+        idle_seconds: between two tokens; 0 is `idle_bound`.
         total_seconds: from the request to the end of the answer.
         max_generations: how many may run at once on this entry.
+        fallbacks: the entries that are asked when this one fails, in this order.
+        attempts: how often the entry is asked for one answer.
+        backoff_seconds: the wait before the second try; doubled for each further one.
+        max_backoff_seconds: the longest wait; while a fallback is there, also for `Retry-After`.
+        circuit_failures: how many failures in a row open the entry's circuit; 0: none.
+        circuit_seconds: how long an open circuit waits before one call probes.
     """
 
-    first_token_seconds: PositiveSeconds = 120.0
-    idle_seconds: PositiveSeconds = 60.0
+    first_token_seconds: Seconds = 0.0
+    idle_seconds: Seconds = 0.0
     total_seconds: PositiveSeconds = 1800.0
     max_generations: Count = 1000
+    fallbacks: tuple[str, ...] = ()
+    attempts: Annotated[int, Meta(ge=1, le=10)] = 3
+    backoff_seconds: PositiveSeconds = 0.5
+    max_backoff_seconds: PositiveSeconds = 8.0
+    circuit_failures: Annotated[int, Meta(ge=0)] = 5
+    circuit_seconds: PositiveSeconds = 15.0
+
+    @property
+    def first_token_bound(self) -> float:
+        """The deadline that holds: as set, else longer where there is nobody to fall back on."""
+        return self.first_token_seconds or (45.0 if self.fallbacks else 120.0)
+
+    @property
+    def idle_bound(self) -> float:
+        """The deadline that holds, likewise."""
+        return self.idle_seconds or (30.0 if self.fallbacks else 60.0)
 
 
 class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):

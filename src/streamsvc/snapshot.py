@@ -9,9 +9,11 @@ from streamsvc.events import (
     Done,
     FinishReason,
     Outcome,
+    Progress,
     PublicError,
     Reasoning,
     Record,
+    Restart,
     Start,
     Status,
     Text,
@@ -42,23 +44,34 @@ def snapshot_of(records: Sequence[Record]) -> Snapshot:
     """Fold the records of one generation, from its `Start` on."""
     last = records[-1]
     snapshot = Snapshot(id=last.generation, last_event_id=f"{last.generation}.{last.seq}")
-    text: list[str] = []
-    reasoning: list[str] = []
     for record in records:
         match record.event:
             case Start(provider=provider, model=model, created=created, metadata=metadata):
                 snapshot.provider, snapshot.model = provider, model
                 snapshot.created, snapshot.metadata = created, metadata
-            case Text(text=piece):
-                text.append(piece)
-            case Reasoning(text=piece):
-                reasoning.append(piece)
+            case Restart(provider=provider, model=model):
+                snapshot.provider, snapshot.model = provider, model
             case Done() as done:
                 _finish(snapshot, done)
+            case Text() | Reasoning() | Progress():
+                pass
             case other:
                 assert_never(other)
-    snapshot.text, snapshot.reasoning = "".join(text), "".join(reasoning)
+    pieces = standing(records)
+    snapshot.text = "".join(piece.text for piece in pieces if isinstance(piece, Text))
+    snapshot.reasoning = "".join(piece.text for piece in pieces if isinstance(piece, Reasoning))
     return snapshot
+
+
+def standing(records: Sequence[Record]) -> list[Text | Reasoning]:
+    """Return the pieces of the answer that stand: those behind the last `Restart`, if there is one."""
+    pieces: list[Text | Reasoning] = []
+    for record in records:
+        if isinstance(record.event, Restart):
+            pieces.clear()
+        elif isinstance(record.event, Text | Reasoning):
+            pieces.append(record.event)
+    return pieces
 
 
 def _finish(snapshot: Snapshot, done: Done) -> None:

@@ -15,7 +15,7 @@ from proxy import breaking_proxy
 from service import Service, serving
 from streamsvc.providers.fake import reply_to
 from streamsvc.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
-from upstreams import HOLD, OPENAI, Step, Upstream, finish, status, text, until, upstream
+from upstreams import HOLD, OPENAI, RESET, Step, Upstream, finish, status, text, until, upstream
 
 pytestmark = pytest.mark.browser
 
@@ -268,6 +268,21 @@ async def test_the_history_goes_up_with_each_question() -> None:
             {"role": "assistant", "content": "An answer."},
             {"role": "user", "content": "Second?"},
         ]
+
+
+@pytest.mark.promise("upstream:rescue")
+async def test_an_answer_that_begins_anew_replaces_what_was_there() -> None:
+    go_on = anyio.Event()
+    async with on_upstream() as (service, api):
+        first = text("Once upon"), until(go_on)
+        api.script((*first, RESET), (text("Twice ", "upon."), finish()))
+        async with playground(service.url) as page:
+            await ask(page, "hello")
+            await expect(page.locator(ANSWER)).to_have_text("Once upon")
+            go_on.set()
+            await expect(page.locator("#state")).to_have_text("done")
+            await expect(page.locator(ANSWER)).to_have_text("Twice upon.")
+            await expect(page.locator(".turn .hint")).to_contain_text("Complete: openai/")
 
 
 @pytest.mark.promise("input:clear-error")

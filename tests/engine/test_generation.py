@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import msgspec
 import pytest
 
 from doubles import (
@@ -21,7 +22,14 @@ from doubles import (
     in_virtual_time,
 )
 from streamsvc.engine.generation import Generation, Order
-from streamsvc.errors import ProviderError, ProviderTimedOut, ProviderUnavailable, UpstreamCut
+from streamsvc.engine.lanes import Lanes
+from streamsvc.errors import (
+    ProviderContentFiltered,
+    ProviderError,
+    ProviderTimedOut,
+    ProviderUnavailable,
+    UpstreamCut,
+)
 from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.events import (
     AnswerEnd,
@@ -73,12 +81,15 @@ class Bench:
         self.generation = Generation(
             "gen_a",
             Order(prompt=PROMPT, provider="fake", **order),
-            providers=Providers(
-                {"fake": provider},
-                first_token_seconds=FIRST_TOKEN,
-                idle_seconds=IDLE,
-                total_seconds=total_seconds,
-            ),
+            route=Lanes(
+                Providers(
+                    {"fake": provider},
+                    attempts=1,
+                    first_token_seconds=FIRST_TOKEN,
+                    idle_seconds=IDLE,
+                    total_seconds=total_seconds,
+                )
+            ).route("fake"),
             log=self.log,
             settings=settings,
         )
@@ -128,24 +139,43 @@ async def generate(*script: Step, **steps: Step) -> list[Event]:
         return await Bench(ScriptedProvider(*script, **steps)).watched()
 
 
-def failure(code: str, outcome: Outcome, message: str, *, retryable: bool = True) -> Done:
+def counted(said: int = 0, *, thought: int = 0) -> Usage:
+    """What streamsvc estimates: the prompt, and as many tokens as there were short words."""
+    return Usage(
+        input_tokens=5,
+        output_tokens=said + thought,
+        reasoning_tokens=thought or None,
+        estimated=True,
+    )
+
+
+def failure(
+    code: str,
+    outcome: Outcome,
+    message: str,
+    *,
+    retryable: bool = True,
+    usage: Usage | None = None,
+) -> Done:
     return Done(
         status=Status.FAILED,
         finish_reason="error",
         outcome=outcome,
         provider="fake",
         model="words",
+        usage=usage,
         error=PublicError(code, message, retryable),
     )
 
 
-def stopped(outcome: Outcome) -> Done:
+def stopped(outcome: Outcome, usage: Usage) -> Done:
     return Done(
         status=Status.STOPPED,
         finish_reason="stopped",
         outcome=outcome,
         provider="fake",
         model="words",
+        usage=usage,
     )
 
 
@@ -229,14 +259,15 @@ async def test_only_an_answer_that_is_whole_is_called_completed(
 
 
 def provider_errors(tree: type[ProviderError] = ProviderError) -> Iterator[ProviderError]:
-    """Make one of every class, and a timeout of every deadline."""
+    """Make one of every class that is a failure, and a timeout of every deadline."""
     if tree is ProviderTimedOut:
         deadlines = ("connect", "first_token", "idle", "total")
         yield from (ProviderTimedOut(deadline) for deadline in deadlines)
     else:
         yield tree()
     for branch in tree.__subclasses__():
-        yield from provider_errors(branch)
+        if branch is not ProviderContentFiltered:
+            yield from provider_errors(branch)
 
 
 @pytest.mark.promise("end:exactly-one")
@@ -247,10 +278,34 @@ def provider_errors(tree: type[ProviderError] = ProviderError) -> Iterator[Provi
 async def test_whatever_error_a_provider_raises_the_viewer_is_told_in_its_public_words(
     error: ProviderError, said: tuple[Text, ...]
 ) -> None:
+    """What it may have cost is estimated: of a provider that refused, or was not reached, nothing."""
+    was_left = isinstance(error, ProviderTimedOut) and error.deadline != "connect"
     _, *deltas, done = await generate(*said, error)
     assert deltas == [*said]
     assert done == failure(
-        error.code, Outcome(error.outcome), error.message, retryable=error.retryable
+        error.code,
+        Outcome(error.outcome),
+        error.message,
+        retryable=error.retryable,
+        usage=counted(len(said)) if said or was_left else None,
+    )
+
+
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.parametrize("said", [(), (Text("a"),)], ids=["before", "after the first word"])
+async def test_a_content_filter_ends_an_answer_as_a_models_own_finish_would(
+    said: tuple[Text, ...],
+) -> None:
+    _, *deltas, done = await generate(*said, ProviderContentFiltered())
+    assert deltas == [*said]
+    assert done == Done(
+        status=Status.INCOMPLETE,
+        finish_reason="content_filter",
+        provider_finish_reason="content_filter",
+        outcome=Outcome.COMPLETED,
+        provider="fake",
+        model="words",
+        usage=counted(1) if said else None,
     )
 
 
@@ -269,7 +324,9 @@ async def test_an_error_while_connecting_or_closing_is_an_error_too(
 async def test_a_provider_that_ends_without_a_word_about_it_was_cut() -> None:
     """A truncated answer never looks finished."""
     *_, done = await generate(Text("a"))
-    assert done == failure("upstream_cut", Outcome.UPSTREAM_CUT, UpstreamCut.message)
+    assert done == failure(
+        "upstream_cut", Outcome.UPSTREAM_CUT, UpstreamCut.message, usage=counted(1)
+    )
 
 
 @pytest.mark.promise("secret:kept")
@@ -291,7 +348,7 @@ async def test_a_crash_ends_the_log_and_its_text_is_told_to_nobody(
     caplog.set_level(logging.DEBUG)
     steps = {} if at == "answering" else {at: crash}
     *said, done = await generate(Text("a"), crash if at == "answering" else STOP, **steps)
-    assert done == CRASHED
+    assert done == msgspec.structs.replace(CRASHED, usage=counted(at != "entering"))
     shown = f"{said} {done} {caplog.text}"
     assert "the-secret-question" not in shown
     assert "sk-key" not in shown
@@ -310,33 +367,45 @@ async def test_neither_prompt_nor_answer_is_logged(caplog: pytest.LogCaptureFixt
     await generate(Text("the-secret-answer"), STOP)
     await generate(Text("the-secret-answer"), error)
     assert [record.getMessage().split(" seconds=")[0] for record in caplog.records] == [
-        "generation.finished id=gen_a provider=fake model=words outcome=completed",
-        "generation.failed id=gen_a provider=fake model=words code=provider_unavailable cause=ValueError",
-        "generation.finished id=gen_a provider=fake model=words outcome=upstream_error",
+        "generation.finished id=gen_a provider=fake model=words outcome=completed calls=1",
+        "call.failed id=gen_a provider=fake model=words code=provider_unavailable call=1 begun=true cause=ValueError",
+        "generation.finished id=gen_a provider=fake model=words outcome=upstream_error calls=1",
     ]
 
 
 @pytest.mark.promise("upstream:bounded")
 @pytest.mark.parametrize(
-    ("script", "deadline", "after"),
+    ("script", "deadline", "after", "usage"),
     [
-        ((HOLD,), "first_token", FIRST_TOKEN),
-        ((FIRST_TOKEN - 1, Text("a"), HOLD), "idle", FIRST_TOKEN - 1 + IDLE),
-        ((FIRST_TOKEN - 1, Reasoning("a"), HOLD), "idle", FIRST_TOKEN - 1 + IDLE),
-        ((Text("a"), IDLE - 1, Text("b"), IDLE + 1, Text("c"), STOP), "idle", 2 * IDLE - 1),
-        ((*[IDLE - 1, Text("a")] * 30, STOP), "total", TOTAL),
-        ((*[IDLE - 1, Reasoning("a")] * 30, STOP), "total", TOTAL),
-        ((Text("a"), IDLE - 1, HOLD), "idle", IDLE),
+        ((HOLD,), "first_token", FIRST_TOKEN, counted()),
+        ((FIRST_TOKEN - 1, Text("a"), HOLD), "idle", FIRST_TOKEN - 1 + IDLE, counted(1)),
+        (
+            (FIRST_TOKEN - 1, Reasoning("a"), HOLD),
+            "idle",
+            FIRST_TOKEN - 1 + IDLE,
+            counted(thought=1),
+        ),
+        (
+            (Text("a"), IDLE - 1, Text("b"), IDLE + 1, Text("c"), STOP),
+            "idle",
+            2 * IDLE - 1,
+            counted(2),
+        ),
+        ((*[IDLE - 1, Text("a")] * 30, STOP), "total", TOTAL, counted(20)),
+        ((*[IDLE - 1, Reasoning("a")] * 30, STOP), "total", TOTAL, counted(thought=20)),
+        ((Text("a"), IDLE - 1, HOLD), "idle", IDLE, counted(1)),
     ],
 )
 async def test_a_silent_provider_is_given_up_at_its_deadline(
-    script: tuple[Step, ...], deadline: str, after: float
+    script: tuple[Step, ...], deadline: str, after: float, usage: Usage
 ) -> None:
     """To the second, whichever comes first; and the call is closed."""
     began = anyio.current_time()
     *_, done = await generate(*script)
     expected = ProviderTimedOut(deadline)
-    assert done == failure("provider_timeout", Outcome(f"{deadline}_timeout"), expected.message)
+    assert done == failure(
+        "provider_timeout", Outcome(f"{deadline}_timeout"), expected.message, usage=usage
+    )
     assert anyio.current_time() - began == after
 
 
@@ -367,15 +436,22 @@ async def test_a_slow_provider_within_its_deadlines_is_left_alone() -> None:
 
 @pytest.mark.promise("cancel:stop")
 @pytest.mark.parametrize(
-    "script", [(HOLD,), (Text("a"), HOLD), (*[1.0, Text("a")] * 99, STOP)],
+    ("script", "usage"),
+    [
+        ((HOLD,), counted()),
+        ((Text("a"), HOLD), counted(1)),
+        ((*[1.0, Text("a")] * 99, STOP), counted(10)),
+    ],
     ids=["before the first token", "in silence", "between words"],
-)  # fmt: skip
-async def test_a_stop_ends_it_at_once_wherever_the_provider_is(script: tuple[Step, ...]) -> None:
+)
+async def test_a_stop_ends_it_at_once_wherever_the_provider_is(
+    script: tuple[Step, ...], usage: Usage
+) -> None:
     async with running(*script) as bench:
         with bench.generation.audience.viewer():
             await anyio.sleep(10.5)
             bench.generation.stop(Outcome.CLIENT_STOP)
-            assert await bench.done() == stopped(Outcome.CLIENT_STOP)
+            assert await bench.done() == stopped(Outcome.CLIENT_STOP, usage)
             assert anyio.current_time() == pytest.approx(10.5)
 
 
@@ -384,7 +460,7 @@ async def test_a_stop_ends_it_while_the_provider_connects() -> None:
     async with running(STOP, entering=HOLD) as bench:
         await anyio.wait_all_tasks_blocked()
         bench.generation.stop(Outcome.CLIENT_STOP)
-        assert await bench.done() == stopped(Outcome.CLIENT_STOP)
+        assert await bench.done() == stopped(Outcome.CLIENT_STOP, counted())
 
 
 @pytest.mark.promise("cancel:stop")
@@ -394,7 +470,7 @@ async def test_a_stop_before_it_has_begun_ends_it_too() -> None:
     bench.generation.stop(Outcome.CLIENT_STOP)
     with anyio.fail_after(1):
         *_, done = await bench.watched()
-    assert done == stopped(Outcome.CLIENT_STOP)
+    assert done == stopped(Outcome.CLIENT_STOP, counted())
 
 
 @pytest.mark.promise("cancel:stop")
@@ -402,9 +478,9 @@ async def test_the_first_reason_to_stop_stands() -> None:
     async with running(HOLD) as bench:
         for outcome in (Outcome.CLIENT_STOP, Outcome.DRAINED, Outcome.NO_VIEWERS):
             bench.generation.stop(outcome)
-        assert await bench.done() == stopped(Outcome.CLIENT_STOP)
+        assert await bench.done() == stopped(Outcome.CLIENT_STOP, counted())
         bench.generation.stop(Outcome.DRAINED)
-        assert await bench.done() == stopped(Outcome.CLIENT_STOP)
+        assert await bench.done() == stopped(Outcome.CLIENT_STOP, counted())
 
 
 @pytest.mark.promise("cancel:stop")
@@ -413,7 +489,7 @@ async def test_the_last_viewer_leaving_after_a_stop_changes_nothing() -> None:
         with bench.generation.audience.viewer():
             await anyio.wait_all_tasks_blocked()
             bench.generation.stop(Outcome.CLIENT_STOP)
-        assert await bench.done() == stopped(Outcome.CLIENT_STOP)
+        assert await bench.done() == stopped(Outcome.CLIENT_STOP, counted())
 
 
 @pytest.mark.promise("cancel:stop")
@@ -422,7 +498,7 @@ async def test_a_stop_after_the_last_viewer_has_left_does_not_change_why() -> No
         with bench.generation.audience.viewer():
             await anyio.wait_all_tasks_blocked()
         bench.generation.stop(Outcome.CLIENT_STOP)
-        assert await bench.done() == stopped(Outcome.NO_VIEWERS)
+        assert await bench.done() == stopped(Outcome.NO_VIEWERS, counted())
 
 
 @pytest.mark.promise("cancel:stop")
@@ -448,7 +524,10 @@ async def test_without_viewers_it_goes_on_for_the_grace_of_its_order_else_as_con
         with bench.generation.audience.viewer():
             await anyio.sleep(1)
         began = anyio.current_time()
-        assert await bench.done() == stopped(Outcome.NO_VIEWERS)
+        done = await bench.done()
+        assert done.usage
+        assert done == stopped(Outcome.NO_VIEWERS, counted(done.usage.output_tokens))
+        assert done.usage.output_tokens == len(await bench.events()) - 2
         assert anyio.current_time() - began == pytest.approx(ends_after)
 
 
@@ -456,7 +535,7 @@ async def test_without_viewers_it_goes_on_for_the_grace_of_its_order_else_as_con
 async def test_a_generation_that_nobody_comes_for_ends_after_the_attach_time() -> None:
     script: list[Step] = [1.0, Text("a")]
     async with running(*script * 99, STOP) as bench:
-        assert await bench.done() == stopped(Outcome.NO_VIEWERS)
+        assert (await bench.done()).outcome is Outcome.NO_VIEWERS
         assert anyio.current_time() == pytest.approx(GenerationSettings().attach_seconds)
 
 
@@ -506,11 +585,12 @@ async def test_a_viewer_who_returns_as_the_grace_ends_goes_on_or_reads_the_end(g
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.promise("drain:no-loss")
 @pytest.mark.parametrize(
-    "script", [(HOLD,), (Text("a"), HOLD), (Text("a"), 1.0, Text("b"), 1.0, STOP)]
+    ("script", "said"),
+    [((HOLD,), 0), ((Text("a"), HOLD), 1), ((Text("a"), 1.0, Text("b"), 1.0, STOP), 1)],
 )
 @pytest.mark.parametrize("leaving", [0.0, 1.0])
 async def test_cancelled_from_outside_it_still_writes_its_end(
-    script: tuple[Step, ...], leaving: float
+    script: tuple[Step, ...], said: int, leaving: float
 ) -> None:
     """And says that the service went, not that somebody asked for it."""
     bench = Bench(ScriptedProvider(*script, leaving=leaving))
@@ -519,7 +599,7 @@ async def test_cancelled_from_outside_it_still_writes_its_end(
         tasks.start_soon(bench.generation.run)
         await anyio.sleep(0.5)
         tasks.cancel_scope.cancel()
-    assert await bench.done() == DRAINED
+    assert await bench.done() == msgspec.structs.replace(DRAINED, usage=counted(said))
 
 
 @pytest.mark.promise("cancel:clean")

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -165,7 +166,7 @@ async def test_readers_that_gave_up_are_not_remembered() -> None:
     assert grown.statistics().tasks_waiting == 0
 
 
-def bounded_log(**bounds: int) -> MemoryEventLog:
+def bounded_log(**bounds: Any) -> MemoryEventLog:
     return MemoryEventLog(GenerationSettings(**bounds))
 
 

@@ -463,7 +463,7 @@ async def test_prompts_appear_in_no_log_whatever_becomes_of_the_request(
     providers: dict[str, ProviderSettings]
     providers = {"fake": HURRIED, "failing": hasty, "crashing": HURRIED}
     service = await serve(Settings(providers=providers, limits=LIMITS))
-    service.supervisor._providers._open["crashing"] = CrashingProvider()
+    service.supervisor.lanes._providers._open["crashing"] = CrashingProvider()
     asked = [
         ("GET", f"/stream-ai?prompt={SECRET}", None),
         ("GET", f"/stream-ai?prompt={SECRET}&provider=failing", None),

@@ -5,12 +5,14 @@ from typing import Protocol
 
 import msgspec
 
-from streamsvc.events import Done, Event, Reasoning, Record, Start, Text
+from streamsvc.events import Done, Event, Progress, Reasoning, Record, Restart, Start, Text
 
 EVENT_NAMES: Mapping[type[Event], bytes] = {
     Start: b"event: start\n",
     Text: b"",
     Reasoning: b"event: reasoning\n",
+    Restart: b"event: restart\n",
+    Progress: b"event: status\n",
     Done: b"event: done\n",
 }
 """The `event` line of each. Text has none, so that `onmessage` sees all of it and nothing else."""

@@ -7,20 +7,17 @@ the scope is the only way to stop it, and closes the upstream call wherever that
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 
 import anyio
 import msgspec
 
+from streamsvc.engine.answer import Answer
 from streamsvc.engine.audience import Audience
-from streamsvc.errors import (
-    ProviderError,
-    ProviderTimedOut,
-    StreamsvcError,
-    UpstreamCut,
-    causes,
-    describe,
-)
-from streamsvc.eventlog.base import EventLog, LogFull
+from streamsvc.engine.lanes import Lane
+from streamsvc.engine.usage import estimate
+from streamsvc.errors import ProviderError, StreamsvcError, describe
+from streamsvc.eventlog.base import EventLog, LogFull, stored_records
 from streamsvc.events import (
     AnswerEnd,
     Done,
@@ -33,9 +30,8 @@ from streamsvc.events import (
     Text,
 )
 from streamsvc.messages import Prompt
-from streamsvc.providers.base import Finish
-from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.settings import GenerationSettings
+from streamsvc.snapshot import standing
 
 logger = logging.getLogger(__name__)
 
@@ -77,13 +73,14 @@ class Generation:
     Args:
         generation_id: unguessable, new for every generation.
         order: what is wanted.
-        providers: where its provider is.
+        route: the provider entries that may answer, the one that was asked for first.
         log: where the events go.
-        settings: how long it may go on without viewers.
+        settings: how long it may go on without viewers, and how it is rescued.
 
     Attributes:
         audience: the viewers, whose leaving stops it.
         ended: set when the `Done` is in the log.
+        place: the lane of the route on which it has its place until it has ended.
     """
 
     def __init__(
@@ -91,18 +88,23 @@ class Generation:
         generation_id: str,
         order: Order,
         *,
-        providers: ProviderRegistry,
+        route: tuple[Lane, ...],
         log: EventLog,
         settings: GenerationSettings,
     ) -> None:
         grace_seconds = order.grace_seconds
         self.id = generation_id
-        self.provider = order.provider
         self.ended = anyio.Event()
         self._order = order
-        self._providers = providers
-        self._section = providers.check(order.provider)
         self._log = log
+        self._answer = Answer(
+            generation_id,
+            order.prompt,
+            route,
+            say=partial(log.append, generation_id),
+            said=self._pieces,
+            settings=settings,
+        )
         self._scope = anyio.CancelScope()
         self._stop_outcome = Outcome.NO_VIEWERS
         self.audience = Audience(
@@ -117,14 +119,19 @@ class Generation:
             self._stop_outcome = outcome
             self._scope.cancel()
 
+    def leave(self) -> None:
+        """Give the place with the provider back."""
+        self._answer.leave()
+
     async def open_log(self) -> None:
         """Write the `Start`."""
+        lane = self._answer.lane
         await self._log.append(
             self.id,
             Start(
                 generation=self.id,
-                provider=self.provider,
-                model=self._section.model,
+                provider=lane.name,
+                model=lane.section.model,
                 created=int(time.time()),
                 metadata=self._order.metadata,
             ),
@@ -136,7 +143,7 @@ class Generation:
         done: Done | None = None
         try:
             with self._scope:
-                done = await self._answer()
+                done = await self._run()
         finally:
             if done is None:
                 was_stopped = self._scope.cancel_called
@@ -145,27 +152,30 @@ class Generation:
             self.ended.set()
             seconds = anyio.current_time() - began
             logger.info(
-                "generation.finished id=%s provider=%s model=%s outcome=%s seconds=%.3f",
-                self.id, done.provider, done.model, done.outcome, seconds,
+                "generation.finished id=%s provider=%s model=%s outcome=%s calls=%d seconds=%.3f",
+                self.id, done.provider, done.model, done.outcome, self._answer.calls, seconds,
             )  # fmt: skip
 
     async def _close_log(self, done: Done) -> None:
         """Write the end. A log that fails must not take other generations with it."""
         try:
             with anyio.move_on_after(APPEND_SECONDS, shield=True):
+                if done.usage is None and self._answer.may_have_cost:
+                    usage = estimate(self._order.prompt, await self._pieces())
+                    done = msgspec.structs.replace(done, usage=usage)
                 await self._log.append(self.id, done)
         except Exception as exc:  # noqa: BLE001  # whatever the log's library raises
             logger.error("log.failed id=%s %s", self.id, describe(exc))  # noqa: TRY400
 
-    async def _answer(self) -> Done:
-        """Return how the provider's answer ended; its failures are answers too."""
+    async def _pieces(self) -> list[Text | Reasoning]:
+        """Read back what viewers have of the answer."""
+        return standing([record async for record in stored_records(self._log, self.id)])
+
+    async def _run(self) -> Done:
+        """Return how the answer ended; its failures are answers too."""
         try:
-            finish = await self._relay()
+            finish = await self._answer.run()
         except ProviderError as exc:
-            logger.warning(
-                "generation.failed id=%s provider=%s model=%s code=%s cause=%s",
-                self.id, self.provider, self._section.model, exc.code, causes(exc),
-            )  # fmt: skip
             error = PublicError(exc.code, exc.message, exc.retryable)
             return self._failed(Outcome(exc.outcome), error)
         except LogFull:
@@ -174,37 +184,16 @@ class Generation:
             logger.error("generation.crashed id=%s %s", self.id, describe(exc))  # noqa: TRY400
             error = PublicError(StreamsvcError.code, StreamsvcError.message, retryable=True)
             return self._failed(Outcome.INTERNAL_ERROR, error)
+        lane = self._answer.lane
         return Done(
             status=_STATUS[finish.reason],
             finish_reason=finish.reason,
             provider_finish_reason=finish.provider_reason,
             outcome=Outcome.COMPLETED,
-            provider=self.provider,
-            model=finish.model or self._section.model,
+            provider=lane.name,
+            model=finish.model or lane.section.model,
             usage=finish.usage,
         )
-
-    async def _relay(self) -> Finish:
-        """Bring every delta from the provider to the log, within the deadlines of the entry."""
-        section = self._section
-        began = anyio.current_time()
-        end = began + section.total_seconds
-        deadline = "first_token"
-        with anyio.CancelScope(deadline=min(began + section.first_token_seconds, end)) as pace:
-            provider = await self._providers.get(self.provider)
-            async with provider.generate(self._order.prompt) as deltas:
-                async for delta in deltas:
-                    match delta:
-                        case Finish():
-                            return delta
-                        case Text() | Reasoning():
-                            await self._log.append(self.id, delta)
-                            deadline = "idle"
-                            pace.deadline = min(anyio.current_time() + section.idle_seconds, end)
-                raise UpstreamCut
-        if anyio.current_time() >= end:
-            deadline = "total"
-        raise ProviderTimedOut(deadline)
 
     def _failed(self, outcome: Outcome, error: PublicError) -> Done:
         return self._ended(Status.FAILED, "error", outcome, error)
@@ -230,7 +219,7 @@ class Generation:
             status=status,
             finish_reason=reason,
             outcome=outcome,
-            provider=self.provider,
-            model=self._section.model,
+            provider=self._answer.lane.name,
+            model=self._answer.lane.section.model,
             error=error,
         )

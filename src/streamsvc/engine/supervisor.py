@@ -18,6 +18,7 @@ import anyio.abc
 import msgspec
 
 from streamsvc.engine.generation import Generation, Order
+from streamsvc.engine.lanes import Lanes
 from streamsvc.errors import Draining, GenerationNotFound, InvalidField, Overloaded
 from streamsvc.eventlog.base import EventLog
 from streamsvc.events import Outcome
@@ -48,7 +49,7 @@ class Supervisor:
     _tasks: anyio.abc.TaskGroup
 
     def __init__(self, *, providers: ProviderRegistry, log: EventLog, settings: Settings) -> None:
-        self._providers = providers
+        self._lanes = Lanes(providers)
         self._log = log
         self._settings = settings
         self._running: dict[str, Generation] = {}
@@ -79,6 +80,11 @@ class Supervisor:
         return len(self._running)
 
     @property
+    def lanes(self) -> Lanes:
+        """The provider entries, with what runs on them and how their circuits are."""
+        return self._lanes
+
+    @property
     def viewers(self) -> int:
         """How many viewers are connected."""
         return self._viewers
@@ -97,7 +103,7 @@ class Supervisor:
             Overloaded: a bound is reached.
             Draining: the service is shutting down.
         """
-        self._providers.check(order.provider)
+        self._lanes.route(order.provider)
         if not key:
             return await self._start(order)
         fingerprint = hashlib.sha256(msgspec.json.encode(order)).digest()
@@ -170,11 +176,11 @@ class Supervisor:
         logger.info("drain.finished cut=%d", cut)
 
     async def _start(self, order: Order) -> str:
-        self._check_room(order.provider)
+        self._check_room()
         generation = Generation(
             new_id(),
             order,
-            providers=self._providers,
+            route=self._lanes.route(order.provider),
             log=self._log,
             settings=self._settings.generations,
         )
@@ -194,6 +200,7 @@ class Supervisor:
             self._leave(generation)
 
     def _leave(self, generation: Generation) -> None:
+        generation.leave()
         del self._running[generation.id]
         if not self._running:
             self._idle.set()
@@ -229,14 +236,11 @@ class Supervisor:
             return False
         return True
 
-    def _check_room(self, provider: str) -> None:
+    def _check_room(self) -> None:
         if self._draining:
             raise Draining
         if len(self._running) >= self._settings.limits.max_generations:
             raise Overloaded("limits.max_generations")
-        bound = self._settings.providers[provider].max_generations
-        if sum(running.provider == provider for running in self._running.values()) >= bound:
-            raise Overloaded(f"providers.{provider}.max_generations")
 
 
 def new_id() -> str:

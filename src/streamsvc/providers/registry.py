@@ -12,7 +12,7 @@ from typing import Self, cast
 import anyio
 import anyio.to_thread
 
-from streamsvc.config import api_key
+from streamsvc.configcheck import api_key
 from streamsvc.errors import InvalidField, ProviderNotReady
 from streamsvc.providers.base import Provider
 from streamsvc.settings import (

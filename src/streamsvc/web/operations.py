@@ -8,36 +8,34 @@ from starlette.responses import Response
 
 from streamsvc.config import KINDS
 from streamsvc.engine.supervisor import Supervisor
-from streamsvc.providers.registry import ProviderRegistry
 
 
 class OperationEndpoints:
     """Health and configuration; never keys.
 
     Args:
-        supervisor: what is running.
-        providers: what is configured.
+        supervisor: what is running, and on whom.
         default_provider: the entry that is asked where a client names none.
     """
 
-    def __init__(
-        self, *, supervisor: Supervisor, providers: ProviderRegistry, default_provider: str
-    ) -> None:
+    def __init__(self, *, supervisor: Supervisor, default_provider: str) -> None:
         self._supervisor = supervisor
-        self._providers = providers
         self._default_provider = default_provider
 
     async def providers(self, _request: Request) -> Response:
-        """`GET /v1/providers`: names, kinds, models, and whether the key is there."""
+        """`GET /v1/providers`: what is configured, and how it is; never keys."""
         kinds = {section: kind for kind, section in KINDS.items()}
         entries = [
             {
-                "name": name,
-                "kind": kinds[type(entry)],
-                "model": entry.model,
-                "ready": self._providers.is_ready(name),
+                "name": lane.name,
+                "kind": kinds[type(lane.section)],
+                "model": lane.section.model,
+                "ready": lane.is_ready,
+                "fallbacks": lane.section.fallbacks,
+                "circuit": lane.circuit.state,
+                "generations": lane.running,
             }
-            for name, entry in self._providers.entries.items()
+            for lane in self._supervisor.lanes
         ]
         return _json({"default": self._default_provider, "providers": entries})
 

@@ -149,12 +149,16 @@ export class Conversation {
    * @param {Turn} turn
    */
   #take(event, turn) {
-    const { answer, thoughts } = turn;
+    const { answer, thoughts, footer } = turn;
     const isAtEnd = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 40;
-    if (event.type === "start") {
+    if (event.type === "start" || event.type === "restart") {
       answer.clear();
       thoughts.hidden = true;
       thoughts.lastElementChild?.replaceChildren();
+      if (event.type === "restart") footer.textContent = `${event.provider} begins anew: ${event.reason}.`;
+    } else if (event.type === "status") {
+      const what = event.state === "retrying" ? "is asked again" : "is asked instead";
+      footer.textContent = `${event.provider} ${what}: ${event.reason}.`;
     } else if (event.type === "text") {
       answer.append(event.text ?? "");
     } else if (event.type === "reasoning") {

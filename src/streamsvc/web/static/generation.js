@@ -95,7 +95,7 @@ export const eventsOf = (id, cursor) =>
  */
 export function follow(id, onEvent, cursor) {
   const source = new EventSource(eventsOf(id, cursor));
-  for (const name of ["start", "message", "reasoning", "done"]) {
+  for (const name of ["start", "restart", "message", "reasoning", "status", "done"]) {
     source.addEventListener(name, (event) => {
       if (name === "done") source.close();
       onEvent(JSON.parse(event.data), event.lastEventId);

@@ -73,7 +73,7 @@ export class Lab {
     this.#second = new Viewer(
       this.#run.id,
       (event, eventId) => {
-        if (event.type === "start") answer.clear();
+        if (event.type === "start" || event.type === "restart") answer.clear();
         if (event.type === "text") answer.append(event.text ?? "");
         if (event.type === "done") answer.finish();
         otherState.textContent = `event ${seqOf(eventId)}`;

@@ -113,7 +113,7 @@ export class Lesson {
       new Viewer(
         id,
         (event) => {
-          if (event.type === "start") this.#streams.answer.clear();
+          if (event.type === "start" || event.type === "restart") this.#streams.answer.clear();
           if (event.type === "text") this.#streams.show(event.text ?? "");
           if (event.type !== "done") return;
           this.#streams.end();

@@ -1,0 +1,117 @@
+"""What no single key of the settings can tell: names that have to exist, addresses, keys that are set."""
+
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from streamsvc import configfile
+from streamsvc.configfile import one_of, shown
+from streamsvc.settings import ProviderSettings, Settings, UpstreamSection
+
+Refuse = Callable[[tuple[str, ...], str, str], NoReturn]
+
+_CERTIFICATES = "SSL_CERT_FILE"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ORIGIN = re.compile(r"\*|https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_NO_KEY = re.compile(r"[A-Z][A-Z0-9]{0,15}(_[A-Z0-9]{1,15})*")
+"""Names of variables that may be shown: short words in capitals, which no vendor's keys are."""
+
+
+def api_key(section: UpstreamSection, environ: Mapping[str, str]) -> str | None:
+    """Return the key of a provider entry; empty where none is needed, None where it is missing."""
+    return environ.get(section.api_key_env, "").strip() or None if section.api_key_env else ""
+
+
+def check(settings: Settings, environ: Mapping[str, str], refuse: Refuse) -> None:
+    """Check settings that are good each by itself.
+
+    Raises:
+        ConfigError: through *refuse*, which is told the path of the key, what was found there and what
+            is accepted.
+    """
+    generations = settings.generations
+    if generations.grace_seconds > generations.max_grace_seconds:
+        accepted = f"at most max_grace_seconds, which is {generations.max_grace_seconds:.15g}"
+        found = f"{generations.grace_seconds:.15g}"
+        refuse(("generations", "grace_seconds"), found, accepted)
+    _check_addresses(settings, refuse)
+    for name, entry in settings.providers.items():
+        _check_fallbacks(name, entry, settings, refuse)
+        if isinstance(entry, UpstreamSection):
+            _check_upstream(entry, ("providers", name), refuse)
+    chosen = settings.providers.get(settings.provider)
+    if chosen is None:
+        accepted = f"the name of an entry, {one_of(settings.providers)}"
+        refuse(("provider",), shown(settings.provider), accepted)
+    if isinstance(chosen, UpstreamSection):
+        _check_key(chosen, ("providers", settings.provider, "api_key_env"), refuse, environ)
+    _check_certificates(environ)
+
+
+def _check_addresses(settings: Settings, refuse: Refuse) -> None:
+    if not _PATH.fullmatch(settings.server.root_path):
+        accepted = "a path such as '/llm', without a slash at its end, or ''"
+        refuse(("server", "root_path"), shown(settings.server.root_path), accepted)
+    for origin in settings.cors.origins:
+        if not _ORIGIN.fullmatch(origin):
+            accepted = "scheme://host or scheme://host:port in small letters, or '*'"
+            refuse(("cors", "origins"), shown(origin), accepted)
+
+
+def _check_fallbacks(
+    name: str, entry: ProviderSettings, settings: Settings, refuse: Refuse
+) -> None:
+    others = [other for other in settings.providers if other != name]
+    for at, fallback in enumerate(entry.fallbacks):
+        if fallback not in others or fallback in entry.fallbacks[:at]:
+            accepted = f"names of other entries, each once: {one_of(others)}"
+            refuse(("providers", name, "fallbacks"), shown(fallback), accepted)
+
+
+def _check_upstream(entry: UpstreamSection, path: tuple[str, ...], refuse: Refuse) -> None:
+    if entry.base_url and not _is_address(entry.base_url):
+        found = shown(entry.base_url, hide_text="@" in entry.base_url)
+        accepted = "an address with http:// or https:// and without a query"
+        refuse((*path, "base_url"), found, accepted)
+    if entry.api_key_env and not _VARIABLE.fullmatch(entry.api_key_env):
+        found = "a text that is no variable's name (not shown: it may be a key)"
+        accepted = "the name of an environment variable, such as OPENAI_API_KEY"
+        refuse((*path, "api_key_env"), found, accepted)
+
+
+def _check_key(
+    entry: UpstreamSection, path: tuple[str, ...], refuse: Refuse, environ: Mapping[str, str]
+) -> None:
+    """Check the key of the chosen entry; the others may be there for later."""
+    key = api_key(entry, environ)
+    can_be_shown = _NO_KEY.fullmatch(entry.api_key_env)
+    name = repr(entry.api_key_env) if can_be_shown else "a name (not shown: it may be a key)"
+    if key is None:
+        accepted = "the name of an environment variable that holds the key"
+        refuse(path, f"{name}, which is not set in the environment", accepted)
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        accepted = "a variable whose value is a key: visible ASCII characters"
+        refuse(path, f"{name}, whose value is no key", accepted)
+
+
+def _check_certificates(environ: Mapping[str, str]) -> None:
+    """Check what every HTTP client reads when it is made, whomever it is going to call."""
+    if path := environ.get(_CERTIFICATES):
+        try:
+            ssl.create_default_context(cafile=path)
+        except OSError as exc:
+            accepted = "a file of certificates in PEM that can be read"
+            configfile.refuse(_CERTIFICATES, shown(path), accepted, exc)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        has_place = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    is_plain = url.isprintable() and not any(c in url for c in " ?#")
+    return parts.scheme in {"http", "https"} and has_place and is_plain

@@ -1,0 +1,58 @@
+"""One call to one provider, within its deadlines."""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from streamsvc.engine.lanes import Lane
+from streamsvc.errors import ProviderContentFiltered, ProviderTimedOut, UpstreamCut
+from streamsvc.events import Reasoning, Text
+from streamsvc.messages import Prompt
+from streamsvc.providers.base import Finish
+
+
+async def attempt(
+    lane: Lane,
+    prompt: Prompt,
+    *,
+    first_token_at: float,
+    end: float,
+    on_first_token: Callable[[], None],
+    say: Callable[[Text | Reasoning], Awaitable[object]],
+) -> Finish:
+    """Ask a provider, and say what it says.
+
+    Headers, comments and role chunks are no tokens: the adapters give none for them.
+
+    Args:
+        lane: the provider.
+        prompt: what is asked.
+        first_token_at: until when the first token has to be there, on the event loop's clock.
+        end: until when the answer has to be whole.
+        on_first_token: called before the first delta is said.
+        say: is given each delta, in order, before the next one is read.
+
+    Raises:
+        ProviderError: it failed, or broke off, or missed a deadline. The call is closed by then.
+    """
+    deadline = "first_token"
+    with anyio.CancelScope(deadline=min(first_token_at, end)) as pace:
+        try:
+            provider = await lane.provider()
+            async with provider.generate(prompt) as deltas:
+                async for delta in deltas:
+                    if isinstance(delta, Finish):
+                        return delta
+                    if deadline == "first_token":
+                        deadline = "idle"
+                        on_first_token()
+                    await say(delta)
+                    pace.deadline = min(anyio.current_time() + lane.section.idle_bound, end)
+            raise UpstreamCut
+        except ProviderContentFiltered as exc:
+            # Refused before or within an answer, it is the same to everybody: an end, and no failure
+            # that another provider should be asked to route around.
+            return Finish(reason="content_filter", provider_reason=exc.code)
+    if anyio.current_time() >= end:
+        deadline = "total"
+    raise ProviderTimedOut(deadline)

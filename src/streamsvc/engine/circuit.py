@@ -1,0 +1,134 @@
+"""When to leave a provider in peace: a circuit that opens when it fails again and again.
+
+The orders that are legal stand in one table. An open circuit lets one call through when its time is
+over, to see whether the provider is well again; everybody else is served by a fallback meanwhile.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum, auto
+from functools import partial
+
+import anyio
+
+from streamsvc.errors import ProviderError
+
+logger = logging.getLogger(__name__)
+
+
+class State(StrEnum):
+    """Whether calls pass: all, none, or one that is on its way."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    PROBING = "probing"
+
+
+class Move(StrEnum):
+    """What can happen to a circuit."""
+
+    TRIP = auto()
+    PROBE = auto()
+    ABANDON = auto()
+    RECOVER = auto()
+
+
+TRANSITIONS: Mapping[tuple[State, Move], State] = {
+    (State.CLOSED, Move.TRIP): State.OPEN,
+    (State.OPEN, Move.PROBE): State.PROBING,
+    (State.OPEN, Move.RECOVER): State.CLOSED,  # asked for want of another, it answered
+    (State.PROBING, Move.TRIP): State.OPEN,
+    (State.PROBING, Move.ABANDON): State.OPEN,
+    (State.PROBING, Move.RECOVER): State.CLOSED,
+}
+
+
+class Circuit:
+    """The circuit of one provider entry.
+
+    A call that began before the circuit opened tells how the provider was, and not how it is: nothing
+    that comes of it counts any more. A probe that speaks closes the circuit, but until an answer is
+    whole, one failure opens it again.
+
+    Args:
+        name: the entry, for the log.
+        failures: how many in a row open it; 0: it never opens.
+        seconds: how long it stays open before one call may try again.
+    """
+
+    def __init__(self, name: str, *, failures: int, seconds: float) -> None:
+        self._name = name
+        self._limit = failures or math.inf
+        self._seconds = seconds
+        self._failures = 0
+        self._state = State.CLOSED
+        self._opened = 0
+        self._open_until = -math.inf
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        return self._state
+
+    @property
+    def admits(self) -> bool:
+        """Whether a call may be made now."""
+        if self._state is State.OPEN:
+            return anyio.current_time() >= self._open_until
+        return self._state is State.CLOSED
+
+    @contextmanager
+    def call(self) -> Iterator[Callable[[], None]]:
+        """Make a call, and let the circuit see how it ends.
+
+        A probe is let through by `admits` and begins here: nothing may be awaited in between.
+
+        Yields:
+            What is to be called as soon as the provider speaks: that ends a probe.
+        """
+        is_probe = self._state is State.OPEN and self.admits
+        if is_probe:
+            self._move(Move.PROBE)
+        began = self._opened
+        try:
+            yield partial(self._speaks, began)
+        except ProviderError as exc:
+            if exc.is_outage:
+                self._failed(began)
+            else:
+                self._works(began)  # it does not like the request
+            raise
+        except BaseException:
+            if is_probe and began == self._opened and self._state is State.PROBING:
+                self._move(Move.ABANDON)
+            raise
+        self._works(began)
+
+    def _speaks(self, began: int) -> None:
+        if began == self._opened and self._state is not State.CLOSED:
+            self._move(Move.RECOVER)
+            logger.warning("circuit.closed provider=%s", self._name)
+
+    def _works(self, began: int) -> None:
+        self._speaks(began)
+        if began == self._opened:
+            self._failures = 0
+
+    def _failed(self, began: int) -> None:
+        if began != self._opened or self._state is State.OPEN:
+            return
+        self._failures += 1
+        if self._state is State.PROBING or self._failures >= self._limit:
+            if self._state is State.CLOSED:
+                logger.warning(
+                    "circuit.opened provider=%s failures=%d seconds=%g",
+                    self._name, self._failures, self._seconds,
+                )  # fmt: skip
+            self._opened += 1
+            self._open_until = anyio.current_time() + self._seconds
+            self._move(Move.TRIP)
+
+    def _move(self, move: Move) -> None:
+        self._state = TRANSITIONS[self._state, move]

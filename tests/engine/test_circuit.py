@@ -1,0 +1,253 @@
+"""The circuit of one provider entry: when it opens, who may try again, and what closes it."""
+
+import logging
+from contextlib import suppress
+from itertools import product
+
+import anyio
+import pytest
+
+from doubles import in_virtual_time
+from streamsvc.engine.circuit import TRANSITIONS, Circuit, Move, State
+from streamsvc.errors import ContextLengthExceeded, ProviderError, ProviderUnavailable
+
+SECONDS = 15.0
+
+NEVER = {
+    (State.CLOSED, Move.PROBE),
+    (State.CLOSED, Move.ABANDON),
+    (State.CLOSED, Move.RECOVER),
+    (State.OPEN, Move.TRIP),
+    (State.OPEN, Move.ABANDON),
+    (State.PROBING, Move.PROBE),
+}
+"""What cannot happen: a mistake of ours if it does."""
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    return in_virtual_time(request.param)
+
+
+def new_circuit(failures: int = 3) -> Circuit:
+    return Circuit("fake", failures=failures, seconds=SECONDS)
+
+
+def state_of(circuit: Circuit) -> State:
+    return circuit.state
+
+
+def admits(circuit: Circuit) -> bool:
+    return circuit.admits
+
+
+def fail(circuit: Circuit, error: ProviderError | None = None, *, times: int = 1) -> None:
+    for _ in range(times):
+        with pytest.raises(ProviderError), circuit.call():
+            raise error or ProviderUnavailable
+
+
+def answer(circuit: Circuit) -> None:
+    with circuit.call() as speaks:
+        speaks()
+
+
+def test_every_move_in_every_state_has_its_place_in_the_table_or_never_happens() -> None:
+    assert TRANSITIONS.keys() | NEVER == set(product(State, Move))
+    assert not TRANSITIONS.keys() & NEVER
+
+
+@pytest.mark.promise("upstream:rescue")
+async def test_so_many_failures_in_a_row_open_it() -> None:
+    circuit = new_circuit()
+    for _ in range(3):
+        assert state_of(circuit) is State.CLOSED
+        assert admits(circuit)
+        fail(circuit)
+    assert state_of(circuit) is State.OPEN
+    assert not admits(circuit)
+
+
+async def test_an_answer_begins_the_count_anew() -> None:
+    circuit = new_circuit()
+    for _ in range(5):
+        fail(circuit, times=2)
+        answer(circuit)
+    assert state_of(circuit) is State.CLOSED
+
+
+async def test_a_provider_that_speaks_and_breaks_off_each_time_has_failed_each_time() -> None:
+    """Its viewers pay for each beginning."""
+    circuit = new_circuit()
+    for _ in range(3):
+        with suppress(ProviderUnavailable), circuit.call() as speaks:
+            speaks()
+            raise ProviderUnavailable
+    assert state_of(circuit) is State.OPEN
+
+
+async def test_what_the_request_is_to_blame_for_does_not_count() -> None:
+    circuit = new_circuit()
+    fail(circuit, times=2)
+    fail(circuit, ContextLengthExceeded(), times=9)
+    fail(circuit, times=2)
+    assert state_of(circuit) is State.CLOSED
+
+
+async def test_with_a_bound_of_0_it_never_opens() -> None:
+    circuit = new_circuit(failures=0)
+    fail(circuit, times=1000)
+    assert admits(circuit)
+
+
+async def test_when_its_time_is_over_one_call_probes_and_all_others_wait() -> None:
+    circuit = new_circuit()
+    fail(circuit, times=3)
+    await anyio.sleep(SECONDS - 0.001)
+    assert not admits(circuit)
+    await anyio.sleep(0.002)
+    assert admits(circuit)
+    with circuit.call() as speaks:
+        assert state_of(circuit) is State.PROBING
+        assert not admits(circuit)
+        await anyio.sleep(10 * SECONDS)
+        assert not admits(circuit)
+        speaks()
+        assert state_of(circuit) is State.CLOSED
+        assert admits(circuit)
+
+
+@pytest.mark.parametrize("error", [None, ContextLengthExceeded()], ids=["whole", "refused"])
+async def test_a_probe_that_ends_without_a_word_closes_it_if_the_provider_works(
+    error: ProviderError | None,
+) -> None:
+    """An empty answer, or a refusal of what was asked: a circuit must not stay at its probe for ever."""
+    circuit = new_circuit()
+    fail(circuit, times=3)
+    await anyio.sleep(SECONDS)
+    if error:
+        fail(circuit, error)
+    else:
+        with circuit.call():
+            pass
+    assert state_of(circuit) is State.CLOSED
+
+
+async def test_a_probe_that_fails_opens_it_for_the_same_time_again() -> None:
+    circuit = new_circuit()
+    fail(circuit, times=3)
+    for _ in range(3):
+        await anyio.sleep(SECONDS)
+        fail(circuit)
+        assert state_of(circuit) is State.OPEN
+        assert not admits(circuit)
+
+
+async def test_after_a_recovery_it_takes_as_many_failures_as_ever() -> None:
+    circuit = new_circuit()
+    fail(circuit, times=3)
+    await anyio.sleep(SECONDS)
+    answer(circuit)
+    fail(circuit, times=2)
+    assert admits(circuit)
+
+
+@pytest.mark.promise("cancel:disconnect")
+@pytest.mark.parametrize("is_crash", [False, True], ids=["cancelled", "crashed"])
+async def test_an_abandoned_probe_lets_the_next_one_through(*, is_crash: bool) -> None:
+    circuit = new_circuit()
+    fail(circuit, times=3)
+    await anyio.sleep(SECONDS)
+    if is_crash:
+        with pytest.raises(KeyError), circuit.call():
+            raise KeyError
+    else:
+        with anyio.move_on_after(1), circuit.call():
+            await anyio.sleep_forever()
+    assert state_of(circuit) is State.OPEN
+    assert admits(circuit)
+    answer(circuit)
+    assert state_of(circuit) is State.CLOSED
+
+
+async def test_an_open_circuit_that_is_asked_for_want_of_another_is_closed_by_an_answer() -> None:
+    circuit = new_circuit()
+    fail(circuit, times=3)
+    answer(circuit)
+    assert state_of(circuit) is State.CLOSED
+
+
+async def test_and_its_failure_does_not_put_the_next_probe_off() -> None:
+    circuit = new_circuit()
+    fail(circuit, times=3)
+    await anyio.sleep(SECONDS - 1)
+    fail(circuit, times=9)
+    await anyio.sleep(1)
+    assert admits(circuit)
+
+
+async def test_calls_from_before_it_opened_tell_nothing_of_how_the_provider_is_now() -> None:
+    """A late answer does not close it, nor does one that times out when it has closed open it again."""
+    circuit = new_circuit()
+    with circuit.call() as speaks:
+        fail(circuit, times=3)
+        speaks()
+    assert state_of(circuit) is State.OPEN
+    answer(circuit)
+    with suppress(ProviderUnavailable), circuit.call():
+        fail(circuit, times=3)
+        await anyio.sleep(SECONDS)
+        answer(circuit)
+        fail(circuit, times=2)
+        raise ProviderUnavailable
+    assert state_of(circuit) is State.CLOSED
+
+
+async def test_a_probe_that_speaks_and_breaks_off_opens_it_again() -> None:
+    """Others may have come in between; the first failure among them does the same."""
+    circuit = new_circuit()
+    fail(circuit, times=3)
+    for is_another in (False, True):
+        await anyio.sleep(SECONDS)
+        with suppress(ProviderUnavailable), circuit.call() as speaks:
+            speaks()
+            assert admits(circuit)
+            if is_another:
+                fail(circuit)
+                assert not admits(circuit)
+            raise ProviderUnavailable
+        assert state_of(circuit) is State.OPEN
+
+
+async def test_a_probe_that_somebody_else_overtook_does_not_let_two_through() -> None:
+    """It was asked for want of another meanwhile, and failed; another probe is on its way."""
+    circuit = new_circuit()
+    fail(circuit, times=3)
+    await anyio.sleep(SECONDS)
+    with suppress(KeyError), circuit.call():
+        fail(circuit)
+        await anyio.sleep(SECONDS)
+        second = circuit.call()
+        second.__enter__()
+        raise KeyError
+    assert state_of(circuit) is State.PROBING
+    second.__exit__(None, None, None)
+    assert state_of(circuit) is State.CLOSED
+
+
+async def test_the_operator_is_told_when_it_opens_and_when_it_closes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And not of every probe."""
+    circuit = new_circuit()
+    with caplog.at_level(logging.INFO):
+        fail(circuit, times=3)
+        for _ in range(5):
+            await anyio.sleep(SECONDS)
+            fail(circuit)
+        await anyio.sleep(SECONDS)
+        answer(circuit)
+    assert [record.getMessage() for record in caplog.records] == [
+        "circuit.opened provider=fake failures=3 seconds=15",
+        "circuit.closed provider=fake",
+    ]
