@@ -6,6 +6,9 @@ from contextlib import asynccontextmanager
 from playwright.async_api import Page, expect
 
 from browser.pages import chromium
+from service import Service, serving
+from streamsvc.settings import GenerationSettings, Settings, StreamSettings
+from upstreams import OPENAI, Step, Upstream, upstream
 
 expect.set_options(timeout=15_000)
 
@@ -50,3 +53,17 @@ async def ask(page: Page, prompt: str) -> None:
     """Type a question, and send it with the keyboard."""
     await page.locator("#prompt").fill(prompt)
     await page.locator("#prompt").press("Enter")
+
+
+@asynccontextmanager
+async def on_upstream(*steps: Step) -> AsyncIterator[tuple[Service, Upstream]]:
+    """A service in front of an upstream that keeps to a script."""
+    async with upstream(*steps) as api:
+        settings = Settings(
+            provider="openai",
+            providers={"openai": OPENAI.entry(api.url)},
+            stream=StreamSettings(retry_ms=500),
+            generations=GenerationSettings(max_grace_seconds=30),
+        )
+        async with serving(settings, {"OPENAI_API_KEY": "sk-test"}) as service:
+            yield service, api

@@ -1,21 +1,19 @@
 """The playground, used: what a person does with it and sees of it."""
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import repeat
 
 import anyio
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
-from browser.playground import ANSWER, EXPLAIN, ask, playground
+from browser.pages import chromium
+from browser.playground import ANSWER, EXPLAIN, ask, on_upstream, playground
 from conftest import Serve
 from proxy import breaking_proxy
-from service import Service, serving
 from streamsvc.providers.fake import reply_to
 from streamsvc.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
-from upstreams import HOLD, OPENAI, RESET, Step, Upstream, finish, status, text, until, upstream
+from upstreams import HOLD, RESET, Upstream, finish, status, text, until
 
 pytestmark = pytest.mark.browser
 
@@ -24,20 +22,6 @@ def fake(**fields: object) -> Settings:
     """The fake provider at a pace that tests can wait for."""
     entry = FakeSettings(words_per_second=20, first_word_seconds=0.1, **fields)  # type: ignore[arg-type]
     return Settings(providers={"fake": entry}, stream=StreamSettings(retry_ms=500))
-
-
-@asynccontextmanager
-async def on_upstream(*steps: Step) -> AsyncIterator[tuple[Service, Upstream]]:
-    """A service in front of an upstream that keeps to a script."""
-    async with upstream(*steps) as api:
-        settings = Settings(
-            provider="openai",
-            providers={"openai": OPENAI.entry(api.url)},
-            stream=StreamSettings(retry_ms=500),
-            generations=GenerationSettings(max_grace_seconds=30),
-        )
-        async with serving(settings, {"OPENAI_API_KEY": "sk-test"}) as service:
-            yield service, api
 
 
 async def until_closed(api: Upstream) -> None:
@@ -102,6 +86,7 @@ async def test_after_a_cut_the_answer_goes_on_at_the_word(serve: Serve) -> None:
         await expect(page.locator("#state")).to_have_text("cut")
         cut_at = await page.locator(ANSWER).inner_text()
         await expect(page.locator(".seam")).to_have_count(1)
+        await expect(page.locator("#lab")).to_contain_text("Back, with the id of event")
         await expect(page.locator("#state")).to_have_text("done")
         whole = await page.locator(ANSWER).evaluate("element => element.textContent")
         assert whole == reply_to(EXPLAIN)
@@ -175,8 +160,8 @@ async def test_a_prompt_and_an_answer_full_of_markup_stay_text(serve: Serve) -> 
     hostile = (
         "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'> &lt;b&gt; <!-- \n"
         '```html"><img src=x onerror=alert(1)>\n<svg onload=window.pwned=1></svg></code></pre>\n```\n'
-        "<a href=javascript:window.pwned=1>link</a> \u202e \u0000 end"
-    ).replace("\u0000", "")
+        "<a href=javascript:window.pwned=1>link</a> \u202e end"
+    )
     service = await serve(fake(reply="echo"))
     async with playground(service.url) as page:
         await ask(page, hostile)
@@ -229,7 +214,7 @@ async def test_who_comes_back_within_the_grace_finds_the_answer_going_on() -> No
         await ask(page, "hello")
         await expect(page.locator(ANSWER)).to_have_text("one two")
         await page.locator("#leave").click()
-        await expect(page.locator("#call")).to_have_text("open, nobody watches")
+        await expect(page.locator("#call")).to_contain_text("open, left for")
         go_on.set()
         await page.locator("#again").click()
         await expect(page.locator("#state")).to_have_text("done")
@@ -252,6 +237,123 @@ async def test_a_finished_answer_stays_finished_also_after_a_reload(serve: Serve
         assert page.url == f"{service.url}/"
         await expect(page.locator(".turn")).to_have_count(0)
     assert len(service.log) == 1
+
+
+async def test_a_reload_keeps_the_conversation_and_its_history() -> None:
+    async with (
+        on_upstream(text("An answer."), finish()) as (service, api),
+        playground(service.url) as page,
+    ):
+        for question in ("First?", "Second?"):
+            await ask(page, question)
+            await expect(page.locator(".turn .hint").last).to_contain_text("Complete")
+        await page.reload()
+        await expect(page.locator("#state")).to_have_text("done")
+        assert await page.locator(".question").all_text_contents() == ["First?", "Second?"]
+        assert await page.locator(".turn .answer").all_text_contents() == 2 * ["An answer."]
+        await ask(page, "Third?")
+        assert [turn["content"] for turn in (await api.call(2)).body["messages"]] == [
+            "First?", "An answer.", "Second?", "An answer.", "Third?",
+        ]  # fmt: skip
+        await expect(page.locator(".turn .hint").last).to_contain_text("Complete")
+
+
+async def test_an_answer_without_words_is_no_part_of_the_history() -> None:
+    async with (
+        on_upstream(text("\n\n"), finish()) as (service, api),
+        playground(service.url) as page,
+    ):
+        for question in ("First?", "Second?"):
+            await ask(page, question)
+            await expect(page.locator(".turn .hint").last).to_contain_text("Complete")
+        assert (await api.call(1)).body["messages"] == [{"role": "user", "content": "Second?"}]
+
+
+async def test_a_conversation_that_is_cleared_while_it_is_asked_stays_cleared(serve: Serve) -> None:
+    service = await serve(fake())
+    async with playground(service.url) as page:
+        asked = anyio.Event()
+        go_on = anyio.Event()
+
+        async def wait(route: Route) -> None:
+            asked.set()
+            await go_on.wait()
+            await route.continue_()
+
+        await page.route("**/v1/generations", wait)
+        await ask(page, "hello")
+        await asked.wait()
+        await page.locator("#new").click()
+        async with page.expect_response("**/stop"):
+            go_on.set()
+        await expect(page.locator(".turn")).to_have_count(0)
+        await expect(page.locator("#state")).to_have_text("idle")
+        await expect(page.locator("#call")).to_have_text("none")
+        assert page.url == f"{service.url}/"
+
+
+async def test_a_question_may_be_sent_before_the_providers_are_known(serve: Serve) -> None:
+    service = await serve(fake())
+    go_on = anyio.Event()
+
+    async def wait(route: Route) -> None:
+        await go_on.wait()
+        await route.continue_()
+
+    async with chromium() as page:
+        await page.route("**/v1/providers", wait)
+        await page.goto(f"{service.url}/")
+        await ask(page, "hello")
+        await expect(page.locator("#state")).to_have_text("done")
+        go_on.set()
+        await expect(page.locator("#provider option")).not_to_have_count(0)
+        await expect(page.locator(".turn")).to_have_count(1)
+
+
+@pytest.mark.parametrize(
+    "follow", ["../../readyz", "../../readyz%23", "gen_a/../../../healthz", "%00"]
+)
+async def test_what_is_to_be_followed_is_an_id_or_nothing(serve: Serve, follow: str) -> None:
+    service = await serve(fake())
+    async with playground(service.url) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        await page.goto(f"{service.url}/?follow={follow}")
+        await expect(page.locator("#provider option")).not_to_have_count(0)
+        paths = {url.removeprefix(service.url).partition("?")[0] for url in asked}
+        assert not paths & {"/readyz", "/readyz/events", "/healthz", "/healthz/events"}
+        assert not any(path.startswith("/v1/generations") for path in paths)
+        await expect(page.locator(".turn")).to_have_count(0)
+
+
+async def test_an_answer_of_thousands_of_words_at_once_is_shown(serve: Serve) -> None:
+    """The cost of a word does not grow with the words before it, also in three views at once."""
+    said = "word " * 9_999 + "end"
+    service = await serve(
+        Settings(providers={"fake": FakeSettings(reply="text", text=said, words_per_second=0)})
+    )
+    async with playground(service.url) as page:
+        await page.locator("#raw summary").click()
+        await ask(page, "hello")
+        await expect(page.locator("#state")).to_have_text("done")
+        assert await page.locator(ANSWER).evaluate("e => e.textContent") == said
+        await page.reload()
+        await expect(page.locator("#state")).to_have_text("done")
+        assert await page.locator(ANSWER).evaluate("e => e.textContent") == said
+
+
+async def test_without_a_grace_a_cut_ends_the_answer_and_the_page_says_so() -> None:
+    async with (
+        on_upstream(text("one "), HOLD) as (service, api),
+        playground(service.url) as page,
+    ):
+        await page.locator("#grace").select_option("0")
+        await ask(page, "hello")
+        await expect(page.locator(ANSWER)).to_have_text("one")
+        await page.locator("#cut").click()
+        await expect(page.locator("#lab")).to_contain_text("Without a grace")
+        await until_closed(api)
+        await expect(page.locator(".turn .hint")).to_contain_text("Stopped")
 
 
 async def test_the_history_goes_up_with_each_question() -> None:
@@ -301,6 +403,7 @@ async def test_errors_are_sentences_and_the_question_is_not_lost() -> None:
         await expect(page.locator(".turn .problem").last).to_have_text(
             "The service is shutting down and takes no new work."
         )
+        await expect(page.locator(".turn")).to_have_count(2)
         await expect(page.locator("#prompt")).to_have_value("hello again")
         await expect(page.locator("#send")).to_be_enabled()
 
@@ -310,7 +413,9 @@ async def test_a_service_that_is_gone_is_a_sentence_too(serve: Serve) -> None:
     async with playground(service.url, expected=["ERR_INTERNET_DISCONNECTED"]) as page:
         await page.context.set_offline(True)
         await ask(page, "hello")
-        await expect(page.locator(".turn .problem")).to_have_text("The service cannot be reached.")
+        await expect(page.locator(".turn .problem")).to_contain_text(
+            "The service cannot be reached"
+        )
         await page.goto("about:blank")
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from browser.playground import ANSWER, EXPLAIN, ask, playground
+from browser.playground import ANSWER, EXPLAIN, ask, on_upstream, playground
 from conftest import Serve, missing
 from streamsvc.settings import FakeSettings, Settings
+from upstreams import HOLD, text
 
 pytestmark = pytest.mark.browser
 
@@ -51,6 +52,7 @@ async def test_axe_finds_nothing_before_during_and_after_an_answer(
         await expect(page.locator(f"{ANSWER} figure")).to_have_count(1)
         await page.locator("#second").click()
         await page.locator("#cut").click()
+        await expect(page.locator(".turn")).to_have_attribute("aria-busy", "true")
         assert await violations(page) == []
         await page.locator("#go").click()
         await expect(page.locator("#state")).to_have_text("done")
@@ -80,7 +82,7 @@ async def test_the_keyboard_is_enough(serve: Serve) -> None:
             name, has_outline = await page.evaluate("""() => {
               const at = document.activeElement;
               const name = at.id || at.dataset?.prompt || at.getAttribute("aria-label") || at.tagName;
-              return [name, getComputedStyle(at).outlineStyle !== "none"];
+              return [name, getComputedStyle(at).outlineWidth === "3px"];
             }""")
             if name in {"BODY", "HTML"}:
                 break
@@ -106,6 +108,27 @@ async def test_the_keyboard_is_enough(serve: Serve) -> None:
         assert await page.locator(".question").evaluate("e => e.textContent") == "two\nlines"
 
 
+async def test_a_button_that_cannot_be_pressed_any_more_hands_the_keyboard_on() -> None:
+    async with on_upstream(text("one "), HOLD) as (service, _), playground(service.url) as page:
+
+        async def focused() -> str:
+            name: str = await page.evaluate("document.activeElement.id")
+            return name
+
+        await page.locator("#prompt").fill("hello")
+        await page.locator("#send").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.locator(ANSWER)).to_have_text("one")
+        assert await focused() == "prompt"
+        for pressed, then in (("leave", "again"), ("again", "prompt"), ("stop", "prompt")):
+            await page.locator(f"#{pressed}").focus()
+            await page.keyboard.press("Enter")
+            await expect(page.locator(f"#{pressed}")).to_be_disabled()
+            assert await focused() == then
+            if pressed == "again":
+                await expect(page.locator("#state")).to_have_text("open")
+
+
 async def test_a_screen_reader_hears_the_beginning_and_the_end_and_not_every_word(
     serve: Serve,
 ) -> None:
@@ -121,10 +144,14 @@ async def test_a_screen_reader_hears_the_beginning_and_the_end_and_not_every_wor
         }""")
         await ask(page, EXPLAIN)
         await expect(page.locator(".turn")).to_have_attribute("aria-busy", "true")
+        await page.locator("#cut").click()
+        await expect(page.locator(".seam")).to_have_count(1)
+        await page.locator("#leave").click()
+        await page.locator("#again").click()
         await expect(page.locator("#state")).to_have_text("done")
         await expect(page.locator(".turn")).not_to_have_attribute("aria-busy", "true")
-        first, *rest = [text for text in await page.evaluate("heard") if text]
-    assert first == "Answering."
-    assert len(rest) == 1
-    assert rest[0].startswith("The answer has 1")
-    assert "Complete" in rest[0]
+        heard = [text for text in await page.evaluate("heard") if text]
+    assert heard[0] == "Answering."
+    assert heard[-1].startswith("The answer has 1")
+    assert "Complete" in heard[-1]
+    assert len(heard) <= 10, heard  # of more than a hundred words, and what the buttons did

@@ -6,8 +6,10 @@ addresses are relative, so it works under whatever path a proxy shows it.
 """
 
 import os
+from http import HTTPStatus
 from pathlib import Path
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
@@ -19,6 +21,8 @@ CONTENT_SECURITY_POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
+
+_PAGE = "index.html"
 
 _HEADERS = {
     "Cache-Control": "no-cache",  # asked for again each time, and answered with 304: a new version is seen
@@ -37,7 +41,13 @@ class Playground(StaticFiles):
 
     async def page(self, request: Request) -> Response:
         """`GET /`: the page itself."""
-        return await self.get_response("index.html", request.scope)
+        return await super().get_response(_PAGE, request.scope)
+
+    @override
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        if path == _PAGE:  # from here its relative addresses would lead nowhere
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return await super().get_response(path, scope)
 
     @override
     def file_response(

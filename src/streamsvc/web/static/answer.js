@@ -4,6 +4,8 @@
 const OPENING = /^ {0,3}(`{3,}(?=[^`]*$)|~{3,})[ \t]*(\S*)/; // CommonMark 0.31, section 4.5
 const MAY_OPEN = /^ {0,3}(`{0,2}|~{0,2}|`{3,}[^`]*|~{3,}.*)$/;
 
+const BLOCK_CHARS = 2000; // a paragraph is laid out anew with each word, so none grows without end
+
 export class Answer {
   #element;
   /** @type {Element | null} where text goes: a paragraph or a code element */
@@ -100,6 +102,8 @@ export class Answer {
       this.#place().append(this.#node);
     }
     this.#node.appendData(text);
+    const isLong = this.#block?.tagName === "P" && this.#node.length > BLOCK_CHARS;
+    if (isLong && text.endsWith("\n")) this.#block = this.#node = null;
   }
 
   #place() {

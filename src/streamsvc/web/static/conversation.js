@@ -2,27 +2,32 @@
 
 import { Answer } from "./answer.js";
 import { Refused, create, snapshot, stop } from "./generation.js";
+import { keepAtEnd } from "./tail.js";
 import { Viewer } from "./viewer.js";
 
 /**
  * @typedef {object} Run an answer, from the question to its end
  * @property {string} id of the generation
  * @property {Viewer} viewer
+ * @property {number | undefined} grace seconds; unknown where the service's own holds
  *
+ * @typedef {{role: string, content: string}} Message
  * @typedef {Omit<import("./generation.js").Order, "messages">} Choices
  * @typedef {{article: Element, thoughts: HTMLDetailsElement, footer: Element, answer: Answer}} Turn
  */
 
 export class Conversation {
   #log;
+  #keepAtEnd;
   #announcer;
   #pulse;
   #onChange;
-  /** @type {{role: string, content: string}[]} */
+  #onBack;
+  /** @type {Message[]} */
   #messages = [];
+  /** @type {Turn | null} the latest: what happens to an older one changes nothing here */
+  #current = null;
   #isStopWanted = false;
-  /** @type {Answer | null} of the latest question */
-  #latest = null;
 
   /** @type {Run | null} the latest */
   run = null;
@@ -32,116 +37,155 @@ export class Conversation {
 
   /**
    * @param {Element} log is filled
-   * @param {Element} announcer says to screen readers what happens, not every word
+   * @param {Element} announcer says what happens, not every word
    * @param {import("./pulse.js").Pulse} pulse
    * @param {() => void} onChange
+   * @param {(seq: string) => void} onBack called when a connection that was lost is there again
    */
-  constructor(log, announcer, pulse, onChange) {
+  constructor(log, announcer, pulse, onChange, onBack) {
     this.#log = log;
+    this.#keepAtEnd = keepAtEnd(log);
     this.#announcer = announcer;
     this.#pulse = pulse;
     this.#onChange = onChange;
+    this.#onBack = onBack;
   }
 
   /**
    * Ask the next question.
    * @param {string} prompt
    * @param {Choices} choices
-   * @returns {Promise<boolean>} whether there will be an answer
+   * @returns {Promise<boolean>} whether it was taken
    */
   async ask(prompt, choices) {
     this.#settle();
-    const turn = this.#turn(prompt);
-    this.#messages.push({ role: "user", content: prompt });
-    this.#begin("asking");
+    const messages = this.#messages;
+    messages.push({ role: "user", content: prompt });
+    const turn = this.#begin(prompt, "asking");
     try {
-      const { id } = await createWithin({ ...choices, messages: this.#messages });
-      history.replaceState(null, "", `?follow=${id}`); // a reload comes back to this answer
-      this.#latest = turn.answer;
-      this.#watch(id, turn);
+      const { id, grace } = await createWithin({ ...choices, messages });
+      if (turn !== this.#current) {
+        await stop(id); // the conversation was cleared meanwhile
+        return true;
+      }
+      remember(id, messages);
+      this.#watch(id, turn, grace);
       if (this.#isStopWanted) this.stop();
       return true;
     } catch (problem) {
-      this.#messages.pop();
-      this.#pulse.state("refused");
-      this.#end(turn, sentenceOf(problem), true);
+      if (turn !== this.#current) return true;
+      messages.pop();
+      this.#refused(turn, problem);
       return false;
     }
   }
 
   /**
-   * Follow an answer that somebody else asked for.
+   * Follow an answer that was asked for before a reload, or in another tab.
    * @param {string} id
    */
   async follow(id) {
-    const turn = this.#turn(`An answer from another tab, or from before a reload: ${id}`);
-    this.#begin("connecting");
+    this.#messages = recall(id);
+    for (const { role, content } of this.#messages.slice(0, -1)) {
+      if (role === "user") this.#show(element("p", "question", content));
+      else this.#turn().answer.append(content);
+    }
+    const question = this.#messages.at(-1)?.content;
+    const turn = this.#begin(question ?? "(asked in another tab; the next question is a new conversation)", "connecting", false);
     try {
       await snapshot(id);
-      this.#watch(id, turn);
+      if (turn === this.#current) this.#watch(id, turn);
     } catch (problem) {
-      this.#pulse.state("refused");
-      this.#end(turn, sentenceOf(problem), true);
+      if (turn === this.#current) this.#refused(turn, problem);
     }
   }
 
   /** Stop the answer, for every viewer. */
   async stop() {
     this.#isStopWanted = true;
-    if (!this.run) return; // it is stopped when it has an id
+    const run = this.run;
+    if (!run) return; // it is stopped when it has an id
     try {
-      await stop(this.run.id);
+      await stop(run.id);
     } catch (problem) {
-      this.#announcer.textContent = sentenceOf(problem);
+      this.#announcer.textContent = `${sentenceOf(problem)} This page has left the answer.`;
+      run.viewer.close();
     }
   }
 
   /** Forget all of it. */
   clear() {
+    this.#current = null;
     this.run?.viewer.close();
     this.#messages = [];
-    this.#latest = this.run = null;
+    this.run = null;
     this.isBusy = false;
     this.#log.replaceChildren();
+    this.#announcer.textContent = "";
+    this.#pulse.start();
+    this.#pulse.state("idle");
     history.replaceState(null, "", location.pathname);
     this.#onChange();
   }
 
-  /** @param {string} state */
-  #begin(state) {
+  /**
+   * @param {string} question
+   * @param {string} state
+   */
+  #begin(question, state, isLive = true) {
+    this.#show(element("p", "question", question));
+    const turn = (this.#current = this.#turn());
+    turn.article.setAttribute("aria-busy", "true");
+    this.#log.scrollTop = this.#log.scrollHeight;
     this.run = null;
     this.isBusy = true;
     this.#isStopWanted = false;
-    this.#pulse.start();
+    this.#pulse.start(isLive);
     this.#pulse.state(state);
     this.#announcer.textContent = "Answering.";
     this.#onChange();
+    return turn;
   }
 
   /**
    * @param {string} id
    * @param {Turn} turn
+   * @param {number} [grace]
    */
-  #watch(id, turn) {
+  #watch(id, turn, grace) {
     let wasAway = false;
     const viewer = new Viewer(
       id,
       (event, eventId) => {
+        if (turn !== this.#current) return;
         this.#pulse.event(event, eventId);
         this.#take(event, turn);
       },
       (state) => {
+        if (turn !== this.#current) return;
         this.#pulse.state(state);
-        if (state === "open" && wasAway) turn.answer.mark(`back after event ${seqOf(viewer.cursor)}`);
+        if (state === "open") this.#opened(turn, wasAway ? seqOf(viewer.cursor) : "");
         wasAway = state !== "open";
         this.isBusy = viewer.isConnected;
         if (state === "closed") this.#end(turn, "Left before its end.");
-        if (state === "refused") this.#end(turn, "The service has no more of this answer.", true);
+        if (state === "refused") this.#end(turn, "The connection was refused; come back to it.", true);
         this.#onChange();
       },
     );
-    this.run = { id, viewer };
+    this.run = { id, viewer, grace };
     viewer.connect();
+  }
+
+  /**
+   * @param {Turn} turn
+   * @param {string} seq of the last event before the connection was lost, if it was
+   */
+  #opened({ answer, article, footer }, seq) {
+    if (!seq) return;
+    answer.mark(`back after event ${seq}`);
+    article.setAttribute("aria-busy", "true");
+    footer.textContent = "";
+    this.#onBack(seq);
   }
 
   /**
@@ -150,7 +194,7 @@ export class Conversation {
    */
   #take(event, turn) {
     const { answer, thoughts, footer } = turn;
-    const isAtEnd = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 40;
+    this.#keepAtEnd();
     if (event.type === "start" || event.type === "restart") {
       answer.clear();
       thoughts.hidden = true;
@@ -168,15 +212,23 @@ export class Conversation {
       answer.finish();
       this.#end(turn, endOf(event), event.status === "failed");
     }
-    if (isAtEnd) this.#log.scrollTop = this.#log.scrollHeight;
   }
 
   /** What there is of the latest answer is part of the conversation; a question without any is not. */
   #settle() {
-    const text = this.#latest?.text;
-    if (text) this.#messages.push({ role: "assistant", content: text });
-    else if (this.#latest) this.#messages.pop();
-    this.#latest = null;
+    if (this.#messages.at(-1)?.role !== "user") return;
+    const text = this.#current?.answer.text ?? "";
+    if (text.trim()) this.#messages.push({ role: "assistant", content: text });
+    else this.#messages.pop();
+  }
+
+  /**
+   * @param {Turn} turn
+   * @param {unknown} problem
+   */
+  #refused(turn, problem) {
+    this.#pulse.state("refused");
+    this.#end(turn, sentenceOf(problem), true);
   }
 
   /**
@@ -193,15 +245,15 @@ export class Conversation {
     this.#onChange();
   }
 
-  /**
-   * @param {string} prompt
-   * @returns {Turn}
-   */
-  #turn(prompt) {
-    if (!this.#messages.length) this.#log.replaceChildren();
-    const question = element("p", "question", prompt);
+  /** @param {Element} part */
+  #show(part) {
+    this.#log.querySelector(":scope > .hint")?.remove(); // what is there before there is anything
+    this.#log.append(part);
+  }
+
+  /** @returns {Turn} */
+  #turn() {
     const article = element("article", "turn");
-    article.setAttribute("aria-busy", "true");
     article.setAttribute("aria-label", "Answer");
     const thoughts = /** @type {HTMLDetailsElement} */ (element("details", "thoughts"));
     thoughts.hidden = true;
@@ -209,8 +261,7 @@ export class Conversation {
     const body = element("div", "answer");
     const footer = element("p", "hint");
     article.append(thoughts, body, footer);
-    this.#log.append(question, article);
-    this.#log.scrollTop = this.#log.scrollHeight;
+    this.#show(article);
     return { article, thoughts, footer, answer: new Answer(body) };
   }
 }
@@ -218,14 +269,38 @@ export class Conversation {
 /**
  * Create; where the service allows less grace than was chosen, with its own.
  * @param {import("./generation.js").Order} order
+ * @returns {Promise<{id: string, grace: number | undefined}>}
  */
 async function createWithin(order) {
   try {
-    return await create(order);
+    return { id: (await create(order)).id, grace: order.grace_seconds };
   } catch (problem) {
     if (!(problem instanceof Refused) || problem.field !== "grace_seconds") throw problem;
-    return create({ ...order, grace_seconds: undefined });
+    return { id: (await create({ ...order, grace_seconds: undefined })).id, grace: undefined };
   }
+}
+
+/**
+ * Let a reload come back to this answer, and to the conversation before it.
+ * @param {string} id
+ * @param {Message[]} messages
+ */
+function remember(id, messages) {
+  history.replaceState(null, "", `?follow=${id}`);
+  try {
+    sessionStorage.setItem("conversation", JSON.stringify({ id, messages }));
+  } catch {
+    // The conversation is larger than the browser keeps, or it keeps nothing; a reload begins anew then.
+  }
+}
+
+/**
+ * @param {string} id
+ * @returns {Message[]} up to the question of this answer; none if it is not the one that is remembered
+ */
+function recall(id) {
+  const kept = JSON.parse(sessionStorage.getItem("conversation") ?? "{}");
+  return kept.id === id ? kept.messages : [];
 }
 
 /** @param {import("./generation.js").Event} done */

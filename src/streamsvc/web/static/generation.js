@@ -26,6 +26,7 @@ export class Refused extends Error {
  * @property {string} id
  * @property {string} status `running`, or how it ended
  * @property {string} text
+ * @property {string} provider
  * @property {string | null} outcome
  * @property {string} last_event_id
  *
@@ -41,9 +42,12 @@ export class Refused extends Error {
 export async function request(address, options) {
   let response;
   try {
-    response = await fetch(address, options);
+    response = await fetch(address, { signal: AbortSignal.timeout(10_000), ...options });
   } catch {
-    throw new Refused({ detail: "The service cannot be reached.", code: "unreachable" });
+    throw new Refused({
+      detail: "The service cannot be reached, or all connections of the browser to it are taken.",
+      code: "unreachable",
+    });
   }
   const body = await response.json().catch(() => ({}));
   if (!response.ok) throw new Refused(body);
@@ -63,19 +67,22 @@ export function create(order) {
   });
 }
 
+/** @param {string} id */
+const addressOf = (id) => `v1/generations/${encodeURIComponent(id)}`;
+
 /**
  * Look at it, in one piece.
  * @param {string} id
  * @returns {Promise<Snapshot>}
  */
-export const snapshot = (id) => request(`v1/generations/${id}`);
+export const snapshot = (id) => request(addressOf(id));
 
 /**
  * Stop it, at once, for every viewer.
  * @param {string} id
  * @returns {Promise<Snapshot>}
  */
-export const stop = (id) => request(`v1/generations/${id}/stop`, { method: "POST" });
+export const stop = (id) => request(`${addressOf(id)}/stop`, { method: "POST" });
 
 /**
  * Where its events are, all of them or those behind a cursor.
@@ -83,11 +90,12 @@ export const stop = (id) => request(`v1/generations/${id}/stop`, { method: "POST
  * @param {string} [cursor] the id of the last event that was seen
  */
 export const eventsOf = (id, cursor) =>
-  `v1/generations/${id}/events` + (cursor ? `?last_event_id=${cursor}` : "");
+  `${addressOf(id)}/events` + (cursor ? `?last_event_id=${encodeURIComponent(cursor)}` : "");
 
 /**
  * Follow it. When the connection is lost the browser comes back by itself, with the id of the last
- * event it has seen, and goes on at that word.
+ * event it has seen, and goes on at that word. Only when `onerror` finds it CLOSED it has given up: the
+ * answer was no stream.
  * @param {string} id
  * @param {(event: Event, eventId: string) => void} onEvent
  * @param {string} [cursor]

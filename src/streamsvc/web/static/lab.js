@@ -3,15 +3,16 @@
 import { Answer } from "./answer.js";
 import { eventsOf, snapshot } from "./generation.js";
 import { sentenceOf, seqOf } from "./conversation.js";
+import { keepAtEnd } from "./tail.js";
 import { Viewer, readRaw } from "./viewer.js";
 
 const CUT_SECONDS = 1.5;
-const LOOK_MS = 200;
+const LOOK_MS = 500;
 const RAW_CHARS = 200_000;
 
 /**
  * @typedef {object} Parts
- * @property {Element} says
+ * @property {Element} says what has happened, also to screen readers
  * @property {Element} call how the call to the provider is
  * @property {HTMLElement} other
  * @property {Element} otherState
@@ -28,6 +29,9 @@ export class Lab {
   /** @type {Viewer | null} */
   #second = null;
   #reading = new AbortController();
+  /** Aborted when what is being looked at from outside is over. */
+  #looking = new AbortController();
+  #isLeft = false;
 
   /** @param {Parts} parts */
   constructor(parts) {
@@ -41,8 +45,10 @@ export class Lab {
    */
   take(run) {
     if (run === this.#run) return;
-    this.#closeSecond();
+    this.spare();
+    this.#looking.abort();
     this.#run = run;
+    this.#isLeft = false;
     this.#say("");
     this.#showRaw();
   }
@@ -56,28 +62,47 @@ export class Lab {
     this.#parts.call.setAttribute("data-state", state);
   }
 
+  /** Close what the page can do without: a browser has six connections to a host for all its tabs. */
+  spare() {
+    this.#second?.close();
+    this.#second = null;
+    this.#parts.other.hidden = true;
+    this.#reading.abort();
+  }
+
   cut() {
     if (!this.#run) return;
-    this.#say(`Cut after event ${seqOf(this.#run.viewer.cursor)}. Words go on being written meanwhile.`);
-    this.#run.viewer.cut(CUT_SECONDS);
+    const { viewer, grace } = this.#run;
+    const meanwhile =
+      grace === 0
+        ? "Without a grace a lost connection is a closed tab: the call is closed."
+        : "Words go on being written meanwhile.";
+    this.#say(`Cut after event ${seqOf(viewer.cursor)}. ${meanwhile}`);
+    viewer.cut(CUT_SECONDS);
+  }
+
+  /** @param {string} seq of the last event before the connection was lost */
+  back(seq) {
+    this.#say(`Back, with the id of event ${seq}.`);
   }
 
   openSecond() {
     if (!this.#run) return;
-    this.#closeSecond();
+    this.#second?.close();
     const { other, otherState, otherTab, otherAnswer } = this.#parts;
     const answer = new Answer(otherAnswer);
+    const keep = keepAtEnd(otherAnswer);
     answer.clear();
     other.hidden = false;
     otherTab.href = `?follow=${this.#run.id}`;
     this.#second = new Viewer(
       this.#run.id,
       (event, eventId) => {
+        keep();
         if (event.type === "start" || event.type === "restart") answer.clear();
         if (event.type === "text") answer.append(event.text ?? "");
         if (event.type === "done") answer.finish();
         otherState.textContent = `event ${seqOf(eventId)}`;
-        otherAnswer.scrollTop = otherAnswer.scrollHeight;
       },
       (state) => (otherState.textContent = state),
     );
@@ -89,44 +114,56 @@ export class Lab {
   async leave() {
     const run = this.#run;
     if (!run) return;
+    this.#isLeft = true;
     run.viewer.close();
-    this.#closeSecond();
-    this.#reading.abort();
+    this.spare();
+    this.#looking.abort();
+    const { signal } = (this.#looking = new AbortController());
     const left = performance.now();
     const seconds = () => `${((performance.now() - left) / 1000).toFixed(1)} s`;
+    this.#say(`Left at event ${seqOf(run.viewer.cursor)}. This page watches no more.`);
     try {
       for (;;) {
         const { status, outcome, last_event_id } = await snapshot(run.id);
-        if (run !== this.#run || run.viewer.isConnected) return;
+        if (signal.aborted) return;
+        const seq = seqOf(last_event_id);
         if (status !== "running") {
           this.call(`closed (${outcome})`, "done");
-          this.#say(`The call to the provider was closed ${seconds()} after the tab, at event ${seqOf(last_event_id)}.`);
+          this.#say(
+            outcome === "no_viewers"
+              ? `The call to the provider was closed ${seconds()} after the tab, at event ${seq}.`
+              : `It came to its end within the grace, at event ${seq} (${outcome}).`,
+          );
           return;
         }
-        this.call("open, nobody watches", "open");
-        this.#say(`Nobody watches. ${seconds()} of grace are over; event ${seqOf(last_event_id)} is written.`);
+        this.call(`open, left for ${seconds()}, at event ${seq}`, "open");
         await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+        if (signal.aborted) return;
       }
     } catch (problem) {
-      this.#say(sentenceOf(problem));
+      if (!signal.aborted) this.#say(sentenceOf(problem));
     }
   }
 
   /** Come back to an answer that was left, or ask a finished one for more. */
   async comeBack() {
-    if (!this.#run) return;
-    const { id, viewer } = this.#run;
+    const run = this.#run;
+    if (!run) return;
+    const { id, viewer } = run;
     if (!viewer.isDone) {
-      this.#say(`Back with the id of event ${seqOf(viewer.cursor)}.`);
+      this.#looking.abort();
+      this.#isLeft = false;
       viewer.connect();
+      this.#showRaw();
       return;
     }
     try {
       const { status } = await fetch(eventsOf(id, viewer.cursor));
+      if (run !== this.#run) return;
       this.#say(
         status === 204
           ? "204 No Content: it is finished, and stays finished. A browser that hears that asks no more."
-          : `The service answered ${status}.`,
+          : "The service no longer keeps this answer; it does not make a new one in its place.",
       );
     } catch {
       this.#say("The service cannot be reached.");
@@ -137,23 +174,27 @@ export class Lab {
     this.#reading.abort();
     const { raw, frames } = this.#parts;
     frames.textContent = "";
-    if (!raw.open || !this.#run) return;
+    if (!raw.open || !this.#run || this.#isLeft) return;
     const reading = (this.#reading = new AbortController());
+    const keep = keepAtEnd(frames);
+    let chars = 0;
     try {
-      await readRaw(this.#run.id, (text) => {
-        frames.append(text);
-        if ((frames.textContent ?? "").length > RAW_CHARS) frames.firstChild?.remove();
-        frames.scrollTop = frames.scrollHeight;
-      }, reading.signal);
+      await readRaw(
+        this.#run.id,
+        (text) => {
+          keep();
+          frames.append(text);
+          chars += text.length;
+          while (chars > RAW_CHARS && frames.childNodes.length > 1) {
+            chars -= frames.firstChild?.textContent?.length ?? 0;
+            frames.firstChild?.remove();
+          }
+        },
+        reading.signal,
+      );
     } catch {
       if (!reading.signal.aborted) frames.append("\n(the connection was lost)");
     }
-  }
-
-  #closeSecond() {
-    this.#second?.close();
-    this.#second = null;
-    this.#parts.other.hidden = true;
   }
 
   /** @param {string} text */

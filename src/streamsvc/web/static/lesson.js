@@ -2,11 +2,13 @@
 
 import { Answer } from "./answer.js";
 import { sentenceOf } from "./conversation.js";
-import { create, eventsOf, snapshot } from "./generation.js";
+import { Refused, create, eventsOf, snapshot, stop } from "./generation.js";
 import { Viewer } from "./viewer.js";
 
 /** @param {number} ms */
 const seconds = (ms) => `${(ms / 1000).toFixed(ms < 1000 ? 2 : 1)} s`;
+
+const lost = () => new Refused({ detail: "The connection was lost; start both again." });
 
 /** A page that shows an answer, and a stopwatch over it. */
 class Lane {
@@ -37,7 +39,7 @@ class Lane {
 
   /** @param {string} text */
   show(text) {
-    this.firstMs ||= performance.now() - this.#began;
+    if (text) this.firstMs ||= performance.now() - this.#began;
     this.answer.append(text);
   }
 
@@ -60,6 +62,7 @@ export class Lesson {
   #waits;
   #streams;
   #verdict;
+  #id = "";
 
   /**
    * @param {Element} waits
@@ -74,7 +77,7 @@ export class Lesson {
 
   /**
    * @param {string} prompt
-   * @param {string} provider
+   * @param {string | undefined} provider
    */
   async run(prompt, provider) {
     const lanes = [this.#waits, this.#streams];
@@ -82,13 +85,21 @@ export class Lesson {
     for (const lane of lanes) lane.begin(began);
     this.#verdict.textContent = "Both have asked.";
     const timer = setInterval(() => lanes.forEach((lane) => lane.endMs || lane.draw()), 100);
+    /** @type {Viewer | undefined} */
+    let viewer;
     try {
       const { id } = await create({ messages: [{ role: "user", content: prompt }], provider });
-      const [error] = await Promise.all([this.#stream(id), this.#wait(id)]);
+      this.#id = id;
+      const streamed = new Promise((resolve, reject) => {
+        viewer = this.#stream(id, resolve, reject);
+      });
+      const [error] = await Promise.all([streamed, this.#wait(id)]);
       this.#verdict.textContent = error ?? this.#comparison();
     } catch (problem) {
       this.#verdict.textContent = sentenceOf(problem);
     } finally {
+      viewer?.close();
+      this.#id = "";
       clearInterval(timer);
       for (const lane of lanes) lane.end();
     }
@@ -99,34 +110,48 @@ export class Lesson {
    * @param {string} id
    */
   async #wait(id) {
-    await (await fetch(eventsOf(id))).text();
-    this.#waits.show((await snapshot(id)).text);
+    await fetch(eventsOf(id))
+      .then((response) => response.text())
+      .catch(() => Promise.reject(lost()));
+    const { status, text } = await snapshot(id);
+    if (status === "running") throw lost();
+    this.#waits.show(text);
     this.#waits.end();
   }
 
   /**
+   * As a page does it that streams.
    * @param {string} id
-   * @returns {Promise<string | null>} the sentence of its error, if it failed
+   * @param {(error: string | undefined) => void} onEnd is given the sentence of its error, if it failed
+   * @param {(problem: Refused) => void} onLost
    */
-  #stream(id) {
-    return new Promise((resolve) => {
-      new Viewer(
-        id,
-        (event) => {
-          if (event.type === "start" || event.type === "restart") this.#streams.answer.clear();
-          if (event.type === "text") this.#streams.show(event.text ?? "");
-          if (event.type !== "done") return;
-          this.#streams.end();
-          resolve(event.error?.message ?? null);
-        },
-        (state) => state === "refused" && resolve("The connection was lost."),
-      ).connect();
-    });
+  #stream(id, onEnd, onLost) {
+    const lane = this.#streams;
+    const viewer = new Viewer(
+      id,
+      (event) => {
+        if (event.type === "start" || event.type === "restart") lane.answer.clear();
+        if (event.type === "text") lane.show(event.text ?? "");
+        if (event.type !== "done") return;
+        lane.end();
+        onEnd(event.error?.message);
+      },
+      (state) => (state === "refused" || state === "reconnecting") && onLost(lost()),
+    );
+    viewer.connect();
+    return viewer;
+  }
+
+  /** End it early, for both. */
+  async stop() {
+    if (this.#id) await stop(this.#id).catch(() => {});
   }
 
   #comparison() {
     const [waited, streamed] = [this.#waits, this.#streams];
-    const times = Math.max(1, Math.round(waited.firstMs / streamed.firstMs));
+    if (!streamed.firstMs) return "The answer has no words.";
+    const times = Math.round(waited.firstMs / streamed.firstMs);
+    if (times < 2) return "This answer was there nearly at once: there was nothing to wait for.";
     return (
       `Both ended after ${seconds(streamed.endMs)}. On the left there was nothing to read for ` +
       `${seconds(waited.firstMs)}; on the right for ${seconds(streamed.firstMs)}, ${times} times less. ` +

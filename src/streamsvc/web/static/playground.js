@@ -21,48 +21,67 @@ const lab = new Lab({
   says: part("lab"), call: part("call"), other: part("other"), otherState: part("other-state"),
   otherTab: part("other-tab"), otherAnswer: part("other-answer"), raw: part("raw"), frames: part("frames"),
 });
-const conversation = new Conversation(part("conversation"), part("announcer"), pulse, refresh);
+const conversation = new Conversation(
+  part("conversation"), part("announcer"), pulse, refresh, (seq) => lab.back(seq),
+);
 const lesson = new Lesson(part("waits"), part("streams"), part("verdict"));
 
 /** Let the buttons be those that make sense now. */
 function refresh() {
   const { isBusy, run } = conversation;
+  const focused = /** @type {any} */ (document.activeElement);
   lab.take(run);
-  if (isBusy) lab.call(run ? "open" : "asked for", "open");
-  else if (run?.viewer.isDone) lab.call("closed", "done");
+  showCall(run?.viewer.state ?? (isBusy ? "asked for" : "none"));
   send.disabled = isBusy;
   stop.disabled = !isBusy;
   cut.disabled = second.disabled = leave.disabled = !(isBusy && run);
   again.disabled = !run || isBusy;
+  if (focused?.disabled) (focused === leave ? again : prompt).focus(); // or the keyboard would be nowhere
 }
 
-async function ask() {
-  const text = prompt.value;
+/** @param {import("./viewer.js").State | "asked for" | "none"} state as far as this page knows */
+function showCall(state) {
+  if (state === "closed") return; // the lab looks at it from outside
+  if (state === "open" || state === "connecting") lab.call("open", "open");
+  else if (state === "done") lab.call("closed", "done");
+  else lab.call(state === "none" || state === "asked for" ? state : "not known while the connection is lost", "idle");
+}
+
+/** @param {string} text */
+async function ask(text) {
   if (conversation.isBusy || !text.trim()) return;
-  prompt.value = "";
   const choices = { provider: provider.value || undefined, grace_seconds: Number(grace.value) };
   if (!(await conversation.ask(text, choices))) prompt.value ||= text;
 }
 
+function askPrompt() {
+  const text = prompt.value;
+  if (conversation.isBusy || !text.trim()) return;
+  prompt.value = "";
+  ask(text);
+}
+
+function stopAnswer() {
+  lab.spare(); // so that a connection is free to say it on
+  conversation.stop();
+}
+
 composer.addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
   event.preventDefault();
-  ask();
+  askPrompt();
 });
 prompt.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
-  ask();
+  askPrompt();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && conversation.isBusy) conversation.stop();
+  if (event.key === "Escape" && !event.isComposing && conversation.isBusy) stopAnswer();
 });
 for (const preset of document.querySelectorAll("[data-prompt]")) {
-  preset.addEventListener("click", () => {
-    prompt.value = preset.getAttribute("data-prompt");
-    prompt.focus();
-  });
+  preset.addEventListener("click", () => ask(preset.getAttribute("data-prompt") ?? ""));
 }
-stop.addEventListener("click", () => conversation.stop());
+stop.addEventListener("click", stopAnswer);
 part("new").addEventListener("click", () => {
   conversation.clear();
   prompt.focus();
@@ -73,11 +92,15 @@ leave.addEventListener("click", () => lab.leave());
 again.addEventListener("click", () => lab.comeBack());
 part("race").addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
   event.preventDefault();
-  part("go").disabled = true;
-  await lesson.run(part("race-prompt").value, provider.value);
-  part("go").disabled = false;
+  if (part("go").textContent === "Stop both") return void lesson.stop();
+  part("go").textContent = "Stop both";
+  await lesson.run(part("race-prompt").value, provider.value || undefined);
+  part("go").textContent = "Start both";
 });
 
+refresh(); // some browsers bring buttons back as they were before a reload
+const followed = /^gen_[a-z2-7]{32}$/.exec(new URLSearchParams(location.search).get("follow") ?? "");
+if (followed) conversation.follow(followed[0]);
 try {
   const configured = await request("v1/providers");
   for (const { name, model, ready } of configured.providers) {
@@ -89,5 +112,3 @@ try {
 } catch (problem) {
   part("announcer").textContent = sentenceOf(problem);
 }
-const followed = new URLSearchParams(location.search).get("follow");
-if (followed) conversation.follow(followed);

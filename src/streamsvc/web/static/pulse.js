@@ -14,6 +14,7 @@ export class Pulse {
   #tokens = 0;
   #events = 0;
   #isDrawing = false;
+  #isLive = true;
 
   /**
    * @param {Record<"state" | "first" | "rate" | "events" | "cursor" | "gaps", Element>} fields
@@ -25,8 +26,9 @@ export class Pulse {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
   }
 
-  /** A question goes out now. */
-  start() {
+  /** A question goes out now; or an answer is looked at whose beginning is over, and has no pace. */
+  start(isLive = true) {
+    this.#isLive = isLive;
     this.#gaps = [];
     this.#first = this.#last = this.#tokens = this.#events = 0;
     this.#sent = performance.now();
@@ -50,7 +52,7 @@ export class Pulse {
     const now = performance.now();
     this.#events += 1;
     this.#fields.cursor.textContent = eventId;
-    if (event.type === "text" || event.type === "reasoning") {
+    if (this.#isLive && (event.type === "text" || event.type === "reasoning")) {
       if (this.#tokens) this.#gaps.push(now - this.#last);
       else this.#first = now;
       if (this.#gaps.length > GAPS) this.#gaps.shift();

@@ -16,6 +16,9 @@ export class Viewer {
   /** The id of the last event, which is where it comes back. */
   cursor = "";
 
+  /** @type {State} */
+  state = "connecting";
+
   /** Whether the answer has come to its end here. */
   isDone = false;
 
@@ -38,8 +41,10 @@ export class Viewer {
    * that by itself.
    */
   connect() {
+    clearTimeout(this.#timer);
+    this.#source?.close();
     this.isConnected = true;
-    this.#onState(this.cursor ? "reconnecting" : "connecting");
+    this.#change(this.cursor ? "reconnecting" : "connecting");
     const source = follow(
       this.#id,
       (event, eventId) => {
@@ -50,11 +55,11 @@ export class Viewer {
       },
       this.cursor,
     );
-    source.onopen = () => this.#onState("open");
+    source.onopen = () => this.#change("open");
     source.onerror = () => {
       // Either the browser is at work on it, or the answer was no stream, and it will not come back.
       if (source.readyState === EventSource.CLOSED) this.#end("refused");
-      else this.#onState("reconnecting");
+      else this.#change("reconnecting");
     };
     this.#source = source;
   }
@@ -62,6 +67,12 @@ export class Viewer {
   /** @param {State} state */
   #end(state) {
     this.isConnected = false;
+    this.#change(state);
+  }
+
+  /** @param {State} state */
+  #change(state) {
+    this.state = state;
     this.#onState(state);
   }
 
@@ -72,7 +83,7 @@ export class Viewer {
   cut(seconds) {
     if (this.isDone) return;
     this.#source?.close();
-    this.#onState("cut");
+    this.#change("cut");
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.connect(), seconds * 1000);
   }
