@@ -126,6 +126,30 @@ class ProviderSection(Section, frozen=True):
         return self.idle_seconds or (30.0 if self.fallbacks else 60.0)
 
 
+FaultName = Literal[
+    "none",
+    "rate_limit_once",
+    "rate_limit",
+    "error_once",
+    "unavailable",
+    "reset",
+    "silent",
+    "slow",
+    "cut_once",
+    "cut",
+    "restart",
+    "stall",
+    "garbage",
+    "context_length",
+    "prompt_blocked",
+    "content_filter",
+    "auth",
+    "model_not_found",
+    "flapping",
+]
+"""The ways in which the fake provider can break; `providers.faults` says what each one does."""
+
+
 class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):
     """Words without a model: no key, no network, the same every time.
 
@@ -139,6 +163,11 @@ class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):
         first_word_seconds: silence before the first word.
         jitter: 0 to 1, the share by which each gap may vary.
         seed: of the jitter; a request's own seed goes first.
+        fault: how it breaks.
+        fault_after_words: where an answer breaks.
+        fault_seconds: how much later the answers of `slow` come; how long `flapping` is down, and
+            well again.
+        allow_faults: whether a request may choose the fault.
     """
 
     model: Name = "words"
@@ -149,6 +178,10 @@ class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):
     first_word_seconds: Seconds = 0.3
     jitter: Annotated[float, Meta(ge=0, le=1)] = 0.0
     seed: int = 0
+    fault: FaultName = "none"
+    fault_after_words: Count = 3
+    fault_seconds: PositiveSeconds = 20.0
+    allow_faults: bool = False
 
 
 class UpstreamSection(ProviderSection, frozen=True, kw_only=True):

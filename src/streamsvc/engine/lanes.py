@@ -61,14 +61,14 @@ class Lanes:
         """Go over all of them."""
         return iter(self._lanes.values())
 
-    def route(self, name: str) -> tuple[Lane, ...]:
+    def route(self, name: str, *, fault: str = "") -> tuple[Lane, ...]:
         """Return an entry, and those of its fallbacks that can be used, in their order.
 
         Raises:
-            InvalidField: no such entry.
+            InvalidField: no such entry, or none that breaks in this way on request.
             ProviderNotReady: its key is missing.
         """
-        section = self._providers.check(name)
+        section = self._providers.check(name, fault=fault)
         fallbacks = (self._lanes[fallback] for fallback in section.fallbacks)
         return (self._lanes[name], *(lane for lane in fallbacks if lane.is_ready))
 

@@ -98,12 +98,12 @@ class Supervisor:
                 is returned, and nothing is started.
 
         Raises:
-            InvalidField: an unknown provider, or a key that stood for another order.
+            InvalidField: an unknown provider or fault, or a key that stood for another order.
             ProviderNotReady: the provider's key is missing.
             Overloaded: a bound is reached.
             Draining: the service is shutting down.
         """
-        self._lanes.route(order.provider)
+        self._lanes.route(order.provider, fault=order.prompt.fault)
         if not key:
             return await self._start(order)
         fingerprint = hashlib.sha256(msgspec.json.encode(order)).digest()

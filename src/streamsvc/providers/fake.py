@@ -1,21 +1,25 @@
 """Words without a model: deterministic, paced, no key and no network.
 
 For integration tests of front ends, for the first minute with the service, and for everybody who
-wants to look at a stream.
+wants to look at a stream. It breaks in the ways of `faults` where it is told to.
 """
 
 import random
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import cast
 
 import anyio
 from typing_extensions import override
 
+from streamsvc.errors import ProviderError
 from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Delta, Finish, Provider
-from streamsvc.settings import FakeSettings
+from streamsvc.providers.faults import Call, Silence, Step, play
+from streamsvc.settings import FakeSettings, FaultName
 
 _WORD = re.compile(r"\s*\S+\s?|\s+")
 """A word with the space behind it; cut so, the pieces put together are the text again."""
@@ -71,6 +75,7 @@ class FakeProvider(Provider):
 
     def __init__(self, settings: FakeSettings) -> None:
         self._settings = settings
+        self._opened_at = anyio.current_time()
 
     @override
     def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
@@ -85,23 +90,46 @@ class FakeProvider(Provider):
             await deltas.aclose()
 
     async def _deltas(self, prompt: Prompt) -> AsyncGenerator[Delta]:
-        reasoning = [Reasoning(word) for word in words(self._settings.reasoning)]
-        text, reason = shorten(self._reply(prompt), prompt)
-        answer = [Text(word) for word in text]
         pace = self._pace(prompt)
-        deltas: list[Text | Reasoning] = [*reasoning, *answer]
-        for delta in deltas:
-            await anyio.sleep_until(next(pace))
-            yield delta
-        yield Finish(
-            reason=reason,
-            provider_reason=reason,
-            usage=Usage(
-                input_tokens=count_words(prompt),
-                output_tokens=len(reasoning) + len(answer),
-                reasoning_tokens=len(reasoning) or None,
-            ),
+        late_seconds = 0.0
+        for step in self._steps(prompt):
+            match step:
+                case ProviderError():
+                    raise step
+                case Silence(seconds):
+                    await anyio.sleep(seconds)
+                    late_seconds += seconds
+                case Finish():
+                    yield step
+                case Text() | Reasoning():
+                    await anyio.sleep_until(next(pace) + late_seconds)
+                    yield step
+
+    def _steps(self, prompt: Prompt) -> Sequence[Step]:
+        """Return what is said, or done instead."""
+        settings = self._settings
+        call = Call(
+            number=prompt.call,
+            answer=partial(self._answer, prompt),
+            after_words=settings.fault_after_words,
+            seconds=settings.fault_seconds,
+            age_seconds=anyio.current_time() - self._opened_at,
         )
+        if prompt.fault and settings.allow_faults:
+            return play(cast("FaultName", prompt.fault), call)
+        return play(settings.fault, call)
+
+    def _answer(self, prompt: Prompt, preface: str) -> Sequence[Delta]:
+        """Return what is said when all goes well."""
+        reasoning = [Reasoning(word) for word in words(self._settings.reasoning)]
+        text, reason = shorten(preface + self._reply(prompt), prompt)
+        usage = Usage(
+            input_tokens=count_words(prompt),
+            output_tokens=len(reasoning) + len(text),
+            reasoning_tokens=len(reasoning) or None,
+        )
+        finish = Finish(reason=reason, provider_reason=reason, usage=usage)
+        return (*reasoning, *map(Text, text), finish)
 
     def _pace(self, prompt: Prompt) -> Iterator[float]:
         """Yield when each word is due, on the event loop's clock: delays do not add up."""

@@ -7,7 +7,7 @@ used, and not before; in a worker thread, so that streams that are flowing do no
 import importlib
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Self, cast
+from typing import Self, cast, get_args
 
 import anyio
 import anyio.to_thread
@@ -17,6 +17,7 @@ from streamsvc.errors import InvalidField, ProviderNotReady
 from streamsvc.providers.base import Provider
 from streamsvc.settings import (
     FakeSettings,
+    FaultName,
     GeminiSettings,
     OpenAISettings,
     ProviderSettings,
@@ -62,19 +63,33 @@ class ProviderRegistry:
         """Tell whether the entry has the key it needs."""
         return self._key(self._entries[name]) is not None
 
-    def check(self, name: str) -> ProviderSettings:
-        """Return the settings of an entry that can be used.
+    def check(self, name: str, *, fault: str = "") -> ProviderSettings:
+        """Return the settings of an entry that can be used, and broken in this way if one is named.
 
         Raises:
-            InvalidField: no such entry.
+            InvalidField: no such entry, or no such fault, or none may be chosen there.
             ProviderNotReady: its key is missing.
         """
         if name not in self._entries:
             known = ", ".join(sorted(self._entries))
             raise InvalidField(f"Unknown provider; configured are: {known}.", field="provider")
+        if fault:
+            self._check_fault(name, fault)
         if not self.is_ready(name):
             raise ProviderNotReady(name)
         return self._entries[name]
+
+    def _check_fault(self, name: str, fault: str) -> None:
+        entry = self._entries[name]
+        if not isinstance(entry, FakeSettings):
+            why = f"Only entries of kind fake, with allow_faults, break on request; {name} is none."
+        elif not entry.allow_faults:
+            why = f"No faults on request here; providers.{name}.allow_faults in the settings allows them."
+        elif fault not in get_args(FaultName):
+            why = f"Unknown fault; accepted: {', '.join(get_args(FaultName))}."
+        else:
+            return
+        raise InvalidField(why, field="fault")
 
     async def get(self, name: str) -> Provider:
         """Return the provider of an entry, opened if this is its first use.

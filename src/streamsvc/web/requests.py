@@ -16,7 +16,7 @@ from streamsvc.errors import InvalidField, MalformedRequest, OriginRefused, Requ
 from streamsvc.messages import Message, Prompt
 from streamsvc.settings import GenerationSettings, LimitSettings
 
-STREAM_PARAMETERS = frozenset({"prompt", "provider", "format", "key", "last_event_id"})
+STREAM_PARAMETERS = frozenset({"prompt", "provider", "fault", "format", "key", "last_event_id"})
 EVENTS_PARAMETERS = frozenset({"format", "last_event_id"})
 MAX_KEY_CHARS = 255
 
@@ -47,6 +47,7 @@ class _CreateBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
         Meta(max_length=16),
     ] = {}
+    fault: str = ""
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -188,7 +189,13 @@ class OrderReader:
         """
         if "prompt" not in query:
             raise InvalidField("A prompt is required: ?prompt=…", field="prompt")
-        return self._order(_CreateBody(prompt=query["prompt"], provider=query.get("provider")))
+        return self._order(
+            _CreateBody(
+                prompt=query["prompt"],
+                provider=query.get("provider"),
+                fault=query.get("fault", ""),
+            )
+        )
 
     async def from_body(self, request: Request) -> Order:
         """Read the JSON body of a POST.
@@ -254,6 +261,7 @@ def _prompt(body: _CreateBody) -> Prompt:
         max_tokens=body.max_tokens,
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop),
         seed=body.seed,
+        fault=body.fault,
     )
 
 

@@ -1,0 +1,153 @@
+"""How the fake provider breaks on purpose: each fault by its name, as a change to what it would say.
+
+A fault is a pure function from a call to the steps that are played for it. It waits for nothing and
+knows no clock; playing the steps at their pace is the provider's. A name that ends in `_once`, and
+`restart`, look at the number of the call: the next one for the same answer goes well.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from streamsvc.errors import (
+    ContextLengthExceeded,
+    ProviderAuthFailed,
+    ProviderContentFiltered,
+    ProviderError,
+    ProviderModelNotFound,
+    ProviderRateLimited,
+    ProviderUnavailable,
+    UpstreamCut,
+    UpstreamInvalid,
+)
+from streamsvc.events import Text
+from streamsvc.providers.base import Delta, Finish
+from streamsvc.settings import FaultName
+
+RETRY_AFTER_SECONDS = 1.0
+"""What a rate limit that says when to come back says."""
+
+REWORDED = "In other words: "
+"""What another answer begins with."""
+
+
+class Silence(msgspec.Struct, frozen=True):
+    """Nothing is said for so long; what comes after it comes so much later."""
+
+    seconds: float = math.inf
+
+
+Step = Delta | Silence | ProviderError
+"""What is played next; an error is raised, and the last step."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One call to the fake provider, as a fault sees it.
+
+    Attributes:
+        number: which call for the same answer it is, from 1.
+        answer: gives what is said when all goes well, behind the words that it is given.
+        after_words: where an answer breaks; one that is shorter breaks before its end.
+        seconds: how long silences and outages take.
+        age_seconds: how long the provider has been open.
+    """
+
+    number: int
+    answer: Callable[[str], Sequence[Delta]]
+    after_words: int
+    seconds: float
+    age_seconds: float
+
+
+Fault = Callable[[Call], Sequence[Step]]
+
+
+def play(name: FaultName, call: Call) -> Sequence[Step]:
+    """Return the steps of a call that breaks in the way of that name."""
+    return FAULTS[name](call)
+
+
+def _well(call: Call) -> Sequence[Step]:
+    return call.answer("")
+
+
+def _reworded(call: Call) -> Sequence[Step]:
+    return call.answer(REWORDED)
+
+
+def _refused(error: Callable[[], ProviderError]) -> Fault:
+    """Answer with an error before the first word."""
+    return lambda _call: (error(),)
+
+
+def _broken(breach: Callable[[], ProviderError | Silence]) -> Fault:
+    """Break in the middle."""
+    return lambda call: (*_beginning(call), breach())
+
+
+def _once(fault: Fault, then: Fault = _well) -> Fault:
+    """Break on the first call for an answer only."""
+    return lambda call: (fault if call.number == 1 else then)(call)
+
+
+def _silent(_call: Call) -> Sequence[Step]:
+    return (Silence(),)
+
+
+def _slow(call: Call) -> Sequence[Step]:
+    return (Silence(call.seconds), *_well(call))
+
+
+def _held_back(call: Call) -> Sequence[Step]:
+    """Say the beginning, and that a filter holds the rest back."""
+    beginning = _beginning(call)
+    return (*beginning, Finish(reason="content_filter", provider_reason="content_filter"))
+
+
+def _flapping(call: Call) -> Sequence[Step]:
+    is_down = call.age_seconds // call.seconds % 2 == 0
+    return (ProviderUnavailable(),) if is_down else _well(call)
+
+
+def _beginning(call: Call) -> Sequence[Step]:
+    """Return what is said before the break: all reasoning, and the answer's first words."""
+    answer = [step for step in _well(call) if not isinstance(step, Finish)]
+    places = [place for place, step in enumerate(answer, 1) if isinstance(step, Text)]
+    return answer[: places[call.after_words - 1]] if call.after_words <= len(places) else answer
+
+
+def _rate_limited_for_a_while() -> ProviderError:
+    error = ProviderRateLimited()
+    error.retry_after_seconds = RETRY_AFTER_SECONDS
+    return error
+
+
+def _reset() -> ProviderError:
+    error = ProviderUnavailable()
+    error.__cause__ = ConnectionResetError()  # as the operator's log shows it
+    return error
+
+
+FAULTS: Mapping[FaultName, Fault] = {
+    "none": _well,
+    "rate_limit_once": _once(_refused(_rate_limited_for_a_while)),
+    "rate_limit": _refused(ProviderRateLimited),
+    "error_once": _once(_refused(ProviderUnavailable)),
+    "unavailable": _refused(ProviderUnavailable),
+    "reset": _refused(_reset),
+    "silent": _silent,
+    "slow": _slow,
+    "cut_once": _once(_broken(UpstreamCut)),
+    "cut": _broken(UpstreamCut),
+    "restart": _once(_broken(UpstreamCut), then=_reworded),
+    "stall": _broken(Silence),
+    "garbage": _broken(UpstreamInvalid),
+    "context_length": _refused(ContextLengthExceeded),
+    "prompt_blocked": _refused(ProviderContentFiltered),
+    "content_filter": _held_back,
+    "auth": _refused(ProviderAuthFailed),
+    "model_not_found": _refused(ProviderModelNotFound),
+    "flapping": _flapping,
+}
+"""What each name does. A test proves that none is missing."""
