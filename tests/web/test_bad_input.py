@@ -122,6 +122,10 @@ BODIES: list[tuple[object, int, str | None]] = [
     ({"prompt": "hi", "stop": {"a": 1}}, 422, "stop"),
     ({"prompt": "hi", "seed": 2**31}, 422, "seed"),
     ({"prompt": "hi", "seed": "1"}, 422, "seed"),
+    ({"prompt": "hi", "fault": "cut"}, 422, "fault"),
+    ({"prompt": "hi", "fault": "nonsense"}, 422, "fault"),
+    ({"prompt": "hi", "fault": 1}, 422, "fault"),
+    ({"prompt": "hi", "fault": None}, 422, "fault"),
     ({"prompt": "hi", "grace_seconds": -1}, 422, "grace_seconds"),
     ({"prompt": "hi", "grace_seconds": 120.5}, 422, "grace_seconds"),
     ({"prompt": "hi", "grace_seconds": "1"}, 422, "grace_seconds"),
@@ -160,6 +164,8 @@ REQUESTS: list[tuple[str, str, Mapping[str, str], int, str | None]] = [
     ("GET", f"{STREAM_AI}&temperature=1", {}, 422, "temperature"),
     ("GET", f"{STREAM_AI}&%FF=1", {}, 422, "\ufffd"),
     ("GET", f"{STREAM_AI}&provider=other", {}, 422, "provider"),
+    ("GET", f"{STREAM_AI}&fault=cut", {}, 422, "fault"),
+    ("GET", f"{STREAM_AI}&fault=cut&fault=cut", {}, 422, "fault"),
     ("GET", f"{STREAM_AI}&format=xml", {}, 422, "format"),
     ("GET", f"{STREAM_AI}&format=", {}, 422, "format"),
     ("HEAD", f"{STREAM_AI}&format=xml", {}, 422, "format"),
@@ -291,7 +297,7 @@ TARGETS = (
     *(("GET", f"{CREATE}/%00%FF/events"), ("GET", "/v1/providers"), ("GET", "/healthz")),
 )
 METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "é")
-PARAMETERS = ("prompt", "provider", "format", "key", "last_event_id", "x")
+PARAMETERS = ("prompt", "provider", "fault", "format", "key", "last_event_id", "x")
 Request = tuple[str, str, bytes, list[tuple[bytes, bytes]], list[bytes]]
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import cast
 
 import anyio
+import msgspec
 from typing_extensions import override
 
 from streamsvc.errors import ProviderError
@@ -91,18 +92,18 @@ class FakeProvider(Provider):
 
     async def _deltas(self, prompt: Prompt) -> AsyncGenerator[Delta]:
         pace = self._pace(prompt)
-        late_seconds = 0.0
+        said: list[Text | Reasoning] = []
         for step in self._steps(prompt):
             match step:
                 case ProviderError():
                     raise step
                 case Silence(seconds):
                     await anyio.sleep(seconds)
-                    late_seconds += seconds
                 case Finish():
-                    yield step
+                    yield msgspec.structs.replace(step, usage=count(prompt, said))
                 case Text() | Reasoning():
-                    await anyio.sleep_until(next(pace) + late_seconds)
+                    await anyio.sleep_until(next(pace))
+                    said.append(step)
                     yield step
 
     def _steps(self, prompt: Prompt) -> Sequence[Step]:
@@ -121,18 +122,16 @@ class FakeProvider(Provider):
 
     def _answer(self, prompt: Prompt, preface: str) -> Sequence[Delta]:
         """Return what is said when all goes well."""
-        reasoning = [Reasoning(word) for word in words(self._settings.reasoning)]
+        reasoning = words(self._settings.reasoning)
         text, reason = shorten(preface + self._reply(prompt), prompt)
-        usage = Usage(
-            input_tokens=count_words(prompt),
-            output_tokens=len(reasoning) + len(text),
-            reasoning_tokens=len(reasoning) or None,
-        )
-        finish = Finish(reason=reason, provider_reason=reason, usage=usage)
-        return (*reasoning, *map(Text, text), finish)
+        finish = Finish(reason=reason, provider_reason=reason)
+        return (*map(Reasoning, reasoning), *map(Text, text), finish)
 
     def _pace(self, prompt: Prompt) -> Iterator[float]:
-        """Yield when each word is due, on the event loop's clock: delays do not add up."""
+        """Yield when each word is due, on the event loop's clock: delays do not add up.
+
+        The time begins with the first step.
+        """
         settings = self._settings
         seed = settings.seed if prompt.seed is None else prompt.seed
         draw = random.Random(seed)  # noqa: S311  # repeatable on purpose, and no secret
@@ -173,6 +172,16 @@ def shorten(text: str, prompt: Prompt) -> tuple[list[str], AnswerEnd]:
     if prompt.max_tokens is not None and len(answer) > prompt.max_tokens:
         answer, reason = answer[: prompt.max_tokens], "length"
     return answer, reason
+
+
+def count(prompt: Prompt, said: Sequence[Text | Reasoning]) -> Usage:
+    """Count what was asked and *said*: each of its pieces is a token."""
+    reasoning = sum(isinstance(piece, Reasoning) for piece in said)
+    return Usage(
+        input_tokens=count_words(prompt),
+        output_tokens=len(said),
+        reasoning_tokens=reasoning or None,
+    )
 
 
 def count_words(prompt: Prompt) -> int:

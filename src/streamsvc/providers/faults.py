@@ -33,7 +33,7 @@ REWORDED = "In other words: "
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """Nothing is said for so long; what comes after it comes so much later."""
+    """Nothing is said for so long: before the first word, or for ever."""
 
     seconds: float = math.inf
 

@@ -1,0 +1,310 @@
+"""The fake provider breaks on purpose, and this is what viewers get: each fault by its name.
+
+Through the real service, with deadlines and backoffs of milliseconds: nothing here is about seconds.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, get_args
+
+import anyio
+import msgspec
+import pytest
+
+from eventstream import Answer, BrowserEvent, view
+from service import Service, serving
+from streamsvc.providers import faults
+from streamsvc.settings import (
+    FakeSettings,
+    FaultName,
+    OpenAISettings,
+    ProviderSettings,
+    Settings,
+    StreamSettings,
+)
+
+CREATE = "/v1/generations"
+TEXT = "One two three four."
+BEGINNING = "One two three "
+OTHER = f"In other words: {TEXT}"
+
+HURRIED = FakeSettings(
+    text=TEXT,
+    words_per_second=0,
+    first_word_seconds=0,
+    allow_faults=True,
+    fault_seconds=3600,
+    first_token_seconds=10,
+    idle_seconds=10,
+    backoff_seconds=0.001,
+    circuit_failures=0,
+)
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What a viewer gets.
+
+    Attributes:
+        shown: the pieces of the answer put together, and the other events in their places.
+        status: of the one `done` at the end.
+        outcome: of the same.
+        error: the code of its error.
+    """
+
+    shown: tuple[str, ...]
+    status: str
+    outcome: str
+    error: str | None = None
+
+
+def retrying(reason: str) -> str:
+    return f"status: retrying, {reason}"
+
+
+WHOLE = Seen((TEXT,), "completed", "completed")
+SEEN: dict[FaultName, Seen] = {
+    "none": WHOLE,
+    "rate_limit_once": Seen(
+        (retrying("provider_rate_limited"), TEXT), "completed", "completed"
+    ),
+    "rate_limit": Seen(
+        (retrying("provider_rate_limited"),) * 2,
+        "failed", "upstream_error", "provider_rate_limited",
+    ),
+    "error_once": Seen((retrying("provider_unavailable"), TEXT), "completed", "completed"),
+    "unavailable": Seen(
+        (retrying("provider_unavailable"),) * 2, "failed", "upstream_error", "provider_unavailable"
+    ),
+    "reset": Seen(
+        (retrying("provider_unavailable"),) * 2, "failed", "upstream_error", "provider_unavailable"
+    ),
+    "silent": Seen((), "failed", "first_token_timeout", "provider_timeout"),
+    "slow": Seen((), "failed", "first_token_timeout", "provider_timeout"),
+    "cut_once": Seen(
+        (BEGINNING, retrying("upstream_cut"), "four."), "completed", "completed"
+    ),
+    "cut": Seen(
+        (BEGINNING, *(retrying("upstream_cut"),) * 2), "failed", "upstream_cut", "upstream_cut"
+    ),
+    "restart": Seen(
+        (BEGINNING, retrying("upstream_cut"), "restart: upstream_cut", OTHER),
+        "completed", "completed",
+    ),
+    "stall": Seen((BEGINNING,), "failed", "idle_timeout", "provider_timeout"),
+    "garbage": Seen(
+        (BEGINNING, *(retrying("upstream_invalid"),) * 2),
+        "failed", "upstream_error", "upstream_invalid",
+    ),
+    "context_length": Seen((), "failed", "upstream_error", "context_length_exceeded"),
+    "prompt_blocked": Seen((), "incomplete", "completed"),
+    "content_filter": Seen((BEGINNING,), "incomplete", "completed"),
+    "auth": Seen((), "failed", "upstream_error", "provider_auth"),
+    "model_not_found": Seen((), "failed", "upstream_error", "provider_model_not_found"),
+    "flapping": Seen(
+        (retrying("provider_unavailable"),) * 2, "failed", "upstream_error", "provider_unavailable"
+    ),
+}  # fmt: skip
+"""What each fault looks like with nobody to fall back on."""
+
+IMPATIENT = msgspec.structs.replace(HURRIED, first_token_seconds=0.1, idle_seconds=0.1)
+TIMED_OUT: tuple[FaultName, ...] = ("silent", "slow", "stall")
+"""The faults that a deadline ends; only these are asked with short ones, because machines stumble."""
+
+BROKEN: dict[str, ProviderSettings] = {
+    name: msgspec.structs.replace(
+        IMPATIENT if name in TIMED_OUT else HURRIED, fault=name, allow_faults=False
+    )
+    for name in SEEN
+}
+ENTRIES: dict[str, ProviderSettings] = {
+    **BROKEN,
+    "fake": HURRIED,
+    "impatient": IMPATIENT,
+    "soon": msgspec.structs.replace(HURRIED, fault_seconds=0.05),
+    "saved": msgspec.structs.replace(HURRIED, first_token_seconds=0.25, fallbacks=("none",)),
+    "model": OpenAISettings(model="m"),
+}
+"""One that breaks in each way, and some to be asked for it."""
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def service() -> AsyncIterator[Service]:
+    """Give a service; shared, because after each fault it has to be as it was."""
+    # A comment now and then: silence is not confused with words.
+    stream = StreamSettings(ping_seconds=0.02)
+    async with serving(Settings(stream=stream, providers=ENTRIES), {}) as service:
+        yield service
+
+
+@pytest.fixture(autouse=True)
+def hurried_rate_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "RETRY_AFTER_SECONDS", 0.01)
+
+
+def told(event: BrowserEvent, asked: str) -> str:
+    """Return an event other than the first and the last in a few words."""
+    data = event.json
+    match event.type:
+        case "message":
+            return str(data["text"])
+        case "status" if data["provider"] == asked:
+            return f"status: {data['state']}, {data['reason']}"
+        case "status":
+            return f"status: {data['state']} to {data['provider']}, {data['reason']}"
+        case "restart":
+            return f"restart: {data['reason']}"
+        case other:
+            pytest.fail(f"no such event: {other}")
+
+
+async def watch(answer: Answer) -> tuple[Seen, dict[str, Any]]:
+    """Look at a whole answer; return what is seen, and its `done`."""
+    assert answer.status == 200
+    start, *events, last = await answer.events()
+    assert (start.type, last.type) == ("start", "done")
+    assert [event.seq for event in (start, *events, last)] == [*range(len(events) + 2)]
+    shown: list[str] = []
+    was_text = False
+    for event in events:
+        is_text = event.type == "message"
+        if is_text and was_text:
+            shown[-1] += told(event, start.json["provider"])
+        else:
+            shown.append(told(event, start.json["provider"]))
+        was_text = is_text
+    done = last.json
+    error = done["error"] and done["error"]["code"]
+    return Seen(tuple(shown), done["status"], done["outcome"], error), done
+
+
+@asynccontextmanager
+async def posting(service: Service, **fields: object) -> AsyncIterator[Answer]:
+    body = json.dumps({"prompt": "hello", **fields}).encode()
+    headers = {"Accept": "text/event-stream"}
+    async with view(service.port, CREATE, method="POST", headers=headers, body=body) as answer:
+        yield answer
+
+
+def test_every_fault_is_looked_at() -> None:
+    assert [*SEEN] == [*get_args(FaultName)]
+
+
+@pytest.mark.promise("upstream:rescue")
+@pytest.mark.promise("upstream:bounded")
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.parametrize("name", SEEN)
+async def test_a_fault_is_seen_as_it_should_be_however_it_was_chosen(
+    service: Service, name: FaultName
+) -> None:
+    """By the address, by the body and by the settings; after it a healthy request succeeds."""
+    entry = "impatient" if name in TIMED_OUT else "fake"
+    target = f"/stream-ai?prompt=hello&provider={entry}&fault={name}"
+    with anyio.fail_after(10):
+        async with view(service.port, target) as answer:
+            assert (await watch(answer))[0] == SEEN[name]
+        async with posting(service, provider=entry, fault=name) as answer:
+            assert (await watch(answer))[0] == SEEN[name]
+        async with posting(service, provider=name) as answer:
+            assert (await watch(answer))[0] == SEEN[name]
+        async with posting(service) as answer:
+            assert (await watch(answer))[0] == WHOLE
+    assert service.supervisor.running == 0
+
+
+async def test_an_answer_that_is_held_back_says_so_and_counts_its_words(service: Service) -> None:
+    for name, usage in (
+        ("content_filter", {"input_tokens": 1, "output_tokens": 3}),
+        ("prompt_blocked", None),
+    ):
+        async with posting(service, fault=name) as answer:
+            _, done = await watch(answer)
+        assert done["finish_reason"] == done["provider_finish_reason"] == "content_filter"
+        assert done["usage"] == usage
+
+
+async def test_a_slow_answer_within_the_deadline_is_whole(service: Service) -> None:
+    with anyio.fail_after(5):
+        async with posting(service, provider="soon", fault="slow") as answer:
+            assert (await watch(answer))[0] == WHOLE
+    assert b": ka\n" in answer.raw
+
+
+@pytest.mark.promise("upstream:rescue")
+@pytest.mark.parametrize(
+    ("name", "reason", "tries"),
+    [
+        ("unavailable", "provider_unavailable", 3),
+        ("context_length", "context_length_exceeded", 1),
+        ("auth", "provider_auth", 1),
+        ("silent", "provider_timeout", 1),
+    ],
+)
+async def test_a_fallback_that_allows_no_faults_answers_in_its_place(
+    service: Service, name: FaultName, reason: str, tries: int
+) -> None:
+    with anyio.fail_after(5):
+        async with posting(service, provider="saved", fault=name) as answer:
+            seen, done = await watch(answer)
+    shown = (*(retrying(reason),) * (tries - 1), f"status: switching to none, {reason}", TEXT)
+    assert seen == Seen(shown, "completed", "completed")
+    assert done["provider"] == "none"
+
+
+# Who may choose
+
+
+ACCEPTED = ", ".join(get_args(FaultName))
+REFUSALS = [
+    ({"fault": "cut", "provider": "none"}, "providers.none.allow_faults"),
+    ({"fault": "none", "provider": "none"}, "providers.none.allow_faults"),
+    ({"fault": "nonsense", "provider": "none"}, "providers.none.allow_faults"),
+    ({"fault": "cut", "provider": "model"}, "kind fake, with allow_faults"),
+    ({"fault": "nonsense"}, ACCEPTED),
+    ({"fault": "CUT"}, ACCEPTED),
+    ({"fault": " "}, ACCEPTED),
+]
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(("fields", "said"), REFUSALS)
+async def test_a_fault_that_may_not_be_chosen_is_refused_with_the_reason(
+    service: Service, fields: dict[str, str], said: str
+) -> None:
+    before = len(service.log)
+    for answer in (
+        await service.client.get("/stream-ai", params={"prompt": "hi", **fields}),
+        await service.client.post(CREATE, json={"prompt": "hi", **fields}),
+    ):
+        assert answer.status_code == 422
+        problem = answer.json()
+        assert (problem["code"], problem["field"]) == ("invalid_field", "fault")
+        assert said in problem["detail"]
+    assert len(service.log) == before
+
+
+async def test_an_empty_fault_is_none_that_was_chosen(service: Service) -> None:
+    """A form with an empty field, sent to an entry that allows nothing."""
+    async with view(service.port, "/stream-ai?prompt=hello&provider=none&fault=") as answer:
+        assert (await watch(answer))[0] == WHOLE
+    async with posting(service, provider="none", fault="") as answer:
+        assert (await watch(answer))[0] == WHOLE
+
+
+@pytest.mark.promise("input:clear-error")
+async def test_another_fault_is_another_request_to_an_idempotency_key(service: Service) -> None:
+    headers = {"Idempotency-Key": "k"}
+    ids = set()
+    for _ in range(2):
+        body = {"prompt": "hi", "fault": "cut"}
+        answer = await service.client.post(CREATE, json=body, headers=headers)
+        assert answer.status_code == 201
+        ids.add(answer.json()["id"])
+    assert len(ids) == 1
+    answer = await service.client.post(CREATE, json={"prompt": "hi"}, headers=headers)
+    assert (answer.status_code, answer.json()["field"]) == (422, "Idempotency-Key")
