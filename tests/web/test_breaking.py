@@ -4,8 +4,10 @@ Through the real service, with deadlines and backoffs of milliseconds: nothing h
 """
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, get_args
 
 import anyio
@@ -24,6 +26,7 @@ from streamsvc.settings import (
     StreamSettings,
 )
 
+DOCS = Path(__file__).parents[2] / "docs"
 CREATE = "/v1/generations"
 TEXT = "One two three four."
 BEGINNING = "One two three "
@@ -193,6 +196,16 @@ async def posting(service: Service, **fields: object) -> AsyncIterator[Answer]:
 
 def test_every_fault_is_looked_at() -> None:
     assert [*SEEN] == [*get_args(FaultName)]
+
+
+def test_the_page_for_front_ends_tells_what_each_fault_looks_like() -> None:
+    page = (DOCS / "frontend.md").read_text(encoding="utf-8")
+    table = page.partition("| `fault` |")[2].partition("\n\n")[0]
+    names = [
+        name for row in table.splitlines() for name in re.findall("`(.+?)`", row.split("|")[1])
+    ]
+    assert len(names) == len({*names})
+    assert {*names} == {*SEEN} - {"none", "flapping"}
 
 
 @pytest.mark.promise("upstream:rescue")
