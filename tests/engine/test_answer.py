@@ -371,9 +371,13 @@ async def test_a_retry_after_of_nothing_is_no_reason_to_come_back_at_once() -> N
 
 
 @pytest.mark.promise("upstream:bounded")
-async def test_one_that_wants_to_be_left_alone_beyond_the_deadline_is_not_waited_for() -> None:
+@pytest.mark.parametrize("total_seconds", [TOTAL, FIRST_TOKEN / 2])
+async def test_one_that_wants_to_be_left_alone_beyond_a_deadline_is_not_waited_for(
+    total_seconds: float,
+) -> None:
     """Viewers are told at once, and not when the time is over."""
-    async with supervising(ScriptedProvider(rate_limited(FIRST_TOKEN + 1))) as bench:
+    provider = ScriptedProvider(rate_limited(min(total_seconds, FIRST_TOKEN) + 1))
+    async with supervising(provider, total_seconds=total_seconds) as bench:
         assert await bench.answer() == [failed("first", ProviderRateLimited())]
         assert bench.calls == (1,)
         assert anyio.current_time() < 1
@@ -449,12 +453,13 @@ async def test_the_total_deadline_ends_all_tries_and_fallbacks_together(
         first,
         second,
         entries={"first": {"total_seconds": 300.0}},
-        first_token_seconds=299.0,
+        first_token_seconds=400.0,
         idle_seconds=299.0,
     ) as bench:
         done = await bench.done()
         assert done.status is Status.FAILED
         assert anyio.current_time() == pytest.approx(300.0)
+        assert second.opened == 0
 
 
 @pytest.mark.promise("upstream:rescue")
@@ -762,6 +767,18 @@ async def test_while_a_circuit_is_open_the_fallback_serves_at_once() -> None:
             ]
         assert anyio.current_time() == pytest.approx(began, abs=0.01)
         assert first.opened == 3
+
+
+@pytest.mark.promise("upstream:rescue")
+async def test_the_failure_that_opens_the_circuit_is_not_waited_behind() -> None:
+    first, second = ScriptedProvider(ProviderUnavailable()), ScriptedProvider(*WELL)
+    async with supervising(first, second, circuit_failures=2) as bench:
+        assert await bench.answer() == [
+            retrying(),
+            switching(),
+            Text("well"),
+            completed("second"),
+        ]
 
 
 @pytest.mark.promise("upstream:rescue")

@@ -170,6 +170,17 @@ async def test_an_abandoned_probe_lets_the_next_one_through(*, is_crash: bool) -
     assert state_of(circuit) is State.CLOSED
 
 
+@pytest.mark.promise("cancel:disconnect")
+async def test_a_probe_that_is_left_when_it_has_spoken_has_shown_what_it_was_for() -> None:
+    circuit = new_circuit()
+    fail(circuit, times=3)
+    await anyio.sleep(SECONDS)
+    with anyio.move_on_after(1), circuit.call() as speaks:
+        speaks()
+        await anyio.sleep_forever()
+    assert state_of(circuit) is State.CLOSED
+
+
 async def test_an_open_circuit_that_is_asked_for_want_of_another_is_closed_by_an_answer() -> None:
     circuit = new_circuit()
     fail(circuit, times=3)
@@ -217,6 +228,17 @@ async def test_a_probe_that_speaks_and_breaks_off_opens_it_again() -> None:
                 assert not admits(circuit)
             raise ProviderUnavailable
         assert state_of(circuit) is State.OPEN
+
+
+async def test_a_whole_answer_from_before_does_not_make_up_for_a_failure_now() -> None:
+    circuit = new_circuit()
+    with circuit.call():
+        fail(circuit, times=3)
+        await anyio.sleep(SECONDS)
+        answer(circuit)
+        fail(circuit, times=2)
+    fail(circuit)
+    assert state_of(circuit) is State.OPEN
 
 
 async def test_a_probe_that_somebody_else_overtook_does_not_let_two_through() -> None:

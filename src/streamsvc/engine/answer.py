@@ -155,7 +155,7 @@ class Answer:
             finish = await attempt(
                 lane,
                 msgspec.structs.replace(self._prompt, call=self.calls),
-                first_token_at=max(first_token_at, now),
+                first_token_at=first_token_at,
                 end=min(self._end, now + lane.section.total_seconds),
                 on_first_token=partial(self._begin, speaks),
                 say=self._say if catch_up is None else partial(self._say_new, catch_up),

@@ -112,15 +112,15 @@ class Circuit:
             logger.warning("circuit.closed provider=%s", self._name)
 
     def _works(self, began: int) -> None:
-        self._speaks(began)
         if began == self._opened:
+            self._speaks(began)
             self._failures = 0
 
     def _failed(self, began: int) -> None:
         if began != self._opened or self._state is State.OPEN:
             return
         self._failures += 1
-        if self._state is State.PROBING or self._failures >= self._limit:
+        if self._failures >= self._limit:
             if self._state is State.CLOSED:
                 logger.warning(
                     "circuit.opened provider=%s failures=%d seconds=%g",

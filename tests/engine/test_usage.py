@@ -1,0 +1,33 @@
+"""What streamsvc counts where the provider did not come to tell."""
+
+import pytest
+
+from doubles import PROMPT
+from streamsvc.engine.usage import estimate
+from streamsvc.events import Reasoning, Text, Usage
+from streamsvc.messages import Message, Prompt
+
+
+@pytest.mark.parametrize(
+    ("pieces", "output", "reasoning"),
+    [
+        ([], 0, None),
+        ([Text("a")], 1, None),
+        ([Text("a" * 8), Text("b")], 3, None),
+        ([Text("a")] * 9, 9, None),
+        ([Text("\U0001f980" * 3)], 3, None),
+        ([Reasoning("a" * 40), Text("b")], 11, 10),
+    ],
+)
+def test_an_answer_is_a_token_for_each_piece_or_for_four_bytes_whichever_is_more(
+    pieces: list[Text | Reasoning], output: int, reasoning: int | None
+) -> None:
+    assert estimate(PROMPT, pieces) == Usage(
+        input_tokens=5, output_tokens=output, reasoning_tokens=reasoning, estimated=True
+    )
+
+
+def test_a_prompt_is_all_of_its_turns_and_its_system_text() -> None:
+    turns = (Message("user", "a" * 40), Message("assistant", "b" * 40), Message("user", "c" * 41))
+    assert estimate(Prompt(messages=turns), []).input_tokens == 31
+    assert estimate(Prompt(messages=turns, system="d" * 40), []).input_tokens == 41
