@@ -11,7 +11,18 @@ from eventstream import EventStreamParser, parse
 from streamsvc.dialects.base import EVENT_NAMES, KEEPALIVE, json_line, preamble
 from streamsvc.dialects.native import NativeDialect
 from streamsvc.engine.supervisor import new_id
-from streamsvc.events import Done, Event, Outcome, PublicError, Reasoning, Record, Start, Status
+from streamsvc.events import (
+    Done,
+    Event,
+    Outcome,
+    Progress,
+    PublicError,
+    Reasoning,
+    Record,
+    Restart,
+    Start,
+    Status,
+)
 from streamsvc.events import Text as TextEvent
 
 ENCODE = NativeDialect().encode
@@ -25,6 +36,9 @@ DONE = Done(
     model="words",
     error=PublicError("upstream_cut", "It broke off.", retryable=True),
 )
+
+SWITCHING = Progress(state="switching", provider="other", reason="upstream_cut")
+RESTART = Restart(reason="upstream_cut", provider="other", model="words")
 
 LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 """All that Unicode or Python takes for the end of a line (Unicode Standard Annex 14, and more)."""
@@ -43,6 +57,8 @@ events = st.one_of(
         created=st.integers(0, 2**40),
         metadata=st.dictionaries(texts, texts, max_size=3),
     ),
+    st.from_type(Progress),
+    st.from_type(Restart),
     st.from_type(Done),
 )
 
@@ -71,15 +87,27 @@ events = st.one_of(
         ),
         (
             3,
+            SWITCHING,
+            b'id: %b.3\nevent: status\ndata: {"type":"status","state":"switching",'
+            b'"provider":"other","reason":"upstream_cut"}\n\n' % GENERATION.encode(),
+        ),
+        (
+            4,
+            RESTART,
+            b'id: %b.4\nevent: restart\ndata: {"type":"restart","reason":"upstream_cut",'
+            b'"provider":"other","model":"words"}\n\n' % GENERATION.encode(),
+        ),
+        (
+            5,
             DONE,
-            b"id: %b.3\nevent: done\n"
+            b"id: %b.5\nevent: done\n"
             b'data: {"type":"done","status":"failed","finish_reason":"error",'
             b'"provider_finish_reason":null,"outcome":"upstream_cut","provider":"fake",'
             b'"model":"words","usage":null,"error":{"code":"upstream_cut",'
             b'"message":"It broke off.","retryable":true}}\n\n' % GENERATION.encode(),
         ),
     ],
-    ids=["start", "text", "reasoning", "done"],
+    ids=["start", "text", "reasoning", "status", "restart", "done"],
 )
 def test_a_record_is_one_block_of_id_name_and_json(seq: int, event: Event, block: bytes) -> None:
     assert ENCODE(Record(GENERATION, seq, event)) == block

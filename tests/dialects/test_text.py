@@ -7,7 +7,18 @@ from hypothesis import strategies as st
 from eventstream import parse
 from streamsvc.dialects.native import NativeDialect
 from streamsvc.dialects.text import TextDialect
-from streamsvc.events import Done, Event, Outcome, Reasoning, Record, Start, Status, Text
+from streamsvc.events import (
+    Done,
+    Event,
+    Outcome,
+    Progress,
+    Reasoning,
+    Record,
+    Restart,
+    Start,
+    Status,
+    Text,
+)
 
 ENCODE = TextDialect().encode
 START = Start(generation="gen_a", provider="fake", model="words", created=1)
@@ -18,6 +29,9 @@ DONE = Done(
     provider="fake",
     model="words",
 )
+
+SWITCHING = Progress(state="switching", provider="other", reason="upstream_cut")
+RESTART = Restart(reason="upstream_cut", provider="other", model="words")
 
 
 @pytest.mark.promise("stream:word-by-word")
@@ -50,7 +64,7 @@ def test_any_text_survives_the_way_to_a_browser_up_to_its_line_ends(text: str) -
     assert (seen.type, seen.last_event_id) == ("message", "gen_a.1")
 
 
-@pytest.mark.parametrize("event", [START, Reasoning("a\nb"), DONE])
+@pytest.mark.parametrize("event", [START, Reasoning("a\nb"), SWITCHING, RESTART, DONE])
 def test_everything_but_text_is_as_in_the_native_dialect(event: Event) -> None:
     """It is named, so whoever only listens to messages sees the words alone."""
     record = Record("gen_a", 7, event)

@@ -12,6 +12,8 @@ import anyio
 import anyio.abc
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typing_extensions import override
 
 from doubles import (
@@ -24,6 +26,7 @@ from doubles import (
     Takes,
     events_of,
     in_virtual_time,
+    run_in_virtual_time,
 )
 from streamsvc.engine.circuit import State
 from streamsvc.engine.generation import Order
@@ -207,6 +210,17 @@ def restart(reason: str = "upstream_cut", provider: str = "first") -> Restart:
 def gaps(provider: ScriptedProvider) -> list[float]:
     """Return the seconds between the calls to a provider."""
     return [later - before for before, later in pairwise(provider.asked_at)]
+
+
+def text_of(said: Sequence[Event | Step]) -> str:
+    """Return what a page shows in the end."""
+    text = ""
+    for one in said:
+        if isinstance(one, Restart):
+            text = ""
+        elif isinstance(one, Text):
+            text += one.text
+    return text
 
 
 # ---- Which failures lead where
@@ -699,6 +713,49 @@ async def test_closing_a_whole_answer_slowly_does_not_make_it_a_broken_one() -> 
     provider = ScriptedProvider(Text("a"), IDLE - 0.5, STOP, leaving=2.0)
     async with supervising(provider, ScriptedProvider(*WELL)) as bench:
         assert await bench.answer() == [Text("a"), completed("first")]
+
+
+@st.composite
+def outages(draw: st.DrawFn) -> list[list[list[Step]]]:
+    """What two providers do at each of their calls: they say something, and end or break off."""
+    texts = st.sampled_from(["a", "b", "ab", "aab"])
+    pieces = st.lists(st.one_of(texts.map(Text), st.just(Reasoning("hm"))), max_size=4)
+    ends: st.SearchStrategy[Step] = st.sampled_from(
+        [STOP, UpstreamCut(), ProviderUnavailable(), rate_limited(9.0), HOLD]
+    )
+    take = st.builds(lambda said, end: [*said, end], pieces, ends)
+    return draw(st.lists(st.lists(take, min_size=1, max_size=4), min_size=2, max_size=2))
+
+
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.promise("upstream:rescue")
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_whatever_providers_do_what_viewers_have_is_one_whole_answer_or_an_error(
+    backend: str,
+) -> None:
+    """Never parts of two answers, never a part that is called whole, never too many calls."""
+
+    @given(outages())
+    def check(takes: list[list[list[Step]]]) -> None:
+        async def answer() -> None:
+            providers = [Takes(*scripts) for scripts in takes]
+            async with supervising(*providers) as bench:
+                *events, done = await bench.answer()
+                assert isinstance(done, Done)
+                assert not any(isinstance(event, Start | Done) for event in events)
+                assert sum(bench.calls) <= GenerationSettings().max_calls
+                last = providers[done.provider == "second"]
+                if done.status is Status.COMPLETED:
+                    script = last.script_of(last.opened)
+                    assert script[-1] is STOP
+                    assert text_of(events) == text_of(script)
+                    assert done.usage == USAGE
+                else:
+                    assert done.error
+
+        run_in_virtual_time(backend, answer)
+
+    check()
 
 
 # ---- Room and circuits

@@ -20,7 +20,18 @@ from streamsvc.eventlog.base import (
     LogEnded,
     stored_records,
 )
-from streamsvc.events import Done, Event, Outcome, Reasoning, Record, Start, Status, Text
+from streamsvc.events import (
+    Done,
+    Event,
+    Outcome,
+    Progress,
+    Reasoning,
+    Record,
+    Restart,
+    Start,
+    Status,
+    Text,
+)
 
 Check = Callable[[EventLog], Awaitable[None]]
 
@@ -67,8 +78,11 @@ async def events_come_back_as_they_went_in(log: EventLog) -> None:
     """Whatever the characters: a log is no place to lose any."""
     text = Text("\x00\r\n\u2028 é \U0001f980 e\u0301 \ufeff")
     start = Start(generation="g", provider="p", model="m", created=1, metadata={"ключ": "\n"})
-    await write(log, start, text, DONE)
-    assert [record.event for record in await read_all(log, "gen_a")] == [start, text, DONE]
+    status = Progress(state="retrying", provider="p", reason="upstream_cut")
+    restart = Restart(reason="upstream_cut", provider="q", model="n")
+    events: list[Event] = [start, text, status, restart, text, DONE]
+    await write(log, *events)
+    assert [record.event for record in await read_all(log, "gen_a")] == events
 
 
 @contract
