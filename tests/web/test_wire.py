@@ -13,12 +13,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from conftest import Serve
+from doubles import ScriptedProvider
 from eventstream import Answer, BrowserEvent, EventStreamParser, parse, view, wire
 from service import Service
+from streamsvc.errors import ProviderUnavailable
 from streamsvc.providers.fake import words
 from streamsvc.settings import (
     CorsSettings,
     FakeSettings,
+    OpenAISettings,
     Settings,
     StreamSettings,
 )
@@ -121,6 +124,46 @@ async def test_streams_are_as_in_the_transcripts(serve: Serve) -> None:
         assert viewer.status == 200
         assert BLOCKS.fullmatch(viewer.raw)
         assert [event.type for event in parse(bytes(viewer.raw))].count("done") == 1
+
+
+@pytest.mark.promise("upstream:rescue")
+@pytest.mark.promise("secret:kept")
+async def test_operators_see_who_falls_back_on_whom_and_who_is_left_in_peace(serve: Serve) -> None:
+    """And never a key, nor the name of one."""
+    keyless = OpenAISettings(model="gpt", api_key_env="A_KEY", base_url="http://127.0.0.1:9/v1")
+    first = at_once(fallbacks=("keyless", "second"), circuit_failures=1, attempts=1)
+    settings = saying(first, second=at_once("well"))
+    providers = {**settings.providers, "keyless": keyless}
+    service = await serve(msgspec.structs.replace(settings, providers=providers))
+    service.supervisor.lanes._providers._open["fake"] = ScriptedProvider(ProviderUnavailable())
+    with anyio.fail_after(5):
+        for reason in ("provider_unavailable", "circuit_open"):
+            async with view(service.port, ASK) as viewer:
+                events = parse(await viewer.body())
+            assert [event.type for event in events] == ["start", "status", "message", "done"]
+            assert events[1].json["reason"] == reason
+            assert events[-1].json["provider"] == "second"
+    answer = await service.client.get("/v1/providers")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json() == {
+        "default": "fake",
+        "providers": [
+            {
+                "name": name,
+                "kind": kind,
+                "model": model,
+                "ready": kind == "fake",
+                "fallbacks": fallbacks,
+                "circuit": circuit,
+                "generations": 0,
+            }
+            for name, kind, model, fallbacks, circuit in (
+                ("fake", "fake", "words", ["keyless", "second"], "open"),
+                ("second", "fake", "words", [], "closed"),
+                ("keyless", "openai", "gpt", [], "closed"),
+            )
+        ],
+    }
 
 
 async def test_a_stopped_answer_says_so(serve: Serve) -> None:
