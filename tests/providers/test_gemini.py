@@ -29,7 +29,20 @@ from streamsvc.messages import Message, Prompt
 from streamsvc.providers import gemini as adapter
 from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.settings import GeminiSettings
-from upstreams import GEMINI, USAGE, finish, frame, text, until, upstream
+from upstreams import (
+    CLOSE,
+    GEMINI,
+    HOLD,
+    RESET,
+    USAGE,
+    Step,
+    finish,
+    frame,
+    raw,
+    text,
+    until,
+    upstream,
+)
 
 URL = "http://gemini.test"
 PROMPT = Prompt(messages=(Message("user", "Say it."),))
@@ -294,6 +307,37 @@ async def test_the_end_of_the_body_without_a_reason_is_no_finish(
     api.mock(return_value=stream(*frames))
     with pytest.raises(UpstreamCut):
         await ask()
+
+
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.parametrize("rest", [CLOSE, RESET, HOLD], ids=["closed", "reset", "silent"])
+async def test_what_the_connection_does_behind_a_reason_makes_no_failure_of_an_answer(
+    rest: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is complete and paid for: to ask again would be a second bill."""
+    monkeypatch.setattr(adapter, "END_WAIT_SECONDS", 0.02)
+    async with (
+        upstream(text("One"), finish(), rest) as api,
+        opened(base_url=api.url) as provider,
+    ):
+        with anyio.fail_after(5):
+            async with provider.generate(PROMPT) as deltas:
+                assert [it async for it in deltas] == [Text("One"), _ends("STOP", usage=USAGE)]
+            await api.until(lambda: api.calls[0].hung_up or api.calls[0].closed_at)
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 2, 7, 10_000])
+@pytest.mark.parametrize("comment", [b": keepalive\n\n", b":\r\n", b": { \r\n\r\n", b":}\n"])
+async def test_comments_of_a_proxy_are_passed_over(comment: bytes, piece_bytes: int) -> None:
+    """The SDK would take them for the JSON of an error."""
+    frames = comment.join([b"", GEMINI.token("One:"), GEMINI.token(": two"), STOP, b""])
+    async with (
+        upstream(raw(frames, piece_bytes=piece_bytes)) as api,
+        opened(base_url=api.url) as provider,
+        provider.generate(PROMPT) as deltas,
+    ):
+        expected = [Text("One:"), Text(": two"), _ends("STOP", usage=USAGE)]
+        assert [it async for it in deltas] == expected
 
 
 async def test_usage_is_cumulative_and_the_last_one_counts(api: respx.Route) -> None:

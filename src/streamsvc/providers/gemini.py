@@ -5,11 +5,13 @@ a hook on it hands us each response to close. Chunks: google-genai, `types.Gener
 """
 
 import codecs
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import cast
 
+import anyio
 import httpx2
 from google import genai
 from google.genai import errors, types
@@ -28,6 +30,10 @@ from streamsvc.providers.base import (
 from streamsvc.providers.refusal import error_for_status
 from streamsvc.providers.upstream import error_for_transport, open_client
 from streamsvc.settings import GeminiSettings
+
+END_WAIT_SECONDS = 2.0
+"""How long an answer with a finish reason waits for its body to end, or for more: some models give a
+reason with every chunk."""
 
 FINISH_REASONS: Mapping[str, AnswerEnd] = {
     "STOP": "stop",
@@ -118,19 +124,24 @@ class GeminiProvider(Provider):
 
 
 class _CheckedBody(httpx2.AsyncByteStream):
-    """The body of a stream, refused where the SDK would replace text or hold any amount of it."""
+    """The body of a stream, refused where the SDK would replace text or hold any amount of it.
+
+    Comments are left out: the SDK takes them for the JSON of an error.
+    """
 
     def __init__(self, body: httpx2.AsyncByteStream, max_line_bytes: int) -> None:
         self._body = body
         self._max_line_bytes = max_line_bytes
         self._line_bytes = 0
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._is_line_start = True
+        self._is_comment = False
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._body:
             self._check(chunk)
-            yield chunk
+            yield b"".join(self._without_comments(chunk))
 
     @override
     async def aclose(self) -> None:
@@ -145,6 +156,14 @@ class _CheckedBody(httpx2.AsyncByteStream):
         self._line_bytes = len(chunk) - line_end - 1 + (self._line_bytes if line_end < 0 else 0)
         if self._line_bytes > self._max_line_bytes:
             raise UpstreamInvalid
+
+    def _without_comments(self, chunk: bytes) -> Iterator[bytes]:
+        for line in chunk.splitlines(keepends=True):
+            if self._is_line_start:
+                self._is_comment = line.startswith(b":")
+            if not self._is_comment:
+                yield line
+            self._is_line_start = line.endswith((b"\n", b"\r"))
 
 
 def contents(prompt: Prompt) -> list[types.Content]:
@@ -175,25 +194,38 @@ async def _deltas(
 ) -> AsyncGenerator[Delta]:
     answer = _Answer()
     try:
-        async for chunk in chunks:
+        while (chunk := await _next(chunks, answer.end_at)) is not None:
             for delta in answer.take(chunk):
                 yield delta
     except errors.APIError as exc:
         raise map_error(exc, _headers(responses)) from exc
     except httpx2.HTTPError as exc:
-        raise error_for_transport(exc, answering=_is_answering(responses)) from exc
+        if not answer.has_reason:
+            raise error_for_transport(exc, answering=_is_answering(responses)) from exc
     except _UNREADABLE as exc:
-        if responses and not _is_answering(responses):
-            status = responses[-1].status_code
-            raise error_for_status(status, None, _headers(responses)) from exc
-        raise UpstreamInvalid from exc
+        raise _unreadable(responses) from exc
     for delta in answer.finish():
         yield delta
+
+
+async def _next(
+    chunks: AsyncIterator[types.GenerateContentResponse], end_at: float
+) -> types.GenerateContentResponse | None:
+    """Return the next chunk; None at the end of the stream, and when its time is over."""
+    with anyio.CancelScope(deadline=end_at):
+        return await anext(chunks, None)
+    return None
 
 
 def _is_answering(responses: list[httpx2.Response]) -> bool:
     """Tell whether the head of an answer has arrived, and not that of an error."""
     return bool(responses) and responses[-1].is_success
+
+
+def _unreadable(responses: list[httpx2.Response]) -> ProviderError:
+    if responses and not _is_answering(responses):
+        return error_for_status(responses[-1].status_code, None, _headers(responses))
+    return UpstreamInvalid()
 
 
 def _headers(responses: list[httpx2.Response]) -> Mapping[str, str]:
@@ -208,15 +240,25 @@ def map_error(exc: errors.APIError, headers: Mapping[str, str]) -> ProviderError
 
 
 class _Answer:
-    """What the chunks so far come to. Usage is cumulative, and the end is not announced."""
+    """What the chunks so far come to. Usage is cumulative, and the end is not announced.
+
+    Attributes:
+        end_at: until when more may come, on the event loop's clock.
+    """
 
     def __init__(self) -> None:
+        self.end_at = math.inf
         self._text_joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
         self._reason: AnswerEnd | None = None
         self._provider_reason: str | None = None
         self._usage: Usage | None = None
         self._model: str | None = None
+
+    @property
+    def has_reason(self) -> bool:
+        """Whether the model has said why it stopped."""
+        return self._reason is not None
 
     def take(self, chunk: types.GenerateContentResponse) -> Iterator[Delta]:
         """Yield the deltas of one chunk."""
@@ -232,6 +274,8 @@ class _Answer:
             if candidate.finish_reason:
                 self._provider_reason = candidate.finish_reason.value
                 self._reason = FINISH_REASONS.get(self._provider_reason, "other")
+        if self._reason is not None:
+            self.end_at = anyio.current_time() + END_WAIT_SECONDS
 
     def _take_part(self, part: types.Part) -> Iterator[Delta]:
         if part.thought:
