@@ -5,6 +5,7 @@ kind of fault is one more small function. The path of a request tells which API 
 """
 
 import json
+import re
 import socket
 import struct
 from asyncio import StreamReader, StreamWriter, start_server
@@ -95,14 +96,22 @@ class Call:
     path: str
     headers: Mapping[str, str]
     body: Any
+    at: float  # when it was read, on the event loop's clock, as all times here
     tokens: int = 0  # how many text and reasoning deltas have been sent
-    closed_at: float | None = None  # when the peer closed, on the event loop's monotonic clock
+    token_at: float | None = None  # when the last of them was
+    closed_at: float | None = None  # when the peer closed
     closed: anyio.Event = field(default_factory=anyio.Event)  # set at that moment
     hung_up: bool = False  # the connection was closed from this side
 
     @property
     def wire(self) -> Wire:
         return GEMINI if ":streamGenerateContent" in self.path else OPENAI
+
+    @property
+    def model(self) -> str:
+        """The model that is asked for."""
+        in_path = re.search(r"models/([^:]+):", self.path)
+        return in_path[1] if in_path else str(self.body["model"])
 
 
 @dataclass(eq=False)
@@ -131,6 +140,7 @@ class Exchange:
     async def send_tokens(self, tokens: Iterable[bytes], *, gap_seconds: float = 0.0) -> None:
         """Send parts of the stream that are tokens."""
         for token in tokens:
+            self.call.token_at = anyio.current_time()
             await self.send(token)
             self.call.tokens += 1
             self.tell()
@@ -279,7 +289,8 @@ async def _requests(connection: int, reader: StreamReader) -> AsyncIterator[Call
             fields = (line.partition(":") for line in lines[1:] if line)
             headers = {name.lower(): value.strip() for name, _, value in fields}
             body = await reader.readexactly(int(headers.get("content-length", "0")))
-            yield Call(connection, lines[0].split(" ")[1], headers, json.loads(body or b"null"))
+            path = lines[0].split(" ")[1]
+            yield Call(connection, path, headers, json.loads(body or b"null"), anyio.current_time())
 
 
 @asynccontextmanager

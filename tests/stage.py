@@ -1,0 +1,156 @@
+"""The service between two upstreams that speak different APIs, and what a viewer of it sees."""
+
+import asyncio
+import json
+import socket
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from eventstream import BrowserEvent, view
+from faults import BACKOFF_SECONDS, PROMPT
+from service import Service
+from upstreams import GEMINI, OPENAI, Call, Upstream, Wire
+
+WIRES: Mapping[str, Wire] = {"openai": OPENAI, "gemini": GEMINI}
+OTHER_KIND = {"openai": "gemini", "gemini": "openai"}
+
+ENTRY: Mapping[str, Any] = {
+    "first_token_seconds": 5,
+    "idle_seconds": 5,
+    "total_seconds": 20,
+    "connect_seconds": 5,
+    "backoff_seconds": BACKOFF_SECONDS,
+    "max_backoff_seconds": 1,
+    "circuit_failures": 100,
+}
+"""Deadlines that a busy machine keeps, and short waits."""
+
+NOTHING: Mapping[str, object] = {
+    "generations": 0,
+    "viewers": 0,
+    "lanes": [],
+    "busy": [],
+    "open": 0,
+}
+
+
+@dataclass
+class Stage:
+    """The service, and whom it asks."""
+
+    service: Service
+    primary: Upstream
+    fallback: Upstream
+
+    @property
+    def pools(self) -> Mapping[str, list[Any]]:
+        """The connections in the pool of each entry that has been used."""
+        providers: Any = self.service.supervisor.lanes._providers
+        clients = {
+            name: getattr(provider._client, "_client", None)
+            or provider._client._api_client._async_httpx_client
+            for name, provider in providers._open.items()
+        }
+        return {name: list(it._transport._pool.connections) for name, it in clients.items()}
+
+    def left(self) -> dict[str, object]:
+        """Return what is busy; connections may rest in a pool."""
+        supervisor = self.service.supervisor
+        is_open = [
+            {call.connection for call in api.calls if _is_open(call)}
+            for api in (self.primary, self.fallback)
+        ]
+        pools = [connection for pool in self.pools.values() for connection in pool]
+        return {
+            "generations": supervisor.running,
+            "viewers": supervisor.viewers,
+            "lanes": [lane.name for lane in supervisor.lanes if lane.running],
+            "busy": [repr(connection) for connection in pools if not connection.is_idle()],
+            "open": sum(map(len, is_open)) - len(pools),
+        }
+
+    async def rest(self) -> None:
+        """Wait until nothing is busy."""
+        with anyio.move_on_after(10):
+            while self.left() != NOTHING:
+                await anyio.lowlevel.checkpoint()
+        assert self.left() == NOTHING
+
+
+def _is_open(call: Call) -> bool:
+    return call.closed_at is None and not call.hung_up
+
+
+def tasks_by_kind() -> Counter[str]:
+    """Count the tasks; a connection that rests in a pool has one at the upstream."""
+    return Counter(str(task.get_coro()).split(" at ")[0] for task in asyncio.all_tasks())
+
+
+async def no_more_tasks_than(before: Counter[str]) -> None:
+    """Wait until the tasks that were not there have ended."""
+    with anyio.move_on_after(10):
+        while tasks_by_kind() - before:
+            await anyio.lowlevel.checkpoint()
+    assert not tasks_by_kind() - before
+
+
+@contextmanager
+def address(*, backlog: int | None) -> Iterator[str]:
+    """Hold an address where nobody listens, or where everybody knocks in vain.
+
+    Args:
+        backlog: how many connections are taken, though nobody ever looks at them; None: all are
+            refused.
+    """
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        if backlog is not None:
+            listener.listen(backlog)
+        if backlog == 0:
+            for _ in range(2):  # Linux takes one more than it is told
+                knocking = stack.enter_context(socket.socket())
+                knocking.setblocking(False)
+                knocking.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a viewer got, and when."""
+
+    asked_at: float
+    events: Sequence[BrowserEvent]
+    raw: bytes
+    generation: str
+
+    @property
+    def done(self) -> Any:
+        return self.events[-1].json
+
+
+async def ask(service: Service, provider: str) -> Seen:
+    """Watch an answer to its end."""
+    asked_at = anyio.current_time()
+    with anyio.fail_after(20):
+        async with view(
+            service.port,
+            "/v1/generations",
+            method="POST",
+            headers={"Accept": "text/event-stream", "Content-Type": "application/json"},
+            body=json.dumps({"provider": provider, "prompt": PROMPT}).encode(),
+        ) as answer:
+            events = await answer.events()
+    assert answer.is_whole
+    first, *_, last = events
+    assert first.json["type"] == "start"
+    assert [event.json["type"] for event in events].count("done") == 1
+    assert last.json["type"] == "done"
+    assert [event.seq for event in events] == list(range(len(events)))
+    return Seen(asked_at, events, bytes(answer.raw), first.json["generation"])

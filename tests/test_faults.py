@@ -1,0 +1,256 @@
+"""Every fault of an upstream, on real sockets, seen from both sides; the rows are in `faults`.
+
+A viewer on one TCP connection, the service on uvicorn, a primary and a fallback that speak different
+APIs on further ones. What has to wait is bounded by multiples of the configured deadline. One service
+serves all rows, so what one of them leaves behind another one finds.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from eventstream import BrowserEvent
+from faults import (
+    DEADLINE_SECONDS,
+    FALLBACK,
+    FAULTS,
+    KEY,
+    OTHER,
+    PAGE,
+    PRIMARY,
+    PROMPT,
+    WELL,
+    Event,
+    Fault,
+    page,
+)
+from service import serving
+from stage import (
+    ENTRY,
+    OTHER_KIND,
+    WIRES,
+    Seen,
+    Stage,
+    address,
+    ask,
+    no_more_tasks_than,
+    tasks_by_kind,
+)
+from streamsvc.providers import gemini
+from streamsvc.settings import GenerationSettings, ProviderSettings, Settings, StreamSettings
+from upstreams import Call, upstream
+
+LATE = 10.0
+"""How much longer than asked for something may take on a machine that has other things to do."""
+
+Stages = Mapping[bool, Stage]
+"""With the rescue, and without."""
+
+both = pytest.mark.parametrize("kind", WIRES)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """One event loop for all rows."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def stages() -> AsyncIterator[Stages]:
+    async with _stage(rescue=True) as usual, _stage(rescue=False) as without:
+        yield {True: usual, False: without}
+
+
+@asynccontextmanager
+async def _stage(*, rescue: bool) -> AsyncIterator[Stage]:
+    """Run a service with an entry for every set of settings that the rows ask for."""
+    async with upstream(*WELL) as primary, upstream(*OTHER) as fallback:
+        with address(backlog=None) as closed, address(backlog=0) as full:
+            urls = {"open": primary.url, "closed": closed, "full": full}
+            entries: dict[str, ProviderSettings] = {}
+            for kind, wire in WIRES.items():
+                entries[_fallback_of(OTHER_KIND[kind])] = wire.entry(fallback.url, **ENTRY)
+                for fault in FAULTS:
+                    fields = _fields(kind, fault)
+                    entries[_entry_of(kind, fault)] = wire.entry(urls[fault.port], **fields)
+            settings = Settings(
+                provider=next(iter(entries)),
+                providers=entries,
+                generations=GenerationSettings(rescue=rescue),
+                stream=StreamSettings(ping_seconds=60),
+            )
+            async with serving(settings, {"KEY": KEY}) as service:
+                yield Stage(service, primary, fallback)
+
+
+def _fallback_of(kind: str) -> str:
+    return f"{kind}-fallback"
+
+
+def _entry_of(kind: str, fault: Fault) -> str:
+    """Name the entry of a row; rows with the same settings share it, and its connections."""
+    parts = (kind, fault.port, fault.deadline, *fault.entry, fault.fallback is None and "alone")
+    return "-".join(part for part in parts if part)
+
+
+def _fields(kind: str, fault: Fault) -> Mapping[str, Any]:
+    fields = {**ENTRY, "api_key_env": "KEY", **fault.entry}
+    if fault.deadline:
+        fields[f"{fault.deadline}_seconds"] = DEADLINE_SECONDS
+    if fault.fallback is not None:
+        fields["fallbacks"] = (_fallback_of(kind),)
+    return fields
+
+
+@both
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.promise("upstream:bounded")
+@pytest.mark.promise("upstream:rescue")
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.promise("secret:kept")
+async def test_a_fault(
+    stages: Stages,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    fault: Fault,
+) -> None:
+    if kind not in fault.kinds:
+        pytest.skip("this API has no such fault")
+    monkeypatch.setattr(gemini, "END_WAIT_SECONDS", DEADLINE_SECONDS)
+    caplog.set_level(logging.DEBUG)
+    stage, entry, fallback = stages[fault.rescue], _entry_of(kind, fault), _fallback_of(kind)
+    names = {entry: PRIMARY, fallback: FALLBACK}
+    well = (entry, fallback) if fault.port == "open" else (fallback,)
+    await _are_well(stage, well)
+    tasks = tasks_by_kind()
+    before = len(stage.primary.calls), len(stage.fallback.calls)
+    stage.primary.script(*(fault.primary or ((),)))
+    stage.fallback.script(fault.fallback or ())
+    caplog.clear()
+
+    seen = await ask(stage.service, entry)
+    await stage.rest()
+
+    _check_viewer(stage, fault, seen, names)
+    calls = stage.primary.calls[before[0] :], stage.fallback.calls[before[1] :]
+    models = _models(stage)
+    _check_upstreams(fault, seen, calls, (models[entry], models[fallback]))
+    _check_log(fault, seen, entry, caplog)
+    await _are_well(stage, well)
+    assert max(map(len, stage.pools.values())) == 1
+    await no_more_tasks_than(tasks)
+
+
+def _told(events: Sequence[BrowserEvent], names: Mapping[str, str]) -> list[Event]:
+    """Return what was said between `start` and `done`, as the rows have it."""
+    told: list[Event] = []
+    for said in (event.json for event in events[1:-1]):
+        match said:
+            case {"type": "text", "text": words}:
+                if told and told[-1][0] == "text":
+                    words = told.pop()[1] + words
+                told.append(("text", words))
+            case {"type": "status", "state": state, "provider": provider, "reason": reason}:
+                told.append((state, names[provider], reason))
+            case {"type": "restart", "provider": provider, "reason": reason}:
+                told.append(("restart", names[provider], reason))
+            case _:
+                told.append((said["type"],))
+    return told
+
+
+def _check_viewer(stage: Stage, fault: Fault, seen: Seen, names: Mapping[str, str]) -> None:
+    models = _models(stage)
+    assert _told(seen.events, names) == list(fault.events)
+    for event in seen.events:
+        if event.json["type"] == "restart":
+            assert event.json["model"] == models[event.json["provider"]]
+    done, end = seen.done, fault.end
+    assert done["status"] == end.status
+    assert done["finish_reason"] == end.finish_reason
+    assert done["outcome"] == end.outcome
+    assert names[done["provider"]] == end.provider
+    assert done["model"].startswith(models[done["provider"]])
+    assert (done["error"] and done["error"]["code"]) == end.error
+    if end.usage == "estimated":
+        assert done["usage"]["estimated"]
+        assert done["usage"]["output_tokens"] >= 2
+    else:
+        usage = end.usage
+        expected = usage and {name: getattr(usage, name) for name in usage.__struct_fields__[:3]}
+        assert done["usage"] == expected
+    assert KEY.encode() not in seen.raw
+
+
+def _models(stage: Stage) -> Mapping[str, str]:
+    return {lane.name: lane.section.model for lane in stage.service.supervisor.lanes}
+
+
+def _check_upstreams(
+    fault: Fault,
+    seen: Seen,
+    calls: tuple[Sequence[Call], Sequence[Call]],
+    models: tuple[str, str],
+) -> None:
+    assert tuple(map(len, calls)) == fault.calls
+    for model, of_one in zip(models, calls, strict=True):
+        assert {call.model for call in of_one} <= {model}
+        assert all(PROMPT in str(call.body) for call in of_one)
+    asked_at = [call.at for call in calls[0]]
+    gaps = [later - earlier for earlier, later in pairwise(asked_at)]
+    for gap, least in zip(gaps, fault.gaps, strict=True):
+        assert least <= gap <= least * 2 * LATE
+    if fault.deadline:
+        _check_deadline(fault, seen, calls[0])
+
+
+def _check_deadline(fault: Fault, seen: Seen, calls: Sequence[Call]) -> None:
+    """The deadline passes, and not much more; the call is closed by then."""
+    since = seen.asked_at
+    if fault.deadline == "idle":
+        assert calls[-1].token_at is not None
+        since = calls[-1].token_at
+    told = (event for event in seen.events if event.json["type"] in {"status", "done"})
+    waited = next(told).at - since
+    assert DEADLINE_SECONDS <= waited <= DEADLINE_SECONDS * LATE
+    for call in calls:
+        assert call.closed_at is not None
+        assert DEADLINE_SECONDS <= call.closed_at - since <= DEADLINE_SECONDS * LATE
+
+
+def _check_log(fault: Fault, seen: Seen, entry: str, caplog: pytest.LogCaptureFixture) -> None:
+    lines = [record.getMessage() for record in caplog.records]
+    ends = [line for line in lines if line.startswith("generation.finished")]
+    failures = [line for line in lines if line.startswith("call.failed")]
+    (end,) = ends
+    asked = sum(fault.calls) if fault.port == "open" else len(failures) + fault.calls[1]
+    assert f"id={seen.generation}" in end
+    assert f"provider={seen.done['provider']} model={seen.done['model']}" in end
+    assert f"outcome={fault.end.outcome}" in end
+    assert f"calls={asked}" in end
+    setting = f"setting=providers.{entry}.{fault.setting}"
+    assert any(line.endswith(setting) for line in failures) == bool(fault.setting)
+    assert KEY not in caplog.text
+    assert PROMPT not in caplog.text
+
+
+async def _are_well(stage: Stage, entries: Sequence[str]) -> None:
+    """A healthy request is answered, by the provider that was asked, at the first call."""
+    stage.primary.script(WELL)
+    stage.fallback.script(OTHER)
+    for entry in entries:
+        seen = await ask(stage.service, entry)
+        assert (seen.done["status"], seen.done["provider"]) == ("completed", entry)
+        assert "status" not in [event.json["type"] for event in seen.events]
+    await stage.rest()
+
+
+def test_the_page_has_the_rows() -> None:
+    """`uv run python tests/faults.py` writes them anew."""
+    old = PAGE.read_text()
+    assert old == page(old)
