@@ -1,0 +1,250 @@
+"""Faults that last, on real sockets: what they cost while they do, and how one gets away from them."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from eventstream import Answer, view, wire
+from faults import FALLBACK, HALF, OTHER, PRIMARY, WELL
+from service import Service
+from stage import (
+    ENTRY,
+    OTHER_KIND,
+    WIRES,
+    Stage,
+    address,
+    ask,
+    no_more_tasks_than,
+    tasks_by_kind,
+)
+from streamsvc.eventlog.base import stored_records
+from streamsvc.events import Done
+from streamsvc.settings import ProviderSettings, Settings, StreamSettings
+from upstreams import CLOSE, HEAD, HOLD, RESET, Script, Upstream, status, upstream
+
+Serve = Callable[..., Awaitable[Service]]
+Build = Callable[..., Awaitable[Stage]]
+
+CIRCUIT_SECONDS = 0.3
+DOWN_SECONDS = 2.0
+STALL_SECONDS = 0.5
+_REFUSED = status(400, {"error": {"code": "context_length_exceeded", "message": "context length"}})
+
+both = pytest.mark.parametrize("kind", WIRES)
+
+
+@pytest.fixture
+async def primary() -> AsyncIterator[Upstream]:
+    async with upstream(*WELL) as api:
+        yield api
+
+
+@pytest.fixture
+async def fallback() -> AsyncIterator[Upstream]:
+    async with upstream(*OTHER) as api:
+        yield api
+
+
+@pytest.fixture
+def build(primary: Upstream, fallback: Upstream, serve: Serve) -> Build:
+    """Run a service between two upstreams that are well; `entry` is of the primary."""
+
+    async def build(kind: str, *, fallback_url: str = "", **entry: Any) -> Stage:
+        fields = {**ENTRY, "fallbacks": (FALLBACK,), **entry}
+        entries: dict[str, ProviderSettings] = {
+            PRIMARY: WIRES[kind].entry(primary.url, **fields),
+            FALLBACK: WIRES[OTHER_KIND[kind]].entry(fallback_url or fallback.url, **ENTRY),
+        }
+        stream = StreamSettings(ping_seconds=60)
+        service = await serve(Settings(provider=PRIMARY, providers=entries, stream=stream))
+        return Stage(service, primary, fallback)
+
+    return build
+
+
+# A provider that is down for a while
+
+
+async def _circuit(service: Service) -> str:
+    answer = (await service.client.get("/v1/providers")).json()
+    (state,) = (it["circuit"] for it in answer["providers"] if it["name"] == PRIMARY)
+    return str(state)
+
+
+@both
+@pytest.mark.promise("upstream:bounded")
+async def test_while_a_provider_is_down_the_fallback_answers_and_afterwards_it_is_in_use_again(
+    build: Build, kind: str
+) -> None:
+    """Steady requests: every one of them is answered; the provider is asked a few times, to see."""
+    failures = 3
+    stage = await build(kind, circuit_failures=failures, circuit_seconds=CIRCUIT_SECONDS)
+    service, primary = stage.service, stage.primary
+    assert (await ask(service, PRIMARY)).done["provider"] == PRIMARY
+    assert await _circuit(service) == "closed"
+    well = len(primary.calls)
+
+    ways: tuple[Script, ...] = ((status(503),), (RESET,), (CLOSE,))
+    primary.choose = lambda _: ways[len(primary.calls) % len(ways)]
+    down_at = anyio.current_time()
+    answers, circuits = [], []
+    while anyio.current_time() < down_at + DOWN_SECONDS:
+        answers.append((await ask(service, PRIMARY)).done)
+        circuits.append(await _circuit(service))
+        await anyio.sleep(CIRCUIT_SECONDS / 10)
+    down_seconds = anyio.current_time() - down_at
+    assert len(answers) > 2 * DOWN_SECONDS / CIRCUIT_SECONDS
+    assert {(done["status"], done["provider"]) for done in answers} == {("completed", FALLBACK)}
+    assert set(circuits) == {"open"}
+    while_down = primary.calls[well:]
+    probes = while_down[failures:]
+    assert 1 <= len(probes) <= down_seconds / CIRCUIT_SECONDS
+    probed_at = [call.at for call in while_down[failures - 1 :]]
+    gaps = [later - earlier for earlier, later in pairwise(probed_at)]
+    assert min(gaps) >= CIRCUIT_SECONDS
+
+    primary.script(WELL)
+    with anyio.fail_after(20 * CIRCUIT_SECONDS):
+        while True:
+            done = (await ask(service, PRIMARY)).done
+            assert done["status"] == "completed"
+            if done["provider"] == PRIMARY:
+                break
+            await anyio.sleep(CIRCUIT_SECONDS / 10)
+    assert await _circuit(service) == "closed"
+    assert (await ask(service, PRIMARY)).done["provider"] == PRIMARY
+    await stage.rest()
+    print(f"\ndown for {down_seconds:.1f} s: {len(answers)} answers, {len(probes)} probes")
+
+
+# What waiting costs
+
+
+@both
+async def test_waiting_for_a_provider_that_says_nothing_costs_no_cpu(
+    build: Build, kind: str
+) -> None:
+    """Silent, head only, stalled in mid-answer, and between two tries, all at once."""
+    stage = await build(kind, backoff_seconds=30, max_backoff_seconds=60, first_token_seconds=60)
+    scripts: list[Script] = [(HOLD,), (HEAD, HOLD), (HALF, HOLD), (status(503),)]
+    await ask(stage.service, PRIMARY)
+    tasks = tasks_by_kind()
+    stage.fallback.script((HOLD,))
+    async with anyio.create_task_group() as viewers:
+        for number, script in enumerate(scripts, start=len(stage.primary.calls)):
+            stage.primary.script(script)
+            viewers.start_soon(_watch, stage.service)
+            with anyio.fail_after(10):
+                await stage.primary.call(number)
+        await anyio.sleep(0.1)  # what has been said is on its way
+        before = time.process_time()
+        await anyio.sleep(STALL_SECONDS)
+        spent = time.process_time() - before
+        assert stage.service.supervisor.running == len(scripts)
+        viewers.cancel_scope.cancel()
+    print(f"\n{len(scripts)} stalled calls of {kind}: {spent / STALL_SECONDS:.1%} of the CPU")
+    assert spent < STALL_SECONDS / 5
+    await stage.rest()
+    await no_more_tasks_than(tasks)
+
+
+async def _watch(service: Service) -> None:
+    async with view(service.port, "/stream-ai?prompt=why") as answer:
+        await answer.events()
+
+
+# Getting away in the middle of it
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a generation is when it is left.
+
+    Attributes:
+        primary: what the primary plays.
+        state: what viewers have been told last.
+        calls: how often the primary and the fallback have been asked by then.
+        tokens: how much the last call of the primary has said by then.
+        takes_connections: whether the fallback does.
+    """
+
+    primary: tuple[Script, ...]
+    state: str
+    calls: tuple[int, int]
+    tokens: int = 0
+    takes_connections: bool = True
+
+
+PLACES: Mapping[str, Place] = {
+    "backoff": Place(((status(503, headers={"Retry-After": "0.9"}),),), "retrying", (1, 0)),
+    "connect": Place(((_REFUSED,),), "switching", (1, 0), takes_connections=False),
+    "silence": Place(((_REFUSED,),), "switching", (1, 1)),
+    "rescue": Place(((HALF, CLOSE), (HOLD,)), "retrying", (2, 0)),
+    "catching-up": Place(((HALF, CLOSE), (HALF, HOLD)), "retrying", (2, 0), tokens=2),
+}
+
+
+@both
+@pytest.mark.parametrize("is_stop", [False, True], ids=["left", "stopped"])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.promise("cancel:disconnect")
+@pytest.mark.promise("cancel:stop")
+async def test_whoever_goes_during_a_retry_a_fallback_or_a_rescue_tears_it_down(
+    build: Build, kind: str, place: str, *, is_stop: bool
+) -> None:
+    """The open call is closed, nobody is asked afterwards, and the log has one end."""
+    where = PLACES[place]
+    with address(backlog=0) as deaf:
+        stage = await build(kind, fallback_url="" if where.takes_connections else deaf)
+        service, calls = stage.service, (stage.primary.calls, stage.fallback.calls)
+        await ask(service, PRIMARY)
+        tasks = tasks_by_kind()
+        before = tuple(map(len, calls))
+        stage.primary.script(*where.primary)
+        stage.fallback.script((HOLD,))
+        with anyio.fail_after(10):
+            async with view(service.port, "/stream-ai?prompt=why") as answer:
+                generation = (await answer.event()).json["generation"]
+                await _reach(stage, answer, where, before)
+                if is_stop:
+                    await _stop(service, generation)
+                    last = (await answer.events())[-1]
+                    assert last.json["outcome"] == "client_stop"
+        await stage.rest()
+        await no_more_tasks_than(tasks)
+        # No task is left that could ask anybody; a backoff would be over by now all the same.
+        await anyio.sleep(1 if place == "backoff" else 0)
+
+        asked = tuple(len(now) - then for now, then in zip(calls, before, strict=True))
+        assert asked == where.calls
+        if place not in {"backoff", "connect"}:
+            held = calls[where.calls[1]][-1]
+            assert held.closed_at is not None
+        ends = [it.event async for it in stored_records(service.log, generation)]
+        done = [event for event in ends if isinstance(event, Done)]
+        assert [it.outcome for it in done] == ["client_stop" if is_stop else "no_viewers"]
+        assert ends[-1] is done[0]
+
+
+async def _reach(stage: Stage, answer: Answer, where: Place, before: tuple[int, ...]) -> None:
+    """Wait until the generation is at its place."""
+    while (await answer.event()).json.get("state") != where.state:
+        pass
+    last = await stage.primary.call(before[0] + where.calls[0] - 1)
+    await stage.primary.until(lambda: last.tokens >= where.tokens)
+    if where.calls[1]:
+        await stage.fallback.call(before[1])
+    while not (where.takes_connections or stage.pools.get(FALLBACK)):
+        await anyio.lowlevel.checkpoint()
+
+
+async def _stop(service: Service, generation: str) -> None:
+    async with wire(service.port) as connection:
+        stopped = await connection.ask("POST", f"/v1/generations/{generation}/stop")
+        assert (await stopped.json())["status"] == "stopped"
