@@ -394,7 +394,11 @@ def _faults_of_silence() -> Iterator[Fault]:
             fallback=None,
             port=port,
             events=(),
-            end=failed("provider_timeout", f"{deadline}_timeout"),
+            end=failed(
+                "provider_timeout",
+                f"{deadline}_timeout",
+                "estimated" if deadline == "first_token" else None,
+            ),
             calls=(asked, 0),
             deadline=deadline,
         )

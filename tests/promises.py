@@ -14,7 +14,6 @@ PROMISES = {
     "fan-out:shared": "Any number of viewers share one upstream call; a slow viewer hurts only itself.",
     "upstream:rescue": "Before the first token a failed provider is retried or replaced; after it, a rescue is exact or announced.",
     "upstream:bounded": "No upstream fault hangs a viewer: connect, first token, idle and total deadlines hold.",
-    "upstream:rescue": "Before the first token a failed provider is retried or replaced; after it, a rescue is exact or announced.",
     "input:clear-error": "Bad input, bad configuration and overload get a clear error that names the cause.",
     "secret:kept": "Keys, prompts and provider internals appear in no log, error or metric.",
     "drain:no-loss": "On SIGTERM: no new work, streams may finish up to a bound, the rest are told how to go on.",

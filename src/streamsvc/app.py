@@ -56,7 +56,9 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with providers, supervisor, anyio.create_task_group() as tasks:
             tasks.start_soon(log.sweep, name="log sweeper")
-            await providers.get(settings.provider)
+            # Now, and not in the middle of an outage, which is when a fallback is asked first.
+            for lane in supervisor.lanes.route(settings.provider):
+                await lane.provider()
             yield
             tasks.cancel_scope.cancel()
 

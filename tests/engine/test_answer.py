@@ -308,6 +308,26 @@ async def test_a_refusal_of_a_fallback_is_the_end_too() -> None:
         assert bench.calls == (1, 1, 0)
 
 
+@pytest.mark.promise("end:exactly-one")
+async def test_a_rescue_that_is_refused_before_a_word_leaves_viewers_what_they_have() -> None:
+    first = Takes((Text("The sky "), UpstreamCut()), (ProviderContentFiltered(),))
+    async with supervising(first) as bench:
+        *events, done = await bench.answer()
+        assert events == [Text("The sky "), retrying("upstream_cut")]
+        assert isinstance(done, Done)
+        assert (done.status, done.finish_reason) == (Status.INCOMPLETE, "content_filter")
+        assert done.usage is not None
+        assert done.usage.output_tokens > 0
+
+
+@pytest.mark.promise("upstream:rescue")
+async def test_a_restart_names_what_broke_the_answer_off_and_not_what_failed_since() -> None:
+    first = Takes((Text("The sky "), UpstreamCut()), (ProviderUnavailable(),))
+    async with supervising(first, ScriptedProvider(*WELL)) as bench:
+        events = await bench.answer()
+        assert restart("upstream_cut", "second") in events
+
+
 # ---- Asking again
 
 

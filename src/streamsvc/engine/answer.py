@@ -69,6 +69,7 @@ class Answer:
         self._settings = settings
         self._has_begun = False
         self._has_spoken = False
+        self._broken_by = ""
         self._failures: list[tuple[Lane, ProviderError]] = []
         self._end = 0.0
         self._place = lane_with_room(route)
@@ -124,6 +125,7 @@ class Answer:
                 self._note(lane, exc)
                 error = exc
             if self._has_spoken:
+                self._broken_by = error.code
                 first_token_at = anyio.current_time() + lane.section.first_token_bound
             wait = self._wait_seconds(lane, error, tries, first_token_at)
             if wait is None:
@@ -163,7 +165,9 @@ class Answer:
         except BaseException as exc:
             self.may_have_cost |= _was_left(exc)
             raise
-        for event in catch_up.finish() if catch_up else ():
+        # A rescue that a filter refuses before a word leaves viewers what they have, and says how it ended.
+        is_refused = finish.reason == "content_filter" and not self._has_spoken
+        for event in catch_up.finish() if catch_up and not is_refused else ():
             await self._say(event)
         return finish
 
@@ -172,8 +176,7 @@ class Answer:
         speaks()
 
     async def _catch_up(self, lane: Lane) -> CatchUp:
-        reason = self._failures[-1][1].code
-        restart = Restart(reason=reason, provider=lane.name, model=lane.section.model)
+        restart = Restart(reason=self._broken_by, provider=lane.name, model=lane.section.model)
         said = [piece.text for piece in await self._said() if isinstance(piece, Text)]
         return CatchUp("".join(said), restart)
 

@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 APPEND_SECONDS = 5.0
 """Bound of writing the end of a log, which has to go on although the task is cancelled."""
 
+ESTIMATE_SECONDS = 1.0
+"""Bound of reading back what was said, before that."""
+
 _STATUS: Mapping[AnswerEnd, Status] = {
     "stop": Status.COMPLETED,
     "tool_calls": Status.COMPLETED,
@@ -160,12 +163,17 @@ class Generation:
         """Write the end. A log that fails must not take other generations with it."""
         try:
             with anyio.move_on_after(APPEND_SECONDS, shield=True):
-                if done.usage is None and self._answer.may_have_cost:
-                    usage = estimate(self._order.prompt, await self._pieces())
-                    done = msgspec.structs.replace(done, usage=usage)
-                await self._log.append(self.id, done)
+                await self._log.append(self.id, await self._with_usage(done))
         except Exception as exc:  # noqa: BLE001  # whatever the log's library raises
             logger.error("log.failed id=%s %s", self.id, describe(exc))  # noqa: TRY400
+
+    async def _with_usage(self, done: Done) -> Done:
+        """Estimate what the provider did not come to tell; the end does not wait for it long."""
+        if done.usage is None and self._answer.may_have_cost:
+            with anyio.move_on_after(ESTIMATE_SECONDS):
+                usage = estimate(self._order.prompt, await self._pieces())
+                return msgspec.structs.replace(done, usage=usage)
+        return done
 
     async def _pieces(self) -> list[Text | Reasoning]:
         """Read back what viewers have of the answer."""
