@@ -12,17 +12,23 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from streamsvc.dialects.native import NativeDialect
+from streamsvc.dialects.plain import PlainDialect
 from streamsvc.dialects.text import TextDialect
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.settings import CorsSettings, Settings
+from streamsvc.web.chat_completion_body import ChatCompletionReader
+from streamsvc.web.chat_completions import ChatCompletionEndpoints
 from streamsvc.web.generations import GenerationEndpoints
 from streamsvc.web.operations import OperationEndpoints
+from streamsvc.web.orders import OrderReader
 from streamsvc.web.playground import Playground
 from streamsvc.web.problems import EXCEPTION_HANDLERS, CrashGuard
-from streamsvc.web.requests import OrderReader, Origins
+from streamsvc.web.requests import Origins
 from streamsvc.web.routes import routes
+from streamsvc.web.ui_message_body import UIMessageReader
+from streamsvc.web.ui_messages import Chats, UIMessageEndpoints
 
 
 def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
@@ -38,16 +44,33 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     log = MemoryEventLog(settings.generations)
     providers = ProviderRegistry(settings.providers, environ)
     supervisor = Supervisor(providers=providers, log=log, settings=settings)
+    orders = OrderReader(
+        default_provider=settings.provider,
+        limits=settings.limits,
+        generations=settings.generations,
+    )
+    origins = Origins(settings.cors.origins)
     generations = GenerationEndpoints(
         supervisor=supervisor,
         log=log,
-        orders=OrderReader(
-            default_provider=settings.provider,
-            limits=settings.limits,
-            generations=settings.generations,
-        ),
-        origins=Origins(settings.cors.origins),
-        dialects={"json": NativeDialect(), "text": TextDialect()},
+        orders=orders,
+        origins=origins,
+        dialects={"json": NativeDialect(), "plain": PlainDialect(), "text": TextDialect()},
+        settings=settings.stream,
+    )
+    chat_completions = ChatCompletionEndpoints(
+        supervisor=supervisor,
+        log=log,
+        bodies=ChatCompletionReader(orders),
+        origins=origins,
+        settings=settings.stream,
+    )
+    ui_messages = UIMessageEndpoints(
+        supervisor=supervisor,
+        log=log,
+        bodies=UIMessageReader(orders, settings.ai_sdk, settings.generations),
+        origins=origins,
+        chats=Chats(settings.generations.keep_count),
         settings=settings.stream,
     )
     operations = OperationEndpoints(supervisor=supervisor, default_provider=settings.provider)
@@ -64,7 +87,11 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
 
     app = Starlette(
         routes=routes(
-            generations, operations, Playground() if settings.playground.enabled else None
+            generations,
+            chat_completions,
+            ui_messages,
+            operations,
+            Playground() if settings.playground.enabled else None,
         ),
         lifespan=lifespan,
         middleware=[*_cors(settings.cors), Middleware(CrashGuard)],

@@ -27,6 +27,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
         max_tokens: upper bound of the answer, in the model's tokens.
         stop: sequences that end the answer and are not part of it.
         seed: asks the model to be repeatable, as far as it can.
+        model: another model of the provider than its entry names; empty: that one.
         fault: how the fake provider is to break, by name; empty: as configured.
         call: which call for the same answer this is, from 1. For the fake provider, whose faults may
             happen once.
@@ -38,5 +39,6 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    model: str = ""
     fault: str = ""
     call: int = 1

@@ -41,6 +41,7 @@ class StreamSettings(Section, frozen=True):
     ping_seconds: PositiveSeconds = 15.0
     retry_ms: Annotated[int, Meta(ge=500, le=600_000)] = 2000
     send_timeout_seconds: PositiveSeconds = 30.0
+    head_seconds: Seconds = 10.0
 
 
 class GenerationSettings(Section, frozen=True):
@@ -79,6 +80,16 @@ class CorsSettings(Section, frozen=True):
     """Which pages on other origins may read the answers."""
 
     origins: tuple[str, ...] = ()
+
+
+class AISDKSettings(Section, frozen=True):
+    """The endpoints for the AI SDK.
+
+    Attributes:
+        grace_seconds: how long an answer goes on for a `useChat` that may come back.
+    """
+
+    grace_seconds: Seconds = 30.0
 
 
 class PlaygroundSettings(Section, frozen=True):
@@ -245,6 +256,7 @@ class Settings(Section, frozen=True):
     generations: GenerationSettings = GenerationSettings()
     limits: LimitSettings = LimitSettings()
     cors: CorsSettings = CorsSettings()
+    ai_sdk: AISDKSettings = AISDKSettings()
     playground: PlaygroundSettings = PlaygroundSettings()
     providers: dict[str, ProviderSettings] = msgspec.field(
         default_factory=lambda: {"fake": FakeSettings()}

@@ -328,6 +328,19 @@ async def test_a_restart_names_what_broke_the_answer_off_and_not_what_failed_sin
         assert restart("upstream_cut", "second") in events
 
 
+async def test_a_model_that_a_client_names_is_asked_of_the_entry_it_named_and_no_other() -> None:
+    first, second = Takes((Text("a"), UpstreamCut()), (ProviderRefused(),)), ScriptedProvider(*WELL)
+    async with supervising(first, second) as bench:
+        prompt = msgspec.structs.replace(PROMPT, model="larger")
+        generation = await bench.create(msgspec.structs.replace(ORDER, prompt=prompt))
+        with bench.viewer(generation):
+            events = await events_of(bench.log, generation)
+        assert [prompt.model for prompt in first.prompts] == ["larger", "larger"]
+        assert [prompt.model for prompt in second.prompts] == [""]
+        told = [event.model for event in events if isinstance(event, Start | Restart | Done)]
+        assert told == ["larger", "model-of-second", "model-of-second"]
+
+
 # ---- Asking again
 
 

@@ -6,12 +6,22 @@ dialect carries every text.
 
 from typing_extensions import override
 
-from streamsvc.dialects.base import EVENT_NAMES, Dialect, json_line
+from streamsvc.dialects.base import EVENT_NAMES, Dialect, Encoder, json_line, lost_block
 from streamsvc.events import Record, Text
 
 
-class TextDialect(Dialect):
-    """See the module."""
+class TextDialect(Dialect, Encoder):
+    """Keeps no state, so one makes the frames of every stream. See the module."""
+
+    is_resumable = True
+
+    @override
+    def encoder(self) -> Encoder:
+        return self
+
+    @override
+    def lost(self, generation: str) -> bytes:
+        return lost_block(generation)
 
     @override
     def encode(self, record: Record) -> bytes:

@@ -75,6 +75,15 @@ class Answer:
         self._place = lane_with_room(route)
         self._place.running += 1
 
+    @property
+    def model(self) -> str:
+        """The model that `lane` is asked for."""
+        return self._other_model(self.lane) or self.lane.section.model
+
+    def _other_model(self, lane: Lane) -> str:
+        """Return the model that the client named: it is one of the entry that it named, and no other."""
+        return self._prompt.model if lane is self._route[0] else ""
+
     def leave(self) -> None:
         """Give the place back, once."""
         self._place.running -= 1
@@ -156,7 +165,9 @@ class Answer:
         try:
             finish = await attempt(
                 lane,
-                msgspec.structs.replace(self._prompt, call=self.calls),
+                msgspec.structs.replace(
+                    self._prompt, call=self.calls, model=self._other_model(lane)
+                ),
                 first_token_at=first_token_at,
                 end=min(self._end, now + lane.section.total_seconds),
                 on_first_token=partial(self._begin, speaks),
@@ -176,7 +187,7 @@ class Answer:
         speaks()
 
     async def _catch_up(self, lane: Lane) -> CatchUp:
-        restart = Restart(reason=self._broken_by, provider=lane.name, model=lane.section.model)
+        restart = Restart(reason=self._broken_by, provider=lane.name, model=self.model)
         said = [piece.text for piece in await self._said() if isinstance(piece, Text)]
         return CatchUp("".join(said), restart)
 
@@ -207,7 +218,7 @@ class Answer:
         setting = f" setting=providers.{lane.name}.{error.setting}" if error.setting else ""
         logger.warning(
             "call.failed id=%s provider=%s model=%s code=%s call=%d begun=%s cause=%s%s",
-            self._id, lane.name, lane.section.model, error.code, self.calls,
+            self._id, lane.name, self.model, error.code, self.calls,
             str(self._has_begun).lower(), causes(error), setting,
         )  # fmt: skip
 

@@ -128,13 +128,12 @@ class Generation:
 
     async def open_log(self) -> None:
         """Write the `Start`."""
-        lane = self._answer.lane
         await self._log.append(
             self.id,
             Start(
                 generation=self.id,
-                provider=lane.name,
-                model=lane.section.model,
+                provider=self._answer.lane.name,
+                model=self._answer.model,
                 created=int(time.time()),
                 metadata=self._order.metadata,
             ),
@@ -192,14 +191,13 @@ class Generation:
             logger.error("generation.crashed id=%s %s", self.id, describe(exc))  # noqa: TRY400
             error = PublicError(StreamsvcError.code, StreamsvcError.message, retryable=True)
             return self._failed(Outcome.INTERNAL_ERROR, error)
-        lane = self._answer.lane
         return Done(
             status=_STATUS[finish.reason],
             finish_reason=finish.reason,
             provider_finish_reason=finish.provider_reason,
             outcome=Outcome.COMPLETED,
-            provider=lane.name,
-            model=finish.model or lane.section.model,
+            provider=self._answer.lane.name,
+            model=finish.model or self._answer.model,
             usage=finish.usage,
         )
 
@@ -228,6 +226,6 @@ class Generation:
             finish_reason=reason,
             outcome=outcome,
             provider=self._answer.lane.name,
-            model=self._answer.lane.section.model,
+            model=self._answer.model,
             error=error,
         )

@@ -14,6 +14,10 @@ BATCH_RECORDS = 256
 """How many records one read returns at most, so that nobody's replay holds up the event loop."""
 
 
+WAIT_SECONDS = 60.0
+"""How long one call waits for the next record; then the next call does."""
+
+
 class EventLog(Protocol):
     """An append-only log per generation: one writer, any number of readers.
 
@@ -63,6 +67,20 @@ async def stored_records(log: EventLog, generation: str) -> AsyncIterator[Record
             for record in records:
                 yield record
             after = records[-1].seq
+
+
+async def live_records(log: EventLog, generation: str) -> AsyncIterator[Record]:
+    """Iterate over what is stored and what comes, up to the `Done`.
+
+    Raises:
+        GenerationNotFound: no such log, or it has been dropped.
+    """
+    after = BEFORE_FIRST
+    with suppress(LogEnded):
+        while True:
+            for record in await log.read(generation, after=after, wait_seconds=WAIT_SECONDS):
+                yield record
+                after = record.seq
 
 
 class LogEnded(Exception):

@@ -104,7 +104,7 @@ class GeminiProvider(Provider):
         token = _responses.set(responses)
         # Nothing is sent before the first step of the iteration.
         chunks = await self._client.aio.models.generate_content_stream(
-            model=self._settings.model,
+            model=prompt.model or self._settings.model,
             contents=contents(prompt),
             config=config(prompt, include_thoughts=self._settings.include_thoughts),
         )

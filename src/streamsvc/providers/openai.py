@@ -147,7 +147,11 @@ def request_body(prompt: Prompt, settings: OpenAISettings) -> dict[str, Any]:
     if prompt.system:
         messages.append({"role": "system", "content": prompt.system})
     messages += ({"role": turn.role, "content": turn.content} for turn in prompt.messages)
-    body: dict[str, Any] = {"model": settings.model, "messages": messages, "stream": True}
+    body: dict[str, Any] = {
+        "model": prompt.model or settings.model,
+        "messages": messages,
+        "stream": True,
+    }
     if prompt.temperature is not None:
         body["temperature"] = prompt.temperature
     if prompt.stop:

@@ -16,19 +16,21 @@ from streamsvc.errors import CursorLost, GenerationNotFound, InvalidField, Overl
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_records
 from streamsvc.settings import StreamSettings
 from streamsvc.snapshot import snapshot_of
+from streamsvc.web.orders import OrderReader
 from streamsvc.web.requests import (
     EVENTS_PARAMETERS,
     STREAM_PARAMETERS,
     Cursor,
-    OrderReader,
     Origins,
     check_parameters,
     cursor_of,
     has_cursor,
     key_of,
-    wants_stream,
+    prefers,
 )
 from streamsvc.web.sse import EventStream, busy_response, follow, gone_response, head_response
+
+JSON, EVENT_STREAM, PLAIN = "application/json", "text/event-stream", "text/plain"
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -79,13 +81,15 @@ class GenerationEndpoints:
             generation_id = await self._supervisor.create(order, key=key_of(request))
             return await self._attach(request, generation_id, None, dialect)
         except Overloaded as exc:
+            if not dialect.is_resumable:  # no client that would come back by itself
+                raise
             return busy_response(exc, self._settings)
 
     async def create(self, request: Request) -> Response:
         """`POST /v1/generations`: create; the answer is JSON, or the stream where that is asked."""
         check_parameters(request, frozenset({"format", "key"}))
         dialect = self._dialect(request)
-        streams = wants_stream(request)
+        streams = prefers(request, EVENT_STREAM, JSON) or prefers(request, PLAIN, JSON)
         cursor = cursor_of(request)
         if cursor is not None and streams:
             return await self._attach(request, cursor.generation, cursor, dialect)
@@ -115,6 +119,8 @@ class GenerationEndpoints:
         try:
             return await self._attach(request, generation_id, cursor, dialect)
         except Overloaded as exc:
+            if not dialect.is_resumable:  # no client that would come back by itself
+                raise
             return busy_response(exc, self._settings)
 
     async def snapshot(self, request: Request) -> Response:
@@ -150,6 +156,7 @@ class GenerationEndpoints:
         self._supervisor.check_viewers()
         return EventStream(
             follow(self._log, generation_id, after=after, dialect=dialect, settings=self._settings),
+            dialect=dialect,
             viewer=lambda: self._supervisor.viewer(generation_id),
             settings=self._settings,
             headers={
@@ -174,7 +181,8 @@ class GenerationEndpoints:
         )
 
     def _dialect(self, request: Request) -> Dialect:
-        name = request.query_params.get("format", "json")
+        usual = "plain" if prefers(request, PLAIN, EVENT_STREAM) else "json"
+        name = request.query_params.get("format", usual)
         if name not in self._dialects:
             accepted = ", ".join(sorted(self._dialects))
             raise InvalidField(f"Unknown format; accepted: {accepted}.", field="format")

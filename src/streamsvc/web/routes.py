@@ -2,13 +2,17 @@
 
 from starlette.routing import BaseRoute, Mount, Route
 
+from streamsvc.web.chat_completions import ChatCompletionEndpoints
 from streamsvc.web.generations import GenerationEndpoints
 from streamsvc.web.operations import OperationEndpoints
 from streamsvc.web.playground import Playground
+from streamsvc.web.ui_messages import UIMessageEndpoints
 
 
 def routes(
     generations: GenerationEndpoints,
+    chat_completions: ChatCompletionEndpoints,
+    ui_messages: UIMessageEndpoints,
     operations: OperationEndpoints,
     playground: Playground | None,
 ) -> list[BaseRoute]:
@@ -27,6 +31,12 @@ def routes(
         Route(one, generations.snapshot, methods=["GET"]),
         Route(f"{one}/events", generations.events, methods=["GET"]),
         Route(f"{one}/stop", generations.stop, methods=["POST"]),
+        Route("/v1/chat/completions", chat_completions.create, methods=["POST"]),
+        Route("/v1/models", chat_completions.models, methods=["GET"]),
+        Route("/v1/models/{id}", chat_completions.model, methods=["GET"]),
+        Route("/api/chat", ui_messages.create, methods=["POST"]),
+        Route("/api/chat/{id}/stream", ui_messages.resume, methods=["GET"]),
+        Route("/api/chat/{id}/stop", ui_messages.stop, methods=["POST"]),
         Route("/v1/providers", operations.providers, methods=["GET"]),
         Route("/healthz", operations.healthz, methods=["GET"]),
         Route("/readyz", operations.readyz, methods=["GET"]),

@@ -7,7 +7,7 @@ promises for streams is kept here.
 
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -17,10 +17,9 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
-from streamsvc.dialects.base import KEEPALIVE, Dialect, json_line, preamble
+from streamsvc.dialects.base import BrokenOff, Dialect, lost_block, preamble
 from streamsvc.errors import CursorLost, GenerationNotFound, Overloaded
 from streamsvc.eventlog.base import EventLog
-from streamsvc.events import Done
 from streamsvc.settings import StreamSettings
 
 logger = logging.getLogger(__name__)
@@ -41,27 +40,34 @@ class EventStream(EventSourceResponse):
     """The answer to one viewer.
 
     Args:
-        blocks: whole blocks of the event stream, or keepalives.
+        blocks: whole blocks of the stream, or keepalives.
+        dialect: whose they are.
         viewer: makes the context that is held while the viewer is connected.
         settings: how long one write may take before the viewer counts as too slow.
         headers: further headers of the answer.
+        instead: decides, in its time, whether another answer is given in the place of the stream. The
+            viewer is one meanwhile.
     """
 
     def __init__(
         self,
         blocks: AsyncIterator[bytes],
         *,
+        dialect: Dialect,
         viewer: Callable[[], AbstractContextManager[None]],
         settings: StreamSettings,
         headers: dict[str, str],
+        instead: Callable[[], Awaitable[Response | None]] | None = None,
     ) -> None:
         super().__init__(
             blocks,
-            headers={**STREAM_HEADERS, **headers},
+            headers={**STREAM_HEADERS, **dialect.headers, **headers},
+            media_type=dialect.media_type,
             ping=0,  # keepalives come from `follow`, in silence only
             sep="\n",
         )
         self._viewer = viewer
+        self._instead = instead
         self._send_timeout_seconds = settings.send_timeout_seconds
 
     @override
@@ -72,10 +78,16 @@ class EventStream(EventSourceResponse):
             except SendTimeoutError:
                 # The connection ends without a `done`, so the client comes back with its cursor.
                 logger.info("viewer.dropped reason=too_slow")
-                if extension := scope.get("extensions", {}).get(DROP_CONNECTION):
-                    extension["abort"]()
-                    while (await receive())["type"] != "http.disconnect":
-                        pass
+                await _drop_connection(scope, receive)
+            except BrokenOff:
+                await _drop_connection(scope, receive)
+
+    @override
+    async def _stream_response(self, send: Send) -> None:
+        if self._instead is not None and (other := await self._instead()) is not None:
+            await other({"type": "http"}, _nothing, send)
+        else:
+            await super()._stream_response(send)
 
     async def _send_in_time(self, send: Send, message: Message) -> None:
         """Send any message, also the last: the library's own timeout leaves that one out."""
@@ -85,59 +97,56 @@ class EventStream(EventSourceResponse):
             raise SendTimeoutError
 
 
+async def _nothing() -> Message:
+    """Receive for a response that does not ask."""
+    raise RuntimeError
+
+
+async def _drop_connection(scope: Scope, receive: Receive) -> None:
+    if extension := scope.get("extensions", {}).get(DROP_CONNECTION):
+        extension["abort"]()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
 async def follow(
     log: EventLog, generation: str, *, after: int, dialect: Dialect, settings: StreamSettings
 ) -> AsyncIterator[bytes]:
-    """Yield a generation's records behind the cursor *after* as blocks, up to its `Done`.
+    """Yield a generation's records behind the cursor *after* as blocks, up to its end.
 
     What piled up goes out in few writes. In silence there is a keepalive every `ping_seconds`.
     """
-    opening = preamble(settings.retry_ms)
+    opening = preamble(settings.retry_ms) if dialect.is_resumable else b""
+    encode = dialect.encoder().encode
     while True:
         try:
             records = await log.read(generation, after=after, wait_seconds=settings.ping_seconds)
         except (GenerationNotFound, CursorLost):
-            yield opening + not_resumable(generation)
+            yield opening + dialect.lost(generation)
             return
-        if not records:
-            yield KEEPALIVE
-            continue
+        if not records and dialect.keepalive:
+            yield dialect.keepalive
         blocks = [opening]
         waiting_bytes = 0
         for record in records:
-            block = dialect.encode(record)
+            block = encode(record)
             blocks.append(block)
             waiting_bytes += len(block)
-            if waiting_bytes >= WRITE_BYTES:
+            if waiting_bytes >= WRITE_BYTES or isinstance(record.event, dialect.ends):
                 yield b"".join(blocks)
                 blocks.clear()
                 waiting_bytes = 0
-        if blocks:
+            if isinstance(record.event, dialect.ends):
+                return
+            opening = b""
+            after = record.seq
+        if waiting_bytes:
             yield b"".join(blocks)
-        if isinstance(records[-1].event, Done):
-            return
-        opening = b""
-        after = records[-1].seq
-
-
-def not_resumable(generation: str) -> bytes:
-    """Return the block that says that a cursor cannot be honoured.
-
-    It is no record of any log, so its id has a word in the place of the number.
-    """
-    data = {
-        "type": "done",
-        "status": "failed",
-        "finish_reason": "error",
-        "usage": None,
-        "error": {"code": CursorLost.code, "message": CursorLost.message, "retryable": True},
-    }
-    return b"id: %b.gone\nevent: done\ndata: %b\n\n" % (generation.encode(), json_line(data))
 
 
 def gone_response(generation: str, settings: StreamSettings) -> Response:
     """Answer a cursor that cannot be honoured: one `done`, never a shorter or a new stream."""
-    return _whole(preamble(settings.retry_ms) + not_resumable(generation))
+    return _whole(preamble(settings.retry_ms) + lost_block(generation))
 
 
 def busy_response(error: Overloaded, settings: StreamSettings) -> Response:

@@ -1,0 +1,112 @@
+"""The UI message stream of the AI SDK, which `useChat` reads; only what its versions 6 and 7 share.
+
+The chunks are those of the package `ai`, `src/ui-message-stream/ui-message-chunks.ts`. One unknown
+type or finish reason fails a whole message, and so does a delta whose part was not begun.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, assert_never
+
+from typing_extensions import override
+
+from streamsvc.dialects.base import Dialect, Encoder, Ends, data_block
+from streamsvc.errors import CursorLost, UpstreamCut
+from streamsvc.events import (
+    Done,
+    FinishReason,
+    Progress,
+    Reasoning,
+    Record,
+    Restart,
+    Start,
+    Status,
+    Text,
+)
+
+DONE = b"data: [DONE]\n\n"
+
+FINISH_REASONS: Mapping[FinishReason, str] = {
+    "stop": "stop",
+    "length": "length",
+    "content_filter": "content-filter",
+    "tool_calls": "tool-calls",
+    "other": "other",
+}
+
+
+class AISDKDialect(Dialect):
+    """See the module."""
+
+    headers: ClassVar[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
+    ends: ClassVar[Ends] = (Done, Restart)
+
+    @override
+    def encoder(self) -> Encoder:
+        return _ChunkEncoder()
+
+    @override
+    def lost(self, generation: str) -> bytes:
+        return _failure(CursorLost.message)
+
+
+class _ChunkEncoder(Encoder):
+    """Remembers the part of the message that is open: deltas belong to one, and it has to be closed."""
+
+    def __init__(self) -> None:
+        self._kind = ""
+        self._parts = 0
+
+    @override
+    def encode(self, record: Record) -> bytes:
+        match record.event:
+            case Start(generation=generation):
+                return _chunks({"type": "start", "messageId": generation}, {"type": "start-step"})
+            case Text(text=text):
+                return self._delta("text", text)
+            case Reasoning(text=text):
+                return self._delta("reasoning", text)
+            case Progress(state=state, provider=provider, reason=reason):
+                data = {"state": state, "provider": provider, "reason": reason}
+                return _chunks({"type": "data-status", "data": data, "transient": True})
+            case Restart():
+                return self._close() + _failure(UpstreamCut.message)
+            case Done() as done:
+                return self._close() + _end(done)
+            case other:
+                assert_never(other)
+
+    def _delta(self, kind: str, text: str) -> bytes:
+        begun = b""
+        if kind != self._kind:
+            begun = self._close()
+            self._kind = kind
+            self._parts += 1
+            begun += _chunks({"type": f"{kind}-start", "id": str(self._parts)})
+        return begun + _chunks({"type": f"{kind}-delta", "id": str(self._parts), "delta": text})
+
+    def _close(self) -> bytes:
+        kind, self._kind = self._kind, ""
+        return _chunks({"type": f"{kind}-end", "id": str(self._parts)}) if kind else b""
+
+
+def _end(done: Done) -> bytes:
+    match done.status:
+        case Status.FAILED:
+            return _failure(done.error.message if done.error else UpstreamCut.message)
+        case Status.STOPPED:
+            return _chunks({"type": "abort", "reason": done.outcome}) + DONE
+        case Status.COMPLETED | Status.INCOMPLETE:
+            reason = FINISH_REASONS[done.finish_reason]
+            return (
+                _chunks({"type": "finish-step"}, {"type": "finish", "finishReason": reason}) + DONE
+            )
+        case other:
+            assert_never(other)
+
+
+def _failure(sentence: str) -> bytes:
+    return _chunks({"type": "error", "errorText": sentence}) + DONE
+
+
+def _chunks(*chunks: Mapping[str, Any]) -> bytes:
+    return b"".join(map(data_block, chunks))

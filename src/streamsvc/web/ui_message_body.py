@@ -1,0 +1,91 @@
+"""The body that the AI SDK's `useChat` sends, read: its messages into turns.
+
+The fields are those of the package `ai`, `src/ui/http-chat-transport.ts` and `src/ui/ui-messages.ts`.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+
+from streamsvc.engine.generation import Order
+from streamsvc.errors import InvalidField
+from streamsvc.settings import AISDKSettings, GenerationSettings
+from streamsvc.web.orders import CreateBody, MessageBody, OrderReader
+
+_SILENT_PARTS = ("reasoning", "step-start", "source-url", "source-document", "data-")
+"""Parts of messages that are no words of the conversation; a model is not told of them."""
+
+ChatId = Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class _Message(msgspec.Struct):
+    role: Literal["system", "user", "assistant"]
+    parts: list[dict[str, Any]]
+
+
+class _Body(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    id: ChatId
+    messages: list[_Message]
+    trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
+    messageId: str | None = None  # noqa: N815  # its name there
+    system: str = ""
+    provider: str | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    grace_seconds: Annotated[float, Meta(ge=0)] | None = None
+    fault: str = ""
+
+
+class UIMessageReader:
+    """Reads bodies.
+
+    Args:
+        orders: the bounds that hold for every request.
+        settings: the grace where a page asks for none.
+        generations: its bound.
+    """
+
+    def __init__(
+        self, orders: OrderReader, settings: AISDKSettings, generations: GenerationSettings
+    ) -> None:
+        self._orders = orders
+        self._grace_seconds = min(settings.grace_seconds, generations.max_grace_seconds)
+
+    async def read(self, request: Request) -> tuple[str, Order]:
+        """Return the chat's id, and what is asked.
+
+        Raises:
+            RequestError: names the field.
+        """
+        body = await self._orders.read(request, _Body)
+        turns = [_turn(at, message) for at, message in enumerate(body.messages)]
+        grace = body.grace_seconds
+        order = self._orders.order(
+            CreateBody(
+                messages=[turn for turn in turns if turn.content.strip() or turn.role == "user"],
+                system=body.system,
+                provider=body.provider,
+                temperature=body.temperature,
+                max_tokens=body.max_tokens,
+                grace_seconds=self._grace_seconds if grace is None else grace,
+                fault=body.fault,
+            )
+        )
+        return body.id, order
+
+
+def _turn(at: int, message: _Message) -> MessageBody:
+    """Put the words of a message together."""
+    words = []
+    for number, part in enumerate(message.parts):
+        kind, text = part.get("type"), part.get("text")
+        if kind == "text" and isinstance(text, str):
+            words.append(text)
+        elif not str(kind).startswith(_SILENT_PARTS):
+            field = f"messages[{at}].parts[{number}]"
+            raise InvalidField(
+                f"Parts of the type {str(kind)[:40]!r} are not supported.", field=field
+            )
+    return MessageBody(message.role, "".join(words))
