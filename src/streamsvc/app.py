@@ -19,12 +19,12 @@ from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.settings import CorsSettings, Settings
 from streamsvc.web.chat_completion_body import ChatCompletionReader
-from streamsvc.web.chat_completions import ChatCompletionEndpoints
+from streamsvc.web.chat_completions import SDK_HEADERS, ChatCompletionEndpoints, error_response
 from streamsvc.web.generations import GenerationEndpoints
 from streamsvc.web.operations import OperationEndpoints
 from streamsvc.web.orders import OrderReader
 from streamsvc.web.playground import Playground
-from streamsvc.web.problems import EXCEPTION_HANDLERS, CrashGuard
+from streamsvc.web.problems import CrashGuard, Problems
 from streamsvc.web.requests import Origins
 from streamsvc.web.routes import routes
 from streamsvc.web.ui_message_body import UIMessageReader
@@ -61,7 +61,7 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     chat_completions = ChatCompletionEndpoints(
         supervisor=supervisor,
         log=log,
-        bodies=ChatCompletionReader(orders),
+        bodies=ChatCompletionReader(orders, settings.providers),
         origins=origins,
         settings=settings.stream,
     )
@@ -74,6 +74,8 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
         settings=settings.stream,
     )
     operations = OperationEndpoints(supervisor=supervisor, default_provider=settings.provider)
+
+    problems = Problems({"/v1/chat/": error_response, "/v1/models": error_response})
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -94,8 +96,8 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
             Playground() if settings.playground.enabled else None,
         ),
         lifespan=lifespan,
-        middleware=[*_cors(settings.cors), Middleware(CrashGuard)],
-        exception_handlers=EXCEPTION_HANDLERS,
+        middleware=[*_cors(settings.cors), Middleware(CrashGuard, problems)],
+        exception_handlers=problems.handlers,
     )
     app.router.redirect_slashes = False  # a redirect would be built from the client's Host
     app.state.supervisor, app.state.log = supervisor, log
@@ -110,8 +112,11 @@ def _cors(settings: CorsSettings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
-            expose_headers=["Location", "X-Generation-Id"],
+            allow_headers=[
+                *("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"),
+                *SDK_HEADERS,
+            ],
+            expose_headers=["Location", "Retry-After", "X-Generation-Id", "X-Should-Retry"],
             max_age=600,
         )
     ]

@@ -9,6 +9,7 @@ clients see. The text of a foreign exception never travels further than `__cause
     │   ├── MalformedRequest        400
     │   ├── OriginRefused           403
     │   ├── GenerationNotFound      404
+    │   ├── ModelNotFound           404
     │   ├── RequestTooLarge         413
     │   ├── InvalidField            422
     │   ├── ProviderNotReady        503
@@ -29,6 +30,7 @@ clients see. The text of a foreign exception never travels further than `__cause
 """
 
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -91,6 +93,17 @@ class GenerationNotFound(RequestError):
 
     def __init__(self) -> None:
         super().__init__("There is no such generation, or it is no longer kept.")
+
+
+class ModelNotFound(RequestError):
+    """What a client names as the model is no provider entry."""
+
+    code = "model_not_found"
+    status = 404
+
+    def __init__(self, known: Iterable[str]) -> None:
+        names = ", ".join(sorted(known))
+        super().__init__(f"There is no such model; there are: {names}.", field="model")
 
 
 class RequestTooLarge(RequestError):

@@ -389,7 +389,12 @@ async def test_a_page_of_a_configured_origin_may_read_streams_and_errors(serve: 
         answer = await ask_from(service, PAGE, target)
         assert answer.headers["access-control-allow-origin"] == PAGE
         exposed = answer.headers["access-control-expose-headers"].split(", ")
-        assert sorted(exposed) == ["Location", "X-Generation-Id"]
+        assert sorted(exposed) == [
+            "Location",
+            "Retry-After",
+            "X-Generation-Id",
+            "X-Should-Retry",
+        ]
         assert answer.headers["vary"] == "Origin"
         assert "access-control-allow-credentials" not in answer.headers
 

@@ -14,6 +14,7 @@ from streamsvc.dialects.base import Dialect, Encoder, Ends, data_block, json_lin
 from streamsvc.errors import CursorLost, UpstreamCut
 from streamsvc.events import (
     Done,
+    FinishReason,
     Progress,
     PublicError,
     Reasoning,
@@ -28,7 +29,38 @@ from streamsvc.snapshot import Snapshot
 
 DONE = b"data: [DONE]\n\n"
 
-STOPPED = PublicError("stopped", "The answer was stopped.", retryable=True)
+STOPPED = PublicError("stopped", "The answer was stopped.", retryable=False)
+CUT = PublicError(UpstreamCut.code, UpstreamCut.message, retryable=True)
+LOST = PublicError(CursorLost.code, CursorLost.message, retryable=True)
+
+STATUSES: Mapping[str, int] = {
+    "context_length_exceeded": 400,
+    "provider_refused": 400,
+    "provider_model_not_found": 404,
+    "stopped": 409,
+    "provider_rate_limited": 429,
+    "drained": 503,
+    "provider_unavailable": 503,
+    "provider_timeout": 504,
+}
+"""The HTTP status of a failed answer, by our code; 502 for all others."""
+
+CODES: Mapping[str, str] = {
+    "provider_model_not_found": "model_not_found",
+    "provider_rate_limited": "rate_limit_exceeded",
+}
+"""What OpenAI calls a failure, where it has a word for it and ours is another."""
+
+TYPES: Mapping[int, str] = {409: "stopped", 429: "requests"}
+"""The `type` of an error, by its status; else it is the client's fault or the server's."""
+
+FINISH_REASONS: Mapping[FinishReason, str] = {
+    "stop": "stop",
+    "length": "length",
+    "content_filter": "content_filter",
+    "tool_calls": "tool_calls",
+    "other": "length",  # it ends before its end, and there is no other word for that
+}
 
 
 class OpenAIDialect(Dialect):
@@ -49,10 +81,12 @@ class OpenAIDialect(Dialect):
 
     @override
     def lost(self, generation: str) -> bytes:
-        return error_block(PublicError(CursorLost.code, CursorLost.message, retryable=True))
+        return error_block(LOST)
 
 
 class _ChunkEncoder(Encoder):
+    """Remembers what is the same in every chunk."""
+
     def __init__(self, *, include_usage: bool) -> None:
         self._include_usage = include_usage
         self._head: dict[str, Any] = {}
@@ -71,9 +105,7 @@ class _ChunkEncoder(Encoder):
             case Progress():
                 return b""
             case Restart():
-                return error_block(
-                    PublicError(UpstreamCut.code, UpstreamCut.message, retryable=True)
-                )
+                return error_block(CUT)
             case Done() as done:
                 return self._end(done)
             case other:
@@ -90,13 +122,13 @@ class _ChunkEncoder(Encoder):
         whole = json_line(self._chunk({"": ""}, None))
         before, _, behind = whole.partition(mark.encode())
         self._before, self._behind = b"data: %b{" % before, b"}%b\n\n" % behind
-        return data_block(self._chunk({"role": "assistant", "content": ""}, None))
+        return data_block(self._chunk({"role": "assistant", "content": "", "refusal": None}, None))
 
     def _delta(self, field: bytes, text: str) -> bytes:
         # What is the same in every chunk is encoded once.
         return b'%b"%b":%b%b' % (self._before, field, json_line(text), self._behind)
 
-    def _chunk(self, delta: Mapping[str, str], finish_reason: str | None) -> dict[str, Any]:
+    def _chunk(self, delta: Mapping[str, str | None], finish_reason: str | None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self._include_usage else {}
         return {**self._head, "choices": [choice], **usage}
@@ -104,14 +136,15 @@ class _ChunkEncoder(Encoder):
     def _end(self, done: Done) -> bytes:
         if done.status in {Status.FAILED, Status.STOPPED}:
             return error_block(done.error or STOPPED)
-        blocks = [data_block(self._chunk({}, done.finish_reason))]
+        self._head["model"] = done.model  # the one that answered
+        blocks = [data_block(self._chunk({}, FINISH_REASONS[done.finish_reason]))]
         if self._include_usage and done.usage:
             blocks.append(data_block({**self._head, "choices": [], "usage": usage_of(done.usage)}))
         return b"".join((*blocks, DONE))
 
 
 def completion_of(snapshot: Snapshot) -> dict[str, Any]:
-    """Return a whole answer in one piece (`types/chat/chat_completion.py`)."""
+    """Return an answer that has ended well, in one piece (`types/chat/chat_completion.py`)."""
     message = {"role": "assistant", "content": snapshot.text, "refusal": None}
     if snapshot.reasoning:
         message["reasoning_content"] = snapshot.reasoning
@@ -119,7 +152,7 @@ def completion_of(snapshot: Snapshot) -> dict[str, Any]:
         "index": 0,
         "message": message,
         "logprobs": None,
-        "finish_reason": snapshot.finish_reason,
+        "finish_reason": FINISH_REASONS[snapshot.finish_reason or "other"],
     }
     return {
         "id": snapshot.id,
@@ -132,22 +165,31 @@ def completion_of(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
-    """Return a usage as OpenAI has it (`types/completion_usage.py`)."""
-    return {
+    """Return a usage as OpenAI has it (`types/completion_usage.py`), and whether we counted it."""
+    told: dict[str, Any] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
     }
+    if usage.reasoning_tokens is not None:
+        told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    if usage.estimated:
+        told["estimated"] = True
+    return told
 
 
-def error_object(
-    error: PublicError, *, kind: str = "server_error", param: str | None = None
-) -> dict[str, Any]:
-    """Return an error as OpenAI has it; its clients look for the key `error`."""
-    return {"error": {"message": error.message, "type": kind, "param": param, "code": error.code}}
+def status_of(error: PublicError) -> int:
+    """Return the HTTP status of a failed answer."""
+    return STATUSES.get(error.code, 502)
+
+
+def error_object(message: str, code: str, *, status: int, param: str | None = None) -> Any:
+    """Return an error as OpenAI has it (`types/shared/error_object.py`), below the key `error`."""
+    kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")  # noqa: PLR2004
+    code = CODES.get(code, code)
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def error_block(error: PublicError) -> bytes:
     """Return the end of a stream that has begun and cannot be finished."""
-    return data_block(error_object(error)) + DONE
+    return data_block(error_object(error.message, error.code, status=status_of(error))) + DONE

@@ -1,9 +1,11 @@
 """The body of OpenAI's chat completions, read: what can be done, what is harmless, what is refused by name.
 
-The fields are those of openai-python, `types/chat/completion_create_params.py`.
+The fields are those of openai-python, `types/chat/completion_create_params.py`. A field that is null
+was not given.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,78 +13,110 @@ from msgspec import Meta
 from starlette.requests import Request
 
 from streamsvc.engine.generation import Order
-from streamsvc.errors import InvalidField
+from streamsvc.errors import InvalidField, ModelNotFound
 from streamsvc.web.orders import CreateBody, MessageBody, OrderReader
-
-IGNORED = frozenset(
-    {
-        "parallel_tool_calls",
-        "prompt_cache_key",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "user",
-    }
-)
-"""What may be left out without another answer: it is for the vendor's own books."""
-
-NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "frequency_penalty": (0,),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "modalities": (["text"],),
-    "n": (1,),
-    "presence_penalty": (0,),
-    "response_format": ({"type": "text"},),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "top_p": (1,),
-}
-"""What is taken where it asks for nothing, as some clients always send it; any other value is refused."""
-
-
-class _Part(msgspec.Struct, tag_field="type", tag="text", forbid_unknown_fields=True):
-    text: str
-
-
-class _Message(msgspec.Struct, forbid_unknown_fields=True):
-    role: Literal["developer", "system", "user", "assistant"]
-    content: str | list[_Part]
-    name: str | None = None
-    refusal: None = None
-
-
-class _StreamOptions(msgspec.Struct, forbid_unknown_fields=True):
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-
 
 _StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]
 _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-class _Body(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    model: str
-    messages: list[_Message]
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
+class _Body(msgspec.Struct, kw_only=True):
+    model: str = ""
+    messages: list[dict[str, Any]] = []
+    stream: bool = False
+    stream_options: dict[str, Any] = {}
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     max_tokens: _Tokens | None = None
     max_completion_tokens: _Tokens | None = None
-    stop: _StopSequence | Annotated[list[_StopSequence], Meta(max_length=4)] | None = None
+    stop: _StopSequence | Annotated[list[_StopSequence], Meta(max_length=4)] = []
     seed: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
-    metadata: (
-        Annotated[
-            dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
-            Meta(max_length=16),
-        ]
-        | None
-    ) = None
+    metadata: Annotated[
+        dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
+        Meta(max_length=16),
+    ] = {}
     grace_seconds: Annotated[float, Meta(ge=0)] = 0.0
     fault: str = ""
+
+
+class Fields(msgspec.Struct, frozen=True):
+    """The fields of an object that clients send.
+
+    Attributes:
+        known: what is done.
+        ignored: what may be left out without another answer.
+        neutral: what is taken where it asks for nothing, as some clients always send it; any other
+            value is refused.
+    """
+
+    known: Collection[str]
+    ignored: Collection[str] = ()
+    neutral: Mapping[str, tuple[Any, ...]] = {}
+
+    def asked(self, given: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+        """Return those fields that ask for something.
+
+        Raises:
+            InvalidField: for something that cannot be done here.
+        """
+        asked = {}
+        for name, value in given.items():
+            if name in self.known and value is not None:
+                asked[name] = value
+            elif not (value is None or name in self.ignored or value in self.neutral.get(name, ())):
+                raise InvalidField("This parameter is not supported.", field=f"{path}{name}")
+        return asked
+
+
+BODY = Fields(
+    known=_Body.__struct_fields__,
+    ignored=(
+        "parallel_tool_calls",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "user",
+    ),
+    neutral={
+        "frequency_penalty": (0,),
+        "function_call": ("none", "auto"),
+        "functions": ([],),
+        "logit_bias": ({},),
+        "logprobs": (False,),
+        "modalities": (["text"],),
+        "n": (1,),
+        "presence_penalty": (0,),
+        "response_format": ({"type": "text"},),
+        "service_tier": ("auto", "default"),
+        "store": (False,),
+        "tool_choice": ("none", "auto"),
+        "tools": ([],),
+        "top_logprobs": (0,),
+        "top_p": (1,),
+        "verbosity": ("medium",),
+    },
+)
+STREAM_OPTIONS = Fields(known=("include_usage",), neutral={"include_obfuscation": (False,)})
+MESSAGE = Fields(
+    known=("role", "content"),
+    ignored=("reasoning_content",),  # our own words, sent back
+    neutral={"annotations": ([],), "tool_calls": ([],)},
+)
+PART = Fields(known=("type", "text"), ignored=("prompt_cache_breakpoint",))
+
+ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
+    "developer": "system",
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+}
+
+_MODEL = re.compile(r"(?=.{1,256}$)(?:(?!\.+(?:/|$))[\w.:@+~-]+(?:/(?!$)|$))+", re.ASCII)
+"""A model's name goes into the path of some APIs, so it has nothing that could lead elsewhere."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -104,10 +138,12 @@ class ChatCompletionReader:
 
     Args:
         orders: the bounds that hold for every request.
+        entries: the names of the provider entries.
     """
 
-    def __init__(self, orders: OrderReader) -> None:
+    def __init__(self, orders: OrderReader, entries: Collection[str]) -> None:
         self._orders = orders
+        self._entries = entries
 
     async def read(self, request: Request) -> Asked:
         """Read a body.
@@ -115,49 +151,67 @@ class ChatCompletionReader:
         Raises:
             RequestError: names the field.
         """
-        fields = await self._orders.read(request, dict[str, Any])
-        body = self._orders.convert(
-            {name: fields[name] for name in fields if _counts(name, fields[name])}, _Body
+        given = await self._orders.read(request, dict[str, Any])
+        body = self._orders.convert(BODY.asked(given), _Body)
+        options = self._orders.convert(
+            STREAM_OPTIONS.asked(body.stream_options, "stream_options."), _StreamOptions
         )
-        provider, _, model = body.model.partition("/")
-        options = body.stream_options or _StreamOptions()
+        entry, model = self.model(body.model)
+        if body.max_tokens and body.max_completion_tokens:
+            raise InvalidField("Give one of the two bounds.", field="max_tokens")
         order = self._orders.order(
             CreateBody(
-                messages=[_turn(message) for message in body.messages],
-                provider=provider,
+                messages=[
+                    _turn(message, f"messages[{at}]") for at, message in enumerate(body.messages)
+                ],
+                provider=entry,
                 temperature=body.temperature,
                 max_tokens=body.max_completion_tokens or body.max_tokens,
-                stop=body.stop or [],
+                stop=body.stop,
                 seed=body.seed,
                 grace_seconds=body.grace_seconds,
-                metadata=body.metadata or {},
+                metadata=body.metadata,
                 fault=body.fault,
             ),
             model=model,
         )
-        return Asked(order, bool(body.stream), bool(options.include_usage))
+        return Asked(order, body.stream, options.include_usage)
+
+    def model(self, name: str) -> tuple[str, str]:
+        """Return the provider entry that is meant, and the model in the place of its own, or "".
+
+        Raises:
+            InvalidField: that can be no model.
+            ModelNotFound: there is no such entry.
+        """
+        if name in self._entries:
+            return name, ""
+        entry, _, model = name.partition("/")
+        if not name:
+            raise InvalidField("Name a model.", field="model")
+        if entry not in self._entries:
+            raise ModelNotFound(self._entries)
+        if not _MODEL.fullmatch(model):
+            raise InvalidField("That is no model's name.", field="model")
+        return entry, model
 
 
-def _counts(name: str, value: object) -> bool:
-    """Tell whether a field asks for something.
-
-    Raises:
-        InvalidField: for something that cannot be done here.
-    """
-    if value is None or name in IGNORED:
-        return False
-    if name in NEUTRAL:
-        if value not in NEUTRAL[name]:
-            raise InvalidField("This parameter is not supported.", field=name)
-        return False
-    if name not in _Body.__struct_fields__:
-        raise InvalidField("This parameter is not supported.", field=name)
-    return True
-
-
-def _turn(message: _Message) -> MessageBody:
-    role = "system" if message.role == "developer" else message.role
-    content = message.content
+def _turn(message: Mapping[str, Any], path: str) -> MessageBody:
+    role = message.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise InvalidField(f"Accepted: {', '.join(ROLES)}.", field=f"{path}.role")
+    content = MESSAGE.asked(message, f"{path}.").get("content")
+    if isinstance(content, list):
+        content = "\n".join(_part(part, f"{path}.content[{at}]") for at, part in enumerate(content))
     if not isinstance(content, str):
-        content = "".join(part.text for part in content)
-    return MessageBody(role, content)
+        raise InvalidField("Give a text, or a list of text parts.", field=f"{path}.content")
+    return MessageBody(ROLES[role], content)
+
+
+def _part(part: object, path: str) -> str:
+    if not isinstance(part, dict) or part.get("type") != "text":
+        raise InvalidField("Only parts of type text are supported.", field=path)
+    text = PART.asked(part, f"{path}.").get("text")
+    if not isinstance(text, str):
+        raise InvalidField("Give a text.", field=f"{path}.text")
+    return text

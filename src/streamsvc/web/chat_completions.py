@@ -6,6 +6,7 @@ understand; not for long, because a proxy takes silence for a dead connection.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,28 +16,40 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamsvc.config import KINDS
-from streamsvc.dialects.openai import STOPPED, OpenAIDialect, completion_of, error_object
+from streamsvc.dialects.openai import (
+    LOST,
+    STOPPED,
+    OpenAIDialect,
+    completion_of,
+    error_object,
+    status_of,
+)
 from streamsvc.engine.lanes import Lane
 from streamsvc.engine.supervisor import Supervisor
-from streamsvc.errors import InvalidField, Overloaded, RequestError
+from streamsvc.errors import CursorLost, GenerationNotFound, ModelNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, live_records
 from streamsvc.events import Done, PublicError, Reasoning, Status, Text
 from streamsvc.settings import StreamSettings
 from streamsvc.snapshot import snapshot_of
 from streamsvc.web.chat_completion_body import ChatCompletionReader
-from streamsvc.web.requests import Origins, key_of
+from streamsvc.web.problems import Problem
+from streamsvc.web.requests import Origins, check_parameters, key_of
 from streamsvc.web.sse import EventStream, follow
 
-STATUSES: Mapping[str, int] = {
-    "content_filter": 400,
-    "context_length_exceeded": 400,
-    "provider_refused": 400,
-    "provider_rate_limited": 429,
-    "provider_unavailable": 503,
-    "drained": 503,
-    "provider_timeout": 504,
-}
-"""By the code of a failure before the first token; 502 for all others."""
+SDK_HEADERS = (
+    "OpenAI-Organization",
+    "OpenAI-Project",
+    "X-Stainless-Arch",
+    "X-Stainless-Helper-Method",
+    "X-Stainless-Lang",
+    "X-Stainless-OS",
+    "X-Stainless-Package-Version",
+    "X-Stainless-Retry-Count",
+    "X-Stainless-Runtime",
+    "X-Stainless-Runtime-Version",
+    "X-Stainless-Timeout",
+)
+"""What openai-node sends; a page on another origin needs leave for each of them."""
 
 
 class ChatCompletionEndpoints:
@@ -67,13 +80,11 @@ class ChatCompletionEndpoints:
 
     async def create(self, request: Request) -> Response:
         """`POST /v1/chat/completions`: streamed where `stream` says so, else in one piece."""
-        try:
-            self._origins.check(request)
-            asked = await self._bodies.read(request)
-            self._supervisor.check_viewers()
-            generation = await self._supervisor.create(asked.order, key=key_of(request))
-        except RequestError as exc:
-            return _refusal(exc)
+        check_parameters(request, frozenset({"key"}))
+        self._origins.check(request)
+        asked = await self._bodies.read(request)
+        self._supervisor.check_viewers()
+        generation = await self._supervisor.create(asked.order, key=key_of(request))
         dialect = OpenAIDialect(include_usage=asked.include_usage)
         return EventStream(
             follow(
@@ -87,20 +98,25 @@ class ChatCompletionEndpoints:
         )
 
     async def models(self, _request: Request) -> Response:
-        """`GET /v1/models`: the provider entries."""
-        lanes = [_model(lane) for lane in self._supervisor.lanes if lane.is_ready]
+        """`GET /v1/models`: the provider entries that can be asked."""
+        lanes = [_model(lane.name, lane) for lane in self._supervisor.lanes if lane.is_ready]
         return _json({"object": "list", "data": lanes})
 
     async def model(self, request: Request) -> Response:
-        """`GET /v1/models/{id}`: one of them."""
-        for lane in self._supervisor.lanes:
-            if lane.is_ready and lane.name == request.path_params["id"]:
-                return _json(_model(lane))
-        return _refusal(InvalidField("There is no such model.", field="provider"))
+        """`GET /v1/models/{id}`: one of them, or what it may be overridden with."""
+        name = request.path_params["id"]
+        entry, _ = self._bodies.model(name)
+        ready = {lane.name: lane for lane in self._supervisor.lanes if lane.is_ready}
+        if entry not in ready:
+            raise ModelNotFound(ready)
+        return _json(_model(name, ready[entry]))
 
     async def _failure(self, generation: str) -> Response | None:
         """Wait for the first token, but not for long; return how the answer failed before it."""
-        with anyio.move_on_after(self._settings.head_seconds):
+        with (
+            anyio.move_on_after(self._settings.head_seconds),
+            suppress(GenerationNotFound, CursorLost),  # the stream will say it
+        ):
             async for record in live_records(self._log, generation):
                 match record.event:
                     case Text() | Reasoning():
@@ -112,43 +128,47 @@ class ChatCompletionEndpoints:
         return None
 
     async def _whole(self, generation: str) -> Response:
-        records = [record async for record in live_records(self._log, generation)]
+        try:
+            records = [record async for record in live_records(self._log, generation)]
+        except (GenerationNotFound, CursorLost):
+            return _failed(generation, LOST)
         done = records[-1].event
         if isinstance(done, Done) and (failure := _failure_of(generation, done)):
             return failure
         return _json(completion_of(snapshot_of(records)), headers={"X-Generation-Id": generation})
 
 
+def error_response(problem: Problem, headers: Mapping[str, str]) -> Response:
+    """Answer what is wrong with a request; its clients know 400 where others have 422."""
+    status = 400 if problem.status == 422 else problem.status  # noqa: PLR2004
+    param = "model" if problem.field == "provider" else problem.field
+    error = error_object(problem.detail, problem.code, status=status, param=param)
+    return _json(error, status=status, headers={**_retry("Retry-After" in headers), **headers})
+
+
 def _failure_of(generation: str, done: Done) -> Response | None:
     if done.status in {Status.COMPLETED, Status.INCOMPLETE}:
         return None
-    error = done.error or STOPPED
-    headers = {
-        "X-Generation-Id": generation,
-        # Its SDKs repeat 408, 409, 429 and 5xx by themselves, unless they are told.
-        "X-Should-Retry": "true" if error.retryable else "false",
-    }
-    status = STATUSES.get(error.code, 502)
-    kind = "invalid_request_error" if status == 400 else "server_error"  # noqa: PLR2004
-    return _json(error_object(error, kind=kind), status=status, headers=headers)
+    return _failed(generation, done.error or STOPPED)
 
 
-def _refusal(exc: RequestError) -> Response:
-    """Answer what is wrong with a request; its clients know 400 where others have 422."""
-    status = 400 if exc.status == 422 else exc.status  # noqa: PLR2004
-    code, field = exc.code, exc.field
-    if field == "provider":  # the name of an entry comes as the model
-        status, code, field = 404, "model_not_found", "model"
-    error = PublicError(code, exc.message, retryable=isinstance(exc, Overloaded))
-    kind = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004
-    headers = {"Retry-After": str(exc.retry_after_seconds)} if isinstance(exc, Overloaded) else {}
-    return _json(error_object(error, kind=kind, param=field), status=status, headers=headers)
+def _failed(generation: str, error: PublicError) -> Response:
+    status = status_of(error)
+    # What is worth repeating has been repeated, except where this process shuts down.
+    headers = {"X-Generation-Id": generation, **_retry(error.code == "drained")}
+    return _json(
+        error_object(error.message, error.code, status=status), status=status, headers=headers
+    )
 
 
-def _model(lane: Lane) -> dict[str, Any]:
+def _retry(is_worth_it: bool) -> dict[str, str]:  # noqa: FBT001
+    """Tell the SDKs, which by themselves repeat 408, 409, 429 and 5xx twice."""
+    return {"X-Should-Retry": "true" if is_worth_it else "false"}
+
+
+def _model(name: str, lane: Lane) -> dict[str, Any]:
     kinds = {section: kind for kind, section in KINDS.items()}
-    kind = kinds[type(lane.section)]
-    return {"id": lane.name, "object": "model", "created": 0, "owned_by": kind}
+    return {"id": name, "object": "model", "created": 0, "owned_by": kinds[type(lane.section)]}
 
 
 def _json(

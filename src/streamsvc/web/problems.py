@@ -1,6 +1,7 @@
-"""Errors before a stream begins, as problem details (RFC 9457)."""
+"""Errors before a stream begins: problem details (RFC 9457), or what an API of others has for them."""
 
 import logging
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import cast
 
@@ -33,45 +34,78 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     field: str | None = None
 
 
-def problem_response(
-    status: int,
-    code: str,
-    detail: str,
-    *,
-    field: str | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    """Return a problem as an HTTP answer."""
-    problem = Problem(
-        title=HTTPStatus(status).phrase, status=status, detail=detail, code=code, field=field
-    )
+Shape = Callable[[Problem, Mapping[str, str]], Response]
+"""Makes an answer of a problem and further headers."""
+
+
+def problem_details(problem: Problem, headers: Mapping[str, str]) -> Response:
+    """Return a problem as RFC 9457 has it."""
     return Response(
         msgspec.json.encode(problem),
-        status_code=status,
-        headers={"Cache-Control": "no-store", **(headers or {})},
+        status_code=problem.status,
+        headers={"Cache-Control": "no-store", **headers},
         media_type="application/problem+json",
     )
 
 
-async def _refused(_request: Request, exc: Exception) -> Response:
-    error = cast("RequestError", exc)
-    headers = {}
-    if isinstance(error, Overloaded):
-        logger.info("request.refused code=%s %s", error.code, error.message)
-        headers["Retry-After"] = str(error.retry_after_seconds)
-    return problem_response(
-        error.status, error.code, error.message, field=error.field, headers=headers
-    )
+class Problems:
+    """Answers what is wrong with a request in the words of the API that was asked.
 
+    Args:
+        shapes: by the beginning of the path; elsewhere it is problem details.
 
-async def _http(request: Request, exc: Exception) -> Response:
-    error = cast("HTTPException", exc)
-    code = HTTPStatus(error.status_code).name.lower()
-    detail = f"{request.method} is not served here."
-    if error.status_code == HTTPStatus.NOT_FOUND:
-        detail = "There is nothing at this address."
-    headers = dict(error.headers) if error.headers else None
-    return problem_response(error.status_code, code, detail, headers=headers)
+    Attributes:
+        handlers: for an application, by what is raised.
+    """
+
+    def __init__(self, shapes: Mapping[str, Shape]) -> None:
+        self._shapes = shapes
+        self.handlers: dict[type[Exception], ExceptionHandler] = {
+            RequestError: self._refused,
+            HTTPException: self._http,
+            ClientDisconnect: _gone,
+        }
+
+    def response(
+        self,
+        scope: Scope,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Return a problem as an HTTP answer."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        shapes = (shape for start, shape in self._shapes.items() if path.startswith(start))
+        problem = Problem(
+            title=HTTPStatus(status).phrase, status=status, detail=detail, code=code, field=field
+        )
+        return next(shapes, problem_details)(problem, headers or {})
+
+    async def _refused(self, request: Request, exc: Exception) -> Response:
+        error = cast("RequestError", exc)
+        headers = {}
+        if isinstance(error, Overloaded):
+            logger.info("request.refused code=%s %s", error.code, error.message)
+            headers["Retry-After"] = str(error.retry_after_seconds)
+        return self.response(
+            request.scope,
+            error.status,
+            error.code,
+            error.message,
+            field=error.field,
+            headers=headers,
+        )
+
+    async def _http(self, request: Request, exc: Exception) -> Response:
+        error = cast("HTTPException", exc)
+        code = HTTPStatus(error.status_code).name.lower()
+        detail = f"{request.method} is not served here."
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            detail = "There is nothing at this address."
+        return self.response(request.scope, error.status_code, code, detail, headers=error.headers)
 
 
 async def _gone(_request: Request, _exc: Exception) -> Response:
@@ -85,8 +119,9 @@ class CrashGuard:
     Starlette would hand the exception on to the server, which logs its text; that may hold a prompt.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, problems: Problems) -> None:
         self._app = app
+        self._problems = problems
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application."""
@@ -105,12 +140,7 @@ class CrashGuard:
         except Exception as exc:  # noqa: BLE001  # the last resort
             logger.error("request.crashed %s", describe(exc))  # noqa: TRY400
             if not has_begun:
-                response = problem_response(500, StreamsvcError.code, StreamsvcError.message)
+                response = self._problems.response(
+                    scope, 500, StreamsvcError.code, StreamsvcError.message
+                )
                 await response(scope, receive, send)
-
-
-EXCEPTION_HANDLERS: dict[type[Exception], ExceptionHandler] = {
-    RequestError: _refused,
-    HTTPException: _http,
-    ClientDisconnect: _gone,
-}

@@ -33,7 +33,7 @@ def routes(
         Route(f"{one}/stop", generations.stop, methods=["POST"]),
         Route("/v1/chat/completions", chat_completions.create, methods=["POST"]),
         Route("/v1/models", chat_completions.models, methods=["GET"]),
-        Route("/v1/models/{id}", chat_completions.model, methods=["GET"]),
+        Route("/v1/models/{id:path}", chat_completions.model, methods=["GET"]),
         Route("/api/chat", ui_messages.create, methods=["POST"]),
         Route("/api/chat/{id}/stream", ui_messages.resume, methods=["GET"]),
         Route("/api/chat/{id}/stop", ui_messages.stop, methods=["POST"]),
