@@ -1,0 +1,407 @@
+"""OpenAI's own clients, unmodified, over real HTTP: they see answers whole, and failures as failures."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+import anyio
+import pytest
+from openai_clients import (
+    Client,
+    Failure,
+    How,
+    PythonClient,
+    Question,
+    Report,
+    SyncPythonClient,
+    node_client,
+)
+
+from conftest import Serve
+from service import Service
+from streamsvc.settings import GenerationSettings, LimitSettings, Settings, StreamSettings
+from upstreams import (
+    CLOSE,
+    HOLD,
+    OPENAI,
+    RESET,
+    Script,
+    Step,
+    Upstream,
+    finish,
+    reasoning,
+    status,
+    text,
+    upstream,
+)
+
+WORDS = ("One ", "'two' ", "thr", "ee\u2028\r\n 😀.")
+ANSWER = "".join(WORDS)
+ASKED = {"model": "openai", "messages": [{"role": "user", "content": "hi"}]}
+WITH_USAGE = {**ASKED, "stream_options": {"include_usage": True}}
+PAUSE: Step = lambda _: anyio.sleep(0.05)  # noqa: E731  # of the model, with keepalives in it
+
+NODE = ("openai6", "openai7")
+WAYS: list[tuple[str, How]] = [
+    *((name, how) for name in ("python", *NODE) for how in ("stream", "helper", "whole")),
+    ("python-sync", "stream"),
+    ("python-sync", "whole"),
+]
+
+
+def _with(ways: Iterable[tuple[str, How]]) -> pytest.MarkDecorator:
+    """Parametrize with ways to ask; some need Node.js."""
+    marks = {name: [pytest.mark.node] for name in NODE}
+    params = [pytest.param(name, how, marks=marks.get(name, [])) for name, how in ways]
+    return pytest.mark.parametrize(("name", "how"), params, scope="module")
+
+
+in_every_way = _with(WAYS)
+streamed = _with(way for way in WAYS if way[1] != "whole")
+abortable = _with(way for way in WAYS if way[0] != "python-sync")
+abortable_streams = _with(way for way in WAYS if way[0] != "python-sync" and way[1] != "whole")
+once_each = pytest.mark.parametrize(
+    "name",
+    ["python", *(pytest.param(name, marks=pytest.mark.node) for name in NODE)],
+    scope="module",
+)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def client(name: str) -> AsyncIterator[Client]:
+    if name == "python":
+        yield PythonClient()
+    elif name == "python-sync":
+        yield SyncPythonClient()
+    else:
+        async with node_client(name) as client:
+            yield client
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Upstream]:
+    async with upstream() as api:
+        yield api
+
+
+def _settings(api: Upstream, *, rescue: bool = True, **entry: Any) -> Settings:
+    values = {"attempts": 1, "backoff_seconds": 0.01, **entry}
+    return Settings(
+        provider="openai",
+        providers={"openai": OPENAI.entry(api.url, **values), "other": OPENAI.entry(api.url)},
+        generations=GenerationSettings(rescue=rescue),
+        limits=LimitSettings(max_generations=2),
+        stream=StreamSettings(ping_seconds=0.01),
+    )
+
+
+async def _ask(
+    client: Client, service: Service, how: How, body: Mapping[str, Any] = WITH_USAGE, **more: Any
+) -> Report:
+    if how == "whole":
+        body = {name: body[name] for name in body if name != "stream_options"}
+    question = Question(url=service.url, how=how, body=dict(body), **more)
+    with anyio.fail_after(15):
+        return await client.ask(question)
+
+
+def _assert_is_answer(report: Report, text: str = ANSWER) -> None:
+    assert report.error is None
+    assert (report.text, report.finish_reason) == (text, "stop")
+
+
+@in_every_way
+@pytest.mark.promise("stream:word-by-word")
+@pytest.mark.promise("alive:ping")
+async def test_an_answer_is_whole_with_its_reasoning_and_usage(
+    api: Upstream, serve: Serve, client: Client, how: How
+) -> None:
+    """With silences, in which there are keepalives: before the first token, and between two."""
+    service = await serve(_settings(api))
+    api.script((reasoning("Hm, "), PAUSE, reasoning("so."), PAUSE, text(*WORDS), PAUSE, finish()))
+    report = await _ask(client, service, how)
+    _assert_is_answer(report)
+    assert (report.role, report.reasoning) == ("assistant", "Hm, so.")
+    assert report.pieces == (1 if how == "whole" else len(WORDS))
+    assert report.model == "gpt-test-1"  # the upstream's own word
+    assert report.usage == {
+        "prompt_tokens": 3,
+        "completion_tokens": 5,
+        "total_tokens": 8,
+        "completion_tokens_details": {"reasoning_tokens": 2},
+    }
+    assert report.generation in {None, report.id}
+    assert report.id.startswith("gen_")
+
+
+@streamed
+async def test_a_stream_has_no_usage_that_was_not_asked_for(
+    api: Upstream, serve: Serve, client: Client, how: How
+) -> None:
+    service = await serve(_settings(api))
+    api.script((text(*WORDS), finish()))
+    report = await _ask(client, service, how, ASKED)
+    _assert_is_answer(report)
+    assert report.usage is None
+
+
+EARLY_ENDS: list[tuple[Script, str, str]] = [
+    ((text("One "), finish("length")), "One ", "length"),
+    ((text("One "), finish("content_filter")), "One ", "content_filter"),
+    ((text("One "), finish("a new one")), "One ", "length"),
+    ((status(400, {"error": {"code": "content_filter"}}),), "", "content_filter"),
+]
+
+
+@in_every_way
+async def test_an_answer_that_ends_early_says_why(
+    api: Upstream, serve: Serve, client: Client, how: How
+) -> None:
+    """As a finish reason; the helper of openai-python makes an exception of it."""
+    exceptions = {
+        "length": "LengthFinishReasonError",
+        "content_filter": "ContentFilterFinishReasonError",
+    }
+    service = await serve(_settings(api))
+    for script, said, reason in EARLY_ENDS:
+        api.script(script)
+        report = await _ask(client, service, how)
+        assert (report.text, report.finish_reason) == (said, reason)
+        if report.error is not None:
+            assert report.error.kind == exceptions[reason]
+
+
+FAILURES: list[tuple[Script, Failure]] = [
+    (
+        (status(400),),
+        Failure("BadRequestError", 400, "provider_refused", "invalid_request_error"),
+    ),
+    (
+        (status(400, {"error": {"code": "context_length_exceeded"}}),),
+        Failure("BadRequestError", 400, "context_length_exceeded", "invalid_request_error"),
+    ),
+    (
+        (status(401),),
+        Failure("InternalServerError", 502, "provider_auth", "server_error"),
+    ),
+    (
+        (status(404),),
+        Failure("NotFoundError", 404, "model_not_found", "invalid_request_error"),
+    ),
+    (
+        (status(429),),
+        Failure("RateLimitError", 429, "rate_limit_exceeded", "requests"),
+    ),
+    (
+        (status(500),),
+        Failure("InternalServerError", 503, "provider_unavailable", "server_error"),
+    ),
+    (
+        (RESET,),
+        Failure("InternalServerError", 503, "provider_unavailable", "server_error"),
+    ),
+    (
+        (HOLD,),
+        Failure("InternalServerError", 504, "provider_timeout", "server_error"),
+    ),
+]
+"""What the upstream does, and what the client raises."""
+
+
+def _without_words(failure: Failure | None) -> Failure | None:
+    if failure is not None:
+        assert failure.message
+        failure.message = ""
+    return failure
+
+
+@in_every_way
+@pytest.mark.promise("resume:never-regenerate")
+async def test_a_failure_before_the_first_token_is_the_exception_of_its_status(
+    api: Upstream, serve: Serve, client: Client, how: How
+) -> None:
+    """And it is the end: the client, which repeats such answers by itself, is told not to."""
+    service = await serve(_settings(api, first_token_seconds=0.2, circuit_failures=0))
+    for number, (script, failure) in enumerate(FAILURES, 1):
+        api.script(script)
+        report = await _ask(client, service, how)
+        assert _without_words(report.error) == failure
+        assert (len(api.calls), len(service.log)) == (number, number)
+
+
+@in_every_way
+@pytest.mark.parametrize("end", [CLOSE, RESET], ids=["closed", "reset"])
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.promise("resume:never-regenerate")
+async def test_an_answer_that_is_cut_never_ends_tidily(
+    api: Upstream, serve: Serve, client: Client, how: How, end: Step
+) -> None:
+    service = await serve(_settings(api, rescue=False))
+    api.script((text("One "), PAUSE, end))
+    report = await _ask(client, service, how)
+    assert report.finish_reason is None
+    if how == "whole":
+        failure = Failure("InternalServerError", 502, "upstream_cut", "server_error")
+    else:
+        failure = Failure("APIError", None, "upstream_cut", "server_error")
+        assert report.text == "One "
+    assert _without_words(report.error) == failure
+    assert (len(api.calls), len(service.log)) == (1, 1)
+
+
+@in_every_way
+@pytest.mark.promise("end:exactly-one")
+async def test_a_rescue_with_the_same_text_is_not_noticed(
+    api: Upstream, serve: Serve, client: Client, how: How
+) -> None:
+    service = await serve(_settings(api, attempts=2))
+    api.script((text(*WORDS[:2]), PAUSE, RESET), (PAUSE, text(*WORDS), finish()))
+    report = await _ask(client, service, how)
+    _assert_is_answer(report)
+    assert len(api.calls) == 2
+
+
+@in_every_way
+@pytest.mark.promise("end:exactly-one")
+async def test_a_rescue_with_another_text_is_an_error_where_words_were_shown(
+    api: Upstream, serve: Serve, client: Client, how: How
+) -> None:
+    """In one piece it is an answer like any other."""
+    service = await serve(_settings(api, attempts=2))
+    api.script((text("Uno "), PAUSE, RESET), (text(*WORDS), HOLD), (text(*WORDS), finish()))
+    if how == "whole":
+        api.script((text("Uno "), PAUSE, RESET), (text(*WORDS), finish()))
+        _assert_is_answer(await _ask(client, service, how))
+        return
+    report = await _ask(client, service, how)
+    assert (report.text, report.finish_reason) == ("Uno ", None)
+    assert _without_words(report.error) == Failure("APIError", None, "upstream_cut", "server_error")
+    with anyio.fail_after(5):  # nobody reads the other text
+        await (await api.call(1)).closed.wait()
+
+
+@abortable_streams
+@pytest.mark.promise("cancel:disconnect")
+async def test_leaving_in_mid_stream_closes_the_upstream(
+    api: Upstream, serve: Serve, client: Client, how: How
+) -> None:
+    service = await serve(_settings(api))
+    api.script((text(*WORDS), HOLD))
+    report = await _ask(client, service, how, leave_after=2)
+    assert report.text.startswith("".join(WORDS[:2]))
+    with anyio.fail_after(5):
+        await (await api.call()).closed.wait()
+    assert len(service.log) == 1
+
+
+@abortable
+@pytest.mark.promise("cancel:disconnect")
+async def test_giving_up_before_the_first_token_closes_the_upstream(
+    api: Upstream, serve: Serve, client: Client, how: How
+) -> None:
+    """The head has not been sent; in one piece, the words that there are have not been either."""
+    service = await serve(_settings(api))
+    api.script((text("One "), HOLD) if how == "whole" else (HOLD,))
+    abort = anyio.Event()
+    question = Question(url=service.url, how=how, body=ASKED)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: client.ask(question, abort=abort))
+            call = await api.call()
+            await api.until(lambda: call.tokens >= (how == "whole"))
+            abort.set()
+            await call.closed.wait()
+    assert (len(api.calls), len(service.log)) == (1, 1)
+
+
+@abortable
+@pytest.mark.promise("cancel:stop")
+@pytest.mark.promise("resume:never-regenerate")
+async def test_an_answer_that_is_stopped_is_an_error_and_is_not_asked_for_again(
+    api: Upstream, serve: Serve, client: Client, how: How
+) -> None:
+    service = await serve(_settings(api))
+    api.script((HOLD,))
+    reports = []
+
+    async def ask() -> None:
+        reports.append(await _ask(client, service, how))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await api.call()
+            (generation,) = service.supervisor._running
+            await service.supervisor.stop(generation)
+    assert _without_words(reports[0].error) == Failure("ConflictError", 409, "stopped", "stopped")
+    assert (len(api.calls), len(service.log)) == (1, 1)
+
+
+REFUSALS: list[tuple[dict[str, Any], Failure]] = [
+    ({"model": "gpt-5"}, Failure("NotFoundError", 404, "model_not_found", param="model")),
+    ({"top_p": 0.5}, Failure("BadRequestError", 400, "invalid_field", param="top_p")),
+    ({"tools": [{}]}, Failure("BadRequestError", 400, "invalid_field", param="tools")),
+    ({"temperature": 3}, Failure("BadRequestError", 400, "invalid_field", param="temperature")),
+    ({"top_k": 3}, Failure("BadRequestError", 400, "invalid_field", param="top_k")),
+]
+
+
+@once_each
+@pytest.mark.promise("input:clear-error")
+async def test_what_is_refused_is_an_exception_that_names_the_parameter(
+    api: Upstream, serve: Serve, client: Client
+) -> None:
+    service = await serve(_settings(api))
+    for change, failure in REFUSALS:
+        failure.type = "invalid_request_error"
+        report = await _ask(client, service, "whole", {**ASKED, **change})
+        assert _without_words(report.error) == failure
+    foreign = {"Origin": "https://elsewhere.example"}
+    report = await _ask(client, service, "whole", ASKED, headers=foreign)
+    assert report.error is not None
+    assert (report.error.kind, report.error.code) == ("PermissionDeniedError", "origin_refused")
+    assert len(service.log) == 0
+
+
+@once_each
+@pytest.mark.promise("input:clear-error")
+async def test_at_a_limit_the_client_is_told_to_come_again(
+    api: Upstream, serve: Serve, client: Client
+) -> None:
+    service = await serve(_settings(api))
+    await service.supervisor.drain(0)
+    report = await _ask(client, service, "stream", ASKED, retries=0)
+    failure = Failure("InternalServerError", 503, "draining", "server_error")
+    assert _without_words(report.error) == failure
+
+
+@once_each
+async def test_the_models_are_the_provider_entries(
+    api: Upstream, serve: Serve, client: Client
+) -> None:
+    service = await serve(_settings(api))
+    assert (await _ask(client, service, "list", {})).models == ["openai", "other"]
+    for name in ("other", "other/gpt-5.4"):
+        assert (await _ask(client, service, "retrieve", {"model": name})).models == [name]
+    report = await _ask(client, service, "retrieve", {"model": "gpt-5"})
+    assert report.error is not None
+    assert (report.error.kind, report.error.param) == ("NotFoundError", "model")
+
+
+@once_each
+@pytest.mark.promise("resume:never-regenerate")
+async def test_the_same_key_is_the_same_answer(api: Upstream, serve: Serve, client: Client) -> None:
+    """Streamed or not: it is one question."""
+    service = await serve(_settings(api))
+    api.script((text(*WORDS), finish()))
+    key = {"Idempotency-Key": "one"}
+    first = await _ask(client, service, "stream", headers=key)
+    second = await _ask(client, service, "whole", headers=key)
+    _assert_is_answer(first)
+    _assert_is_answer(second)
+    assert first.id == second.id
+    assert len(api.calls) == 1
