@@ -20,7 +20,7 @@ _StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]
 _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-class _StreamOptions(msgspec.Struct):
+class _StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool = False
 
 
@@ -28,7 +28,7 @@ class _Body(msgspec.Struct, kw_only=True):
     model: str = ""
     messages: list[dict[str, Any]] = []
     stream: bool = False
-    stream_options: dict[str, Any] = {}
+    stream_options: _StreamOptions = _StreamOptions()
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     max_tokens: _Tokens | None = None
     max_completion_tokens: _Tokens | None = None
@@ -152,10 +152,10 @@ class ChatCompletionReader:
             RequestError: names the field.
         """
         given = await self._orders.read(request, dict[str, Any])
-        body = self._orders.convert(BODY.asked(given), _Body)
-        options = self._orders.convert(
-            STREAM_OPTIONS.asked(body.stream_options, "stream_options."), _StreamOptions
-        )
+        asked = BODY.asked(given)
+        if isinstance(options := asked.get("stream_options"), dict):
+            asked["stream_options"] = STREAM_OPTIONS.asked(options, "stream_options.")
+        body = self._orders.convert(asked, _Body)
         entry, model = self.model(body.model)
         if body.max_tokens and body.max_completion_tokens:
             raise InvalidField("Give one of the two bounds.", field="max_tokens")
@@ -175,7 +175,7 @@ class ChatCompletionReader:
             ),
             model=model,
         )
-        return Asked(order, body.stream, options.include_usage)
+        return Asked(order, body.stream, body.stream_options.include_usage)
 
     def model(self, name: str) -> tuple[str, str]:
         """Return the provider entry that is meant, and the model in the place of its own, or "".
