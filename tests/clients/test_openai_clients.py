@@ -18,9 +18,16 @@ from openai_clients import (
 
 from conftest import Serve
 from service import Service
-from streamsvc.settings import GenerationSettings, LimitSettings, Settings, StreamSettings
+from streamsvc.settings import (
+    CorsSettings,
+    GenerationSettings,
+    LimitSettings,
+    Settings,
+    StreamSettings,
+)
 from upstreams import (
     CLOSE,
+    EMPTY,
     HOLD,
     OPENAI,
     RESET,
@@ -405,3 +412,28 @@ async def test_the_same_key_is_the_same_answer(api: Upstream, serve: Serve, clie
     _assert_is_answer(second)
     assert first.id == second.id
     assert len(api.calls) == 1
+
+
+@_with((name, how) for name, how in WAYS if name in NODE and how != "whole")
+async def test_a_page_on_another_origin_may_send_what_the_client_sends(
+    api: Upstream, serve: Serve, client: Client, how: How
+) -> None:
+    """Its headers, as an API sees them, may all be sent across origins."""
+    page = "https://page.example"
+    service = await serve(Settings(cors=CorsSettings((page,))))
+    api.script((EMPTY, text(*WORDS), finish()))
+    with anyio.fail_after(15):
+        report = await client.ask(Question(url=api.url, how=how, body=ASKED))
+    _assert_is_answer(report)
+    (call,) = api.calls
+    own = {name for name in call.headers if name.startswith(("authorization", "x-", "openai-"))}
+    assert "x-stainless-lang" in own
+    answer = await service.client.options(
+        "/v1/chat/completions",
+        headers={
+            "Origin": page,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": ", ".join(sorted({*own, "content-type"})),
+        },
+    )
+    assert answer.status_code == 200

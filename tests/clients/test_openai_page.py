@@ -1,0 +1,82 @@
+"""What `docs/dialects/openai.md` tells people to write is taken out of the page and run."""
+
+import asyncio
+import re
+import shutil
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import anyio
+import pytest
+
+from conftest import Serve, missing
+from streamsvc.settings import FakeSettings, Settings
+
+HERE = Path(__file__).parent
+PAGE = (HERE.parents[1] / "docs" / "dialects" / "openai.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+TEXT = "One two three four five six seven eight nine ten."
+
+
+def _program(name: str) -> str:
+    """Return where a program is."""
+    return shutil.which(name) or missing(name)
+
+
+async def _run(serve: Serve, directory: Path, language: str, code: str) -> str:
+    """Save a block as a reader would, run it against a service, and return what it prints."""
+    fake = FakeSettings(text=TEXT, reply="text", words_per_second=6, first_word_seconds=0)
+    service = await serve(Settings(providers={"fake": fake}))
+    file, program = {
+        "python": ("page.py", sys.executable),
+        "js": ("page.mjs", "node"),
+        "sh": ("page.sh", "bash"),
+    }[language]
+    (directory / file).write_text(code.replace("http://127.0.0.1:8000", service.url))
+    with anyio.fail_after(20):
+        process = await asyncio.create_subprocess_exec(
+            _program(program), str(directory / file), stdout=PIPE, stderr=PIPE
+        )
+        output, errors = await process.communicate()
+    assert (process.returncode, errors.decode()) == (0, "")
+    assert len(service.log) == 1
+    return output.decode()
+
+
+async def _run_block(serve: Serve, directory: Path, number: int) -> str:
+    return await _run(serve, directory, *BLOCKS[number])
+
+
+def test_every_block_is_run() -> None:
+    assert [language for language, _ in BLOCKS] == ["python", "js", "sh", "sh"]
+
+
+async def test_the_lines_for_python(serve: Serve, tmp_path: Path) -> None:
+    assert await _run_block(serve, tmp_path, 0) == TEXT
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("package", ["openai6", "openai7"])
+async def test_the_lines_for_node(serve: Serve, tmp_path: Path, package: str) -> None:
+    installed = HERE / "node_modules" / package
+    if not installed.is_dir():
+        missing(f"{package} (npm install --prefix tests/clients)")
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "openai").symlink_to(installed)
+    assert await _run_block(serve, tmp_path, 1) == TEXT
+
+
+async def test_the_lines_for_curl(serve: Serve, tmp_path: Path) -> None:
+    _program("curl")
+    said = await _run_block(serve, tmp_path, 2)
+    assert "".join(re.findall(r'"content":"([^"]*)"', said)) == TEXT
+    assert said.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.promise("resume:no-gap")
+async def test_the_lines_that_come_back(serve: Serve, tmp_path: Path) -> None:
+    _program("curl")
+    said = await _run_block(serve, tmp_path, 3)
+    assert "".join(re.findall(r'"text":"([^"]*)"', said)) == TEXT.removeprefix("One two ")
+    assert '"status":"completed"' in said
