@@ -17,11 +17,11 @@ from openai_clients import (
 )
 
 from conftest import Serve
-from service import Service
+from service import Service, serving
 from streamsvc.settings import (
     CorsSettings,
     GenerationSettings,
-    LimitSettings,
+    OpenAISettings,
     Settings,
     StreamSettings,
 )
@@ -31,6 +31,7 @@ from upstreams import (
     HOLD,
     OPENAI,
     RESET,
+    Call,
     Script,
     Step,
     Upstream,
@@ -89,21 +90,55 @@ async def client(name: str) -> AsyncIterator[Client]:
             yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def api() -> AsyncIterator[Upstream]:
     async with upstream() as api:
         yield api
 
 
-def _settings(api: Upstream, *, rescue: bool = True, **entry: Any) -> Settings:
-    values = {"attempts": 1, "backoff_seconds": 0.01, **entry}
+@pytest.fixture(scope="module")
+async def service(api: Upstream) -> AsyncIterator[Service]:
+    async with serving(_settings(api), {}) as service:
+        yield service
+
+
+def _settings(api: Upstream, *, rescue: bool = True, origins: tuple[str, ...] = ()) -> Settings:
     return Settings(
         provider="openai",
-        providers={"openai": OPENAI.entry(api.url, **values), "other": OPENAI.entry(api.url)},
-        generations=GenerationSettings(rescue=rescue),
-        limits=LimitSettings(max_generations=2),
+        providers={
+            "openai": _entry(api, attempts=1),
+            "again": _entry(api, attempts=2),
+            "hurried": _entry(api, attempts=1, first_token_seconds=0.2),
+        },
+        generations=GenerationSettings(rescue=rescue, keep_abandoned_seconds=300),
         stream=StreamSettings(ping_seconds=0.01),
+        cors=CorsSettings(origins),
     )
+
+
+def _entry(api: Upstream, **fields: Any) -> OpenAISettings:
+    return OPENAI.entry(api.url, circuit_failures=0, backoff_seconds=0.01, **fields)
+
+
+class _Made:
+    """How many generations and calls to the upstream there have been since: what runs is shared."""
+
+    def __init__(self, api: Upstream, service: Service) -> None:
+        self._api, self._service = api, service
+        self._generations, self._calls = len(service.log), len(api.calls)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        return len(self._service.log) - self._generations, len(self._api.calls) - self._calls
+
+    async def call(self, number: int = 0) -> Call:
+        """Wait for a call."""
+        return await self._api.call(self._calls + number)
+
+
+@pytest.fixture
+def made(api: Upstream, service: Service) -> _Made:
+    return _Made(api, service)
 
 
 async def _ask(
@@ -125,10 +160,9 @@ def _assert_is_answer(report: Report, text: str = ANSWER) -> None:
 @pytest.mark.promise("stream:word-by-word")
 @pytest.mark.promise("alive:ping")
 async def test_an_answer_is_whole_with_its_reasoning_and_usage(
-    api: Upstream, serve: Serve, client: Client, how: How
+    api: Upstream, service: Service, client: Client, how: How
 ) -> None:
     """With silences, in which there are keepalives: before the first token, and between two."""
-    service = await serve(_settings(api))
     api.script((reasoning("Hm, "), PAUSE, reasoning("so."), PAUSE, text(*WORDS), PAUSE, finish()))
     report = await _ask(client, service, how)
     _assert_is_answer(report)
@@ -147,9 +181,8 @@ async def test_an_answer_is_whole_with_its_reasoning_and_usage(
 
 @streamed
 async def test_a_stream_has_no_usage_that_was_not_asked_for(
-    api: Upstream, serve: Serve, client: Client, how: How
+    api: Upstream, service: Service, client: Client, how: How
 ) -> None:
-    service = await serve(_settings(api))
     api.script((text(*WORDS), finish()))
     report = await _ask(client, service, how, ASKED)
     _assert_is_answer(report)
@@ -166,14 +199,13 @@ EARLY_ENDS: list[tuple[Script, str, str]] = [
 
 @in_every_way
 async def test_an_answer_that_ends_early_says_why(
-    api: Upstream, serve: Serve, client: Client, how: How
+    api: Upstream, service: Service, client: Client, how: How
 ) -> None:
     """As a finish reason; the helper of openai-python makes an exception of it."""
     exceptions = {
         "length": "LengthFinishReasonError",
         "content_filter": "ContentFilterFinishReasonError",
     }
-    service = await serve(_settings(api))
     for script, said, reason in EARLY_ENDS:
         api.script(script)
         report = await _ask(client, service, how)
@@ -229,15 +261,15 @@ def _without_words(failure: Failure | None) -> Failure | None:
 @in_every_way
 @pytest.mark.promise("resume:never-regenerate")
 async def test_a_failure_before_the_first_token_is_the_exception_of_its_status(
-    api: Upstream, serve: Serve, client: Client, how: How
+    api: Upstream, service: Service, client: Client, how: How
 ) -> None:
     """And it is the end: the client, which repeats such answers by itself, is told not to."""
-    service = await serve(_settings(api, first_token_seconds=0.2, circuit_failures=0))
-    for number, (script, failure) in enumerate(FAILURES, 1):
+    for script, failure in FAILURES:
+        made = _Made(api, service)
         api.script(script)
-        report = await _ask(client, service, how)
+        report = await _ask(client, service, how, {**ASKED, "model": "hurried"})
         assert _without_words(report.error) == failure
-        assert (len(api.calls), len(service.log)) == (number, number)
+        assert made.counts == (1, 1)
 
 
 @in_every_way
@@ -248,6 +280,7 @@ async def test_an_answer_that_is_cut_never_ends_tidily(
     api: Upstream, serve: Serve, client: Client, how: How, end: Step
 ) -> None:
     service = await serve(_settings(api, rescue=False))
+    made = _Made(api, service)
     api.script((text("One "), PAUSE, end))
     report = await _ask(client, service, how)
     assert report.finish_reason is None
@@ -257,81 +290,79 @@ async def test_an_answer_that_is_cut_never_ends_tidily(
         failure = Failure("APIError", None, "upstream_cut", "server_error")
         assert report.text == "One "
     assert _without_words(report.error) == failure
-    assert (len(api.calls), len(service.log)) == (1, 1)
+    assert made.counts == (1, 1)
 
 
 @in_every_way
 @pytest.mark.promise("end:exactly-one")
 async def test_a_rescue_with_the_same_text_is_not_noticed(
-    api: Upstream, serve: Serve, client: Client, how: How
+    api: Upstream, service: Service, client: Client, how: How
 ) -> None:
-    service = await serve(_settings(api, attempts=2))
+    made = _Made(api, service)
     api.script((text(*WORDS[:2]), PAUSE, RESET), (PAUSE, text(*WORDS), finish()))
-    report = await _ask(client, service, how)
+    report = await _ask(client, service, how, {**ASKED, "model": "again"})
     _assert_is_answer(report)
-    assert len(api.calls) == 2
+    assert made.counts == (1, 2)
 
 
 @in_every_way
 @pytest.mark.promise("end:exactly-one")
 async def test_a_rescue_with_another_text_is_an_error_where_words_were_shown(
-    api: Upstream, serve: Serve, client: Client, how: How
+    api: Upstream, service: Service, client: Client, how: How
 ) -> None:
     """In one piece it is an answer like any other."""
-    service = await serve(_settings(api, attempts=2))
-    api.script((text("Uno "), PAUSE, RESET), (text(*WORDS), HOLD), (text(*WORDS), finish()))
+    made = _Made(api, service)
+    asked = {**ASKED, "model": "again"}
     if how == "whole":
         api.script((text("Uno "), PAUSE, RESET), (text(*WORDS), finish()))
-        _assert_is_answer(await _ask(client, service, how))
+        _assert_is_answer(await _ask(client, service, how, asked))
         return
-    report = await _ask(client, service, how)
+    api.script((text("Uno "), PAUSE, RESET), (text(*WORDS), HOLD))
+    report = await _ask(client, service, how, asked)
     assert (report.text, report.finish_reason) == ("Uno ", None)
     assert _without_words(report.error) == Failure("APIError", None, "upstream_cut", "server_error")
     with anyio.fail_after(5):  # nobody reads the other text
-        await (await api.call(1)).closed.wait()
+        await (await made.call(1)).closed.wait()
 
 
 @abortable_streams
 @pytest.mark.promise("cancel:disconnect")
 async def test_leaving_in_mid_stream_closes_the_upstream(
-    api: Upstream, serve: Serve, client: Client, how: How
+    api: Upstream, service: Service, made: _Made, client: Client, how: How
 ) -> None:
-    service = await serve(_settings(api))
     api.script((text(*WORDS), HOLD))
     report = await _ask(client, service, how, leave_after=2)
     assert report.text.startswith("".join(WORDS[:2]))
     with anyio.fail_after(5):
-        await (await api.call()).closed.wait()
-    assert len(service.log) == 1
+        await (await made.call()).closed.wait()
+    assert made.counts == (1, 1)
 
 
 @abortable
 @pytest.mark.promise("cancel:disconnect")
 async def test_giving_up_before_the_first_token_closes_the_upstream(
-    api: Upstream, serve: Serve, client: Client, how: How
+    api: Upstream, service: Service, made: _Made, client: Client, how: How
 ) -> None:
     """The head has not been sent; in one piece, the words that there are have not been either."""
-    service = await serve(_settings(api))
     api.script((text("One "), HOLD) if how == "whole" else (HOLD,))
     abort = anyio.Event()
     question = Question(url=service.url, how=how, body=ASKED)
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: client.ask(question, abort=abort))
-            call = await api.call()
+            call = await made.call()
             await api.until(lambda: call.tokens >= (how == "whole"))
             abort.set()
             await call.closed.wait()
-    assert (len(api.calls), len(service.log)) == (1, 1)
+    assert made.counts == (1, 1)
 
 
 @abortable
 @pytest.mark.promise("cancel:stop")
 @pytest.mark.promise("resume:never-regenerate")
 async def test_an_answer_that_is_stopped_is_an_error_and_is_not_asked_for_again(
-    api: Upstream, serve: Serve, client: Client, how: How
+    api: Upstream, service: Service, made: _Made, client: Client, how: How
 ) -> None:
-    service = await serve(_settings(api))
     api.script((HOLD,))
     reports = []
 
@@ -341,11 +372,11 @@ async def test_an_answer_that_is_stopped_is_an_error_and_is_not_asked_for_again(
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
-            await api.call()
-            (generation,) = service.supervisor._running
+            await made.call()
+            generation = next(reversed(service.supervisor._running))
             await service.supervisor.stop(generation)
     assert _without_words(reports[0].error) == Failure("ConflictError", 409, "stopped", "stopped")
-    assert (len(api.calls), len(service.log)) == (1, 1)
+    assert made.counts == (1, 1)
 
 
 REFUSALS: list[tuple[dict[str, Any], Failure]] = [
@@ -360,9 +391,8 @@ REFUSALS: list[tuple[dict[str, Any], Failure]] = [
 @once_each
 @pytest.mark.promise("input:clear-error")
 async def test_what_is_refused_is_an_exception_that_names_the_parameter(
-    api: Upstream, serve: Serve, client: Client
+    service: Service, made: _Made, client: Client
 ) -> None:
-    service = await serve(_settings(api))
     for change, failure in REFUSALS:
         failure.type = "invalid_request_error"
         report = await _ask(client, service, "whole", {**ASKED, **change})
@@ -371,7 +401,7 @@ async def test_what_is_refused_is_an_exception_that_names_the_parameter(
     report = await _ask(client, service, "whole", ASKED, headers=foreign)
     assert report.error is not None
     assert (report.error.kind, report.error.code) == ("PermissionDeniedError", "origin_refused")
-    assert len(service.log) == 0
+    assert made.counts == (0, 0)
 
 
 @once_each
@@ -387,12 +417,9 @@ async def test_at_a_limit_the_client_is_told_to_come_again(
 
 
 @once_each
-async def test_the_models_are_the_provider_entries(
-    api: Upstream, serve: Serve, client: Client
-) -> None:
-    service = await serve(_settings(api))
-    assert (await _ask(client, service, "list", {})).models == ["openai", "other"]
-    for name in ("other", "other/gpt-5.4"):
+async def test_the_models_are_the_provider_entries(service: Service, client: Client) -> None:
+    assert (await _ask(client, service, "list", {})).models == ["openai", "again", "hurried"]
+    for name in ("again", "again/gpt-5.4"):
         assert (await _ask(client, service, "retrieve", {"model": name})).models == [name]
     report = await _ask(client, service, "retrieve", {"model": "gpt-5"})
     assert report.error is not None
@@ -401,17 +428,18 @@ async def test_the_models_are_the_provider_entries(
 
 @once_each
 @pytest.mark.promise("resume:never-regenerate")
-async def test_the_same_key_is_the_same_answer(api: Upstream, serve: Serve, client: Client) -> None:
+async def test_the_same_key_is_the_same_answer(
+    api: Upstream, service: Service, made: _Made, client: Client
+) -> None:
     """Streamed or not: it is one question."""
-    service = await serve(_settings(api))
     api.script((text(*WORDS), finish()))
-    key = {"Idempotency-Key": "one"}
+    key = {"Idempotency-Key": f"for {type(client)} {id(client)}"}
     first = await _ask(client, service, "stream", headers=key)
     second = await _ask(client, service, "whole", headers=key)
     _assert_is_answer(first)
     _assert_is_answer(second)
     assert first.id == second.id
-    assert len(api.calls) == 1
+    assert made.counts == (1, 1)
 
 
 @_with((name, how) for name, how in WAYS if name in NODE and how != "whole")
@@ -420,12 +448,12 @@ async def test_a_page_on_another_origin_may_send_what_the_client_sends(
 ) -> None:
     """Its headers, as an API sees them, may all be sent across origins."""
     page = "https://page.example"
-    service = await serve(Settings(cors=CorsSettings((page,))))
+    service = await serve(_settings(api, origins=(page,)))
     api.script((EMPTY, text(*WORDS), finish()))
     with anyio.fail_after(15):
         report = await client.ask(Question(url=api.url, how=how, body=ASKED))
     _assert_is_answer(report)
-    (call,) = api.calls
+    call = api.calls[-1]
     own = {name for name in call.headers if name.startswith(("authorization", "x-", "openai-"))}
     assert "x-stainless-lang" in own
     answer = await service.client.options(
