@@ -143,6 +143,21 @@ async def test_the_head_waits_for_the_first_token_but_not_for_long(
     assert raw.endswith(b"data: [DONE]\n\n")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_failure_before_the_first_token_has_the_id_of_its_generation(
+    api: Upstream, serve: Serve, *, stream: bool
+) -> None:
+    """So that an operator finds it in the log."""
+    service = await serve(_settings(api))
+    api.script((status(401),))
+    answer, body = await _post(service, {**ASKED, "stream": stream})
+    _assert_is_error(answer, body, 502, None, "provider_auth")
+    assert answer.headers["x-should-retry"] == "false"
+    generation = answer.headers["x-generation-id"]
+    snapshot = (await service.client.get(f"/v1/generations/{generation}")).json()
+    assert snapshot["error"]["code"] == "provider_auth"
+
+
 @pytest.mark.promise("stream:word-by-word")
 async def test_the_head_comes_with_the_first_token(api: Upstream, serve: Serve) -> None:
     service = await serve(_settings(api, head_seconds=60))
