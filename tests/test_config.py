@@ -345,7 +345,7 @@ MODEL = "a text in quotes, not empty (it is required)"
         (
             '[stream]\n"a\\nb" = 1',
             "stream.'a\\nb': found an unknown key",
-            "ping_seconds, retry_ms, send_timeout_seconds",
+            "head_seconds, ping_seconds, retry_ms, send_timeout_seconds",
         ),
         # wrong types
         ('[server]\nport = "9000"', "server.port: found '9000'", PORT),
