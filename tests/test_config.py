@@ -299,7 +299,7 @@ def test_the_address_of_an_upstream_is_its_own_or_the_vendors() -> None:
 
 # ---- Mistakes
 
-TABLES = "cors, generations, limits, playground, provider, providers, server, stream"
+TABLES = "ai_sdk, cors, generations, limits, playground, provider, providers, server, stream"
 KINDS_ACCEPTED = "one of 'fake', 'gemini', 'openai'"
 ENTRY_NAMES = "letters, digits, '-' and '_', beginning with a letter or a digit"
 LEVELS = "one of 'debug', 'error', 'info', 'warning'"

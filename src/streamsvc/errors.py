@@ -19,6 +19,7 @@ clients see. The text of a foreign exception never travels further than `__cause
     └── ProviderError               the upstream's answer; ends a generation, `retryable` or not
         ├── ProviderAuthFailed      401, 403
         ├── ProviderModelNotFound   404
+        │   └── NamedModelNotFound  of a model that the client named
         ├── ProviderRefused         other 4xx
         ├── ProviderContentFiltered 4xx of a content filter
         ├── ContextLengthExceeded
@@ -205,6 +206,14 @@ class ProviderModelNotFound(ProviderError):
     retryable = False
     is_worth_repeating = False
     setting = "model"
+
+
+class NamedModelNotFound(ProviderModelNotFound):
+    """The upstream does not know the model that the client named: no fault of the entry's."""
+
+    message = "The provider does not know that model."
+    is_outage = False
+    setting = ""
 
 
 class ProviderRefused(ProviderError):

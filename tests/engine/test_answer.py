@@ -33,6 +33,7 @@ from streamsvc.engine.generation import Order
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import (
     ContextLengthExceeded,
+    NamedModelNotFound,
     Overloaded,
     ProviderAuthFailed,
     ProviderContentFiltered,
@@ -239,6 +240,7 @@ CONDUCT = {
     ProviderError: Conduct(is_repeated=True, goes_to_fallback=True, counts=True),
     ProviderAuthFailed: Conduct(is_repeated=False, goes_to_fallback=True, counts=True),
     ProviderModelNotFound: Conduct(is_repeated=False, goes_to_fallback=True, counts=True),
+    NamedModelNotFound: Conduct(is_repeated=False, goes_to_fallback=True, counts=False),
     ProviderRefused: Conduct(is_repeated=False, goes_to_fallback=True, counts=False),
     ProviderContentFiltered: Conduct(is_repeated=False, goes_to_fallback=False, counts=False),
     ContextLengthExceeded: Conduct(is_repeated=False, goes_to_fallback=True, counts=False),

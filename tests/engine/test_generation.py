@@ -272,7 +272,7 @@ def provider_errors(tree: type[ProviderError] = ProviderError) -> Iterator[Provi
 
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize(
-    "error", [*provider_errors()], ids=lambda error: error.outcome + error.code
+    "error", [*provider_errors()], ids=lambda error: type(error).__name__ + error.outcome
 )
 @pytest.mark.parametrize("said", [(), (Text("a"),)], ids=["before", "after the first word"])
 async def test_whatever_error_a_provider_raises_the_viewer_is_told_in_its_public_words(

@@ -377,14 +377,12 @@ async def test_an_entry_whose_name_has_a_slash_is_an_entry(service: Service) -> 
     assert answer.status == 200
 
 
-@pytest.mark.xfail(strict=True, reason="the engine names the model of the entry")
 async def test_chunks_name_the_model_that_is_asked(serve: Serve) -> None:
     service = await serve(Settings(providers={"fake": HURRIED}))
     _, raw = await _post(service, {**ASKED, "model": "fake/other", "stream": True})
     assert {chunk["model"] for chunk in _chunks(raw)} == {"other"}
 
 
-@pytest.mark.xfail(strict=True, reason="the engine takes the model along")
 async def test_a_fallback_is_asked_for_its_own_model(api: Upstream, serve: Serve) -> None:
     first = OPENAI.entry(api.url, attempts=1, fallbacks=("other",))
     other = OPENAI.entry(api.url, model="its-own")
@@ -394,7 +392,6 @@ async def test_a_fallback_is_asked_for_its_own_model(api: Upstream, serve: Serve
     assert [call.body["model"] for call in api.calls] == ["overridden", "its-own"]
 
 
-@pytest.mark.xfail(strict=True, reason="the engine counts it against the entry")
 async def test_models_that_do_not_exist_do_not_open_the_circuit(
     api: Upstream, serve: Serve
 ) -> None:

@@ -16,7 +16,13 @@ import msgspec
 from streamsvc.engine.attempt import attempt
 from streamsvc.engine.lanes import Lane, lane_with_room
 from streamsvc.engine.rescue import CatchUp
-from streamsvc.errors import ProviderError, ProviderTimedOut, causes
+from streamsvc.errors import (
+    NamedModelNotFound,
+    ProviderError,
+    ProviderModelNotFound,
+    ProviderTimedOut,
+    causes,
+)
 from streamsvc.events import Event, Progress, Reasoning, Restart, Text
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Finish
@@ -173,6 +179,10 @@ class Answer:
                 on_first_token=partial(self._begin, speaks),
                 say=self._say if catch_up is None else partial(self._say_new, catch_up),
             )
+        except ProviderModelNotFound as exc:
+            if self._other_model(lane):
+                raise NamedModelNotFound from exc
+            raise
         except BaseException as exc:
             self.may_have_cost |= _was_left(exc)
             raise
