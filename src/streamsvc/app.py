@@ -70,7 +70,7 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
         log=log,
         bodies=UIMessageReader(orders, settings.ai_sdk, settings.generations),
         origins=origins,
-        chats=Chats(settings.generations.keep_count),
+        chats=Chats(settings.limits.max_generations + settings.generations.keep_count),
         settings=settings.stream,
     )
     operations = OperationEndpoints(supervisor=supervisor, default_provider=settings.provider)

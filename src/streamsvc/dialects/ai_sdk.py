@@ -2,6 +2,9 @@
 
 The chunks are those of the package `ai`, `src/ui-message-stream/ui-message-chunks.ts`. One unknown
 type or finish reason fails a whole message, and so does a delta whose part was not begun.
+
+No chunk takes back what a stream has said, so an answer that begins anew ends it. Another stream,
+asked for by `resumeStream`, replaces the message: its `start` clears it.
 """
 
 from collections.abc import Mapping
@@ -13,7 +16,9 @@ from streamsvc.dialects.base import Dialect, Encoder, Ends, data_block
 from streamsvc.errors import CursorLost, UpstreamCut
 from streamsvc.events import (
     Done,
+    Event,
     FinishReason,
+    Outcome,
     Progress,
     Reasoning,
     Record,
@@ -24,6 +29,9 @@ from streamsvc.events import (
 )
 
 DONE = b"data: [DONE]\n\n"
+
+RESTARTED = "The answer broke off, and is written anew: load the page again to see it."
+UNWATCHED = "The answer was stopped because nobody was watching; ask again."
 
 FINISH_REASONS: Mapping[FinishReason, str] = {
     "stop": "stop",
@@ -53,23 +61,34 @@ class _ChunkEncoder(Encoder):
     """Remembers the part of the message that is open: deltas belong to one, and it has to be closed."""
 
     def __init__(self) -> None:
+        self._has_begun = False
         self._kind = ""
         self._parts = 0
 
     @override
     def encode(self, record: Record) -> bytes:
-        match record.event:
-            case Start(generation=generation):
-                return _chunks({"type": "start", "messageId": generation}, {"type": "start-step"})
+        return self._begin(record.generation) + self._chunks_of(record.event)
+
+    def _begin(self, generation: str) -> bytes:
+        """Begin the message, whichever record is the first: a replay may leave some out."""
+        if self._has_begun:
+            return b""
+        self._has_begun = True
+        return _chunks({"type": "start", "messageId": generation}, {"type": "start-step"})
+
+    def _chunks_of(self, event: Event) -> bytes:
+        match event:
+            case Start():
+                return b""
             case Text(text=text):
                 return self._delta("text", text)
             case Reasoning(text=text):
                 return self._delta("reasoning", text)
             case Progress(state=state, provider=provider, reason=reason):
-                data = {"state": state, "provider": provider, "reason": reason}
-                return _chunks({"type": "data-status", "data": data, "transient": True})
-            case Restart():
-                return self._close() + _failure(UpstreamCut.message)
+                return _note("status", state=state, provider=provider, reason=reason)
+            case Restart(reason=reason, provider=provider, model=model):
+                note = _note("restart", reason=reason, provider=provider, model=model)
+                return self._close() + note + _failure(RESTARTED)
             case Done() as done:
                 return self._close() + _end(done)
             case other:
@@ -93,8 +112,12 @@ def _end(done: Done) -> bytes:
     match done.status:
         case Status.FAILED:
             return _failure(done.error.message if done.error else UpstreamCut.message)
-        case Status.STOPPED:
+        case Status.STOPPED if done.outcome is Outcome.CLIENT_STOP:
             return _chunks({"type": "abort", "reason": done.outcome}) + DONE
+        case (
+            Status.STOPPED
+        ):  # to a client that comes back an `abort` would look like a whole answer
+            return _failure(UNWATCHED)
         case Status.COMPLETED | Status.INCOMPLETE:
             reason = FINISH_REASONS[done.finish_reason]
             return (
@@ -102,6 +125,11 @@ def _end(done: Done) -> bytes:
             )
         case other:
             assert_never(other)
+
+
+def _note(name: str, **data: str) -> bytes:
+    """Tell the page something that is no part of the message."""
+    return _chunks({"type": f"data-{name}", "data": data, "transient": True})
 
 
 def _failure(sentence: str) -> bytes:

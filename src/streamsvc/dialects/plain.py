@@ -1,15 +1,15 @@
 """The words and nothing else, as `text/plain`: for `curl`, and the AI SDK's text transport.
 
-It has no word for an error. An answer that fails therefore breaks the connection off: a tidy end is a
-whole answer.
+It has no word for how an answer ended. A tidy end therefore is a whole answer, and any other end breaks
+the transfer off, behind the words that there are.
 """
 
-from typing import ClassVar
+from typing import ClassVar, assert_never
 
 from typing_extensions import override
 
 from streamsvc.dialects.base import BrokenOff, Dialect, Encoder, Ends
-from streamsvc.events import Done, Record, Restart, Status, Text
+from streamsvc.events import Done, Progress, Reasoning, Record, Restart, Start, Status, Text
 
 
 class PlainDialect(Dialect, Encoder):
@@ -32,7 +32,9 @@ class PlainDialect(Dialect, Encoder):
         match record.event:
             case Text(text=text):
                 return text.encode()
-            case Done(status=Status.FAILED | Status.STOPPED) | Restart():
-                raise BrokenOff
-            case _:
+            case Start() | Reasoning() | Progress() | Done(status=Status.COMPLETED):
                 return b""
+            case Restart() | Done():
+                raise BrokenOff
+            case other:
+                assert_never(other)

@@ -18,19 +18,22 @@ from streamsvc.settings import StreamSettings
 from streamsvc.snapshot import snapshot_of
 from streamsvc.web.orders import OrderReader
 from streamsvc.web.requests import (
+    EVENT_STREAM,
     EVENTS_PARAMETERS,
+    PLAIN,
     STREAM_PARAMETERS,
     Cursor,
     Origins,
     check_parameters,
     cursor_of,
+    format_of,
     has_cursor,
     key_of,
     prefers,
 )
 from streamsvc.web.sse import EventStream, busy_response, follow, gone_response, head_response
 
-JSON, EVENT_STREAM, PLAIN = "application/json", "text/event-stream", "text/plain"
+JSON = "application/json"
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -181,12 +184,7 @@ class GenerationEndpoints:
         )
 
     def _dialect(self, request: Request) -> Dialect:
-        usual = "plain" if prefers(request, PLAIN, EVENT_STREAM) else "json"
-        name = request.query_params.get("format", usual)
-        if name not in self._dialects:
-            accepted = ", ".join(sorted(self._dialects))
-            raise InvalidField(f"Unknown format; accepted: {accepted}.", field="format")
-        return self._dialects[name]
+        return format_of(request, self._dialects, usual="json")
 
 
 def _address(request: Request, generation_id: str) -> str:

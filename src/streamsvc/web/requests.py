@@ -1,6 +1,8 @@
 """What clients send besides a body, checked: cursors, keys, parameters, and whose pages they are."""
 
 import re
+from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -10,6 +12,10 @@ from streamsvc.errors import InvalidField, OriginRefused
 STREAM_PARAMETERS = frozenset({"prompt", "provider", "fault", "format", "key", "last_event_id"})
 EVENTS_PARAMETERS = frozenset({"format", "last_event_id"})
 MAX_KEY_CHARS = 255
+
+EVENT_STREAM, PLAIN = "text/event-stream", "text/plain"
+
+_Format = TypeVar("_Format")
 
 _CURSOR = re.compile(r"(gen_[a-z2-7]{32})\.(?:(\d{1,12})|gone)", re.ASCII)
 
@@ -84,6 +90,20 @@ def prefers(request: Request, wanted: str, other: str) -> bool:
         if name in places:
             places[name] = max(places[name], (_quality(parameters), -place))
     return places[wanted][0] > 0 and places[wanted] > places[other]
+
+
+def format_of(request: Request, formats: Mapping[str, _Format], *, usual: str) -> _Format:
+    """Return what `?format=` names; else `plain` where `Accept` prefers that, or the usual one.
+
+    Raises:
+        InvalidField: there is no format of that name.
+    """
+    implied = "plain" if prefers(request, PLAIN, EVENT_STREAM) else usual
+    name = request.query_params.get("format", implied)
+    if name not in formats:
+        accepted = ", ".join(sorted(formats))
+        raise InvalidField(f"Unknown format; accepted: {accepted}.", field="format")
+    return formats[name]
 
 
 def _quality(parameters: list[str]) -> float:

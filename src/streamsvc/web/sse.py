@@ -7,7 +7,7 @@ promises for streams is kept here.
 
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -17,9 +17,10 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
-from streamsvc.dialects.base import BrokenOff, Dialect, lost_block, preamble
+from streamsvc.dialects.base import BrokenOff, Dialect, Ends, lost_block, preamble
 from streamsvc.errors import CursorLost, GenerationNotFound, Overloaded
 from streamsvc.eventlog.base import EventLog
+from streamsvc.events import Done, Record
 from streamsvc.settings import StreamSettings
 
 logger = logging.getLogger(__name__)
@@ -110,11 +111,21 @@ async def _drop_connection(scope: Scope, receive: Receive) -> None:
 
 
 async def follow(
-    log: EventLog, generation: str, *, after: int, dialect: Dialect, settings: StreamSettings
+    log: EventLog,
+    generation: str,
+    *,
+    after: int,
+    dialect: Dialect,
+    settings: StreamSettings,
+    on_done: Callable[[], None] | None = None,
 ) -> AsyncIterator[bytes]:
     """Yield a generation's records behind the cursor *after* as blocks, up to its end.
 
     What piled up goes out in few writes. In silence there is a keepalive every `ping_seconds`.
+    *on_done* is called when the `Done` has gone out.
+
+    Raises:
+        BrokenOff: behind all that could be said.
     """
     opening = preamble(settings.retry_ms) if dialect.is_resumable else b""
     encode = dialect.encoder().encode
@@ -126,22 +137,43 @@ async def follow(
             return
         if not records and dialect.keepalive:
             yield dialect.keepalive
-        blocks = [opening]
-        waiting_bytes = 0
+        records = _up_to_the_end(records, dialect.ends)
+        for write in _writes(records, encode):
+            yield opening + write
+            opening = b""
+        if records:
+            after, last = records[-1].seq, records[-1].event
+            if on_done and isinstance(last, Done):
+                on_done()
+            if isinstance(last, dialect.ends):
+                return
+
+
+def _up_to_the_end(records: Sequence[Record], ends: Ends) -> Sequence[Record]:
+    for at, record in enumerate(records, 1):
+        if isinstance(record.event, ends):
+            return records[:at]
+    return records
+
+
+def _writes(records: Sequence[Record], encode: Callable[[Record], bytes]) -> Iterator[bytes]:
+    """Yield the blocks of some records, many in one piece."""
+    blocks: list[bytes] = []
+    waiting_bytes = 0
+    try:
         for record in records:
             block = encode(record)
             blocks.append(block)
             waiting_bytes += len(block)
-            if waiting_bytes >= WRITE_BYTES or isinstance(record.event, dialect.ends):
+            if waiting_bytes >= WRITE_BYTES:
                 yield b"".join(blocks)
                 blocks.clear()
                 waiting_bytes = 0
-            if isinstance(record.event, dialect.ends):
-                return
-            opening = b""
-            after = record.seq
-        if waiting_bytes:
-            yield b"".join(blocks)
+    except BrokenOff:
+        yield b"".join(blocks)
+        raise
+    if waiting_bytes:
+        yield b"".join(blocks)
 
 
 def gone_response(generation: str, settings: StreamSettings) -> Response:

@@ -3,7 +3,7 @@
 The fields are those of the package `ai`, `src/ui/http-chat-transport.ts` and `src/ui/ui-messages.ts`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -20,9 +20,14 @@ _SILENT_PARTS = ("reasoning", "step-start", "source-url", "source-document", "da
 ChatId = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
+class _Part(msgspec.Struct):
+    type: str
+    text: str = ""
+
+
 class _Message(msgspec.Struct):
     role: Literal["system", "user", "assistant"]
-    parts: list[dict[str, Any]]
+    parts: list[_Part]
 
 
 class _Body(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -78,14 +83,11 @@ class UIMessageReader:
 
 def _turn(at: int, message: _Message) -> MessageBody:
     """Put the words of a message together."""
-    words = []
     for number, part in enumerate(message.parts):
-        kind, text = part.get("type"), part.get("text")
-        if kind == "text" and isinstance(text, str):
-            words.append(text)
-        elif not str(kind).startswith(_SILENT_PARTS):
-            field = f"messages[{at}].parts[{number}]"
+        if part.type != "text" and not part.type.startswith(_SILENT_PARTS):
             raise InvalidField(
-                f"Parts of the type {str(kind)[:40]!r} are not supported.", field=field
+                f"Parts of the type {part.type[:40]!r} are not supported.",
+                field=f"messages[{at}].parts[{number}]",
             )
+    words = (part.text for part in message.parts if part.type == "text")
     return MessageBody(message.role, "".join(words))

@@ -5,9 +5,14 @@
 A refusal is a sentence in plain text, because the hook shows the body of an error as it is.
 """
 
-from collections.abc import AsyncIterator
+import logging
+import math
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 
+import anyio
+import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -15,18 +20,41 @@ from streamsvc.dialects.ai_sdk import AISDKDialect
 from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.plain import PlainDialect
 from streamsvc.engine.supervisor import Supervisor
-from streamsvc.errors import GenerationNotFound, Overloaded, RequestError
-from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
+from streamsvc.errors import CursorLost, GenerationNotFound, Overloaded, RequestError
+from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_records
+from streamsvc.events import Restart
 from streamsvc.settings import StreamSettings
-from streamsvc.web.requests import Origins, key_of, prefers
-from streamsvc.web.sse import EventStream, follow
+from streamsvc.web.requests import Origins, format_of, key_of
+from streamsvc.web.sse import EventStream, follow, head_response
 from streamsvc.web.ui_message_body import UIMessageReader
+
+logger = logging.getLogger(__name__)
 
 NO_STORE = {"Cache-Control": "no-store"}
 
 
+class Answer(msgspec.Struct):
+    """The latest answer of a chat.
+
+    Attributes:
+        generation: which one it is.
+        grace_seconds: how long a client that has lost its connection may take to come back.
+        over_at: when nobody is expected to come back for it any more; infinite until some client
+            has been sent all of it.
+    """
+
+    generation: str
+    grace_seconds: float
+    over_at: float = math.inf
+
+
 class Chats:
-    """Which generation answers in which chat: the latest, until it has been delivered to its end.
+    """Which answer is to be had in which chat: the latest, until its clients must have it.
+
+    That an answer has been sent to its end does not tell that it has arrived: a proxy or a kernel may
+    have taken the end for a client whose network is gone. Clients say nothing of what they have, so
+    an answer can be had again for as long as one may take to come back. A client that has it already
+    puts it in the place of itself.
 
     Args:
         bound: how many are remembered; the oldest are forgotten.
@@ -34,23 +62,35 @@ class Chats:
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
-        self._generations: dict[str, str] = {}
+        self._answers: dict[str, Answer] = {}
 
-    def put(self, chat: str, generation: str) -> None:
-        """Remember the answer that is being made."""
-        self._generations.pop(chat, None)
-        self._generations[chat] = generation
-        if len(self._generations) > self._bound:
-            del self._generations[next(iter(self._generations))]
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return len(self._answers)
 
-    def get(self, chat: str) -> str | None:
-        """Return the answer that there is to follow."""
-        return self._generations.get(chat)
+    def put(self, chat: str, answer: Answer) -> Answer | None:
+        """Remember the answer that is being made; return the one that was there before."""
+        before = self._answers.pop(chat, None)
+        self._answers[chat] = answer
+        if len(self._answers) > self._bound:
+            del self._answers[next(iter(self._answers))]
+        return before
 
-    def delivered(self, chat: str, generation: str) -> None:
-        """Forget an answer that a viewer has had to its end."""
-        if self._generations.get(chat) == generation:
-            del self._generations[chat]
+    def get(self, chat: str) -> Answer | None:
+        """Return the answer that a client may lack."""
+        answer = self._answers.get(chat)
+        if answer is not None and answer.over_at <= anyio.current_time():
+            self.forget(chat)
+            return None
+        return answer
+
+    def sent(self, answer: Answer) -> None:
+        """Note that a client has been sent an answer to its end."""
+        answer.over_at = anyio.current_time() + answer.grace_seconds
+
+    def forget(self, chat: str) -> None:
+        """Forget the answer: nobody wants the rest of it."""
+        self._answers.pop(chat, None)
 
 
 class UIMessageEndpoints:
@@ -60,7 +100,7 @@ class UIMessageEndpoints:
         supervisor: starts and stops generations.
         log: what they say.
         bodies: reads what clients ask.
-        origins: whose pages may create.
+        origins: whose pages may create and stop.
         chats: which answer is whose.
         settings: how a stream looks.
     """
@@ -79,74 +119,98 @@ class UIMessageEndpoints:
         self._log = log
         self._bodies = bodies
         self._origins = origins
+        self._dialects: Mapping[str, Dialect] = {"ui": AISDKDialect(), "plain": PlainDialect()}
         self._chats = chats
         self._settings = settings
-        self._dialect: Dialect = AISDKDialect()
-        self._plain: Dialect = PlainDialect()
 
     async def create(self, request: Request) -> Response:
-        """`POST /api/chat`: answer; as plain text where that is asked for."""
+        """`POST /api/chat`: answer; what is still being answered in that chat is stopped."""
         try:
+            dialect = self._dialect(request)
             self._origins.check(request)
             chat, order = await self._bodies.read(request)
             self._supervisor.check_viewers()
-            before = self._chats.get(chat)
             generation = await self._supervisor.create(order, key=key_of(request))
         except RequestError as exc:
             return _refusal(exc)
-        self._chats.put(chat, generation)
-        if before is not None and before != generation:
+        answer = Answer(generation, order.grace_seconds or 0.0)
+        before = self._chats.put(chat, answer)
+        if before is not None and before.generation != generation:
             await self._end(before)  # the page shows one answer at a time
-        is_plain = prefers(request, "text/plain", "text/event-stream")
-        return self._stream(chat, generation, self._plain if is_plain else self._dialect)
+        return await self._stream(answer, dialect)
 
     async def resume(self, request: Request) -> Response:
         """`GET /api/chat/{id}/stream`: the answer from its start; 204 where there is none to come."""
-        chat = request.path_params["id"]
-        generation = self._chats.get(chat)
+        if request.method == "HEAD":
+            return head_response()
+        answer = self._chats.get(request.path_params["id"])
+        if answer is None:
+            return Response(status_code=204, headers=NO_STORE)
         try:
+            dialect = self._dialect(request)
             self._supervisor.check_viewers()
-            if generation is not None:
-                await self._log.read(generation, after=BEFORE_FIRST)
-                return self._stream(chat, generation, self._dialect)
+            return await self._stream(answer, dialect)
         except GenerationNotFound:
-            pass
+            if answer.over_at < math.inf:
+                return Response(status_code=204, headers=NO_STORE)
+            return PlainTextResponse(CursorLost.message, status_code=410, headers=NO_STORE)
         except RequestError as exc:
             return _refusal(exc)
-        return Response(status_code=204, headers=NO_STORE)
 
     async def stop(self, request: Request) -> Response:
         """`POST /api/chat/{id}/stop`: end the answer, and the call to the provider; idempotent."""
-        if generation := self._chats.get(request.path_params["id"]):
-            await self._end(generation)
+        chat = request.path_params["id"]
+        try:
+            self._origins.check(request)
+        except RequestError as exc:
+            return _refusal(exc)
+        if answer := self._chats.get(chat):
+            self._chats.forget(chat)
+            await self._end(answer)
         return Response(status_code=204, headers=NO_STORE)
 
-    async def _end(self, generation: str) -> None:
+    async def _end(self, answer: Answer) -> None:
         with suppress(GenerationNotFound):
-            await self._supervisor.stop(generation)
+            await self._supervisor.stop(answer.generation)
 
-    def _stream(self, chat: str, generation: str, dialect: Dialect) -> Response:
-        blocks = follow(
-            self._log, generation, after=BEFORE_FIRST, dialect=dialect, settings=self._settings
-        )
+    async def _stream(self, answer: Answer, dialect: Dialect) -> Response:
+        generation = answer.generation
         return EventStream(
-            self._to_the_end(blocks, chat, generation),
+            follow(
+                self._log,
+                generation,
+                after=await self._last_restart(generation),
+                dialect=dialect,
+                settings=self._settings,
+                on_done=partial(self._chats.sent, answer),
+            ),
             dialect=dialect,
             viewer=lambda: self._supervisor.viewer(generation),
             settings=self._settings,
             headers={"X-Generation-Id": generation},
         )
 
-    async def _to_the_end(
-        self, blocks: AsyncIterator[bytes], chat: str, generation: str
-    ) -> AsyncIterator[bytes]:
-        async for block in blocks:
-            yield block
-        self._chats.delivered(chat, generation)
+    async def _last_restart(self, generation: str) -> int:
+        """Return the cursor of a replay: what was taken back is not said again.
+
+        Raises:
+            GenerationNotFound: it is no longer kept.
+        """
+        after = BEFORE_FIRST
+        async for record in stored_records(self._log, generation):
+            if isinstance(record.event, Restart):
+                after = record.seq
+        return after
+
+    def _dialect(self, request: Request) -> Dialect:
+        return format_of(request, self._dialects, usual="ui")
 
 
 def _refusal(exc: RequestError) -> Response:
-    headers = {"Retry-After": str(exc.retry_after_seconds)} if isinstance(exc, Overloaded) else {}
+    headers = {}
+    if isinstance(exc, Overloaded):
+        logger.info("request.refused code=%s %s", exc.code, exc.message)
+        headers["Retry-After"] = str(exc.retry_after_seconds)
     about = f" ({exc.field})" if exc.field else ""
     return PlainTextResponse(
         f"{exc.message}{about}", status_code=exc.status, headers={**NO_STORE, **headers}
