@@ -48,7 +48,7 @@ class UIMessageReader:
 
     Args:
         orders: the bounds that hold for every request.
-        settings: the grace where a page asks for none.
+        settings: the grace of a client that may come back, where it asks for none.
         generations: its bound.
     """
 
@@ -58,15 +58,19 @@ class UIMessageReader:
         self._orders = orders
         self._grace_seconds = min(settings.grace_seconds, generations.max_grace_seconds)
 
-    async def read(self, request: Request) -> tuple[str, Order]:
+    async def read(self, request: Request, *, may_come_back: bool) -> tuple[str, Order]:
         """Return the chat's id, and what is asked.
+
+        Args:
+            request: has the body.
+            may_come_back: whether a client of this kind can resume; else leaving is a stop.
 
         Raises:
             RequestError: names the field.
         """
         body = await self._orders.read(request, _Body)
         turns = [_turn(at, message) for at, message in enumerate(body.messages)]
-        grace = body.grace_seconds
+        usual_grace_seconds = self._grace_seconds if may_come_back else 0.0
         order = self._orders.order(
             CreateBody(
                 messages=[turn for turn in turns if turn.content.strip() or turn.role == "user"],
@@ -74,7 +78,9 @@ class UIMessageReader:
                 provider=body.provider,
                 temperature=body.temperature,
                 max_tokens=body.max_tokens,
-                grace_seconds=self._grace_seconds if grace is None else grace,
+                grace_seconds=usual_grace_seconds
+                if body.grace_seconds is None
+                else body.grace_seconds,
                 fault=body.fault,
             )
         )

@@ -128,7 +128,9 @@ class UIMessageEndpoints:
         try:
             dialect = self._dialect(request)
             self._origins.check(request)
-            chat, order = await self._bodies.read(request)
+            # The AI SDK's text transport does not tell a message from its replay.
+            may_come_back = dialect is not self._dialects["plain"]
+            chat, order = await self._bodies.read(request, may_come_back=may_come_back)
             self._supervisor.check_viewers()
             generation = await self._supervisor.create(order, key=key_of(request))
         except RequestError as exc:

@@ -1,0 +1,99 @@
+"""A chat of the AI SDK under Node.js, driven from a test: the real state machine of `useChat`."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import msgspec
+
+from conftest import missing
+
+CLIENTS = Path(__file__).parent / "clients"
+
+
+class Seen(msgspec.Struct):
+    """What a chat is after a command.
+
+    Attributes:
+        grown: how long the text of the answer was at each change.
+        notes: the data parts that were handed to `onData`.
+        finishes: what `onFinish` was told.
+    """
+
+    status: Literal["submitted", "streaming", "ready", "error"]
+    error: str | None
+    messages: list[dict[str, Any]]
+    grown: list[int]
+    notes: list[dict[str, Any]]
+    finishes: list[dict[str, Any]]
+
+    @property
+    def answers(self) -> list[dict[str, Any]]:
+        """The messages of the assistant."""
+        return [message for message in self.messages if message["role"] == "assistant"]
+
+    def texts(self, kind: str = "text") -> list[str]:
+        """Return each answer's parts of a kind, put together."""
+        return [
+            "".join(part["text"] for part in answer["parts"] if part["type"] == kind)
+            for answer in self.answers
+        ]
+
+
+class Chat:
+    """A chat in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def __call__(self, command: str, argument: object = None) -> Seen:
+        """Carry out a command of `ai_sdk_chat.js`, and return what the chat is then."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps([command, argument]).encode() + b"\n")
+        with anyio.fail_after(20):
+            line = await self._process.stdout.readline()
+        return msgspec.json.decode(line, type=Seen)
+
+
+def node() -> str:
+    """Return where Node.js is; the test is skipped where it, or a library, is missing."""
+    found = shutil.which("node")
+    if found is None:
+        missing("Node.js")
+    if not (CLIENTS / "node_modules").is_dir():
+        missing("tests/clients/node_modules (npm install in tests/clients)")
+    return found
+
+
+@asynccontextmanager
+async def ai_sdk_chat(
+    library: str, port: int, chat: str = "chat-1", *, transport: str = "default"
+) -> AsyncIterator[Chat]:
+    """Open a chat with the service on a port of the loopback."""
+    process = await asyncio.create_subprocess_exec(
+        node(),
+        str(CLIENTS / "ai_sdk_chat.js"),
+        library,
+        f"http://127.0.0.1:{port}/api/chat",
+        chat,
+        transport,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=1 << 24,
+    )
+    try:
+        yield Chat(process)
+    finally:
+        assert process.stdin
+        process.stdin.close()
+        with anyio.move_on_after(5, shield=True) as scope:
+            await process.wait()
+        if scope.cancelled_caught:
+            process.kill()
+            await process.wait()

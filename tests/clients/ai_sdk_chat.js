@@ -1,0 +1,112 @@
+// Drives AbstractChat, which is useChat without React: a command a line on standard input, as JSON,
+// and what the chat is after it a line on standard output. Usage: node … ai6|ai7 URL CHAT-ID default|text
+
+import { createInterface } from "node:readline";
+
+const [library, api, id, kind] = process.argv.slice(2);
+const { AbstractChat, DefaultChatTransport, TextStreamChatTransport } = await import(library);
+const transport =
+  kind === "text"
+    ? new TextStreamChatTransport({ api, headers: { Accept: "text/plain" } })
+    : new DefaultChatTransport({ api });
+
+let grown = [];
+let notes = [];
+let finishes = [];
+let changed = () => {};
+let healing = false;
+
+class Memory {
+  status = "ready";
+  error = undefined;
+  messages;
+  constructor(messages) {
+    this.messages = messages;
+  }
+  pushMessage(message) {
+    this.messages = [...this.messages, message];
+    this.#note();
+  }
+  popMessage() {
+    this.messages = this.messages.slice(0, -1);
+  }
+  replaceMessage(at, message) {
+    this.messages = this.messages.with(at, structuredClone(message));
+    this.#note();
+  }
+  snapshot(value) {
+    return structuredClone(value);
+  }
+  #note() {
+    grown.push(answer().length);
+    changed();
+  }
+}
+
+class Chat extends AbstractChat {
+  constructor(messages) {
+    super({
+      id,
+      transport,
+      state: new Memory(messages),
+      onData(part) {
+        notes.push(part);
+        if (healing && part.type === "data-restart") setTimeout(() => chat.resumeStream(), 50);
+      },
+      onFinish({ isAbort, isDisconnect, isError, finishReason }) {
+        finishes.push({ isAbort, isDisconnect, isError, finishReason });
+        changed();
+      },
+    });
+  }
+}
+
+let chat = new Chat([]);
+let begun;
+
+function answer() {
+  const last = chat.messages.at(-1);
+  if (last?.role !== "assistant") return "";
+  return last.parts.map((part) => (part.type === "text" ? part.text : "")).join("");
+}
+
+async function until(holds) {
+  while (!holds()) await new Promise((resolve) => (changed = resolve));
+}
+
+const commands = {
+  send: (text) => chat.sendMessage({ text }),
+  begin: (text) => {
+    begun = chat.sendMessage({ text });
+  },
+  words: (length) => until(() => answer().length >= length),
+  finishes: (count) => until(() => finishes.length >= count),
+  end: () => begun,
+  resume: () => chat.resumeStream(),
+  beginResume: () => {
+    begun = chat.resumeStream();
+  },
+  regenerate: () => chat.regenerate(),
+  stop: () => chat.stop(),
+  stopForReal: async () => {
+    const stopped = await fetch(`${api}/${encodeURIComponent(id)}/stop`, { method: "POST" });
+    if (stopped.status !== 204) throw new Error(await stopped.text());
+  },
+  heal: () => {
+    healing = true;
+  },
+  push: (message) => chat.sendMessage(message),
+  reload: () => {
+    chat = new Chat(JSON.parse(JSON.stringify(chat.messages)));
+  },
+  look: () => {},
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [name, argument] = JSON.parse(line);
+  await commands[name](argument);
+  const { status, error, messages } = chat;
+  const seen = { status, error: error ? error.message : null, messages, grown, notes, finishes };
+  console.log(JSON.stringify(seen));
+}
+process.exit(0);
