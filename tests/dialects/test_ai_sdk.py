@@ -1,0 +1,248 @@
+"""The UI message stream of the AI SDK: what its versions 6 and 7 both take, and nothing else."""
+
+import itertools
+import json
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ai_sdk import CLIENTS, node
+from eventstream import parse
+from streamsvc.dialects.ai_sdk import DONE, FINISH_REASONS, RESTARTED, UNWATCHED, AISDKDialect
+from streamsvc.dialects.base import KEEPALIVE
+from streamsvc.errors import CursorLost
+from streamsvc.events import (
+    Done,
+    Event,
+    FinishReason,
+    Outcome,
+    Progress,
+    PublicError,
+    Reasoning,
+    Record,
+    Restart,
+    Start,
+    Status,
+    Text,
+)
+
+START = Start(generation="gen_a", provider="fake", model="words", created=1)
+BROKEN = PublicError("upstream_cut", "It broke off.", retryable=True)
+SWITCHING = Progress(state="switching", provider="other", reason="upstream_cut")
+RESTART = Restart(reason="upstream_cut", provider="other", model="words")
+
+
+def done(
+    status: Status = Status.COMPLETED,
+    reason: FinishReason = "stop",
+    outcome: Outcome = Outcome.COMPLETED,
+    error: PublicError | None = None,
+) -> Done:
+    return Done(
+        status=status,
+        finish_reason=reason,
+        outcome=outcome,
+        provider="fake",
+        model="words",
+        error=error,
+    )
+
+
+ENDS = (
+    *(done(reason=reason) for reason in FINISH_REASONS),
+    *(done(Status.INCOMPLETE, reason) for reason in FINISH_REASONS),
+    *(done(Status.STOPPED, "stopped", outcome) for outcome in Outcome),
+    done(Status.FAILED, "error", Outcome.UPSTREAM_CUT, BROKEN),
+    done(Status.FAILED, "error", Outcome.DRAINED),
+)
+
+
+def encode(events: Sequence[Event]) -> bytes:
+    """Return the stream of a generation that says so."""
+    encoder = AISDKDialect().encoder()
+    return b"".join(encoder.encode(Record("gen_a", seq, it)) for seq, it in enumerate(events))
+
+
+def chunks(stream: bytes) -> list[dict[str, Any]]:
+    """Return the chunks of a stream, as the AI SDK reads it: data, and an end that is no JSON."""
+    return [json.loads(event.data) for event in parse(stream) if event.data != "[DONE]"]
+
+
+def types(*events: Event) -> list[str]:
+    return [chunk["type"] for chunk in chunks(encode([START, *events]))]
+
+
+BEGIN = ["start", "start-step"]
+FINISH = ["finish-step", "finish"]
+
+
+def test_the_message_has_the_id_of_the_generation() -> None:
+    assert chunks(encode([START])) == [
+        {"type": "start", "messageId": "gen_a"},
+        {"type": "start-step"},
+    ]
+
+
+def test_each_run_of_text_or_reasoning_is_a_part_of_its_own() -> None:
+    said: list[Event] = [
+        Reasoning("a"),
+        Reasoning("b"),
+        Text("c"),
+        Text("d"),
+        Reasoning("e"),
+        done(),
+    ]
+    assert chunks(encode([START, *said]))[2:] == [
+        {"type": "reasoning-start", "id": "1"},
+        {"type": "reasoning-delta", "id": "1", "delta": "a"},
+        {"type": "reasoning-delta", "id": "1", "delta": "b"},
+        {"type": "reasoning-end", "id": "1"},
+        {"type": "text-start", "id": "2"},
+        {"type": "text-delta", "id": "2", "delta": "c"},
+        {"type": "text-delta", "id": "2", "delta": "d"},
+        {"type": "text-end", "id": "2"},
+        {"type": "reasoning-start", "id": "3"},
+        {"type": "reasoning-delta", "id": "3", "delta": "e"},
+        {"type": "reasoning-end", "id": "3"},
+        {"type": "finish-step"},
+        {"type": "finish", "finishReason": "stop"},
+    ]
+
+
+def test_a_status_is_a_note_that_is_kept_in_no_message_and_ends_no_part() -> None:
+    stream = encode([START, Text("a"), SWITCHING, Text("b"), done()])
+    data = {"state": "switching", "provider": "other", "reason": "upstream_cut"}
+    assert chunks(stream)[4] == {"type": "data-status", "data": data, "transient": True}
+    assert types(Text("a"), SWITCHING, Text("b"), done()).count("text-start") == 1
+
+
+@pytest.mark.promise("end:exactly-one")
+def test_an_answer_that_begins_anew_ends_the_stream_and_says_so() -> None:
+    assert types(Text("a"), RESTART) == [
+        *BEGIN, "text-start", "text-delta", "text-end", "data-restart", "error",
+    ]  # fmt: skip
+    assert chunks(encode([START, RESTART]))[-1] == {"type": "error", "errorText": RESTARTED}
+    assert Restart in AISDKDialect.ends
+
+
+def test_a_replay_that_leaves_out_what_was_taken_back_is_a_whole_message() -> None:
+    encoder = AISDKDialect().encoder()
+    said: list[Event] = [Text("b"), done()]
+    stream = b"".join(encoder.encode(Record("gen_a", 7 + seq, it)) for seq, it in enumerate(said))
+    assert stream == encode([START, Text("b"), done()])
+
+
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: f"{end.status}-{end.outcome}-{end.finish_reason}")  # fmt: skip
+def test_only_an_end_of_the_models_own_looks_finished(end: Done) -> None:
+    """A stop that was asked for is no error; one that was not is, to a client that comes back."""
+    last = chunks(encode([START, Text("a"), end]))[-1]
+    match end.status, end.outcome:
+        case ((Status.COMPLETED | Status.INCOMPLETE), _):
+            reason = end.finish_reason.replace("_", "-")
+            assert last == {"type": "finish", "finishReason": reason}
+        case Status.STOPPED, Outcome.CLIENT_STOP:
+            assert last == {"type": "abort", "reason": "client_stop"}
+        case Status.STOPPED, _:
+            assert last == {"type": "error", "errorText": UNWATCHED}
+        case _:
+            assert last["type"] == "error"
+    assert encode([START, Text("a"), end]).endswith(DONE)
+
+
+def test_a_replay_that_is_gone_is_an_error() -> None:
+    lost = AISDKDialect().lost("gen_a")
+    assert chunks(lost) == [{"type": "error", "errorText": CursorLost.message}]
+    assert lost.endswith(DONE)
+
+
+texts = st.text(min_size=1) | st.text(
+    st.sampled_from('\n\r\v\f\x1c\x85\u2028\u2029 :a"\\\0\ufeff\U0001f980'), min_size=1
+)
+pieces = st.builds(Text, texts) | st.builds(Reasoning, texts) | st.just(SWITCHING)
+
+
+@pytest.mark.promise("stream:word-by-word")
+@settings(deadline=None)
+@given(said=st.lists(pieces), end=st.sampled_from([*ENDS, RESTART]))
+@example(said=[Text("[DONE]"), Text("data: x\n\n")], end=done())
+def test_every_delta_lies_in_its_part_and_any_text_survives(
+    said: list[Event], end: Done | Restart
+) -> None:
+    """Parts are begun once and ended once, and nothing follows the end."""
+    open_part: tuple[str, str] | None = None
+    seen: dict[str, str] = {"text": "", "reasoning": ""}
+    ids = set()
+    stream = encode([START, *said, end])
+    whole = chunks(stream)
+    for chunk in whole:
+        kind, _, what = chunk["type"].partition("-")
+        if kind not in seen:
+            continue
+        part = (kind, chunk["id"])
+        match what:
+            case "start":
+                assert open_part is None
+                assert part not in ids
+                ids.add(part)
+                open_part = part
+            case "delta":
+                assert open_part == part
+                seen[kind] += chunk["delta"]
+            case _:
+                assert open_part == part
+                open_part = None
+    assert open_part is None
+    for kind, event_type in (("text", Text), ("reasoning", Reasoning)):
+        assert seen[kind] == "".join(it.text for it in said if isinstance(it, event_type))
+    assert [chunk["type"] for chunk in whole if chunk["type"] in {"finish", "abort", "error"}] == [
+        whole[-1]["type"]
+    ]
+    assert stream.count(b"data: [DONE]\n\n") == 1
+
+
+@settings(deadline=None)
+@given(said=st.lists(pieces, max_size=5))
+def test_each_line_is_data_with_one_json_to_whoever_splits_it(said: list[Event]) -> None:
+    """No ids, no names, no comments; and no line end but LF."""
+    stream = encode([START, *said, done()])
+    assert b"\r" not in stream
+    lines = stream.decode().split("\n")
+    assert lines[1::2] == [""] * (len(lines) // 2)
+    for line in lines[0::2][:-1]:
+        assert len(line.splitlines()) == 1
+        assert line.startswith("data: ")
+        if line != "data: [DONE]":
+            assert isinstance(json.loads(line.removeprefix("data: ")), dict)
+
+
+@pytest.mark.promise("alive:ping")
+def test_a_keepalive_between_blocks_is_seen_by_nobody() -> None:
+    blocks = encode([START, Text("a"), done()]).split(b"\n\n")
+    assert chunks((b"\n\n" + KEEPALIVE * 2).join(blocks)) == chunks(b"\n\n".join(blocks))
+    assert AISDKDialect.keepalive == KEEPALIVE
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("library", ["ai6", "ai7"])
+def test_the_schemas_of_both_versions_take_every_chunk(library: str) -> None:
+    """Every event, behind every other, and every end."""
+    said: list[Event] = [Text("a\u2028"), Reasoning("b"), SWITCHING]
+    streams: list[list[Event]] = [[START, RESTART]]
+    streams += [[START, *pair, end] for pair in itertools.permutations(said, 2) for end in ENDS]
+    whole = b"".join(encode(stream) for stream in streams) + AISDKDialect().lost("gen_a")
+    lines = sorted({json.dumps(chunk) for chunk in chunks(whole)})
+    wrong = ['{"type": "nonsense"}', '{"type": "finish", "finishReason": "interrupted", "x": {}}']
+    checked = subprocess.run(
+        [node(), CLIENTS / "ai_sdk_chunks.js", library],
+        input="\n".join([*lines, *wrong]),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert json.loads(checked.stdout) == (wrong if library == "ai6" else wrong[:1])

@@ -1,0 +1,73 @@
+"""Plain text: the words, and a tidy end only behind a whole answer."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamsvc.dialects.base import BrokenOff
+from streamsvc.dialects.plain import PlainDialect
+from streamsvc.events import (
+    Done,
+    Event,
+    Outcome,
+    Progress,
+    Reasoning,
+    Record,
+    Restart,
+    Start,
+    Status,
+    Text,
+)
+
+DIALECT = PlainDialect()
+ENCODE = DIALECT.encode
+START = Start(generation="gen_a", provider="fake", model="words", created=1)
+RESTART = Restart(reason="upstream_cut", provider="other", model="words")
+
+
+def done(status: Status) -> Done:
+    return Done(
+        status=status,
+        finish_reason="stop",
+        outcome=Outcome.COMPLETED,
+        provider="fake",
+        model="words",
+    )
+
+
+@pytest.mark.promise("stream:word-by-word")
+@settings(deadline=None)
+@given(text=st.text(min_size=1))
+def test_any_text_is_sent_as_it_is(text: str) -> None:
+    assert ENCODE(Record("gen_a", 1, Text(text))).decode() == text
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        START,
+        Reasoning("a"),
+        Progress(state="retrying", provider="fake", reason="upstream_cut"),
+        done(Status.COMPLETED),
+    ],
+)
+def test_there_is_nothing_but_text(event: Event) -> None:
+    assert ENCODE(Record("gen_a", 1, event)) == b""
+    assert DIALECT.keepalive == b""
+
+
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.parametrize(
+    "event",
+    [RESTART, *(done(status) for status in Status if status is not Status.COMPLETED)],
+    ids=lambda event: getattr(event, "status", "restart"),
+)
+def test_whatever_is_no_whole_answer_is_broken_off(event: Event) -> None:
+    with pytest.raises(BrokenOff):
+        ENCODE(Record("gen_a", 1, event))
+
+
+@pytest.mark.promise("resume:honest")
+def test_so_is_one_whose_rest_is_gone() -> None:
+    with pytest.raises(BrokenOff):
+        DIALECT.lost("gen_a")

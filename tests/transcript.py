@@ -1,0 +1,23 @@
+"""Whole streams, compared with files that people can read."""
+
+import os
+import re
+from pathlib import Path
+
+TRANSCRIPTS = Path(__file__).parent / "transcripts"
+
+BREAKS = "\n\N{BROKEN BAR} the connection breaks here, without an end of the transfer\n"
+
+
+def assert_is_transcript(body: bytes, name: str, *, is_whole: bool = True) -> None:
+    """Compare with a file of `tests/transcripts`, where what differs each time has a placeholder.
+
+    With `WRITE_TRANSCRIPTS=1` the file is written instead.
+    """
+    body = re.sub(rb"gen_[a-z2-7]{32}", b"<generation>", body)
+    body = re.sub(rb'"created":\d{10}\b', b'"created":<created>', body)
+    transcript = body.decode() + ("" if is_whole else BREAKS)
+    path = TRANSCRIPTS / f"{name}.txt"
+    if os.environ.get("WRITE_TRANSCRIPTS"):
+        path.write_bytes(transcript.encode())
+    assert transcript == path.read_bytes().decode()
