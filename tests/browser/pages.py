@@ -1,7 +1,10 @@
 """Pages in Chromium, driven: a site on an origin of its own, and a browser to open it in."""
 
+import asyncio
 import functools
 import http.server
+import json
+import os
 import shutil
 import tempfile
 import threading
@@ -9,10 +12,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import anyio
 from playwright.async_api import Page, async_playwright
 from typing_extensions import override
 
 from conftest import missing
+
+CLIENTS = Path(__file__).parents[1] / "clients"
 
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -58,3 +64,35 @@ async def chromium(*arguments: str) -> AsyncIterator[Page]:
                 yield context.pages[0]
             finally:
                 await context.close()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Page]:
+    """Open an address, bound everything that is done with it, and fail on any error of the page."""
+    errors: list[str] = []
+    with anyio.fail_after(40):
+        async with chromium() as page:
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            await page.goto(url)
+            yield page
+    assert errors == []
+
+
+async def shown(page: Page, what: str, text: str) -> None:
+    """Wait until an expression of the page is *text*."""
+    await page.wait_for_function(f"({what}) === {json.dumps(text)}")
+
+
+async def bundle(directory: Path, entry: str, output: str) -> None:
+    """Bundle with the libraries that `tests/clients/package.json` pins."""
+    modules = CLIENTS / "node_modules"
+    command = modules / ".bin" / "esbuild"
+    if not await anyio.Path(command).exists():
+        missing("tests/clients/node_modules (npm install in tests/clients)")
+    process = await asyncio.create_subprocess_exec(
+        command, entry, "--bundle", "--format=esm", "--jsx=automatic", "--log-level=error",
+        f"--outfile={output}", "--allow-overwrite",
+        cwd=directory,
+        env={**os.environ, "NODE_PATH": str(modules)},
+    )  # fmt: skip
+    assert await process.wait() == 0

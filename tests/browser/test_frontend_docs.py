@@ -1,8 +1,6 @@
 """Everything that `docs/frontend.md` tells people to write, in a real browser."""
 
-import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
@@ -14,9 +12,9 @@ import pytest
 from playwright.async_api import Page, Route
 
 from browser.guide import FENCES, FILES, save
-from browser.pages import chromium, site
+from browser.pages import bundle, chromium, opened, shown, site
 from browser.proxies import PROXIES, reverse_proxy
-from conftest import Serve, missing
+from conftest import Serve
 from proxy import after_events, breaking_proxy, never
 from service import Service
 from streamsvc.events import Status
@@ -30,7 +28,6 @@ from streamsvc.settings import (
 
 pytestmark = pytest.mark.browser
 
-CLIENTS = Path(__file__).parents[1] / "clients"
 TEXT = " ".join(f"word{number}" for number in range(20)) + " <b>😀</b>\r\n\u2028 done."
 ANSWER = "answer.textContent"
 
@@ -67,23 +64,6 @@ def origin(tmp_path: Path) -> Iterator[str]:
     """Serve the test's directory."""
     with site(tmp_path) as url:
         yield url
-
-
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Page]:
-    """Open an address, bound everything that is done with it, and fail on any error of the page."""
-    errors: list[str] = []
-    with anyio.fail_after(40):
-        async with chromium() as page:
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            await page.goto(url)
-            yield page
-    assert errors == []
-
-
-async def shown(page: Page, what: str, text: str) -> None:
-    """Wait until an expression of the page is *text*."""
-    await page.wait_for_function(f"({what}) === {json.dumps(text)}")
 
 
 async def longer_than(page: Page, count: int) -> None:
@@ -268,21 +248,6 @@ async def test_a_page_that_is_left_stops_its_answer_by_beacon(
 
 
 # ---- fetch
-
-
-async def bundle(directory: Path, entry: str, output: str) -> None:
-    """Bundle with the libraries that `tests/clients/package.json` pins."""
-    modules = CLIENTS / "node_modules"
-    command = modules / ".bin" / "esbuild"
-    if not await anyio.Path(command).exists():
-        missing("tests/clients/node_modules (npm install in tests/clients)")
-    process = await asyncio.create_subprocess_exec(
-        command, entry, "--bundle", "--format=esm", "--jsx=automatic", "--log-level=error",
-        f"--outfile={output}", "--allow-overwrite",
-        cwd=directory,
-        env={**os.environ, "NODE_PATH": str(modules)},
-    )  # fmt: skip
-    assert await process.wait() == 0
 
 
 @pytest.mark.promise("resume:no-gap")

@@ -375,9 +375,7 @@ async def test_plain_text_from_every_endpoint_is_whole_or_broken_off(
     serve: Serve, how: str
 ) -> None:
     service = await serve(configuration())
-    headers, mark = (
-        (PLAIN, "") if how == "accept" else ({"Accept": "text/plain, */*"}, "format=plain")
-    )
+    headers, mark = (PLAIN, "") if how == "accept" else ({}, "format=plain")
     for fault, is_whole in (("none", True), ("cut", False), ("restart", False), ("unavailable", False)):  # fmt: skip
         for method, target, body in (
             ("GET", f"/stream-ai?prompt=Hello&fault={fault}&{mark}", None),
@@ -409,6 +407,15 @@ async def test_leaving_plain_text_stops_the_answer(serve: Serve) -> None:
     generation = answer.headers["x-generation-id"]
     snapshot = (await service.client.get(f"/v1/generations/{generation}")).json()
     assert snapshot["outcome"] == "no_viewers"
+
+
+async def test_a_client_that_takes_anything_is_given_what_is_usual(serve: Serve) -> None:
+    """Such as axios, which names plain text behind JSON."""
+    service = await serve(configuration())
+    anything = {"Accept": "application/json, text/plain, */*"}
+    assert types(await post(service, asked(), anything))[-1] == "finish"
+    created = await service.client.post("/v1/generations", json={"prompt": "x"}, headers=anything)
+    assert created.status_code == 201
 
 
 async def test_an_unknown_format_is_refused_by_name(serve: Serve) -> None:

@@ -20,6 +20,7 @@ from streamsvc.web.orders import OrderReader
 from streamsvc.web.requests import (
     EVENT_STREAM,
     EVENTS_PARAMETERS,
+    JSON,
     PLAIN,
     STREAM_PARAMETERS,
     Cursor,
@@ -32,8 +33,6 @@ from streamsvc.web.requests import (
     prefers,
 )
 from streamsvc.web.sse import EventStream, busy_response, follow, gone_response, head_response
-
-JSON = "application/json"
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -92,7 +91,7 @@ class GenerationEndpoints:
         """`POST /v1/generations`: create; the answer is JSON, or the stream where that is asked."""
         check_parameters(request, frozenset({"format", "key"}))
         dialect = self._dialect(request)
-        streams = prefers(request, EVENT_STREAM, JSON) or prefers(request, PLAIN, JSON)
+        streams = prefers(request, EVENT_STREAM, JSON) or dialect.media_type == PLAIN
         cursor = cursor_of(request)
         if cursor is not None and streams:
             return await self._attach(request, cursor.generation, cursor, dialect)

@@ -13,7 +13,7 @@ STREAM_PARAMETERS = frozenset({"prompt", "provider", "fault", "format", "key", "
 EVENTS_PARAMETERS = frozenset({"format", "last_event_id"})
 MAX_KEY_CHARS = 255
 
-EVENT_STREAM, PLAIN = "text/event-stream", "text/plain"
+EVENT_STREAM, JSON, PLAIN = "text/event-stream", "application/json", "text/plain"
 
 _Format = TypeVar("_Format")
 
@@ -98,8 +98,9 @@ def format_of(request: Request, formats: Mapping[str, _Format], *, usual: str) -
     Raises:
         InvalidField: there is no format of that name.
     """
-    implied = "plain" if prefers(request, PLAIN, EVENT_STREAM) else usual
-    name = request.query_params.get("format", implied)
+    # A library that takes anything names JSON first, and plain text behind it.
+    is_plain = all(prefers(request, PLAIN, other) for other in (EVENT_STREAM, JSON))
+    name = request.query_params.get("format", "plain" if is_plain else usual)
     if name not in formats:
         accepted = ", ".join(sorted(formats))
         raise InvalidField(f"Unknown format; accepted: {accepted}.", field="format")
