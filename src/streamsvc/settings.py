@@ -86,7 +86,7 @@ class AISDKSettings(Section, frozen=True):
     """The endpoints for the AI SDK.
 
     Attributes:
-        grace_seconds: how long an answer goes on for a `useChat` that may come back.
+        grace_seconds: how long a `useChat` whose connection is gone may take to come back.
     """
 
     grace_seconds: Seconds = 30.0

@@ -294,29 +294,21 @@ async def test_who_comes_back_after_the_grace_is_told_that_it_is_not_the_whole_a
     library: str,
 ) -> None:
     """While the rest is kept, and when it is not kept any more."""
-    settings: dict[str, Any] = {"ai_sdk": AISDKSettings(grace_seconds=0.01)}
-    async with (
-        bench((text("One ", "two "), HOLD), **settings) as at,
-        ai_sdk_chat(library, at.service.port) as chat,
-    ):
-        await chat("begin", "Hello")
-        await chat("words", len("One two "))
-        await chat("stop")
-        await at.quiet()
-        seen = await chat("resume")
-        assert (seen.status, seen.error, seen.texts()) == ("error", UNWATCHED, ["One two "])
-    gone = {**settings, "generations": GenerationSettings(keep_abandoned_seconds=0)}
-    async with (
-        bench((text("One ", "two "), HOLD), **gone) as at,
-        ai_sdk_chat(library, at.service.port) as chat,
-    ):
-        await chat("begin", "Hello")
-        await chat("words", len("One two "))
-        await chat("stop")
-        await at.quiet()
-        seen = await chat("resume")
-        assert (seen.status, seen.error) == ("error", CursorLost.message)
-        assert seen.texts() == ["One two "]
+    for keep_seconds, error in ((60, UNWATCHED), (0, CursorLost.message)):
+        async with (
+            bench(
+                (text("One ", "two "), HOLD),
+                ai_sdk=AISDKSettings(grace_seconds=0.01),
+                generations=GenerationSettings(keep_abandoned_seconds=keep_seconds),
+            ) as at,
+            ai_sdk_chat(library, at.service.port) as chat,
+        ):
+            await chat("begin", "Hello")
+            await chat("words", len("One two "))
+            await chat("stop")
+            await at.quiet()
+            seen = await chat("resume")
+            assert (seen.status, seen.error, seen.texts()) == ("error", error, ["One two "])
 
 
 @libraries
