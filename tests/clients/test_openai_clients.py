@@ -108,7 +108,7 @@ def _settings(api: Upstream, *, rescue: bool = True, origins: tuple[str, ...] = 
         providers={
             "openai": _entry(api, attempts=1),
             "again": _entry(api, attempts=2),
-            "hurried": _entry(api, attempts=1, first_token_seconds=0.2),
+            "hurried": _entry(api, attempts=1, first_token_seconds=1),
         },
         generations=GenerationSettings(rescue=rescue, keep_abandoned_seconds=300),
         stream=StreamSettings(ping_seconds=0.01),
