@@ -14,6 +14,7 @@ import anyio.lowlevel
 
 from eventstream import BrowserEvent, view
 from faults import BACKOFF_SECONDS, PROMPT
+from pools import pools
 from service import Service
 from upstreams import GEMINI, OPENAI, Call, Upstream, Wire
 
@@ -35,7 +36,7 @@ NOTHING: Mapping[str, object] = {
     "generations": 0,
     "viewers": 0,
     "lanes": [],
-    "busy": [],
+    "busy": 0,
     "open": 0,
 }
 
@@ -48,17 +49,6 @@ class Stage:
     primary: Upstream
     fallback: Upstream
 
-    @property
-    def pools(self) -> Mapping[str, list[Any]]:
-        """The connections in the pool of each entry that has been used."""
-        providers: Any = self.service.supervisor.lanes._providers
-        clients = {
-            name: getattr(provider._client, "_client", None)
-            or provider._client._api_client._async_httpx_client
-            for name, provider in providers._open.items()
-        }
-        return {name: list(it._transport._pool.connections) for name, it in clients.items()}
-
     def left(self) -> dict[str, object]:
         """Return what is busy; connections may rest in a pool."""
         supervisor = self.service.supervisor
@@ -66,13 +56,13 @@ class Stage:
             {call.connection for call in api.calls if _is_open(call)}
             for api in (self.primary, self.fallback)
         ]
-        pools = [connection for pool in self.pools.values() for connection in pool]
+        busy, idle = map(sum, zip(*pools(self.service).values(), strict=True))
         return {
             "generations": supervisor.running,
             "viewers": supervisor.viewers,
             "lanes": [lane.name for lane in supervisor.lanes if lane.running],
-            "busy": [repr(connection) for connection in pools if not connection.is_idle()],
-            "open": sum(map(len, is_open)) - len(pools),
+            "busy": busy,
+            "open": sum(map(len, is_open)) - busy - idle,
         }
 
     async def rest(self) -> None:
@@ -80,7 +70,7 @@ class Stage:
         with anyio.move_on_after(10):
             while self.left() != NOTHING:
                 await anyio.lowlevel.checkpoint()
-        assert self.left() == NOTHING
+        assert self.left() == NOTHING, (self.left(), pools(self.service))
 
 
 def _is_open(call: Call) -> bool:

@@ -28,6 +28,7 @@ from faults import (
     Fault,
     page,
 )
+from pools import pools
 from service import serving
 from stage import (
     ENTRY,
@@ -146,7 +147,7 @@ async def test_a_fault(
     _check_upstreams(fault, seen, calls, (models[entry], models[fallback]))
     _check_log(fault, seen, entry, caplog)
     await _are_well(stage, well)
-    assert max(map(len, stage.pools.values())) == 1
+    assert max(map(sum, pools(stage.service).values())) == 1
     await no_more_tasks_than(tasks)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from eventstream import Answer, view, wire
 from faults import FALLBACK, HALF, OTHER, PRIMARY, WELL
+from pools import pools
 from service import Service
 from stage import (
     ENTRY,
@@ -240,7 +241,7 @@ async def _reach(stage: Stage, answer: Answer, where: Place, before: tuple[int, 
     await stage.primary.until(lambda: last.tokens >= where.tokens)
     if where.calls[1]:
         await stage.fallback.call(before[1])
-    while not (where.takes_connections or stage.pools.get(FALLBACK)):
+    while not (where.takes_connections or any(pools(stage.service).get(FALLBACK, ()))):
         await anyio.lowlevel.checkpoint()
 
 

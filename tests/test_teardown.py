@@ -17,6 +17,7 @@ import anyio.lowlevel
 import pytest
 
 from eventstream import Answer, view, wire
+from pools import pools
 from service import Service
 from streamsvc.settings import GenerationSettings, LimitSettings, Settings, StreamSettings
 from upstreams import GEMINI, HEAD, HOLD, OPENAI, Call, Script, Upstream, paced, text, upstream
@@ -174,22 +175,12 @@ def _file_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # the count is all that is wanted
 
 
-def _pool_connections(service: Service) -> int:
-    """Count the connections in the pools of both providers' HTTP clients."""
-    providers: Any = service.supervisor.lanes._providers
-    clients = [
-        providers._open["openai"]._client._client,
-        providers._open["gemini"]._client._api_client._async_httpx_client,
-    ]
-    return sum(len(client._transport._pool.connections) for client in clients)
-
-
 def _left_behind(service: Service, before: _Before) -> dict[str, object]:
     return {
         "running generations": service.supervisor.running,
         "viewers": service.supervisor.viewers,
         "logs": len(service.log),
-        "pool connections": _pool_connections(service),
+        "pool connections": sum(map(sum, pools(service).values())),
         "tasks": sorted(task.get_name() for task in asyncio.all_tasks() - before.tasks),
         "file descriptors": max(0, _file_descriptors() - before.file_descriptors),
     }

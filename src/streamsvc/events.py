@@ -78,13 +78,13 @@ class Start(
     metadata: dict[str, str] = {}
 
 
-class Text(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
+class Text(msgspec.Struct, frozen=True, gc=False, tag="text", tag_field="type"):
     """A piece of the answer; never empty."""
 
     text: str
 
 
-class Reasoning(msgspec.Struct, frozen=True, tag="reasoning", tag_field="type"):
+class Reasoning(msgspec.Struct, frozen=True, gc=False, tag="reasoning", tag_field="type"):
     """A piece of the model's thinking, kept apart from the answer; never empty."""
 
     text: str
@@ -134,7 +134,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_field="typ
 Event = Start | Text | Reasoning | Restart | Progress | Done
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """An event with its place in the log of its generation: 0, 1, 2 … without holes."""
 
     generation: str

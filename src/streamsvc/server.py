@@ -19,20 +19,23 @@ from typing_extensions import override
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from streamsvc.web.sse import DROP_CONNECTION
+from streamsvc.web.sse import CONNECTION
 
 HEAD_BYTES = 131_072
 """How long the head of a request may be, and one read more; uvicorn has no bound for it."""
+
+GC_THRESHOLDS = 20_000, 20, 50
+"""When the garbage collector looks: what is made for a token is freed without it."""
 
 _SHARE_OF_CLOSING = 0.8
 """The part of the time for closing after which the connections that are left are dropped."""
 
 
 class Protocol(HttpToolsProtocol):
-    """HTTP/1.1, and a way for the application to drop a connection that does not read.
+    """HTTP/1.1, and a connection that the application can drop, and write to without middleware.
 
-    Ending the response is no way: uvicorn then waits for the client to read what is buffered.
-    Offered as an extension of the ASGI scope (ASGI specification, "Extensions").
+    Ending the response is no way to drop it: uvicorn then waits for the client to read what is
+    buffered. Offered as an extension of the ASGI scope (ASGI specification, "Extensions").
     """
 
     _running: RequestResponseCycle | None = None
@@ -54,7 +57,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = 0
-        self.scope["extensions"] = {DROP_CONNECTION: {"abort": self.transport.abort}}
+        self.scope["extensions"] = {CONNECTION: {"abort": self.transport.abort}}
 
     @override
     def on_headers_complete(self) -> None:
@@ -71,6 +74,7 @@ class Protocol(HttpToolsProtocol):
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        cycle.scope["extensions"][CONNECTION]["send"] = cycle.send
         super()._start_asgi_task(cycle, app)
 
     @override
@@ -121,6 +125,7 @@ class Server(uvicorn.Server):
         # in which no word flows.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
 
     @override
     async def main_loop(self) -> None:

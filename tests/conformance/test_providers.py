@@ -572,7 +572,7 @@ async def test_when_to_ask_again_may_be_a_date(subject: UpstreamSubject) -> None
 async def test_a_failure_below_http_has_an_error_of_ours(
     subject: UpstreamSubject, kind: type[httpx2.RequestError], expected: type[ProviderError]
 ) -> None:
-    with respx.mock() as router:
+    with respx.mock(using="httpx") as router:
         router.post(host="upstream.test").mock(side_effect=kind("secret"))
         async with opened(subject.wire.entry("http://upstream.test")) as provider:
             _, error = await _ask(provider)

@@ -642,7 +642,7 @@ async def test_a_fallback_may_rescue_and_is_named() -> None:
             Text("else"),
             completed("second"),
         ]
-        assert anyio.current_time() == pytest.approx(IDLE)
+        assert IDLE <= anyio.current_time() <= IDLE + 1  # that deadline is moved now and then only
 
 
 @pytest.mark.promise("upstream:rescue")

@@ -69,7 +69,7 @@ def no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def api() -> Iterator[respx.Route]:
     """The one endpoint, without a network."""
-    with respx.mock(base_url=URL) as router:
+    with respx.mock(base_url=URL, using="httpx") as router:
         yield router.post("/chat/completions")
 
 

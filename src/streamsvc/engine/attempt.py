@@ -1,9 +1,11 @@
 """One call to one provider, within its deadlines."""
 
+import math
 from collections.abc import Awaitable, Callable
 
 import anyio
 
+from streamsvc.clock import clock
 from streamsvc.engine.lanes import Lane
 from streamsvc.errors import ProviderContentFiltered, ProviderTimedOut, UpstreamCut
 from streamsvc.events import Reasoning, Text
@@ -35,7 +37,10 @@ async def attempt(
     Raises:
         ProviderError: it failed, or broke off, or missed a deadline. The call is closed by then.
     """
-    deadline = "first_token"
+    now = clock()
+    idle_seconds = lane.section.idle_bound
+    slack_seconds = min(idle_seconds / 16, 1.0)
+    deadline, move_at = "first_token", -math.inf
     with anyio.CancelScope(deadline=min(first_token_at, end)) as pace:
         try:
             provider = await lane.provider()
@@ -47,12 +52,16 @@ async def attempt(
                         deadline = "idle"
                         on_first_token()
                     await say(delta)
-                    pace.deadline = min(anyio.current_time() + lane.section.idle_bound, end)
+                    if (at := now()) >= move_at:
+                        # To move the deadline of a scope costs more than all else that is done here,
+                        # so it is moved now and then, and is so much longer.
+                        pace.deadline = min(at + idle_seconds + slack_seconds, end)
+                        move_at = at + slack_seconds
             raise UpstreamCut
         except ProviderContentFiltered as exc:
             # Refused before or within an answer, it is the same to everybody: an end, and no failure
             # that another provider should be asked to route around.
             return Finish(reason="content_filter", provider_reason=exc.code)
-    if anyio.current_time() >= end:
+    if now() >= end:
         deadline = "total"
     raise ProviderTimedOut(deadline)

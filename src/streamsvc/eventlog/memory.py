@@ -5,9 +5,12 @@ then dropped by `sweep`; earlier where there are too many, or too many bytes, an
 whose time is over next. An open log is never dropped.
 """
 
+import asyncio
 import heapq
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -22,16 +25,52 @@ RECORD_BYTES = 160
 """What a record costs beside its text, in CPython 3.11: two structs, a number, a place in a list."""
 
 
-class _Stream:
-    """The records of one generation, and the event its waiting readers share."""
+class _Waiter(Protocol):
+    """The part of a future that is needed here: an event of anyio's costs several times as much."""
 
-    __slots__ = ("closed", "grown", "records", "size_bytes")
+    def done(self) -> bool: ...
+
+    def set_result(self, result: None, /) -> None: ...
+
+    def __await__(self) -> Generator[Any, None, None]: ...
+
+
+class _EventWaiter(_Waiter):
+    """The same on event loops that have no futures."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    @override
+    def done(self) -> bool:
+        return self._event.is_set()
+
+    @override
+    def set_result(self, result: None, /) -> None:
+        self._event.set()
+
+    @override
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._event.wait().__await__()
+
+
+class _Stream:
+    """The records of one generation, and who waits for the next one."""
+
+    __slots__ = ("closed", "records", "size_bytes", "waiting")
 
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.size_bytes = 0
         self.closed = False
-        self.grown: anyio.Event | None = None
+        self.waiting: list[_Waiter] = []
+
+    def wake(self) -> None:
+        """Let everybody look again who waits."""
+        waiting, self.waiting = self.waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class MemoryEventLog(EventLog):
@@ -47,6 +86,7 @@ class MemoryEventLog(EventLog):
         self._size_bytes = 0
         self._expiries: list[tuple[float, str]] = []
         self._closed_one = anyio.Event()
+        self._new_waiter: Callable[[], _Waiter] | None = None
 
     def __len__(self) -> int:
         """How many logs are held."""
@@ -62,9 +102,14 @@ class MemoryEventLog(EventLog):
         stream = self._open(generation) if isinstance(event, Start) else self._find(generation)
         if stream.closed:
             raise LogClosed
-        size_bytes = RECORD_BYTES + _text_bytes(event)
+        size_bytes = RECORD_BYTES
         if isinstance(event, Text | Reasoning):
+            size_bytes += sys.getsizeof(event.text)
             self._check_room(stream.size_bytes + size_bytes, size_bytes)
+        elif isinstance(event, Start):
+            size_bytes += sum(
+                sys.getsizeof(text) for pair in event.metadata.items() for text in pair
+            )
         record = Record(generation, len(stream.records), event)
         stream.records.append(record)
         stream.size_bytes += size_bytes
@@ -72,10 +117,10 @@ class MemoryEventLog(EventLog):
         if isinstance(event, Done):
             stream.closed = True
             self._schedule_drop(generation, event)
-        if stream.grown is not None:
-            stream.grown.set()
-            stream.grown = None
-        self._make_room()
+        if stream.waiting:
+            stream.wake()
+        if self._expiries:
+            self._make_room()
         return record
 
     @override
@@ -91,14 +136,33 @@ class MemoryEventLog(EventLog):
                 raise LogEnded
             if not wait_seconds:
                 return []
-            if stream.grown is None:
-                stream.grown = anyio.Event()
-            with anyio.move_on_after(wait_seconds):
-                await stream.grown.wait()
+            await self._wait(stream, wait_seconds)
         records = stream.records[start : start + BATCH_RECORDS]
         if len(records) == BATCH_RECORDS:
             await anyio.lowlevel.checkpoint()
         return records
+
+    async def _wait(self, stream: _Stream, wait_seconds: float) -> None:
+        """Wait for the next record, at most so long."""
+        waiter = self._make_waiter()
+        stream.waiting.append(waiter)
+        try:
+            if wait_seconds == math.inf:
+                await waiter
+            else:
+                with anyio.move_on_after(wait_seconds):
+                    await waiter
+        finally:
+            if waiter in stream.waiting:
+                stream.waiting.remove(waiter)
+
+    def _make_waiter(self) -> "_Waiter":
+        if self._new_waiter is None:
+            try:
+                self._new_waiter = asyncio.get_running_loop().create_future
+            except RuntimeError:
+                self._new_waiter = _EventWaiter
+        return self._new_waiter()
 
     async def sweep(self) -> None:
         """Drop closed logs as their time comes; runs until it is cancelled."""
@@ -159,14 +223,3 @@ class MemoryEventLog(EventLog):
         keep = settings.keep_abandoned_seconds if abandoned else settings.keep_finished_seconds
         heapq.heappush(self._expiries, (anyio.current_time() + keep, generation))
         self._closed_one.set()
-
-
-def _text_bytes(event: Event) -> int:
-    """Return what the texts of clients and models in an event come to in memory."""
-    match event:
-        case Text(text=text) | Reasoning(text=text):
-            return sys.getsizeof(text)
-        case Start(metadata=metadata):
-            return sum(sys.getsizeof(text) for pair in metadata.items() for text in pair)
-        case _:
-            return 0

@@ -30,6 +30,7 @@ from streamsvc.providers.base import (
 )
 from streamsvc.providers.refusal import error_for_status, error_in_stream
 from streamsvc.providers.sse import EventStreamDecoder
+from streamsvc.providers.transport import Body, Transport, body_of
 from streamsvc.providers.upstream import error_for_transport, open_client
 from streamsvc.settings import OpenAISettings
 
@@ -78,7 +79,7 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 @asynccontextmanager
 async def open_provider(settings: OpenAISettings, key: str) -> AsyncIterator[Provider]:
     """Hold the SDK's client, and with it the connections, of one provider entry."""
-    async with open_client(settings) as http_client:
+    async with open_client(settings, Transport()) as http_client:
         client = openai.AsyncOpenAI(
             api_key=key or "none-needed",
             base_url=settings.url,
@@ -186,7 +187,7 @@ class _Deltas:
 
     def __init__(self, response: httpx2.Response, decoder: EventStreamDecoder) -> None:
         self._response = response
-        self._chunks = response.aiter_bytes()
+        self._body: Body = body_of(response)
         self._decoder = decoder
         self._text_joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
@@ -215,7 +216,7 @@ class _Deltas:
         """Close the upstream connection, or give it back where the answer is complete."""
         if self._over:
             with anyio.move_on_after(REUSE_SECONDS), suppress(httpx2.HTTPError):
-                async for _ in self._chunks:
+                while await self._body.read():
                     pass
         await self._response.aclose()
 
@@ -223,16 +224,16 @@ class _Deltas:
         """Read the network once; what it brought is ready afterwards."""
         try:
             if self._finish_reason is None:
-                chunk = await anext(self._chunks, None)
+                chunk = await self._body.read()
             else:
-                chunk = None
+                chunk = b""
                 with anyio.CancelScope(deadline=self._usage_deadline):
-                    chunk = await anext(self._chunks, None)
+                    chunk = await self._body.read()
         except httpx2.HTTPError as exc:
             if self._finish_reason is None:
                 raise error_for_transport(exc, answering=True) from exc
-            chunk = None
-        if chunk is None:
+            chunk = b""
+        if not chunk:
             self._end()
             return
         try:
@@ -260,7 +261,7 @@ class _Deltas:
         for choice in chunk.choices or ():
             if not choice.index:
                 self._take_choice(choice)
-        if usage := _usage(chunk.usage):
+        if chunk.usage and (usage := _usage(chunk.usage)):
             # Before the finish it is the count so far, or the only one that ever comes.
             self._usage = usage
             if self._finish_reason is not None:

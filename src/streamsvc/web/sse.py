@@ -6,17 +6,19 @@ promises for streams is kept here.
 """
 
 import logging
+import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, aclosing
 from functools import partial
 
 import anyio
-from sse_starlette.sse import AppStatus, EventSourceResponse, SendTimeoutError
+from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
+from streamsvc.clock import clock
 from streamsvc.dialects.base import BrokenOff, Dialect, Ends, lost_block, preamble
 from streamsvc.errors import CursorLost, GenerationNotFound, Overloaded
 from streamsvc.eventlog.base import EventLog
@@ -25,23 +27,21 @@ from streamsvc.settings import StreamSettings
 
 logger = logging.getLogger(__name__)
 
-DROP_CONNECTION = "streamsvc.drop_connection"
-"""The extension of the ASGI scope with which the server lets us drop a connection."""
+CONNECTION = "streamsvc.connection"
+"""The extension of the ASGI scope with which the server lets us `abort` a connection that does not read,
+and `send` the body of a stream without passing through all the middleware for each word."""
 
 WRITE_BYTES = 65_536
 """How much goes out in one write, about: it is what a viewer who does not read costs."""
 
 STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
 
-# The drain is ours (`server`): without this the library would cut every stream at SIGTERM.
-AppStatus.enable_automatic_graceful_drain = False
-
 
 class EventStream(EventSourceResponse):
     """The answer to one viewer.
 
     Args:
-        blocks: whole blocks of the stream, or keepalives.
+        blocks: whole blocks of the stream.
         dialect: whose they are.
         viewer: makes the context that is held while the viewer is connected.
         settings: how long one write may take before the viewer counts as too slow.
@@ -52,7 +52,7 @@ class EventStream(EventSourceResponse):
 
     def __init__(
         self,
-        blocks: AsyncIterator[bytes],
+        blocks: AsyncGenerator[bytes],
         *,
         dialect: Dialect,
         viewer: Callable[[], AbstractContextManager[None]],
@@ -64,50 +64,108 @@ class EventStream(EventSourceResponse):
             blocks,
             headers={**STREAM_HEADERS, **dialect.headers, **headers},
             media_type=dialect.media_type,
-            ping=0,  # keepalives come from `follow`, in silence only
-            sep="\n",
         )
         self._viewer = viewer
         self._instead = instead
+        self._blocks = blocks
+        self._keepalive: Message = {
+            "type": "http.response.body",
+            "body": dialect.keepalive,
+            "more_body": True,
+        }
+        self._ping_seconds = settings.ping_seconds if dialect.keepalive else math.inf
         self._send_timeout_seconds = settings.send_timeout_seconds
+        self._now = clock()
+        self._has_begun = anyio.Event()
+        self._sent_at = 0.0
+        self._is_sending = False
+        self._is_broken = False
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream, watch the client, and keep the time; the library has more tasks for less."""
+        connection = scope.get("extensions", {}).get(CONNECTION, {})
+        send_body = connection.get("send", send)
         with self._viewer():
-            try:
-                await super().__call__(scope, receive, partial(self._send_in_time, send))
-            except SendTimeoutError:
-                # The connection ends without a `done`, so the client comes back with its cursor.
-                logger.info("viewer.dropped reason=too_slow")
-                await _drop_connection(scope, receive)
-            except BrokenOff:
-                await _drop_connection(scope, receive)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._watch_client, receive, tasks.cancel_scope)
+                tasks.start_soon(self._keep_time, send_body, tasks.cancel_scope)
+                if await self._begin(send):
+                    await self._stream_response(send_body)
+                tasks.cancel_scope.cancel()
+            # The connection ends without a `done`, so a client that can comes back with its cursor.
+            if self._is_broken and connection:
+                connection["abort"]()
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+
+    async def _begin(self, send: Send) -> bool:
+        """Send the head, or the answer that is given instead; tell whether there is a stream."""
+        other = await self._instead() if self._instead else None
+        self._has_begun.set()
+        if other is not None:
+            await other({"type": "http"}, _nothing, partial(self._send, send))
+            return False
+        head = {"type": "http.response.start", "status": self.status_code}
+        await self._send(send, {**head, "headers": self.raw_headers})
+        return True
 
     @override
     async def _stream_response(self, send: Send) -> None:
-        if self._instead is not None and (other := await self._instead()) is not None:
-            await other({"type": "http"}, _nothing, send)
-        else:
-            await super()._stream_response(send)
+        async with aclosing(self._blocks) as blocks:
+            try:
+                async for block in blocks:
+                    self._sent_at = self._now()
+                    self._is_sending = True
+                    await send({"type": "http.response.body", "body": block, "more_body": True})
+                    self._is_sending = False
+            except BrokenOff:
+                self._is_broken = True
+                return
+        await self._send(send, {"type": "http.response.body", "body": b""})
 
-    async def _send_in_time(self, send: Send, message: Message) -> None:
-        """Send any message, also the last: the library's own timeout leaves that one out."""
-        with anyio.move_on_after(self._send_timeout_seconds) as scope:
-            await send(message)
-        if scope.cancelled_caught:
-            raise SendTimeoutError
+    async def _send(self, send: Send, message: Message) -> None:
+        self._sent_at = self._now()
+        self._is_sending = True
+        await send(message)
+        self._is_sending = False
+
+    async def _watch_client(self, receive: Receive, scope: anyio.CancelScope) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        scope.cancel()
+
+    async def _keep_time(self, send: Send, scope: anyio.CancelScope) -> None:
+        """Send keepalives in silence, and give up a viewer that does not read.
+
+        One task that looks at the clock now and then, and no timer for each block.
+        """
+        patience = self._send_timeout_seconds
+        await self._has_begun.wait()
+        while True:
+            now = self._now()
+            if self._is_sending:
+                due = self._sent_at + patience
+                if now >= due:
+                    break
+            else:
+                due = self._sent_at + self._ping_seconds
+                if now >= due:
+                    with anyio.move_on_after(patience) as sending:
+                        await self._send(send, self._keepalive)
+                    if sending.cancelled_caught:
+                        break
+                    continue
+                due = min(due, now + patience)  # until then a block may have been stuck as long
+            await anyio.sleep(due - now)
+        logger.info("viewer.dropped reason=too_slow")
+        self._is_broken = True
+        scope.cancel()
 
 
 async def _nothing() -> Message:
     """Receive for a response that does not ask."""
     raise RuntimeError
-
-
-async def _drop_connection(scope: Scope, receive: Receive) -> None:
-    if extension := scope.get("extensions", {}).get(DROP_CONNECTION):
-        extension["abort"]()
-        while (await receive())["type"] != "http.disconnect":
-            pass
 
 
 async def follow(
@@ -118,10 +176,10 @@ async def follow(
     dialect: Dialect,
     settings: StreamSettings,
     on_done: Callable[[], None] | None = None,
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Yield a generation's records behind the cursor *after* as blocks, up to its end.
 
-    What piled up goes out in few writes. In silence there is a keepalive every `ping_seconds`.
+    What piled up goes out in few writes.
     *on_done* is called when the `Done` has gone out.
 
     Raises:
@@ -131,12 +189,10 @@ async def follow(
     encode = dialect.encoder().encode
     while True:
         try:
-            records = await log.read(generation, after=after, wait_seconds=settings.ping_seconds)
+            records = await log.read(generation, after=after, wait_seconds=math.inf)
         except (GenerationNotFound, CursorLost):
             yield opening + dialect.lost(generation)
             return
-        if not records and dialect.keepalive:
-            yield dialect.keepalive
         records = _up_to_the_end(records, dialect.ends)
         for write in _writes(records, encode):
             yield opening + write
