@@ -1,0 +1,107 @@
+"""What happened between two moments: CPU of each side, tokens, and who was the bottleneck."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+from bench.load import Tally
+from bench.processes import busy_seconds, cpu_ns
+
+BOTTLENECK_SHARE = 0.85
+FOREIGN_SHARE = 0.10
+LATE_MS = 5.0
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Who runs where.
+
+    Attributes:
+        target: the core of the target.
+        load: the core of the upstream and the load generator.
+    """
+
+    target: int
+    load: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """What happened between two readings. Shares are of one core."""
+
+    seconds: float
+    tokens: int
+    cpu_us: float
+    target_share: float
+    load_share: float
+    upstream_share: float
+    foreign_share: float
+
+    @property
+    def us_per_token(self) -> float | None:
+        """The target's CPU time for each token that was delivered."""
+        return self.cpu_us / self.tokens if self.tokens else None
+
+    def notes(self) -> list[str]:
+        """Say what makes this measurement worth less."""
+        notes: list[str] = []
+        harness = self.load_share + self.upstream_share
+        if harness > BOTTLENECK_SHARE:
+            notes.append(
+                f"bottleneck: load generator {self.load_share:.0%}, upstream {self.upstream_share:.0%}"
+            )
+        if self.foreign_share > FOREIGN_SHARE and self.seconds > 1:  # it counts in steps of 10 ms
+            notes.append(f"others used {self.foreign_share:.0%} of a core")
+        return notes
+
+
+class Meter:
+    """Reads all clocks and counts at once; `span` is what happened since."""
+
+    def __init__(self, target: int, upstream: int, tally: Tally, cores: Cores) -> None:
+        self._pids = (target, upstream)
+        self._tally = tally
+        self._cores = cores
+        self._began = self._read()
+
+    def span(self) -> Span:
+        """Return what happened since this meter was made."""
+        began, now = self._began, self._read()
+        seconds, tokens, target, upstream, load, busy_target, busy_load = (
+            after - before for before, after in zip(began, now, strict=True)
+        )
+        ours_at_load = load if self._pids[0] == self._pids[1] else upstream + load
+        foreign = max(busy_target - target, busy_load - ours_at_load, 0.0)
+        return Span(
+            seconds=seconds,
+            tokens=int(tokens),
+            cpu_us=target * 1e6,
+            target_share=target / seconds,
+            load_share=load / seconds,
+            upstream_share=upstream / seconds,
+            foreign_share=foreign / seconds,
+        )
+
+    def _read(self) -> tuple[float, ...]:
+        target, upstream = (cpu_ns(pid) / 1e9 for pid in self._pids)
+        return (
+            time.monotonic(),
+            self._tally.tokens,
+            target,
+            upstream,
+            time.process_time(),
+            busy_seconds(self._cores.target),
+            busy_seconds(self._cores.load),
+        )
+
+
+def percentile(values: Sequence[float], percent: int) -> float | None:
+    """Return a percentile of what was measured (inclusive: never beyond it), or None for nothing."""
+    if not values:
+        return None
+    if len(values) == 1:
+        return values[0]
+    if percent == 50:
+        return median(values)
+    return quantiles(values, n=100, method="inclusive")[percent - 1]

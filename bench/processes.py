@@ -1,0 +1,148 @@
+"""Processes on cores: started, pinned, asked whether they are ready, ended; and what they use."""
+
+import os
+import resource
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import anyio
+from anyio.abc import Process
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 5.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class NotStarted(Exception):
+    """A server ended, or was not ready in time; with the end of what it wrote."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that is ready.
+
+    Attributes:
+        port: where, on the loopback.
+        pid: of its process.
+        start_seconds: from its start to the first 200.
+    """
+
+    port: int
+    pid: int
+    start_seconds: float
+
+
+def raise_file_limit() -> int:
+    """Allow this process, and those it starts, as many open files as there may be; return that."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def cpu_ns(pid: int) -> int:
+    """Return the CPU time of a process, all its threads, user and system.
+
+    This is its CPU clock (clock_getcpuclockid(3)), which counts in nanoseconds; the same time in
+    /proc/PID/stat has steps of 10 ms.
+    """
+    return time.clock_gettime_ns((~pid << 3) | 2)
+
+
+def rss_bytes(pid: int) -> int:
+    """Return the resident memory of a process."""
+    pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGESIZE")
+
+
+def busy_seconds(core: int) -> float:
+    """Return how long a core has been busy, with whatever."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, ticks)
+            return (user + nice + system + irq + softirq) / _TICKS
+    return 0.0
+
+
+def environ_for(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a target: ours without what would reach out, and *extra*."""
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith(("STREAMSVC_", "OPENAI_", "GEMINI_", "GOOGLE_", "COVERAGE_"))
+        and not name.upper().endswith("_PROXY")
+    }
+    return {**ours, "NO_PROXY": "127.0.0.1", **extra}
+
+
+@asynccontextmanager
+async def server(
+    command: Sequence[str], *, port: int, health: str, core: int, environ: Mapping[str, str]
+) -> AsyncIterator[Running]:
+    """Run a server on one core while the context is held.
+
+    Raises:
+        NotStarted: it ended, or was not ready in time.
+    """
+    with tempfile.TemporaryFile() as output:
+        began = time.monotonic()
+        process = await anyio.open_process(
+            command,
+            stdin=None,
+            stdout=output,
+            stderr=output,
+            env=environ_for(environ),
+            cwd=Path(__file__).parents[1],
+        )
+        try:
+            os.sched_setaffinity(process.pid, {core})
+            await _ready(process, port, health, output)
+            yield Running(port, process.pid, time.monotonic() - began)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _stop(process)
+
+
+async def _ready(process: Process, port: int, health: str, output: IO[bytes]) -> None:
+    with anyio.move_on_after(READY_SECONDS):
+        while process.returncode is None:
+            if await _status(port, health) == b"200":
+                return
+            await anyio.sleep(0.005)
+    output.seek(0)
+    raise NotStarted(output.read()[-2000:].decode(errors="replace"))
+
+
+async def _status(port: int, path: str) -> bytes:
+    try:
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(
+                f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode()
+            )
+            return (await stream.receive())[9:12]
+    except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+        return b""
+
+
+async def _stop(process: Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        with anyio.move_on_after(STOP_SECONDS):
+            await process.wait()
+    if process.returncode is None:
+        process.kill()
+        await process.wait()

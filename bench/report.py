@@ -1,0 +1,111 @@
+"""Tables for people: Markdown, which a terminal shows as well."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from bench.results import Result
+
+Column = tuple[str, str, str]
+"""Metric, heading, format."""
+
+_THROUGHPUT: tuple[Column, ...] = (
+    ("us_per_token", "CPU µs/token", ".1f"),
+    ("tokens_per_second", "tokens/s", ",.0f"),
+    ("delivered_share", "delivered", ".1%"),
+    ("target_share", "of its core", ".0%"),
+    ("harness_share", "harness", ".0%"),
+)
+COLUMNS: Mapping[str, tuple[Column, ...]] = {
+    "startup": (("start_seconds", "seconds", ".2f"),),
+    "paced": (("ratio", "× floor", ".2f"), *_THROUGHPUT),
+    "unpaced": (("ratio", "× floor", ".2f"), *_THROUGHPUT),
+    "fan-out": (
+        ("ratio", "× one viewer", ".2f"),
+        ("us_per_generated_token", "CPU µs/generated token", ".1f"),
+        ("us_per_token", "CPU µs/token", ".1f"),
+        ("delivered_share", "delivered", ".1%"),
+    ),
+    "latency": (
+        ("first_p50_ms", "first token p50 ms", ".2f"),
+        ("first_p99_ms", "first token p99 ms", ".2f"),
+        ("gap_p50_ms", "gap p50 ms", ".3f"),
+        ("gap_p99_ms", "gap p99 ms", ".2f"),
+        ("probes", "probes", ".0f"),
+    ),
+    "teardown": (
+        ("close_p50_ms", "closed p50 ms", ".2f"),
+        ("close_p99_ms", "closed p99 ms", ".2f"),
+        ("tokens_after", "tokens after", ".0f"),
+        ("tokens_later", "after 1 ms", ".0f"),
+        ("unclosed", "not closed", ".0f"),
+        ("aborts", "aborts", ".0f"),
+    ),
+    "memory": (
+        ("kb_per_stream", "kB/stream", ".1f"),
+        ("start_mb", "start MB", ".0f"),
+        ("held_mb", "held MB", ".0f"),
+        ("after_release_mb", "MB above start after", ".1f"),
+    ),
+    "held": (
+        ("held", "held", ".0f"),
+        ("without_ping", "without keepalive", ".0f"),
+        ("refused", "refused", ".0f"),
+        ("beyond", "asked beyond", ".0f"),
+        ("opened_seconds", "opened in s", ".1f"),
+        ("target_share", "of its core", ".0%"),
+        ("rss_mb", "MB", ".0f"),
+    ),
+}
+
+
+def tables(results: Sequence[Result]) -> str:
+    """Return a table for each scenario."""
+    parts: list[str] = []
+    for scenario, group in groupby(results, key=lambda result: result.scenario):
+        rows = list(group)
+        columns = COLUMNS[scenario]
+        heads = ["case", "target", *(title for _, title, _ in columns)]
+        cells = [[row.case, row.target, *_figures(row, columns)] for row in rows]
+        parts.append(f"**{scenario}**\n\n{_table(heads, cells)}")
+        notes = [f"- {row.case}, {row.target}: {note}" for row in rows for note in row.notes]
+        if notes:
+            parts.append("\n".join(notes))
+    return "\n\n".join(parts)
+
+
+def heading(machine: Mapping[str, Any]) -> str:
+    """Return where, when and with what was measured."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"{machine['date']}; {machine['cpu']}, {machine['cores']} cores: the target alone on core "
+        f"{machine['target_core']}, upstream and load generator on core {machine['load_core']}; "
+        f"load average at the start {machine['load_average']:.1f}; Linux {machine['kernel']}, "
+        f"Python {machine['python']}, {versions}."
+    )
+
+
+def _figures(result: Result, columns: Sequence[Column]) -> list[str]:
+    figures: list[str] = []
+    for metric, _, form in columns:
+        value = result.metrics.get(metric)
+        text = "–" if value is None else format(value, form)
+        if metric == "ratio" and result.spread and result.spread[0] != result.spread[1]:
+            text += f" ({result.spread[0]:.2f}–{result.spread[1]:.2f})"
+        figures.append(text)
+    return figures
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    lines = [
+        _line(heads, widths),
+        _line(["-" * width for width in widths], widths),
+        *(_line(row, widths) for row in rows),
+    ]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+    return f"| {' | '.join(padded)} |"

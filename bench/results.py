@@ -1,0 +1,122 @@
+"""From samples to results: the median of the rounds, and ratios within each round."""
+
+import os
+import platform
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.meter import Cores
+from bench.stage import Metrics, Sample
+
+FLOOR = "floor"
+
+RATIOS: Mapping[str, str] = {"paced": "us_per_token", "unpaced": "tokens_per_second"}
+"""By scenario: the metric whose ratio to the floor's counts."""
+
+_PACKAGES = (
+    "anyio", "httptools", "httpx2", "litellm", "msgspec", "openai", "sse-starlette", "starlette",
+    "streamsvc", "uvicorn", "uvloop",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out for one target.
+
+    Attributes:
+        scenario: what was done.
+        case: how much of it.
+        target: to whom.
+        metrics: the medians of the rounds; `ratio` is the median of the rounds' own ratios, to the
+            floor, or in `fan-out` of many viewers to one.
+        spread: the lowest and the highest ratio of a round, where there is one.
+        notes: of all rounds.
+    """
+
+    scenario: str
+    case: str
+    target: str
+    metrics: Metrics
+    spread: tuple[float, float] | None
+    notes: list[str]
+
+
+def summarize(samples: Sequence[Sample]) -> list[Result]:
+    """Return the results, in the order of the samples."""
+    groups: defaultdict[tuple[str, str, str], list[Sample]] = defaultdict(list)
+    for sample in samples:
+        groups[sample.scenario, sample.case, sample.target].append(sample)
+    results: list[Result] = []
+    for (scenario, case, target), rounds in groups.items():
+        metrics = _medians(rounds)
+        ratios = [ratio for one in rounds if (ratio := _ratio(one, samples)) is not None]
+        if ratios:
+            metrics["ratio"] = median(ratios)
+        notes = list(dict.fromkeys(note for one in rounds for note in one.notes))
+        spread = (min(ratios), max(ratios)) if ratios else None
+        results.append(Result(scenario, case, target, metrics, spread, notes))
+    return results
+
+
+def _medians(rounds: Sequence[Sample]) -> dict[str, float | None]:
+    names = dict.fromkeys(name for one in rounds for name in one.metrics)
+    medians: dict[str, float | None] = {}
+    for name in names:
+        values = [value for one in rounds if (value := one.metrics.get(name)) is not None]
+        medians[name] = median(values) if values else None
+    return medians
+
+
+def _ratio(sample: Sample, samples: Iterable[Sample]) -> float | None:
+    """Return the ratio of a sample to what it is compared with in its own round."""
+    if sample.scenario == "fan-out":
+        metric, case, target = "us_per_generated_token", "1 viewer", sample.target
+    elif sample.scenario in RATIOS:
+        metric, case, target = RATIOS[sample.scenario], sample.case, FLOOR
+    else:
+        return None
+    for other in samples:
+        if (other.scenario, other.case, other.target, other.round) == (
+            sample.scenario,
+            case,
+            target,
+            sample.round,
+        ):
+            value, base = sample.metrics.get(metric), other.metrics.get(metric)
+            return value / base if value is not None and base else None
+    return None
+
+
+def machine(cores: Cores) -> dict[str, Any]:
+    """Return where and with what was measured."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "target_core": cores.target,
+        "load_core": cores.load,
+        "load_average": os.getloadavg()[0],
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+    }
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,104 @@
+"""One run: the processes, the scenarios one after the other, and what came out as JSON."""
+
+import gc
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from bench.meter import Cores
+from bench.processes import NotStarted, raise_file_limit
+from bench.results import Result, machine, summarize
+from bench.scenarios import SCENARIOS
+from bench.sizes import MODES
+from bench.stage import Sample, Stage, open_upstream
+from bench.targets import TARGETS, Target
+
+SCENARIO_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be run.
+
+    Attributes:
+        mode: the name of the sizes.
+        scenarios: their names.
+        targets: their names.
+    """
+
+    mode: str
+    scenarios: Sequence[str]
+    targets: Sequence[str]
+
+
+def run(order: Order) -> dict[str, Any]:
+    """Measure; return everything that goes into the JSON."""
+    cores = _cores()
+    os.sched_setaffinity(0, {cores.load})
+    about = machine(cores)
+    samples = anyio.run(_run, order, cores, backend_options={"use_uvloop": True})
+    results = summarize(samples)
+    return {
+        "mode": order.mode,
+        "machine": about,
+        "results": [asdict(result) for result in results],
+        "samples": [asdict(sample) for sample in samples],
+    }
+
+
+def load_results(path: Path) -> tuple[dict[str, Any], list[Result]]:
+    """Return a run that was written, and its results."""
+    written: dict[str, Any] = json.loads(path.read_text())
+    return written, [Result(**result) for result in written["results"]]
+
+
+async def _run(order: Order, cores: Cores) -> list[Sample]:
+    gc.disable()  # a collection here would be a gap there; `Stage` collects between samples
+    files = raise_file_limit()
+    samples: list[Sample] = []
+    async with open_upstream(cores.load) as upstream:
+        stage = Stage(upstream, cores, MODES[order.mode], _present(order.targets), files)
+        for name in order.scenarios:
+            try:
+                with anyio.fail_after(SCENARIO_SECONDS):
+                    async for sample in SCENARIOS[name](stage):
+                        samples.append(sample)
+                        _say(_brief(sample))
+            except (NotStarted, TimeoutError) as exc:
+                _say(f"{name}: ended early: {exc!r}")
+    return samples
+
+
+def _present(names: Sequence[str]) -> list[Target]:
+    targets: list[Target] = []
+    for name in names:
+        target = TARGETS[name]
+        if target.missing:
+            _say(f"{name}: left out, {target.missing}")
+        else:
+            targets.append(target)
+    return targets
+
+
+def _cores() -> Cores:
+    """Give the target a core of its own; on a machine with one core, say so."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) == 1:
+        _say("There is one core only: target, upstream and load generator share it.")
+    return Cores(target=allowed[-1], load=allowed[0])
+
+
+def _brief(sample: Sample) -> str:
+    figures = (f"{name}={value:.4g}" for name, value in sample.metrics.items() if value is not None)
+    notes = f"  [{'; '.join(sample.notes)}]" if sample.notes else ""
+    return f"{sample.scenario} · {sample.case} · {sample.target} · {' '.join(figures)}{notes}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,24 @@
+"""What is done to the targets; each scenario yields samples as it gets them."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from bench.scenarios.holding import held, memory
+from bench.scenarios.latency import latency
+from bench.scenarios.startup import startup
+from bench.scenarios.teardown import teardown
+from bench.scenarios.throughput import fan_out, paced, unpaced
+from bench.stage import Sample, Stage
+
+Scenario = Callable[[Stage], AsyncIterator[Sample]]
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "startup": startup,
+    "paced": paced,
+    "unpaced": unpaced,
+    "fan-out": fan_out,
+    "latency": latency,
+    "teardown": teardown,
+    "memory": memory,
+    "held": held,
+}
+"""By name, in the order in which they run."""

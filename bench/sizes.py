@@ -1,0 +1,94 @@
+"""How much is measured: everything that bounds a run, for each mode."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The bounds of one run; times in seconds."""
+
+    rounds: int
+    """How often a scenario goes through all targets; the median of the rounds counts."""
+    paced_streams: tuple[int, ...]
+    steady_seconds: float
+    settle_seconds: float
+    unpaced_streams: int
+    unpaced_tokens: int
+    probes: int
+    """Streams whose added times are measured, one after the other."""
+    flowing: int
+    """Streams that flow beside the probes."""
+    memory_streams: int
+    aborts: int
+    aborts_among: int
+    """Streams that flow beside those that are aborted."""
+    held_streams: int
+    held_beyond: int
+    """Streams more than the bound: these have to be refused."""
+    held_ping_seconds: float
+    starts: int
+    generations: int
+    viewers: int
+    """The viewers of each generation in `fan-out`."""
+
+
+MODES: Mapping[str, Sizes] = {
+    "full": Sizes(
+        rounds=3,
+        paced_streams=(100, 300),
+        steady_seconds=10.0,
+        settle_seconds=1.0,
+        unpaced_streams=4,
+        unpaced_tokens=10_000,
+        probes=150,
+        flowing=100,
+        memory_streams=1000,
+        aborts=100,
+        aborts_among=300,
+        held_streams=5000,
+        held_beyond=1000,
+        held_ping_seconds=5.0,
+        starts=7,
+        generations=10,
+        viewers=20,
+    ),
+    "quick": Sizes(
+        rounds=1,
+        paced_streams=(100,),
+        steady_seconds=2.0,
+        settle_seconds=0.3,
+        unpaced_streams=4,
+        unpaced_tokens=3000,
+        probes=15,
+        flowing=30,
+        memory_streams=200,
+        aborts=25,
+        aborts_among=50,
+        held_streams=300,
+        held_beyond=50,
+        held_ping_seconds=1.0,
+        starts=2,
+        generations=5,
+        viewers=20,
+    ),
+    "smoke": Sizes(
+        rounds=1,
+        paced_streams=(5,),
+        steady_seconds=0.3,
+        settle_seconds=0.1,
+        unpaced_streams=2,
+        unpaced_tokens=200,
+        probes=2,
+        flowing=2,
+        memory_streams=5,
+        aborts=3,
+        aborts_among=2,
+        held_streams=5,
+        held_beyond=2,
+        held_ping_seconds=0.2,
+        starts=1,
+        generations=1,
+        viewers=3,
+    ),
+}

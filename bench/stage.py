@@ -1,0 +1,198 @@
+"""What scenarios work with: the upstream, a running target, streams that are opened and let go."""
+
+import gc
+import json
+import random
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from bench.load import Stream, Tally, open_stream
+from bench.meter import Cores, Meter
+from bench.plan import Plan
+from bench.processes import Running, free_port, server
+from bench.sizes import Sizes
+from bench.targets import Target
+
+QUIET_SECONDS = 10.0
+"""How long the upstream may take to see all streams closed."""
+
+_UPSTREAM = (sys.executable, "-m", "bench.upstream")
+
+Metrics = Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement.
+
+    Attributes:
+        scenario: what was done.
+        case: how much of it.
+        target: to whom.
+        round: in which round.
+        metrics: what came out, by name, with the unit in the name.
+        notes: what makes it worth less, or has to be known.
+    """
+
+    scenario: str
+    case: str
+    target: str
+    round: int
+    metrics: Metrics
+    notes: list[str] = field(default_factory=list)
+
+
+class Upstream:
+    """The fake upstream's control path.
+
+    Args:
+        running: its process.
+    """
+
+    def __init__(self, running: Running) -> None:
+        self.port = running.port
+        self.pid = running.pid
+
+    async def stats(self) -> dict[str, Any]:
+        """Return what it has done since the last reset."""
+        stats: dict[str, Any] = await self._ask("stats")
+        return stats
+
+    async def closed(self) -> dict[int, dict[str, Any]]:
+        """Return the streams that were closed by the target, by key."""
+        return {one["key"]: one for one in await self._ask("closed")}
+
+    async def reset(self) -> None:
+        """Forget."""
+        await self._ask("reset")
+
+    async def until_quiet(self) -> bool:
+        """Wait until no stream is open; tell whether that came in time."""
+        with anyio.move_on_after(QUIET_SECONDS):
+            while (await self.stats())["open"]:  # noqa: ASYNC110  # another process
+                await anyio.sleep(0.05)
+            return True
+        return False
+
+    async def _ask(self, what: str) -> Any:
+        async with await anyio.connect_tcp("127.0.0.1", self.port) as connection:
+            await connection.send(
+                f"GET /control/{what} HTTP/1.1\r\nHost: upstream\r\nConnection: close\r\n\r\n".encode()
+            )
+            answer = b"".join([data async for data in connection])
+        return json.loads(answer.partition(b"\r\n\r\n")[2])
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A target that runs."""
+
+    target: Target
+    running: Running
+    stage: "Stage"
+
+    async def open(self, plan: Plan, tally: Tally, *, is_timed: bool = False) -> Stream:
+        """Ask for one stream."""
+        request = self.target.request(plan)
+        return await open_stream(self.running.port, request, tally, is_timed=is_timed)
+
+    async def open_many(
+        self, plan: Plan, count: int, tally: Tally, *, over_seconds: float
+    ) -> list[Stream]:
+        """Ask for streams, at random moments of the time given, so that their tokens mingle."""
+        streams: list[Stream] = []
+        # The same moments in each run and for each target.
+        moments = sorted(random.Random(count).uniform(0, over_seconds) for _ in range(count))  # noqa: S311
+        began = anyio.current_time()
+        for moment in moments:
+            await anyio.sleep_until(began + moment)
+            streams.append(await self.open(plan, tally))
+        return streams
+
+    async def open_all(self, plan: Plan, count: int, tally: Tally) -> list[Stream]:
+        """Ask for streams as fast as they are answered, a few at once."""
+        streams: list[Stream] = []
+
+        async def ask(share: int) -> None:
+            for _ in range(share):
+                stream = await self.open(plan, tally)
+                streams.append(stream)
+                await stream.begun
+
+        at_once = min(count, 32)
+        async with anyio.create_task_group() as tasks:
+            for number in range(at_once):
+                tasks.start_soon(ask, len(range(number, count, at_once)))
+        return streams
+
+    def meter(self, tally: Tally) -> Meter:
+        """Begin to measure."""
+        stage = self.stage
+        return Meter(self.running.pid, stage.upstream.pid, tally, stage.cores)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is there for all scenarios.
+
+    Attributes:
+        upstream: the one that all targets ask.
+        cores: who runs where.
+        sizes: how much is measured.
+        targets: those that were chosen and can run here.
+        files: how many open files a process may have.
+    """
+
+    upstream: Upstream
+    cores: Cores
+    sizes: Sizes
+    targets: Sequence[Target]
+    files: int
+
+    @asynccontextmanager
+    async def guest(
+        self, target: Target, environ: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Guest]:
+        """Run a target on its core while the context is held."""
+        if target.name == "direct":
+            yield Guest(target, Running(self.upstream.port, self.upstream.pid, 0.0), self)
+            return
+        port = free_port()
+        async with server(
+            target.command(port, self.upstream.port),
+            port=port,
+            health=target.health,
+            core=self.cores.target,
+            environ={**target.environ(self.upstream.port), **(environ or {})},
+        ) as running:
+            yield Guest(target, running, self)
+
+    async def begin_sample(self) -> None:
+        """Wait for what the last sample left, and begin with clean counters."""
+        await self.upstream.until_quiet()
+        await self.upstream.reset()
+        gc.collect()
+        await anyio.sleep(0.1)
+
+
+@asynccontextmanager
+async def open_upstream(core: int) -> AsyncIterator[Upstream]:
+    """Run the fake upstream while the context is held."""
+    port = free_port()
+    command = [*_UPSTREAM, str(port)]
+    async with server(command, port=port, health="/healthz", core=core, environ={}) as running:
+        yield Upstream(running)
+
+
+async def all_closed(streams: Sequence[Stream], *, within_seconds: float) -> None:
+    """Wait for the ends of streams, so long at most; abort those that are left."""
+    with anyio.move_on_after(within_seconds):
+        for stream in streams:
+            await stream.closed
+    for stream in streams:
+        stream.abort()

@@ -1,0 +1,134 @@
+"""What is measured: how each target is started, and how it is asked for a stream."""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.plan import Plan
+
+_ROOT = Path(__file__).parents[1]
+_PYTHON = sys.executable
+
+
+@dataclass(frozen=True)
+class Target:
+    """One server.
+
+    Attributes:
+        name: as it stands in the results.
+        command: makes the command, of the port to serve on and the upstream's.
+        environ: makes what it needs of its environment, of the upstream's port.
+        path: where a stream is asked for.
+        model: as this target calls the upstream's.
+        is_native: whether it speaks streamsvc's own wire format, and not OpenAI's.
+        health: where it says that it is ready.
+        missing: why it cannot be measured here, if it cannot.
+    """
+
+    name: str
+    command: Callable[[int, int], list[str]]
+    environ: Callable[[int], dict[str, str]] = field(default=lambda _: {})
+    path: str = "/v1/chat/completions"
+    model: str = "bench"
+    is_native: bool = False
+    health: str = "/healthz"
+    missing: str | None = None
+
+    @property
+    def is_streamsvc(self) -> bool:
+        """Whether it is the service of this repository."""
+        return self.name.startswith("streamsvc")
+
+    def request(self, plan: Plan) -> bytes:
+        """Return the request for a stream of *plan*; the connection ends with its answer."""
+        prompt = str(plan)
+        body: dict[str, Any] = {"prompt": prompt}
+        if not self.is_native:
+            messages = [{"role": "user", "content": prompt}]
+            body = {"model": self.model, "messages": messages, "stream": True}
+        data = json.dumps(body).encode()
+        return (
+            f"POST {self.path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+            f"Accept: text/event-stream\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+        ).encode() + data
+
+
+def get(path: str) -> bytes:
+    """Return a GET request; the connection ends with its answer."""
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n"
+        "Connection: close\r\n\r\n"
+    ).encode()
+
+
+def _streamsvc(provider: str) -> Callable[[int], dict[str, str]]:
+    def environ(upstream_port: int) -> dict[str, str]:
+        return {
+            "STREAMSVC_PROVIDER": provider,
+            "STREAMSVC_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
+            "STREAMSVC_PROVIDERS__OPENAI__MODEL": "bench",
+            "STREAMSVC_PROVIDERS__OPENAI__API_KEY_ENV": "",
+            "STREAMSVC_SERVER__LOG_LEVEL": "warning",
+            "STREAMSVC_SERVER__DRAIN_SECONDS": "0.1",
+        }
+
+    return environ
+
+
+def _serve(port: int, _upstream_port: int) -> list[str]:
+    config = str(_ROOT / "src/streamsvc/config.toml")
+    # The port goes through `env`, which becomes the service: what is measured starts with it.
+    setting = f"STREAMSVC_SERVER__PORT={port}"
+    return ["env", setting, _PYTHON, "-m", "streamsvc", "serve", "--config", config]
+
+
+def _app(module: str) -> Callable[[int, int], list[str]]:
+    return lambda port, upstream: [
+        _PYTHON,
+        "-m",
+        f"bench.apps.{module}",
+        str(port),
+        str(upstream),
+    ]
+
+
+def _litellm(port: int, upstream_port: int) -> list[str]:
+    params = {
+        "model": "openai/bench",
+        "api_base": f"http://127.0.0.1:{upstream_port}/v1",
+        "api_key": "none-needed",
+    }
+    config = {"model_list": [{"model_name": "bench", "litellm_params": params}]}
+    path = Path(tempfile.gettempdir()) / "streamsvc-bench-litellm.yaml"
+    path.write_text(json.dumps(config))  # JSON is YAML
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    return ["litellm", "--config", str(path), *address, "--num_workers", "1"]
+
+
+STREAMSVC = Target(
+    "streamsvc", _serve, _streamsvc("openai"), path="/v1/generations", is_native=True
+)
+
+_ALL = (
+    Target("floor", _app("floor")),
+    STREAMSVC,
+    Target("streamsvc-openai", _serve, _streamsvc("openai"), model="openai"),
+    Target("streamsvc-fake", _serve, _streamsvc("fake"), model="fake"),
+    Target("naive", _app("naive")),
+    Target(
+        "litellm",
+        _litellm,
+        lambda _: {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"},
+        health="/health/liveliness",
+        missing=None if shutil.which("litellm") else "no `litellm` on the PATH",
+    ),
+    # The upstream itself: what the load generator and the loopback cost.
+    Target("direct", lambda _port, _upstream: []),
+)
+TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}
+"""By name; `streamsvc-fake` is for start-up only."""

@@ -1,0 +1,145 @@
+"""The benchmark measures what it says; its times are nobody's business here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import pytest
+
+from bench.meter import percentile
+from bench.plan import Plan
+from bench.report import tables
+from bench.results import Result, summarize
+from bench.run import load_results
+from bench.scenarios import SCENARIOS
+from bench.scenarios.latency import added_gaps_ms
+from bench.stage import Sample
+from bench.stamps import FORMAT, StampReader
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run every scenario once, with very few streams."""
+    path = tmp_path_factory.mktemp("bench") / "results.json"
+    command = [sys.executable, "-m", "bench", "--smoke", "--targets", "floor,streamsvc"]
+    subprocess.run([*command, "--json", str(path)], cwd=ROOT, check=True, timeout=100)
+    return path
+
+
+@pytest.mark.timeout(120)
+def test_every_scenario_says_something_about_every_target(written: Path) -> None:
+    _, results = load_results(written)
+    seen = {(result.scenario, result.target) for result in results}
+    assert {scenario for scenario, _ in seen} == set(SCENARIOS)
+    for scenario in ("paced", "unpaced", "latency", "teardown", "memory"):
+        assert {(scenario, "floor"), (scenario, "streamsvc")} <= seen
+
+
+def test_every_token_is_delivered(written: Path) -> None:
+    _, results = load_results(written)
+    shares = [share for it in results if (share := it.metrics.get("delivered_share")) is not None]
+    assert shares
+    assert set(shares) == {1.0}
+
+
+def test_the_json_has_the_figures_and_where_they_come_from(written: Path) -> None:
+    run: dict[str, Any] = json.loads(written.read_text())
+    assert run["mode"] == "smoke"
+    assert {"date", "cpu", "target_core", "load_core", "python", "versions"} <= set(run["machine"])
+    assert run["samples"]
+    _, results = load_results(written)
+    for scenario, metric in (
+        ("startup", "start_seconds"),
+        ("paced", "us_per_token"),
+        ("paced", "ratio"),
+        ("unpaced", "ratio"),
+        ("fan-out", "ratio"),
+        ("latency", "first_p50_ms"),
+        ("latency", "gap_p99_ms"),
+        ("teardown", "close_p99_ms"),
+        ("memory", "kb_per_stream"),
+    ):
+        assert _metric(results, scenario, metric) is not None, (scenario, metric)
+
+
+def test_the_bound_on_streams_refuses_and_holds(written: Path) -> None:
+    _, results = load_results(written)
+    assert _metric(results, "held", "held") == 5
+    assert _metric(results, "held", "without_ping") == 0
+    assert _metric(results, "held", "refused") == 2
+
+
+def test_every_aborted_stream_is_closed_upstream(written: Path) -> None:
+    _, results = load_results(written)
+    assert _metric(results, "teardown", "unclosed") == 0
+
+
+def test_results_become_tables(written: Path) -> None:
+    _, results = load_results(written)
+    text = tables(results)
+    assert all(f"**{scenario}**" in text for scenario in SCENARIOS)
+
+
+@pytest.mark.parametrize(
+    ("name", "plan"),
+    [
+        ("t200-p50-f100", Plan(tokens=200, per_second=50, first_ms=100)),
+        ("t1-p0-f0-h", Plan(tokens=1, is_held=True)),
+        ("t9-p7-f5-k3", Plan(tokens=9, per_second=7, first_ms=5, key=3)),
+        ("t9-p7-f5-h-k3", Plan(tokens=9, per_second=7, first_ms=5, is_held=True, key=3)),
+    ],
+)
+def test_a_plan_is_written_and_found(name: str, plan: Plan) -> None:
+    assert str(plan) == name
+    assert Plan.find(name) == plan
+    assert Plan.find(f'{{"model":"openai/{name}","stream":true}}') == plan
+
+
+@pytest.mark.parametrize("text", ["", "gpt-5.4-mini", "t200", "t-p-f", "t1-p2", "xt1-p2-f3"])
+def test_other_texts_have_no_plan(text: str) -> None:
+    assert Plan.find(text) is None
+
+
+def test_percentiles_are_those_of_the_library_and_never_beyond_the_data() -> None:
+    values = [float(value) for value in range(1, 101)]
+    assert percentile(values, 50) == 50.5
+    assert percentile(values, 99) == quantiles(values, n=100, method="inclusive")[98]
+    assert percentile([1.0, 3.0], 99) == pytest.approx(2.98)
+    assert percentile([4.0], 99) == 4.0
+    assert percentile([], 99) is None
+
+
+def test_stamps_are_found_however_the_bytes_are_cut() -> None:
+    data = b"data: " + FORMAT % (12, 3) + b"\n\ndata: " + FORMAT % (45, 3) + b"\n\n"
+    for size in range(1, len(data) + 1):
+        reader = StampReader()
+        found = [
+            stamp for at in range(0, len(data), size) for stamp in reader.feed(data[at : at + size])
+        ]
+        assert found == [(12, 3), (45, 3)], size
+
+
+def test_an_added_gap_is_what_the_way_added() -> None:
+    assert added_gaps_ms([(1_000, 500, 0), (23_000, 20_500, 0), (41_000, 40_500, 0)]) == [2.0, -2.0]
+
+
+def test_a_ratio_is_to_the_floor_of_the_same_round() -> None:
+    samples = [
+        Sample("paced", "5 streams", target, number, {"us_per_token": us})
+        for number, floor, ours in [(0, 10.0, 20.0), (1, 100.0, 130.0), (2, 10.0, 16.0)]
+        for target, us in [("floor", floor), ("streamsvc", ours)]
+    ]
+    floor, ours = summarize(samples)
+    assert floor.metrics == {"us_per_token": 10.0, "ratio": 1.0}
+    assert ours.metrics == {"us_per_token": 20.0, "ratio": 1.6}
+    assert ours.spread == (1.3, 2.0)
+
+
+def _metric(results: list[Result], scenario: str, metric: str) -> float | None:
+    last = [it for it in results if (it.scenario, it.target) == (scenario, "streamsvc")][-1]
+    return last.metrics[metric]
