@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,9 @@ async def _run(order: Order, cores: Cores) -> list[Sample]:
     gc.disable()  # a collection here would be a gap there; `Stage` collects between samples
     files = raise_file_limit()
     samples: list[Sample] = []
-    async with open_upstream(cores.load) as upstream:
-        stage = Stage(upstream, cores, MODES[order.mode], _present(order.targets), files)
+    async with open_upstream(cores.load) as upstream, AsyncExitStack() as stack:
+        targets = _present(order.targets)
+        stage = Stage(upstream, cores, MODES[order.mode], targets, files, stack)
         for name in order.scenarios:
             try:
                 with anyio.fail_after(SCENARIO_SECONDS):

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 class Sizes:
     """The bounds of one run; times in seconds."""
 
+    shares_targets: bool
+    """Whether one process of a target serves for several scenarios; else each has new ones."""
     rounds: int
     """How often a scenario goes through all targets; the median of the rounds counts."""
     paced_streams: tuple[int, ...]
     steady_seconds: float
+    ramp_seconds: float
+    """In which the streams of a sample begin."""
     settle_seconds: float
+    """From there to the steady part."""
     unpaced_streams: int
     unpaced_tokens: int
     probes: int
@@ -20,6 +25,8 @@ class Sizes:
     flowing: int
     """Streams that flow beside the probes."""
     memory_streams: int
+    release_seconds: float
+    """From the end of the streams to the last look at memory."""
     aborts: int
     aborts_among: int
     """Streams that flow beside those that are aborted."""
@@ -35,15 +42,18 @@ class Sizes:
 
 MODES: Mapping[str, Sizes] = {
     "full": Sizes(
+        shares_targets=False,
         rounds=3,
         paced_streams=(100, 300),
         steady_seconds=10.0,
+        ramp_seconds=1.0,
         settle_seconds=1.0,
         unpaced_streams=4,
         unpaced_tokens=10_000,
         probes=150,
         flowing=100,
         memory_streams=1000,
+        release_seconds=2.0,
         aborts=100,
         aborts_among=300,
         held_streams=5000,
@@ -54,15 +64,18 @@ MODES: Mapping[str, Sizes] = {
         viewers=20,
     ),
     "quick": Sizes(
+        shares_targets=True,
         rounds=1,
         paced_streams=(100,),
         steady_seconds=2.0,
+        ramp_seconds=0.5,
         settle_seconds=0.3,
         unpaced_streams=4,
         unpaced_tokens=3000,
         probes=15,
         flowing=30,
         memory_streams=200,
+        release_seconds=1.0,
         aborts=25,
         aborts_among=50,
         held_streams=300,
@@ -73,15 +86,18 @@ MODES: Mapping[str, Sizes] = {
         viewers=20,
     ),
     "smoke": Sizes(
+        shares_targets=True,
         rounds=1,
         paced_streams=(5,),
         steady_seconds=0.3,
+        ramp_seconds=0.1,
         settle_seconds=0.1,
         unpaced_streams=2,
         unpaced_tokens=200,
         probes=2,
         flowing=2,
         memory_streams=5,
+        release_seconds=0.1,
         aborts=3,
         aborts_among=2,
         held_streams=5,

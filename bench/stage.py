@@ -5,7 +5,7 @@ import json
 import random
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,6 +146,8 @@ class Stage:
         sizes: how much is measured.
         targets: those that were chosen and can run here.
         files: how many open files a process may have.
+        stack: left at the end of the run.
+        kept: the targets that run until then, by name.
     """
 
     upstream: Upstream
@@ -153,6 +155,8 @@ class Stage:
     sizes: Sizes
     targets: Sequence[Target]
     files: int
+    stack: AsyncExitStack
+    kept: dict[str, Guest] = field(default_factory=dict)
 
     @asynccontextmanager
     async def guest(
@@ -171,6 +175,21 @@ class Stage:
             environ={**target.environ(self.upstream.port), **(environ or {})},
         ) as running:
             yield Guest(target, running, self)
+
+    @asynccontextmanager
+    async def guests(self, targets: Sequence[Target]) -> AsyncIterator[list[Guest]]:
+        """Run targets side by side; where the sizes say so they stay for the next scenario."""
+        async with AsyncExitStack() as own:
+            guests: list[Guest] = []
+            for target in targets:
+                if not self.sizes.shares_targets:
+                    guests.append(await own.enter_async_context(self.guest(target)))
+                else:
+                    if target.name not in self.kept:
+                        guest = await self.stack.enter_async_context(self.guest(target))
+                        self.kept[target.name] = guest
+                    guests.append(self.kept[target.name])
+            yield guests
 
     async def begin_sample(self) -> None:
         """Wait for what the last sample left, and begin with clean counters."""

@@ -25,7 +25,8 @@ async def memory(stage: Stage) -> AsyncIterator[Sample]:
 
 
 async def _memory(guest: Guest) -> Sample:
-    count, tally, pid = guest.stage.sizes.memory_streams, Tally(), guest.running.pid
+    sizes, tally, pid = guest.stage.sizes, Tally(), guest.running.pid
+    count = sizes.memory_streams
     await guest.stage.begin_sample()
     for _ in range(3):  # what the first request imports is no cost of a stream
         warm = await guest.open(Plan(tokens=50), Tally())
@@ -35,11 +36,11 @@ async def _memory(guest: Guest) -> Sample:
         streams = await guest.open_many(_MEMORY, count, tally, over_seconds=count / 200)
         while tally.tokens < _MEMORY.tokens * count:  # noqa: ASYNC110  # counted, not told
             await anyio.sleep(0.1)
-        await anyio.sleep(1)
+        await anyio.sleep(sizes.settle_seconds)
     held = rss_bytes(pid)
     await all_closed(streams, within_seconds=0)
     await guest.stage.upstream.until_quiet()
-    await anyio.sleep(2)
+    await anyio.sleep(sizes.release_seconds)
     after = rss_bytes(pid)
     metrics = {
         "start_mb": before / 1e6,

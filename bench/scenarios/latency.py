@@ -7,7 +7,6 @@ the time between them as they were sent. What load generator and loopback cost i
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
 from itertools import pairwise
 
 import anyio
@@ -25,9 +24,7 @@ _LONG = 1_000_000
 
 async def latency(stage: Stage) -> AsyncIterator[Sample]:
     """Send one probe after the other, on an idle target and beside flowing streams."""
-    async with AsyncExitStack() as stack:
-        targets = [TARGETS["direct"], *stage.targets]
-        guests = [await stack.enter_async_context(stage.guest(one)) for one in targets]
+    async with stage.guests([TARGETS["direct"], *stage.targets]) as guests:
         for flowing in (0, stage.sizes.flowing):
             for number in range(stage.sizes.rounds):
                 for guest in guests:
@@ -38,7 +35,7 @@ async def _latency(guest: Guest, flowing: int, number: int) -> Sample:
     sizes, tally = guest.stage.sizes, Tally()
     await guest.stage.begin_sample()
     plan = Plan(tokens=_LONG, per_second=PER_SECOND)
-    streams = await guest.open_many(plan, flowing, tally, over_seconds=0.5)
+    streams = await guest.open_many(plan, flowing, tally, over_seconds=sizes.ramp_seconds)
     for _ in range(3):  # connections, caches
         await _probe(guest)
     meter = guest.meter(tally)

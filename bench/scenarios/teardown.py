@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from itertools import count
 
 import anyio
@@ -22,8 +21,7 @@ _keys = count(1)
 
 async def teardown(stage: Stage) -> AsyncIterator[Sample]:
     """Abort streams one after the other, of an idle target and beside flowing streams."""
-    async with AsyncExitStack() as stack:
-        guests = [await stack.enter_async_context(stage.guest(one)) for one in stage.targets]
+    async with stage.guests(stage.targets) as guests:
         for flowing in (0, stage.sizes.aborts_among):
             for guest in guests:
                 yield await _teardown(guest, flowing)
@@ -33,7 +31,7 @@ async def _teardown(guest: Guest, flowing: int) -> Sample:
     sizes, tally, upstream = guest.stage.sizes, Tally(), guest.stage.upstream
     await guest.stage.begin_sample()
     plan = Plan(tokens=_LONG, per_second=PER_SECOND)
-    streams = await guest.open_many(plan, flowing, tally, over_seconds=1.0)
+    streams = await guest.open_many(plan, flowing, tally, over_seconds=sizes.ramp_seconds)
     meter = guest.meter(tally)
     aborted_us: dict[int, int] = {}
     phases = random.Random(0)  # noqa: S311

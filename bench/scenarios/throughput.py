@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 
 import anyio
 
@@ -15,14 +14,12 @@ from bench.targets import STREAMSVC, get
 PER_SECOND = 50
 """The pace of every paced stream, about that of a fast model."""
 
-_RAMP_SECONDS = 1.0
 _UNPACED_SECONDS = 30.0
 
 
 async def paced(stage: Stage) -> AsyncIterator[Sample]:
     """Stream at 50 tokens/s: the target's CPU time in the steady part, by the tokens delivered."""
-    async with AsyncExitStack() as stack:
-        guests = [await stack.enter_async_context(stage.guest(one)) for one in stage.targets]
+    async with stage.guests(stage.targets) as guests:
         for count in stage.sizes.paced_streams:
             for number in range(stage.sizes.rounds):
                 for guest in guests:
@@ -32,16 +29,16 @@ async def paced(stage: Stage) -> AsyncIterator[Sample]:
 async def _paced(guest: Guest, count: int, number: int) -> Sample:
     stage, sizes, tally = guest.stage, guest.stage.sizes, Tally()
     await stage.begin_sample()
-    seconds = _RAMP_SECONDS + sizes.settle_seconds + sizes.steady_seconds + 0.3
+    seconds = sizes.ramp_seconds + sizes.settle_seconds + sizes.steady_seconds + 0.3
     plan = Plan(tokens=int(PER_SECOND * seconds), per_second=PER_SECOND)
-    streams = await guest.open_many(plan, count, tally, over_seconds=_RAMP_SECONDS)
+    streams = await guest.open_many(plan, count, tally, over_seconds=sizes.ramp_seconds)
     await anyio.sleep(sizes.settle_seconds)
     await stage.upstream.reset()
     meter = guest.meter(tally)
     await anyio.sleep(sizes.steady_seconds)
     span = meter.span()
     stats = await stage.upstream.stats()
-    await all_closed(streams, within_seconds=_RAMP_SECONDS + 3)
+    await all_closed(streams, within_seconds=sizes.ramp_seconds + 3)
     late_ms = stats["late_sum_ms"] / max(stats["sent"], 1)
     notes = span.notes()
     if late_ms > LATE_MS:
@@ -61,8 +58,7 @@ async def _paced(guest: Guest, count: int, number: int) -> Sample:
 
 async def unpaced(stage: Stage) -> AsyncIterator[Sample]:
     """Stream as fast as the upstream's socket gives and the target takes."""
-    async with AsyncExitStack() as stack:
-        guests = [await stack.enter_async_context(stage.guest(one)) for one in stage.targets]
+    async with stage.guests(stage.targets) as guests:
         for number in range(stage.sizes.rounds):
             for guest in guests:
                 yield await _unpaced(guest, number)
@@ -96,7 +92,7 @@ async def _unpaced(guest: Guest, number: int) -> Sample:
 
 async def fan_out(stage: Stage) -> AsyncIterator[Sample]:
     """Let many viewers watch each generation; the CPU time is by the tokens generated."""
-    async with stage.guest(STREAMSVC) as guest:
+    async with stage.guests([STREAMSVC]) as (guest,):
         for number in range(stage.sizes.rounds):
             for viewers in (1, stage.sizes.viewers):
                 yield await _fan_out(guest, viewers, number)
@@ -105,10 +101,10 @@ async def fan_out(stage: Stage) -> AsyncIterator[Sample]:
 async def _fan_out(guest: Guest, viewers: int, number: int) -> Sample:
     stage, sizes, tally = guest.stage, guest.stage.sizes, Tally()
     await stage.begin_sample()
-    seconds = _RAMP_SECONDS + sizes.settle_seconds + sizes.steady_seconds + 1
+    seconds = sizes.ramp_seconds + sizes.settle_seconds + sizes.steady_seconds + 1
     plan = Plan(tokens=int(PER_SECOND * seconds), per_second=PER_SECOND)
     count = sizes.generations
-    streams = await guest.open_many(plan, count, tally, over_seconds=_RAMP_SECONDS)
+    streams = await guest.open_many(plan, count, tally, over_seconds=sizes.ramp_seconds)
     for stream in list(streams):
         await stream.answered
         request = get(f"/v1/generations/{stream.header('x-generation-id')}/events")
@@ -118,7 +114,7 @@ async def _fan_out(guest: Guest, viewers: int, number: int) -> Sample:
     meter = guest.meter(tally)
     await anyio.sleep(sizes.steady_seconds)
     span: Span = meter.span()
-    await all_closed(streams, within_seconds=_RAMP_SECONDS + 3)
+    await all_closed(streams, within_seconds=sizes.ramp_seconds + 3)
     generated = span.tokens / viewers
     expected = plan.tokens * count * viewers
     metrics = {
