@@ -9,7 +9,6 @@ from bench.load import Stream, Tally
 from bench.plan import Plan
 from bench.processes import rss_bytes
 from bench.stage import Guest, Sample, Stage, all_closed
-from bench.targets import STREAMSVC, TARGETS
 
 _MEMORY = Plan(tokens=50, per_second=50, is_held=True)
 _HELD = Plan(tokens=1, is_held=True)
@@ -54,9 +53,7 @@ async def _memory(guest: Guest) -> Sample:
 
 async def held(stage: Stage) -> AsyncIterator[Sample]:
     """Hold as many streams as are configured, see each get its keepalives, and ask for more."""
-    for target in (STREAMSVC, TARGETS["streamsvc-openai"]):
-        if target not in stage.targets:
-            continue
+    for target in [target for target in stage.targets if target.is_streamsvc][:1]:
         most = (stage.files - _OTHER_FILES) // _FILES_PER_STREAM
         count = min(stage.sizes.held_streams, most)
         environ = {

@@ -36,7 +36,7 @@ async def _latency(guest: Guest, flowing: int, number: int) -> Sample:
     await guest.stage.begin_sample()
     plan = Plan(tokens=_LONG, per_second=PER_SECOND)
     streams = await guest.open_many(plan, flowing, tally, over_seconds=sizes.ramp_seconds)
-    for _ in range(3):  # connections, caches
+    for _ in range(2):  # connections, caches
         await _probe(guest)
     meter = guest.meter(tally)
     probes = [await _probe(guest) for _ in range(max(sizes.probes // sizes.rounds, 1))]
