@@ -26,3 +26,7 @@ coverage:
     uv run coverage run -m pytest
     uv run coverage combine -q
     uv run coverage report
+
+# What a token costs; see docs/performance.md. `just bench --quick` takes about a minute.
+bench *args:
+    uv run python -m bench {{args}}

@@ -12,6 +12,9 @@ from bench.stage import Guest, Sample, Stage, all_closed
 
 _MEMORY = Plan(tokens=50, per_second=50, is_held=True)
 _HELD = Plan(tokens=1, is_held=True)
+_FORGETS = {"STREAMSVC_GENERATIONS__KEEP_ABANDONED_SECONDS": "0.5"}
+"""What is kept for viewers who may come back is memory on purpose; this is about the rest."""
+
 _FILES_PER_STREAM = 2
 _OTHER_FILES = 500
 
@@ -19,7 +22,7 @@ _OTHER_FILES = 500
 async def memory(stage: Stage) -> AsyncIterator[Sample]:
     """Hold streams that have said 50 tokens, and let them go; each target is started anew."""
     for target in stage.targets:
-        async with stage.guest(target) as guest:
+        async with stage.guest(target, _FORGETS) as guest:
             yield await _memory(guest)
 
 
