@@ -101,7 +101,7 @@ async def fan_out(stage: Stage) -> AsyncIterator[Sample]:
 async def _fan_out(guest: Guest, viewers: int, number: int) -> Sample:
     stage, sizes, tally = guest.stage, guest.stage.sizes, Tally()
     await stage.begin_sample()
-    seconds = sizes.ramp_seconds + sizes.settle_seconds + sizes.steady_seconds + 1
+    seconds = sizes.ramp_seconds + sizes.settle_seconds + sizes.steady_seconds + 0.5
     plan = Plan(tokens=int(PER_SECOND * seconds), per_second=PER_SECOND)
     count = sizes.generations
     streams = await guest.open_many(plan, count, tally, over_seconds=sizes.ramp_seconds)
