@@ -24,7 +24,7 @@ def main() -> None:
     if not arguments.show:
         mode = "smoke" if arguments.smoke else "quick" if arguments.quick else "full"
         targets = arguments.targets or (_USUAL if mode == "full" else _QUICK)
-        order = Order(mode, arguments.only or tuple(SCENARIOS), targets)
+        order = Order(mode, arguments.only or tuple(SCENARIOS), targets, arguments.nice)
         written = run(order)
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(written, indent=1) + "\n")
@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--smoke", action="store_true", help="only see that everything works")
     parser.add_argument("--only", type=_names(SCENARIOS), help="scenarios, with commas")
     parser.add_argument("--targets", type=_names(TARGETS), help="targets, with commas")
+    parser.add_argument("--nice", type=int, default=0, help="priority; below 0 needs root")
     parser.add_argument("--json", type=Path, default=_RESULTS, help="where the results go")
     parser.add_argument("--show", action="store_true", help="do not measure, show the results")
     parser.add_argument("--into", type=Path, help="put the tables into this document, too")

@@ -36,7 +36,8 @@ class Span:
     target_share: float
     load_share: float
     upstream_share: float
-    foreign_share: float
+    foreign_at_target: float
+    foreign_at_load: float
 
     @property
     def us_per_token(self) -> float | None:
@@ -51,8 +52,12 @@ class Span:
             notes.append(
                 f"bottleneck: load generator {self.load_share:.0%}, upstream {self.upstream_share:.0%}"
             )
-        if self.foreign_share > FOREIGN_SHARE and self.seconds > 1:  # it counts in steps of 10 ms
-            notes.append(f"others used {self.foreign_share:.0%} of a core")
+        for whose, share in (
+            ("the target's core", self.foreign_at_target),
+            ("the other core", self.foreign_at_load),
+        ):
+            if share > FOREIGN_SHARE and self.seconds > 1:  # it counts in steps of 10 ms
+                notes.append(f"others used {share:.0%} of {whose}")
         return notes
 
 
@@ -72,7 +77,6 @@ class Meter:
             after - before for before, after in zip(began, now, strict=True)
         )
         ours_at_load = load if self._pids[0] == self._pids[1] else upstream + load
-        foreign = max(busy_target - target, busy_load - ours_at_load, 0.0)
         return Span(
             seconds=seconds,
             tokens=int(tokens),
@@ -80,7 +84,8 @@ class Meter:
             target_share=target / seconds,
             load_share=load / seconds,
             upstream_share=upstream / seconds,
-            foreign_share=foreign / seconds,
+            foreign_at_target=max(busy_target - target, 0.0) / seconds,
+            foreign_at_load=max(busy_load - ours_at_load, 0.0) / seconds,
         )
 
     def _read(self) -> tuple[float, ...]:

@@ -31,18 +31,21 @@ class Order:
         mode: the name of the sizes.
         scenarios: their names.
         targets: their names.
+        nice: the priority of all processes of the run, as of nice(1).
     """
 
     mode: str
     scenarios: Sequence[str]
     targets: Sequence[str]
+    nice: int = 0
 
 
 def run(order: Order) -> dict[str, Any]:
     """Measure; return everything that goes into the JSON."""
     cores = _cores()
     os.sched_setaffinity(0, {cores.load})
-    about = machine(cores)
+    about = {**machine(cores), "nice": order.nice}
+    os.setpriority(os.PRIO_PROCESS, 0, order.nice)
     samples = anyio.run(_run, order, cores, backend_options={"use_uvloop": True})
     results = summarize(samples)
     return {
