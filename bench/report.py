@@ -1,10 +1,13 @@
 """Tables for people: Markdown, which a terminal shows as well."""
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from bench.results import Result
+
+_OTHERS = re.compile(r"others used (\d+)% of (.*)")
 
 Column = tuple[str, str, str]
 """Metric, heading, format."""
@@ -68,9 +71,8 @@ def tables(results: Sequence[Result]) -> str:
         heads = ["case", "target", *(title for _, title, _ in columns)]
         cells = [[row.case, row.target, *_figures(row, columns)] for row in rows]
         parts.append(f"**{scenario}**\n\n{_table(heads, cells)}")
-        notes = [f"- {row.case}, {row.target}: {note}" for row in rows for note in row.notes]
-        if notes:
-            parts.append("\n".join(notes))
+        if notes := _notes(rows):
+            parts.append("\n".join(f"- {note}" for note in notes))
     return "\n\n".join(parts)
 
 
@@ -83,6 +85,19 @@ def heading(machine: Mapping[str, Any]) -> str:
         f"load average at the start {machine['load_average']:.1f}; Linux {machine['kernel']}, "
         f"Python {machine['python']}, {versions}."
     )
+
+
+def _notes(rows: Sequence[Result]) -> list[str]:
+    """Return the notes of a table; what others used comes once for each core, at its most."""
+    notes: list[str] = []
+    others: dict[str, int] = {}
+    for row in rows:
+        for note in row.notes:
+            if match := _OTHERS.fullmatch(note):
+                others[match[2]] = max(int(match[1]), others.get(match[2], 0))
+            else:
+                notes.append(f"{row.case}, {row.target}: {note}")
+    return notes + [f"others used up to {most}% of {core}" for core, most in others.items()]
 
 
 def _figures(result: Result, columns: Sequence[Column]) -> list[str]:

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -66,6 +67,21 @@ async def _run(order: Order, cores: Cores) -> list[Sample]:
     gc.disable()  # a collection here would be a gap there; `Stage` collects between samples
     files = raise_file_limit()
     samples: list[Sample] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_cancel_at_sigterm, tasks.cancel_scope)
+        await _measure(order, cores, files, samples)
+        tasks.cancel_scope.cancel()
+    return samples
+
+
+async def _cancel_at_sigterm(scope: anyio.CancelScope) -> None:
+    """End the run with its processes; what has been measured counts."""
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+
+
+async def _measure(order: Order, cores: Cores, files: int, samples: list[Sample]) -> None:
     async with open_upstream(cores.load) as upstream, AsyncExitStack() as stack:
         targets = _present(order.targets)
         stage = Stage(upstream, cores, MODES[order.mode], targets, files, stack)
@@ -77,7 +93,6 @@ async def _run(order: Order, cores: Cores) -> list[Sample]:
                         _say(_brief(sample))
             except (NotStarted, TimeoutError) as exc:
                 _say(f"{name}: ended early: {exc!r}")
-    return samples
 
 
 def _present(names: Sequence[str]) -> list[Target]:
