@@ -26,7 +26,7 @@ from streamsvc.settings import OpenAISettings, Settings, StreamSettings
 
 SHORT, LONG = 50, 250
 
-MOST_CALLS = 210.0
+MOST_CALLS = 82.0
 """Python calls for a token, resumed coroutines included, outside of the standard library."""
 
 MOST_HANDLES = 4.5

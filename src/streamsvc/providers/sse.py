@@ -35,8 +35,10 @@ class EventStreamDecoder:
         Raises:
             UpstreamInvalid: a line is longer than the bound.
         """
+        bound = self._max_line_bytes
         for line in self._lines(chunk):
-            self._check(len(line))
+            if self._data_bytes + len(line) > bound:
+                raise UpstreamInvalid
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
                 self._data_bytes += len(line)
@@ -45,7 +47,8 @@ class EventStreamDecoder:
                 self._data.clear()
                 self._data_bytes = 0
                 yield payload
-        self._check(self._rest_bytes)
+        if self._data_bytes + self._rest_bytes > bound:
+            raise UpstreamInvalid
 
     def _lines(self, chunk: bytes) -> list[bytes]:
         """Return the lines that *chunk* completes, and keep what is left of it."""
@@ -68,7 +71,3 @@ class EventStreamDecoder:
         self._rest.append(rest)
         self._rest_bytes += len(rest)
         return lines
-
-    def _check(self, line_bytes: int) -> None:
-        if self._data_bytes + line_bytes > self._max_line_bytes:
-            raise UpstreamInvalid
