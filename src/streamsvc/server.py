@@ -24,7 +24,7 @@ from streamsvc.web.sse import CONNECTION
 HEAD_BYTES = 131_072
 """How long the head of a request may be, and one read more; uvicorn has no bound for it."""
 
-GC_THRESHOLDS = 20_000, 20, 50
+GC_THRESHOLDS = 5_000, 10, 10
 """When the garbage collector looks: what is made for a token is freed without it."""
 
 _SHARE_OF_CLOSING = 0.8
