@@ -7,9 +7,17 @@ from streamsvc.events import Record
 
 
 class NativeDialect(Dialect, Encoder):
-    """Keeps no state, so one makes the frames of every stream. See the module, and `docs/wire.md`."""
+    """One makes the frames of every stream. See the module, and `docs/wire.md`.
+
+    The viewers of a generation are woken one after another and ask for the same record: the last block
+    is remembered, so that it is made once.
+    """
 
     is_resumable = True
+
+    def __init__(self) -> None:
+        self._last: Record | None = None
+        self._block = b""
 
     @override
     def encoder(self) -> Encoder:
@@ -21,10 +29,13 @@ class NativeDialect(Dialect, Encoder):
 
     @override
     def encode(self, record: Record) -> bytes:
-        event = record.event
-        return b"id: %b.%d\n%bdata: %b\n\n" % (
-            record.generation.encode(),
-            record.seq,
-            EVENT_NAMES[type(event)],
-            json_line(event),
-        )
+        if record is not self._last:
+            event = record.event
+            self._block = b"id: %b.%d\n%bdata: %b\n\n" % (
+                record.generation.encode(),
+                record.seq,
+                EVENT_NAMES[type(event)],
+                json_line(event),
+            )
+            self._last = record
+        return self._block

@@ -144,17 +144,18 @@ class MemoryEventLog(EventLog):
 
     async def _wait(self, stream: _Stream, wait_seconds: float) -> None:
         """Wait for the next record, at most so long."""
+        if wait_seconds < math.inf:
+            with anyio.move_on_after(wait_seconds):
+                await self._wait(stream, math.inf)
+            return
         waiter = self._make_waiter()
         stream.waiting.append(waiter)
         try:
-            if wait_seconds == math.inf:
-                await waiter
-            else:
-                with anyio.move_on_after(wait_seconds):
-                    await waiter
-        finally:
+            await waiter
+        except BaseException:
             if waiter in stream.waiting:
                 stream.waiting.remove(waiter)
+            raise
 
     def _make_waiter(self) -> "_Waiter":
         if self._new_waiter is None:

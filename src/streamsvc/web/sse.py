@@ -8,7 +8,7 @@ promises for streams is kept here.
 import logging
 import math
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing
 from functools import partial
 
@@ -88,16 +88,23 @@ class EventStream(EventSourceResponse):
         send_body = connection.get("send", send)
         with self._viewer():
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._watch_client, receive, tasks.cancel_scope)
+                # The words have a task of their own: each of them would else be handed down through all
+                # the middleware that is waiting here.
+                tasks.start_soon(self._stream, send, send_body, tasks.cancel_scope)
                 tasks.start_soon(self._keep_time, send_body, tasks.cancel_scope)
-                if await self._begin(send):
-                    await self._stream_response(send_body)
+                while (await receive())["type"] != "http.disconnect":
+                    pass
                 tasks.cancel_scope.cancel()
             # The connection ends without a `done`, so a client that can comes back with its cursor.
             if self._is_broken and connection:
                 connection["abort"]()
                 while (await receive())["type"] != "http.disconnect":
                     pass
+
+    async def _stream(self, send: Send, send_body: Send, scope: anyio.CancelScope) -> None:
+        if await self._begin(send):
+            await self._stream_response(send_body)
+        scope.cancel()
 
     async def _begin(self, send: Send) -> bool:
         """Send the head, or the answer that is given instead; tell whether there is a stream."""
@@ -129,11 +136,6 @@ class EventStream(EventSourceResponse):
         self._is_sending = True
         await send(message)
         self._is_sending = False
-
-    async def _watch_client(self, receive: Receive, scope: anyio.CancelScope) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        scope.cancel()
 
     async def _keep_time(self, send: Send, scope: anyio.CancelScope) -> None:
         """Send keepalives in silence, and give up a viewer that does not read.
@@ -212,8 +214,15 @@ def _up_to_the_end(records: Sequence[Record], ends: Ends) -> Sequence[Record]:
     return records
 
 
-def _writes(records: Sequence[Record], encode: Callable[[Record], bytes]) -> Iterator[bytes]:
-    """Yield the blocks of some records, many in one piece."""
+def _writes(records: Sequence[Record], encode: Callable[[Record], bytes]) -> Iterable[bytes]:
+    """Return the blocks of some records, many in one piece."""
+    if len(records) == 1:  # as words are that come one by one
+        block = encode(records[0])
+        return (block,) if block else ()
+    return _joined(records, encode)
+
+
+def _joined(records: Sequence[Record], encode: Callable[[Record], bytes]) -> Iterator[bytes]:
     blocks: list[bytes] = []
     waiting_bytes = 0
     try:
