@@ -23,7 +23,7 @@ test *args:
 # The tests again, with the lines and branches they miss.
 coverage:
     uv run coverage erase
-    uv run coverage run -m pytest
+    uv run coverage run -m pytest -n 0
     uv run coverage combine -q
     uv run coverage report
 
