@@ -1,7 +1,7 @@
 """The central promise, on real sockets: nobody watches, so the call to the provider is torn down.
 
 A viewer on one TCP connection, the service on uvicorn, an upstream on another TCP connection that notes
-when it was closed. The times are printed and not asserted: `pytest -s tests/test_teardown.py`.
+when it was closed. The times are printed and not asserted: `pytest -s -n 0 tests/test_teardown.py`.
 """
 
 import asyncio
