@@ -23,7 +23,5 @@ def _connections(client: Any) -> tuple[int, int]:
         connections = client._transport._pool.connections
         idle = sum(connection.is_idle() for connection in connections)
         return len(connections) - idle, idle
-    if client._transport._session is None:
-        return 0, 0
     connector = client._transport._session.connector
     return len(connector._acquired), sum(map(len, connector._conns.values()))

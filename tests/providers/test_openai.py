@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -546,3 +547,41 @@ async def test_other_choices_and_tool_calls_are_no_text(api: respx.Route) -> Non
     refused = OPENAI.choice({"refusal": None, "content": "One"})
     api.mock(return_value=stream(other, tools, refused, STOP, DONE))
     assert await ask() == [Text("One"), _ends()]
+
+
+@pytest.mark.promise("secret:kept")
+async def test_the_key_is_the_configured_one_whatever_netrc_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A default entry there is for any host; it neither replaces the key nor refuses the request."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with (
+        upstream(text("a"), finish()) as upstream_api,
+        adapter.open_provider(OPENAI.entry(upstream_api.url), "sk-test") as provider,
+        provider.generate(PROMPT) as deltas,
+    ):
+        assert await anext(deltas) == Text("a")
+        assert (await upstream_api.call()).headers["authorization"] == "Bearer sk-test"
+
+
+async def test_a_proxy_of_the_environment_is_asked_and_may_be_passed_by(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with upstream(text("a"), finish()) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        settings = OPENAI.entry("http://openai.test")
+        async with (
+            adapter.open_provider(settings, "sk-test") as provider,
+            provider.generate(PROMPT) as deltas,
+        ):
+            assert await anext(deltas) == Text("a")
+        assert (await proxy.call()).path.startswith("http://openai.test/")
+        monkeypatch.setenv("no_proxy", "openai.test")
+        async with adapter.open_provider(settings, "sk-test") as provider:
+            with pytest.raises(ProviderUnavailable):
+                async with provider.generate(PROMPT) as deltas:
+                    await anext(deltas)

@@ -158,7 +158,7 @@ class Answer:
             lane.running += 1
             self._place = lane
         if lane is not self._route[0]:
-            reason = "circuit_open" if self._route[0].has_room else "busy"
+            reason = "busy" if self._route[0].circuit.admits else "circuit_open"
             if self._failures:
                 reason = self._failures[-1][1].code
             await self._say(Progress(state="switching", provider=lane.name, reason=reason))

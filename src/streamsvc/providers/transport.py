@@ -7,6 +7,7 @@ lets the body be read as it comes from the parser, without the layers of a gener
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Protocol
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
@@ -81,14 +82,25 @@ class _Stream(httpx2.AsyncByteStream):
 
 
 class Transport(httpx2.AsyncBaseTransport):
-    """The connections to one upstream; how many there are is bounded elsewhere."""
+    """The connections to one upstream; how many there are is bounded elsewhere.
 
-    _session: aiohttp.ClientSession | None = None
+    Made in a running event loop. Proxies are those of the environment. Its other habit, to look into
+    `.netrc` for each request, is left out: it takes a thread, and refuses a request that has a key.
+    """
+
+    def __init__(self) -> None:
+        self._proxies = getproxies()
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            ssl=httpx2.create_ssl_context(),
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        )
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        if self._session is None:
-            self._session = self._open()
         timeouts = request.extensions.get("timeout", {})
         with _mapped():
             response = await self._session.request(
@@ -97,6 +109,7 @@ class Transport(httpx2.AsyncBaseTransport):
                 headers=request.headers.multi_items(),
                 data=await request.aread(),
                 allow_redirects=False,
+                proxy=self._proxy(request.url),
                 timeout=aiohttp.ClientTimeout(
                     total=None, sock_connect=timeouts.get("connect"), sock_read=timeouts.get("read")
                 ),
@@ -112,21 +125,11 @@ class Transport(httpx2.AsyncBaseTransport):
 
     @override
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._session.close()
 
-    def _open(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            ssl=httpx2.create_ssl_context(),
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=True,
-        )
+    def _proxy(self, url: httpx2.URL) -> str | None:
+        proxy = self._proxies.get(url.scheme)
+        return None if proxy is None or proxy_bypass(url.host) else proxy
 
 
 @contextmanager
