@@ -9,19 +9,13 @@ from service import Service
 def pools(service: Service) -> Mapping[str, tuple[int, int]]:
     """Count the connections of each entry that has been used: in use, and at rest."""
     providers: Any = service.supervisor.lanes._providers
-    return {
-        name: _connections(
-            getattr(provider._client, "_client", None)
-            or provider._client._api_client._async_httpx_client
-        )
-        for name, provider in providers._open.items()
-    }
+    return {name: _connections(provider) for name, provider in providers._open.items()}
 
 
-def _connections(client: Any) -> tuple[int, int]:
-    if hasattr(client._transport, "_pool"):
-        connections = client._transport._pool.connections
-        idle = sum(connection.is_idle() for connection in connections)
-        return len(connections) - idle, idle
-    connector = client._transport._session.connector
-    return len(connector._acquired), sum(map(len, connector._conns.values()))
+def _connections(provider: Any) -> tuple[int, int]:
+    if hasattr(provider, "channel"):
+        in_use, at_rest = provider.channel.connections
+        return in_use, at_rest
+    connections = provider._client._api_client._async_httpx_client._transport._pool.connections
+    idle = sum(connection.is_idle() for connection in connections)
+    return len(connections) - idle, idle

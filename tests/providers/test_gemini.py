@@ -20,6 +20,8 @@ from google.genai import types
 
 from streamsvc.errors import (
     ProviderAuthFailed,
+    ProviderError,
+    ProviderTimedOut,
     ProviderUnavailable,
     UpstreamCut,
     UpstreamInvalid,
@@ -207,6 +209,30 @@ async def test_every_error_of_the_sdk_has_an_error_of_ours(api: respx.Route) -> 
         api.mock(side_effect=kind.__new__(kind))
         with pytest.raises(UpstreamInvalid):
             await ask()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (httpx2.ConnectError, ProviderUnavailable),
+        (httpx2.ConnectTimeout, ProviderTimedOut),
+        (httpx2.PoolTimeout, ProviderTimedOut),
+        (httpx2.ReadError, ProviderUnavailable),
+        (httpx2.ReadTimeout, ProviderUnavailable),
+        (httpx2.WriteError, ProviderUnavailable),
+        (httpx2.RemoteProtocolError, ProviderUnavailable),
+        (httpx2.ProxyError, ProviderUnavailable),
+        (httpx2.DecodingError, UpstreamInvalid),
+    ],
+)
+async def test_a_failure_below_http_has_an_error_of_ours(
+    api: respx.Route, kind: type[httpx2.RequestError], expected: type[ProviderError]
+) -> None:
+    api.mock(side_effect=kind("secret"))
+    with pytest.raises(ProviderError) as caught:
+        await ask()
+    assert type(caught.value) is expected
+    assert "secret" not in str(caught.value)
 
 
 async def test_a_refused_key_is_told_from_other_bad_requests(api: respx.Route) -> None:

@@ -9,9 +9,11 @@ import anyio
 import pytest
 
 from streamsvc.errors import InvalidField, ProviderNotReady
+from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Provider
 from streamsvc.providers.registry import ADAPTERS, ProviderRegistry
 from streamsvc.settings import FakeSettings, GeminiSettings, OpenAISettings, ProviderSettings
+from upstreams import OPENAI, finish, text, upstream
 
 ENTRIES: Mapping[str, ProviderSettings] = {
     "fake": FakeSettings(),
@@ -141,11 +143,15 @@ async def test_an_unknown_entry_is_refused_with_the_names_of_those_there_are() -
 
 
 async def test_leaving_the_registry_closes_what_was_opened() -> None:
-    async with ProviderRegistry(ENTRIES, {}) as providers:
-        provider = await providers.get("local")
-        client = provider._client._client  # type: ignore[attr-defined]
-        assert not client.is_closed
-    assert client.is_closed
+    prompt = Prompt(messages=(Message("user", "Say it."),))
+    with anyio.fail_after(10):
+        async with upstream(text("a"), finish()) as api:
+            async with ProviderRegistry({"local": OPENAI.entry(api.url)}, {}) as providers:
+                provider = await providers.get("local")
+                async with provider.generate(prompt) as deltas:
+                    assert [delta async for delta in deltas]
+                assert api.calls[0].closed_at is None
+            await api.calls[0].closed.wait()
 
 
 def test_every_kind_of_entry_has_an_adapter() -> None:

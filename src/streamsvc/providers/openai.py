@@ -1,8 +1,9 @@
 """OpenAI's chat completions, and every server compatible with them, through the openai SDK.
 
-The SDK sends the request (address, credentials, errors of the HTTP layer); the stream itself is
-read here, straight from bytes into one small struct a chunk, because an SDK object for each token
-costs ten times as much. Chunks: openai SDK, `types/chat/chat_completion_chunk.py`.
+The SDK makes the request (address, credentials, what it tells of itself), once for each entry. Requests
+like it are sent, and their streams read, here: straight from bytes into one small struct a chunk, because
+the SDK's objects for a request cost a millisecond, and those for a token ten times as much as it does.
+Chunks: openai SDK, `types/chat/chat_completion_chunk.py`.
 """
 
 import json
@@ -18,20 +19,15 @@ import msgspec
 import openai
 from typing_extensions import override
 
-from streamsvc.errors import ProviderError, ProviderUnavailable, UpstreamCut, UpstreamInvalid
+from streamsvc.errors import ProviderError, UpstreamCut, UpstreamInvalid
 from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
 from streamsvc.messages import Prompt
-from streamsvc.providers.base import (
-    Delta,
-    Finish,
-    Provider,
-    SurrogateJoiner,
-    closed_afterwards,
-)
+from streamsvc.providers.base import Delta, Finish, Provider, SurrogateJoiner
+from streamsvc.providers.channel import Channel
+from streamsvc.providers.http1 import Connection
 from streamsvc.providers.refusal import error_for_status, error_in_stream
 from streamsvc.providers.sse import EventStreamDecoder
-from streamsvc.providers.transport import Body, Transport, body_of
-from streamsvc.providers.upstream import error_for_transport, open_client
+from streamsvc.providers.upstream import ERROR_BODY_BYTES, ERROR_BODY_SECONDS
 from streamsvc.settings import OpenAISettings
 
 USAGE_WAIT_SECONDS = 2.0
@@ -49,7 +45,7 @@ FINISH_REASONS: Mapping[str, AnswerEnd] = {
 }
 
 _STREAM_OPTIONS = {"include_usage": True, "include_obfuscation": False}
-_BAD_REQUEST = 400
+_BAD_REQUESTS = frozenset((400, 422))
 _MOST_TOKENS = 2**53
 """What every reader of JSON can count to (RFC 8259, section 6)."""
 
@@ -78,27 +74,57 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 @asynccontextmanager
 async def open_provider(settings: OpenAISettings, key: str) -> AsyncIterator[Provider]:
-    """Hold the SDK's client, and with it the connections, of one provider entry."""
-    async with open_client(settings, Transport()) as http_client:
-        client = openai.AsyncOpenAI(
-            api_key=key or "none-needed",
-            base_url=settings.url,
-            http_client=http_client,
-            timeout=http_client.timeout,
-            max_retries=0,
-        )
+    """Hold the connections of one provider entry."""
+    channel = Channel(await _request(settings, key), connect_seconds=settings.connect_seconds)
+    try:
+        yield OpenAIProvider(settings, channel)
+    finally:
+        channel.close()
+
+
+async def _request(settings: OpenAISettings, key: str) -> httpx2.Request:
+    """Return a request as the SDK makes it: address, credentials, and what it tells of itself.
+
+    It makes one, for nobody, and each that is sent is like it but for the body. To have every one made
+    by the SDK would cost more than all else that is done before the first token.
+    """
+    catcher = _Catcher()
+    async with openai.AsyncOpenAI(
+        api_key=key or "none-needed",
+        base_url=settings.url,
+        http_client=httpx2.AsyncClient(transport=catcher, trust_env=False),
+        timeout=None,
+        max_retries=0,
+    ) as client:
         # The SDK takes these from the environment; they must not reach another vendor's server.
         client.organization = client.project = None
         client._custom_headers = {}  # noqa: SLF001  # nothing public takes OPENAI_CUSTOM_HEADERS away
-        yield OpenAIProvider(settings, client)
+        # A compressor on the way may hold words back.
+        headers = {"Accept-Encoding": "identity"}
+        await client.post(
+            "/chat/completions", cast_to=object, body={}, options={"headers": headers}
+        )
+    return catcher.requests[-1]
+
+
+class _Catcher(httpx2.AsyncBaseTransport):
+    """Sends nothing anywhere."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx2.Request] = []
+
+    @override
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests.append(request)
+        return httpx2.Response(200, json={}, request=request)
 
 
 class OpenAIProvider(Provider):
     """One provider entry of kind `openai`."""
 
-    def __init__(self, settings: OpenAISettings, client: openai.AsyncOpenAI) -> None:
+    def __init__(self, settings: OpenAISettings, channel: Channel) -> None:
+        self.channel = channel
         self._settings = settings
-        self._client = client
         self._stream_options: dict[str, bool] = _STREAM_OPTIONS
 
     @override
@@ -107,39 +133,54 @@ class OpenAIProvider(Provider):
 
     @asynccontextmanager
     async def _generate(self, prompt: Prompt) -> AsyncIterator[AsyncIterator[Delta]]:
+        connection = await self._ask(prompt)
+        deltas = _Deltas(connection, EventStreamDecoder(self._settings.max_line_bytes))
         try:
-            response = await self._send(prompt)
-        except openai.APIError as exc:
-            raise map_error(exc) from exc
-        deltas = _Deltas(response, EventStreamDecoder(self._settings.max_line_bytes))
-        async with closed_afterwards(deltas.aclose):
             yield deltas
+        finally:
+            await deltas.aclose()
 
-    async def _send(self, prompt: Prompt) -> httpx2.Response:
+    async def _ask(self, prompt: Prompt) -> Connection:
         """Send the request; once more without `stream_options` where a server knows none.
 
         That is remembered when it has helped: what names them may be the prompt, given back.
         """
-        try:
-            return await self._create(prompt, self._stream_options)
-        except openai.APIStatusError as exc:
-            refused = exc.status_code in {_BAD_REQUEST, 422}
-            if not (refused and self._stream_options and _names_stream_options(exc)):
-                raise
-        response = await self._create(prompt, {})
-        self._stream_options = {}
-        return response
-
-    async def _create(self, prompt: Prompt, stream_options: dict[str, bool]) -> httpx2.Response:
         body = request_body(prompt, self._settings)
-        if stream_options:
-            body["stream_options"] = stream_options
-        manager = self._client.chat.completions.with_streaming_response.create(**body)
-        # Left through `_generate`, which closes the response shielded; leaving the SDK's own
-        # manager would wait for the close inside a cancelled scope, and lose it.
-        response = await manager.__aenter__()
-        http_response: httpx2.Response = response.http_response
-        return http_response
+        options = self._stream_options
+        connection = await self._post({**body, "stream_options": options} if options else body)
+        if connection.status in _BAD_REQUESTS and options:
+            refusal = await _error_body(connection)
+            if not _names_stream_options(refusal):
+                raise error_for_status(connection.status, refusal, connection.headers)
+            connection = await self._post(body)
+            if connection.is_success:
+                self._stream_options = {}
+        if not connection.is_success:
+            refusal = await _error_body(connection)
+            raise error_for_status(connection.status, refusal, connection.headers)
+        if connection.headers.get("content-encoding", "identity").lower() != "identity":
+            connection.abort()
+            raise UpstreamInvalid
+        return connection
+
+    async def _post(self, body: Mapping[str, Any]) -> Connection:
+        return await self.channel.post(msgspec.json.encode(body))
+
+
+async def _error_body(connection: Connection) -> object:
+    """Return what an answer says that is no success, up to its bounds, and release its connection."""
+    said = bytearray()
+    try:
+        with anyio.move_on_after(ERROR_BODY_SECONDS), suppress(ProviderError):
+            while len(said) < ERROR_BODY_BYTES and (data := await connection.read()):
+                said += data
+    finally:
+        connection.release()
+    try:
+        body: object = json.loads(said)
+    except (ValueError, RecursionError):
+        return said.decode(errors="replace")
+    return body
 
 
 def request_body(prompt: Prompt, settings: OpenAISettings) -> dict[str, Any]:
@@ -164,30 +205,16 @@ def request_body(prompt: Prompt, settings: OpenAISettings) -> dict[str, Any]:
     return body
 
 
-def map_error(exc: openai.APIError) -> ProviderError:
-    """Return our error for one of the SDK's; none of its text is kept."""
-    match exc:
-        case openai.APIStatusError():
-            return error_for_status(exc.status_code, exc.body, exc.response.headers)
-        case openai.APIConnectionError(__cause__=httpx2.HTTPError() as cause):
-            return error_for_transport(cause, answering=False)
-        case openai.APIResponseValidationError():
-            return UpstreamInvalid()
-        case _:
-            return ProviderUnavailable()
-
-
-def _names_stream_options(exc: openai.APIStatusError) -> bool:
-    text = str(exc.body).lower()
+def _names_stream_options(refusal: object) -> bool:
+    text = str(refusal).lower()
     return any(name in text for name in ("stream_options", *_STREAM_OPTIONS))
 
 
 class _Deltas:
     """Iterates over the deltas of one response. Not a generator: it may be left at any point."""
 
-    def __init__(self, response: httpx2.Response, decoder: EventStreamDecoder) -> None:
-        self._response = response
-        self._body: Body = body_of(response)
+    def __init__(self, connection: Connection, decoder: EventStreamDecoder) -> None:
+        self._connection = connection
         self._decoder = decoder
         self._text_joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
@@ -214,24 +241,26 @@ class _Deltas:
 
     async def aclose(self) -> None:
         """Close the upstream connection, or give it back where the answer is complete."""
-        if self._over:
-            with anyio.move_on_after(REUSE_SECONDS), suppress(httpx2.HTTPError):
-                while await self._body.read():
-                    pass
-        await self._response.aclose()
+        try:
+            if self._over and not self._connection.is_over:
+                with anyio.move_on_after(REUSE_SECONDS), suppress(ProviderError):
+                    while await self._connection.read():
+                        pass
+        finally:
+            self._connection.release()
 
     async def _read_more(self) -> None:
         """Read the network once; what it brought is ready afterwards."""
         try:
             if self._finish_reason is None:
-                chunk = await self._body.read()
+                chunk = await self._connection.read()
             else:
                 chunk = b""
                 with anyio.CancelScope(deadline=self._usage_deadline):
-                    chunk = await self._body.read()
-        except httpx2.HTTPError as exc:
+                    chunk = await self._connection.read()
+        except ProviderError:
             if self._finish_reason is None:
-                raise error_for_transport(exc, answering=True) from exc
+                raise
             chunk = b""
         if not chunk:
             self._end()

@@ -23,10 +23,8 @@ ERROR_BODY_SECONDS = 2.0
 """How much of an error's body is read, and for how long; the status says the most of it."""
 
 
-def open_client(
-    section: UpstreamSection, transport: httpx2.AsyncBaseTransport | None = None
-) -> httpx2.AsyncClient:
-    """Make the HTTP client of one provider entry, over its usual transport or another.
+def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
+    """Make the HTTP client of one provider entry.
 
     Only the connect deadline is the client's: a read timeout would count comments and role chunks
     as answers, so the deadlines on tokens are the engine's. Compression is declined, because a
@@ -39,7 +37,6 @@ def open_client(
     bound = section.max_generations
     return httpx2.AsyncClient(
         timeout=httpx2.Timeout(None, connect=section.connect_seconds),
-        transport=transport,
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=min(bound, 100)),
         headers={"Accept-Encoding": "identity"},
         event_hooks={"response": [_bound_error_body]},
