@@ -1,9 +1,11 @@
-"""The event loop's clock, at the cost of reading it."""
+"""The event loop's clock and its queue, at the cost of using them: without finding out which loop it is."""
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 
 def clock() -> Callable[[], float]:
@@ -16,3 +18,13 @@ def clock() -> Callable[[], float]:
         return asyncio.get_running_loop().time
     except RuntimeError:
         return anyio.current_time
+
+
+def soon() -> Callable[[Callable[[], object]], object]:
+    """Return what has a function called in the next turn of the running event loop."""
+    try:
+        return asyncio.get_running_loop().call_soon
+    except RuntimeError:
+        token: Any = anyio.lowlevel.current_token().native_token
+        run_sync_soon: Callable[[Callable[[], object]], object] = token.run_sync_soon  # trio's
+        return run_sync_soon

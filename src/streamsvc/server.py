@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import FrameType
+from typing import cast
 
 import anyio
 import uvicorn
@@ -19,7 +20,7 @@ from typing_extensions import override
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from streamsvc.web.sse import CONNECTION
+from streamsvc.web.wire import CONNECTION, Wire
 
 HEAD_BYTES = 131_072
 """How long the head of a request may be, and one read more; uvicorn has no bound for it."""
@@ -31,16 +32,41 @@ _SHARE_OF_CLOSING = 0.8
 """The part of the time for closing after which the connections that are left are dropped."""
 
 
-class Protocol(HttpToolsProtocol):
-    """HTTP/1.1, and a connection that the application can drop, and write to without middleware.
-
-    Ending the response is no way to drop it: uvicorn then waits for the client to read what is
-    buffered. Offered as an extension of the ASGI scope (ASGI specification, "Extensions").
-    """
+class Protocol(HttpToolsProtocol, Wire):
+    """HTTP/1.1, on a connection that the application can write to and drop."""
 
     _running: RequestResponseCycle | None = None
     _head_bytes: int | None = None
     """What has been read of a head behind the read that it began in, while it goes on."""
+
+    on_room: Callable[[], object] | None = None
+
+    @property
+    @override
+    def is_full(self) -> bool:
+        return self.flow.write_paused
+
+    @override
+    def write(self, data: bytes) -> None:
+        running = self._running
+        if running is not None and not running.disconnected:
+            is_chunked = running.chunked_encoding
+            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
+
+    @override
+    async def flush(self) -> None:
+        pass
+
+    @override
+    def abort(self) -> None:
+        self.transport.abort()
+        self._tell_running()
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.on_room is not None:
+            self.on_room()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -57,7 +83,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = 0
-        self.scope["extensions"] = {CONNECTION: {"abort": self.transport.abort}}
+        self.scope["extensions"] = cast("dict[str, dict[object, object]]", {CONNECTION: self})
 
     @override
     def on_headers_complete(self) -> None:
@@ -74,13 +100,15 @@ class Protocol(HttpToolsProtocol):
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        cycle.scope["extensions"][CONNECTION]["send"] = cycle.send
         super()._start_asgi_task(cycle, app)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that runs; uvicorn tells the latest, which may still wait its turn."""
         super().connection_lost(exc)
+        self._tell_running()
+
+    def _tell_running(self) -> None:
         if self._running is not None and self._is_answering():
             self._running.disconnected = True
             self._running.message_event.set()

@@ -18,13 +18,41 @@ WAIT_SECONDS = 60.0
 """How long one call waits for the next record; then the next call does."""
 
 
+class Reader(Protocol):
+    """Whoever follows a generation. Neither call waits, and neither raises."""
+
+    def deliver(self, records: Sequence[Record]) -> int:
+        """Take the next records, at least one is given; return how many were taken.
+
+        The others come again at once. After 0 there are none until the reader asks for them.
+        """
+        ...
+
+    def lost(self) -> None:
+        """Learn that there is nothing to follow: the log has been dropped, or never reached the cursor."""
+        ...
+
+
+class Following(Protocol):
+    """A reader's place in a log."""
+
+    def resume(self) -> None:
+        """Ask for records again, behind a `deliver` that took none."""
+        ...
+
+    def close(self) -> None:
+        """Want no more."""
+        ...
+
+
 class EventLog(Protocol):
     """An append-only log per generation: one writer, any number of readers.
 
     Records are numbered 0, 1, 2 … without holes. A generation's log is opened by its `Start` and
-    closed by its `Done`; some time after that it is dropped as a whole. A reader keeps its own
-    cursor, so a slow, late or vanished reader costs the log nothing and delays nobody. The two
-    calls are those of a Redis stream: `XADD` with explicit ids, and `XREAD BLOCK`.
+    closed by its `Done`; some time after that it is dropped as a whole. A reader has a cursor of
+    its own, so a slow, late or vanished reader costs the log nothing and delays nobody. The calls
+    are those of a Redis stream: `XADD` with explicit ids, and `XREAD BLOCK`, which `follow` leaves
+    to the log, so that one wake-up serves all who follow.
     """
 
     async def append(self, generation: str, event: Event) -> Record:
@@ -51,6 +79,14 @@ class EventLog(Protocol):
             GenerationNotFound: no such log, or it has been dropped.
             LogEnded: *after* is the `Done`: there will never be more.
             CursorLost: *after* is beyond the last record: what was there is gone.
+        """
+        ...
+
+    def follow(self, generation: str, *, after: int, reader: Reader) -> Following:
+        """Give a reader the records with `seq > after`, in order, as they come, up to the `Done`.
+
+        That happens soon after they are there, and never within this call or within `append`; what
+        has piled up comes in one piece, of at most `BATCH_RECORDS`.
         """
         ...
 

@@ -5,72 +5,132 @@ then dropped by `sweep`; earlier where there are too many, or too many bytes, an
 whose time is over next. An open log is never dropped.
 """
 
-import asyncio
 import heapq
-import math
 import sys
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 
 import anyio
 import anyio.lowlevel
 from typing_extensions import override
 
+from streamsvc.clock import soon
 from streamsvc.errors import CursorLost, GenerationNotFound, Overloaded
-from streamsvc.eventlog.base import BATCH_RECORDS, EventLog, LogClosed, LogEnded, LogFull
+from streamsvc.eventlog.base import (
+    BATCH_RECORDS,
+    EventLog,
+    Following,
+    LogClosed,
+    LogEnded,
+    LogFull,
+    Reader,
+)
 from streamsvc.events import Done, Event, Outcome, Reasoning, Record, Start, Text
 from streamsvc.settings import GenerationSettings
 
-RECORD_BYTES = 160
-"""What a record costs beside its text, in CPython 3.11: two structs, a number, a place in a list."""
-
-
-class _Waiter(Protocol):
-    """The part of a future that is needed here: an event of anyio's costs several times as much."""
-
-    def done(self) -> bool: ...
-
-    def set_result(self, result: None, /) -> None: ...
-
-    def __await__(self) -> Generator[Any, None, None]: ...
-
-
-class _EventWaiter(_Waiter):
-    """The same on event loops that have no futures."""
-
-    def __init__(self) -> None:
-        self._event = anyio.Event()
-
-    @override
-    def done(self) -> bool:
-        return self._event.is_set()
-
-    @override
-    def set_result(self, result: None, /) -> None:
-        self._event.set()
-
-    @override
-    def __await__(self) -> Generator[Any, None, None]:
-        return self._event.wait().__await__()
+RECORD_BYTES = 48
+"""What a record costs beside its text, in CPython 3.11: the struct of an event, a place in a list."""
 
 
 class _Stream:
-    """The records of one generation, and who waits for the next one."""
+    """The events of one generation, who waits for the next one, and who is given all of them."""
 
-    __slots__ = ("closed", "records", "size_bytes", "waiting")
+    __slots__ = ("closed", "events", "followers", "generation", "is_due", "size_bytes", "waiting")
 
-    def __init__(self) -> None:
-        self.records: list[Record] = []
+    def __init__(self, generation: str) -> None:
+        self.generation = generation
+        self.events: list[Event] = []
         self.size_bytes = 0
         self.closed = False
-        self.waiting: list[_Waiter] = []
+        self.waiting: list[anyio.Event] = []
+        self.followers: list[_Following] = []
+        self.is_due = False
+
+    def records(self, after: int) -> list[Record]:
+        """Return the records behind a cursor, at most `BATCH_RECORDS` of them."""
+        start = after + 1
+        generation = self.generation
+        return [
+            Record(generation, seq, event)
+            for seq, event in enumerate(self.events[start : start + BATCH_RECORDS], start)
+        ]
 
     def wake(self) -> None:
         """Let everybody look again who waits."""
         waiting, self.waiting = self.waiting, []
         for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+            waiter.set()
+
+    def deliver(self) -> None:
+        """Give every follower what it does not have yet; those at the same place get the same."""
+        self.is_due = False
+        at, records = -2, list[Record]()
+        for follower in self.followers.copy():
+            if follower.after != at:
+                at = follower.after
+                records = self.records(at)
+            if records:
+                follower.take(records)
+
+
+class _Following(Following):
+    """One follower of a log that is there."""
+
+    __slots__ = ("_is_paused", "_log", "_reader", "_stream", "after")
+
+    def __init__(self, log: "MemoryEventLog", stream: _Stream, after: int, reader: Reader) -> None:
+        self.after = after
+        self._log = log
+        self._stream = stream
+        self._reader = reader
+        self._is_paused = False
+        stream.followers.append(self)
+        log.schedule(stream)
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Pass the next records on."""
+        if self._is_paused:
+            return
+        taken = self._reader.deliver(records)
+        self.after += taken
+        if not taken:
+            self._is_paused = True
+        elif self.after + 1 < len(self._stream.events):
+            self._log.schedule(self._stream)
+
+    @override
+    def resume(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            if self._log.has(self._stream):
+                self._log.schedule(self._stream)
+            else:
+                self._reader.lost()
+
+    @override
+    def close(self) -> None:
+        self._is_paused = True
+        if self in self._stream.followers:
+            self._stream.followers.remove(self)
+
+
+class _Lost(Following):
+    """The follower of a log that is not there."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader: Reader | None = reader
+
+    def tell(self) -> None:
+        """Say so, once."""
+        if self._reader is not None:
+            self._reader.lost()
+
+    @override
+    def resume(self) -> None:
+        pass
+
+    @override
+    def close(self) -> None:
+        self._reader = None
 
 
 class MemoryEventLog(EventLog):
@@ -86,7 +146,7 @@ class MemoryEventLog(EventLog):
         self._size_bytes = 0
         self._expiries: list[tuple[float, str]] = []
         self._closed_one = anyio.Event()
-        self._new_waiter: Callable[[], _Waiter] | None = None
+        self._soon: Callable[[Callable[[], object]], object] | None = None
 
     def __len__(self) -> int:
         """How many logs are held."""
@@ -110,8 +170,8 @@ class MemoryEventLog(EventLog):
             size_bytes += sum(
                 sys.getsizeof(text) for pair in event.metadata.items() for text in pair
             )
-        record = Record(generation, len(stream.records), event)
-        stream.records.append(record)
+        record = Record(generation, len(stream.events), event)
+        stream.events.append(event)
         stream.size_bytes += size_bytes
         self._size_bytes += size_bytes
         if isinstance(event, Done):
@@ -119,6 +179,8 @@ class MemoryEventLog(EventLog):
             self._schedule_drop(generation, event)
         if stream.waiting:
             stream.wake()
+        if stream.followers:
+            self.schedule(stream)
         if self._expiries:
             self._make_room()
         return record
@@ -128,42 +190,53 @@ class MemoryEventLog(EventLog):
         self, generation: str, *, after: int, wait_seconds: float = 0.0
     ) -> Sequence[Record]:
         stream = self._find(generation)
-        start = after + 1
-        if start > len(stream.records):
+        if after >= len(stream.events):
             raise CursorLost
-        if start == len(stream.records):
+        if after + 1 == len(stream.events):
             if stream.closed:
                 raise LogEnded
             if not wait_seconds:
                 return []
             await self._wait(stream, wait_seconds)
-        records = stream.records[start : start + BATCH_RECORDS]
+        records = stream.records(after)
         if len(records) == BATCH_RECORDS:
             await anyio.lowlevel.checkpoint()
         return records
 
+    @override
+    def follow(self, generation: str, *, after: int, reader: Reader) -> Following:
+        stream = self._streams.get(generation)
+        if stream is None or after >= len(stream.events):
+            lost = _Lost(reader)
+            self._call_soon(lost.tell)
+            return lost
+        return _Following(self, stream, after, reader)
+
+    def has(self, stream: _Stream) -> bool:
+        """Tell whether a log is still kept."""
+        return self._streams.get(stream.generation) is stream
+
+    def schedule(self, stream: _Stream) -> None:
+        """Have the followers of a log look at it soon, once for all that is appended until then."""
+        if not stream.is_due:
+            stream.is_due = True
+            self._call_soon(stream.deliver)
+
+    def _call_soon(self, call: Callable[[], object]) -> None:
+        if self._soon is None:
+            self._soon = soon()
+        self._soon(call)
+
     async def _wait(self, stream: _Stream, wait_seconds: float) -> None:
         """Wait for the next record, at most so long."""
-        if wait_seconds < math.inf:
-            with anyio.move_on_after(wait_seconds):
-                await self._wait(stream, math.inf)
-            return
-        waiter = self._make_waiter()
+        waiter = anyio.Event()
         stream.waiting.append(waiter)
-        try:
-            await waiter
-        except BaseException:
-            if waiter in stream.waiting:
-                stream.waiting.remove(waiter)
-            raise
-
-    def _make_waiter(self) -> "_Waiter":
-        if self._new_waiter is None:
+        with anyio.move_on_after(wait_seconds):
             try:
-                self._new_waiter = asyncio.get_running_loop().create_future
-            except RuntimeError:
-                self._new_waiter = _EventWaiter
-        return self._new_waiter()
+                await waiter.wait()
+            finally:
+                if waiter in stream.waiting:
+                    stream.waiting.remove(waiter)
 
     async def sweep(self) -> None:
         """Drop closed logs as their time comes; runs until it is cancelled."""
@@ -185,7 +258,7 @@ class MemoryEventLog(EventLog):
             self._drop_next()
         if self._size_bytes >= self._settings.max_total_log_bytes:
             raise Overloaded("generations.max_total_log_bytes")
-        return self._streams.setdefault(generation, _Stream())
+        return self._streams.setdefault(generation, _Stream(generation))
 
     def _check_room(self, log_bytes: int, more_bytes: int) -> None:
         """Refuse what would make one log, or all that are open, larger than they may be.

@@ -34,7 +34,7 @@ from streamsvc.snapshot import snapshot_of
 from streamsvc.web.chat_completion_body import ChatCompletionReader
 from streamsvc.web.problems import Problem
 from streamsvc.web.requests import Origins, check_parameters, key_of
-from streamsvc.web.sse import EventStream, follow
+from streamsvc.web.sse import EventStream, Place
 
 SDK_HEADERS = (
     "OpenAI-Organization",
@@ -87,11 +87,8 @@ class ChatCompletionEndpoints:
         generation = await self._supervisor.create(asked.order, key=key_of(request))
         dialect = OpenAIDialect(include_usage=asked.include_usage)
         return EventStream(
-            follow(
-                self._log, generation, after=BEFORE_FIRST, dialect=dialect, settings=self._settings
-            ),
+            Place(self._log, generation, BEFORE_FIRST, self._supervisor.viewer),
             dialect=dialect,
-            viewer=lambda: self._supervisor.viewer(generation),
             settings=self._settings,
             headers={"X-Generation-Id": generation},
             instead=partial(self._failure if asked.stream else self._whole, generation),

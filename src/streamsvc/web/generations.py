@@ -32,7 +32,7 @@ from streamsvc.web.requests import (
     key_of,
     prefers,
 )
-from streamsvc.web.sse import EventStream, busy_response, follow, gone_response, head_response
+from streamsvc.web.sse import EventStream, Place, busy_response, gone_response, head_response
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -157,9 +157,8 @@ class GenerationEndpoints:
             await self._log.read(generation_id, after=0)
         self._supervisor.check_viewers()
         return EventStream(
-            follow(self._log, generation_id, after=after, dialect=dialect, settings=self._settings),
+            Place(self._log, generation_id, after, self._supervisor.viewer),
             dialect=dialect,
-            viewer=lambda: self._supervisor.viewer(generation_id),
             settings=self._settings,
             headers={
                 "Location": f"{_address(request, generation_id)}/events",

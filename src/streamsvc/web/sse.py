@@ -5,31 +5,28 @@ connection ends, however that comes about. Everything about bytes and headers th
 promises for streams is kept here.
 """
 
+import asyncio
 import logging
 import math
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, aclosing
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple
 
 import anyio
 from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
-from streamsvc.clock import clock
-from streamsvc.dialects.base import BrokenOff, Dialect, Ends, lost_block, preamble
-from streamsvc.errors import CursorLost, GenerationNotFound, Overloaded
-from streamsvc.eventlog.base import EventLog
+from streamsvc.dialects.base import BrokenOff, Dialect, lost_block, preamble
+from streamsvc.errors import Overloaded
+from streamsvc.eventlog.base import EventLog, Reader
 from streamsvc.events import Done, Record
 from streamsvc.settings import StreamSettings
+from streamsvc.web.wire import Wire, open_wire
 
 logger = logging.getLogger(__name__)
-
-CONNECTION = "streamsvc.connection"
-"""The extension of the ASGI scope with which the server lets us `abort` a connection that does not read,
-and `send` the body of a stream without passing through all the middleware for each word."""
 
 WRITE_BYTES = 65_536
 """How much goes out in one write, about: it is what a viewer who does not read costs."""
@@ -37,208 +34,216 @@ WRITE_BYTES = 65_536
 STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
 
 
-class EventStream(EventSourceResponse):
-    """The answer to one viewer.
+class Place(NamedTuple):
+    """Where a viewer looks.
+
+    Attributes:
+        log: where the records are.
+        generation: whose they are.
+        after: the viewer's cursor.
+        viewer: makes the context that is held while the viewer of a generation is connected.
+    """
+
+    log: EventLog
+    generation: str
+    after: int
+    viewer: Callable[[str], AbstractContextManager[None]]
+
+
+class EventStream(EventSourceResponse, Reader):
+    """The answer to one viewer: a generation's records behind a cursor, up to its end.
 
     Args:
-        blocks: whole blocks of the stream.
-        dialect: whose they are.
-        viewer: makes the context that is held while the viewer is connected.
-        settings: how long one write may take before the viewer counts as too slow.
+        place: where the viewer looks.
+        dialect: makes the frames.
+        settings: how a stream looks, and how long a viewer may leave it unread.
         headers: further headers of the answer.
         instead: decides, in its time, whether another answer is given in the place of the stream. The
             viewer is one meanwhile.
+        on_done: is called when the `Done` has gone out.
     """
+
+    _wire: Wire
 
     def __init__(
         self,
-        blocks: AsyncGenerator[bytes],
+        place: Place,
         *,
         dialect: Dialect,
-        viewer: Callable[[], AbstractContextManager[None]],
         settings: StreamSettings,
         headers: dict[str, str],
         instead: Callable[[], Awaitable[Response | None]] | None = None,
+        on_done: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(
-            blocks,
+            _Nothing(),
             headers={**STREAM_HEADERS, **dialect.headers, **headers},
             media_type=dialect.media_type,
         )
-        self._viewer = viewer
+        self._place = place
+        self._dialect = dialect
         self._instead = instead
-        self._blocks = blocks
-        self._keepalive: Message = {
-            "type": "http.response.body",
-            "body": dialect.keepalive,
-            "more_body": True,
-        }
+        self._on_done = on_done
+        self._encode = dialect.encoder().encode
+        self._opening = preamble(settings.retry_ms) if dialect.is_resumable else b""
         self._ping_seconds = settings.ping_seconds if dialect.keepalive else math.inf
-        self._send_timeout_seconds = settings.send_timeout_seconds
-        self._now = clock()
-        self._has_begun = anyio.Event()
+        self._patience_seconds = settings.send_timeout_seconds
+        self._now = asyncio.get_running_loop().time
         self._sent_at = 0.0
-        self._is_sending = False
+        self._watching = anyio.CancelScope()
+        self._is_over = False
         self._is_broken = False
+        self._mistake: Exception | None = None
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream, watch the client, and keep the time; the library has more tasks for less."""
-        connection = scope.get("extensions", {}).get(CONNECTION, {})
-        send_body = connection.get("send", send)
-        with self._viewer():
-            async with anyio.create_task_group() as tasks:
-                # The words have a task of their own: each of them would else be handed down through all
-                # the middleware that is waiting here.
-                tasks.start_soon(self._stream, send, send_body, tasks.cancel_scope)
-                tasks.start_soon(self._keep_time, send_body, tasks.cancel_scope)
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                tasks.cancel_scope.cancel()
-            # The connection ends without a `done`, so a client that can comes back with its cursor.
-            if self._is_broken and connection:
-                connection["abort"]()
-                while (await receive())["type"] != "http.disconnect":
-                    pass
+        """Send the stream, and watch the client; the library has more tasks, and one turn of each a word."""
+        with self._place.viewer(self._place.generation):
+            async with open_wire(scope, send) as self._wire:
+                if self._instead is None or await self._is_to_stream(receive, send, self._instead):
+                    await self._stream(receive, send)
+                if self._is_broken:
+                    # No tidy end, so a client that can comes back with its cursor.
+                    self._wire.abort()
 
-    async def _stream(self, send: Send, send_body: Send, scope: anyio.CancelScope) -> None:
-        if await self._begin(send):
-            await self._stream_response(send_body)
-        scope.cancel()
+    async def _is_to_stream(
+        self, receive: Receive, send: Send, instead: Callable[[], Awaitable[Response | None]]
+    ) -> bool:
+        """Give the other answer, if there is one and the client waits for it."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)
+            other = await instead()
+            if other is not None:
+                with self._patience():
+                    await other({"type": "http"}, receive, send)
+            tasks.cancel_scope.cancel()
+            return other is None
+        return False
 
-    async def _begin(self, send: Send) -> bool:
-        """Send the head, or the answer that is given instead; tell whether there is a stream."""
-        other = await self._instead() if self._instead else None
-        self._has_begun.set()
-        if other is not None:
-            await other({"type": "http"}, _nothing, partial(self._send, send))
-            return False
+    async def _stream(self, receive: Receive, send: Send) -> None:
         head = {"type": "http.response.start", "status": self.status_code}
-        await self._send(send, {**head, "headers": self.raw_headers})
-        return True
+        await send({**head, "headers": self.raw_headers})
+        self._sent_at = self._now()
+        self._look_at_the_clock()
+        log, generation, after, _ = self._place
+        self._following = log.follow(generation, after=after, reader=self)
+        self._wire.on_room = self._following.resume
+        try:
+            with self._watching:
+                await _until_gone(receive)
+        finally:
+            self._wire.on_room = None
+            self._following.close()
+            self._timer.cancel()
+        if self._mistake is not None:
+            raise self._mistake
+        if self._is_over:
+            with self._patience():
+                await self._wire.flush()
+                await send({"type": "http.response.body", "body": b""})
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """Wait for the client to read, but only so long."""
+        with anyio.move_on_after(self._patience_seconds) as sending:
+            yield
+        if sending.cancelled_caught:
+            self._give_up()
+
+    # What the log says
 
     @override
-    async def _stream_response(self, send: Send) -> None:
-        async with aclosing(self._blocks) as blocks:
-            try:
-                async for block in blocks:
-                    self._sent_at = self._now()
-                    self._is_sending = True
-                    await send({"type": "http.response.body", "body": block, "more_body": True})
-                    self._is_sending = False
-            except BrokenOff:
-                self._is_broken = True
-                return
-        await self._send(send, {"type": "http.response.body", "body": b""})
-
-    async def _send(self, send: Send, message: Message) -> None:
-        self._sent_at = self._now()
-        self._is_sending = True
-        await send(message)
-        self._is_sending = False
-
-    async def _keep_time(self, send: Send, scope: anyio.CancelScope) -> None:
-        """Send keepalives in silence, and give up a viewer that does not read.
-
-        One task that looks at the clock now and then, and no timer for each block.
-        """
-        patience = self._send_timeout_seconds
-        await self._has_begun.wait()
-        while True:
-            now = self._now()
-            if self._is_sending:
-                due = self._sent_at + patience
-                if now >= due:
-                    break
-            else:
-                due = self._sent_at + self._ping_seconds
-                if now >= due:
-                    with anyio.move_on_after(patience) as sending:
-                        await self._send(send, self._keepalive)
-                    if sending.cancelled_caught:
-                        break
-                    continue
-                due = min(due, now + patience)  # until then a block may have been stuck as long
-            await anyio.sleep(due - now)
-        logger.info("viewer.dropped reason=too_slow")
-        self._is_broken = True
-        scope.cancel()
-
-
-async def _nothing() -> Message:
-    """Receive for a response that does not ask."""
-    raise RuntimeError
-
-
-async def follow(
-    log: EventLog,
-    generation: str,
-    *,
-    after: int,
-    dialect: Dialect,
-    settings: StreamSettings,
-    on_done: Callable[[], None] | None = None,
-) -> AsyncGenerator[bytes]:
-    """Yield a generation's records behind the cursor *after* as blocks, up to its end.
-
-    What piled up goes out in few writes.
-    *on_done* is called when the `Done` has gone out.
-
-    Raises:
-        BrokenOff: behind all that could be said.
-    """
-    opening = preamble(settings.retry_ms) if dialect.is_resumable else b""
-    encode = dialect.encoder().encode
-    while True:
+    def deliver(self, records: Sequence[Record]) -> int:
+        if self._wire.is_full or self._is_over or self._is_broken:
+            return 0
+        taken = size_bytes = 0
+        blocks: list[bytes] = []
         try:
-            records = await log.read(generation, after=after, wait_seconds=math.inf)
-        except (GenerationNotFound, CursorLost):
-            yield opening + dialect.lost(generation)
-            return
-        records = _up_to_the_end(records, dialect.ends)
-        for write in _writes(records, encode):
-            yield opening + write
-            opening = b""
-        if records:
-            after, last = records[-1].seq, records[-1].event
-            if on_done and isinstance(last, Done):
-                on_done()
-            if isinstance(last, dialect.ends):
+            for record in records:
+                block = self._encode(record)
+                blocks.append(block)
+                size_bytes += len(block)
+                taken += 1
+                if isinstance(record.event, self._dialect.ends):
+                    self._end(record)
+                    break
+                if size_bytes >= WRITE_BYTES:
+                    break
+        except BrokenOff:
+            self._break_off()
+        except Exception as exc:  # noqa: BLE001  # raised where it is this response that fails
+            self._mistake = exc
+            self._break_off()
+        self._write(b"".join(blocks))
+        return taken
+
+    @override
+    def lost(self) -> None:
+        try:
+            self._write(self._dialect.lost(self._place.generation))
+        except BrokenOff:
+            self._break_off()
+        else:
+            self._end(None)
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            self._wire.write(self._opening + data)
+            self._opening = b""
+            self._sent_at = self._now()
+
+    def _end(self, record: Record | None) -> None:
+        self._is_over = True
+        if record is not None and isinstance(record.event, Done) and self._on_done is not None:
+            self._on_done()
+        self._watching.cancel()
+
+    def _break_off(self) -> None:
+        self._is_broken = True
+        self._watching.cancel()
+
+    def _give_up(self) -> None:
+        logger.info("viewer.dropped reason=too_slow")
+        self._break_off()
+
+    # What the clock says
+
+    def _look_at_the_clock(self) -> None:
+        """Send a keepalive in silence, and give up a viewer that does not read.
+
+        A timer looks at the clock now and then; there is none for each block.
+        """
+        now = self._now()
+        due = now + self._patience_seconds  # until then a block may have been stuck as long
+        if self._wire.is_full:
+            due = self._sent_at + self._patience_seconds
+            if now >= due:
+                self._give_up()
                 return
+        elif self._ping_seconds < math.inf:
+            if now >= self._sent_at + self._ping_seconds:
+                self._wire.write(self._dialect.keepalive)
+                self._sent_at = now
+            due = min(due, self._sent_at + self._ping_seconds)
+        self._timer = asyncio.get_running_loop().call_later(due - now, self._look_at_the_clock)
 
 
-def _up_to_the_end(records: Sequence[Record], ends: Ends) -> Sequence[Record]:
-    for at, record in enumerate(records, 1):
-        if isinstance(record.event, ends):
-            return records[:at]
-    return records
+class _Nothing(AsyncIterator[bytes]):
+    """What the library is given to iterate over."""
+
+    @override
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
 
 
-def _writes(records: Sequence[Record], encode: Callable[[Record], bytes]) -> Iterable[bytes]:
-    """Return the blocks of some records, many in one piece."""
-    if len(records) == 1:  # as words are that come one by one
-        block = encode(records[0])
-        return (block,) if block else ()
-    return _joined(records, encode)
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
-def _joined(records: Sequence[Record], encode: Callable[[Record], bytes]) -> Iterator[bytes]:
-    blocks: list[bytes] = []
-    waiting_bytes = 0
-    try:
-        for record in records:
-            block = encode(record)
-            blocks.append(block)
-            waiting_bytes += len(block)
-            if waiting_bytes >= WRITE_BYTES:
-                yield b"".join(blocks)
-                blocks.clear()
-                waiting_bytes = 0
-    except BrokenOff:
-        yield b"".join(blocks)
-        raise
-    if waiting_bytes:
-        yield b"".join(blocks)
+async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    await _until_gone(receive)
+    scope.cancel()
 
 
 def gone_response(generation: str, settings: StreamSettings) -> Response:

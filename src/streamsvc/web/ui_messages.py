@@ -25,7 +25,7 @@ from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_records
 from streamsvc.events import Restart
 from streamsvc.settings import StreamSettings
 from streamsvc.web.requests import Origins, format_of, key_of
-from streamsvc.web.sse import EventStream, follow, head_response
+from streamsvc.web.sse import EventStream, Place, head_response
 from streamsvc.web.ui_message_body import UIMessageReader
 
 logger = logging.getLogger(__name__)
@@ -178,16 +178,11 @@ class UIMessageEndpoints:
     async def _stream(self, answer: Answer, dialect: Dialect) -> Response:
         generation = answer.generation
         return EventStream(
-            follow(
-                self._log,
-                generation,
-                after=await self._last_restart(generation),
-                dialect=dialect,
-                settings=self._settings,
-                on_done=partial(self._chats.sent, answer),
+            Place(
+                self._log, generation, await self._last_restart(generation), self._supervisor.viewer
             ),
             dialect=dialect,
-            viewer=lambda: self._supervisor.viewer(generation),
+            on_done=partial(self._chats.sent, answer),
             settings=self._settings,
             headers={"X-Generation-Id": generation},
         )
