@@ -21,6 +21,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
         log_config=log_config(settings.server.log_level),
         # uvicorn's access log would write prompts: they are part of the address of `/stream-ai`.
         access_log=False,
+        proxy_headers=False,  # nobody asks for a client's address or scheme
         http=Protocol,
         ws="none",
         server_header=False,

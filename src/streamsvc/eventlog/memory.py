@@ -31,6 +31,9 @@ RECORD_BYTES = 48
 """What a record costs beside its text, in CPython 3.11: the struct of an event, a place in a list."""
 
 
+_WORDS = (Text, Reasoning)
+
+
 class _Stream:
     """The events of one generation, who waits for the next one, and who is given all of them."""
 
@@ -163,13 +166,12 @@ class MemoryEventLog(EventLog):
         if stream.closed:
             raise LogClosed
         size_bytes = RECORD_BYTES
-        if isinstance(event, Text | Reasoning):
-            size_bytes += sys.getsizeof(event.text)
+        if isinstance(event, _WORDS):
+            size_bytes += event.text.__sizeof__()
             self._check_room(stream.size_bytes + size_bytes, size_bytes)
         elif isinstance(event, Start):
-            size_bytes += sum(
-                sys.getsizeof(text) for pair in event.metadata.items() for text in pair
-            )
+            own = (text for pair in event.metadata.items() for text in pair)
+            size_bytes += sum(map(sys.getsizeof, own))
         record = Record(generation, len(stream.events), event)
         stream.events.append(event)
         stream.size_bytes += size_bytes

@@ -236,7 +236,17 @@ class _Deltas:
                 raise self._failure
             if self._over:
                 raise StopAsyncIteration
-            await self._read_more()
+            if self._finish_reason is None:
+                chunk = await self._connection.read()
+            else:
+                chunk = await self._read_usage()
+            try:
+                if chunk:
+                    self._take(chunk)
+                else:
+                    self._end()
+            except ProviderError as exc:
+                self._failure = exc  # raised behind the words that came before it
         return self._ready.popleft()
 
     async def aclose(self) -> None:
@@ -249,38 +259,22 @@ class _Deltas:
         finally:
             self._connection.release()
 
-    async def _read_more(self) -> None:
-        """Read the network once; what it brought is ready afterwards."""
-        try:
-            if self._finish_reason is None:
-                chunk = await self._connection.read()
-            else:
-                chunk = b""
-                with anyio.CancelScope(deadline=self._usage_deadline):
-                    chunk = await self._connection.read()
-        except ProviderError:
-            if self._finish_reason is None:
-                raise
-            chunk = b""
-        if not chunk:
-            self._end()
-            return
-        try:
-            for payload in self._decoder.feed(chunk):
-                self._take(payload)
-                if self._over:
-                    return
-        except ProviderError as exc:
-            self._failure = exc  # raised behind the words that came before it
+    async def _read_usage(self) -> bytes:
+        """Read on behind the finish reason: what may still come is worth a while, and no failure."""
+        with anyio.CancelScope(deadline=self._usage_deadline), suppress(ProviderError):
+            return await self._connection.read()
+        return b""
 
-    def _take(self, payload: bytes) -> None:
-        match payload.strip():
-            case b"":  # a keepalive of some servers
-                pass
-            case b"[DONE]":
-                self._end()
-            case _:
+    def _take(self, chunk: bytes) -> None:
+        for payload in self._decoder.feed(chunk):
+            if payload.startswith(b"{"):
                 self._take_chunk(self._parse(payload))
+            elif (said := payload.strip()) == b"[DONE]":
+                self._end()
+            elif said:  # nothing is a keepalive of some servers
+                self._take_chunk(self._parse(payload))
+            if self._over:
+                return
 
     def _take_chunk(self, chunk: _Chunk) -> None:
         if chunk.error:
