@@ -20,12 +20,12 @@ from typing_extensions import override
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from streamsvc.web.wire import CONNECTION, Wire
+from streamsvc.web.wire import CONNECTION, Listener, Wire
 
 HEAD_BYTES = 131_072
 """How long the head of a request may be, and one read more; uvicorn has no bound for it."""
 
-GC_THRESHOLDS = 5_000, 10, 10
+GC_THRESHOLDS = 20_000, 10, 10
 """When the garbage collector looks: what is made for a token is freed without it."""
 
 _SHARE_OF_CLOSING = 0.8
@@ -35,16 +35,26 @@ _SHARE_OF_CLOSING = 0.8
 class Protocol(HttpToolsProtocol, Wire):
     """HTTP/1.1, on a connection that the application can write to and drop."""
 
-    _running: RequestResponseCycle | None = None
-    _head_bytes: int | None = None
-    """What has been read of a head behind the read that it began in, while it goes on."""
+    __slots__ = ("_head_bytes", "_running", "listener")
 
-    on_room: Callable[[], object] | None = None
+    listener: Listener | None
+    _running: RequestResponseCycle | None
+    _head_bytes: int | None  # read of a head behind the read that it began in, while it goes on
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.listener = self._running = self._head_bytes = None
+        super().connection_made(transport)
 
     @property
     @override
     def is_full(self) -> bool:
         return self.flow.write_paused
+
+    @property
+    @override
+    def is_lost(self) -> bool:
+        return self._running is None or self._running.disconnected
 
     @override
     def write(self, data: bytes) -> None:
@@ -65,8 +75,8 @@ class Protocol(HttpToolsProtocol, Wire):
     @override
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.on_room is not None:
-            self.on_room()
+        if self.listener is not None:
+            self.listener.has_room()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -112,6 +122,8 @@ class Protocol(HttpToolsProtocol, Wire):
         if self._running is not None and self._is_answering():
             self._running.disconnected = True
             self._running.message_event.set()
+        if self.listener is not None:
+            self.listener.is_gone()
 
     def _is_answering(self) -> bool:
         return self._running is not None and not self._running.response_complete

@@ -6,11 +6,12 @@ after finds a generation that is ending. There is no moment between the two, and
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from enum import Enum, auto
 
 import anyio
+from typing_extensions import override
 
 
 class State(Enum):
@@ -58,18 +59,21 @@ class Audience:
         """Where it stands."""
         return self._state
 
-    @contextmanager
-    def viewer(self) -> Iterator[None]:
+    def viewer(self) -> AbstractContextManager[None]:
         """Be one of the viewers."""
+        return _Seat(self)
+
+    def join(self) -> None:
+        """One more is watching."""
         self._viewers += 1
         if self._viewers == 1:
             self._move(Move.FIRST_JOINS)
-        try:
-            yield
-        finally:
-            self._viewers -= 1
-            if self._viewers == 0:
-                self._move(Move.LAST_LEAVES)
+
+    def leave(self) -> None:
+        """One less is."""
+        self._viewers -= 1
+        if self._viewers == 0:
+            self._move(Move.LAST_LEAVES)
 
     def _move(self, move: Move) -> None:
         self._state = TRANSITIONS[self._state, move]
@@ -79,3 +83,20 @@ class Audience:
             self._scope.deadline = anyio.current_time() + self._grace_seconds
         else:
             self._scope.cancel()
+
+
+class _Seat(AbstractContextManager[None]):
+    """What a viewer holds: a generator would be ten times as large, and there is one for each."""
+
+    __slots__ = ("_audience",)
+
+    def __init__(self, audience: Audience) -> None:
+        self._audience = audience
+
+    @override
+    def __enter__(self) -> None:
+        self._audience.join()
+
+    @override
+    def __exit__(self, *exc: object) -> None:
+        self._audience.leave()

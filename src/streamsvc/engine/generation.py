@@ -82,7 +82,6 @@ class Generation:
 
     Attributes:
         audience: the viewers, whose leaving stops it.
-        ended: set when the `Done` is in the log.
         place: the lane of the route on which it has its place until it has ended.
     """
 
@@ -97,7 +96,7 @@ class Generation:
     ) -> None:
         grace_seconds = order.grace_seconds
         self.id = generation_id
-        self.ended = anyio.Event()
+        self._has_ended: anyio.Event | None = None
         self._order = order
         self._log = log
         self._answer = Answer(
@@ -121,6 +120,13 @@ class Generation:
         if not self._scope.cancel_called:
             self._stop_outcome = outcome
             self._scope.cancel()
+
+    @property
+    def ended(self) -> anyio.Event:
+        """Set when the `Done` is in the log; few ask."""
+        if self._has_ended is None:
+            self._has_ended = anyio.Event()
+        return self._has_ended
 
     def leave(self) -> None:
         """Give the place with the provider back."""

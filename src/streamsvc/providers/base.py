@@ -66,6 +66,8 @@ class SurrogateJoiner:
     (Unicode 17.0, section 3.9, D93b).
     """
 
+    __slots__ = ("_half",)
+
     def __init__(self) -> None:
         self._half = ""
 

@@ -45,6 +45,9 @@ class Phase(Enum):
     OVER = auto()
 
 
+IDLE, ASKED, ANSWERING, OVER = Phase  # looked up more than once for a token
+
+
 class Connection(asyncio.Protocol):
     """One connection.
 
@@ -57,6 +60,24 @@ class Connection(asyncio.Protocol):
         is_lost: whether it is closed.
     """
 
+    __slots__ = (
+        "_ends_with_connection",
+        "_failure",
+        "_head_bytes",
+        "_loop",
+        "_may_be_kept",
+        "_on_change",
+        "_parser",
+        "_phase",
+        "_pieces",
+        "_transport",
+        "_waiter",
+        "_waiting_bytes",
+        "headers",
+        "is_lost",
+        "status",
+    )
+
     _transport: asyncio.Transport
 
     def __init__(self, on_change: Callable[["Connection"], None]) -> None:
@@ -67,7 +88,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
-        self._phase = Phase.IDLE
+        self._phase = IDLE
         self._head_bytes = 0
         self._pieces: list[bytes] = []
         self._waiting_bytes = 0
@@ -78,7 +99,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether another request may be sent."""
-        return self._phase is Phase.IDLE and not self.is_lost
+        return self._phase is IDLE and not self.is_lost
 
     @property
     def is_success(self) -> bool:
@@ -88,7 +109,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_over(self) -> bool:
         """Whether the whole answer has arrived."""
-        return self._phase is Phase.OVER
+        return self._phase is OVER
 
     async def ask(self, request: bytes) -> None:
         """Send a request, and wait for the head of its answer.
@@ -96,11 +117,14 @@ class Connection(asyncio.Protocol):
         Raises:
             ProviderUnavailable: there will be none.
         """
-        self._phase = Phase.ASKED
+        self._phase = ASKED
         self._head_bytes = 0
         self._transport.write(request)
-        while self._phase is Phase.ASKED:
-            await self._wait()
+        while self._phase is ASKED:
+            if self._failure is not None:
+                raise self._failure
+            self._waiter = self._loop.create_future()
+            await self._waiter
 
     async def read(self) -> bytes:
         """Return what there is of the body, at least one byte; nothing at its end.
@@ -109,23 +133,26 @@ class Connection(asyncio.Protocol):
             UpstreamCut: it broke off.
         """
         while not self._pieces:
-            if self._phase is Phase.OVER:
+            if self._phase is OVER:
                 return b""
-            await self._wait()
-        pieces, self._pieces = self._pieces, []
-        if self._waiting_bytes > BUFFER_BYTES:
-            self._transport.resume_reading()
-        self._waiting_bytes = 0
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if self._failure is not None:
+                raise self._failure
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        if len(self._pieces) == 1:
+            data = self._pieces.pop()
+        else:
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        self._let_in()
+        return data
 
     def release(self) -> None:
         """Let go of it: for the next request if the answer is over and both sides agree, else closed."""
         if self.is_over and self._may_be_kept and not self.is_lost:
             self._pieces.clear()
-            if self._waiting_bytes > BUFFER_BYTES:
-                self._transport.resume_reading()
-            self._waiting_bytes = 0
-            self._phase = Phase.IDLE
+            self._let_in()
+            self._phase = IDLE
             self._on_change(self)
         else:
             self.abort()
@@ -134,23 +161,21 @@ class Connection(asyncio.Protocol):
         """Close it now, whatever is under way."""
         self._transport.abort()
 
-    async def _wait(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    def _let_in(self) -> None:
+        """What was waiting to be read is not any more."""
+        if self._waiting_bytes > BUFFER_BYTES:
+            self._transport.resume_reading()
+        self._waiting_bytes = 0
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _fail(self, cause: BaseException | None) -> None:
         """What was asked for will not come, or not to its end."""
         if self._failure is None:
-            self._failure = ProviderUnavailable() if self._phase is Phase.ASKED else UpstreamCut()
+            self._failure = ProviderUnavailable() if self._phase is ASKED else UpstreamCut()
             self._failure.__cause__ = cause
         self._may_be_kept = False
         self.abort()
@@ -163,28 +188,27 @@ class Connection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self._phase is Phase.IDLE:  # nobody has asked
+        if self._phase is IDLE:  # nobody has asked
             self.abort()
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as exc:
             self._fail(exc)
-        if self._phase is Phase.ASKED:
+        if self._phase is ASKED:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self._fail(None)
         elif self._waiting_bytes > BUFFER_BYTES:
             self._transport.pause_reading()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wake()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
-        if self._phase is Phase.ANSWERING and self._ends_with_connection and exc is None:
-            self._phase = Phase.OVER
-        elif self._phase in {Phase.ASKED, Phase.ANSWERING}:
+        if self._phase is ANSWERING and self._ends_with_connection and exc is None:
+            self._phase = OVER
+        elif self._phase in {ASKED, ANSWERING}:
             self._fail(exc)
         self._wake()
         self._on_change(self)
@@ -194,24 +218,24 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Begin an answer, also an interim one."""
         self.headers = {}
-        if self._phase is not Phase.ASKED:  # more than was asked for
+        if self._phase is not ASKED:  # more than was asked for
             self._may_be_kept = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field."""
         name = name.lower()
-        if name in KEPT_FIELDS and self._phase is Phase.ASKED:
+        if name in KEPT_FIELDS and self._phase is ASKED:
             self.headers[name.decode()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Take the end of a head."""
         self.status = self._parser.get_status_code()
-        if self.status >= _FIRST_FINAL_STATUS and self._phase is Phase.ASKED:
+        if self.status >= _FIRST_FINAL_STATUS and self._phase is ASKED:
             headers = self.headers
             is_chunked = "chunked" in headers.get("transfer-encoding", "").lower()
             has_length = "content-length" in headers or self.status == _NO_CONTENT
             self._ends_with_connection = not (is_chunked or has_length)
-            self._phase = Phase.ANSWERING
+            self._phase = ANSWERING
 
     def on_body(self, data: bytes) -> None:
         """Take a part of the body."""
@@ -220,6 +244,6 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """End an answer; behind an interim one (RFC 9110, section 15.2) the final one comes."""
-        if self._phase is Phase.ANSWERING:
+        if self._phase is ANSWERING:
             self._may_be_kept = self._parser.should_keep_alive()
-            self._phase = Phase.OVER
+            self._phase = OVER

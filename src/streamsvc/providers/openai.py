@@ -8,7 +8,6 @@ Chunks: openai SDK, `types/chat/chat_completion_chunk.py`.
 
 import json
 import math
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Self
@@ -129,18 +128,9 @@ class OpenAIProvider(Provider):
 
     @override
     def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
-        return self._generate(prompt)
+        return _Answer(self, prompt, EventStreamDecoder(self._settings.max_line_bytes))
 
-    @asynccontextmanager
-    async def _generate(self, prompt: Prompt) -> AsyncIterator[AsyncIterator[Delta]]:
-        connection = await self._ask(prompt)
-        deltas = _Deltas(connection, EventStreamDecoder(self._settings.max_line_bytes))
-        try:
-            yield deltas
-        finally:
-            await deltas.aclose()
-
-    async def _ask(self, prompt: Prompt) -> Connection:
+    async def ask(self, prompt: Prompt) -> Connection:
         """Send the request; once more without `stream_options` where a server knows none.
 
         That is remembered when it has helped: what names them may be the prompt, given back.
@@ -210,22 +200,58 @@ def _names_stream_options(refusal: object) -> bool:
     return any(name in text for name in ("stream_options", *_STREAM_OPTIONS))
 
 
-class _Deltas:
-    """Iterates over the deltas of one response. Not a generator: it may be left at any point."""
+class _Answer:
+    """The deltas of one answer, while it is held. Not a generator: it may be left at any point."""
 
-    def __init__(self, connection: Connection, decoder: EventStreamDecoder) -> None:
-        self._connection = connection
+    __slots__ = (
+        "_connection",
+        "_decoder",
+        "_failure",
+        "_finish_reason",
+        "_has_halves",
+        "_model",
+        "_over",
+        "_prompt",
+        "_provider",
+        "_ready",
+        "_reasoning_joiner",
+        "_text_joiner",
+        "_usage",
+        "_usage_deadline",
+    )
+
+    _connection: Connection
+
+    def __init__(
+        self, provider: OpenAIProvider, prompt: Prompt, decoder: EventStreamDecoder
+    ) -> None:
+        self._provider = provider
+        self._prompt = prompt
         self._decoder = decoder
         self._text_joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
         self._has_halves = False
-        self._ready: deque[Delta] = deque()
+        self._ready: list[Delta] = []
         self._finish_reason: str | None = None
         self._usage_deadline = math.inf
         self._usage: Usage | None = None
         self._model: str | None = None
         self._failure: ProviderError | None = None
         self._over = False
+
+    async def __aenter__(self) -> AsyncIterator[Delta]:
+        self._connection = await self._provider.ask(self._prompt)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Close the upstream connection, or give it back where the answer is complete."""
+        try:
+            if self._over and not self._connection.is_over:
+                with anyio.move_on_after(REUSE_SECONDS), suppress(ProviderError):
+                    while await self._connection.read():
+                        pass
+        finally:
+            self._connection.release()
 
     def __aiter__(self) -> Self:
         return self
@@ -247,17 +273,7 @@ class _Deltas:
                     self._end()
             except ProviderError as exc:
                 self._failure = exc  # raised behind the words that came before it
-        return self._ready.popleft()
-
-    async def aclose(self) -> None:
-        """Close the upstream connection, or give it back where the answer is complete."""
-        try:
-            if self._over and not self._connection.is_over:
-                with anyio.move_on_after(REUSE_SECONDS), suppress(ProviderError):
-                    while await self._connection.read():
-                        pass
-        finally:
-            self._connection.release()
+        return self._ready.pop(0)
 
     async def _read_usage(self) -> bytes:
         """Read on behind the finish reason: what may still come is worth a while, and no failure."""

@@ -9,8 +9,8 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import anyio
@@ -24,7 +24,7 @@ from streamsvc.errors import Overloaded
 from streamsvc.eventlog.base import EventLog, Reader
 from streamsvc.events import Done, Record
 from streamsvc.settings import StreamSettings
-from streamsvc.web.wire import Wire, open_wire
+from streamsvc.web.wire import CONNECTION, Listener, Wire, send_wire, until_gone
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Place(NamedTuple):
     viewer: Callable[[str], AbstractContextManager[None]]
 
 
-class EventStream(EventSourceResponse, Reader):
+class EventStream(EventSourceResponse):
     """The answer to one viewer: a generation's records behind a cursor, up to its end.
 
     Args:
@@ -62,8 +62,6 @@ class EventStream(EventSourceResponse, Reader):
             viewer is one meanwhile.
         on_done: is called when the `Done` has gone out.
     """
-
-    _wire: Wire
 
     def __init__(
         self,
@@ -80,81 +78,146 @@ class EventStream(EventSourceResponse, Reader):
             headers={**STREAM_HEADERS, **dialect.headers, **headers},
             media_type=dialect.media_type,
         )
+        del self._send_lock  # a queue for tasks of the library's own, in every stream that is held
         self._place = place
         self._dialect = dialect
+        self._settings = settings
         self._instead = instead
         self._on_done = on_done
-        self._encode = dialect.encoder().encode
-        self._opening = preamble(settings.retry_ms) if dialect.is_resumable else b""
-        self._ping_seconds = settings.ping_seconds if dialect.keepalive else math.inf
-        self._patience_seconds = settings.send_timeout_seconds
-        self._now = asyncio.get_running_loop().time
-        self._sent_at = 0.0
-        self._watching = anyio.CancelScope()
-        self._is_over = False
-        self._is_broken = False
-        self._mistake: Exception | None = None
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, and watch the client; the library has more tasks, and one turn of each a word."""
+        offered: Wire | None = scope.get("extensions", {}).get(CONNECTION)
         with self._place.viewer(self._place.generation):
-            async with open_wire(scope, send) as self._wire:
-                if self._instead is None or await self._is_to_stream(receive, send, self._instead):
-                    await self._stream(receive, send)
-                if self._is_broken:
-                    # No tidy end, so a client that can comes back with its cursor.
-                    self._wire.abort()
+            if self._instead is not None and await self._is_answered(
+                receive, send, self._instead, offered
+            ):
+                return
+            head = {"type": "http.response.start", "status": self.status_code}
+            await send({**head, "headers": self.raw_headers})
+            self.raw_headers = []  # held for as long as the stream is
+            if offered is not None:
+                await self._stream(offered, send)
+            else:
+                async with send_wire(receive, send) as wire:
+                    await self._stream(wire, send)
 
-    async def _is_to_stream(
-        self, receive: Receive, send: Send, instead: Callable[[], Awaitable[Response | None]]
+    async def _is_answered(
+        self,
+        receive: Receive,
+        send: Send,
+        instead: Callable[[], Awaitable[Response | None]],
+        wire: Wire | None,
     ) -> bool:
-        """Give the other answer, if there is one and the client waits for it."""
+        """Give the other answer, if there is one; tell whether that was done, or the client has left."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)
             other = await instead()
             if other is not None:
-                with self._patience():
+                with anyio.move_on_after(self._settings.send_timeout_seconds) as sending:
                     await other({"type": "http"}, receive, send)
+                if sending.cancelled_caught and wire is not None:
+                    drop(wire)
             tasks.cancel_scope.cancel()
-            return other is None
-        return False
+            return other is not None
+        return True
 
-    async def _stream(self, receive: Receive, send: Send) -> None:
-        head = {"type": "http.response.start", "status": self.status_code}
-        await send({**head, "headers": self.raw_headers})
-        self._sent_at = self._now()
+    async def _stream(self, wire: Wire, send: Send) -> None:
+        viewing = _Viewing(
+            wire, self._place.generation, self._dialect, self._settings, self._on_done
+        )
+        await viewing.watch(self._place)
+        if not viewing.is_over:
+            return
+        with anyio.move_on_after(self._settings.send_timeout_seconds) as ending:
+            await wire.flush()
+            await send({"type": "http.response.body", "body": b""})
+        if ending.cancelled_caught:
+            drop(wire)
+
+
+class _Viewing(Reader, Listener):
+    """A viewer, between the log and the wire: small, because there is one for each stream that is held.
+
+    Attributes:
+        is_over: whether all has been written; else the client has left, or the connection is dropped
+            without a tidy end, so that a client that can comes back with its cursor.
+    """
+
+    __slots__ = (
+        "_dialect",
+        "_encode",
+        "_ended",
+        "_generation",
+        "_mistake",
+        "_now",
+        "_on_done",
+        "_opening",
+        "_patience_seconds",
+        "_ping_seconds",
+        "_resume",
+        "_sent_at",
+        "_timer",
+        "_wire",
+        "is_over",
+    )
+
+    def __init__(
+        self,
+        wire: Wire,
+        generation: str,
+        dialect: Dialect,
+        settings: StreamSettings,
+        on_done: Callable[[], None] | None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.is_over = False
+        self._wire = wire
+        self._generation = generation
+        self._dialect = dialect
+        self._encode = dialect.encoder().encode
+        self._opening = preamble(settings.retry_ms) if dialect.is_resumable else b""
+        self._ping_seconds = settings.ping_seconds if dialect.keepalive else math.inf
+        self._patience_seconds = settings.send_timeout_seconds
+        self._on_done = on_done
+        self._mistake: Exception | None = None
+        self._now = loop.time
+        self._sent_at = loop.time()
+        self._ended: asyncio.Future[None] = loop.create_future()
+
+    async def watch(self, place: Place) -> None:
+        """Write what the log says, until there is no more or nobody to read it."""
+        following = place.log.follow(place.generation, after=place.after, reader=self)
+        self._resume = following.resume
         self._look_at_the_clock()
-        log, generation, after, _ = self._place
-        self._following = log.follow(generation, after=after, reader=self)
-        self._wire.on_room = self._following.resume
+        self._wire.listener = self
         try:
-            with self._watching:
-                await _until_gone(receive)
+            if not self._wire.is_lost:
+                await self._ended
         finally:
-            self._wire.on_room = None
-            self._following.close()
+            self._wire.listener = None
             self._timer.cancel()
+            following.close()
         if self._mistake is not None:
             raise self._mistake
-        if self._is_over:
-            with self._patience():
-                await self._wire.flush()
-                await send({"type": "http.response.body", "body": b""})
 
-    @contextmanager
-    def _patience(self) -> Iterator[None]:
-        """Wait for the client to read, but only so long."""
-        with anyio.move_on_after(self._patience_seconds) as sending:
-            yield
-        if sending.cancelled_caught:
-            self._give_up()
+    # What the wire says
+
+    @override
+    def has_room(self) -> None:
+        self._resume()
+
+    @override
+    def is_gone(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     # What the log says
 
     @override
     def deliver(self, records: Sequence[Record]) -> int:
-        if self._wire.is_full or self._is_over or self._is_broken:
+        if self._wire.is_full or self._ended.done():
             return 0
         taken = size_bytes = 0
         blocks: list[bytes] = []
@@ -170,17 +233,20 @@ class EventStream(EventSourceResponse, Reader):
                 if size_bytes >= WRITE_BYTES:
                     break
         except BrokenOff:
+            self._write(b"".join(blocks))
             self._break_off()
+            return 0
         except Exception as exc:  # noqa: BLE001  # raised where it is this response that fails
             self._mistake = exc
             self._break_off()
+            return 0
         self._write(b"".join(blocks))
         return taken
 
     @override
     def lost(self) -> None:
         try:
-            self._write(self._dialect.lost(self._place.generation))
+            self._write(self._dialect.lost(self._generation))
         except BrokenOff:
             self._break_off()
         else:
@@ -193,18 +259,14 @@ class EventStream(EventSourceResponse, Reader):
             self._sent_at = self._now()
 
     def _end(self, record: Record | None) -> None:
-        self._is_over = True
+        self.is_over = True
         if record is not None and isinstance(record.event, Done) and self._on_done is not None:
             self._on_done()
-        self._watching.cancel()
+        self.is_gone()
 
     def _break_off(self) -> None:
-        self._is_broken = True
-        self._watching.cancel()
-
-    def _give_up(self) -> None:
-        logger.info("viewer.dropped reason=too_slow")
-        self._break_off()
+        self._wire.abort()
+        self.is_gone()
 
     # What the clock says
 
@@ -218,7 +280,8 @@ class EventStream(EventSourceResponse, Reader):
         if self._wire.is_full:
             due = self._sent_at + self._patience_seconds
             if now >= due:
-                self._give_up()
+                drop(self._wire)
+                self.is_gone()
                 return
         elif self._ping_seconds < math.inf:
             if now >= self._sent_at + self._ping_seconds:
@@ -226,6 +289,12 @@ class EventStream(EventSourceResponse, Reader):
                 self._sent_at = now
             due = min(due, self._sent_at + self._ping_seconds)
         self._timer = asyncio.get_running_loop().call_later(due - now, self._look_at_the_clock)
+
+
+def drop(wire: Wire) -> None:
+    """Give up a viewer that does not read."""
+    logger.info("viewer.dropped reason=too_slow")
+    wire.abort()
 
 
 class _Nothing(AsyncIterator[bytes]):
@@ -236,13 +305,8 @@ class _Nothing(AsyncIterator[bytes]):
         raise StopAsyncIteration
 
 
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    await _until_gone(receive)
+    await until_gone(receive)
     scope.cancel()
 
 

@@ -5,30 +5,47 @@ Our server offers its connections so, in an extension of the ASGI scope (ASGI sp
 same is had from `send`.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 import anyio
-from starlette.types import Scope, Send
+from starlette.types import Receive, Send
 from typing_extensions import override
 
 CONNECTION = "streamsvc.connection"
 """The extension that has the `Wire`."""
 
 
+class Listener(Protocol):
+    """Whoever writes to a wire."""
+
+    def has_room(self) -> None:
+        """Learn that a wire that was full is so no longer."""
+        ...
+
+    def is_gone(self) -> None:
+        """Learn that the client has left; maybe more than once."""
+        ...
+
+
 class Wire(Protocol):
     """The body of one answer, behind its head.
 
     Attributes:
-        on_room: called when it was full and is no longer.
+        listener: is told what happens to it.
     """
 
-    on_room: Callable[[], object] | None
+    listener: Listener | None
 
     @property
     def is_full(self) -> bool:
         """Whether what was written waits for the client to read: no more should be."""
+        ...
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the client has left."""
         ...
 
     def write(self, data: bytes) -> None:
@@ -48,7 +65,8 @@ class SendWire(Wire):
     """Over the `send` of an ASGI server, one message at a time."""
 
     def __init__(self, send: Send) -> None:
-        self.on_room: Callable[[], object] | None = None
+        self.listener: Listener | None = None
+        self._is_lost = False
         self._send = send
         self._waiting: list[bytes] = []
         self._written = anyio.Event()
@@ -58,6 +76,11 @@ class SendWire(Wire):
     @override
     def is_full(self) -> bool:
         return bool(self._waiting)
+
+    @property
+    @override
+    def is_lost(self) -> bool:
+        return self._is_lost
 
     @override
     def write(self, data: bytes) -> None:
@@ -73,7 +96,7 @@ class SendWire(Wire):
     def abort(self) -> None:
         pass
 
-    async def run(self) -> None:
+    async def pump(self) -> None:
         """Send what is written, until it is cancelled."""
         while True:
             await self._written.wait()
@@ -83,19 +106,29 @@ class SendWire(Wire):
             self._waiting.clear()
             self._sent.set()
             self._sent = anyio.Event()
-            if self.on_room is not None:
-                self.on_room()
+            if self.listener is not None:
+                self.listener.has_room()
+
+    async def watch(self, receive: Receive) -> None:
+        """Wait for the client to leave."""
+        await until_gone(receive)
+        self._is_lost = True
+        if self.listener is not None:
+            self.listener.is_gone()
 
 
 @asynccontextmanager
-async def open_wire(scope: Scope, send: Send) -> AsyncIterator[Wire]:
-    """Hold the wire of the answer to a request."""
-    offered: Wire | None = scope.get("extensions", {}).get(CONNECTION)
-    if offered is not None:
-        yield offered
-        return
+async def send_wire(receive: Receive, send: Send) -> AsyncIterator[Wire]:
+    """Hold a wire over what any ASGI server offers."""
     async with anyio.create_task_group() as tasks:
         wire = SendWire(send)
-        tasks.start_soon(wire.run)
+        tasks.start_soon(wire.pump)
+        tasks.start_soon(wire.watch, receive)
         yield wire
         tasks.cancel_scope.cancel()
+
+
+async def until_gone(receive: Receive) -> None:
+    """Return when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
