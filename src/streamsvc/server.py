@@ -6,6 +6,7 @@ third one ends everything.
 """
 
 import asyncio
+import ctypes
 import gc
 import socket
 import sys
@@ -27,6 +28,13 @@ HEAD_BYTES = 131_072
 
 GC_THRESHOLDS = 20_000, 10, 10
 """When the garbage collector looks: what is made for a token is freed without it."""
+
+_MANY, _FEW = 64, 1 / 16
+"""How many connections there were, and what part of them is left, when memory is given back."""
+
+_SETTLE_SECONDS = 3
+
+_TICKS_A_SECOND = 10
 
 _SHARE_OF_CLOSING = 0.8
 """The part of the time for closing after which the connections that are left are dropped."""
@@ -116,6 +124,7 @@ class Protocol(HttpToolsProtocol, Wire):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that runs; uvicorn tells the latest, which may still wait its turn."""
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # behind a reset its timer would hold all of this on
         self._tell_running()
 
     def _tell_running(self) -> None:
@@ -150,6 +159,7 @@ class Server(uvicorn.Server):
         self._silence_ms = int(silence_seconds * 1000)
         self._drain = drain
         self._signals = 0
+        self._most = self._empty_seconds = 0
         self._hurry: Callable[[], object] | None = None
 
     @override
@@ -195,8 +205,26 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
+    def _tidy(self) -> None:
+        """Give memory back when most streams have gone.
+
+        What a stream was is freed by the collector, which runs when there is more of it, and so would
+        not; and what is freed stays with the C library, until it is told.
+        """
+        now = len(self.server_state.connections)
+        self._most = max(self._most, now)
+        has_emptied = self._most >= _MANY and now <= self._most * _FEW
+        self._empty_seconds = self._empty_seconds + 1 if has_emptied else 0
+        if self._empty_seconds == _SETTLE_SECONDS:
+            self._most, self._empty_seconds = now, 0
+            gc.collect()
+            if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # malloc_trim(3): glibc's
+                trim(0)
+
     @override
     async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_A_SECOND == 0:
+            self._tidy()
         return await super().on_tick(counter) or self._signals > 0
 
     @override

@@ -13,6 +13,7 @@ from functools import partial
 import anyio
 import msgspec
 
+from streamsvc.clock import clock
 from streamsvc.engine.attempt import attempt
 from streamsvc.engine.lanes import Lane, lane_with_room
 from streamsvc.engine.rescue import CatchUp
@@ -78,6 +79,7 @@ class Answer:
         self._broken_by = ""
         self._failures: list[tuple[Lane, ProviderError]] = []
         self._end = 0.0
+        self._now = clock()
         self._place = lane_with_room(route)
         self._place.running += 1
 
@@ -101,7 +103,7 @@ class Answer:
             ProviderError: there is none. Of several failures, the first that may be over when the
                 request is made again later, else the first.
         """
-        self._end = anyio.current_time() + self._route[0].section.total_seconds
+        self._end = self._now() + self._route[0].section.total_seconds
         for lane in self._route:
             if self._may_go_on and self._is_open(lane) and (finish := await self._ask(lane)):
                 return finish
@@ -116,7 +118,7 @@ class Answer:
     def _may_go_on(self) -> bool:
         """Whether what has happened so far allows another call."""
         may_be_saved = self._settings.rescue or not self._has_begun
-        is_in_time = anyio.current_time() < self._end
+        is_in_time = self._now() < self._end
         return may_be_saved and is_in_time and self.calls < self._settings.max_calls
 
     def _is_open(self, lane: Lane) -> bool:
@@ -128,7 +130,7 @@ class Answer:
     async def _ask(self, lane: Lane) -> Finish | None:
         """Ask one provider, and again where that may help; None where it has failed."""
         tries = 0
-        first_token_at = anyio.current_time() + lane.section.first_token_bound
+        first_token_at = self._now() + lane.section.first_token_bound
         while True:
             tries += 1
             try:
@@ -141,7 +143,7 @@ class Answer:
                 error = exc
             if self._has_spoken:
                 self._broken_by = error.code
-                first_token_at = anyio.current_time() + lane.section.first_token_bound
+                first_token_at = self._now() + lane.section.first_token_bound
             wait = self._wait_seconds(lane, error, tries, first_token_at)
             if wait is None:
                 return None
@@ -167,7 +169,7 @@ class Answer:
         self.calls += 1
         self._has_spoken = False
         catch_up = await self._catch_up(lane) if self._has_begun else None
-        now = anyio.current_time()
+        now = self._now()
         try:
             finish = await attempt(
                 lane,
@@ -218,7 +220,7 @@ class Answer:
         wait = backoff * random.uniform(_LEAST_BACKOFF, 1)  # noqa: S311  # a jitter
         if error.retry_after_seconds is not None:
             wait = max(wait, error.retry_after_seconds)
-        bound = min(first_token_at, self._end) - anyio.current_time()
+        bound = min(first_token_at, self._end) - self._now()
         if has_other:
             bound = min(bound, section.max_backoff_seconds)
         return wait if wait <= bound else None

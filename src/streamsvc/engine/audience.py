@@ -13,6 +13,8 @@ from enum import Enum, auto
 import anyio
 from typing_extensions import override
 
+from streamsvc.clock import clock
+
 
 class State(Enum):
     """Where the audience of a running generation stands."""
@@ -52,7 +54,8 @@ class Audience:
         self._grace_seconds = grace_seconds
         self._viewers = 0
         self._state = State.EXPECTED
-        scope.deadline = anyio.current_time() + attach_seconds
+        self._now = clock()
+        scope.deadline = self._now() + attach_seconds
 
     @property
     def state(self) -> State:
@@ -80,7 +83,7 @@ class Audience:
         if self._state is State.WATCHING:
             self._scope.deadline = math.inf
         elif self._grace_seconds:
-            self._scope.deadline = anyio.current_time() + self._grace_seconds
+            self._scope.deadline = self._now() + self._grace_seconds
         else:
             self._scope.cancel()
 

@@ -6,12 +6,12 @@ over, to see whether the provider is well again; everybody else is served by a f
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from enum import StrEnum, auto
-from functools import partial
 
 import anyio
+from typing_extensions import override
 
 from streamsvc.errors import ProviderError
 
@@ -79,41 +79,38 @@ class Circuit:
             return anyio.current_time() >= self._open_until
         return self._state is State.CLOSED
 
-    @contextmanager
-    def call(self) -> Iterator[Callable[[], None]]:
-        """Make a call, and let the circuit see how it ends.
+    def call(self) -> "Call":
+        """Make a call, and let the circuit see how it ends."""
+        return Call(self)
+
+    def begin(self) -> tuple[int, bool]:
+        """Begin a call; return when, in openings of the circuit, and whether it is a probe.
 
         A probe is let through by `admits` and begins here: nothing may be awaited in between.
-
-        Yields:
-            What is to be called as soon as the provider speaks: that ends a probe.
         """
         is_probe = self._state is State.OPEN and self.admits
         if is_probe:
             self._move(Move.PROBE)
-        began = self._opened
-        try:
-            yield partial(self._speaks, began)
-        except ProviderError as exc:
-            if exc.is_outage:
-                self._failed(began)
-            else:
-                self._works(began)  # it does not like the request
-            raise
-        except BaseException:
-            if is_probe and began == self._opened and self._state is State.PROBING:
-                self._move(Move.ABANDON)
-            raise
-        self._works(began)
+        return self._opened, is_probe
 
-    def _speaks(self, began: int) -> None:
+    def end(self, began: int, exc: BaseException | None, *, is_probe: bool) -> None:
+        """Learn how a call ended."""
+        if isinstance(exc, ProviderError) and exc.is_outage:
+            self._failed(began)
+        elif exc is None or isinstance(exc, ProviderError):  # or it does not like the request
+            self._works(began)
+        elif is_probe and began == self._opened and self._state is State.PROBING:
+            self._move(Move.ABANDON)
+
+    def speaks(self, began: int) -> None:
+        """Learn that the provider of a call speaks."""
         if began == self._opened and self._state is not State.CLOSED:
             self._move(Move.RECOVER)
             logger.warning("circuit.closed provider=%s", self._name)
 
     def _works(self, began: int) -> None:
         if began == self._opened:
-            self._speaks(began)
+            self.speaks(began)
             self._failures = 0
 
     def _failed(self, began: int) -> None:
@@ -132,3 +129,27 @@ class Circuit:
 
     def _move(self, move: Move) -> None:
         self._state = TRANSITIONS[self._state, move]
+
+
+class Call(AbstractContextManager[Callable[[], None]]):
+    """A call to a provider, while it is held; small, because each stream holds one.
+
+    Gives what is to be called as soon as the provider speaks: that ends a probe.
+    """
+
+    __slots__ = ("_began", "_circuit", "_is_probe")
+
+    def __init__(self, circuit: Circuit) -> None:
+        self._circuit = circuit
+
+    @override
+    def __enter__(self) -> Callable[[], None]:
+        self._began, self._is_probe = self._circuit.begin()
+        return self._speaks
+
+    def _speaks(self) -> None:
+        self._circuit.speaks(self._began)
+
+    @override
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        self._circuit.end(self._began, exc, is_probe=self._is_probe)

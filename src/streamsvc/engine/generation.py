@@ -12,6 +12,7 @@ from functools import partial
 import anyio
 import msgspec
 
+from streamsvc.clock import clock
 from streamsvc.engine.answer import Answer
 from streamsvc.engine.audience import Audience
 from streamsvc.engine.lanes import Lane
@@ -147,7 +148,8 @@ class Generation:
 
     async def run(self) -> None:
         """Run to the end, and write it: exactly one `Done`, whatever happens."""
-        began = anyio.current_time()
+        now = clock()
+        began = now()
         done: Done | None = None
         try:
             with self._scope:
@@ -158,7 +160,7 @@ class Generation:
                 done = self._stopped(self._stop_outcome if was_stopped else Outcome.DRAINED)
             await self._close_log(done)
             self.ended.set()
-            seconds = anyio.current_time() - began
+            seconds = now() - began
             logger.info(
                 "generation.finished id=%s provider=%s model=%s outcome=%s calls=%d seconds=%.3f",
                 self.id, done.provider, done.model, done.outcome, self._answer.calls, seconds,
