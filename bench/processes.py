@@ -78,13 +78,16 @@ def busy_seconds(core: int) -> float:
     return 0.0
 
 
+_OTHERS = ("STREAMSVC_", "OPENAI_", "GEMINI_", "GOOGLE_", "COVERAGE_", "PYTHONDONTWRITEBYTECODE")
+"""What of our own environment would change what is measured."""
+
+
 def environ_for(extra: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a target: ours without what would reach out, and *extra*."""
     ours = {
         name: value
         for name, value in os.environ.items()
-        if not name.upper().startswith(("STREAMSVC_", "OPENAI_", "GEMINI_", "GOOGLE_", "COVERAGE_"))
-        and not name.upper().endswith("_PROXY")
+        if not name.upper().startswith(_OTHERS) and not name.upper().endswith("_PROXY")
     }
     return {**ours, "NO_PROXY": "127.0.0.1", **extra}
 

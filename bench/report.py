@@ -30,6 +30,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         ("delivered_share", "delivered", ".1%"),
     ),
     "latency": (
+        ("first_added_ms", "first token added, p50 ms", ".2f"),
         ("first_p50_ms", "first token p50 ms", ".2f"),
         ("first_p99_ms", "first token p99 ms", ".2f"),
         ("gap_p50_ms", "gap p50 ms", ".3f"),

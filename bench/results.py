@@ -14,7 +14,7 @@ from typing import Any
 from bench.meter import Cores
 from bench.stage import Metrics, Sample
 
-FLOOR = "floor"
+FLOOR, DIRECT = "floor", "direct"
 
 RATIOS: Mapping[str, str] = {"paced": "us_per_token", "unpaced": "tokens_per_second"}
 """By scenario: the metric whose ratio to the floor's counts."""
@@ -58,6 +58,9 @@ def summarize(samples: Sequence[Sample]) -> list[Result]:
         ratios = [ratio for one in rounds if (ratio := _ratio(one, samples)) is not None]
         if ratios:
             metrics["ratio"] = median(ratios)
+        if scenario == "latency":
+            added = [ms for one in rounds if (ms := _added_ms(one, samples)) is not None]
+            metrics["first_added_ms"] = median(added) if added else None
         notes = list(dict.fromkeys(note for one in rounds for note in one.notes))
         spread = (min(ratios), max(ratios)) if ratios else None
         results.append(Result(scenario, case, target, metrics, spread, notes))
@@ -81,15 +84,25 @@ def _ratio(sample: Sample, samples: Iterable[Sample]) -> float | None:
         metric, case, target = RATIOS[sample.scenario], sample.case, FLOOR
     else:
         return None
+    value, base = sample.metrics.get(metric), _beside(sample, samples, case, target, metric)
+    return value / base if value is not None and base else None
+
+
+def _added_ms(sample: Sample, samples: Iterable[Sample]) -> float | None:
+    """Return by how much the first token comes later than without a target, in the same round."""
+    metric = "first_p50_ms"
+    value, base = sample.metrics.get(metric), _beside(sample, samples, sample.case, DIRECT, metric)
+    return value - base if value is not None and base is not None else None
+
+
+def _beside(
+    sample: Sample, samples: Iterable[Sample], case: str, target: str, metric: str
+) -> float | None:
+    """Return what was measured of another target or case, in the same round."""
+    wanted = (sample.scenario, case, target, sample.round)
     for other in samples:
-        if (other.scenario, other.case, other.target, other.round) == (
-            sample.scenario,
-            case,
-            target,
-            sample.round,
-        ):
-            value, base = sample.metrics.get(metric), other.metrics.get(metric)
-            return value / base if value is not None and base else None
+        if (other.scenario, other.case, other.target, other.round) == wanted:
+            return other.metrics.get(metric)
     return None
 
 
