@@ -123,7 +123,12 @@ _ALL = (
     Target(
         "litellm",
         _litellm,
-        lambda _: {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"},
+        lambda _: {
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_TELEMETRY": "False",
+            # It listens on the loopback only, for a moment.
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        },
         health="/health/liveliness",
         missing=None if shutil.which("litellm") else "no `litellm` on the PATH",
     ),

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 import anyio.lowlevel
 import pytest
+from typing_extensions import override
 
 from doubles import read_all
 from streamsvc.errors import CursorLost, GenerationNotFound
@@ -18,6 +19,7 @@ from streamsvc.eventlog.base import (
     EventLog,
     LogClosed,
     LogEnded,
+    Reader,
     stored_records,
 )
 from streamsvc.events import (
@@ -288,3 +290,125 @@ async def every_reader_gets_everything(
         written += await write(log, DONE)
         assert anyio.current_time() - began == pytest.approx(sum(pauses), abs=0.5)
     assert seen == [written] * len(readers)
+
+
+class Following(Reader):
+    """A reader that takes what it is told to.
+
+    Attributes:
+        takes: how many records of each delivery; by default all.
+        deliveries: what was given, of which `taken` was taken.
+    """
+
+    def __init__(self, takes: int = BATCH_RECORDS) -> None:
+        self.takes = takes
+        self.deliveries: list[list[Record]] = []
+        self.taken: list[Record] = []
+        self.is_lost = False
+
+    @override
+    def deliver(self, records: Sequence[Record]) -> int:
+        self.deliveries.append(list(records))
+        self.taken += records[: self.takes]
+        return min(self.takes, len(records))
+
+    @override
+    def lost(self) -> None:
+        self.is_lost = True
+
+
+async def settled() -> None:
+    """Let everything be given that is there to be given."""
+    for _ in range(20):
+        await anyio.lowlevel.checkpoint()
+
+
+@contract
+async def a_follower_gets_what_is_stored_and_what_comes(log: EventLog) -> None:
+    written = await write(log, START, Text("a"))
+    reader = Following()
+    following = log.follow("gen_a", after=0, reader=reader)
+    assert reader.deliveries == []  # never within the call
+    await settled()
+    assert reader.deliveries == [written[1:]]
+    written += await write(log, Text("b"))
+    await settled()
+    written += await write(log, DONE)
+    await settled()
+    assert reader.deliveries == [[written[1]], [written[2]], [written[3]]]
+    following.close()
+
+
+@contract
+async def what_has_piled_up_comes_to_a_follower_in_one_piece(log: EventLog) -> None:
+    written = await write(log, START)
+    reader = Following()
+    log.follow("gen_a", after=BEFORE_FIRST, reader=reader)
+    written += await write(log, Text("a"), Text("b"), DONE)
+    assert reader.deliveries == []  # nor within an append
+    await settled()
+    assert reader.deliveries == [written]
+
+
+@contract
+async def a_follower_that_takes_nothing_is_left_in_peace_until_it_asks(log: EventLog) -> None:
+    written = await write(log, START, Text("a"))
+    reader = Following(takes=0)
+    following = log.follow("gen_a", after=BEFORE_FIRST, reader=reader)
+    await settled()
+    written += await write(log, Text("b"))
+    await settled()
+    assert len(reader.deliveries) == 1
+    reader.takes = BATCH_RECORDS
+    following.resume()
+    written += await write(log, DONE)
+    await settled()
+    assert reader.taken == written
+
+
+@contract
+async def a_follower_that_takes_a_part_gets_the_rest_at_once(log: EventLog) -> None:
+    texts = [Text(str(number)) for number in range(2 * BATCH_RECORDS)]
+    written = await write(log, START, *texts, DONE)
+    reader = Following(takes=100)
+    log.follow("gen_a", after=BEFORE_FIRST, reader=reader)
+    await settled()
+    assert reader.taken == written
+    assert max(map(len, reader.deliveries)) == BATCH_RECORDS
+
+
+@contract
+async def followers_at_different_places_each_get_their_own(log: EventLog) -> None:
+    written = await write(log, START, Text("a"), Text("b"))
+    readers = [Following() for _ in range(3)]
+    for after, reader in enumerate(readers, BEFORE_FIRST):
+        log.follow("gen_a", after=after, reader=reader)
+    await settled()
+    written += await write(log, DONE)
+    await settled()
+    assert [reader.taken for reader in readers] == [written[at:] for at in range(3)]
+
+
+@contract
+async def a_follower_that_wants_no_more_gets_no_more(log: EventLog) -> None:
+    await write(log, START)
+    reader = Following()
+    following = log.follow("gen_a", after=BEFORE_FIRST, reader=reader)
+    following.close()
+    following.resume()
+    await write(log, DONE)
+    await settled()
+    assert reader.deliveries == []
+    following.close()
+
+
+@contract
+async def a_follower_of_nothing_is_told(log: EventLog) -> None:
+    await write(log, START)
+    unknown, beyond, left = Following(), Following(), Following()
+    log.follow("gen_b", after=BEFORE_FIRST, reader=unknown).resume()
+    log.follow("gen_a", after=1, reader=beyond)
+    log.follow("gen_b", after=BEFORE_FIRST, reader=left).close()
+    assert not unknown.is_lost
+    await settled()
+    assert (unknown.is_lost, beyond.is_lost, left.is_lost) == (True, True, False)

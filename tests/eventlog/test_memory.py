@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from conformance import CONTRACT, DONE, START, Check, every_reader_gets_everything, write
+from conformance import CONTRACT, DONE, START, Check, Following, every_reader_gets_everything, write
 from doubles import in_virtual_time, run_in_virtual_time
 from streamsvc.errors import GenerationNotFound, Overloaded
 from streamsvc.eventlog.base import BEFORE_FIRST, LogFull
@@ -152,6 +152,27 @@ async def test_a_reader_in_the_middle_of_a_dropped_log_is_told() -> None:
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(GenerationNotFound):
             await log.read("gen_a", after=0)
+
+
+@pytest.mark.promise("resume:honest")
+async def test_a_follower_that_could_not_take_the_end_of_a_dropped_log_is_told() -> None:
+    async with swept_log() as log:
+        await write(log, START, DONE)
+        reader = Following(takes=0)
+        following = log.follow("gen_a", after=BEFORE_FIRST, reader=reader)
+        await anyio.sleep(KEEP_FINISHED)
+        await anyio.wait_all_tasks_blocked()
+        following.resume()
+        assert reader.is_lost
+
+
+@pytest.mark.promise("cancel:clean")
+async def test_followers_that_closed_are_not_remembered() -> None:
+    log = new_log()
+    await write(log, START)
+    for _ in range(3):
+        log.follow("gen_a", after=0, reader=Following()).close()
+    assert log._streams["gen_a"].followers == []
 
 
 @pytest.mark.promise("cancel:clean")
