@@ -1,5 +1,5 @@
 """streamsvc: language-model answers, streamed word by word over server-sent events.
 
 Read it in this order: `events`, `providers.base`, `eventlog.base`, `engine.generation`,
-`dialects.native`, `web.sse`, `web.routes`, `app`.
+`dialects.native`, `web.viewing`, `web.sse`, `web.routes`, `app`.
 """

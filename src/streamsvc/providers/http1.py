@@ -212,6 +212,7 @@ class Connection(asyncio.Protocol):
             self._fail(exc)
         self._wake()
         self._on_change(self)
+        del self._parser  # it holds this one, and is what an open connection keeps
 
     # What the parser calls
 

@@ -34,7 +34,8 @@ from streamsvc.snapshot import snapshot_of
 from streamsvc.web.chat_completion_body import ChatCompletionReader
 from streamsvc.web.problems import Problem
 from streamsvc.web.requests import Origins, check_parameters, key_of
-from streamsvc.web.sse import EventStream, Place
+from streamsvc.web.sse import EventStream
+from streamsvc.web.viewing import Place
 
 SDK_HEADERS = (
     "OpenAI-Organization",

@@ -32,7 +32,8 @@ from streamsvc.web.requests import (
     key_of,
     prefers,
 )
-from streamsvc.web.sse import EventStream, Place, busy_response, gone_response, head_response
+from streamsvc.web.sse import EventStream, busy_response, gone_response, head_response
+from streamsvc.web.viewing import Place
 
 NO_STORE = {"Cache-Control": "no-store"}
 

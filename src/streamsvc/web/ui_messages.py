@@ -25,8 +25,9 @@ from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_records
 from streamsvc.events import Restart
 from streamsvc.settings import StreamSettings
 from streamsvc.web.requests import Origins, format_of, key_of
-from streamsvc.web.sse import EventStream, Place, head_response
+from streamsvc.web.sse import EventStream, head_response
 from streamsvc.web.ui_message_body import UIMessageReader
+from streamsvc.web.viewing import Place
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,202 @@
+"""A viewer, between the log and the wire: is given records, writes frames, and keeps the time.
+
+Nothing here waits for each word: the log calls, the wire is written to at once, and a timer looks at the
+clock now and then. What comes before the frames and behind them is the response's (`web/sse.py`).
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+from typing_extensions import override
+
+from streamsvc.dialects.base import BrokenOff, Dialect, preamble
+from streamsvc.eventlog.base import EventLog, Reader
+from streamsvc.events import Done, Record
+from streamsvc.settings import StreamSettings
+from streamsvc.web.wire import Listener, Wire
+
+logger = logging.getLogger(__name__)
+
+WRITE_BYTES = 65_536
+"""How much goes out in one write, about: it is what a viewer who does not read costs."""
+
+
+class Place(NamedTuple):
+    """Where a viewer looks.
+
+    Attributes:
+        log: where the records are.
+        generation: whose they are.
+        after: the viewer's cursor.
+        viewer: makes the context that is held while the viewer of a generation is connected.
+    """
+
+    log: EventLog
+    generation: str
+    after: int
+    viewer: Callable[[str], AbstractContextManager[None]]
+
+
+class Viewing(Reader, Listener):
+    """See the module. Small, because there is one for each stream that is held.
+
+    Attributes:
+        is_over: whether all has been written; else the client has left, or the connection is dropped
+            without a tidy end, so that a client that can comes back with its cursor.
+    """
+
+    __slots__ = (
+        "_dialect",
+        "_encode",
+        "_ended",
+        "_generation",
+        "_mistake",
+        "_now",
+        "_on_done",
+        "_opening",
+        "_patience_seconds",
+        "_ping_seconds",
+        "_resume",
+        "_sent_at",
+        "_timer",
+        "_wire",
+        "is_over",
+    )
+
+    def __init__(
+        self,
+        wire: Wire,
+        generation: str,
+        dialect: Dialect,
+        settings: StreamSettings,
+        on_done: Callable[[], None] | None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.is_over = False
+        self._wire = wire
+        self._generation = generation
+        self._dialect = dialect
+        self._encode = dialect.encoder().encode
+        self._opening = preamble(settings.retry_ms) if dialect.is_resumable else b""
+        self._ping_seconds = settings.ping_seconds if dialect.keepalive else math.inf
+        self._patience_seconds = settings.send_timeout_seconds
+        self._on_done = on_done
+        self._mistake: Exception | None = None
+        self._now = loop.time
+        self._sent_at = loop.time()
+        self._ended: asyncio.Future[None] = loop.create_future()
+
+    async def watch(self, place: Place) -> None:
+        """Write what the log says, until there is no more or nobody to read it."""
+        following = place.log.follow(place.generation, after=place.after, reader=self)
+        self._resume = following.resume
+        self._look_at_the_clock()
+        self._wire.listener = self
+        try:
+            if not self._wire.is_lost:
+                await self._ended
+        finally:
+            self._wire.listener = None
+            self._timer.cancel()
+            following.close()
+            del self._resume  # it holds this one
+        if self._mistake is not None:
+            raise self._mistake
+
+    # What the wire says
+
+    @override
+    def has_room(self) -> None:
+        self._resume()
+
+    @override
+    def is_gone(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    # What the log says
+
+    @override
+    def deliver(self, records: Sequence[Record]) -> int:
+        if self._wire.is_full or self._ended.done():
+            return 0
+        taken = size_bytes = 0
+        blocks: list[bytes] = []
+        try:
+            for record in records:
+                block = self._encode(record)
+                blocks.append(block)
+                size_bytes += len(block)
+                taken += 1
+                if isinstance(record.event, self._dialect.ends):
+                    self._end(record)
+                    break
+                if size_bytes >= WRITE_BYTES:
+                    break
+        except BrokenOff:
+            self._write(b"".join(blocks))
+            self._break_off()
+            return 0
+        except Exception as exc:  # noqa: BLE001  # raised where it is this response that fails
+            self._mistake = exc
+            self._break_off()
+            return 0
+        self._write(b"".join(blocks))
+        return taken
+
+    @override
+    def lost(self) -> None:
+        try:
+            self._write(self._dialect.lost(self._generation))
+        except BrokenOff:
+            self._break_off()
+        else:
+            self._end(None)
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            self._wire.write(self._opening + data)
+            self._opening = b""
+            self._sent_at = self._now()
+
+    def _end(self, record: Record | None) -> None:
+        self.is_over = True
+        if record is not None and isinstance(record.event, Done) and self._on_done is not None:
+            self._on_done()
+        self.is_gone()
+
+    def _break_off(self) -> None:
+        self._wire.abort()
+        self.is_gone()
+
+    # What the clock says
+
+    def _look_at_the_clock(self) -> None:
+        """Send a keepalive in silence, and give up a viewer that does not read.
+
+        A timer looks at the clock now and then; there is none for each block.
+        """
+        now = self._now()
+        due = now + self._patience_seconds  # until then a block may have been stuck as long
+        if self._wire.is_full:
+            due = self._sent_at + self._patience_seconds
+            if now >= due:
+                drop(self._wire)
+                self.is_gone()
+                return
+        elif self._ping_seconds < math.inf:
+            if now >= self._sent_at + self._ping_seconds:
+                self._wire.write(self._dialect.keepalive)
+                self._sent_at = now
+            due = min(due, self._sent_at + self._ping_seconds)
+        self._timer = asyncio.get_running_loop().call_later(due - now, self._look_at_the_clock)
+
+
+def drop(wire: Wire) -> None:
+    """Give up a viewer that does not read."""
+    logger.info("viewer.dropped reason=too_slow")
+    wire.abort()
