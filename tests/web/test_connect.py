@@ -1,7 +1,7 @@
 """What a connect and a reconnect get: the table of `docs/wire.md`, row by row."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -407,6 +407,23 @@ async def test_at_the_bound_of_viewers_nobody_is_added_and_nothing_created(serve
         await until_unwatched(service)
         async with view(service.port, ASK) as third:
             assert (await third.event()).type == "start"
+
+
+@pytest.mark.promise("input:clear-error")
+async def test_of_a_burst_only_those_create_who_find_a_place_among_the_viewers(
+    serve: Serve,
+) -> None:
+    """All are there before one is answered."""
+    service = await serve(with_fake(SILENT, limits=LimitSettings(max_viewers=2)))
+    with anyio.fail_after(5):
+        async with AsyncExitStack() as stack:
+            burst = [await stack.enter_async_context(wire(service.port)) for _ in range(8)]
+            for connection in burst:
+                await connection.send(f"GET {ASK} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            for connection in burst:
+                assert (await connection.answer("GET")).status == 200
+            assert (service.supervisor.viewers, service.supervisor.running) == (2, 2)
+            assert len(service.log) == 2
 
 
 async def test_a_post_that_finds_the_last_place_taken_creates_nothing(serve: Serve) -> None:

@@ -15,7 +15,6 @@ from typing import Self
 
 import anyio
 import anyio.abc
-import anyio.lowlevel
 import msgspec
 
 from streamsvc.engine.generation import Generation, Order
@@ -192,9 +191,6 @@ class Supervisor:
             self._leave(generation)
             raise
         self._tasks.start_soon(self._run, generation, name=generation.id)
-        # The provider is asked before anything else is done for the viewer: that has the time until
-        # the first token comes.
-        await anyio.lowlevel.checkpoint()
         return generation.id
 
     async def _run(self, generation: Generation) -> None:

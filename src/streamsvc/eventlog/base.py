@@ -86,7 +86,8 @@ class EventLog(Protocol):
         """Give a reader the records with `seq > after`, in order, as they come, up to the `Done`.
 
         That happens soon after they are there, and never within this call or within `append`; what
-        has piled up comes in one piece, of at most `BATCH_RECORDS`.
+        has piled up comes in one piece, of at most `BATCH_RECORDS`. Behind the `Done` there is nothing:
+        whoever follows from there is never called.
         """
         ...
 

@@ -68,6 +68,8 @@ class _Stream:
         self.is_due = False
         at, records = -2, list[Record]()
         for follower in self.followers.copy():
+            if follower.is_paused:
+                continue
             if follower.after != at:
                 at = follower.after
                 records = self.records(at)
@@ -78,32 +80,30 @@ class _Stream:
 class _Following(Following):
     """One follower of a log that is there."""
 
-    __slots__ = ("_is_paused", "_log", "_reader", "_stream", "after")
+    __slots__ = ("_log", "_reader", "_stream", "after", "is_paused")
 
     def __init__(self, log: "MemoryEventLog", stream: _Stream, after: int, reader: Reader) -> None:
         self.after = after
         self._log = log
         self._stream = stream
         self._reader = reader
-        self._is_paused = False
+        self.is_paused = False
         stream.followers.append(self)
         log.schedule(stream)
 
     def take(self, records: Sequence[Record]) -> None:
         """Pass the next records on."""
-        if self._is_paused:
-            return
         taken = self._reader.deliver(records)
         self.after += taken
         if not taken:
-            self._is_paused = True
+            self.is_paused = True
         elif self.after + 1 < len(self._stream.events):
             self._log.schedule(self._stream)
 
     @override
     def resume(self) -> None:
-        if self._is_paused:
-            self._is_paused = False
+        if self.is_paused:
+            self.is_paused = False
             if self._log.has(self._stream):
                 self._log.schedule(self._stream)
             else:
@@ -111,7 +111,7 @@ class _Following(Following):
 
     @override
     def close(self) -> None:
-        self._is_paused = True
+        self.is_paused = True
         if self in self._stream.followers:
             self._stream.followers.remove(self)
 
@@ -150,6 +150,7 @@ class MemoryEventLog(EventLog):
         self._expiries: list[tuple[float, str]] = []
         self._closed_one = anyio.Event()
         self._soon: Callable[[Callable[[], object]], object] | None = None
+        self._due: list[_Stream] = []
 
     def __len__(self) -> int:
         """How many logs are held."""
@@ -222,7 +223,14 @@ class MemoryEventLog(EventLog):
         """Have the followers of a log look at it soon, once for all that is appended until then."""
         if not stream.is_due:
             stream.is_due = True
-            self._call_soon(stream.deliver)
+            self._due.append(stream)
+            if len(self._due) == 1:  # one callback serves all logs
+                self._call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        due, self._due = self._due, []
+        for stream in due:
+            stream.deliver()
 
     def _call_soon(self, call: Callable[[], object]) -> None:
         if self._soon is None:

@@ -6,6 +6,7 @@ sent is this and a body. How many connections there are is bounded elsewhere, by
 
 import asyncio
 import base64
+import re
 import socket
 from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
@@ -24,6 +25,7 @@ FAMILY_SECONDS = 0.25
 """How much earlier one address of a host is tried than the next (RFC 8305, section 8)."""
 
 _TUNNEL_HEAD_BYTES = 16_384
+_CONTROL = re.compile(rb"[\0\r\n]")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -77,11 +79,12 @@ class Channel:
 
     def _take(self) -> Connection | None:
         """Return the idle connection that was used last, if there is one."""
-        if not self._idle:
-            return None
-        connection, expiry = self._idle.popitem()
-        expiry.cancel()
-        return connection
+        while self._idle:
+            connection, expiry = self._idle.popitem()
+            expiry.cancel()
+            if connection.is_idle:  # and not about to be lost
+                return connection
+        return None
 
     def _changed(self, connection: Connection) -> None:
         """Keep an idle connection for a while; forget one that is lost."""
@@ -103,13 +106,14 @@ class Channel:
             raise ProviderUnavailable from exc
         finally:
             self._opening -= 1
-        self._all.add(connection)
+        if not connection.is_lost:
+            self._all.add(connection)
         return connection
 
     async def _open(self) -> Connection:
         way = self._proxy or self._url
         found = await self._loop.getaddrinfo(
-            way.host, way.port or _PORTS[way.scheme], type=socket.SOCK_STREAM
+            way.raw_host.decode(), way.port or _PORTS[way.scheme], type=socket.SOCK_STREAM
         )
         link = await aiohappyeyeballs.start_connection(
             found, happy_eyeballs_delay=FAMILY_SECONDS, loop=self._loop
@@ -121,7 +125,7 @@ class Channel:
                 lambda: Connection(self._changed),
                 sock=link,
                 ssl=self._tls,
-                server_hostname=self._url.host if self._tls else None,
+                server_hostname=self._url.raw_host.decode() if self._tls else None,
             )
         except BaseException:
             link.close()
@@ -134,7 +138,7 @@ class Channel:
         Raises:
             ConnectionError: it does not.
         """
-        authority = f"{_bracketed(self._url.host)}:{self._url.port or _PORTS['https']}".encode()
+        authority = f"{_bracketed(self._url.raw_host.decode())}:{self._url.port or _PORTS['https']}".encode()
         request = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (
             authority,
             authority,
@@ -142,21 +146,28 @@ class Channel:
         )
         await self._loop.sock_sendall(link, request)
         head = b""
-        while not head.endswith(b"\r\n\r\n"):
+        while b"\r\n\r\n" not in head:
             data = await self._loop.sock_recv(link, _TUNNEL_HEAD_BYTES)
             head += data
             if not data or len(head) > _TUNNEL_HEAD_BYTES:
                 raise ConnectionError
-        if not head.startswith((b"HTTP/1.1 2", b"HTTP/1.0 2")):
+        # Behind a good head there is nothing yet: the upstream speaks second.
+        if not (head.startswith((b"HTTP/1.1 2", b"HTTP/1.0 2")) and head.endswith(b"\r\n\r\n")):
             raise ConnectionRefusedError
 
     def _encode_head(self, request: httpx2.Request) -> bytes:
-        """Return the head of every request, up to the value of its `Content-Length`."""
+        """Return the head of every request, up to the value of its `Content-Length`.
+
+        Raises:
+            ProviderUnavailable: a key, say, has the end of a line in it.
+        """
         target, through_proxy = request.url.raw_path, b""
         if self._proxy is not None and self._tls is None:
-            target = str(request.url).encode()
+            target = str(request.url.copy_with(userinfo=b"", fragment=None)).encode()
             through_proxy = _proxy_authorization(self._proxy)
         ours = {b"connection", b"content-length", b"transfer-encoding"}
+        if any(_CONTROL.search(value) for _, value in request.headers.raw):
+            raise ProviderUnavailable from ValueError("a header field with a control character")
         fields = b"".join(
             b"%b: %b\r\n" % (name, value)
             for name, value in request.headers.raw

@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether another request may be sent."""
-        return self._phase is IDLE and not self.is_lost
+        return self._phase is IDLE and not self.is_lost and not self._transport.is_closing()
 
     @property
     def is_success(self) -> bool:
@@ -117,6 +117,8 @@ class Connection(asyncio.Protocol):
         Raises:
             ProviderUnavailable: there will be none.
         """
+        if self.is_lost:
+            raise ProviderUnavailable
         self._phase = ASKED
         self._head_bytes = 0
         self._transport.write(request)
@@ -159,6 +161,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close it now, whatever is under way."""
+        self._ends_with_connection = False  # this is no end of an answer
         self._transport.abort()
 
     def _let_in(self) -> None:
@@ -193,7 +196,7 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as exc:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             self._fail(exc)
         if self._phase is ASKED:
             self._head_bytes += len(data)
@@ -206,7 +209,8 @@ class Connection(asyncio.Protocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
-        if self._phase is ANSWERING and self._ends_with_connection and exc is None:
+        is_end = self._ends_with_connection and exc is None and self._failure is None
+        if self._phase is ANSWERING and is_end:
             self._phase = OVER
         elif self._phase in {ASKED, ANSWERING}:
             self._fail(exc)
@@ -217,9 +221,10 @@ class Connection(asyncio.Protocol):
     # What the parser calls
 
     def on_message_begin(self) -> None:
-        """Begin an answer, also an interim one."""
-        self.headers = {}
-        if self._phase is not ASKED:  # more than was asked for
+        """Begin an answer, also an interim one; what was not asked for is passed over."""
+        if self._phase is ASKED:
+            self.headers = {}
+        else:
             self._may_be_kept = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -230,8 +235,10 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Take the end of a head."""
+        if self._phase is not ASKED:
+            return
         self.status = self._parser.get_status_code()
-        if self.status >= _FIRST_FINAL_STATUS and self._phase is ASKED:
+        if self.status >= _FIRST_FINAL_STATUS:
             headers = self.headers
             is_chunked = "chunked" in headers.get("transfer-encoding", "").lower()
             has_length = "content-length" in headers or self.status == _NO_CONTENT
@@ -240,8 +247,9 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Take a part of the body."""
-        self._pieces.append(data)
-        self._waiting_bytes += len(data)
+        if self._phase is ANSWERING:
+            self._pieces.append(data)
+            self._waiting_bytes += len(data)
 
     def on_message_complete(self) -> None:
         """End an answer; behind an interim one (RFC 9110, section 15.2) the final one comes."""

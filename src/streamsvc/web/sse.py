@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import anyio
+import anyio.lowlevel
 from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -36,7 +37,7 @@ class EventStream(EventSourceResponse):
         headers: further headers of the answer.
         instead: decides, in its time, whether another answer is given in the place of the stream. The
             viewer is one meanwhile.
-        on_done: is called when the `Done` has gone out.
+        on_done: is called when the `Done` is written.
     """
 
     def __init__(
@@ -66,13 +67,21 @@ class EventStream(EventSourceResponse):
         """Send the stream, and watch the client; the library has more tasks, and one turn of each a word."""
         offered: Wire | None = scope.get("extensions", {}).get(CONNECTION)
         with self._place.viewer(self._place.generation):
+            # A generation that has just been started asks its provider now: the head has the time until
+            # the first token comes.
+            await anyio.lowlevel.checkpoint()
             if self._instead is not None and await self._is_answered(
                 receive, send, self._instead, offered
             ):
                 return
-            head = {"type": "http.response.start", "status": self.status_code}
-            await send({**head, "headers": self.raw_headers})
-            self.raw_headers = []  # held for as long as the stream is
+            with anyio.move_on_after(self._settings.send_timeout_seconds) as heading:
+                head = {"type": "http.response.start", "status": self.status_code}
+                await send({**head, "headers": self.raw_headers})
+                self.raw_headers = []  # held for as long as the stream is
+            if heading.cancelled_caught:
+                if offered is not None:
+                    drop(offered)
+                return
             if offered is not None:
                 await self._stream(offered, send)
             else:

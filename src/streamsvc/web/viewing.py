@@ -150,6 +150,8 @@ class Viewing(Reader, Listener):
 
     @override
     def lost(self) -> None:
+        if self._ended.done():
+            return
         try:
             self._write(self._dialect.lost(self._generation))
         except BrokenOff:
