@@ -32,9 +32,6 @@ MOST_CALLS = 42.0
 MOST_HANDLES = 4.1
 """Callbacks of the event loop; two of them are the upstream's and the client's own."""
 
-MOST_BLOCKS = 1.4
-"""Blocks of memory that stay when the answer has ended: its text, for those who come back."""
-
 MOST_WRITES = 2.05
 """`send` on a socket; one of them is the upstream's own."""
 
@@ -175,7 +172,6 @@ async def test_a_token_is_so_much_work_and_no_more(serve: Serve, path: str) -> N
     assert calls <= MOST_CALLS
     assert handles <= MOST_HANDLES
     assert writes <= MOST_WRITES
-    assert kept <= MOST_BLOCKS
 
 
 async def _stream(port: int, path: str, upstreams: list[_Upstream], tokens: int) -> _Client:

@@ -459,7 +459,7 @@ async def test_behind_a_proxy_with_http_2_a_dozen_streams_flow_at_once(
 async def test_tabs_share_one_connection_through_the_worker_until_the_last_has_left(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
-    service = await serve(configuration(origin, words_per_second=5))
+    service = await serve(configuration(origin, words_per_second=3))
     save(tmp_path, "answers.js", "answers-worker.js", "together.html", service=service.url)
     generation_id = await create(service)
     url = f"{origin}/together.html#{generation_id}"
