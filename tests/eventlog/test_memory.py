@@ -1,5 +1,6 @@
 """The log in memory keeps the contract, and forgets what is over when its time has come."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,13 +11,23 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from typing_extensions import override
 
-from conformance import CONTRACT, DONE, START, Check, Following, every_reader_gets_everything, write
+from conformance import (
+    CONTRACT,
+    DONE,
+    START,
+    Check,
+    Following,
+    every_reader_gets_everything,
+    settled,
+    write,
+)
 from doubles import in_virtual_time, run_in_virtual_time
 from streamsvc.errors import GenerationNotFound, Overloaded
 from streamsvc.eventlog.base import BEFORE_FIRST, LogFull
 from streamsvc.eventlog.memory import RECORD_BYTES, MemoryEventLog
-from streamsvc.events import Event, Outcome, Status, Text
+from streamsvc.events import Event, Outcome, Record, Status, Text
 from streamsvc.settings import GenerationSettings
 
 KEEP_FINISHED = 300.0
@@ -164,6 +175,30 @@ async def test_a_follower_that_could_not_take_the_end_of_a_dropped_log_is_told()
         await anyio.wait_all_tasks_blocked()
         following.resume()
         assert reader.is_lost
+
+
+class Broken(Following):
+    """A reader that breaks its contract."""
+
+    @override
+    def deliver(self, records: Sequence[Record]) -> int:
+        raise ValueError
+
+
+@pytest.mark.promise("fan-out:shared")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio ends when a callback raises
+async def test_a_reader_that_raises_does_not_hold_up_other_generations() -> None:
+    log = new_log()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    reader = Following()
+    await write(log, START, generation="gen_a")
+    await write(log, START, generation="gen_b")
+    log.follow("gen_a", after=BEFORE_FIRST, reader=Broken())
+    log.follow("gen_b", after=BEFORE_FIRST, reader=reader)
+    await settled()
+    await write(log, Text("b"), generation="gen_b")
+    await settled()
+    assert [record.seq for record in reader.taken] == [0, 1]
 
 
 @pytest.mark.promise("cancel:clean")

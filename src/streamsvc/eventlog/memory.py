@@ -228,9 +228,14 @@ class MemoryEventLog(EventLog):
                 self._call_soon(self._deliver)
 
     def _deliver(self) -> None:
-        due, self._due = self._due, []
-        for stream in due:
-            stream.deliver()
+        due, self._due = iter(self._due), []
+        try:
+            for stream in due:
+                stream.deliver()
+        finally:  # a reader that breaks its contract is no reason for others to wait
+            for stream in due:
+                stream.is_due = False
+                self.schedule(stream)
 
     def _call_soon(self, call: Callable[[], object]) -> None:
         if self._soon is None:

@@ -26,7 +26,7 @@ from streamsvc.providers.channel import Channel
 from streamsvc.providers.http1 import Connection
 from streamsvc.providers.refusal import error_for_status, error_in_stream
 from streamsvc.providers.sse import EventStreamDecoder
-from streamsvc.providers.upstream import ERROR_BODY_BYTES, ERROR_BODY_SECONDS
+from streamsvc.providers.upstream import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, quiet_libraries
 from streamsvc.settings import OpenAISettings
 
 USAGE_WAIT_SECONDS = 2.0
@@ -87,6 +87,7 @@ async def _request(settings: OpenAISettings, key: str) -> httpx2.Request:
     It makes one, for nobody, and each that is sent is like it but for the body. To have every one made
     by the SDK would cost more than all else that is done before the first token.
     """
+    quiet_libraries()
     catcher = _Catcher()
     async with openai.AsyncOpenAI(
         api_key=key or "none-needed",

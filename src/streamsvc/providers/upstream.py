@@ -23,6 +23,12 @@ ERROR_BODY_SECONDS = 2.0
 """How much of an error's body is read, and for how long; the status says the most of it."""
 
 
+def quiet_libraries() -> None:
+    """Keep libraries that write prompts at their lower levels from it, whatever OPENAI_LOG or the like says."""
+    for library in ("google_genai", "httpcore2", "httpx2", "openai"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
 def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
     """Make the HTTP client of one provider entry.
 
@@ -31,9 +37,7 @@ def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
     compressor on the way may hold words back. The SDKs read the whole body of an error before they
     raise it; here it ends at a bound.
     """
-    # Whatever OPENAI_LOG or the like says: these libraries write prompts at their lower levels.
-    for library in ("google_genai", "httpcore2", "httpx2", "openai"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+    quiet_libraries()
     bound = section.max_generations
     return httpx2.AsyncClient(
         timeout=httpx2.Timeout(None, connect=section.connect_seconds),
