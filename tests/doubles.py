@@ -1,7 +1,6 @@
 """Stand-ins that obey the ports, for tests of what is above them; and the clock those tests run on."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -10,11 +9,12 @@ import trio
 from trio.testing import MockClock
 from typing_extensions import override
 
+from streamsvc.errors import UpstreamCut
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Done, Event, Record
 from streamsvc.messages import Message, Prompt
-from streamsvc.providers.base import Delta, Provider
+from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.settings import FakeSettings, ProviderSettings
 from virtual_time import VirtualTimeLoop, run
@@ -23,16 +23,16 @@ PROMPT = Prompt(messages=(Message("user", "the-secret-question"),))
 
 HOLD = float("inf")
 
-Step = Delta | float | anyio.Event | Exception
+Step = Delta | Finish | float | anyio.Event | Exception
 """A delta is said, a number is so many seconds of silence, an event is waited for, an exception raised."""
 
 
 class ScriptedProvider(Provider):
-    """Does what its script says, and then ends without another word.
+    """Does what its script says, and breaks off where that has no `Finish`.
 
     Args:
         script: the steps of every answer.
-        entering: a step that is taken before the answer is handed out, as when connecting fails.
+        entering: a step that is taken before the first of them, as when connecting fails.
         leaving: a step that is taken on the way out, shielded.
 
     Attributes:
@@ -54,21 +54,23 @@ class ScriptedProvider(Provider):
         self.asked = anyio.Event()
 
     @override
-    def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+    async def generate(self, prompt: Prompt, say: Callable[[Delta], None]) -> Finish:
         self.prompts.append(prompt)
         self.asked_at.append(anyio.current_time())
         self.asked.set()
-        return self._generate()
-
-    @asynccontextmanager
-    async def _generate(self) -> AsyncIterator[AsyncIterator[Delta]]:
         self.opened += 1
-        deltas = self._deltas(self.script_of(self.opened))
+        script = self.script_of(self.opened)
         try:
             await _take(self._entering)
-            yield deltas
+            for step in script:
+                if isinstance(step, Finish):
+                    return step
+                if isinstance(step, float | anyio.Event | Exception):
+                    await _take(step)
+                else:
+                    say(step)
+            raise UpstreamCut
         finally:
-            await deltas.aclose()
             with anyio.CancelScope(shield=True):
                 self.closed += 1
                 await _take(self._leaving)
@@ -77,13 +79,6 @@ class ScriptedProvider(Provider):
         """Return what the call with this number does, from 1."""
         del call
         return self._script
-
-    async def _deltas(self, script: Sequence[Step]) -> AsyncGenerator[Delta]:
-        for step in script:
-            if isinstance(step, float | anyio.Event | Exception):
-                await _take(step)
-            else:
-                yield step
 
 
 class Takes(ScriptedProvider):
@@ -132,12 +127,12 @@ class Providers(ProviderRegistry):
 
 
 class SlowLog(MemoryEventLog):
-    """A log that lets others run, and can be cancelled, before it writes; as one over a network."""
+    """A log that lets others run, and can be cancelled, while it stores; as one over a network."""
 
     @override
-    async def append(self, generation: str, event: Event) -> Record:
+    async def flush(self, generation: str) -> None:
         await anyio.lowlevel.checkpoint()
-        return await super().append(generation, event)
+        await super().flush(generation)
 
 
 async def read_all(log: EventLog, generation: str) -> list[Record]:

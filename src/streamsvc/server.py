@@ -43,21 +43,18 @@ _SHARE_OF_CLOSING = 0.8
 class Protocol(HttpToolsProtocol, Wire):
     """HTTP/1.1, on a connection that the application can write to and drop."""
 
-    __slots__ = ("_head_bytes", "_running", "listener")
+    __slots__ = ("_head_bytes", "_running", "is_full", "listener")
 
     listener: Listener | None
+    is_full: bool
     _running: RequestResponseCycle | None
     _head_bytes: int | None  # read of a head behind the read that it began in, while it goes on
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.listener = self._running = self._head_bytes = None
+        self.is_full = False
         super().connection_made(transport)
-
-    @property
-    @override
-    def is_full(self) -> bool:
-        return self.flow.write_paused
 
     @property
     @override
@@ -81,8 +78,14 @@ class Protocol(HttpToolsProtocol, Wire):
         self._tell_running()
 
     @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.is_full = True
+
+    @override
     def resume_writing(self) -> None:
         super().resume_writing()
+        self.is_full = False
         if self.listener is not None:
             self.listener.has_room()
 

@@ -26,10 +26,10 @@ from streamsvc.settings import OpenAISettings, Settings, StreamSettings
 
 SHORT, LONG = 50, 250
 
-MOST_CALLS = 42.0
+MOST_CALLS = 20.0
 """Python calls for a token, resumed coroutines included, outside of the standard library."""
 
-MOST_HANDLES = 4.1
+MOST_HANDLES = 3.1
 """Callbacks of the event loop; two of them are the upstream's and the client's own."""
 
 MOST_WRITES = 2.05

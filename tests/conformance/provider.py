@@ -10,10 +10,11 @@ from typing import Protocol
 
 from typing_extensions import override
 
+from answering import Piece, answering
 from streamsvc.errors import ProviderError
 from streamsvc.events import FinishReason, Reasoning, Text
 from streamsvc.messages import Message, Prompt
-from streamsvc.providers.base import Delta, Finish, Provider
+from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.fake import words
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.settings import FakeSettings, ProviderSettings
@@ -30,7 +31,7 @@ class Subject(Protocol):
 
     def saying(
         self, *deltas: str, reasoning: Sequence[str] = (), reason: FinishReason = "stop"
-    ) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[Piece]]:
         """Ask a model that says just this."""
         ...
 
@@ -44,7 +45,7 @@ class FakeSubject(Subject):
     @asynccontextmanager
     async def saying(
         self, *deltas: str, reasoning: Sequence[str] = (), reason: FinishReason = "stop"
-    ) -> AsyncIterator[AsyncIterator[Delta]]:
+    ) -> AsyncIterator[AsyncIterator[Piece]]:
         said = "".join(deltas)
         is_cut = reason == "length"
         settings = FakeSettings(
@@ -56,7 +57,7 @@ class FakeSubject(Subject):
         )
         bound = len(words(f"{said} ")) if is_cut else None
         prompt = Prompt(messages=PROMPT.messages, max_tokens=bound)
-        async with opened(settings) as provider, provider.generate(prompt) as answer:
+        async with opened(settings) as provider, answering(provider, prompt) as answer:
             yield answer
 
 
@@ -71,16 +72,16 @@ class UpstreamSubject(Subject):
     @asynccontextmanager
     async def saying(
         self, *deltas: str, reasoning: Sequence[str] = (), reason: FinishReason = "stop"
-    ) -> AsyncIterator[AsyncIterator[Delta]]:
+    ) -> AsyncIterator[AsyncIterator[Piece]]:
         steps = [step for piece in reasoning for step in (EMPTY, reasoning_step(piece))]
         steps += [step for piece in deltas for step in (EMPTY, text(piece))]
         async with self.asked(*steps, EMPTY, finish(reason)) as (_, answer):
             yield answer
 
     @asynccontextmanager
-    async def asked(self, *steps: Step) -> AsyncIterator[tuple[Upstream, AsyncIterator[Delta]]]:
+    async def asked(self, *steps: Step) -> AsyncIterator[tuple[Upstream, AsyncIterator[Piece]]]:
         """Ask an upstream that plays a script."""
-        async with self.open(*steps) as (api, provider), provider.generate(PROMPT) as answer:
+        async with self.open(*steps) as (api, provider), answering(provider, PROMPT) as answer:
             yield api, answer
 
     @asynccontextmanager
@@ -101,9 +102,9 @@ UPSTREAMS = UpstreamSubject("openai", OPENAI), UpstreamSubject("gemini", GEMINI)
 SUBJECTS: tuple[Subject, ...] = (FakeSubject(), *UPSTREAMS)
 
 
-async def gather(deltas: AsyncIterator[Delta]) -> tuple[list[Delta], ProviderError | None]:
+async def gather(deltas: AsyncIterator[Piece]) -> tuple[list[Piece], ProviderError | None]:
     """Return all deltas, and the error that ended them, if one did."""
-    seen: list[Delta] = []
+    seen: list[Piece] = []
     try:
         async for delta in deltas:
             seen.append(delta)  # noqa: PERF401  # what came before an error counts
@@ -112,16 +113,16 @@ async def gather(deltas: AsyncIterator[Delta]) -> tuple[list[Delta], ProviderErr
     return seen, None
 
 
-def texts(deltas: Sequence[Delta]) -> list[str]:
+def texts(deltas: Sequence[Piece]) -> list[str]:
     """Return the pieces of the answer."""
     return [delta.text for delta in deltas if isinstance(delta, Text)]
 
 
-def thoughts(deltas: Sequence[Delta]) -> list[str]:
+def thoughts(deltas: Sequence[Piece]) -> list[str]:
     """Return the pieces of the thinking."""
     return [delta.text for delta in deltas if isinstance(delta, Reasoning)]
 
 
-def finishes(deltas: Sequence[Delta]) -> list[Finish]:
+def finishes(deltas: Sequence[Piece]) -> list[Finish]:
     """Return the ends; there should be one."""
     return [delta for delta in deltas if isinstance(delta, Finish)]

@@ -2,7 +2,7 @@
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
@@ -23,6 +23,7 @@ from provider import (
     thoughts,
 )
 
+from answering import Piece, answering
 from streamsvc.errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,
@@ -215,7 +216,7 @@ async def test_a_provider_answers_many_at_once_and_mixes_nothing_up(
 
     async def ask(provider: Provider, name: str) -> None:
         prompt = Prompt(messages=(Message("user", name),))
-        async with provider.generate(prompt) as answer:
+        async with answering(provider, prompt) as answer:
             deltas, _ = await gather(answer)
         answers[name] = texts(deltas)
 
@@ -298,10 +299,10 @@ async def test_half_an_emoji_at_the_end_of_the_thinking_is_replaced(
     assert thoughts(deltas) == ["Hm ", "\ufffd"]
 
 
-async def _ask(provider: Provider) -> tuple[list[Delta], ProviderError | None]:
+async def _ask(provider: Provider) -> tuple[list[Piece], ProviderError | None]:
     with anyio.fail_after(10):
         try:
-            async with provider.generate(PROMPT) as answer:
+            async with answering(provider, PROMPT) as answer:
                 return await gather(answer)
         except ProviderError as exc:  # an API may be asked on entering
             return [], exc
@@ -309,7 +310,7 @@ async def _ask(provider: Provider) -> tuple[list[Delta], ProviderError | None]:
 
 async def _end_of(
     subject: UpstreamSubject, *steps: Step
-) -> tuple[list[Delta], ProviderError | None]:
+) -> tuple[list[Piece], ProviderError | None]:
     async with subject.open(*steps) as (_, provider):
         return await _ask(provider)
 
@@ -566,23 +567,9 @@ async def test_what_an_upstream_says_of_its_failure_stays_out_of_the_error(
 async def test_a_connection_is_used_again_after_a_whole_answer(subject: UpstreamSubject) -> None:
     async with subject.open(text("One"), finish()) as (api, provider):
         for _ in range(3):
-            async with provider.generate(PROMPT) as answer:
+            async with answering(provider, PROMPT) as answer:
                 deltas, _ = await gather(answer)
             assert texts(deltas) == ["One"]
-        assert [call.connection for call in api.calls] == [1, 1, 1]
-
-
-@every_upstream
-async def test_a_connection_is_used_again_after_an_answer_is_left_at_its_finish(
-    subject: UpstreamSubject,
-) -> None:
-    """As the engine does it: nobody asks for what comes behind the finish."""
-    async with subject.open(text("One"), finish()) as (api, provider):
-        for _ in range(3):
-            async with provider.generate(PROMPT) as answer:
-                async for delta in answer:
-                    if finishes([delta]):
-                        break
         assert [call.connection for call in api.calls] == [1, 1, 1]
 
 
@@ -593,7 +580,7 @@ async def test_leaving_in_the_middle_closes_the_connection(
     subject: UpstreamSubject, rest: Step
 ) -> None:
     async with subject.open(text("One "), rest) as (api, provider):
-        async with provider.generate(PROMPT) as answer:
+        async with answering(provider, PROMPT) as answer:
             assert await anext(answer) == Text("One ")
         with anyio.fail_after(5):
             await api.calls[0].closed.wait()
@@ -605,7 +592,7 @@ async def test_cancelling_before_the_first_word_closes_the_connection(
     subject: UpstreamSubject, script: Script
 ) -> None:
     async def ask(provider: Provider) -> None:
-        async with provider.generate(PROMPT) as answer:
+        async with answering(provider, PROMPT) as answer:
             await gather(answer)
 
     with anyio.fail_after(5):
@@ -617,29 +604,29 @@ async def test_cancelling_before_the_first_word_closes_the_connection(
             await call.closed.wait()
 
 
+class _Enough(Exception):
+    """Whoever is told wants no more."""
+
+
 @every_upstream
-async def test_leaving_while_another_task_waits_for_a_word_closes_the_connection(
+@pytest.mark.promise("cancel:clean")
+async def test_what_is_raised_by_whoever_is_told_ends_the_call_and_comes_through(
     subject: UpstreamSubject,
 ) -> None:
-    """The iterator may be doing anything; whoever waits for it is told that there is no more."""
-    ends: list[tuple[list[Delta], object]] = []
+    """As when a log is full. Nothing is said behind it, and the connection is closed."""
+    told: list[Delta] = []
 
-    async def wait_for_more(answer: AsyncIterator[Delta]) -> None:
-        ends.append(await gather(answer))
+    def refuse_the_second(delta: Delta) -> None:
+        told.append(delta)
+        if len(told) == 2:
+            raise _Enough
 
-    with anyio.fail_after(5):
-        async with (
-            subject.open(text("One "), HOLD) as (api, provider),
-            anyio.create_task_group() as tasks,
-        ):
-            async with provider.generate(PROMPT) as answer:
-                assert await anext(answer) == Text("One ")
-                tasks.start_soon(wait_for_more, answer)
-                await anyio.wait_all_tasks_blocked()
+    async with subject.open(text("One ", "two ", "three "), HOLD) as (api, provider):
+        with anyio.fail_after(5), pytest.raises(_Enough):
+            await provider.generate(PROMPT, refuse_the_second)
+        with anyio.fail_after(5):
             await api.calls[0].closed.wait()
-    [(deltas, error)] = ends
-    assert deltas == []
-    assert error is None or isinstance(error, ProviderError)
+    assert told == [Text("One "), Text("two ")]
 
 
 @pytest.mark.promise("cancel:clean")

@@ -109,7 +109,7 @@ class Bench:
             *[False] * (len(events) - 1),
         ]
         assert [isinstance(event, Done) for event in events] == [*[False] * (len(events) - 1), True]
-        assert self.generation.ended.is_set()
+        await self.generation.ended.wait()
         assert self.provider.opened == self.provider.closed <= 1
         return events
 
@@ -386,7 +386,7 @@ async def test_neither_prompt_nor_answer_is_logged(caplog: pytest.LogCaptureFixt
             counted(thought=1),
         ),
         (
-            (Text("a"), IDLE - 1, Text("b"), IDLE + 1, Text("c"), STOP),
+            (Text("a"), IDLE - 1, Text("b"), IDLE + 2, Text("c"), STOP),
             "idle",
             2 * IDLE - 1,
             counted(2),

@@ -107,7 +107,7 @@ async def test_a_closed_log_is_kept_for_its_time_and_then_dropped(done: Event, k
         assert not await is_kept(log, "gen_a")
         assert len(log) == 0
         with pytest.raises(GenerationNotFound):
-            await log.append("gen_a", Text("late"))
+            log.append("gen_a", Text("late"))
 
 
 async def test_the_time_of_a_log_begins_with_its_end() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from answering import Piece, answering
 from streamsvc.events import Reasoning, Text, Usage
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Delta, Finish
@@ -36,29 +37,29 @@ def prompt(question: str = "Tell me.", **fields: Any) -> Prompt:
 
 async def ask(
     asked: Prompt | None = None, *, pauses: Sequence[float] = (), **fields: Any
-) -> list[tuple[float, Delta]]:
+) -> list[tuple[float, Piece]]:
     """Return every delta with the time since the request; a slow reader makes *pauses*."""
     began = anyio.current_time()
     timed = []
     left = iter(pauses)
-    async with FakeProvider(FakeSettings(**fields)).generate(asked or prompt()) as deltas:
+    async with answering(FakeProvider(FakeSettings(**fields)), asked or prompt()) as deltas:
         async for delta in deltas:
             timed.append((round(anyio.current_time() - began, 6), delta))
             await anyio.sleep(next(left, 0))
     return timed
 
 
-def answer(timed: Sequence[tuple[float, Delta]]) -> str:
+def answer(timed: Sequence[tuple[float, Piece]]) -> str:
     return "".join(delta.text for _, delta in timed if isinstance(delta, Text))
 
 
-def end(timed: Sequence[tuple[float, Delta]]) -> Finish:
+def end(timed: Sequence[tuple[float, Piece]]) -> Finish:
     [*_, (_, last)] = timed
     assert isinstance(last, Finish)
     return last
 
 
-def times(timed: Sequence[tuple[float, Delta]]) -> list[float]:
+def times(timed: Sequence[tuple[float, Piece]]) -> list[float]:
     return [at for at, _ in timed]
 
 
@@ -234,11 +235,15 @@ async def test_jitter_is_drawn_from_the_seed_and_a_request_may_bring_its_own() -
     assert times(await ask(prompt(seed=0), seed=2, **fields)) == times(await ask(**fields))
 
 
-async def test_leaving_early_ends_it() -> None:
-    provider = FakeProvider(FakeSettings())
-    async with provider.generate(prompt()) as deltas:
-        assert await anext(deltas) == Text("FastAPI ")
-    assert await anext(deltas, None) is None
+async def test_cancelled_in_the_middle_it_says_no_more() -> None:
+    told: list[Delta] = []
+    with anyio.move_on_after(0.5) as scope:
+        await FakeProvider(FakeSettings(words_per_second=5)).generate(prompt(), told.append)
+    assert scope.cancelled_caught
+    before = told.copy()
+    assert before[0] == Text("FastAPI ")
+    await anyio.sleep(10)
+    assert told == before
 
 
 async def test_a_cancelled_wait_passes_through() -> None:

@@ -11,6 +11,7 @@ import anyio
 import pytest
 from trio.testing import MockClock
 
+from answering import answering
 from streamsvc.errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,
@@ -59,7 +60,7 @@ async def call(
     end: Finish | ProviderError | None = None
     try:
         with anyio.move_on_after(PATIENCE):
-            async with provider.generate(prompt) as deltas:
+            async with answering(provider, prompt) as deltas:
                 async for delta in deltas:
                     assert end is None
                     if isinstance(delta, Finish):
@@ -182,7 +183,7 @@ async def test_an_answer_without_words_breaks_too() -> None:
 
 async def test_the_words_of_the_answer_count_and_not_those_of_the_thinking() -> None:
     provider = FakeProvider(entry(fault="content_filter", fault_after_words=1, reasoning="Hm. So."))
-    async with provider.generate(asked()) as deltas:
+    async with answering(provider, asked()) as deltas:
         said = [delta async for delta in deltas]
     usage = Usage(input_tokens=2, output_tokens=3, reasoning_tokens=2)
     end = Finish(reason="content_filter", provider_reason="content_filter", usage=usage)
@@ -200,7 +201,7 @@ async def test_the_other_answer_keeps_to_the_bounds_of_the_prompt() -> None:
 async def test_after_a_silence_the_words_come_at_their_pace() -> None:
     began = anyio.current_time()
     provider = FakeProvider(entry(fault="slow", fault_seconds=10))
-    async with provider.generate(asked()) as deltas:
+    async with answering(provider, asked()) as deltas:
         times = [round(anyio.current_time() - began, 6) async for _ in deltas]
     assert times == [12, 13, 14, 15, 15]
 
@@ -222,8 +223,7 @@ async def test_leaving_a_silence_ends_it() -> None:
     for name in ("silent", "slow", "stall"):
         provider = FakeProvider(entry(fault=name))
         with anyio.move_on_after(10) as scope:
-            async with provider.generate(asked()) as deltas:
+            async with answering(provider, asked()) as deltas:
                 async for _ in deltas:
                     pass
         assert scope.cancelled_caught
-        assert await anext(deltas, None) is None

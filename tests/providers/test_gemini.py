@@ -18,6 +18,7 @@ import respx
 from google.genai import errors as sdk_errors
 from google.genai import types
 
+from answering import Piece, answering
 from streamsvc.errors import (
     ProviderAuthFailed,
     ProviderError,
@@ -29,7 +30,7 @@ from streamsvc.errors import (
 from streamsvc.events import Reasoning, Text, Usage
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers import gemini as adapter
-from streamsvc.providers.base import Delta, Finish, Provider
+from streamsvc.providers.base import Finish, Provider
 from streamsvc.settings import GeminiSettings
 from upstreams import (
     CLOSE,
@@ -84,13 +85,13 @@ def parts(*of_it: dict[str, Any]) -> bytes:
     return GEMINI.candidate(content={"role": "model", "parts": list(of_it)})
 
 
-async def gather(provider: Provider, prompt: Prompt = PROMPT) -> list[Delta]:
+async def gather(provider: Provider, prompt: Prompt = PROMPT) -> list[Piece]:
     with anyio.fail_after(5):
-        async with provider.generate(prompt) as deltas:
+        async with answering(provider, prompt) as deltas:
             return [delta async for delta in deltas]
 
 
-async def ask(prompt: Prompt = PROMPT, *, key: str = "", **fields: Any) -> list[Delta]:
+async def ask(prompt: Prompt = PROMPT, *, key: str = "", **fields: Any) -> list[Piece]:
     async with opened(key=key, **fields) as provider:
         return await gather(provider, prompt)
 
@@ -252,7 +253,7 @@ async def test_an_error_without_a_number_in_the_place_of_a_chunk_ends_the_answer
 ) -> None:
     """The SDK stumbles over an error without a number, which this API never sends."""
     api.mock(return_value=stream(GEMINI.token("One "), frame({"error": error}), STOP))
-    async with opened() as provider, provider.generate(PROMPT) as deltas:
+    async with opened() as provider, answering(provider, PROMPT) as deltas:
         assert await anext(deltas) == Text("One ")
         with pytest.raises(UpstreamInvalid):
             await anext(deltas)
@@ -347,7 +348,7 @@ async def test_what_the_connection_does_behind_a_reason_makes_no_failure_of_an_a
         opened(base_url=api.url) as provider,
     ):
         with anyio.fail_after(5):
-            async with provider.generate(PROMPT) as deltas:
+            async with answering(provider, PROMPT) as deltas:
                 assert [it async for it in deltas] == [Text("One"), _ends("STOP", usage=USAGE)]
             await api.until(lambda: api.calls[0].hung_up or api.calls[0].closed_at)
 
@@ -360,7 +361,7 @@ async def test_comments_of_a_proxy_are_passed_over(comment: bytes, piece_bytes: 
     async with (
         upstream(raw(frames, piece_bytes=piece_bytes)) as api,
         opened(base_url=api.url) as provider,
-        provider.generate(PROMPT) as deltas,
+        answering(provider, PROMPT) as deltas,
     ):
         expected = [Text("One:"), Text(": two"), _ends("STOP", usage=USAGE)]
         assert [it async for it in deltas] == expected
@@ -426,7 +427,7 @@ async def test_generations_side_by_side_close_their_own_connection_only() -> Non
     async with (
         upstream(text("One "), until(go_on), text("two"), finish()) as api,
         opened(base_url=api.url) as provider,
-        provider.generate(PROMPT) as staying,
+        answering(provider, PROMPT) as staying,
     ):
         with anyio.fail_after(5):
             assert await anext(staying) == Text("One ")
@@ -439,5 +440,5 @@ async def test_generations_side_by_side_close_their_own_connection_only() -> Non
 
 
 async def _leave_early(provider: Provider) -> None:
-    async with provider.generate(PROMPT) as leaving:
+    async with answering(provider, PROMPT) as leaving:
         assert await anext(leaving) == Text("One ")

@@ -16,6 +16,7 @@ import anyio
 import msgspec
 import pytest
 
+from answering import Piece, answering
 from streamsvc.errors import (
     ContextLengthExceeded,
     ProviderContentFiltered,
@@ -30,7 +31,7 @@ from streamsvc.events import Reasoning, Text, Usage
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers import base
 from streamsvc.providers import openai as adapter
-from streamsvc.providers.base import Delta, Finish, Provider
+from streamsvc.providers.base import Finish, Provider
 from streamsvc.settings import OpenAISettings
 from upstreams import (
     CLOSE,
@@ -99,13 +100,13 @@ def refusal(status_code: int, **error: object) -> Step:
     return status(status_code, {"error": error})
 
 
-async def gather(provider: Provider, prompt: Prompt = PROMPT) -> list[Delta]:
+async def gather(provider: Provider, prompt: Prompt = PROMPT) -> list[Piece]:
     with anyio.fail_after(5):
-        async with provider.generate(prompt) as deltas:
+        async with answering(provider, prompt) as deltas:
             return [delta async for delta in deltas]
 
 
-async def ask(prompt: Prompt = PROMPT, *, key: str = "", **fields: Any) -> list[Delta]:
+async def ask(prompt: Prompt = PROMPT, *, key: str = "", **fields: Any) -> list[Piece]:
     async with opened(key=key, **fields) as provider:
         return await gather(provider, prompt)
 
@@ -308,7 +309,7 @@ async def test_an_error_in_the_place_of_a_chunk_may_say_itself_in_many_ways(
     api: Endpoint, error: object, expected: type[ProviderError]
 ) -> None:
     api.answers(stream(OPENAI.token("One "), frame({"error": error}), STOP, DONE))
-    async with opened() as provider, provider.generate(PROMPT) as deltas:
+    async with opened() as provider, answering(provider, PROMPT) as deltas:
         assert await anext(deltas) == Text("One ")
         with pytest.raises(ProviderError) as caught:
             await anext(deltas)
@@ -513,7 +514,7 @@ async def test_the_key_is_the_configured_one_whatever_netrc_says(
     async with (
         upstream(text("a"), finish()) as upstream_api,
         adapter.open_provider(OPENAI.entry(upstream_api.url), "sk-test") as provider,
-        provider.generate(PROMPT) as deltas,
+        answering(provider, PROMPT) as deltas,
     ):
         assert await anext(deltas) == Text("a")
         assert (await upstream_api.call()).headers["authorization"] == "Bearer sk-test"
@@ -529,12 +530,12 @@ async def test_a_proxy_of_the_environment_is_asked_and_may_be_passed_by(
         settings = OPENAI.entry("http://openai.test")
         async with (
             adapter.open_provider(settings, "sk-test") as provider,
-            provider.generate(PROMPT) as deltas,
+            answering(provider, PROMPT) as deltas,
         ):
             assert await anext(deltas) == Text("a")
         assert (await proxy.call()).path.startswith("http://openai.test/")
         monkeypatch.setenv("no_proxy", "openai.test")
         async with adapter.open_provider(settings, "sk-test") as provider:
             with pytest.raises(ProviderUnavailable):
-                async with provider.generate(PROMPT) as deltas:
+                async with answering(provider, PROMPT) as deltas:
                     await anext(deltas)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
+from answering import answering
 from streamsvc.errors import InvalidField, ProviderNotReady
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Provider
@@ -148,7 +149,7 @@ async def test_leaving_the_registry_closes_what_was_opened() -> None:
         async with upstream(text("a"), finish()) as api:
             async with ProviderRegistry({"local": OPENAI.entry(api.url)}, {}) as providers:
                 provider = await providers.get("local")
-                async with provider.generate(prompt) as deltas:
+                async with answering(provider, prompt) as deltas:
                     assert [delta async for delta in deltas]
                 assert api.calls[0].closed_at is None
             await api.calls[0].closed.wait()

@@ -4,8 +4,7 @@ import copy
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import anyio
@@ -18,7 +17,7 @@ from conftest import Serve
 from eventstream import Answer, view, wire
 from service import Service, serving
 from streamsvc.messages import Prompt
-from streamsvc.providers.base import Delta, Provider
+from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.settings import (
     FakeSettings,
     GenerationSettings,
@@ -455,7 +454,7 @@ class CrashingProvider(Provider):
     """A mistake of ours, of the kind that has the prompt in its text."""
 
     @override
-    def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+    async def generate(self, prompt: Prompt, say: Callable[[Delta], None]) -> Finish:
         raise RuntimeError(repr(prompt))
 
 

@@ -61,7 +61,7 @@ class Answer:
         prompt: Prompt,
         route: tuple[Lane, ...],
         *,
-        say: Callable[[Event], Awaitable[object]],
+        say: Callable[[Event], None],
         said: Callable[[], Awaitable[Sequence[Text | Reasoning]]],
         settings: GenerationSettings,
     ) -> None:
@@ -136,7 +136,7 @@ class Answer:
             try:
                 with lane.circuit.call() as speaks:
                     if tries == 1:
-                        await self._move_to(lane)
+                        self._move_to(lane)
                     return await self._call(lane, first_token_at, speaks)
             except ProviderError as exc:
                 self._note(lane, exc)
@@ -147,12 +147,12 @@ class Answer:
             wait = self._wait_seconds(lane, error, tries, first_token_at)
             if wait is None:
                 return None
-            await self._say(Progress(state="retrying", provider=lane.name, reason=error.code))
+            self._say(Progress(state="retrying", provider=lane.name, reason=error.code))
             await anyio.sleep(wait)
             if not lane.circuit.admits and self._has_open_behind(lane):
                 return None
 
-    async def _move_to(self, lane: Lane) -> None:
+    def _move_to(self, lane: Lane) -> None:
         """Take the place along to another provider, and say so."""
         self.lane = lane
         if lane is not self._place:
@@ -163,7 +163,7 @@ class Answer:
             reason = "busy" if self._route[0].circuit.admits else "circuit_open"
             if self._failures:
                 reason = self._failures[-1][1].code
-            await self._say(Progress(state="switching", provider=lane.name, reason=reason))
+            self._say(Progress(state="switching", provider=lane.name, reason=reason))
 
     async def _call(self, lane: Lane, first_token_at: float, speaks: Callable[[], None]) -> Finish:
         self.calls += 1
@@ -191,7 +191,7 @@ class Answer:
         # A rescue that a filter refuses before a word leaves viewers what they have, and says how it ended.
         is_refused = finish.reason == "content_filter" and not self._has_spoken
         for event in catch_up.finish() if catch_up and not is_refused else ():
-            await self._say(event)
+            self._say(event)
         return finish
 
     def _begin(self, speaks: Callable[[], None]) -> None:
@@ -203,9 +203,9 @@ class Answer:
         said = [piece.text for piece in await self._said() if isinstance(piece, Text)]
         return CatchUp("".join(said), restart)
 
-    async def _say_new(self, catch_up: CatchUp, delta: Text | Reasoning) -> None:
+    def _say_new(self, catch_up: CatchUp, delta: Text | Reasoning) -> None:
         for event in catch_up.take(delta):
-            await self._say(event)
+            self._say(event)
 
     def _wait_seconds(
         self, lane: Lane, error: ProviderError, tries: int, first_token_at: float

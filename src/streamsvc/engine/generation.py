@@ -135,7 +135,7 @@ class Generation:
 
     async def open_log(self) -> None:
         """Write the `Start`."""
-        await self._log.append(
+        self._log.append(
             self.id,
             Start(
                 generation=self.id,
@@ -145,6 +145,7 @@ class Generation:
                 metadata=self._order.metadata,
             ),
         )
+        await self._log.flush(self.id)
 
     async def run(self) -> None:
         """Run to the end, and write it: exactly one `Done`, whatever happens."""
@@ -170,7 +171,8 @@ class Generation:
         """Write the end. A log that fails must not take other generations with it."""
         try:
             with anyio.move_on_after(APPEND_SECONDS, shield=True):
-                await self._log.append(self.id, await self._with_usage(done))
+                self._log.append(self.id, await self._with_usage(done))
+                await self._log.flush(self.id)
         except Exception as exc:  # noqa: BLE001  # whatever the log's library raises
             logger.error("log.failed id=%s %s", self.id, describe(exc))  # noqa: TRY400
 

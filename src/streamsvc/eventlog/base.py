@@ -55,8 +55,11 @@ class EventLog(Protocol):
     to the log, so that one wake-up serves all who follow.
     """
 
-    async def append(self, generation: str, event: Event) -> Record:
-        """Store *event* behind the last record and wake the readers.
+    def append(self, generation: str, event: Event) -> None:
+        """Put *event* behind the last record and wake the readers.
+
+        The writer does not wait for it to be stored: words come in callbacks, and faster than any
+        network. Where that matters, `flush` does.
 
         Raises:
             GenerationNotFound: the log is not open: no `Start` yet, or dropped.
@@ -64,6 +67,10 @@ class EventLog(Protocol):
             LogFull: the generation's log has reached its bound. A `Done` is always taken.
             Overloaded: a `Start`, and all logs together have reached theirs.
         """
+        ...
+
+    async def flush(self, generation: str) -> None:
+        """Wait until all that was appended is stored; raises what has kept it from that."""
         ...
 
     async def read(

@@ -31,9 +31,6 @@ RECORD_BYTES = 16
 """What a piece of text costs beside itself, about: a place in a list. The few other events cost more."""
 
 
-_WORDS = (Text, Reasoning)
-
-
 class _Stream:
     """The events of one generation, who waits for the next one, and who is given all of them."""
 
@@ -50,12 +47,15 @@ class _Stream:
 
     def records(self, after: int) -> list[Record]:
         """Return the records behind a cursor, at most `BATCH_RECORDS` of them."""
-        start = after + 1
-        generation = self.generation
-        return [
-            Record(generation, seq, Text(event) if isinstance(event, str) else event)
-            for seq, event in enumerate(self.events[start : start + BATCH_RECORDS], start)
-        ]
+        seq = after + 1
+        records: list[Record] = []
+        for event in self.events[
+            seq : seq + BATCH_RECORDS
+        ]:  # no comprehension: that is a call more
+            stored = Text(event) if isinstance(event, str) else event
+            records.append(Record(self.generation, seq, stored))
+            seq += 1
+        return records
 
     def wake(self) -> None:
         """Let everybody look again who waits."""
@@ -63,42 +63,42 @@ class _Stream:
         for waiter in waiting:
             waiter.set()
 
-    def deliver(self) -> None:
-        """Give every follower what it does not have yet; those at the same place get the same."""
-        self.is_due = False
-        at, records = -2, list[Record]()
+    def deliver(self) -> bool:
+        """Give every follower what it does not have yet; those at the same place get the same.
+
+        Returns whether there is more for any of them.
+        """
+        self.is_due = has_more = False
+        at = -2
+        records: list[Record] = []
         for follower in self.followers.copy():
             if follower.is_paused:
                 continue
             if follower.after != at:
                 at = follower.after
                 records = self.records(at)
-            if records:
-                follower.take(records)
+            if not records:
+                continue
+            taken = follower.reader.deliver(records)
+            follower.after += taken
+            follower.is_paused = not taken
+            has_more |= taken > 0 and follower.after + 1 < len(self.events)
+        return has_more
 
 
 class _Following(Following):
     """One follower of a log that is there."""
 
-    __slots__ = ("_log", "_reader", "_stream", "after", "is_paused")
+    __slots__ = ("_log", "_stream", "after", "is_paused", "reader")
 
     def __init__(self, log: "MemoryEventLog", stream: _Stream, after: int, reader: Reader) -> None:
         self.after = after
         self._log = log
         self._stream = stream
-        self._reader = reader
+        self.reader = reader
         self.is_paused = False
         stream.followers.append(self)
         log.schedule(stream)
-
-    def take(self, records: Sequence[Record]) -> None:
-        """Pass the next records on."""
-        taken = self._reader.deliver(records)
-        self.after += taken
-        if not taken:
-            self.is_paused = True
-        elif self.after + 1 < len(self._stream.events):
-            self._log.schedule(self._stream)
 
     @override
     def resume(self) -> None:
@@ -107,7 +107,7 @@ class _Following(Following):
             if self._log.has(self._stream):
                 self._log.schedule(self._stream)
             else:
-                self._reader.lost()
+                self.reader.lost()
 
     @override
     def close(self) -> None:
@@ -143,13 +143,16 @@ class MemoryEventLog(EventLog):
         settings: how long a closed log is kept, finished or abandoned, and how much at most.
     """
 
+    _soon: Callable[[Callable[[], object]], object]
+
     def __init__(self, settings: GenerationSettings) -> None:
         self._settings = settings
+        self._max_log_bytes = settings.max_log_bytes
+        self._max_total_bytes = settings.max_total_log_bytes
         self._streams: dict[str, _Stream] = {}
         self._size_bytes = 0
         self._expiries: list[tuple[float, str]] = []
         self._closed_one = anyio.Event()
-        self._soon: Callable[[Callable[[], object]], object] | None = None
         self._due: list[_Stream] = []
 
     def __len__(self) -> int:
@@ -162,31 +165,30 @@ class MemoryEventLog(EventLog):
         return self._size_bytes
 
     @override
-    async def append(self, generation: str, event: Event) -> Record:
-        stream = self._open(generation) if isinstance(event, Start) else self._find(generation)
+    def append(self, generation: str, event: Event) -> None:
+        stream = self._streams.get(generation) or self._open(generation, event)
         if stream.closed:
             raise LogClosed
-        size_bytes = RECORD_BYTES
-        if isinstance(event, _WORDS):
-            size_bytes += event.text.__sizeof__()
-            self._check_room(stream.size_bytes + size_bytes, size_bytes)
-        elif isinstance(event, Start):
-            own = (text for pair in event.metadata.items() for text in pair)
-            size_bytes += sum(map(sys.getsizeof, own))
-        record = Record(generation, len(stream.events), event)
+        if type(event) is Text or type(event) is Reasoning:
+            size_bytes = RECORD_BYTES + event.text.__sizeof__()
+            is_large = stream.size_bytes + size_bytes > self._max_log_bytes
+            if is_large or self._size_bytes + size_bytes > self._max_total_bytes:
+                self._make_room(size_bytes, may_fit=not is_large)
+        else:
+            size_bytes = self._note(stream, event)
         stream.events.append(event.text if type(event) is Text else event)
         stream.size_bytes += size_bytes
         self._size_bytes += size_bytes
-        if isinstance(event, Done):
-            stream.closed = True
-            self._schedule_drop(generation, event)
         if stream.waiting:
             stream.wake()
         if stream.followers:
             self.schedule(stream)
-        if self._expiries:
-            self._make_room()
-        return record
+        while len(self._expiries) > self._settings.keep_count:
+            self._drop_next()
+
+    @override
+    async def flush(self, generation: str) -> None:
+        pass
 
     @override
     async def read(
@@ -208,10 +210,11 @@ class MemoryEventLog(EventLog):
 
     @override
     def follow(self, generation: str, *, after: int, reader: Reader) -> Following:
+        self._soon = soon()
         stream = self._streams.get(generation)
         if stream is None or after >= len(stream.events):
             lost = _Lost(reader)
-            self._call_soon(lost.tell)
+            self._soon(lost.tell)
             return lost
         return _Following(self, stream, after, reader)
 
@@ -225,22 +228,18 @@ class MemoryEventLog(EventLog):
             stream.is_due = True
             self._due.append(stream)
             if len(self._due) == 1:  # one callback serves all logs
-                self._call_soon(self._deliver)
+                self._soon(self._deliver)
 
     def _deliver(self) -> None:
         due, self._due = iter(self._due), []
         try:
             for stream in due:
-                stream.deliver()
+                if stream.deliver():
+                    self.schedule(stream)
         finally:  # a reader that breaks its contract is no reason for others to wait
             for stream in due:
                 stream.is_due = False
                 self.schedule(stream)
-
-    def _call_soon(self, call: Callable[[], object]) -> None:
-        if self._soon is None:
-            self._soon = soon()
-        self._soon(call)
 
     async def _wait(self, stream: _Stream, wait_seconds: float) -> None:
         """Wait for the next record, at most so long."""
@@ -263,37 +262,43 @@ class MemoryEventLog(EventLog):
             with anyio.CancelScope(deadline=due):
                 await self._closed_one.wait()
 
-    def _open(self, generation: str) -> _Stream:
+    def _open(self, generation: str, event: Event) -> _Stream:
         """Return a new log, if there is room for one.
 
         Raises:
+            GenerationNotFound: it does not begin with a `Start`.
             Overloaded: the logs of running generations alone fill the memory they may have.
         """
-        while self._expiries and self._size_bytes >= self._settings.max_total_log_bytes:
+        if not isinstance(event, Start):
+            raise GenerationNotFound
+        while self._expiries and self._size_bytes >= self._max_total_bytes:
             self._drop_next()
-        if self._size_bytes >= self._settings.max_total_log_bytes:
+        if self._size_bytes >= self._max_total_bytes:
             raise Overloaded("generations.max_total_log_bytes")
-        return self._streams.setdefault(generation, _Stream(generation))
+        stream = self._streams[generation] = _Stream(generation)
+        return stream
 
-    def _check_room(self, log_bytes: int, more_bytes: int) -> None:
-        """Refuse what would make one log, or all that are open, larger than they may be.
+    def _note(self, stream: _Stream, event: Event) -> int:
+        """Do what an event asks for that is no word; return its size."""
+        size_bytes = RECORD_BYTES
+        if isinstance(event, Start):
+            own = (text for pair in event.metadata.items() for text in pair)
+            size_bytes += sum(map(sys.getsizeof, own))
+        elif isinstance(event, Done):
+            stream.closed = True
+            self._schedule_drop(stream.generation, event)
+        return size_bytes
+
+    def _make_room(self, more_bytes: int, *, may_fit: bool) -> None:
+        """Drop closed logs before their time until so much more fits.
 
         Raises:
             LogFull: what the generation has said so far stands.
         """
-        settings = self._settings
-        is_full = self._size_bytes + more_bytes > settings.max_total_log_bytes
-        if log_bytes > settings.max_log_bytes or (is_full and not self._expiries):
-            raise LogFull
-
-    def _make_room(self) -> None:
-        """Drop closed logs before their time, while there are too many or too much."""
-        settings = self._settings
-        while self._expiries and (
-            self._size_bytes > settings.max_total_log_bytes
-            or len(self._expiries) > settings.keep_count
-        ):
+        while may_fit and self._expiries and self._size_bytes + more_bytes > self._max_total_bytes:
             self._drop_next()
+        if not may_fit or self._size_bytes + more_bytes > self._max_total_bytes:
+            raise LogFull
 
     def _drop_next(self) -> None:
         """Drop the closed log whose time is over next."""

@@ -1,7 +1,7 @@
-"""The port of every provider: a prompt goes in, deltas come out, leaving closes the call."""
+"""The port of every provider: a prompt goes in, deltas are said as they come, leaving closes the call."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import anyio
@@ -12,6 +12,10 @@ from streamsvc.messages import Prompt
 
 CLOSE_SECONDS = 2.0
 """Bound of a clean-up that has to go on although its task is cancelled."""
+
+
+Delta = Text | Reasoning
+"""A piece of an answer, as it comes."""
 
 
 class Finish(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,20 +34,27 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
 
 
-Delta = Text | Reasoning | Finish
-
-
 class Provider(Protocol):
     """A model behind an API. Knows its upstream; knows no log, no dialect and no HTTP server."""
 
-    def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
-        """Ask the model, and iterate over what it says.
+    async def generate(self, prompt: Prompt, say: Callable[[Delta], None]) -> Finish:
+        """Ask the model, and say what it says.
 
-        The request goes out with entering or with the first step of the iteration. The iteration
-        gives `Text` and `Reasoning`, never empty and always valid Unicode, as they arrive, and ends
-        after exactly one `Finish`, or raises a `ProviderError`; an upstream that ends without saying so is an error. Leaving closes the
-        upstream connection, whatever the reason and whatever the iterator is doing, within
-        `CLOSE_SECONDS`. Cancellation passes through untouched. Calls may run side by side.
+        Leaving closes the upstream connection, or gives it back, whatever the reason, within
+        `CLOSE_SECONDS`; nothing is said afterwards. Cancellation passes through untouched. Calls may run
+        side by side.
+
+        Args:
+            prompt: what is asked.
+            say: is called with each piece as it comes, never empty and always valid Unicode, at once
+                and maybe outside of the calling task: no task has to wake for a word. What it raises
+                ends the call, and is raised here.
+
+        Returns:
+            How the answer ended.
+
+        Raises:
+            ProviderError: it failed; an upstream that ends without saying so has.
         """
         ...
 

@@ -6,8 +6,8 @@ wants to look at a stream. It breaks in the ways of `faults` where it is told to
 
 import random
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import cast
 
@@ -15,7 +15,7 @@ import anyio
 import msgspec
 from typing_extensions import override
 
-from streamsvc.errors import ProviderError
+from streamsvc.errors import ProviderError, UpstreamCut
 from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Delta, Finish, Provider
@@ -79,20 +79,9 @@ class FakeProvider(Provider):
         self._opened_at = anyio.current_time()
 
     @override
-    def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
-        return self._generate(prompt)
-
-    @asynccontextmanager
-    async def _generate(self, prompt: Prompt) -> AsyncIterator[AsyncIterator[Delta]]:
-        deltas = self._deltas(prompt)
-        try:
-            yield deltas
-        finally:
-            await deltas.aclose()
-
-    async def _deltas(self, prompt: Prompt) -> AsyncGenerator[Delta]:
+    async def generate(self, prompt: Prompt, say: Callable[[Delta], None]) -> Finish:
         pace = self._pace(prompt)
-        said: list[Text | Reasoning] = []
+        said: list[Delta] = []
         for step in self._steps(prompt):
             match step:
                 case ProviderError():
@@ -100,11 +89,12 @@ class FakeProvider(Provider):
                 case Silence(seconds):
                     await anyio.sleep(seconds)
                 case Finish():
-                    yield msgspec.structs.replace(step, usage=count(prompt, said))
+                    return msgspec.structs.replace(step, usage=count(prompt, said))
                 case Text() | Reasoning():
                     await anyio.sleep_until(next(pace))
                     said.append(step)
-                    yield step
+                    say(step)
+        raise UpstreamCut
 
     def _steps(self, prompt: Prompt) -> Sequence[Step]:
         """Return what is said, or done instead."""
@@ -120,7 +110,7 @@ class FakeProvider(Provider):
             return play(cast("FaultName", prompt.fault), call)
         return play(settings.fault, call)
 
-    def _answer(self, prompt: Prompt, preface: str) -> Sequence[Delta]:
+    def _answer(self, prompt: Prompt, preface: str) -> Sequence[Delta | Finish]:
         """Return what is said when all goes well."""
         reasoning = words(self._settings.reasoning)
         text, reason = shorten(preface + self._reply(prompt), prompt)
@@ -174,7 +164,7 @@ def shorten(text: str, prompt: Prompt) -> tuple[list[str], AnswerEnd]:
     return answer, reason
 
 
-def count(prompt: Prompt, said: Sequence[Text | Reasoning]) -> Usage:
+def count(prompt: Prompt, said: Sequence[Delta]) -> Usage:
     """Count what was asked and *said*: each of its pieces is a token."""
     reasoning = sum(isinstance(piece, Reasoning) for piece in said)
     return Usage(

@@ -38,7 +38,7 @@ class Silence(msgspec.Struct, frozen=True):
     seconds: float = math.inf
 
 
-Step = Delta | Silence | ProviderError
+Step = Delta | Finish | Silence | ProviderError
 """What is played next; an error is raised, and the last step."""
 
 
@@ -54,7 +54,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     number: int
-    answer: Callable[[str], Sequence[Delta]]
+    answer: Callable[[str], Sequence[Delta | Finish]]
     after_words: int
     seconds: float
     age_seconds: float

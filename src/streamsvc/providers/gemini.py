@@ -6,8 +6,8 @@ a hook on it hands us each response to close. Chunks: google-genai, `types.Gener
 
 import codecs
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import cast
 
@@ -95,30 +95,23 @@ class GeminiProvider(Provider):
         self._client = client
 
     @override
-    def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
-        return self._generate(prompt)
-
-    @asynccontextmanager
-    async def _generate(self, prompt: Prompt) -> AsyncIterator[AsyncIterator[Delta]]:
+    async def generate(self, prompt: Prompt, say: Callable[[Delta], None]) -> Finish:
         responses: list[httpx2.Response] = []
         token = _responses.set(responses)
-        # Nothing is sent before the first step of the iteration.
-        chunks = await self._client.aio.models.generate_content_stream(
-            model=prompt.model or self._settings.model,
-            contents=contents(prompt),
-            config=config(prompt, include_thoughts=self._settings.include_thoughts),
-        )
-        deltas = _deltas(chunks, responses)
 
         async def close() -> None:
             for response in responses:
                 await response.aclose()
-            with suppress(RuntimeError):  # another task waits in it, and now learns of the end
-                await deltas.aclose()
 
         try:
             async with closed_afterwards(close):
-                yield deltas
+                # Nothing is sent before the first step of the iteration.
+                chunks = await self._client.aio.models.generate_content_stream(
+                    model=prompt.model or self._settings.model,
+                    contents=contents(prompt),
+                    config=config(prompt, include_thoughts=self._settings.include_thoughts),
+                )
+                return await _finish(chunks, responses, say)
         finally:
             _responses.reset(token)
 
@@ -189,14 +182,31 @@ def config(prompt: Prompt, *, include_thoughts: bool) -> types.GenerateContentCo
     )
 
 
-async def _deltas(
-    chunks: AsyncIterator[types.GenerateContentResponse], responses: list[httpx2.Response]
-) -> AsyncGenerator[Delta]:
+async def _finish(
+    chunks: AsyncIterator[types.GenerateContentResponse],
+    responses: list[httpx2.Response],
+    say: Callable[[Delta], None],
+) -> Finish:
+    """Say what comes, and return how it ended."""
     answer = _Answer()
+    while (deltas := await _read(chunks, responses, answer)) is not None:
+        for delta in deltas:
+            say(delta)
+    finish = answer.finish()
+    for delta in answer.rest():
+        say(delta)
+    return finish
+
+
+async def _read(
+    chunks: AsyncIterator[types.GenerateContentResponse],
+    responses: list[httpx2.Response],
+    answer: "_Answer",
+) -> list[Delta] | None:
+    """Return the deltas of the next chunk, or None at the end; the SDK's errors are made ours."""
     try:
-        while (chunk := await _next(chunks, answer.end_at)) is not None:
-            for delta in answer.take(chunk):
-                yield delta
+        chunk = await _next(chunks, answer.end_at)
+        return None if chunk is None else list(answer.take(chunk))
     except errors.APIError as exc:
         raise map_error(exc, _headers(responses)) from exc
     except httpx2.HTTPError as exc:
@@ -204,8 +214,7 @@ async def _deltas(
             raise error_for_transport(exc, answering=_is_answering(responses)) from exc
     except _UNREADABLE as exc:
         raise _unreadable(responses) from exc
-    for delta in answer.finish():
-        yield delta
+    return None
 
 
 async def _next(
@@ -284,19 +293,22 @@ class _Answer:
         elif text := self._text_joiner.feed(part.text or ""):
             yield Text(text)
 
-    def finish(self) -> Iterator[Delta]:
-        """Yield what was held back, and how the answer ended.
+    def rest(self) -> Iterator[Delta]:
+        """Yield what was held back."""
+        if rest := self._reasoning_joiner.flush():
+            yield Reasoning(rest)
+        if rest := self._text_joiner.flush():
+            yield Text(rest)
+
+    def finish(self) -> Finish:
+        """Return how the answer ended.
 
         Raises:
             UpstreamCut: the stream ended, and nothing said that the answer had.
         """
         if self._reason is None:
             raise UpstreamCut
-        if rest := self._reasoning_joiner.flush():
-            yield Reasoning(rest)
-        if rest := self._text_joiner.flush():
-            yield Text(rest)
-        yield Finish(
+        return Finish(
             reason=self._reason,
             provider_reason=self._provider_reason,
             model=self._model,

@@ -1,7 +1,7 @@
-"""HTTP/1.1 on one connection: a request goes out, and the body of its answer is read as it comes.
+"""HTTP/1.1 on one connection: a request goes out, and the body of its answer is handed on as it comes.
 
 This is the first step of every token, so nothing stands between the parser (llhttp, in C) and whoever
-reads. One request at a time, and one owner: who has asked reads, and then releases. What fails is
+reads, not even the turn of a task. One request at a time, and one owner: who has asked reads, and then releases. What fails is
 raised as an error of ours, behind the bytes that came before it. The protocol is RFC 9112.
 """
 
@@ -70,6 +70,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_phase",
         "_pieces",
+        "_take",
         "_transport",
         "_waiter",
         "_waiting_bytes",
@@ -88,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], bool] | None = None
         self._phase = IDLE
         self._head_bytes = 0
         self._pieces: list[bytes] = []
@@ -128,32 +130,34 @@ class Connection(asyncio.Protocol):
             self._waiter = self._loop.create_future()
             await self._waiter
 
-    async def read(self) -> bytes:
-        """Return what there is of the body, at least one byte; nothing at its end.
+    async def read(self, take: Callable[[bytes], bool]) -> None:
+        """Hand the body to *take* as it comes, until that wants no more or the body is over.
+
+        It is called where the bytes arrive, and no task has to wake for them.
 
         Raises:
-            UpstreamCut: it broke off.
+            UpstreamCut: the body broke off.
+            Exception: whatever *take* raises.
         """
-        while not self._pieces:
-            if self._phase is OVER:
-                return b""
-            if self._failure is not None:
-                raise self._failure
-            self._waiter = self._loop.create_future()
-            await self._waiter
-        if len(self._pieces) == 1:
-            data = self._pieces.pop()
-        else:
-            data = b"".join(self._pieces)
-            self._pieces.clear()
-        self._let_in()
-        return data
+        self._take = take
+        try:
+            while True:
+                self._hand_on()
+                if not self._is_reading:
+                    return
+                if self._failure is not None:
+                    raise self._failure
+                self._waiter = self._loop.create_future()
+                await self._waiter
+        finally:
+            self._take = None
 
     def release(self) -> None:
         """Let go of it: for the next request if the answer is over and both sides agree, else closed."""
         if self.is_over and self._may_be_kept and not self.is_lost:
             self._pieces.clear()
-            self._let_in()
+            self._waiting_bytes = 0
+            self._transport.resume_reading()
             self._phase = IDLE
             self._on_change(self)
         else:
@@ -164,16 +168,36 @@ class Connection(asyncio.Protocol):
         self._ends_with_connection = False  # this is no end of an answer
         self._transport.abort()
 
-    def _let_in(self) -> None:
-        """What was waiting to be read is not any more."""
+    @property
+    def _is_reading(self) -> bool:
+        """Whether somebody wants more of the body, and there may be more."""
+        return self._take is not None and self._phase is not OVER
+
+    def _hand_on(self) -> None:
+        """Give what there is of the body to whoever reads it."""
+        take = self._take
+        if take is None or not self._pieces:
+            return
+        if len(self._pieces) == 1:
+            data = self._pieces.pop()
+        else:
+            data = b"".join(self._pieces)
+            self._pieces.clear()
         if self._waiting_bytes > BUFFER_BYTES:
             self._transport.resume_reading()
         self._waiting_bytes = 0
+        self._take = None
+        if take(data):
+            self._take = take
 
-    def _wake(self) -> None:
+    def _wake(self, mistake: Exception | None = None) -> None:
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        if waiter is None or waiter.done():
+            return
+        if mistake is None:
             waiter.set_result(None)
+        else:
+            waiter.set_exception(mistake)
 
     def _fail(self, cause: BaseException | None) -> None:
         """What was asked for will not come, or not to its end."""
@@ -196,15 +220,19 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
+            self._hand_on()
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             self._fail(exc)
+        except Exception as exc:  # noqa: BLE001  # raised where it is read
+            self._wake(exc)
         if self._phase is ASKED:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self._fail(None)
         elif self._waiting_bytes > BUFFER_BYTES:
             self._transport.pause_reading()
-        self._wake()
+        if self._take is None or self._phase is not ANSWERING:
+            self._wake()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:

@@ -7,10 +7,9 @@ Chunks: openai SDK, `types/chat/chat_completion_chunk.py`.
 """
 
 import json
-import math
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any, Self
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import anyio
 import httpx2
@@ -18,7 +17,7 @@ import msgspec
 import openai
 from typing_extensions import override
 
-from streamsvc.errors import ProviderError, UpstreamCut, UpstreamInvalid
+from streamsvc.errors import UpstreamCut, UpstreamInvalid
 from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Delta, Finish, Provider, SurrogateJoiner
@@ -128,10 +127,23 @@ class OpenAIProvider(Provider):
         self._stream_options: dict[str, bool] = _STREAM_OPTIONS
 
     @override
-    def generate(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
-        return _Answer(self, prompt, EventStreamDecoder(self._settings.max_line_bytes))
+    async def generate(self, prompt: Prompt, say: Callable[[Delta], None]) -> Finish:
+        answer = _Answer(say, EventStreamDecoder(self._settings.max_line_bytes))
+        connection = await self._ask(prompt)
+        try:
+            await connection.read(answer.take)
+            if not answer.is_over:  # what may still come is worth a while, and no failure
+                with anyio.move_on_after(USAGE_WAIT_SECONDS), suppress(UpstreamCut):
+                    await connection.read(answer.take_usage)
+            finish = answer.finish()
+            if not connection.is_over:
+                with anyio.move_on_after(REUSE_SECONDS), suppress(UpstreamCut):
+                    await connection.read(lambda _rest: True)
+            return finish
+        finally:
+            connection.release()
 
-    async def ask(self, prompt: Prompt) -> Connection:
+    async def _ask(self, prompt: Prompt) -> Connection:
         """Send the request; once more without `stream_options` where a server knows none.
 
         That is remembered when it has helped: what names them may be the prompt, given back.
@@ -161,10 +173,14 @@ class OpenAIProvider(Provider):
 async def _error_body(connection: Connection) -> object:
     """Return what an answer says that is no success, up to its bounds, and release its connection."""
     said = bytearray()
+
+    def take(data: bytes) -> bool:
+        said.extend(data)
+        return len(said) < ERROR_BODY_BYTES
+
     try:
-        with anyio.move_on_after(ERROR_BODY_SECONDS), suppress(ProviderError):
-            while len(said) < ERROR_BODY_BYTES and (data := await connection.read()):
-                said += data
+        with anyio.move_on_after(ERROR_BODY_SECONDS), suppress(UpstreamCut):
+            await connection.read(take)
     finally:
         connection.release()
     try:
@@ -202,98 +218,62 @@ def _names_stream_options(refusal: object) -> bool:
 
 
 class _Answer:
-    """The deltas of one answer, while it is held. Not a generator: it may be left at any point."""
+    """What the chunks of one answer come to.
+
+    Args:
+        say: is given the deltas.
+        decoder: cuts the chunks out of the body.
+
+    Attributes:
+        is_over: whether the upstream has no more to say.
+    """
 
     __slots__ = (
-        "_connection",
         "_decoder",
-        "_failure",
         "_finish_reason",
         "_has_halves",
         "_model",
-        "_over",
-        "_prompt",
-        "_provider",
-        "_ready",
         "_reasoning_joiner",
+        "_say",
         "_text_joiner",
         "_usage",
-        "_usage_deadline",
+        "is_over",
     )
 
-    _connection: Connection
-
-    def __init__(
-        self, provider: OpenAIProvider, prompt: Prompt, decoder: EventStreamDecoder
-    ) -> None:
-        self._provider = provider
-        self._prompt = prompt
+    def __init__(self, say: Callable[[Delta], None], decoder: EventStreamDecoder) -> None:
+        self.is_over = False
+        self._say = say
         self._decoder = decoder
         self._text_joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
         self._has_halves = False
-        self._ready: list[Delta] = []
         self._finish_reason: str | None = None
-        self._usage_deadline = math.inf
         self._usage: Usage | None = None
         self._model: str | None = None
-        self._failure: ProviderError | None = None
-        self._over = False
 
-    async def __aenter__(self) -> AsyncIterator[Delta]:
-        self._connection = await self._provider.ask(self._prompt)
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        """Close the upstream connection, or give it back where the answer is complete."""
-        try:
-            if self._over and not self._connection.is_over:
-                with anyio.move_on_after(REUSE_SECONDS), suppress(ProviderError):
-                    while await self._connection.read():
-                        pass
-        finally:
-            self._connection.release()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Delta:
-        while not self._ready:
-            if self._failure is not None:
-                raise self._failure
-            if self._over:
-                raise StopAsyncIteration
-            if self._finish_reason is None:
-                chunk = await self._connection.read()
-            else:
-                chunk = await self._read_usage()
-            try:
-                if chunk:
-                    self._take(chunk)
-                else:
-                    self._end()
-            except ProviderError as exc:
-                self._failure = exc  # raised behind the words that came before it
-        return self._ready.pop(0)
-
-    async def _read_usage(self) -> bytes:
-        """Read on behind the finish reason: what may still come is worth a while, and no failure."""
-        with anyio.CancelScope(deadline=self._usage_deadline), suppress(ProviderError):
-            return await self._connection.read()
-        return b""
-
-    def _take(self, chunk: bytes) -> None:
-        for payload in self._decoder.feed(chunk):
+    def take(self, data: bytes) -> bool:
+        """Take a part of the body, and say what is in it; return whether the finish reason is to come."""
+        for payload in self._decoder.feed(data):
             if payload.startswith(b"{"):
-                self._take_chunk(self._parse(payload))
+                self._take_chunk(payload)
             elif (said := payload.strip()) == b"[DONE]":
-                self._end()
+                self.is_over = True
             elif said:  # nothing is a keepalive of some servers
-                self._take_chunk(self._parse(payload))
-            if self._over:
-                return
+                self._take_chunk(payload)
+            if self.is_over:
+                return False
+        return self._finish_reason is None
 
-    def _take_chunk(self, chunk: _Chunk) -> None:
+    def take_usage(self, data: bytes) -> bool:
+        """Do the same behind the finish reason; return whether more may come."""
+        self.take(data)
+        return not self.is_over
+
+    def _take_chunk(self, payload: bytes) -> None:
+        try:
+            chunk = _decode_chunk(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            chunk = self._take_halves(payload)
         if chunk.error:
             raise error_in_stream(chunk.error)
         if chunk.model:
@@ -304,8 +284,7 @@ class _Answer:
         if chunk.usage and (usage := _usage(chunk.usage)):
             # Before the finish it is the count so far, or the only one that ever comes.
             self._usage = usage
-            if self._finish_reason is not None:
-                self._end()
+            self.is_over = self._finish_reason is not None
 
     def _take_choice(self, choice: _Choice) -> None:
         delta = choice.delta
@@ -316,44 +295,39 @@ class _Answer:
                 reasoning = self._reasoning_joiner.feed(reasoning)
                 text = self._text_joiner.feed(text)
             if reasoning:
-                self._ready.append(Reasoning(reasoning))
+                self._say(Reasoning(reasoning))
             if text:
-                self._ready.append(Text(text))
+                self._say(Text(text))
         if choice.finish_reason:
-            if self._finish_reason is None:
-                self._usage_deadline = anyio.current_time() + USAGE_WAIT_SECONDS
             self._finish_reason = choice.finish_reason
 
-    def _parse(self, payload: bytes) -> _Chunk:
+    def _take_halves(self, payload: bytes) -> _Chunk:
+        """Return a chunk with half an emoji as an escape: msgspec refuses it, the standard library does not."""
         try:
-            return _decode_chunk(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            pass
-        try:
-            # msgspec refuses half an emoji as an escape; the standard library lets it through.
             chunk = msgspec.convert(json.loads(payload), _Chunk)
         except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
             raise UpstreamInvalid from exc
         self._has_halves = True
         return chunk
 
-    def _end(self) -> None:
-        """The upstream has no more to say: give the finish, if there was one."""
+    def finish(self) -> Finish:
+        """Say what was held back, and return how the answer ended.
+
+        Raises:
+            UpstreamCut: nothing has said that it has.
+        """
         if self._finish_reason is None:
             raise UpstreamCut
         if rest := self._reasoning_joiner.flush():
-            self._ready.append(Reasoning(rest))
+            self._say(Reasoning(rest))
         if rest := self._text_joiner.flush():
-            self._ready.append(Text(rest))
-        self._ready.append(
-            Finish(
-                reason=FINISH_REASONS.get(self._finish_reason, "other"),
-                provider_reason=self._finish_reason,
-                model=self._model,
-                usage=self._usage,
-            )
+            self._say(Text(rest))
+        return Finish(
+            reason=FINISH_REASONS.get(self._finish_reason, "other"),
+            provider_reason=self._finish_reason,
+            model=self._model,
+            usage=self._usage,
         )
-        self._over = True
 
 
 def _usage(usage: object) -> Usage | None:

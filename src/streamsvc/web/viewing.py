@@ -132,7 +132,7 @@ class Viewing(Reader, Listener):
                 blocks.append(block)
                 size_bytes += len(block)
                 taken += 1
-                if isinstance(record.event, self._dialect.ends):
+                if type(record.event) in self._dialect.ends:
                     self._end(record)
                     break
                 if size_bytes >= WRITE_BYTES:

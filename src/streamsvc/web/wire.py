@@ -34,14 +34,11 @@ class Wire(Protocol):
 
     Attributes:
         listener: is told what happens to it.
+        is_full: whether what was written waits for the client to read: no more should be.
     """
 
     listener: Listener | None
-
-    @property
-    def is_full(self) -> bool:
-        """Whether what was written waits for the client to read: no more should be."""
-        ...
+    is_full: bool
 
     @property
     def is_lost(self) -> bool:
@@ -66,16 +63,12 @@ class SendWire(Wire):
 
     def __init__(self, send: Send) -> None:
         self.listener: Listener | None = None
+        self.is_full = False
         self._is_lost = False
         self._send = send
         self._waiting: list[bytes] = []
         self._written = anyio.Event()
         self._sent = anyio.Event()
-
-    @property
-    @override
-    def is_full(self) -> bool:
-        return bool(self._waiting)
 
     @property
     @override
@@ -85,6 +78,7 @@ class SendWire(Wire):
     @override
     def write(self, data: bytes) -> None:
         self._waiting.append(data)
+        self.is_full = True
         self._written.set()
 
     @override
@@ -104,6 +98,7 @@ class SendWire(Wire):
             body = b"".join(self._waiting)
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
             self._waiting.clear()
+            self.is_full = False
             self._sent.set()
             self._sent = anyio.Event()
             if self.listener is not None:
