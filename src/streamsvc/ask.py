@@ -15,7 +15,7 @@ import msgspec
 from streamsvc.engine.generation import Order
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import RequestError
-from streamsvc.eventlog.base import BEFORE_FIRST
+from streamsvc.eventlog.base import live_records
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Done, Event, Progress, Reasoning, Restart, Status, Text
 from streamsvc.messages import Message, Prompt
@@ -128,14 +128,12 @@ async def _ask_directly(settings: Settings, environ: Mapping[str, str], order: O
         Supervisor(providers=providers, log=log, settings=settings) as supervisor,
     ):
         generation = await supervisor.create(order)
-        after = BEFORE_FIRST
         with supervisor.viewer(generation):
-            while True:
-                for record in await log.read(generation, after=after, wait_seconds=60):
-                    if isinstance(record.event, Done):
-                        return _end(record.event)
-                    _print(record.event)
-                    after = record.seq
+            async for record in live_records(log, generation):
+                if isinstance(record.event, Done):
+                    return _end(record.event)
+                _print(record.event)
+        return EXIT_FAILED  # a log ends in its `Done`
 
 
 def _print(event: Event) -> None:

@@ -124,6 +124,11 @@ class Protocol(HttpToolsProtocol, Wire):
         super()._start_asgi_task(cycle, app)
 
     @override
+    def eof_received(self) -> None:
+        """Tell the request that runs, a turn of the loop before the connection is lost for this."""
+        self._tell_running()
+
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that runs; uvicorn tells the latest, which may still wait its turn."""
         super().connection_lost(exc)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from enum import Enum, auto
+from typing import Protocol, Self
 
 import anyio
 from typing_extensions import override
@@ -62,9 +63,9 @@ class Audience:
         """Where it stands."""
         return self._state
 
-    def viewer(self) -> AbstractContextManager[None]:
-        """Be one of the viewers."""
-        return _Seat(self)
+    def viewer(self) -> "Seat":
+        """Return what one of the viewers holds."""
+        return Seat(self)
 
     def join(self) -> None:
         """One more is watching."""
@@ -88,18 +89,41 @@ class Audience:
             self._scope.cancel()
 
 
-class _Seat(AbstractContextManager[None]):
-    """What a viewer holds: a generator would be ten times as large, and there is one for each."""
+class Count(Protocol):
+    """Whatever counts viewers."""
 
-    __slots__ = ("_audience",)
+    def join(self) -> None:
+        """One more is watching."""
+        ...
 
-    def __init__(self, audience: Audience) -> None:
-        self._audience = audience
+    def leave(self) -> None:
+        """One less is."""
+        ...
+
+
+class Seat(AbstractContextManager["Seat"]):
+    """A viewer, counted while the context is held, or until it leaves before that.
+
+    A generator would be ten times as large, and there is one for each stream that is held.
+    """
+
+    __slots__ = ("_counts",)
+
+    def __init__(self, *counts: Count) -> None:
+        self._counts = counts
 
     @override
-    def __enter__(self) -> None:
-        self._audience.join()
+    def __enter__(self) -> Self:
+        for count in self._counts:
+            count.join()
+        return self
 
     @override
     def __exit__(self, *exc: object) -> None:
-        self._audience.leave()
+        self.leave()
+
+    def leave(self) -> None:
+        """Watch no longer; again, and nothing happens."""
+        counts, self._counts = self._counts, ()
+        for count in counts:
+            count.leave()

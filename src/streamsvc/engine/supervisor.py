@@ -8,8 +8,6 @@ import base64
 import hashlib
 import logging
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from typing import Self
 
@@ -17,8 +15,9 @@ import anyio
 import anyio.abc
 import msgspec
 
+from streamsvc.engine.audience import Seat
 from streamsvc.engine.generation import Generation, Order
-from streamsvc.engine.lanes import Lanes
+from streamsvc.engine.lanes import Lane, Lanes
 from streamsvc.errors import Draining, GenerationNotFound, InvalidField, Overloaded
 from streamsvc.eventlog.base import EventLog
 from streamsvc.events import Outcome
@@ -55,7 +54,7 @@ class Supervisor:
         self._running: dict[str, Generation] = {}
         self._keys: dict[str, tuple[bytes, str]] = {}
         self._keying = anyio.Lock()
-        self._viewers = 0
+        self._crowd = _Crowd()
         self._draining = False
         self._idle = anyio.Event()
 
@@ -87,7 +86,7 @@ class Supervisor:
     @property
     def viewers(self) -> int:
         """How many viewers are connected."""
-        return self._viewers
+        return self._crowd.size
 
     async def create(self, order: Order, *, key: str | None = None) -> str:
         """Start a generation, and return its id once its log is open.
@@ -103,30 +102,21 @@ class Supervisor:
             Overloaded: a bound is reached.
             Draining: the service is shutting down.
         """
-        self._lanes.route(order.provider, fault=order.prompt.fault)
+        route = self._lanes.route(order.provider, fault=order.prompt.fault)
         if not key:
-            return await self._start(order)
+            return await self._start(order, route)
         fingerprint = hashlib.sha256(msgspec.json.encode(order)).digest()
         async with self._keying:
             if known := await self._known(key, fingerprint):
                 return known
-            generation_id = await self._start(order)
+            generation_id = await self._start(order, route)
             self._keys[key] = (fingerprint, generation_id)
             return generation_id
 
-    @contextmanager
-    def viewer(self, generation_id: str) -> Iterator[None]:
-        """Be a viewer of a generation for as long as the context is held."""
+    def viewer(self, generation_id: str) -> Seat:
+        """Return what a viewer of a generation holds."""
         generation = self._running.get(generation_id)
-        self._viewers += 1
-        try:
-            if generation is None:
-                yield
-            else:
-                with generation.audience.viewer():
-                    yield
-        finally:
-            self._viewers -= 1
+        return Seat(self._crowd) if generation is None else Seat(self._crowd, generation.audience)
 
     def check_viewers(self) -> None:
         """Refuse one viewer too many.
@@ -134,7 +124,7 @@ class Supervisor:
         Raises:
             Overloaded: the bound is reached.
         """
-        if self._viewers >= self._settings.limits.max_viewers:
+        if self._crowd.size >= self._settings.limits.max_viewers:
             raise Overloaded("limits.max_viewers")
 
     async def stop(self, generation_id: str) -> None:
@@ -159,7 +149,7 @@ class Supervisor:
         self._draining = True
         logger.info(
             "drain.started generations=%d viewers=%d seconds=%g (a second signal ends the wait)",
-            len(self._running), self._viewers, seconds,
+            len(self._running), self._crowd.size, seconds,
         )  # fmt: skip
         try:
             with anyio.move_on_after(seconds):
@@ -175,12 +165,12 @@ class Supervisor:
         await self._wait_until_idle()
         logger.info("drain.finished cut=%d", cut)
 
-    async def _start(self, order: Order) -> str:
+    async def _start(self, order: Order, route: tuple[Lane, ...]) -> str:
         self._check_room()
         generation = Generation(
             new_id(),
             order,
-            route=self._lanes.route(order.provider),
+            route=route,
             log=self._log,
             settings=self._settings.generations,
         )
@@ -241,6 +231,19 @@ class Supervisor:
             raise Draining
         if len(self._running) >= self._settings.limits.max_generations:
             raise Overloaded("limits.max_generations")
+
+
+class _Crowd:
+    """All viewers that are connected."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def join(self) -> None:
+        self.size += 1
+
+    def leave(self) -> None:
+        self.size -= 1
 
 
 def new_id() -> str:

@@ -5,12 +5,9 @@ head of an answer waits for the first token or a failure, because a failure with
 understand; not for long, because a proxy takes silence for a dead connection.
 """
 
-from collections.abc import Mapping
-from contextlib import suppress
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import anyio
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,11 +23,12 @@ from streamsvc.dialects.openai import (
 )
 from streamsvc.engine.lanes import Lane
 from streamsvc.engine.supervisor import Supervisor
-from streamsvc.errors import CursorLost, GenerationNotFound, ModelNotFound
-from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, live_records
-from streamsvc.events import Done, PublicError, Reasoning, Status, Text
+from streamsvc.errors import ModelNotFound
+from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
+from streamsvc.events import Done, Event, PublicError, Reasoning, Record, Status, Text
 from streamsvc.settings import StreamSettings
 from streamsvc.snapshot import snapshot_of
+from streamsvc.web.beginning import Instead
 from streamsvc.web.chat_completion_body import ChatCompletionReader
 from streamsvc.web.problems import Problem
 from streamsvc.web.requests import Origins, check_parameters, key_of
@@ -92,7 +90,7 @@ class ChatCompletionEndpoints:
             dialect=dialect,
             settings=self._settings,
             headers={"X-Generation-Id": generation},
-            instead=partial(self._failure if asked.stream else self._whole, generation),
+            instead=self._failure(generation) if asked.stream else _whole(generation),
         )
 
     async def models(self, _request: Request) -> Response:
@@ -109,31 +107,17 @@ class ChatCompletionEndpoints:
             raise ModelNotFound(ready)
         return _json(_model(name, ready[entry]))
 
-    async def _failure(self, generation: str) -> Response | None:
-        """Wait for the first token, but not for long; return how the answer failed before it."""
-        with (
-            anyio.move_on_after(self._settings.head_seconds),
-            suppress(GenerationNotFound, CursorLost),  # the stream will say it
-        ):
-            async for record in live_records(self._log, generation):
-                match record.event:
-                    case Text() | Reasoning():
-                        return None
-                    case Done() as done:
-                        return _failure_of(generation, done)
-                    case _:
-                        pass
-        return None
+    def _failure(self, generation: str) -> Instead:
+        """Wait for the first token, but not for long: an answer that failed before it is no stream."""
 
-    async def _whole(self, generation: str) -> Response:
-        try:
-            records = [record async for record in live_records(self._log, generation)]
-        except (GenerationNotFound, CursorLost):
-            return _failed(generation, LOST)
-        done = records[-1].event
-        if isinstance(done, Done) and (failure := _failure_of(generation, done)):
-            return failure
-        return _json(completion_of(snapshot_of(records)), headers={"X-Generation-Id": generation})
+        def is_due(event: Event) -> bool:
+            return isinstance(event, Text | Reasoning | Done)
+
+        def answer(records: Sequence[Record]) -> Response | None:
+            done = _end_of(records)
+            return _failure_of(generation, done) if done else None
+
+        return Instead(is_due, answer, self._settings.head_seconds)
 
 
 def error_response(problem: Problem, headers: Mapping[str, str]) -> Response:
@@ -142,6 +126,28 @@ def error_response(problem: Problem, headers: Mapping[str, str]) -> Response:
     param = "model" if problem.field == "provider" else problem.field
     error = error_object(problem.detail, problem.code, status=status, param=param)
     return _json(error, status=status, headers={**_retry("Retry-After" in headers), **headers})
+
+
+def _whole(generation: str) -> Instead:
+    """Wait for the end: the answer is asked for in one piece."""
+
+    def is_due(event: Event) -> bool:
+        return isinstance(event, Done)
+
+    def answer(records: Sequence[Record]) -> Response:
+        done = _end_of(records)
+        if done is None:
+            return _failed(generation, LOST)
+        if failure := _failure_of(generation, done):
+            return failure
+        return _json(completion_of(snapshot_of(records)), headers={"X-Generation-Id": generation})
+
+    return Instead(is_due, answer)
+
+
+def _end_of(records: Sequence[Record]) -> Done | None:
+    event = records[-1].event if records else None
+    return event if isinstance(event, Done) else None
 
 
 def _failure_of(generation: str, done: Done) -> Response | None:

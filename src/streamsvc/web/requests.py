@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -46,7 +47,12 @@ def cursor_of(request: Request) -> Cursor | None:
 
 
 def _cursor_text(request: Request) -> str:
-    return request.headers.get("Last-Event-ID") or request.query_params.get("last_event_id", "")
+    return request.headers.get("Last-Event-ID") or _parameter(request, "last_event_id") or ""
+
+
+def _parameter(request: Request, name: str) -> str | None:
+    """Return a query parameter; most requests have none, and are not parsed for one."""
+    return request.query_params.get(name) if request.scope["query_string"] else None
 
 
 def key_of(request: Request) -> str | None:
@@ -56,7 +62,7 @@ def key_of(request: Request) -> str | None:
         InvalidField: it is longer than 255 characters.
     """
     header = request.headers.get("Idempotency-Key")
-    key = header or request.query_params.get("key") or None
+    key = header or _parameter(request, "key") or None
     if key and len(key) > MAX_KEY_CHARS:
         field = "Idempotency-Key" if header else "key"
         raise InvalidField(f"At most {MAX_KEY_CHARS} characters.", field=field)
@@ -69,6 +75,8 @@ def check_parameters(request: Request, known: frozenset[str]) -> None:
     Raises:
         InvalidField: names the parameter.
     """
+    if not request.scope["query_string"]:
+        return
     seen = set()
     for name, _ in request.query_params.multi_items():
         if name not in known:
@@ -84,8 +92,13 @@ def prefers(request: Request, wanted: str, other: str) -> bool:
 
     Of two that are equally welcome, the first; where neither is named, the other.
     """
+    return _prefers(request.headers.get("Accept", ""), wanted, other)
+
+
+@lru_cache(maxsize=256)  # a client always sends the same
+def _prefers(accept: str, wanted: str, other: str) -> bool:
     places = {wanted: (0.0, 0), other: (0.0, 0)}
-    for place, media_range in enumerate(request.headers.get("Accept", "").split(",")):
+    for place, media_range in enumerate(accept.split(",")):
         name, *parameters = (part.strip().lower() for part in media_range.split(";"))
         if name in places:
             places[name] = max(places[name], (_quality(parameters), -place))
@@ -99,8 +112,10 @@ def format_of(request: Request, formats: Mapping[str, _Format], *, usual: str) -
         InvalidField: there is no format of that name.
     """
     # A library that takes anything names JSON first, and plain text behind it.
-    is_plain = all(prefers(request, PLAIN, other) for other in (EVENT_STREAM, JSON))
-    name = request.query_params.get("format", "plain" if is_plain else usual)
+    name = _parameter(request, "format")
+    if name is None:
+        is_plain = prefers(request, PLAIN, EVENT_STREAM) and prefers(request, PLAIN, JSON)
+        name = "plain" if is_plain else usual
     if name not in formats:
         accepted = ", ".join(sorted(formats))
         raise InvalidField(f"Unknown format; accepted: {accepted}.", field="format")

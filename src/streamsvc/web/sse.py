@@ -7,7 +7,8 @@ promises for streams is kept here.
 
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
+from functools import cache
 
 import anyio
 import anyio.lowlevel
@@ -17,17 +18,19 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from streamsvc.dialects.base import Dialect, lost_block, preamble
+from streamsvc.engine.audience import Seat
 from streamsvc.errors import Overloaded
 from streamsvc.settings import StreamSettings
+from streamsvc.web.beginning import Beginning, Instead
 from streamsvc.web.viewing import Place, Viewing, drop
-from streamsvc.web.wire import CONNECTION, Wire, send_wire, until_gone
+from streamsvc.web.wire import CONNECTION, Wire, send_wire
 
 logger = logging.getLogger(__name__)
 
 STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
 
 
-class EventStream(EventSourceResponse):
+class EventStream(Response):
     """The answer to one viewer: a generation's records behind a cursor, up to its end.
 
     Args:
@@ -35,8 +38,7 @@ class EventStream(EventSourceResponse):
         dialect: makes the frames.
         settings: how a stream looks, and how long a viewer may leave it unread.
         headers: further headers of the answer.
-        instead: decides, in its time, whether another answer is given in the place of the stream. The
-            viewer is one meanwhile.
+        instead: another answer that may be given in the place of the stream.
         on_done: is called when the `Done` is written.
     """
 
@@ -47,15 +49,12 @@ class EventStream(EventSourceResponse):
         dialect: Dialect,
         settings: StreamSettings,
         headers: dict[str, str],
-        instead: Callable[[], Awaitable[Response | None]] | None = None,
+        instead: Instead | None = None,
         on_done: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(
-            _Nothing(),
-            headers={**STREAM_HEADERS, **dialect.headers, **headers},
-            media_type=dialect.media_type,
-        )
-        del self._send_lock  # a queue for tasks of the library's own, in every stream that is held
+        # Not the base class's: this is held for as long as the stream is, and there is no content.
+        own = ((name.lower().encode(), value.encode("latin-1")) for name, value in headers.items())
+        self.raw_headers = [*_head(type(dialect)), *own]
         self._place = place
         self._dialect = dialect
         self._settings = settings
@@ -64,53 +63,41 @@ class EventStream(EventSourceResponse):
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream, and watch the client; the library has more tasks, and one turn of each a word."""
+        """Send the stream, and watch the client."""
         offered: Wire | None = scope.get("extensions", {}).get(CONNECTION)
-        with self._place.viewer(self._place.generation):
-            # A generation that has just been started asks its provider now: the head has the time until
-            # the first token comes.
-            await anyio.lowlevel.checkpoint()
-            if self._instead is not None and await self._is_answered(
-                receive, send, self._instead, offered
-            ):
-                return
-            with anyio.move_on_after(self._settings.send_timeout_seconds) as heading:
-                head = {"type": "http.response.start", "status": self.status_code}
-                await send({**head, "headers": self.raw_headers})
-                self.raw_headers = []  # held for as long as the stream is
-            if heading.cancelled_caught:
-                if offered is not None:
-                    drop(offered)
-                return
+        with self._place.viewer(self._place.generation) as seat:
             if offered is not None:
-                await self._stream(offered, send)
+                await self._answer(offered, seat, receive, send)
             else:
                 async with send_wire(receive, send) as wire:
-                    await self._stream(wire, send)
+                    await self._answer(wire, seat, receive, send)
 
-    async def _is_answered(
-        self,
-        receive: Receive,
-        send: Send,
-        instead: Callable[[], Awaitable[Response | None]],
-        wire: Wire | None,
-    ) -> bool:
-        """Give the other answer, if there is one; tell whether that was done, or the client has left."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)
-            other = await instead()
+    async def _answer(self, wire: Wire, seat: Seat, receive: Receive, send: Send) -> None:
+        # A generation that has just been started asks its provider now: the head has the time until the
+        # first token comes.
+        await anyio.lowlevel.checkpoint()
+        other: Response | None = None
+        if self._instead is not None:
+            beginning = Beginning(wire, seat, self._instead.is_due)
+            await beginning.watch(self._place, self._instead.seconds)
+            if wire.is_lost:
+                return
+            other = self._instead.answer(beginning.records)
+        with anyio.move_on_after(self._settings.send_timeout_seconds) as heading:
             if other is not None:
-                with anyio.move_on_after(self._settings.send_timeout_seconds) as sending:
-                    await other({"type": "http"}, receive, send)
-                if sending.cancelled_caught and wire is not None:
-                    drop(wire)
-            tasks.cancel_scope.cancel()
-            return other is not None
-        return True
+                await other({"type": "http"}, receive, send)
+            else:
+                head = {"type": "http.response.start", "status": 200}
+                await send({**head, "headers": self.raw_headers})
+                del self.raw_headers  # held for as long as the stream is
+        if heading.cancelled_caught:
+            drop(wire)
+        elif other is None:
+            await self._stream(wire, seat, send)
 
-    async def _stream(self, wire: Wire, send: Send) -> None:
+    async def _stream(self, wire: Wire, seat: Seat, send: Send) -> None:
         viewing = Viewing(
-            wire, self._place.generation, self._dialect, self._settings, self._on_done
+            wire, seat, self._place.generation, self._dialect, self._settings, self._on_done
         )
         await viewing.watch(self._place)
         if not viewing.is_over:
@@ -122,17 +109,13 @@ class EventStream(EventSourceResponse):
             drop(wire)
 
 
-class _Nothing(AsyncIterator[bytes]):
-    """What the library is given to iterate over."""
-
-    @override
-    async def __anext__(self) -> bytes:
-        raise StopAsyncIteration
-
-
-async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    await until_gone(receive)
-    scope.cancel()
+@cache
+def _head(kind: type[Dialect]) -> list[tuple[bytes, bytes]]:
+    """Return the header fields of every stream of a dialect: sse_starlette knows what proxies need."""
+    response = EventSourceResponse(
+        iter(()), headers={**STREAM_HEADERS, **kind.headers}, media_type=kind.media_type
+    )
+    return response.raw_headers
 
 
 def gone_response(generation: str, settings: StreamSettings) -> Response:

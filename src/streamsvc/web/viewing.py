@@ -8,12 +8,12 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from typing_extensions import override
 
 from streamsvc.dialects.base import BrokenOff, Dialect, preamble
+from streamsvc.engine.audience import Seat
 from streamsvc.eventlog.base import EventLog, Reader
 from streamsvc.events import Done, Record
 from streamsvc.settings import StreamSettings
@@ -32,13 +32,13 @@ class Place(NamedTuple):
         log: where the records are.
         generation: whose they are.
         after: the viewer's cursor.
-        viewer: makes the context that is held while the viewer of a generation is connected.
+        viewer: makes what the viewer of a generation holds while it is connected.
     """
 
     log: EventLog
     generation: str
     after: int
-    viewer: Callable[[str], AbstractContextManager[None]]
+    viewer: Callable[[str], Seat]
 
 
 class Viewing(Reader, Listener):
@@ -61,6 +61,7 @@ class Viewing(Reader, Listener):
         "_patience_seconds",
         "_ping_seconds",
         "_resume",
+        "_seat",
         "_sent_at",
         "_timer",
         "_wire",
@@ -70,6 +71,7 @@ class Viewing(Reader, Listener):
     def __init__(
         self,
         wire: Wire,
+        seat: Seat,
         generation: str,
         dialect: Dialect,
         settings: StreamSettings,
@@ -78,6 +80,7 @@ class Viewing(Reader, Listener):
         loop = asyncio.get_running_loop()
         self.is_over = False
         self._wire = wire
+        self._seat = seat
         self._generation = generation
         self._dialect = dialect
         self._encode = dialect.encoder().encode
@@ -115,6 +118,7 @@ class Viewing(Reader, Listener):
 
     @override
     def is_gone(self) -> None:
+        self._seat.leave()  # here, so that the upstream is left without a turn of this viewer's task
         if not self._ended.done():
             self._ended.set_result(None)
 

@@ -106,7 +106,8 @@ class SendWire(Wire):
 
     async def watch(self, receive: Receive) -> None:
         """Wait for the client to leave."""
-        await until_gone(receive)
+        while (await receive())["type"] != "http.disconnect":
+            pass
         self._is_lost = True
         if self.listener is not None:
             self.listener.is_gone()
@@ -121,9 +122,3 @@ async def send_wire(receive: Receive, send: Send) -> AsyncIterator[Wire]:
         tasks.start_soon(wire.watch, receive)
         yield wire
         tasks.cancel_scope.cancel()
-
-
-async def until_gone(receive: Receive) -> None:
-    """Return when the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
