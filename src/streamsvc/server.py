@@ -115,6 +115,7 @@ class Protocol(HttpToolsProtocol, Wire):
         """
         super().on_headers_complete()
         self._head_bytes = None
+        self.headers = []  # the application has them now, and may let go of them
         if len(self.pipeline) == 1:
             self.flow.resume_reading()
 

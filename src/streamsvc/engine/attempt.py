@@ -37,30 +37,65 @@ async def attempt(
         ProviderError: it failed, or broke off, or missed a deadline. The call is closed by then.
     """
     now = clock()
-    idle_seconds = lane.section.idle_bound
-    slack_seconds = min(idle_seconds / 16, 1.0)
-    deadline, move_at = "first_token", -math.inf
-
-    def hear(delta: Delta) -> None:
-        nonlocal deadline, move_at
-        if deadline == "first_token":
-            deadline = "idle"
-            on_first_token()
-        say(delta)
-        if (at := now()) >= move_at:
-            # To move the deadline of a scope costs more than all else that is done here, so it is moved
-            # now and then, and is so much longer.
-            pace.deadline = min(at + idle_seconds + slack_seconds, end)
-            move_at = at + slack_seconds
-
-    with anyio.CancelScope(deadline=min(first_token_at, end)) as pace:
+    pace = anyio.CancelScope(deadline=min(first_token_at, end))
+    listener = _Listener(pace, lane.section.idle_bound, end, on_first_token, say)
+    with pace:
         try:
             provider = await lane.provider()
-            return await provider.generate(prompt, hear)
+            return await provider.generate(prompt, listener.hear)
         except ProviderContentFiltered as exc:
             # Refused before or within an answer, it is the same to everybody: an end, and no failure
             # that another provider should be asked to route around.
             return Finish(reason="content_filter", provider_reason=exc.code)
     if now() >= end:
-        deadline = "total"
-    raise ProviderTimedOut(deadline)
+        raise ProviderTimedOut("total")
+    raise ProviderTimedOut("idle" if listener.has_heard else "first_token")
+
+
+class _Listener:
+    """Hears what a provider says, passes it on, and gives it time for the next word.
+
+    Attributes:
+        has_heard: whether there was a word.
+    """
+
+    __slots__ = (
+        "_end",
+        "_idle_seconds",
+        "_move_at",
+        "_now",
+        "_on_first_token",
+        "_pace",
+        "_say",
+        "has_heard",
+    )
+
+    def __init__(
+        self,
+        pace: anyio.CancelScope,
+        idle_seconds: float,
+        end: float,
+        on_first_token: Callable[[], None],
+        say: Callable[[Delta], None],
+    ) -> None:
+        self.has_heard = False
+        self._pace = pace
+        self._idle_seconds = idle_seconds
+        self._end = end
+        self._on_first_token = on_first_token
+        self._say = say
+        self._now = clock()
+        self._move_at = -math.inf
+
+    def hear(self, delta: Delta) -> None:
+        """Take the next word."""
+        if not self.has_heard:
+            self.has_heard = True
+            self._on_first_token()
+        self._say(delta)
+        if (at := self._now()) >= self._move_at:
+            # To move the deadline of a scope costs more than all else that is done here, so it is moved
+            # now and then, and is so much longer.
+            slack_seconds = min(self._idle_seconds / 16, 1.0)
+            self._pace.deadline = min(at + self._idle_seconds + slack_seconds, self._end)
+            self._move_at = at + slack_seconds

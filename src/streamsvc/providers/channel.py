@@ -122,7 +122,7 @@ class Channel:
             if self._proxy is not None and self._tls is not None:
                 await self._tunnel(link)
             _, connection = await self._loop.create_connection(
-                lambda: Connection(self._changed),
+                lambda: Connection(link, self._changed),
                 sock=link,
                 ssl=self._tls,
                 server_hostname=self._url.raw_host.decode() if self._tls else None,

@@ -6,7 +6,9 @@ raised as an error of ours, behind the bytes that came before it. The protocol i
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum, auto
 from typing import cast
 
@@ -52,6 +54,7 @@ class Connection(asyncio.Protocol):
     """One connection.
 
     Args:
+        link: the socket under it.
         on_change: called when it has been released, and when it is lost.
 
     Attributes:
@@ -64,6 +67,7 @@ class Connection(asyncio.Protocol):
         "_ends_with_connection",
         "_failure",
         "_head_bytes",
+        "_link",
         "_loop",
         "_may_be_kept",
         "_on_change",
@@ -81,10 +85,11 @@ class Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, on_change: Callable[["Connection"], None]) -> None:
+    def __init__(self, link: socket.socket, on_change: Callable[["Connection"], None]) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.is_lost = False
+        self._link = link
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
@@ -166,7 +171,11 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close it now, whatever is under way."""
         self._ends_with_connection = False  # this is no end of an answer
-        self._transport.abort()
+        if not self._transport.is_closing():
+            # The transport closes its socket a turn of the loop later, which is long where many streams flow.
+            with suppress(OSError):
+                self._link.shutdown(socket.SHUT_RDWR)
+            self._transport.abort()
 
     @property
     def _is_reading(self) -> bool:

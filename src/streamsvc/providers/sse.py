@@ -24,6 +24,17 @@ class EventStreamDecoder:
             more; it bounds what one upstream can hold in memory.
     """
 
+    __slots__ = (
+        "_after_cr",
+        "_data",
+        "_data_bytes",
+        "_is_between_blocks",
+        "_is_first_line",
+        "_max_line_bytes",
+        "_rest",
+        "_rest_bytes",
+    )
+
     def __init__(self, max_line_bytes: int) -> None:
         self._max_line_bytes = max_line_bytes
         self._rest: list[bytes] = []

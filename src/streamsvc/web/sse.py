@@ -66,34 +66,39 @@ class EventStream(Response):
         """Send the stream, and watch the client."""
         offered: Wire | None = scope.get("extensions", {}).get(CONNECTION)
         with self._place.viewer(self._place.generation) as seat:
+            # A generation that has just been started asks its provider now: the head has the time until
+            # the first token comes.
+            await anyio.lowlevel.checkpoint()
             if offered is not None:
-                await self._answer(offered, seat, receive, send)
+                if await self._begin(offered, seat, receive, send):
+                    # What follows is held for as long as the stream is, and browsers send kilobytes.
+                    scope["headers"].clear()
+                    await self._stream(offered, seat, send)
             else:
                 async with send_wire(receive, send) as wire:
-                    await self._answer(wire, seat, receive, send)
+                    if await self._begin(wire, seat, receive, send):
+                        await self._stream(wire, seat, send)
 
-    async def _answer(self, wire: Wire, seat: Seat, receive: Receive, send: Send) -> None:
-        # A generation that has just been started asks its provider now: the head has the time until the
-        # first token comes.
-        await anyio.lowlevel.checkpoint()
+    async def _begin(self, wire: Wire, seat: Seat, receive: Receive, send: Send) -> bool:
+        """Send the head of the stream, or the other answer; tell whether there is a stream."""
         other: Response | None = None
-        if self._instead is not None:
-            beginning = Beginning(wire, seat, self._instead.is_due)
-            await beginning.watch(self._place, self._instead.seconds)
+        instead, self._instead = self._instead, None
+        if instead is not None:
+            beginning = Beginning(wire, seat, instead.is_due)
+            await beginning.watch(self._place, instead.seconds)
             if wire.is_lost:
-                return
-            other = self._instead.answer(beginning.records)
+                return False
+            other = instead.answer(beginning.records)
         with anyio.move_on_after(self._settings.send_timeout_seconds) as heading:
             if other is not None:
                 await other({"type": "http"}, receive, send)
             else:
                 head = {"type": "http.response.start", "status": 200}
                 await send({**head, "headers": self.raw_headers})
-                del self.raw_headers  # held for as long as the stream is
+                self.raw_headers = []
         if heading.cancelled_caught:
             drop(wire)
-        elif other is None:
-            await self._stream(wire, seat, send)
+        return other is None and not heading.cancelled_caught
 
     async def _stream(self, wire: Wire, seat: Seat, send: Send) -> None:
         viewing = Viewing(
