@@ -115,22 +115,32 @@ class Channel:
         found = await self._loop.getaddrinfo(
             way.raw_host.decode(), way.port or _PORTS[way.scheme], type=socket.SOCK_STREAM
         )
+        host = self._url.raw_host.decode() if self._tls else None
+        has_tunnel = self._proxy is not None and self._tls is not None
+        family, *_, address = found[0]
+        if len(found) == 1 and family is socket.AF_INET and not has_tunnel:
+            # Nothing to race, and nobody to talk to first.
+            ip, port = str(address[0]), int(address[1])
+            _, connection = await self._loop.create_connection(
+                self._new, ip, port, ssl=self._tls, server_hostname=host
+            )
+            return connection
         link = await aiohappyeyeballs.start_connection(
             found, happy_eyeballs_delay=FAMILY_SECONDS, loop=self._loop
         )
         try:
-            if self._proxy is not None and self._tls is not None:
+            if has_tunnel:
                 await self._tunnel(link)
             _, connection = await self._loop.create_connection(
-                lambda: Connection(link, self._changed),
-                sock=link,
-                ssl=self._tls,
-                server_hostname=self._url.raw_host.decode() if self._tls else None,
+                self._new, sock=link, ssl=self._tls, server_hostname=host
             )
         except BaseException:
             link.close()
             raise
         return connection
+
+    def _new(self) -> Connection:
+        return Connection(self._changed)
 
     async def _tunnel(self, link: socket.socket) -> None:
         """Have the proxy pass everything on to the upstream (RFC 9110, section 9.3.6).

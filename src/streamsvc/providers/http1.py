@@ -54,7 +54,6 @@ class Connection(asyncio.Protocol):
     """One connection.
 
     Args:
-        link: the socket under it.
         on_change: called when it has been released, and when it is lost.
 
     Attributes:
@@ -67,7 +66,6 @@ class Connection(asyncio.Protocol):
         "_ends_with_connection",
         "_failure",
         "_head_bytes",
-        "_link",
         "_loop",
         "_may_be_kept",
         "_on_change",
@@ -85,11 +83,10 @@ class Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, link: socket.socket, on_change: Callable[["Connection"], None]) -> None:
+    def __init__(self, on_change: Callable[["Connection"], None]) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.is_lost = False
-        self._link = link
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
@@ -172,9 +169,7 @@ class Connection(asyncio.Protocol):
         """Close it now, whatever is under way."""
         self._ends_with_connection = False  # this is no end of an answer
         if not self._transport.is_closing():
-            # The transport closes its socket a turn of the loop later, which is long where many streams flow.
-            with suppress(OSError):
-                self._link.shutdown(socket.SHUT_RDWR)
+            _shut_down(self._transport)
             self._transport.abort()
 
     @property
@@ -293,3 +288,15 @@ class Connection(asyncio.Protocol):
         if self._phase is ANSWERING:
             self._may_be_kept = self._parser.should_keep_alive()
             self._phase = OVER
+
+
+def _shut_down(transport: asyncio.Transport) -> None:
+    """Tell the other side now: a transport closes its socket in the next turn of the loop, or later."""
+    link = transport.get_extra_info("socket")
+    with suppress(OSError):
+        # What a transport shows of its socket cannot do this (uvloop, asyncio's `TransportSocket`).
+        same = socket.socket(link.family, link.type, link.proto, fileno=link.fileno())
+        try:
+            same.shutdown(socket.SHUT_RDWR)
+        finally:
+            same.detach()
