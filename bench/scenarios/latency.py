@@ -20,6 +20,7 @@ from bench.targets import TARGETS
 
 _PROBE = Plan(tokens=12, per_second=100, first_ms=20)
 _LONG = 1_000_000
+_PROBING_SECONDS = 20.0
 
 
 async def latency(stage: Stage) -> AsyncIterator[Sample]:
@@ -39,7 +40,12 @@ async def _latency(guest: Guest, flowing: int, number: int) -> Sample:
     for _ in range(2):  # connections, caches
         await _probe(guest)
     meter = guest.meter(tally)
-    probes = [await _probe(guest) for _ in range(max(sizes.probes // sizes.rounds, 1))]
+    probes: list[Stream] = []
+    began = anyio.current_time()
+    while len(probes) < max(sizes.probes // sizes.rounds, 1):
+        probes.append(await _probe(guest))
+        if anyio.current_time() - began > _PROBING_SECONDS:  # it cannot follow
+            break
     span = meter.span()
     await all_closed(streams, within_seconds=0)
     firsts = [first for probe in probes for first in added_first_ms(probe)]

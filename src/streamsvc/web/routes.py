@@ -16,7 +16,7 @@ def routes(
     operations: OperationEndpoints,
     playground: Playground | None,
 ) -> list[BaseRoute]:
-    """Return the route table."""
+    """Return the route table: what is asked most comes first, because it is gone through from the top."""
     one = "/v1/generations/{id}"
     page: list[BaseRoute] = []
     if playground is not None:
@@ -25,13 +25,13 @@ def routes(
             Mount("/playground", playground),
         ]
     return [
-        *page,
-        Route("/stream-ai", generations.stream_ai, methods=["GET"]),
+        Route("/v1/chat/completions", chat_completions.create, methods=["POST"]),
         Route("/v1/generations", generations.create, methods=["POST"]),
+        Route("/stream-ai", generations.stream_ai, methods=["GET"]),
+        *page,
         Route(one, generations.snapshot, methods=["GET"]),
         Route(f"{one}/events", generations.events, methods=["GET"]),
         Route(f"{one}/stop", generations.stop, methods=["POST"]),
-        Route("/v1/chat/completions", chat_completions.create, methods=["POST"]),
         Route("/v1/models", chat_completions.models, methods=["GET"]),
         Route("/v1/models/{id:path}", chat_completions.model, methods=["GET"]),
         Route("/api/chat", ui_messages.create, methods=["POST"]),

@@ -7,7 +7,7 @@ promises for streams is kept here.
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import anyio
@@ -20,6 +20,7 @@ from typing_extensions import override
 from streamsvc.dialects.base import Dialect, lost_block, preamble
 from streamsvc.engine.audience import Seat
 from streamsvc.errors import Overloaded
+from streamsvc.events import Record
 from streamsvc.settings import StreamSettings
 from streamsvc.web.beginning import Beginning, Instead
 from streamsvc.web.viewing import Place, Viewing, drop
@@ -70,25 +71,31 @@ class EventStream(Response):
             # the first token comes.
             await anyio.lowlevel.checkpoint()
             if offered is not None:
-                if await self._begin(offered, seat, receive, send):
+                begun = await self._begin(offered, seat, receive, send)
+                if begun is not None:
                     # What follows is held for as long as the stream is, and browsers send kilobytes.
                     scope["headers"].clear()
-                    await self._stream(offered, seat, send)
+                    await self._stream(offered, seat, begun, send)
             else:
                 async with send_wire(receive, send) as wire:
-                    if await self._begin(wire, seat, receive, send):
-                        await self._stream(wire, seat, send)
+                    begun = await self._begin(wire, seat, receive, send)
+                    if begun is not None:
+                        await self._stream(wire, seat, begun, send)
 
-    async def _begin(self, wire: Wire, seat: Seat, receive: Receive, send: Send) -> bool:
-        """Send the head of the stream, or the other answer; tell whether there is a stream."""
+    async def _begin(
+        self, wire: Wire, seat: Seat, receive: Receive, send: Send
+    ) -> Sequence[Record] | None:
+        """Send the head of the stream, and return what has been read of it; None: another answer was sent."""
+        begun: Sequence[Record] = ()
         other: Response | None = None
         instead, self._instead = self._instead, None
         if instead is not None:
             beginning = Beginning(wire, seat, instead.is_due)
             await beginning.watch(self._place, instead.seconds)
             if wire.is_lost:
-                return False
-            other = instead.answer(beginning.records)
+                return None
+            begun = beginning.records
+            other = instead.answer(begun)
         with anyio.move_on_after(self._settings.send_timeout_seconds) as heading:
             if other is not None:
                 await other({"type": "http"}, receive, send)
@@ -98,13 +105,13 @@ class EventStream(Response):
                 self.raw_headers = []
         if heading.cancelled_caught:
             drop(wire)
-        return other is None and not heading.cancelled_caught
+        return None if other is not None or heading.cancelled_caught else begun
 
-    async def _stream(self, wire: Wire, seat: Seat, send: Send) -> None:
+    async def _stream(self, wire: Wire, seat: Seat, begun: Sequence[Record], send: Send) -> None:
         viewing = Viewing(
             wire, seat, self._place.generation, self._dialect, self._settings, self._on_done
         )
-        await viewing.watch(self._place)
+        await viewing.watch(self._place, begun)
         if not viewing.is_over:
             return
         with anyio.move_on_after(self._settings.send_timeout_seconds) as ending:

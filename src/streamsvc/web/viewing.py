@@ -93,9 +93,15 @@ class Viewing(Reader, Listener):
         self._sent_at = loop.time()
         self._ended: asyncio.Future[None] = loop.create_future()
 
-    async def watch(self, place: Place) -> None:
-        """Write what the log says, until there is no more or nobody to read it."""
-        following = place.log.follow(place.generation, after=place.after, reader=self)
+    async def watch(self, place: Place, begun: Sequence[Record]) -> None:
+        """Write what the log says, until there is no more or nobody to read it.
+
+        Args:
+            place: where to look.
+            begun: what has been read there already; it goes out with the head.
+        """
+        after = place.after + (self.deliver(begun) if begun else 0)
+        following = place.log.follow(place.generation, after=after, reader=self)
         self._resume = following.resume
         self._look_at_the_clock()
         self._wire.listener = self
