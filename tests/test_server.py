@@ -1,6 +1,7 @@
 """What the server asks of the kernel."""
 
 import gc
+import json
 import socket
 import sys
 from contextlib import suppress
@@ -145,3 +146,56 @@ async def test_a_long_head_is_read(serve: Serve) -> None:
         async with wire(service.port) as connection:
             answer = await connection.ask("GET", "/healthz", {"X-A": "a" * 100_000})
             assert (answer.status, bool(await answer.body())) == (200, True)
+
+
+async def test_what_a_browser_says_of_itself_is_let_go_while_its_stream_is_held(
+    serve: Serve,
+) -> None:
+    """Cookies and the like are kilobytes, and a stream is held for minutes."""
+    service = await serve(SILENT)
+    with anyio.fail_after(5):
+        async with wire(service.port) as connection:
+            headers = {"Cookie": "c" * 4000, "Accept": "text/event-stream"}
+            answer = await connection.ask("GET", "/stream-ai?prompt=Hi", headers)
+            await answer.event()
+            ours = (
+                it for it in service.server.server_state.connections if isinstance(it, Protocol)
+            )
+            [protocol] = [one for one in ours if one.listener is not None]
+            assert (protocol.headers, protocol.scope["headers"]) == ([], [])
+
+
+@pytest.mark.promise("cancel:disconnect")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/generations", {"prompt": "Hi"}),
+        ("/v1/chat/completions", {"model": "fake", "stream": True}),
+        ("/v1/chat/completions", {"model": "fake", "stream": False}),
+    ],
+    ids=["native", "chat", "chat in one piece"],
+)
+async def test_a_client_that_sent_a_large_body_is_missed_at_once_when_it_leaves(
+    serve: Serve, path: str, body: dict[str, object]
+) -> None:
+    """Uvicorn stops reading behind 64 KiB of a body, and would not see the end of the connection."""
+    service = await serve(SILENT)
+    padding = "x" * 90_000
+    if "chat" in path:
+        body["messages"] = [{"role": "user", "content": padding}]
+    else:
+        body["prompt"] = padding
+    data = json.dumps(body).encode()
+    with anyio.fail_after(5):
+        async with await anyio.connect_tcp("127.0.0.1", service.port) as client:
+            await client.send(
+                f"POST {path} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n"
+                "Content-Type: application/json\r\nExpect: 100-continue\r\n"
+                f"Content-Length: {len(data)}\r\n\r\n".encode()
+            )
+            assert b" 100 " in await client.receive()  # so the body is read by itself
+            await client.send(data)
+            while not service.supervisor.viewers:  # noqa: ASYNC110  # counted, not told
+                await anyio.sleep(0.001)
+        while service.supervisor.running:  # noqa: ASYNC110
+            await anyio.sleep(0.001)

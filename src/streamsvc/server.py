@@ -115,8 +115,15 @@ class Protocol(HttpToolsProtocol, Wire):
         """
         super().on_headers_complete()
         self._head_bytes = None
-        self.headers = []  # the application has them now, and may let go of them
+        self.headers = []  # the application's now, and it may let go of them; an upgrade would need them
         if len(self.pipeline) == 1:
+            self.flow.resume_reading()
+
+    @override
+    def on_message_complete(self) -> None:
+        """Read on behind a large body, which uvicorn stops at: else nobody sees the client leave."""
+        super().on_message_complete()
+        if not self.pipeline:
             self.flow.resume_reading()
 
     @override

@@ -82,6 +82,20 @@ async def test_without_grace_it_ends_with_the_last_viewer() -> None:
         assert it.ended_at == 2
 
 
+@pytest.mark.promise("cancel:disconnect")
+async def test_a_viewer_may_leave_before_its_context_ends_and_counts_once() -> None:
+    """As a connection does, in whose callback it is left before its task has its turn."""
+    async with watched(grace_seconds=0) as it:
+        with it.audience.viewer() as first, it.audience.viewer() as second:
+            first.leave()
+            first.leave()
+            await anyio.wait_all_tasks_blocked()
+            assert it.audience.state is State.WATCHING
+            second.leave()
+            await anyio.wait_all_tasks_blocked()
+            assert it.ended_at == 0
+
+
 async def test_without_grace_it_ends_even_if_the_viewer_leaves_before_it_has_begun() -> None:
     """A viewer may be faster than the task that runs the generation."""
     it = Watched(grace_seconds=0)

@@ -261,6 +261,87 @@ async def test_an_answer_that_is_left_in_the_middle_costs_its_connection() -> No
         await upstream.closed.wait()
 
 
+class _Enough(Exception):
+    """Whoever reads wants no more."""
+
+
+async def test_what_is_raised_by_whoever_reads_comes_out_of_the_reading_and_costs_the_connection() -> (
+    None
+):
+    async with (
+        peer(saying(HEAD, b"3\r\none\r\n" + END)) as upstream,
+        opened(upstream.url) as channel,
+    ):
+        connection = await channel.post(b"{}")
+
+        def take(_data: bytes) -> bool:
+            raise _Enough
+
+        with pytest.raises(_Enough):
+            await connection.read(take)
+        connection.abort()
+        await upstream.closed.wait()
+
+
+async def test_what_comes_before_a_body_that_is_none_is_handed_on_all_the_same() -> None:
+    torn = HEAD + b"3\r\none\r\n" + b"no length\r\n"
+    async with peer(saying(torn)) as upstream, opened(upstream.url) as channel:
+        connection = await channel.post(b"{}")
+        body = Body()
+        with pytest.raises(UpstreamCut):
+            await connection.read(body.take)
+        assert body.pieces == [b"one"]
+
+
+@pytest.mark.promise("cancel:disconnect")
+async def test_an_aborted_connection_is_closed_at_once_and_not_a_turn_of_the_loop_later() -> None:
+    """The other side is looked at before the event loop runs again."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        async with opened(f"http://127.0.0.1:{server.getsockname()[1]}") as channel:
+            connection = await channel._connect()
+            link, _ = server.accept()
+            with link:
+                link.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    link.recv(1)
+                connection.abort()
+                assert link.recv(1) == b""
+
+
+async def test_an_abort_does_not_wait_for_a_request_that_nobody_reads() -> None:
+    """Not on a transport either that closes already, and first sends what it has."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        async with opened(f"http://127.0.0.1:{server.getsockname()[1]}") as channel:
+            connection = await channel._connect()
+            connection._transport.write(b"x" * 30_000_000)
+            connection._transport.close()
+            assert not connection.is_lost
+            connection.abort()
+            while not connection.is_lost:
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_an_idle_connection_that_is_about_to_be_lost_is_not_used_again() -> None:
+    async with peer(saying(WHOLE)) as upstream, opened(upstream.url) as channel:
+        connection = await channel.post(b"{}")
+        assert await read_all(connection) == b"one"
+        connection.release()
+        connection.abort()  # as by an upstream that closes just now
+        assert await ask(channel) == b"one"
+        assert upstream.connections == 2
+
+
+async def test_an_address_of_the_sixth_version_is_reached() -> None:
+    try:
+        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with server:
+        async with opened(f"http://[::1]:{server.getsockname()[1]}") as channel:
+            assert (await channel._connect()).is_idle
+
+
 async def test_an_idle_connection_is_closed_after_a_while_and_when_it_says_something(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

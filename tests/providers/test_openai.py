@@ -539,3 +539,16 @@ async def test_a_proxy_of_the_environment_is_asked_and_may_be_passed_by(
             with pytest.raises(ProviderUnavailable):
                 async with answering(provider, PROMPT) as deltas:
                     await anext(deltas)
+
+
+@pytest.mark.promise("secret:kept")
+@pytest.mark.parametrize("key", ["sk-\ntest", "sk-test\r\nX-Other: field", "sk-\0"])
+async def test_a_key_that_would_be_more_than_its_header_field_is_never_sent(
+    api: Endpoint, key: str
+) -> None:
+    """And it is in no error."""
+    api.answers(stream(OPENAI.token("One"), STOP, DONE))
+    with pytest.raises(ProviderUnavailable) as caught:
+        await ask(key=key)
+    assert "sk-" not in f"{caught.value!r} {caught.value.__cause__!r}"
+    assert api.calls == []

@@ -49,9 +49,8 @@ class _Stream:
         """Return the records behind a cursor, at most `BATCH_RECORDS` of them."""
         seq = after + 1
         records: list[Record] = []
-        for event in self.events[
-            seq : seq + BATCH_RECORDS
-        ]:  # no comprehension: that is a call more
+        # Not a comprehension, which is a call more.
+        for event in self.events[seq : seq + BATCH_RECORDS]:
             stored = Text(event) if isinstance(event, str) else event
             records.append(Record(self.generation, seq, stored))
             seq += 1
@@ -171,9 +170,10 @@ class MemoryEventLog(EventLog):
             raise LogClosed
         if type(event) is Text or type(event) is Reasoning:
             size_bytes = RECORD_BYTES + event.text.__sizeof__()
-            is_large = stream.size_bytes + size_bytes > self._max_log_bytes
-            if is_large or self._size_bytes + size_bytes > self._max_total_bytes:
-                self._make_room(size_bytes, may_fit=not is_large)
+            if stream.size_bytes + size_bytes > self._max_log_bytes:
+                raise LogFull
+            if self._size_bytes + size_bytes > self._max_total_bytes:
+                self._make_room(size_bytes)
         else:
             size_bytes = self._note(stream, event)
         stream.events.append(event.text if type(event) is Text else event)
@@ -289,15 +289,15 @@ class MemoryEventLog(EventLog):
             self._schedule_drop(stream.generation, event)
         return size_bytes
 
-    def _make_room(self, more_bytes: int, *, may_fit: bool) -> None:
+    def _make_room(self, more_bytes: int) -> None:
         """Drop closed logs before their time until so much more fits.
 
         Raises:
             LogFull: what the generation has said so far stands.
         """
-        while may_fit and self._expiries and self._size_bytes + more_bytes > self._max_total_bytes:
+        while self._expiries and self._size_bytes + more_bytes > self._max_total_bytes:
             self._drop_next()
-        if not may_fit or self._size_bytes + more_bytes > self._max_total_bytes:
+        if self._size_bytes + more_bytes > self._max_total_bytes:
             raise LogFull
 
     def _drop_next(self) -> None:

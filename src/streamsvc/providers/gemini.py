@@ -189,8 +189,8 @@ async def _finish(
 ) -> Finish:
     """Say what comes, and return how it ended."""
     answer = _Answer()
-    while (deltas := await _read(chunks, responses, answer)) is not None:
-        for delta in deltas:
+    while (chunk := await _read(chunks, responses, answer)) is not None:
+        for delta in _readable(answer.take(chunk)):
             say(delta)
     finish = answer.finish()
     for delta in answer.rest():
@@ -202,11 +202,10 @@ async def _read(
     chunks: AsyncIterator[types.GenerateContentResponse],
     responses: list[httpx2.Response],
     answer: "_Answer",
-) -> list[Delta] | None:
-    """Return the deltas of the next chunk, or None at the end; the SDK's errors are made ours."""
+) -> types.GenerateContentResponse | None:
+    """Return the next chunk, or None at the end; the SDK's errors are made ours."""
     try:
-        chunk = await _next(chunks, answer.end_at)
-        return None if chunk is None else list(answer.take(chunk))
+        return await _next(chunks, answer.end_at)
     except errors.APIError as exc:
         raise map_error(exc, _headers(responses)) from exc
     except httpx2.HTTPError as exc:
@@ -215,6 +214,14 @@ async def _read(
     except _UNREADABLE as exc:
         raise _unreadable(responses) from exc
     return None
+
+
+def _readable(deltas: Iterator[Delta]) -> Iterator[Delta]:
+    """Go through the deltas of a chunk; one that is not of the shape it should be is the upstream's error."""
+    try:
+        yield from deltas
+    except _UNREADABLE as exc:
+        raise UpstreamInvalid from exc
 
 
 async def _next(

@@ -1,8 +1,9 @@
 """HTTP/1.1 on one connection: a request goes out, and the body of its answer is handed on as it comes.
 
 This is the first step of every token, so nothing stands between the parser (llhttp, in C) and whoever
-reads, not even the turn of a task. One request at a time, and one owner: who has asked reads, and then releases. What fails is
-raised as an error of ours, behind the bytes that came before it. The protocol is RFC 9112.
+reads, not even the turn of a task. One request at a time, and one owner: who has asked reads, and then
+releases. What fails is raised as an error of ours, behind the bytes that came before it. The protocol is
+RFC 9112.
 """
 
 import asyncio
@@ -152,7 +153,7 @@ class Connection(asyncio.Protocol):
                 self._waiter = self._loop.create_future()
                 await self._waiter
         finally:
-            self._take = None
+            self._take = self._waiter = None
 
     def release(self) -> None:
         """Let go of it: for the next request if the answer is over and both sides agree, else closed."""
@@ -170,7 +171,7 @@ class Connection(asyncio.Protocol):
         self._ends_with_connection = False  # this is no end of an answer
         if not self._transport.is_closing():
             _shut_down(self._transport)
-            self._transport.abort()
+        self._transport.abort()  # also one that closes, which may wait for the other side to read
 
     @property
     def _is_reading(self) -> bool:

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator
 
 from streamsvc.errors import UpstreamInvalid
 
-CR, LF = (
-    b"\r\n"  # numbers: to look for bytes of length one raises and swallows an exception each time
-)
+# Numbers: to look for bytes of length one raises and swallows an exception each time.
+CR, LF = b"\r\n"
 
 
 class EventStreamDecoder:

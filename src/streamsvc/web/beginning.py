@@ -70,11 +70,13 @@ class Beginning(Reader, Listener):
 
     @override
     def deliver(self, records: Sequence[Record]) -> int:
-        for record in records:
+        if self._ended.done():  # whoever waits has its turn after this
+            return 0
+        for taken, record in enumerate(records, 1):
             self.records.append(record)
             if self._is_due(record.event):
                 self._end()
-                break
+                return taken
         return len(records)
 
     @override

@@ -13,6 +13,8 @@ from streamsvc.errors import InvalidField, OriginRefused
 STREAM_PARAMETERS = frozenset({"prompt", "provider", "fault", "format", "key", "last_event_id"})
 EVENTS_PARAMETERS = frozenset({"format", "last_event_id"})
 MAX_KEY_CHARS = 255
+MAX_REMEMBERED_CHARS = 256
+"""How long an `Accept` may be to be remembered with what it comes to."""
 
 EVENT_STREAM, JSON, PLAIN = "text/event-stream", "application/json", "text/plain"
 
@@ -92,7 +94,9 @@ def prefers(request: Request, wanted: str, other: str) -> bool:
 
     Of two that are equally welcome, the first; where neither is named, the other.
     """
-    return _prefers(request.headers.get("Accept", ""), wanted, other)
+    accept = request.headers.get("Accept", "")
+    weigh = _prefers if len(accept) <= MAX_REMEMBERED_CHARS else _prefers.__wrapped__
+    return weigh(accept, wanted, other)
 
 
 @lru_cache(maxsize=256)  # a client always sends the same

@@ -73,7 +73,7 @@ class EventStream(Response):
             if offered is not None:
                 begun = await self._begin(offered, seat, receive, send)
                 if begun is not None:
-                    # What follows is held for as long as the stream is, and browsers send kilobytes.
+                    # Held for as long as the stream is, and browsers send kilobytes.
                     scope["headers"].clear()
                     await self._stream(offered, seat, begun, send)
             else:
@@ -85,7 +85,7 @@ class EventStream(Response):
     async def _begin(
         self, wire: Wire, seat: Seat, receive: Receive, send: Send
     ) -> Sequence[Record] | None:
-        """Send the head of the stream, and return what has been read of it; None: another answer was sent."""
+        """Send the head of the stream, and return what has been read of it; None: there is no stream."""
         begun: Sequence[Record] = ()
         other: Response | None = None
         instead, self._instead = self._instead, None

@@ -125,8 +125,7 @@ class Viewing(Reader, Listener):
     @override
     def is_gone(self) -> None:
         self._seat.leave()  # here, so that the upstream is left without a turn of this viewer's task
-        if not self._ended.done():
-            self._ended.set_result(None)
+        self._finish()
 
     # What the log says
 
@@ -179,7 +178,11 @@ class Viewing(Reader, Listener):
         self.is_over = True
         if record is not None and isinstance(record.event, Done) and self._on_done is not None:
             self._on_done()
-        self.is_gone()
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     def _break_off(self) -> None:
         self._wire.abort()

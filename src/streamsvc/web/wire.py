@@ -18,7 +18,7 @@ CONNECTION = "streamsvc.connection"
 
 
 class Listener(Protocol):
-    """Whoever writes to a wire."""
+    """Whoever is told what becomes of a connection."""
 
     def has_room(self) -> None:
         """Learn that a wire that was full is so no longer."""
@@ -30,7 +30,7 @@ class Listener(Protocol):
 
 
 class Wire(Protocol):
-    """The body of one answer, behind its head.
+    """The way to one client: what is written goes into the body of its answer, behind the head.
 
     Attributes:
         listener: is told what happens to it.
@@ -95,10 +95,11 @@ class SendWire(Wire):
         while True:
             await self._written.wait()
             self._written = anyio.Event()
-            body = b"".join(self._waiting)
+            blocks = self._waiting.copy()
+            body = b"".join(blocks)
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
-            self._waiting.clear()
-            self.is_full = False
+            del self._waiting[: len(blocks)]
+            self.is_full = bool(self._waiting)
             self._sent.set()
             self._sent = anyio.Event()
             if self.listener is not None:

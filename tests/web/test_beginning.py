@@ -1,0 +1,112 @@
+"""The wait before a head: nothing that is read for it is lost or told twice."""
+
+from collections.abc import Callable
+
+import anyio
+from typing_extensions import override
+
+from streamsvc.engine.audience import Seat
+from streamsvc.eventlog.base import BATCH_RECORDS, BEFORE_FIRST
+from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.events import Event, Record, Start, Text
+from streamsvc.settings import GenerationSettings
+from streamsvc.web.beginning import Beginning
+from streamsvc.web.viewing import Place
+from streamsvc.web.wire import Listener, Wire
+
+START = Start(generation="gen_a", provider="fake", model="words", created=0)
+
+
+class Nowhere(Wire):
+    """A wire that nothing is written to."""
+
+    def __init__(self) -> None:
+        self.listener: Listener | None = None
+        self.is_full = False
+        self.is_gone = False
+
+    @property
+    @override
+    def is_lost(self) -> bool:
+        return self.is_gone
+
+    @override
+    def write(self, data: bytes) -> None:
+        raise AssertionError(data)
+
+    @override
+    async def flush(self) -> None:
+        raise AssertionError
+
+    @override
+    def abort(self) -> None:
+        raise AssertionError
+
+
+def is_text(event: Event) -> bool:
+    return isinstance(event, Text)
+
+
+def records(*events: Event, after: int = BEFORE_FIRST) -> list[Record]:
+    return [Record("gen_a", seq, event) for seq, event in enumerate(events, after + 1)]
+
+
+def beginning(is_due: Callable[[Event], bool] = is_text, wire: Wire | None = None) -> Beginning:
+    return Beginning(wire or Nowhere(), Seat(), is_due)
+
+
+async def test_it_takes_the_records_up_to_the_one_that_decides_and_no_more() -> None:
+    """The others are the stream's, which follows from there; whoever waits may have his turn later."""
+    it = beginning()
+    told = records(START, Text("one "), Text("two "), Text("three "))
+    assert it.deliver(told) == 2
+    assert it.deliver(told[2:]) == 0
+    assert it.records == told[:2]
+
+
+async def test_a_long_log_is_waited_for_to_its_end() -> None:
+    log = MemoryEventLog(GenerationSettings())
+    log.append("gen_a", START)
+    for number in range(3 * BATCH_RECORDS):
+        log.append("gen_a", Text(str(number)))
+    it = beginning(lambda event: isinstance(event, Text) and event.text == "767")
+    with anyio.fail_after(5):
+        await it.watch(Place(log, "gen_a", BEFORE_FIRST, lambda _: Seat()), seconds=60)
+    assert [record.seq for record in it.records] == list(range(3 * BATCH_RECORDS + 1))
+
+
+async def test_it_ends_when_its_time_is_over_or_the_log_is_gone() -> None:
+    log = MemoryEventLog(GenerationSettings())
+    log.append("gen_a", START)
+    with anyio.fail_after(5):
+        it = beginning()
+        await it.watch(Place(log, "gen_a", BEFORE_FIRST, lambda _: Seat()), seconds=0.01)
+        assert it.records == records(START)
+        it = beginning()
+        await it.watch(Place(log, "gen_b", BEFORE_FIRST, lambda _: Seat()), seconds=60)
+        assert it.records == []
+
+
+async def test_a_client_that_leaves_leaves_its_seat_in_the_same_moment() -> None:
+    class Room:
+        def __init__(self) -> None:
+            self.size = 0
+
+        def join(self) -> None:
+            self.size += 1
+
+        def leave(self) -> None:
+            self.size -= 1
+
+    log, room, wire = MemoryEventLog(GenerationSettings()), Room(), Nowhere()
+    log.append("gen_a", START)
+    with anyio.fail_after(5), Seat(room) as seat:
+        it = Beginning(wire, seat, is_text)
+        async with anyio.create_task_group() as tasks:
+            place = Place(log, "gen_a", BEFORE_FIRST, lambda _: seat)
+            tasks.start_soon(it.watch, place, 60)
+            await anyio.wait_all_tasks_blocked()
+            assert room.size == 1
+            it.is_gone()
+            assert room.size == 0
+    assert room.size == 0
