@@ -7,7 +7,7 @@ held as an async context manager: the application's lifespan.
 import base64
 import hashlib
 import logging
-import secrets
+import os
 from itertools import islice
 from typing import Self
 
@@ -248,4 +248,4 @@ class _Crowd:
 
 def new_id() -> str:
     """Return a new id: 160 random bits in letters and digits (RFC 4648, section 6, lower case)."""
-    return ID_PREFIX + base64.b32encode(secrets.token_bytes(_ID_BYTES)).decode().lower()
+    return ID_PREFIX + base64.b32encode(os.urandom(_ID_BYTES)).decode().lower()

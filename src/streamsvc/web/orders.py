@@ -16,6 +16,7 @@ from streamsvc.engine.generation import Order
 from streamsvc.errors import InvalidField, MalformedRequest, RequestTooLarge
 from streamsvc.messages import Message, Prompt
 from streamsvc.settings import GenerationSettings, LimitSettings
+from streamsvc.web.requests import header
 
 _FIELD = re.compile(r"`\$\.?([^`]*)`")
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
@@ -119,15 +120,16 @@ class OrderReader:
 
     async def _read(self, request: Request) -> bytes:
         bound = self._limits.max_body_bytes
-        too_large = RequestTooLarge(f"The body is larger than {bound} bytes.")
-        length = request.headers.get("Content-Length", "0")
-        if length.isdecimal() and int(length) > bound:
-            raise too_large
+        length = header(request, b"content-length") or "0"
+        is_too_large = length.isdecimal() and int(length) > bound
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > bound:
-                raise too_large
+        if not is_too_large:
+            async for chunk in request.stream():
+                body += chunk
+                if is_too_large := len(body) > bound:
+                    break
+        if is_too_large:
+            raise RequestTooLarge(f"The body is larger than {bound} bytes.")
         return bytes(body)
 
     def order(self, body: CreateBody, *, model: str = "") -> Order:

@@ -5,12 +5,12 @@ connection ends, however that comes about. Everything about bytes and headers th
 promises for streams is kept here.
 """
 
+import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 
-import anyio
 import anyio.lowlevel
 from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
@@ -96,16 +96,13 @@ class EventStream(Response):
                 return None
             begun = beginning.records
             other = instead.answer(begun)
-        with anyio.move_on_after(self._settings.send_timeout_seconds) as heading:
-            if other is not None:
-                await other({"type": "http"}, receive, send)
-            else:
-                head = {"type": "http.response.start", "status": 200}
-                await send({**head, "headers": self.raw_headers})
-                self.raw_headers = []
-        if heading.cancelled_caught:
-            drop(wire)
-        return None if other is not None or heading.cancelled_caught else begun
+        if other is not None:
+            await self._in_time(wire, other({"type": "http"}, receive, send))
+            return None
+        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await self._in_time(wire, send(head))
+        self.raw_headers = []
+        return None if wire.is_lost else begun
 
     async def _stream(self, wire: Wire, seat: Seat, begun: Sequence[Record], send: Send) -> None:
         viewing = Viewing(
@@ -114,11 +111,17 @@ class EventStream(Response):
         await viewing.watch(self._place, begun)
         if not viewing.is_over:
             return
-        with anyio.move_on_after(self._settings.send_timeout_seconds) as ending:
-            await wire.flush()
-            await send({"type": "http.response.body", "body": b""})
-        if ending.cancelled_caught:
-            drop(wire)
+        await self._in_time(wire, wire.flush())
+        await self._in_time(wire, send({"type": "http.response.body", "body": b""}))
+
+    async def _in_time(self, wire: Wire, sending: Awaitable[None]) -> None:
+        """Wait until something is sent, and give up a viewer that does not read: that ends the wait."""
+        patience_seconds = self._settings.send_timeout_seconds
+        patience = asyncio.get_running_loop().call_later(patience_seconds, drop, wire)
+        try:
+            await sending
+        finally:
+            patience.cancel()
 
 
 @cache

@@ -54,16 +54,22 @@ class Wire(Protocol):
         ...
 
     def abort(self) -> None:
-        """Drop the connection, if the server can: ending the answer would wait for the client to read."""
+        """Drop the connection, and end every wait for it: ending the answer would wait for the client."""
         ...
 
 
 class SendWire(Wire):
-    """Over the `send` of an ASGI server, one message at a time."""
+    """Over the `send` of an ASGI server, one message at a time.
 
-    def __init__(self, send: Send) -> None:
+    Args:
+        send: the server's.
+        scope: is cancelled to leave the answer as it is; the server then drops the connection.
+    """
+
+    def __init__(self, send: Send, scope: anyio.CancelScope) -> None:
         self.listener: Listener | None = None
         self.is_full = False
+        self._scope = scope
         self._is_lost = False
         self._send = send
         self._waiting: list[bytes] = []
@@ -88,7 +94,7 @@ class SendWire(Wire):
 
     @override
     def abort(self) -> None:
-        pass
+        self._scope.cancel()
 
     async def pump(self) -> None:
         """Send what is written, until it is cancelled."""
@@ -116,9 +122,9 @@ class SendWire(Wire):
 
 @asynccontextmanager
 async def send_wire(receive: Receive, send: Send) -> AsyncIterator[Wire]:
-    """Hold a wire over what any ASGI server offers."""
+    """Hold a wire over what any ASGI server offers; to abort it is to be cancelled, and leave this."""
     async with anyio.create_task_group() as tasks:
-        wire = SendWire(send)
+        wire = SendWire(send, tasks.cancel_scope)
         tasks.start_soon(wire.pump)
         tasks.start_soon(wire.watch, receive)
         yield wire
