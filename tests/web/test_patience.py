@@ -1,0 +1,96 @@
+"""A viewer who does not read is given up, also over a server that only has `send`."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from starlette.types import Message, Receive, Send
+
+from streamsvc.dialects.native import NativeDialect
+from streamsvc.engine.audience import Seat
+from streamsvc.eventlog.base import BEFORE_FIRST
+from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.events import Done, Outcome, Start, Status, Text
+from streamsvc.settings import GenerationSettings, StreamSettings
+from streamsvc.web.sse import EventStream
+from streamsvc.web.viewing import Place
+
+START = Start(generation="gen_a", provider="fake", model="words", created=0)
+DONE = Done(
+    status=Status.COMPLETED,
+    finish_reason="stop",
+    outcome=Outcome.COMPLETED,
+    provider="fake",
+    model="words",
+)
+
+
+class Audience:
+    """Counts the one viewer."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def join(self) -> None:
+        self.size += 1
+
+    def leave(self) -> None:
+        self.size -= 1
+
+
+def is_head(message: Message) -> bool:
+    return message["type"] == "http.response.start"
+
+
+def is_words(message: Message) -> bool:
+    return bool(message.get("body"))
+
+
+def is_end(message: Message) -> bool:
+    return message["type"] == "http.response.body" and not message.get("more_body")
+
+
+def stuck_at(is_stuck: Callable[[Message], bool], sent: list[Message]) -> Send:
+    """Return a `send` that waits for ever for a client to read one message."""
+
+    async def send(message: Message) -> None:
+        if is_stuck(message):
+            await anyio.sleep(math.inf)
+        sent.append(message)
+
+    return send
+
+
+def a_client_that_stays() -> Receive:
+    async def receive() -> Message:
+        await anyio.sleep(math.inf)
+        raise AssertionError
+
+    return receive
+
+
+@pytest.mark.promise("fan-out:shared")
+@pytest.mark.parametrize("is_stuck", [is_head, is_words, is_end])
+async def test_whatever_a_viewer_does_not_read_it_is_given_up_and_its_seat_is_free(
+    is_stuck: Callable[[Message], bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "streamsvc")
+    log = MemoryEventLog(GenerationSettings())
+    for event in (START, Text("one "), DONE):
+        log.append("gen_a", event)
+    audience = Audience()
+    stream = EventStream(
+        Place(log, "gen_a", BEFORE_FIRST, lambda _: Seat(audience)),
+        dialect=NativeDialect(),
+        settings=StreamSettings(send_timeout_seconds=0.05),
+        headers={},
+    )
+    sent: list[Message] = []
+    scope: dict[str, Any] = {"type": "http", "headers": []}
+    with anyio.fail_after(5):
+        await stream(scope, a_client_that_stays(), stuck_at(is_stuck, sent))
+    assert audience.size == 0
+    assert not any(map(is_stuck, sent))
+    assert caplog.messages == ["viewer.dropped reason=too_slow"]
