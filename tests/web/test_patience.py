@@ -41,7 +41,7 @@ class Audience:
 
 
 def is_head(message: Message) -> bool:
-    return message["type"] == "http.response.start"
+    return bool(message["type"] == "http.response.start")
 
 
 def is_words(message: Message) -> bool:
@@ -49,7 +49,7 @@ def is_words(message: Message) -> bool:
 
 
 def is_end(message: Message) -> bool:
-    return message["type"] == "http.response.body" and not message.get("more_body")
+    return bool(message["type"] == "http.response.body" and not message.get("more_body"))
 
 
 def stuck_at(is_stuck: Callable[[Message], bool], sent: list[Message]) -> Send:
