@@ -27,6 +27,21 @@ Step = Delta | Finish | float | anyio.Event | Exception
 """A delta is said, a number is so many seconds of silence, an event is waited for, an exception raised."""
 
 
+class Room:
+    """Counts the viewers that have a seat."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def join(self) -> None:
+        """One more."""
+        self.size += 1
+
+    def leave(self) -> None:
+        """One less."""
+        self.size -= 1
+
+
 class ScriptedProvider(Provider):
     """Does what its script says, and breaks off where that has no `Finish`.
 

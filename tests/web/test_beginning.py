@@ -5,6 +5,7 @@ from collections.abc import Callable
 import anyio
 from typing_extensions import override
 
+from doubles import Room
 from streamsvc.engine.audience import Seat
 from streamsvc.eventlog.base import BATCH_RECORDS, BEFORE_FIRST
 from streamsvc.eventlog.memory import MemoryEventLog
@@ -88,16 +89,6 @@ async def test_it_ends_when_its_time_is_over_or_the_log_is_gone() -> None:
 
 
 async def test_a_client_that_leaves_leaves_its_seat_in_the_same_moment() -> None:
-    class Room:
-        def __init__(self) -> None:
-            self.size = 0
-
-        def join(self) -> None:
-            self.size += 1
-
-        def leave(self) -> None:
-            self.size -= 1
-
     log, room, wire = MemoryEventLog(GenerationSettings()), Room(), Nowhere()
     log.append("gen_a", START)
     with anyio.fail_after(5), Seat(room) as seat:

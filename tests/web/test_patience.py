@@ -8,6 +8,7 @@ import anyio
 import pytest
 from starlette.types import Message, Receive, Send
 
+from doubles import Room
 from streamsvc.dialects.native import NativeDialect
 from streamsvc.engine.audience import Seat
 from streamsvc.eventlog.base import BEFORE_FIRST
@@ -25,19 +26,6 @@ DONE = Done(
     provider="fake",
     model="words",
 )
-
-
-class Audience:
-    """Counts the one viewer."""
-
-    def __init__(self) -> None:
-        self.size = 0
-
-    def join(self) -> None:
-        self.size += 1
-
-    def leave(self) -> None:
-        self.size -= 1
 
 
 def is_head(message: Message) -> bool:
@@ -80,9 +68,9 @@ async def test_whatever_a_viewer_does_not_read_it_is_given_up_and_its_seat_is_fr
     log = MemoryEventLog(GenerationSettings())
     for event in (START, Text("one "), DONE):
         log.append("gen_a", event)
-    audience = Audience()
+    room = Room()
     stream = EventStream(
-        Place(log, "gen_a", BEFORE_FIRST, lambda _: Seat(audience)),
+        Place(log, "gen_a", BEFORE_FIRST, lambda _: Seat(room)),
         dialect=NativeDialect(),
         settings=StreamSettings(send_timeout_seconds=0.05),
         headers={},
@@ -91,6 +79,6 @@ async def test_whatever_a_viewer_does_not_read_it_is_given_up_and_its_seat_is_fr
     scope: dict[str, Any] = {"type": "http", "headers": []}
     with anyio.fail_after(5):
         await stream(scope, a_client_that_stays(), stuck_at(is_stuck, sent))
-    assert audience.size == 0
+    assert room.size == 0
     assert not any(map(is_stuck, sent))
     assert caplog.messages == ["viewer.dropped reason=too_slow"]

@@ -121,15 +121,13 @@ class OrderReader:
     async def _read(self, request: Request) -> bytes:
         bound = self._limits.max_body_bytes
         length = header(request, b"content-length") or "0"
-        is_too_large = length.isdecimal() and int(length) > bound
+        if length.isdecimal() and int(length) > bound:
+            raise _too_large(bound)
         body = bytearray()
-        if not is_too_large:
-            async for chunk in request.stream():
-                body += chunk
-                if is_too_large := len(body) > bound:
-                    break
-        if is_too_large:
-            raise RequestTooLarge(f"The body is larger than {bound} bytes.")
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > bound:
+                raise _too_large(bound)
         return bytes(body)
 
     def order(self, body: CreateBody, *, model: str = "") -> Order:
@@ -157,6 +155,10 @@ class OrderReader:
             grace_seconds=body.grace_seconds,
             metadata=body.metadata,
         )
+
+
+def _too_large(bound: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The body is larger than {bound} bytes.")
 
 
 def _prompt(body: CreateBody) -> Prompt:

@@ -109,10 +109,8 @@ class EventStream(Response):
             wire, seat, self._place.generation, self._dialect, self._settings, self._on_done
         )
         await viewing.watch(self._place, begun)
-        if not viewing.is_over:
-            return
-        await self._in_time(wire, wire.flush())
-        await self._in_time(wire, send({"type": "http.response.body", "body": b""}))
+        if viewing.is_over:
+            await self._in_time(wire, _end(wire, send))
 
     async def _in_time(self, wire: Wire, sending: Awaitable[None]) -> None:
         """Wait until something is sent, and give up a viewer that does not read: that ends the wait."""
@@ -122,6 +120,11 @@ class EventStream(Response):
             await sending
         finally:
             patience.cancel()
+
+
+async def _end(wire: Wire, send: Send) -> None:
+    await wire.flush()
+    await send({"type": "http.response.body", "body": b""})
 
 
 @cache
