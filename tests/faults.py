@@ -36,6 +36,9 @@ PRIMARY, FALLBACK = "primary", "fallback"
 DEADLINE_SECONDS = 0.3
 """Of the deadline that a row is about; those that it is not about are long."""
 
+SILENT_SECONDS = 0.2
+"""A silence that is a large part of that deadline."""
+
 PATIENCE_SECONDS = 0.2
 """What a `Retry-After` asks for."""
 
@@ -126,6 +129,7 @@ class Fault:
         calls: how often the primary and the fallback are asked.
         gaps: how long the primary is left in peace before each further call, at least.
         deadline: the one that passes.
+        silent_seconds: how long the provider says nothing, at least.
         setting: the key of the entry that the operator's log names.
         kinds: of the primary; a fault that only one API can have names it.
     """
@@ -143,6 +147,7 @@ class Fault:
     calls: tuple[int, int]
     gaps: tuple[float, ...] = ()
     deadline: Deadline | None = None
+    silent_seconds: float = DEADLINE_SECONDS
     setting: str = ""
     kinds: tuple[str, ...] = ("openai", "gemini")
 
@@ -184,6 +189,8 @@ async def _dribble(to: Exchange) -> None:
 _RATE_LIMITED = _error(429, "Slow down.", "rate_limit_exceeded", "RESOURCE_EXHAUSTED")
 _BROKEN = _error(500, "Oh.", "internal_error", "INTERNAL")
 _DOWN = _error(503, "Later.", "overloaded", "UNAVAILABLE")
+_GATEWAY = _error(504, "Nobody answers.", "timeout", "DEADLINE_EXCEEDED")
+_STAY_SILENT: Step = lambda _: anyio.sleep(SILENT_SECONDS)  # noqa: E731
 _TOO_LONG = _error(
     400,
     "The input token count exceeds the maximum context length.",
@@ -428,6 +435,53 @@ def _faults_of_silence() -> Iterator[Fault]:
         end=failed("provider_timeout", "idle_timeout", "estimated"),
         calls=(1, 0),
         deadline="idle",
+    )
+    yield from _silences_that_break()
+
+
+def _silences_that_break() -> Iterator[Fault]:
+    before = "with no token so far"
+    rows: tuple[tuple[str, Script, str, Deadline], ...] = (
+        ("no-head-close", (_STAY_SILENT, CLOSE), f"closed, {before}", "first_token"),
+        ("no-head-reset", (_STAY_SILENT, RESET), f"reset, {before}", "first_token"),
+        ("no-head-504", (_STAY_SILENT, _GATEWAY), f"answered by a 504, {before}", "first_token"),
+        (
+            "head-close",
+            (HEAD, _STAY_SILENT, CLOSE),
+            f"closed after the head, {before}",
+            "first_token",
+        ),
+        ("close", (HALF, _STAY_SILENT, CLOSE), "closed in the middle of the answer", "idle"),
+        ("reset", (HALF, _STAY_SILENT, RESET), "reset in the middle of the answer", "idle"),
+        ("tidy", (HALF, _STAY_SILENT), "ended without a finish reason", "idle"),
+    )
+    for name, script, words, deadline in rows:
+        has_begun = deadline == "idle"
+        first = (said(SAID),) if has_begun else ()
+        again = (restart("provider_timeout"),) if has_begun else ()
+        yield Fault(
+            name=f"silent-then-{name}",
+            words=f"Silence for more than half of `{deadline}_seconds`; then the call is {words}",
+            conduct="As silence: does not ask again, but the fallback.",
+            primary=(script,),
+            events=(*first, switching("provider_timeout"), *again, said(OTHER_TEXT)),
+            end=ANSWERED_ELSEWHERE,
+            calls=(1, 1),
+            deadline=deadline,
+            silent_seconds=SILENT_SECONDS,
+        )
+    yield Fault(
+        name="silent-then-close-alone",
+        words="Silence for more than half of `idle_seconds`; then the call is closed in the middle "
+        "of the answer",
+        conduct="As silence: does not ask again, and fails.",
+        primary=((HALF, _STAY_SILENT, CLOSE),),
+        fallback=None,
+        events=(said(SAID),),
+        end=failed("provider_timeout", "idle_timeout", "estimated"),
+        calls=(1, 0),
+        deadline="idle",
+        silent_seconds=SILENT_SECONDS,
     )
 
 

@@ -1,11 +1,19 @@
-"""The event loop's clock and its queue, at the cost of using them: without finding out which loop it is."""
+"""The event loop's clock, queue and timers, at their own cost: without finding out which loop it is."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.lowlevel
+
+
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> object:
+        """Drop the call; one that was made or dropped before stays so."""
+        ...
 
 
 def clock() -> Callable[[], float]:
@@ -28,3 +36,27 @@ def soon() -> Callable[[Callable[[], object]], object]:
         token: Any = anyio.lowlevel.current_token().native_token
         run_sync_soon: Callable[[Callable[[], object]], object] = token.run_sync_soon  # trio's
         return run_sync_soon
+
+
+def timers() -> Callable[[float, Callable[[], object]], Timer]:
+    """Return what has a function called at a time of the running event loop's clock.
+
+    It is called where timers fire, outside of any task, and must not raise.
+    """
+    try:
+        return asyncio.get_running_loop().call_at
+    except RuntimeError:
+        import trio  # noqa: PLC0415  # only where it runs already
+
+        def call_at(when: float, call: Callable[[], object]) -> Timer:
+            scope = trio.CancelScope()
+
+            async def wait() -> None:
+                with scope:
+                    await trio.sleep_until(when)
+                    call()
+
+            trio.lowlevel.spawn_system_task(wait)
+            return scope
+
+        return call_at

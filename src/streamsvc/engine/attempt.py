@@ -1,15 +1,29 @@
 """One call to one provider, within its deadlines."""
 
-import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Self
 
 import anyio
+from typing_extensions import override
 
-from streamsvc.clock import clock
+from streamsvc.clock import Timer, clock, timers
 from streamsvc.engine.lanes import Lane
-from streamsvc.errors import ProviderContentFiltered, ProviderTimedOut
+from streamsvc.errors import (
+    ProviderContentFiltered,
+    ProviderTimedOut,
+    ProviderUnavailable,
+    UpstreamCut,
+)
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Delta, Finish
+from streamsvc.settings import ProviderSettings
+
+SILENT_SHARE = 0.5
+"""The part of a deadline after which a call that breaks was silent, and not cut."""
+
+_TICK_SECONDS = 0.001
+"""How exact timers are (libuv counts milliseconds): a timer that fires early is set again, and not in a loop."""
 
 
 async def attempt(
@@ -34,12 +48,12 @@ async def attempt(
         say: is given each delta, in order.
 
     Raises:
-        ProviderError: it failed, or broke off, or missed a deadline. The call is closed by then.
+        ProviderError: it failed, or broke off, or missed a deadline. The call is closed by then. One
+            that breaks after a long silence has missed that deadline.
     """
-    now = clock()
-    pace = anyio.CancelScope(deadline=min(first_token_at, end))
-    listener = _Listener(pace, lane.section.idle_bound, end, on_first_token, say)
-    with pace:
+    scope = anyio.CancelScope()
+    listener = _Listener(scope, lane.section, first_token_at, end, on_first_token, say)
+    with listener, scope:
         try:
             provider = await lane.provider()
             return await provider.generate(prompt, listener.hear)
@@ -47,55 +61,99 @@ async def attempt(
             # Refused before or within an answer, it is the same to everybody: an end, and no failure
             # that another provider should be asked to route around.
             return Finish(reason="content_filter", provider_reason=exc.code)
-    if now() >= end:
-        raise ProviderTimedOut("total")
-    raise ProviderTimedOut("idle" if listener.has_heard else "first_token")
+        except (ProviderUnavailable, UpstreamCut) as exc:
+            if listener.was_silent:
+                raise ProviderTimedOut(listener.silence) from exc
+            raise
+    raise ProviderTimedOut("total" if clock()() >= end else listener.silence)
 
 
-class _Listener:
-    """Hears what a provider says, passes it on, and gives it time for the next word.
+class _Listener(AbstractContextManager["_Listener"]):
+    """Hears what a provider says, passes it on, and cancels the call when a deadline passes.
 
-    Attributes:
-        has_heard: whether there was a word.
+    A word costs a look at the clock. One timer for the call is set for the deadline as it was, and
+    when it fires, for the deadline as it is by then. Held while the call runs.
     """
 
     __slots__ = (
+        "_call_at",
         "_end",
-        "_idle_seconds",
-        "_move_at",
+        "_first_token_at",
+        "_has_heard",
+        "_heard_at",
         "_now",
         "_on_first_token",
-        "_pace",
         "_say",
-        "has_heard",
+        "_scope",
+        "_section",
+        "_timer",
     )
+
+    _timer: Timer
 
     def __init__(
         self,
-        pace: anyio.CancelScope,
-        idle_seconds: float,
+        scope: anyio.CancelScope,
+        section: ProviderSettings,
+        first_token_at: float,
         end: float,
         on_first_token: Callable[[], None],
         say: Callable[[Delta], None],
     ) -> None:
-        self.has_heard = False
-        self._pace = pace
-        self._idle_seconds = idle_seconds
+        self._scope = scope
+        self._section = section
+        self._first_token_at = first_token_at
         self._end = end
         self._on_first_token = on_first_token
         self._say = say
         self._now = clock()
-        self._move_at = -math.inf
+        self._call_at = timers()
+        self._has_heard = False
+        self._heard_at = self._now()
+
+    @override
+    def __enter__(self) -> Self:
+        self._timer = self._call_at(self._due, self._look)
+        return self
+
+    @override
+    def __exit__(self, *exc: object) -> None:
+        self._timer.cancel()
+
+    @property
+    def silence(self) -> str:
+        """The deadline of the silence now: `first_token` or `idle`."""
+        return "idle" if self._has_heard else "first_token"
+
+    @property
+    def was_silent(self) -> bool:
+        """Whether the silence now is a large part of what it may be."""
+        section = self._section
+        bound = section.idle_bound if self._has_heard else section.first_token_bound
+        return self._now() - self._heard_at >= bound * SILENT_SHARE
 
     def hear(self, delta: Delta) -> None:
         """Take the next word."""
-        if not self.has_heard:
-            self.has_heard = True
+        is_first = not self._has_heard
+        if is_first:
+            self._has_heard = True
             self._on_first_token()
         self._say(delta)
-        if (at := self._now()) >= self._move_at:
-            # To move the deadline of a scope costs more than all else that is done here, so it is moved
-            # now and then, and is so much longer.
-            slack_seconds = min(self._idle_seconds / 16, 1.0)
-            self._pace.deadline = min(at + self._idle_seconds + slack_seconds, self._end)
-            self._move_at = at + slack_seconds
+        self._heard_at = self._now()
+        if is_first:  # the only time that the deadline may come nearer
+            self._timer.cancel()
+            self._timer = self._call_at(self._due, self._look)
+
+    @property
+    def _due(self) -> float:
+        """When the call has to be given up, as things are."""
+        idle_at = self._heard_at + self._section.idle_bound
+        return min(idle_at if self._has_heard else self._first_token_at, self._end)
+
+    def _look(self) -> None:
+        """Give the call up, or wait for the deadline that a word has moved."""
+        now, due = self._now(), self._due
+        if now < due:
+            self._timer = self._call_at(max(due, now + _TICK_SECONDS), self._look)
+        else:
+            self._scope.cancel()
