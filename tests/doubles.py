@@ -5,6 +5,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import trio
 from trio.testing import MockClock
 from typing_extensions import override
@@ -23,7 +24,14 @@ PROMPT = Prompt(messages=(Message("user", "the-secret-question"),))
 
 HOLD = float("inf")
 
-Step = Delta | Finish | float | anyio.Event | Exception
+
+class Announced(msgspec.Struct, frozen=True):
+    """The provider says how the answer ends if nothing follows, and does not end it yet."""
+
+    finish: Finish
+
+
+Step = Delta | Finish | Announced | float | anyio.Event | Exception
 """A delta is said, a number is so many seconds of silence, an event is waited for, an exception raised."""
 
 
@@ -69,7 +77,7 @@ class ScriptedProvider(Provider):
         self.asked = anyio.Event()
 
     @override
-    async def generate(self, prompt: Prompt, say: Callable[[Delta], None]) -> Finish:
+    async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
         self.prompts.append(prompt)
         self.asked_at.append(anyio.current_time())
         self.asked.set()
@@ -80,7 +88,9 @@ class ScriptedProvider(Provider):
             for step in script:
                 if isinstance(step, Finish):
                     return step
-                if isinstance(step, float | anyio.Event | Exception):
+                if isinstance(step, Announced):
+                    say(step.finish)
+                elif isinstance(step, float | anyio.Event | Exception):
                     await _take(step)
                 else:
                     say(step)

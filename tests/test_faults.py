@@ -41,7 +41,7 @@ from stage import (
     no_more_tasks_than,
     tasks_by_kind,
 )
-from streamsvc.providers import gemini
+from streamsvc.providers import answer
 from streamsvc.settings import GenerationSettings, ProviderSettings, Settings, StreamSettings
 from upstreams import Call, upstream
 
@@ -126,7 +126,7 @@ async def test_a_fault(
     kind: str,
     fault: Fault,
 ) -> None:
-    monkeypatch.setattr(gemini, "END_WAIT_SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr(answer, "END_WAIT_SECONDS", DEADLINE_SECONDS)
     caplog.set_level(logging.DEBUG)
     stage, entry, fallback = stages[fault.rescue], _entry_of(kind, fault), _fallback_of(kind)
     names = {entry: PRIMARY, fallback: FALLBACK}

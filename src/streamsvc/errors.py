@@ -27,7 +27,9 @@ clients see. The text of a foreign exception never travels further than `__cause
         ├── ProviderUnavailable     5xx, connection refused, reset before the answer
         ├── ProviderTimedOut        connect, first token, idle, total
         ├── UpstreamCut             the answer ended in its middle
+        ├── EmptyAnswer             the answer ended, and there was nothing in it
         └── UpstreamInvalid         the answer is not what the API's documentation says
+            └── NotAnAnswer         a page, or other JSON
 """
 
 import traceback
@@ -290,6 +292,23 @@ class UpstreamInvalid(ProviderError):
 
     code = "upstream_invalid"
     message = "The provider sent an answer that could not be read."
+
+
+class NotAnAnswer(UpstreamInvalid):
+    """The configured address answers with a page or other JSON, as a login page or another API does."""
+
+    message = "The provider's address returned something other than a model's answer."
+    retryable = False
+    is_worth_repeating = False
+    setting = "base_url"
+
+
+class EmptyAnswer(ProviderError):
+    """The model ended its answer (`stop`) with nothing in it: no text and no reasoning."""
+
+    code = "empty_answer"
+    message = "The provider's answer was empty."
+    is_outage = False
 
 
 def describe(exc: BaseException) -> str:

@@ -19,6 +19,7 @@ from typing_extensions import override
 from doubles import (
     HOLD,
     PROMPT,
+    Announced,
     Providers,
     ScriptedProvider,
     SlowLog,
@@ -33,7 +34,9 @@ from streamsvc.engine.generation import Order
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import (
     ContextLengthExceeded,
+    EmptyAnswer,
     NamedModelNotFound,
+    NotAnAnswer,
     Overloaded,
     ProviderAuthFailed,
     ProviderContentFiltered,
@@ -47,6 +50,7 @@ from streamsvc.errors import (
     UpstreamInvalid,
 )
 from streamsvc.events import (
+    AnswerEnd,
     Done,
     Event,
     Outcome,
@@ -116,9 +120,9 @@ class Bench(Supervisor):
         self.log = SlowLog(settings.generations)
         super().__init__(providers=registry, log=self.log, settings=settings)
 
-    async def answer(self) -> list[Event]:
+    async def answer(self, order: Order = ORDER) -> list[Event]:
         """Ask once, stay until the end, and return what viewers are told, without the `Start`."""
-        generation = await self.create(ORDER)
+        generation = await self.create(order)
         with self.viewer(generation):
             start, *events = await events_of(self.log, generation)
         assert isinstance(start, Start)
@@ -249,6 +253,8 @@ CONDUCT = {
     ProviderTimedOut: Conduct(is_repeated=False, goes_to_fallback=True, counts=True),
     UpstreamCut: Conduct(is_repeated=True, goes_to_fallback=True, counts=True),
     UpstreamInvalid: Conduct(is_repeated=True, goes_to_fallback=True, counts=True),
+    NotAnAnswer: Conduct(is_repeated=False, goes_to_fallback=True, counts=True),
+    EmptyAnswer: Conduct(is_repeated=True, goes_to_fallback=True, counts=False),
 }
 
 
@@ -612,9 +618,8 @@ async def test_an_answer_of_which_only_the_end_was_missing_ends() -> None:
         ([Text("One")], [Text("One")]),
         ([Text("one"), Text("-two")], [Text("one-two")]),
         ([Text("on")], [Text("on")]),
-        ([], []),
     ],
-    ids=["other", "other later", "shorter", "empty"],
+    ids=["other", "other later", "shorter"],
 )
 async def test_another_answer_is_announced_and_begins_anew(
     again: list[Step], shown: list[Step]
@@ -797,6 +802,79 @@ async def test_closing_a_whole_answer_slowly_does_not_make_it_a_broken_one() -> 
     provider = ScriptedProvider(Text("a"), IDLE - 0.5, STOP, leaving=2.0)
     async with supervising(provider, ScriptedProvider(*WELL)) as bench:
         assert await bench.answer() == [Text("a"), completed("first")]
+
+
+# ---- An answer with nothing in it, and one that is whole when a deadline strikes
+
+
+async def test_an_empty_answer_is_asked_for_again() -> None:
+    async with supervising(Takes([STOP], list(WELL))) as bench:
+        assert await bench.answer() == [retrying("empty_answer"), Text("well"), completed("first")]
+
+
+async def test_an_empty_answer_each_time_is_the_fallbacks_turn() -> None:
+    first, second = ScriptedProvider(STOP), ScriptedProvider(*WELL)
+    async with supervising(first, second, attempts=2) as bench:
+        assert await bench.answer() == [
+            retrying("empty_answer"),
+            switching("empty_answer"),
+            Text("well"),
+            completed("second"),
+        ]
+
+
+async def test_an_empty_answer_of_everybody_is_a_failure_with_its_own_code() -> None:
+    async with supervising(ScriptedProvider(STOP), attempts=1) as bench:
+        done = await bench.done()
+    assert (done.status, done.outcome) == (Status.FAILED, "upstream_error")
+    assert done.error == PublicError(
+        "empty_answer", "The provider's answer was empty.", retryable=True
+    )
+
+
+async def test_an_answer_may_be_empty_where_it_could_be_stopped() -> None:
+    """A stop sequence at its very beginning leaves nothing of it."""
+    order = Order(prompt=msgspec.structs.replace(PROMPT, stop=("one",)), provider="first")
+    async with supervising(ScriptedProvider(STOP)) as bench:
+        assert await bench.answer(order) == [completed("first")]
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter", "tool_calls", "other"])
+async def test_only_an_empty_answer_that_says_stop_is_a_failure(reason: AnswerEnd) -> None:
+    async with supervising(ScriptedProvider(Finish(reason=reason))) as bench:
+        assert (await bench.done()).finish_reason == reason
+
+
+async def test_an_answer_that_is_thinking_only_has_something_in_it() -> None:
+    async with supervising(ScriptedProvider(Reasoning("hm"), STOP)) as bench:
+        assert await bench.answer() == [Reasoning("hm"), completed("first")]
+
+
+async def test_a_rescue_that_comes_to_nothing_is_no_answer() -> None:
+    provider = Takes([Text("one ")], [STOP], [Text("one two"), STOP])
+    async with supervising(provider) as bench:
+        assert await bench.answer() == [
+            Text("one "),
+            retrying("upstream_cut"),
+            retrying("empty_answer"),
+            Text("two"),
+            completed("first"),
+        ]
+
+
+@pytest.mark.promise("end:exactly-one")
+async def test_a_deadline_after_a_whole_answer_makes_no_failure_of_it() -> None:
+    """It is complete and paid for, though its stream has not ended yet."""
+    async with supervising(ScriptedProvider(Text("one"), Announced(STOP), HOLD)) as bench:
+        assert await bench.answer() == [Text("one"), completed("first")]
+
+
+@pytest.mark.promise("end:exactly-one")
+async def test_words_after_an_end_take_it_back() -> None:
+    async with supervising(
+        ScriptedProvider(Text("one"), Announced(STOP), Text("two"), HOLD)
+    ) as bench:
+        assert (await bench.done()).outcome == "idle_timeout"
 
 
 @st.composite

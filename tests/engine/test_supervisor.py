@@ -142,7 +142,7 @@ async def test_the_last_viewer_leaving_stops_it() -> None:
 
 
 async def test_a_viewer_of_what_is_over_counts_as_one_and_disturbs_nothing() -> None:
-    async with supervising(STOP) as bench:
+    async with supervising(Text("a"), STOP) as bench:
         generation = await bench.create(ORDER)
         first = await bench.done(generation)
         await anyio.wait_all_tasks_blocked()
@@ -166,7 +166,7 @@ async def test_one_viewer_too_many_is_refused() -> None:
 @pytest.mark.promise("end:exactly-one")
 async def test_a_generation_that_crashes_harms_no_other() -> None:
     crashing = ScriptedProvider(1.0, RuntimeError("x"))
-    async with Bench({"a": crashing, "b": ScriptedProvider(2.0, STOP)}) as bench:
+    async with Bench({"a": crashing, "b": ScriptedProvider(2.0, Text("a"), STOP)}) as bench:
         bad = await bench.create(Order(prompt=PROMPT, provider="a"))
         good = await bench.create(Order(prompt=PROMPT, provider="b"))
         assert (await bench.done(bad)).outcome is Outcome.INTERNAL_ERROR
@@ -231,7 +231,7 @@ async def test_a_stop_returns_when_the_end_is_written_and_may_be_repeated() -> N
 
 @pytest.mark.promise("cancel:stop")
 async def test_a_stop_leaves_what_has_ended_as_it_is() -> None:
-    async with supervising(STOP) as bench:
+    async with supervising(Text("a"), STOP) as bench:
         generation = await bench.create(ORDER)
         done = await bench.done(generation)
         await bench.stop(generation)
@@ -250,7 +250,7 @@ async def test_many_stops_at_once_are_one() -> None:
 
 @pytest.mark.promise("input:clear-error")
 async def test_what_never_was_or_is_no_longer_kept_cannot_be_stopped() -> None:
-    async with supervising(STOP) as bench:
+    async with supervising(Text("a"), STOP) as bench:
         with pytest.raises(GenerationNotFound):
             await bench.stop("gen_never")
         generation = await bench.create(ORDER)
@@ -315,7 +315,7 @@ async def test_a_drain_cuts_what_is_left_at_its_bound_and_says_so(
 
 
 async def test_a_drain_with_nothing_to_do_returns_at_once() -> None:
-    async with supervising(STOP) as bench:
+    async with supervising(Text("a"), STOP) as bench:
         await bench.done(await bench.create(ORDER))
         await anyio.wait_all_tasks_blocked()
         began = anyio.current_time()
@@ -397,7 +397,7 @@ async def test_a_key_with_another_request_is_refused() -> None:
 
 
 async def test_a_key_is_free_again_when_its_generation_is_no_longer_kept() -> None:
-    async with supervising(STOP) as bench:
+    async with supervising(Text("a"), STOP) as bench:
         first = await bench.create(ORDER, key="k")
         await anyio.sleep(KEEP + 1)
         assert await bench.create(OTHER_ORDER, key="k") != first
@@ -405,7 +405,7 @@ async def test_a_key_is_free_again_when_its_generation_is_no_longer_kept() -> No
 
 async def test_a_key_is_free_again_also_while_an_older_one_is_not() -> None:
     """An answer that takes an hour does not hold the keys that came after its own."""
-    providers = {"slow": ScriptedProvider(HOLD), "fake": ScriptedProvider(STOP)}
+    providers = {"slow": ScriptedProvider(HOLD), "fake": ScriptedProvider(Text("a"), STOP)}
     async with Bench(providers) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.log.sweep)
         slow = await bench.create(Order(prompt=PROMPT, provider="slow"), key="older")
@@ -419,7 +419,7 @@ async def test_a_key_is_free_again_also_while_an_older_one_is_not() -> None:
 @pytest.mark.promise("cancel:clean")
 async def test_keys_of_dropped_generations_are_forgotten_a_few_with_each_new_one() -> None:
     """Also behind a key that is still wanted, and never so many that one request has to wait."""
-    providers = {"slow": ScriptedProvider(HOLD), "fake": ScriptedProvider(STOP)}
+    providers = {"slow": ScriptedProvider(HOLD), "fake": ScriptedProvider(Text("a"), STOP)}
     async with Bench(providers, room=200) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.log.sweep)
         slow = await bench.create(Order(prompt=PROMPT, provider="slow"), key="slow")
@@ -482,7 +482,7 @@ async def test_after_any_number_of_aborts_nothing_is_left() -> None:
 
 async def test_a_generation_for_which_the_log_has_no_room_leaves_nothing_behind() -> None:
     """Neither a place among the running nor its key."""
-    async with supervising(STOP) as bench:
+    async with supervising(Text("a"), STOP) as bench:
         size, bench.log._size_bytes = bench.log._size_bytes, 10**12
         with pytest.raises(Overloaded):
             await bench.create(ORDER, key="once")
@@ -503,7 +503,7 @@ class FullLog(SlowLog):
 
 @pytest.mark.promise("drain:no-loss")
 async def test_a_drain_does_not_wait_for_a_generation_that_never_began() -> None:
-    providers = {"fake": ScriptedProvider(STOP)}
+    providers = {"fake": ScriptedProvider(Text("a"), STOP)}
 
     async def create(bench: Bench) -> None:
         with pytest.raises(Overloaded):

@@ -236,7 +236,7 @@ async def test_jitter_is_drawn_from_the_seed_and_a_request_may_bring_its_own() -
 
 
 async def test_cancelled_in_the_middle_it_says_no_more() -> None:
-    told: list[Delta] = []
+    told: list[Delta | Finish] = []
     with anyio.move_on_after(0.5) as scope:
         await FakeProvider(FakeSettings(words_per_second=5)).generate(prompt(), told.append)
     assert scope.cancelled_caught

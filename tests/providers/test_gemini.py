@@ -29,6 +29,7 @@ from streamsvc.errors import (
 )
 from streamsvc.events import Reasoning, Text, Usage
 from streamsvc.messages import Message, Prompt
+from streamsvc.providers import answer as answer_module
 from streamsvc.providers import gemini as adapter
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.settings import GeminiSettings
@@ -246,17 +247,26 @@ async def test_a_refused_key_is_told_from_other_bad_requests(api: respx.Route) -
         await ask()
 
 
-@pytest.mark.parametrize("error", [{"message": "no"}, {"code": "503"}, "no"], ids=repr)
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"message": "no"}, ProviderError),
+        ({"code": "503"}, ProviderUnavailable),
+        ("no", ProviderError),
+        ({"code": 400, "details": [{"reason": "API_KEY_INVALID"}]}, ProviderAuthFailed),
+    ],
+    ids=repr,
+)
 @pytest.mark.promise("end:exactly-one")
-async def test_an_error_without_a_number_in_the_place_of_a_chunk_ends_the_answer(
-    api: respx.Route, error: object
+async def test_an_error_in_the_place_of_a_chunk_ends_the_answer(
+    api: respx.Route, error: object, expected: type[ProviderError]
 ) -> None:
-    """The SDK stumbles over an error without a number, which this API never sends."""
     api.mock(return_value=stream(GEMINI.token("One "), frame({"error": error}), STOP))
     async with opened() as provider, answering(provider, PROMPT) as deltas:
         assert await anext(deltas) == Text("One ")
-        with pytest.raises(UpstreamInvalid):
+        with pytest.raises(ProviderError) as caught:
             await anext(deltas)
+    assert type(caught.value) is expected
 
 
 # How an answer ends
@@ -342,7 +352,7 @@ async def test_what_the_connection_does_behind_a_reason_makes_no_failure_of_an_a
     rest: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is complete and paid for: to ask again would be a second bill."""
-    monkeypatch.setattr(adapter, "END_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(answer_module, "END_WAIT_SECONDS", 0.02)
     async with (
         upstream(text("One"), finish(), rest) as api,
         opened(base_url=api.url) as provider,
@@ -400,12 +410,6 @@ async def test_other_candidates_and_other_parts_are_no_text(api: respx.Route) ->
     end = GEMINI.candidate(finishReason="STOP")
     api.mock(return_value=stream(chunk(candidates=[mine, other]), call, end))
     assert await ask() == [Text("One"), _ends("STOP")]
-
-
-async def test_a_chunk_of_nothing_is_an_error(api: respx.Route) -> None:
-    api.mock(return_value=stream(GEMINI.token("One"), b"data: \n\n", STOP))
-    with pytest.raises(UpstreamInvalid):
-        await ask()
 
 
 async def test_nothing_is_sent_again_after_a_failure(api: respx.Route) -> None:

@@ -454,7 +454,7 @@ class CrashingProvider(Provider):
     """A mistake of ours, of the kind that has the prompt in its text."""
 
     @override
-    async def generate(self, prompt: Prompt, say: Callable[[Delta], None]) -> Finish:
+    async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
         raise RuntimeError(repr(prompt))
 
 

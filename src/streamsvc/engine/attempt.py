@@ -10,6 +10,7 @@ from typing_extensions import override
 from streamsvc.clock import Timer, clock, timers
 from streamsvc.engine.lanes import Lane
 from streamsvc.errors import (
+    EmptyAnswer,
     ProviderContentFiltered,
     ProviderTimedOut,
     ProviderUnavailable,
@@ -49,14 +50,16 @@ async def attempt(
 
     Raises:
         ProviderError: it failed, or broke off, or missed a deadline. The call is closed by then. One
-            that breaks after a long silence has missed that deadline.
+            that breaks after a long silence has missed that deadline. An answer that is whole when a
+            deadline passes is an answer, and no failure; one that ends with nothing in it is one.
     """
     scope = anyio.CancelScope()
     listener = _Listener(scope, lane.section, first_token_at, end, on_first_token, say)
+    finish: Finish | None = None
     with listener, scope:
         try:
             provider = await lane.provider()
-            return await provider.generate(prompt, listener.hear)
+            finish = await provider.generate(prompt, listener.hear)
         except ProviderContentFiltered as exc:
             # Refused before or within an answer, it is the same to everybody: an end, and no failure
             # that another provider should be asked to route around.
@@ -65,7 +68,12 @@ async def attempt(
             if listener.was_silent:
                 raise ProviderTimedOut(listener.silence) from exc
             raise
-    raise ProviderTimedOut("total" if clock()() >= end else listener.silence)
+    finish = finish or listener.finish
+    if finish is None:
+        raise ProviderTimedOut("total" if clock()() >= end else listener.silence)
+    if finish.reason == "stop" and not listener.has_heard and not prompt.stop:
+        raise EmptyAnswer
+    return finish
 
 
 class _Listener(AbstractContextManager["_Listener"]):
@@ -73,13 +81,16 @@ class _Listener(AbstractContextManager["_Listener"]):
 
     A word costs a look at the clock. One timer for the call is set for the deadline as it was, and
     when it fires, for the deadline as it is by then. Held while the call runs.
+
+    Attributes:
+        finish: how the answer ends, where it is whole unless more is said.
+        has_heard: whether there was a word.
     """
 
     __slots__ = (
         "_call_at",
         "_end",
         "_first_token_at",
-        "_has_heard",
         "_heard_at",
         "_now",
         "_on_first_token",
@@ -87,6 +98,8 @@ class _Listener(AbstractContextManager["_Listener"]):
         "_scope",
         "_section",
         "_timer",
+        "finish",
+        "has_heard",
     )
 
     _timer: Timer
@@ -108,7 +121,8 @@ class _Listener(AbstractContextManager["_Listener"]):
         self._say = say
         self._now = clock()
         self._call_at = timers()
-        self._has_heard = False
+        self.finish: Finish | None = None
+        self.has_heard = False
         self._heard_at = self._now()
 
     @override
@@ -123,20 +137,24 @@ class _Listener(AbstractContextManager["_Listener"]):
     @property
     def silence(self) -> str:
         """The deadline of the silence now: `first_token` or `idle`."""
-        return "idle" if self._has_heard else "first_token"
+        return "idle" if self.has_heard else "first_token"
 
     @property
     def was_silent(self) -> bool:
         """Whether the silence now is a large part of what it may be."""
         section = self._section
-        bound = section.idle_bound if self._has_heard else section.first_token_bound
+        bound = section.idle_bound if self.has_heard else section.first_token_bound
         return self._now() - self._heard_at >= bound * SILENT_SHARE
 
-    def hear(self, delta: Delta) -> None:
-        """Take the next word."""
-        is_first = not self._has_heard
+    def hear(self, delta: Delta | Finish) -> None:
+        """Take the next word, or how the answer ends if there is none."""
+        if isinstance(delta, Finish):
+            self.finish = delta
+            return
+        self.finish = None
+        is_first = not self.has_heard
         if is_first:
-            self._has_heard = True
+            self.has_heard = True
             self._on_first_token()
         self._say(delta)
         self._heard_at = self._now()
@@ -148,7 +166,7 @@ class _Listener(AbstractContextManager["_Listener"]):
     def _due(self) -> float:
         """When the call has to be given up, as things are."""
         idle_at = self._heard_at + self._section.idle_bound
-        return min(idle_at if self._has_heard else self._first_token_at, self._end)
+        return min(idle_at if self.has_heard else self._first_token_at, self._end)
 
     def _look(self) -> None:
         """Give the call up, or wait for the deadline that a word has moved."""

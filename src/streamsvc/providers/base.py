@@ -37,7 +37,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
 class Provider(Protocol):
     """A model behind an API. Knows its upstream; knows no log, no dialect and no HTTP server."""
 
-    async def generate(self, prompt: Prompt, say: Callable[[Delta], None]) -> Finish:
+    async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
         """Ask the model, and say what it says.
 
         Leaving closes the upstream connection, or gives it back, whatever the reason, within
@@ -48,7 +48,9 @@ class Provider(Protocol):
             prompt: what is asked.
             say: is called with each piece as it comes, never empty and always valid Unicode, at once
                 and maybe outside of the calling task: no task has to wake for a word. What it raises
-                ends the call, and is raised here.
+                ends the call, and is raised here. A `Finish` is said, maybe several times, while the
+                end of the stream is waited for: the answer is whole, and ends so, unless a delta
+                follows. It is for who cancels the call at a deadline.
 
         Returns:
             How the answer ended.
@@ -88,13 +90,14 @@ class SurrogateJoiner:
         self._half = ""
         if text and "\ud800" <= text[-1] <= "\udbff":
             text, self._half = text[:-1], text[-1]
-        return _whole(text)
+        return whole(text)
 
     def flush(self) -> str:
         """Return what is left: nothing, or a replacement character."""
         text, self._half = self._half, ""
-        return _whole(text)
+        return whole(text)
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
+    """Return valid Unicode: halves of UTF-16 pairs are joined, or replaced."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -79,7 +79,7 @@ class FakeProvider(Provider):
         self._opened_at = anyio.current_time()
 
     @override
-    async def generate(self, prompt: Prompt, say: Callable[[Delta], None]) -> Finish:
+    async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
         pace = self._pace(prompt)
         said: list[Delta] = []
         for step in self._steps(prompt):

@@ -1,39 +1,32 @@
 """Google's Gemini API through the google-genai SDK.
 
-The SDK never closes the connection of a stream that is left early, so its HTTP client is ours, and
-a hook on it hands us each response to close. Chunks: google-genai, `types.GenerateContentResponse`.
+The SDK makes the request and sends it; its HTTP client is ours, and a hook takes the body of a good answer
+away from it. That is read here: the SDK gives up on a chunk that is not of its types, takes comments for
+errors, and never closes the connection of a stream that is left early.
+Chunks: google-genai, `types.GenerateContentResponse`.
 """
 
-import codecs
-import math
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import cast
+from typing import Any, cast
 
-import anyio
 import httpx2
+import msgspec
 from google import genai
 from google.genai import errors, types
 from typing_extensions import override
 
-from streamsvc.errors import ProviderAuthFailed, ProviderError, UpstreamCut, UpstreamInvalid
-from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
+from streamsvc.errors import ProviderAuthFailed, ProviderError, UpstreamInvalid
+from streamsvc.events import AnswerEnd, Usage
 from streamsvc.messages import Prompt
-from streamsvc.providers.base import (
-    Delta,
-    Finish,
-    Provider,
-    SurrogateJoiner,
-    closed_afterwards,
-)
-from streamsvc.providers.refusal import error_for_status
+from streamsvc.providers import lenient
+from streamsvc.providers.answer import AnswerSoFar
+from streamsvc.providers.base import Delta, Finish, Provider, closed_afterwards
+from streamsvc.providers.refusal import error_for_status, error_in_stream
+from streamsvc.providers.response import ResponseReader
 from streamsvc.providers.upstream import error_for_transport, open_client
 from streamsvc.settings import GeminiSettings
-
-END_WAIT_SECONDS = 2.0
-"""How long an answer with a finish reason waits for its body to end, or for more: some models give a
-reason with every chunk."""
 
 FINISH_REASONS: Mapping[str, AnswerEnd] = {
     "STOP": "stop",
@@ -49,8 +42,71 @@ FINISH_REASONS: Mapping[str, AnswerEnd] = {
     "MODEL_ARMOR": "content_filter",
 }
 
-_responses: ContextVar[list[httpx2.Response]] = ContextVar("responses")
-"""The responses of the generation that runs in this task."""
+
+class _Part(msgspec.Struct):
+    text: str | None = None
+    thought: bool | None = None
+
+
+class _Content(msgspec.Struct):
+    parts: list[_Part] | None = None
+
+
+class _Candidate(msgspec.Struct, rename="camel"):
+    index: int | None = None
+    content: _Content | None = None
+    finish_reason: str | None = None
+
+
+class _Feedback(msgspec.Struct, rename="camel"):
+    block_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct, rename="camel"):
+    candidates: list[_Candidate] | None = None
+    prompt_feedback: _Feedback | None = None
+    usage_metadata: Any = None
+    model_version: str | None = None
+    error: Any = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+class _Exchange:
+    """What a call to the SDK leads to.
+
+    Attributes:
+        response: once there is one.
+        body: its body, where it is a success.
+    """
+
+    def __init__(self) -> None:
+        self.response: httpx2.Response | None = None
+        self.body: httpx2.AsyncByteStream | None = None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.response.headers if self.response is not None else {}
+
+    async def close(self) -> None:
+        if self.response is not None:
+            await self.response.aclose()
+        if self.body is not None:
+            await self.body.aclose()
+
+
+_exchange: ContextVar[_Exchange] = ContextVar("exchange")
+"""That of the generation that runs in this task."""
+
+
+class _Nothing(httpx2.AsyncByteStream):
+    """The body that the SDK is left with."""
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        return
+        yield
 
 
 _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
@@ -70,15 +126,16 @@ async def open_provider(settings: GeminiSettings, key: str) -> AsyncIterator[Pro
             # The SDK sends its own timeout with each request: none at all.
             request.extensions["timeout"] = deadlines
 
-        async def keep_response(response: httpx2.Response) -> None:
-            _responses.get().append(response)
-            if response.is_success and "Content-Encoding" not in response.headers:
-                body = cast("httpx2.AsyncByteStream", response.stream)
-                response.stream = _CheckedBody(body, settings.max_line_bytes)
+        async def take_body(response: httpx2.Response) -> None:
+            exchange = _exchange.get()
+            exchange.response = response
+            if response.is_success:
+                exchange.body = cast("httpx2.AsyncByteStream", response.stream)
+                response.stream = _Nothing()
 
         hooks = http_client.event_hooks
         hooks["request"].append(set_deadlines)
-        hooks["response"].append(keep_response)
+        hooks["response"].append(take_body)
         client = genai.Client(
             api_key=key or "none-needed",
             vertexai=False,
@@ -95,68 +152,69 @@ class GeminiProvider(Provider):
         self._client = client
 
     @override
-    async def generate(self, prompt: Prompt, say: Callable[[Delta], None]) -> Finish:
-        responses: list[httpx2.Response] = []
-        token = _responses.set(responses)
-
-        async def close() -> None:
-            for response in responses:
-                await response.aclose()
-
+    async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
+        exchange = _Exchange()
+        token = _exchange.set(exchange)
         try:
-            async with closed_afterwards(close):
-                # Nothing is sent before the first step of the iteration.
-                chunks = await self._client.aio.models.generate_content_stream(
-                    model=prompt.model or self._settings.model,
-                    contents=contents(prompt),
-                    config=config(prompt, include_thoughts=self._settings.include_thoughts),
+            async with closed_afterwards(exchange.close):
+                body = await self._ask(prompt, exchange)
+                answer = AnswerSoFar(say, FINISH_REASONS)
+                response = ResponseReader(
+                    answer,
+                    _ChunkReader(answer).take,
+                    content_type=exchange.headers.get("content-type", ""),
+                    max_bytes=self._settings.max_line_bytes,
                 )
-                return await _finish(chunks, responses, say)
+                return await response.read(_Body(body).read)
         finally:
-            _responses.reset(token)
+            _exchange.reset(token)
 
+    async def _ask(self, prompt: Prompt, exchange: _Exchange) -> httpx2.AsyncByteStream:
+        """Have the SDK send the request; return the body of the answer.
 
-class _CheckedBody(httpx2.AsyncByteStream):
-    """The body of a stream, refused where the SDK would replace text or hold any amount of it.
-
-    Comments are left out: the SDK takes them for the JSON of an error.
-    """
-
-    def __init__(self, body: httpx2.AsyncByteStream, max_line_bytes: int) -> None:
-        self._body = body
-        self._max_line_bytes = max_line_bytes
-        self._line_bytes = 0
-        self._decode = codecs.getincrementaldecoder("utf-8")().decode
-        self._is_line_start = True
-        self._is_comment = False
-
-    @override
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._body:
-            self._check(chunk)
-            yield b"".join(self._without_comments(chunk))
-
-    @override
-    async def aclose(self) -> None:
-        await self._body.aclose()
-
-    def _check(self, chunk: bytes) -> None:
+        Raises:
+            ProviderError: there is none; the SDK's errors are made ours.
+        """
         try:
-            self._decode(chunk)
-        except UnicodeDecodeError as exc:
-            raise UpstreamInvalid from exc
-        line_end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r"))
-        self._line_bytes = len(chunk) - line_end - 1 + (self._line_bytes if line_end < 0 else 0)
-        if self._line_bytes > self._max_line_bytes:
+            # Nothing is sent before the first step of the iteration.
+            chunks = await self._client.aio.models.generate_content_stream(
+                model=prompt.model or self._settings.model,
+                contents=contents(prompt),
+                config=config(prompt, include_thoughts=self._settings.include_thoughts),
+            )
+            await anext(chunks, None)
+        except errors.APIError as exc:
+            raise map_error(exc, exchange.headers) from exc
+        except httpx2.HTTPError as exc:
+            raise error_for_transport(exc, answering=False) from exc
+        except _UNREADABLE as exc:
+            raise _unreadable(exchange) from exc
+        if (
+            exchange.body is None
+            or exchange.headers.get("content-encoding", "identity") != "identity"
+        ):
             raise UpstreamInvalid
+        return exchange.body
 
-    def _without_comments(self, chunk: bytes) -> Iterator[bytes]:
-        for line in chunk.splitlines(keepends=True):
-            if self._is_line_start:
-                self._is_comment = line.startswith(b":")
-            if not self._is_comment:
-                yield line
-            self._is_line_start = line.endswith((b"\n", b"\r"))
+
+class _Body:
+    """The body of an answer, as `ResponseReader` reads it."""
+
+    def __init__(self, body: httpx2.AsyncByteStream) -> None:
+        self._pieces = aiter(body)
+
+    async def read(self, take: Callable[[bytes], bool]) -> None:
+        """Hand the body to *take* until that returns False or the body ends.
+
+        Raises:
+            ProviderError: it broke off.
+        """
+        try:
+            async for data in self._pieces:
+                if not take(data):
+                    return
+        except httpx2.HTTPError as exc:
+            raise error_for_transport(exc, answering=True) from exc
 
 
 def contents(prompt: Prompt) -> list[types.Content]:
@@ -182,70 +240,11 @@ def config(prompt: Prompt, *, include_thoughts: bool) -> types.GenerateContentCo
     )
 
 
-async def _finish(
-    chunks: AsyncIterator[types.GenerateContentResponse],
-    responses: list[httpx2.Response],
-    say: Callable[[Delta], None],
-) -> Finish:
-    """Say what comes, and return how it ended."""
-    answer = _Answer()
-    while (chunk := await _read(chunks, responses, answer)) is not None:
-        for delta in _readable(answer.take(chunk)):
-            say(delta)
-    finish = answer.finish()
-    for delta in answer.rest():
-        say(delta)
-    return finish
-
-
-async def _read(
-    chunks: AsyncIterator[types.GenerateContentResponse],
-    responses: list[httpx2.Response],
-    answer: "_Answer",
-) -> types.GenerateContentResponse | None:
-    """Return the next chunk, or None at the end; the SDK's errors are made ours."""
-    try:
-        return await _next(chunks, answer.end_at)
-    except errors.APIError as exc:
-        raise map_error(exc, _headers(responses)) from exc
-    except httpx2.HTTPError as exc:
-        if not answer.has_reason:
-            raise error_for_transport(exc, answering=_is_answering(responses)) from exc
-    except _UNREADABLE as exc:
-        raise _unreadable(responses) from exc
-    return None
-
-
-def _readable(deltas: Iterator[Delta]) -> Iterator[Delta]:
-    """Go through the deltas of a chunk; one that is not of the shape it should be is the upstream's error."""
-    try:
-        yield from deltas
-    except _UNREADABLE as exc:
-        raise UpstreamInvalid from exc
-
-
-async def _next(
-    chunks: AsyncIterator[types.GenerateContentResponse], end_at: float
-) -> types.GenerateContentResponse | None:
-    """Return the next chunk; None at the end of the stream, and when its time is over."""
-    with anyio.CancelScope(deadline=end_at):
-        return await anext(chunks, None)
-    return None
-
-
-def _is_answering(responses: list[httpx2.Response]) -> bool:
-    """Tell whether the head of an answer has arrived, and not that of an error."""
-    return bool(responses) and responses[-1].is_success
-
-
-def _unreadable(responses: list[httpx2.Response]) -> ProviderError:
-    if responses and not _is_answering(responses):
-        return error_for_status(responses[-1].status_code, None, _headers(responses))
+def _unreadable(exchange: _Exchange) -> ProviderError:
+    response = exchange.response
+    if response is not None and not response.is_success:
+        return error_for_status(response.status_code, None, response.headers)
     return UpstreamInvalid()
-
-
-def _headers(responses: list[httpx2.Response]) -> Mapping[str, str]:
-    return responses[-1].headers if responses else {}
 
 
 def map_error(exc: errors.APIError, headers: Mapping[str, str]) -> ProviderError:
@@ -255,79 +254,94 @@ def map_error(exc: errors.APIError, headers: Mapping[str, str]) -> ProviderError
     return error_for_status(exc.code, exc.details, headers)
 
 
-class _Answer:
-    """What the chunks so far come to. Usage is cumulative, and the end is not announced.
+class _ChunkReader:
+    """Reads chunks into an answer. Usage is cumulative, and the end is not announced.
 
-    Attributes:
-        end_at: until when more may come, on the event loop's clock.
+    Args:
+        answer: what they come to.
     """
 
-    def __init__(self) -> None:
-        self.end_at = math.inf
-        self._text_joiner = SurrogateJoiner()
-        self._reasoning_joiner = SurrogateJoiner()
-        self._reason: AnswerEnd | None = None
-        self._provider_reason: str | None = None
-        self._usage: Usage | None = None
-        self._model: str | None = None
+    def __init__(self, answer: AnswerSoFar) -> None:
+        self._answer = answer
 
-    @property
-    def has_reason(self) -> bool:
-        """Whether the model has said why it stopped."""
-        return self._reason is not None
-
-    def take(self, chunk: types.GenerateContentResponse) -> Iterator[Delta]:
-        """Yield the deltas of one chunk."""
-        self._model = chunk.model_version or self._model
-        if chunk.usage_metadata:
-            self._usage = usage(chunk.usage_metadata)
-        if chunk.prompt_feedback and chunk.prompt_feedback.block_reason and not chunk.candidates:
-            self._reason = "content_filter"
-            self._provider_reason = chunk.prompt_feedback.block_reason.value
-        for candidate in (chunk.candidates or [])[:1]:
-            for part in (candidate.content and candidate.content.parts) or []:
-                yield from self._take_part(part)
-            if candidate.finish_reason:
-                self._provider_reason = candidate.finish_reason.value
-                self._reason = FINISH_REASONS.get(self._provider_reason, "other")
-        if self._reason is not None:
-            self.end_at = anyio.current_time() + END_WAIT_SECONDS
-
-    def _take_part(self, part: types.Part) -> Iterator[Delta]:
-        if part.thought:
-            if text := self._reasoning_joiner.feed(part.text or ""):
-                yield Reasoning(text)
-        elif text := self._text_joiner.feed(part.text or ""):
-            yield Text(text)
-
-    def rest(self) -> Iterator[Delta]:
-        """Yield what was held back."""
-        if rest := self._reasoning_joiner.flush():
-            yield Reasoning(rest)
-        if rest := self._text_joiner.flush():
-            yield Text(rest)
-
-    def finish(self) -> Finish:
-        """Return how the answer ended.
+    def take(self, payload: bytes) -> None:
+        """Take the JSON of a chunk, or of a list of chunks.
 
         Raises:
-            UpstreamCut: the stream ended, and nothing said that the answer had.
+            ProviderError: it is an error, or cannot be read.
         """
-        if self._reason is None:
-            raise UpstreamCut
-        return Finish(
-            reason=self._reason,
-            provider_reason=self._provider_reason,
-            model=self._model,
-            usage=self._usage,
-        )
+        chunks: Iterable[_Chunk]
+        try:
+            chunks = (_decode_chunk(payload),)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self._answer.has_halves = (
+                True  # msgspec refuses an escape of half an emoji, and that only
+            )
+            chunks = map(_chunk, lenient.objects(lenient.load(payload)))
+        for chunk in chunks:
+            self._take(chunk)
+
+    def _take(self, chunk: _Chunk) -> None:
+        answer = self._answer
+        if chunk.error:
+            raise _error_in_stream(chunk.error)
+        if chunk.model_version:
+            answer.model = chunk.model_version
+        answer.count(usage(chunk.usage_metadata))
+        if not chunk.candidates and chunk.prompt_feedback and chunk.prompt_feedback.block_reason:
+            answer.block(chunk.prompt_feedback.block_reason)
+        for candidate in chunk.candidates or ():
+            if not candidate.index:
+                parts = (candidate.content and candidate.content.parts) or ()
+                answer.take(
+                    "".join(part.text or "" for part in parts if part.thought),
+                    "".join(part.text or "" for part in parts if not part.thought),
+                    candidate.finish_reason,
+                )
 
 
-def usage(metadata: types.GenerateContentResponseUsageMetadata) -> Usage:
+def _error_in_stream(error: object) -> ProviderError:
+    return ProviderAuthFailed() if _BAD_KEY in str(error) else error_in_stream(error)
+
+
+def _chunk(value: Mapping[str, Any]) -> _Chunk:
+    """Return a chunk that is not of the shape it should be."""
+    feedback = next(lenient.objects(value.get("promptFeedback")), {})
+    return _Chunk(
+        candidates=[_candidate(it) for it in lenient.objects(value.get("candidates"))],
+        prompt_feedback=_Feedback(lenient.word(feedback.get("blockReason"))),
+        usage_metadata=value.get("usageMetadata"),
+        model_version=lenient.word(value.get("modelVersion")),
+        error=value.get("error"),
+    )
+
+
+def _candidate(value: Mapping[str, Any]) -> _Candidate:
+    content = value.get("content")
+    parts = content.get("parts") if isinstance(content, dict) else content
+    return _Candidate(
+        index=lenient.count(value.get("index")),
+        content=_Content([_part(it) for it in (parts if isinstance(parts, list) else (parts,))]),
+        finish_reason=lenient.word(value.get("finishReason")),
+    )
+
+
+def _part(value: object) -> _Part:
+    if not isinstance(value, dict):
+        return _Part("".join(lenient.words(value)))
+    return _Part("".join(lenient.words(value.get("text"))), thought=bool(value.get("thought")))
+
+
+def usage(metadata: object) -> Usage | None:
     """Return the tokens; Gemini counts thoughts apart from the answer."""
-    thoughts = metadata.thoughts_token_count
+    if not isinstance(metadata, dict) or not metadata:
+        return None
+    prompt, answer, thoughts = (
+        lenient.count(metadata.get(f"{name}TokenCount"))
+        for name in ("prompt", "candidates", "thoughts")
+    )
     return Usage(
-        input_tokens=metadata.prompt_token_count or 0,
-        output_tokens=(metadata.candidates_token_count or 0) + (thoughts or 0),
+        input_tokens=prompt or 0,
+        output_tokens=(answer or 0) + (thoughts or 0),
         reasoning_tokens=thoughts,
     )

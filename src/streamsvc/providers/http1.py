@@ -28,6 +28,7 @@ KEPT_FIELDS = frozenset(
     (
         b"content-encoding",
         b"content-length",
+        b"content-type",
         b"retry-after",
         b"retry-after-ms",
         b"transfer-encoding",

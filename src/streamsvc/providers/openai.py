@@ -7,7 +7,7 @@ Chunks: openai SDK, `types/chat/chat_completion_chunk.py`.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -18,18 +18,17 @@ import openai
 from typing_extensions import override
 
 from streamsvc.errors import UpstreamCut, UpstreamInvalid
-from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
+from streamsvc.events import AnswerEnd, Usage
 from streamsvc.messages import Prompt
-from streamsvc.providers.base import Delta, Finish, Provider, SurrogateJoiner
+from streamsvc.providers import lenient
+from streamsvc.providers.answer import AnswerSoFar
+from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.providers.channel import Channel
 from streamsvc.providers.http1 import Connection
 from streamsvc.providers.refusal import error_for_status, error_in_stream
-from streamsvc.providers.sse import EventStreamDecoder
+from streamsvc.providers.response import ResponseReader
 from streamsvc.providers.upstream import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, quiet_libraries
 from streamsvc.settings import OpenAISettings
-
-USAGE_WAIT_SECONDS = 2.0
-"""How long a finished answer waits for its usage chunk, which some servers never send."""
 
 REUSE_SECONDS = 0.1
 """How long a complete answer may take to end its body, so that the connection can be used again."""
@@ -44,19 +43,20 @@ FINISH_REASONS: Mapping[str, AnswerEnd] = {
 
 _STREAM_OPTIONS = {"include_usage": True, "include_obfuscation": False}
 _BAD_REQUESTS = frozenset((400, 422))
-_MOST_TOKENS = 2**53
-"""What every reader of JSON can count to (RFC 8259, section 6)."""
 
 
 class _Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    refusal: str | None = None
 
 
 class _Choice(msgspec.Struct):
     index: int | None = None
     delta: _Delta | None = None
+    message: _Delta | None = None  # some servers, and a completion that is not streamed
+    text: str | None = None  # the older completions API
     finish_reason: str | None = None
 
 
@@ -127,16 +127,18 @@ class OpenAIProvider(Provider):
         self._stream_options: dict[str, bool] = _STREAM_OPTIONS
 
     @override
-    async def generate(self, prompt: Prompt, say: Callable[[Delta], None]) -> Finish:
-        answer = _Answer(say, EventStreamDecoder(self._settings.max_line_bytes))
+    async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
         connection = await self._ask(prompt)
         try:
-            await connection.read(answer.take)
-            if not answer.is_over:  # what may still come is worth a while, and no failure
-                with anyio.move_on_after(USAGE_WAIT_SECONDS), suppress(UpstreamCut):
-                    await connection.read(answer.take_usage)
-            finish = answer.finish()
-            if not connection.is_over:
+            answer = AnswerSoFar(say, FINISH_REASONS)
+            response = ResponseReader(
+                answer,
+                _ChunkReader(answer).take,
+                content_type=connection.headers.get("content-type", ""),
+                max_bytes=self._settings.max_line_bytes,
+            )
+            finish = await response.read(connection.read)
+            if response.is_done and not connection.is_over:
                 with anyio.move_on_after(REUSE_SECONDS), suppress(UpstreamCut):
                     await connection.read(lambda _rest: True)
             return finish
@@ -217,135 +219,114 @@ def _names_stream_options(refusal: object) -> bool:
     return any(name in text for name in ("stream_options", *_STREAM_OPTIONS))
 
 
-class _Answer:
-    """What the chunks of one answer come to.
+class _ChunkReader:
+    """Reads chunks of chat completions into an answer; of several choices, the first.
 
     Args:
-        say: is given the deltas.
-        decoder: cuts the chunks out of the body.
-
-    Attributes:
-        is_over: whether the upstream has no more to say.
+        answer: what they come to.
     """
 
-    __slots__ = (
-        "_decoder",
-        "_finish_reason",
-        "_has_halves",
-        "_model",
-        "_reasoning_joiner",
-        "_say",
-        "_text_joiner",
-        "_usage",
-        "is_over",
-    )
+    __slots__ = ("_answer", "_has_messages")
 
-    def __init__(self, say: Callable[[Delta], None], decoder: EventStreamDecoder) -> None:
-        self.is_over = False
-        self._say = say
-        self._decoder = decoder
-        self._text_joiner = SurrogateJoiner()
-        self._reasoning_joiner = SurrogateJoiner()
-        self._has_halves = False
-        self._finish_reason: str | None = None
-        self._usage: Usage | None = None
-        self._model: str | None = None
+    def __init__(self, answer: AnswerSoFar) -> None:
+        self._answer = answer
+        self._has_messages = False
 
-    def take(self, data: bytes) -> bool:
-        """Take a part of the body, and say what is in it; return whether the finish reason is to come."""
-        for payload in self._decoder.feed(data):
-            if payload.startswith(b"{"):
-                self._take_chunk(payload)
-            elif (said := payload.strip()) == b"[DONE]":
-                self.is_over = True
-            elif said:  # nothing is a keepalive of some servers
-                self._take_chunk(payload)
-            if self.is_over:
-                return False
-        return self._finish_reason is None
-
-    def take_usage(self, data: bytes) -> bool:
-        """Do the same behind the finish reason; return whether more may come."""
-        self.take(data)
-        return not self.is_over
-
-    def _take_chunk(self, payload: bytes) -> None:
-        try:
-            chunk = _decode_chunk(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            chunk = self._take_halves(payload)
-        if chunk.error:
-            raise error_in_stream(chunk.error)
-        if chunk.model:
-            self._model = chunk.model
-        for choice in chunk.choices or ():
-            if not choice.index:
-                self._take_choice(choice)
-        if chunk.usage and (usage := _usage(chunk.usage)):
-            # Before the finish it is the count so far, or the only one that ever comes.
-            self._usage = usage
-            self.is_over = self._finish_reason is not None
-
-    def _take_choice(self, choice: _Choice) -> None:
-        delta = choice.delta
-        if delta is not None:
-            reasoning = delta.reasoning_content or delta.reasoning or ""
-            text = delta.content or ""
-            if self._has_halves:
-                reasoning = self._reasoning_joiner.feed(reasoning)
-                text = self._text_joiner.feed(text)
-            if reasoning:
-                self._say(Reasoning(reasoning))
-            if text:
-                self._say(Text(text))
-        if choice.finish_reason:
-            self._finish_reason = choice.finish_reason
-
-    def _take_halves(self, payload: bytes) -> _Chunk:
-        """Return a chunk with half an emoji as an escape: msgspec refuses it, the standard library does not."""
-        try:
-            chunk = msgspec.convert(json.loads(payload), _Chunk)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
-            raise UpstreamInvalid from exc
-        self._has_halves = True
-        return chunk
-
-    def finish(self) -> Finish:
-        """Say what was held back, and return how the answer ended.
+    def take(self, payload: bytes) -> None:
+        """Take the JSON of a chunk, or of a whole completion.
 
         Raises:
-            UpstreamCut: nothing has said that it has.
+            ProviderError: it is an error, or cannot be read.
         """
-        if self._finish_reason is None:
-            raise UpstreamCut
-        if rest := self._reasoning_joiner.flush():
-            self._say(Reasoning(rest))
-        if rest := self._text_joiner.flush():
-            self._say(Text(rest))
-        return Finish(
-            reason=FINISH_REASONS.get(self._finish_reason, "other"),
-            provider_reason=self._finish_reason,
-            model=self._model,
-            usage=self._usage,
-        )
+        chunks: Iterable[_Chunk]
+        try:
+            chunks = (_decode_chunk(payload),)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self._answer.has_halves = True  # msgspec refuses an escape of half an emoji
+            chunks = map(_chunk, lenient.objects(lenient.load(payload)))
+        answer = self._answer
+        for chunk in chunks:
+            if chunk.error or chunk.usage:
+                self._take_aside(chunk)
+            answer.model = chunk.model or answer.model
+            for choice in chunk.choices or ():
+                if choice.index:
+                    continue
+                delta = choice.delta
+                if delta is None or choice.message is not None or choice.text:
+                    delta = self._said_otherwise(choice)
+                answer.take(
+                    delta.reasoning_content or delta.reasoning or "",
+                    (delta.content or "") + (delta.refusal or ""),
+                    choice.finish_reason,
+                )
+
+    def _take_aside(self, chunk: _Chunk) -> None:
+        """Take what a chunk has beside its choices."""
+        if chunk.error:
+            raise error_in_stream(chunk.error)
+        self._answer.count(_usage(chunk.usage))
+
+    def _said_otherwise(self, choice: _Choice) -> _Delta:
+        """Return what a choice says that has no delta, or more than one.
+
+        A `message` in the place of the delta is what is said; after deltas, or beside one, it sums them up.
+        """
+        delta = choice.delta or _Delta()
+        is_summary = not self._has_messages and not self._answer.is_empty
+        if is_summary or any(msgspec.structs.astuple(delta)):
+            return delta
+        self._has_messages = choice.message is not None or bool(choice.text)
+        return choice.message or _Delta(content=choice.text)
+
+
+def _chunk(value: Mapping[str, Any]) -> _Chunk:
+    """Return a chunk that is not of the shape it should be."""
+    return _Chunk(
+        model=lenient.word(value.get("model")),
+        choices=[_choice(it) for it in lenient.objects(value.get("choices"))],
+        usage=value.get("usage"),
+        error=value.get("error"),
+    )
+
+
+def _choice(value: Mapping[str, Any]) -> _Choice:
+    return _Choice(
+        index=lenient.count(value.get("index")),
+        delta=_delta(value.get("delta")),
+        message=_delta(value.get("message")),
+        text="".join(lenient.words(value.get("text"))),
+        finish_reason=lenient.word(value.get("finish_reason")),
+    )
+
+
+def _delta(value: object) -> _Delta | None:
+    if not value or isinstance(value, int | float):
+        return None
+    if not isinstance(value, dict):
+        reasoning, text = lenient.words(value)
+        return _Delta(content=text, reasoning=reasoning)
+    reasoning, text = lenient.words(value.get("content"))
+    named = value.get("reasoning_content") or value.get("reasoning")
+    return _Delta(
+        content=text,
+        reasoning=lenient.thoughts(named) or reasoning,
+        refusal="".join(lenient.words(value.get("refusal"))),
+    )
 
 
 def _usage(usage: object) -> Usage | None:
     """Return what the upstream counted, if it did; nonsense is no reason to lose an answer."""
     counts = usage if isinstance(usage, dict) else {}
     details = counts.get("completion_tokens_details")
-    input_tokens, output_tokens, reasoning_tokens = (
-        tokens if type(tokens) is int and 0 <= tokens <= _MOST_TOKENS else None
-        for tokens in (
-            counts.get("prompt_tokens"),
-            counts.get("completion_tokens"),
-            details.get("reasoning_tokens") if isinstance(details, dict) else None,
-        )
-    )
+    input_tokens = lenient.count(counts.get("prompt_tokens"))
+    output_tokens = lenient.count(counts.get("completion_tokens"))
     if input_tokens is None and output_tokens is None:
         return None
     return Usage(
         input_tokens=input_tokens or 0,
         output_tokens=output_tokens or 0,
-        reasoning_tokens=reasoning_tokens,
+        reasoning_tokens=lenient.count(details.get("reasoning_tokens"))
+        if isinstance(details, dict)
+        else None,
     )

@@ -1,0 +1,162 @@
+"""What has come of one answer: its words, what it has used, and whether it may be taken as whole.
+
+A finish reason says how an answer ends, and not that nothing follows: some servers give one with every
+chunk, some send text, usage or an error after it. The end of an answer is the end of its stream. What
+that means where the stream does not come to a tidy end:
+
+* A reason that came after words without one ends the answer. Whatever happens next (silence, a deadline, a
+  cut, an error, garbage), the answer is whole, and it is paid for once. The end of the stream is waited
+  for `END_WAIT_SECONDS`, and then no longer.
+* A reason that came with the first words, or before them, may be one that the server gives with every
+  chunk. The answer is whole if something happens, but the end is waited for as long as the engine does.
+* Words after a reason take it back. Where such words have a reason of their own, and all words so far had
+  one, the reasons say nothing: only the end of the stream is an end, and a cut is a cut.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import anyio
+
+from streamsvc.errors import UpstreamCut
+from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
+from streamsvc.providers.base import Delta, Finish, SurrogateJoiner
+
+END_WAIT_SECONDS = 5.0
+"""How long the end of the stream is waited for after a finish reason that ends the answer."""
+
+_NEVER_WITH_EVERY_CHUNK = frozenset[AnswerEnd](("length", "content_filter", "tool_calls"))
+"""The reasons that end an answer also before its first word."""
+
+
+class AnswerSoFar:
+    """See the module.
+
+    Args:
+        say: is given each delta, and a `Finish` whenever the answer may be whole.
+        finish_reasons: the API's words for the end; others are `other`.
+
+    Attributes:
+        model: the model that answers, as the upstream says.
+        has_halves: whether the text may have halves of UTF-16 pairs in it.
+        is_whole: whether the answer is complete even if its stream breaks now.
+        end_at: until when the end of the stream is waited for, on the event loop's clock.
+    """
+
+    __slots__ = (
+        "_finish_reasons",
+        "_has_plain_words",
+        "_reason",
+        "_reasoning_joiner",
+        "_say",
+        "_text_joiner",
+        "_usage",
+        "_word",
+        "end_at",
+        "has_halves",
+        "is_whole",
+        "model",
+    )
+
+    def __init__(
+        self, say: Callable[[Delta | Finish], None], finish_reasons: Mapping[str, AnswerEnd]
+    ) -> None:
+        self.model: str | None = None
+        self.has_halves = False
+        self.is_whole = False
+        self.end_at = math.inf
+        self._say = say
+        self._finish_reasons = finish_reasons
+        self._text_joiner = SurrogateJoiner()
+        self._reasoning_joiner = SurrogateJoiner()
+        self._has_plain_words = False  # words without a reason, since the last reason
+        self._reason: AnswerEnd | None = None
+        self._word: str | None = None
+        self._usage: Usage | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of an answer has come: no word, and no reason."""
+        return self._reason is None and not self._has_plain_words
+
+    def take(self, reasoning: str, text: str, word: str | None) -> None:
+        """Take what one chunk says, any of it empty; *word* is the upstream's finish reason."""
+        if self.has_halves:
+            reasoning = self._reasoning_joiner.feed(reasoning)
+            text = self._text_joiner.feed(text)
+        if reasoning:
+            self._say(Reasoning(reasoning))
+        if text:
+            self._say(Text(text))
+        if word:
+            self._take_reason(word, has_words=bool(reasoning or text))
+        elif not self._has_plain_words and (text or reasoning):
+            self._has_plain_words = True
+            self.is_whole = False
+            self.end_at = math.inf
+
+    def _take_reason(self, word: str, *, has_words: bool) -> None:
+        """Take a finish reason.
+
+        Args:
+            word: the upstream's.
+            has_words: whether it came with words.
+        """
+        reason = self._finish_reasons.get(word, "other")
+        is_first = self._reason is None
+        is_sure = is_first and not has_words and reason in _NEVER_WITH_EVERY_CHUNK
+        if self._has_plain_words or is_sure:
+            self.is_whole = True
+            self.end_at = anyio.current_time() + END_WAIT_SECONDS
+        elif is_first:
+            self.is_whole = True
+        elif has_words:
+            self.is_whole = False
+            self.end_at = math.inf
+        self._reason, self._word = reason, word
+        self._has_plain_words = False
+        self._announce()
+
+    def block(self, word: str) -> None:
+        """Take the upstream's word for a prompt that a filter has stopped."""
+        self.is_whole = True
+        self.end_at = anyio.current_time() + END_WAIT_SECONDS
+        self._reason, self._word = "content_filter", word
+        self._announce()
+
+    def count(self, usage: Usage | None) -> None:
+        """Take what the upstream has counted; the last count stands, but zeros hide none before them."""
+        if usage is None or usage == self._usage:
+            return
+        if self._usage is None or usage.input_tokens or usage.output_tokens:
+            self._usage = usage
+            self._announce()
+
+    def end_without_reason(self) -> None:
+        """Take the end of a body that is known to be whole, such as one JSON object."""
+        if self._reason is None and self._has_plain_words:
+            self._reason = "stop"
+
+    def finish(self) -> Finish:
+        """Say what was held back, and return how the answer ended.
+
+        Raises:
+            UpstreamCut: nothing has said that it has.
+        """
+        if self._reason is None:
+            raise UpstreamCut
+        if rest := self._reasoning_joiner.flush():
+            self._say(Reasoning(rest))
+        if rest := self._text_joiner.flush():
+            self._say(Text(rest))
+        return self._finish(self._reason)
+
+    def _announce(self) -> None:
+        """Say how the answer ends if nothing follows."""
+        if self.is_whole and self._reason is not None:
+            self._say(self._finish(self._reason))
+
+    def _finish(self, reason: AnswerEnd) -> Finish:
+        return Finish(
+            reason=reason, provider_reason=self._word, model=self.model, usage=self._usage
+        )

@@ -1,0 +1,108 @@
+"""Chunks of servers that keep to their API loosely: what is needed is read, the rest is passed over.
+
+Normal chunks are decoded into structs; what is here is for those that do not fit. A value that holds no
+words (null, a number in the place of an object, an empty list) is passed over. Where the words of an answer
+should be and something else is, text may be lost: that is an error.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from streamsvc.errors import UpstreamInvalid
+from streamsvc.providers.base import whole
+
+MOST_TOKENS = 2**53
+"""What every reader of JSON can count to (RFC 8259, section 6)."""
+
+_MOST_LEVELS = 4
+"""How deep parts of a text may lie in one another."""
+
+_WORDS = ("text", "thinking", "reasoning", "summary", "refusal", "content", "value")
+"""Where a part has its words: OpenAI's and Mistral's `text`, the `thinking` of Mistral and Anthropic, and so on."""
+
+
+def load(payload: bytes) -> object:
+    """Return the value of a JSON text; half an emoji as an escape stays what it is.
+
+    Raises:
+        UpstreamInvalid: it is not JSON, or not UTF-8.
+    """
+    try:
+        value: object = json.loads(payload)
+    except (ValueError, RecursionError) as exc:
+        raise UpstreamInvalid from exc
+    return value
+
+
+def objects(value: object) -> Iterator[Mapping[str, Any]]:
+    """Yield the object that a value is, or those in the list that it is."""
+    for item in value if isinstance(value, list) else (value,):
+        if isinstance(item, dict):
+            yield item
+
+
+def word(value: object) -> str | None:
+    """Return a word such as a finish reason; whatever is there instead of a word is one, too."""
+    if not value:
+        return None
+    if isinstance(value, str):
+        return whole(value)
+    return str(value) if isinstance(value, int | float) else "unreadable"
+
+
+def count(value: object) -> int | None:
+    """Return a number of tokens, also one in quotes; None for anything else."""
+    if (
+        isinstance(value, str)
+        and value.isascii()
+        and value.isdigit()
+        and len(value) <= len(str(MOST_TOKENS))
+    ):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
+
+
+def words(content: object, levels: int = _MOST_LEVELS) -> tuple[str, str]:
+    """Return the thinking and the text of a content: a text, a part, or a list of these.
+
+    Raises:
+        UpstreamInvalid: there is something in the place of the words that is none of them.
+    """
+    match content:
+        case str():
+            return "", content
+        case None | bool():
+            return "", ""
+        case int() | float():
+            return "", json.dumps(content)
+        case list() if levels:
+            found = [words(part, levels - 1) for part in content]
+            return "".join(it[0] for it in found), "".join(it[1] for it in found)
+        case dict() if levels:
+            return _part(content, levels)
+        case _:
+            raise UpstreamInvalid
+
+
+def thoughts(value: object) -> str:
+    """Return the thinking in a value of any shape; what cannot be read is passed over."""
+    try:
+        return "".join(words(value))
+    except UpstreamInvalid:
+        return ""
+
+
+def _part(part: Mapping[str, Any], levels: int) -> tuple[str, str]:
+    kind = str(part.get("type")).lower()
+    name = next((name for name in _WORDS if part.get(name)), None)
+    if name is None:
+        if part and "type" not in part and not any(name in part for name in _WORDS):
+            raise UpstreamInvalid
+        return "", ""  # an image, a reference, a text of no length
+    reasoning, text = words(part[name], levels - 1)
+    if name == "thinking" or "thinking" in kind or "reasoning" in kind or part.get("thought"):
+        return reasoning + text, ""
+    return reasoning, text
