@@ -4,6 +4,7 @@ import httpx2
 
 httpx2.alias_httpx()  # respx patches httpx by name; it has to find httpx2 there
 
+import asyncio  # noqa: E402
 import os  # noqa: E402
 from collections.abc import AsyncIterator, Awaitable, Callable  # noqa: E402
 from contextlib import AsyncExitStack  # noqa: E402
@@ -11,6 +12,7 @@ from typing import NoReturn  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+import sniffio  # noqa: E402
 
 pytest.register_assert_rewrite("conformance")
 
@@ -35,9 +37,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[CITED] = cited
 
 
+def _bare_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop that anyio knows only by its tasks, as in a process that `asyncio.run` has started.
+
+    pytest's runner would say by a context variable which library it is, also to callbacks of the loop.
+    """
+    sniffio.current_async_library_cvar.set(None)
+    return asyncio.new_event_loop()
+
+
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", {"loop_factory": _bare_loop}
 
 
 @pytest.fixture

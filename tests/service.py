@@ -11,6 +11,7 @@ import uvicorn
 from starlette.applications import Starlette
 from typing_extensions import override
 
+from owned import own_tasks
 from streamsvc.app import create_app
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
@@ -86,10 +87,18 @@ async def serving(settings: Settings, environ: Mapping[str, str]) -> AsyncIterat
     port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     limits = httpx2.Limits(max_connections=None)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.serve, [listener])
-        async with httpx2.AsyncClient(base_url=url, timeout=10, limits=limits) as client:
-            # The first answer comes when the service has started.
-            (await client.get("/healthz")).raise_for_status()
-            yield Service(url, port, client, app, server)
-        server.handle_exit(0, None)
+    async with own_tasks() as tasks:
+        tasks.start_soon(_serve, server, listener)
+        try:
+            async with httpx2.AsyncClient(base_url=url, timeout=10, limits=limits) as client:
+                # The first answer comes when the service has started.
+                (await client.get("/healthz")).raise_for_status()
+                yield Service(url, port, client, app, server)
+        finally:
+            server.handle_exit(0, None)
+
+
+async def _serve(server: Server, listener: socket.socket) -> None:
+    """Serve until the server is told to stop, also where the test has failed or is skipped."""
+    with anyio.CancelScope(shield=True), listener:
+        await server.serve([listener])

@@ -1,98 +1,25 @@
 """How a real process leaves: `streamsvc serve`, real signals, open streams."""
 
-import os
 import re
 import signal
-import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
-import anyio.abc
-import httpx2
 import pytest
 
 from eventstream import view, wire
+from process import Running, serve
 
 ASK = "/stream-ai?prompt=hi"
 CREATE = "/v1/generations"
 QUESTION = {"prompt": "hi"}
 SILENT = {"PROVIDERS__FAKE__FIRST_WORD_SECONDS": "3600"}
-RUNNING_ON = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
-
-
-@dataclass
-class Running:
-    """A `streamsvc serve` of its own.
-
-    Attributes:
-        process: the process.
-        client: an HTTP client with its address.
-        port: where it listens.
-        output: all that it has written.
-    """
-
-    process: anyio.abc.Process
-    client: httpx2.AsyncClient
-    port: int
-    output: str
-
-    async def is_ready(self) -> bool:
-        return (await self.client.get("/readyz")).status_code == 200
-
-    async def drain(self) -> None:
-        """Send SIGTERM, and wait until it is noticed."""
-        self.process.send_signal(signal.SIGTERM)
-        while await self.is_ready():
-            pass
-
-    async def end(self) -> int:
-        """Wait for its end; return the exit code."""
-        while chunk := await read(self.process):
-            self.output += chunk
-        return await self.process.wait()
-
-
-async def read(process: anyio.abc.Process) -> str:
-    """Read some more of what a process writes on standard error; nothing at its end."""
-    assert process.stderr is not None
-    try:
-        return (await process.stderr.receive()).decode()
-    except anyio.EndOfStream:
-        return ""
-
-
-@asynccontextmanager
-async def serve(directory: Path, settings: Mapping[str, str]) -> AsyncIterator[Running]:
-    """Run the service as an operator does; killed on the way out if it still runs."""
-    environ = {name: value for name, value in os.environ.items() if "STREAMSVC" not in name}
-    environ |= {f"STREAMSVC_{name}": value for name, value in settings.items()}
-    async with await anyio.open_process(
-        [sys.executable, "-m", "streamsvc", "serve"],
-        env={**environ, "STREAMSVC_SERVER__PORT": "0"},
-        cwd=directory,
-        stdout=None,
-    ) as process:
-        try:
-            output = ""
-            with anyio.fail_after(20):
-                while (found := RUNNING_ON.search(output)) is None:
-                    chunk = await read(process)
-                    assert chunk, output
-                    output += chunk
-            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{found[1]}") as client:
-                yield Running(process, client, int(found[1]), output)
-        finally:
-            if process.returncode is None:
-                process.kill()
 
 
 def assert_left_well(running: Running, code: int) -> None:
     """No traceback, no complaint, and the exit code of a shutdown that was asked for."""
     assert code == 0, running.output
-    assert not re.search("Traceback|WARNING|ERROR|CRITICAL", running.output), running.output
+    running.assert_quiet()
     assert "drain.started" in running.output
 
 
@@ -197,8 +124,7 @@ async def test_a_third_signal_ends_everything(tmp_path: Path) -> None:
             async with wire(service.port, receive_buffer=4096) as connection:
                 assert (await connection.ask("GET", ASK)).status == 200
                 service.process.send_signal(signal.SIGTERM)
-                while "Waiting for connections" not in service.output:
-                    service.output += await read(service.process)
+                await service.logged("Waiting for connections")
                 # Unlike signals are not taken for one.
                 service.process.send_signal(signal.SIGINT)
                 service.process.send_signal(signal.SIGTERM)

@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from owned import own_tasks
 from streamsvc.events import Usage
 from streamsvc.settings import GeminiSettings, OpenAISettings
 
@@ -247,7 +248,7 @@ class Upstream:
         await self.until(lambda: len(self.calls) > number)
         return self.calls[number]
 
-    def accept(self, reader: StreamReader, writer: StreamWriter) -> None:
+    async def accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         self._tasks.start_soon(self._serve, next(self._numbers), reader, writer)
 
     def _tell(self) -> None:
@@ -296,15 +297,13 @@ async def _requests(connection: int, reader: StreamReader) -> AsyncIterator[Call
 @asynccontextmanager
 async def upstream(*steps: Step) -> AsyncIterator[Upstream]:
     """Serve on a free port of the loopback while it is held; *steps* are the first script."""
-    try:
-        async with anyio.create_task_group() as tasks:
-            api = Upstream(tasks)
-            api.script(steps)
-            async with await start_server(api.accept, "127.0.0.1", 0) as server:
-                api.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-                yield api
-                tasks.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) == 1:
-            raise group.exceptions[0] from None  # what happened to the caller, as it was
-        raise
+    async with own_tasks() as tasks:
+        api = Upstream(tasks)
+        api.script(steps)
+        server = await start_server(api.accept, "127.0.0.1", 0)
+        try:
+            api.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            yield api
+        finally:
+            server.close()
+            tasks.cancel_scope.cancel()

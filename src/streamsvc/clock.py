@@ -1,4 +1,9 @@
-"""The event loop's clock, queue and timers, at their own cost: without finding out which loop it is."""
+"""The event loop's clock, queue and timers, for tasks and for callbacks of the loop alike.
+
+A callback has no task, and anyio finds the loop by the task: `anyio.current_time` raises `NoEventLoopError`
+in a callback of a loop that `asyncio.run` has started, as uvicorn does. So only this module asks which loop
+it is.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -16,16 +21,23 @@ class Timer(Protocol):
         ...
 
 
-def clock() -> Callable[[], float]:
-    """Return what tells the time of the running event loop, in seconds.
+def now() -> float:
+    """Return the time of the running event loop, in seconds."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return anyio.current_time()  # trio's, which has no callbacks
 
-    `anyio.current_time` finds out anew each time which loop that is, which costs more than all else that
-    is done for a token.
+
+def clock() -> Callable[[], float]:
+    """Return what tells the time of the running event loop, in seconds, at the cost of reading it.
+
+    Made before a loop runs, it looks for the loop at each call, as `now` does.
     """
     try:
         return asyncio.get_running_loop().time
     except RuntimeError:
-        return anyio.current_time
+        return now
 
 
 def soon() -> Callable[[Callable[[], object]], object]:

@@ -92,7 +92,7 @@ async def listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIte
                 with anyio.CancelScope(shield=True), suppress(OSError):
                     await writer.wait_closed()
 
-        def accept(reader: StreamReader, writer: StreamWriter) -> None:
+        async def accept(reader: StreamReader, writer: StreamWriter) -> None:
             tasks.start_soon(hold, reader, writer)
 
         async with await start_server(accept, "127.0.0.1", 0, ssl=tls) as server:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from enum import StrEnum, auto
 
-import anyio
 from typing_extensions import override
 
+from streamsvc.clock import now
 from streamsvc.errors import ProviderError
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Circuit:
     def admits(self) -> bool:
         """Whether a call may be made now."""
         if self._state is State.OPEN:
-            return anyio.current_time() >= self._open_until
+            return now() >= self._open_until
         return self._state is State.CLOSED
 
     def call(self) -> "Call":
@@ -124,7 +124,7 @@ class Circuit:
                     self._name, self._failures, self._seconds,
                 )  # fmt: skip
             self._opened += 1
-            self._open_until = anyio.current_time() + self._seconds
+            self._open_until = now() + self._seconds
             self._move(Move.TRIP)
 
     def _move(self, move: Move) -> None:

@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 from typing_extensions import override
 
-from streamsvc.clock import soon
+from streamsvc.clock import now, soon
 from streamsvc.errors import CursorLost, GenerationNotFound, Overloaded
 from streamsvc.eventlog.base import (
     BATCH_RECORDS,
@@ -255,7 +255,7 @@ class MemoryEventLog(EventLog):
     async def sweep(self) -> None:
         """Drop closed logs as their time comes; runs until it is cancelled."""
         while True:
-            while self._expiries and self._expiries[0][0] <= anyio.current_time():
+            while self._expiries and self._expiries[0][0] <= now():
                 self._drop_next()
             self._closed_one = anyio.Event()
             due = self._expiries[0][0] if self._expiries else float("inf")
@@ -315,5 +315,5 @@ class MemoryEventLog(EventLog):
         abandoned = done.outcome is Outcome.NO_VIEWERS
         settings = self._settings
         keep = settings.keep_abandoned_seconds if abandoned else settings.keep_finished_seconds
-        heapq.heappush(self._expiries, (anyio.current_time() + keep, generation))
+        heapq.heappush(self._expiries, (now() + keep, generation))
         self._closed_one.set()

@@ -16,8 +16,7 @@ that means where the stream does not come to a tidy end:
 import math
 from collections.abc import Callable, Mapping
 
-import anyio
-
+from streamsvc.clock import now
 from streamsvc.errors import UpstreamCut
 from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
 from streamsvc.providers.base import Delta, Finish, SurrogateJoiner
@@ -107,7 +106,7 @@ class AnswerSoFar:
         is_sure = is_first and not has_words and reason in _NEVER_WITH_EVERY_CHUNK
         if self._has_plain_words or is_sure:
             self.is_whole = True
-            self.end_at = anyio.current_time() + END_WAIT_SECONDS
+            self.end_at = now() + END_WAIT_SECONDS
         elif is_first:
             self.is_whole = True
         elif has_words:
@@ -120,7 +119,7 @@ class AnswerSoFar:
     def block(self, word: str) -> None:
         """Take the upstream's word for a prompt that a filter has stopped."""
         self.is_whole = True
-        self.end_at = anyio.current_time() + END_WAIT_SECONDS
+        self.end_at = now() + END_WAIT_SECONDS
         self._reason, self._word = "content_filter", word
         self._announce()
 

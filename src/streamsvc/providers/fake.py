@@ -15,6 +15,7 @@ import anyio
 import msgspec
 from typing_extensions import override
 
+from streamsvc.clock import now
 from streamsvc.errors import ProviderError, UpstreamCut
 from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
 from streamsvc.messages import Prompt
@@ -76,7 +77,7 @@ class FakeProvider(Provider):
 
     def __init__(self, settings: FakeSettings) -> None:
         self._settings = settings
-        self._opened_at = anyio.current_time()
+        self._opened_at = now()
 
     @override
     async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
@@ -104,7 +105,7 @@ class FakeProvider(Provider):
             answer=partial(self._answer, prompt),
             after_words=settings.fault_after_words,
             seconds=settings.fault_seconds,
-            age_seconds=anyio.current_time() - self._opened_at,
+            age_seconds=now() - self._opened_at,
         )
         if prompt.fault and settings.allow_faults:
             return play(cast("FaultName", prompt.fault), call)
@@ -126,7 +127,7 @@ class FakeProvider(Provider):
         seed = settings.seed if prompt.seed is None else prompt.seed
         draw = random.Random(seed)  # noqa: S311  # repeatable on purpose, and no secret
         gap = 1 / settings.words_per_second if settings.words_per_second else 0.0
-        due = anyio.current_time() + settings.first_word_seconds
+        due = now() + settings.first_word_seconds
         while True:
             yield due
             due += gap * (1 + settings.jitter * draw.uniform(-1, 1))

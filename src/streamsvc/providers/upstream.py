@@ -9,6 +9,7 @@ import anyio
 import httpx2
 from typing_extensions import override
 
+from streamsvc.clock import now
 from streamsvc.errors import (
     ProviderError,
     ProviderTimedOut,
@@ -63,7 +64,7 @@ class _ErrorBody(httpx2.AsyncByteStream):
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
         left_bytes = ERROR_BODY_BYTES
-        deadline = anyio.current_time() + ERROR_BODY_SECONDS
+        deadline = now() + ERROR_BODY_SECONDS
         chunks = aiter(self._body)
         try:
             while left_bytes > 0:

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 
-import anyio
 import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from streamsvc.clock import now
 from streamsvc.dialects.ai_sdk import AISDKDialect
 from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.plain import PlainDialect
@@ -80,14 +80,14 @@ class Chats:
     def get(self, chat: str) -> Answer | None:
         """Return the answer that a client may lack."""
         answer = self._answers.get(chat)
-        if answer is not None and answer.over_at <= anyio.current_time():
+        if answer is not None and answer.over_at <= now():
             self.forget(chat)
             return None
         return answer
 
     def sent(self, answer: Answer) -> None:
         """Note that a client has been sent an answer to its end."""
-        answer.over_at = anyio.current_time() + answer.grace_seconds
+        answer.over_at = now() + answer.grace_seconds
 
     def forget(self, chat: str) -> None:
         """Forget the answer: nobody wants the rest of it."""

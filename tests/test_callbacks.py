@@ -1,0 +1,60 @@
+"""What runs in callbacks of the event loop does not ask anyio which loop that is."""
+
+import ast
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+import streamsvc
+from streamsvc.clock import clock, now
+
+SOURCES = Path(streamsvc.__file__).parent
+ASKS_FOR_THE_LOOP = {"current_time", "current_token", "current_async_library", "get_async_backend"}
+
+
+def names(source: Path) -> Iterator[str]:
+    """Yield the names of what a module imports or takes out of another."""
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names)
+
+
+def test_only_the_clock_asks_which_loop_runs() -> None:
+    asking = {file.name for file in SOURCES.rglob("*.py") if ASKS_FOR_THE_LOOP & {*names(file)}}
+    assert asking == {"clock.py"}
+
+
+async def test_callbacks_of_the_tests_have_no_library_either() -> None:
+    seen: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+    def ask() -> None:
+        try:
+            seen.set_result(anyio.current_time())
+        except anyio.NoEventLoopError as exc:
+            seen.set_result(exc)
+
+    asyncio.get_running_loop().call_soon(ask)
+    assert isinstance(await seen, anyio.NoEventLoopError)
+
+
+@pytest.mark.parametrize("made", ["in a task", "before the loop"])
+async def test_the_clock_can_be_read_in_a_callback(made: str) -> None:
+    read = clock() if made == "in a task" else now
+    times: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    before = anyio.current_time()
+    asyncio.get_running_loop().call_soon(lambda: times.set_result(read()))
+    assert before <= await times <= anyio.current_time()
+
+
+def test_a_clock_made_before_the_loop_is_that_of_the_loop() -> None:
+    read = clock()
+
+    async def compare() -> bool:
+        return read() == pytest.approx(asyncio.get_running_loop().time(), abs=5)
+
+    assert asyncio.run(compare())
