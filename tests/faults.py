@@ -130,6 +130,8 @@ class Fault:
         gaps: how long the primary is left in peace before each further call, at least.
         deadline: the one that passes.
         silent_seconds: how long the provider says nothing, at least.
+        is_kept: whether the first call comes on a connection that the primary has kept.
+        unseen: how many requests the primary sees that nobody else does.
         setting: the key of the entry that the operator's log names.
         kinds: of the primary; a fault that only one API can have names it.
     """
@@ -148,6 +150,8 @@ class Fault:
     gaps: tuple[float, ...] = ()
     deadline: Deadline | None = None
     silent_seconds: float = DEADLINE_SECONDS
+    is_kept: bool = False
+    unseen: int = 0
     setting: str = ""
     kinds: tuple[str, ...] = ("openai", "gemini")
 
@@ -314,6 +318,20 @@ def _faults_before_the_answer() -> Iterator[Fault]:
             end=ANSWERED,
             calls=(2, 0),
             gaps=_BACKOFFS[:1],
+        )
+        yield Fault(
+            name=f"kept-{name}",
+            words=f"{words.replace('The', 'A kept')}",
+            conduct="It has refused nothing: sends the request again on a new connection, unseen, "
+            "and also with `attempts = 1`.",
+            primary=((step,), WELL),
+            entry={"attempts": 1},
+            events=(said(SAID + REST),),
+            end=ANSWERED,
+            calls=(2, 0),
+            gaps=(0.0,),
+            is_kept=True,
+            unseen=1,
         )
     yield from _rounds(
         "reset",

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from service import Service
+from streamsvc.providers.channel import Channel
+from streamsvc.providers.transport import Transport
 
 
 def pools(service: Service) -> Mapping[str, tuple[int, int]]:
@@ -12,10 +14,25 @@ def pools(service: Service) -> Mapping[str, tuple[int, int]]:
     return {name: _connections(provider) for name, provider in providers._open.items()}
 
 
+def close_kept(service: Service) -> None:
+    """Close the connections that rest, so that each further call opens one."""
+    providers: Any = service.supervisor.lanes._providers
+    for provider in providers._open.values():
+        if (held := _holder(provider)) is not None:
+            for connection in list(held._pool._idle):
+                connection.abort()
+
+
 def _connections(provider: Any) -> tuple[int, int]:
+    held = _holder(provider)
+    return held.connections if held else (0, 0)
+
+
+def _holder(provider: Any) -> Channel | Transport | None:
     if hasattr(provider, "channel"):
-        in_use, at_rest = provider.channel.connections
-        return in_use, at_rest
-    connections = provider._client._api_client._async_httpx_client._transport._pool.connections
-    idle = sum(connection.is_idle() for connection in connections)
-    return len(connections) - idle, idle
+        channel: Channel = provider.channel
+        return channel
+    if hasattr(provider, "_client"):
+        transport: Transport = provider._client._api_client._async_httpx_client._transport
+        return transport
+    return None

@@ -12,7 +12,7 @@ import pytest
 
 from eventstream import Answer, view, wire
 from faults import FALLBACK, HALF, OTHER, PRIMARY, WELL
-from pools import pools
+from pools import close_kept, pools
 from service import Service
 from stage import (
     ENTRY,
@@ -91,7 +91,9 @@ async def test_while_a_provider_is_down_the_fallback_answers_and_afterwards_it_i
     assert await _circuit(service) == "closed"
     well = len(primary.calls)
 
-    ways: tuple[Script, ...] = ((status(503),), (RESET,), (CLOSE,))
+    close_kept(service)
+    closing = status(503, headers={"Connection": "close"})
+    ways: tuple[Script, ...] = ((closing,), (RESET,), (CLOSE,))
     primary.choose = lambda _: ways[len(primary.calls) % len(ways)]
     down_at = anyio.current_time()
     answers, circuits = [], []

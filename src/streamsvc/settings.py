@@ -136,6 +136,16 @@ class ProviderSection(Section, frozen=True):
         """The deadline that holds, likewise."""
         return self.idle_seconds or (30.0 if self.fallbacks else 60.0)
 
+    @property
+    def first_token_silence(self) -> float:
+        """How long nothing has come when a call that breaks before its first token was silent."""
+        return self.first_token_bound / 2
+
+    @property
+    def idle_silence(self) -> float:
+        """The same after a token."""
+        return self.idle_bound / 2
+
 
 FaultName = Literal[
     "none",

@@ -18,9 +18,9 @@ import pytest
 import trustme
 
 from streamsvc.errors import ProviderError, ProviderTimedOut, ProviderUnavailable, UpstreamCut
-from streamsvc.providers import channel as module
+from streamsvc.providers import pool as module
 from streamsvc.providers.channel import Channel
-from streamsvc.providers.http1 import BUFFER_BYTES, HEAD_BYTES, Connection
+from streamsvc.providers.http1 import BUFFER_BYTES, LOOSE_BYTES, Connection
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"
@@ -200,7 +200,7 @@ async def test_a_body_that_breaks_off_is_none(part: bytes) -> None:
         b"HTTP/1.1 200",
         b"SSH-2.0-OpenSSH\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nX: " + b"x" * HEAD_BYTES,
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * LOOSE_BYTES,
     ],
     ids=["nothing", "half a head", "another protocol", "an upgrade", "a head without end"],
 )
@@ -299,7 +299,7 @@ async def test_an_aborted_connection_is_closed_at_once_and_not_a_turn_of_the_loo
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         async with opened(f"http://127.0.0.1:{server.getsockname()[1]}") as channel:
-            connection = await channel._connect()
+            connection = await channel._pool._connect()
             link, _ = server.accept()
             with link:
                 link.setblocking(False)
@@ -313,7 +313,7 @@ async def test_an_abort_does_not_wait_for_a_request_that_nobody_reads() -> None:
     """Not on a transport either that closes already, and first sends what it has."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         async with opened(f"http://127.0.0.1:{server.getsockname()[1]}") as channel:
-            connection = await channel._connect()
+            connection = await channel._pool._connect()
             connection._transport.write(b"x" * 30_000_000)
             connection._transport.close()
             assert not connection.is_lost
@@ -339,7 +339,7 @@ async def test_an_address_of_the_sixth_version_is_reached() -> None:
         pytest.skip("this machine has no IPv6")
     with server:
         async with opened(f"http://[::1]:{server.getsockname()[1]}") as channel:
-            assert (await channel._connect()).is_idle
+            assert (await channel._pool._connect()).is_idle
 
 
 async def test_an_idle_connection_is_closed_after_a_while_and_when_it_says_something(

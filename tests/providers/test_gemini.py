@@ -63,7 +63,7 @@ def no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def api() -> Iterator[respx.Route]:
     """The one endpoint, without a network."""
-    with respx.mock(base_url=URL) as router:
+    with respx.mock(base_url=URL, using="httpx") as router:
         yield router.post("/v1/models/gemini-test:streamGenerateContent", params={"alt": "sse"})
 
 

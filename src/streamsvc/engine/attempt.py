@@ -20,9 +20,6 @@ from streamsvc.messages import Prompt
 from streamsvc.providers.base import Delta, Finish
 from streamsvc.settings import ProviderSettings
 
-SILENT_SHARE = 0.5
-"""The part of a deadline after which a call that breaks was silent, and not cut."""
-
 _TICK_SECONDS = 0.001
 """How exact timers are (libuv counts milliseconds): a timer that fires early is set again, and not in a loop."""
 
@@ -143,8 +140,8 @@ class _Listener(AbstractContextManager["_Listener"]):
     def was_silent(self) -> bool:
         """Whether the silence now is a large part of what it may be."""
         section = self._section
-        bound = section.idle_bound if self.has_heard else section.first_token_bound
-        return self._now() - self._heard_at >= bound * SILENT_SHARE
+        least = section.idle_silence if self.has_heard else section.first_token_silence
+        return self._now() - self._heard_at >= least
 
     def hear(self, delta: Delta | Finish) -> None:
         """Take the next word, or how the answer ends if there is none."""

@@ -18,8 +18,10 @@ from typing_extensions import override
 
 from streamsvc.errors import ProviderError, ProviderUnavailable, UpstreamCut
 
-HEAD_BYTES = 131_072
-"""How long the head of an answer may be, and one read more."""
+LOOSE_BYTES = 65_536
+"""How much may come that is not the body, and one read more: heads, interim ones together, the sizes and
+extensions of chunks, trailers. The parser copies a long field again for each read, so this is also what
+bounds its work."""
 
 BUFFER_BYTES = 65_536
 """How much of a body waits to be read before the upstream is made to wait."""
@@ -62,13 +64,14 @@ class Connection(asyncio.Protocol):
         status: of the answer.
         headers: those of `KEPT_FIELDS` that the answer has, their names in lower case.
         is_lost: whether it is closed.
+        has_heard: whether there was a byte of the answer.
     """
 
     __slots__ = (
         "_ends_with_connection",
         "_failure",
-        "_head_bytes",
         "_loop",
+        "_loose_bytes",
         "_may_be_kept",
         "_on_change",
         "_parser",
@@ -78,6 +81,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_waiter",
         "_waiting_bytes",
+        "has_heard",
         "headers",
         "is_lost",
         "status",
@@ -88,14 +92,14 @@ class Connection(asyncio.Protocol):
     def __init__(self, on_change: Callable[["Connection"], None]) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
-        self.is_lost = False
+        self.is_lost = self.has_heard = False
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._take: Callable[[bytes], bool] | None = None
         self._phase = IDLE
-        self._head_bytes = 0
+        self._loose_bytes = 0  # since the last part of a body
         self._pieces: list[bytes] = []
         self._waiting_bytes = 0
         self._may_be_kept = False
@@ -126,7 +130,8 @@ class Connection(asyncio.Protocol):
         if self.is_lost:
             raise ProviderUnavailable
         self._phase = ASKED
-        self._head_bytes = 0
+        self._loose_bytes = 0
+        self.has_heard = False
         self._transport.write(request)
         while self._phase is ASKED:
             if self._failure is not None:
@@ -221,9 +226,14 @@ class Connection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self._phase is IDLE:  # nobody has asked
+        phase = self._phase
+        if phase is IDLE or phase is OVER:  # nobody has asked, or for no more than there was
+            self._may_be_kept = False
             self.abort()
             return
+        if phase is ASKED:
+            self.has_heard = True
+        self._loose_bytes += len(data)
         try:
             self._parser.feed_data(data)
             self._hand_on()
@@ -231,10 +241,8 @@ class Connection(asyncio.Protocol):
             self._fail(exc)
         except Exception as exc:  # noqa: BLE001  # raised where it is read
             self._wake(exc)
-        if self._phase is ASKED:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self._fail(None)
+        if self._loose_bytes > LOOSE_BYTES:
+            self._fail(None)
         elif self._waiting_bytes > BUFFER_BYTES:
             self._transport.pause_reading()
         if self._take is None or self._phase is not ANSWERING:
@@ -282,6 +290,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         """Take a part of the body."""
         if self._phase is ANSWERING:
+            self._loose_bytes = 0
             self._pieces.append(data)
             self._waiting_bytes += len(data)
 

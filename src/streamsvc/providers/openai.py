@@ -73,7 +73,11 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 @asynccontextmanager
 async def open_provider(settings: OpenAISettings, key: str) -> AsyncIterator[Provider]:
     """Hold the connections of one provider entry."""
-    channel = Channel(await _request(settings, key), connect_seconds=settings.connect_seconds)
+    channel = Channel(
+        await _request(settings, key),
+        connect_seconds=settings.connect_seconds,
+        silent_seconds=settings.first_token_silence,
+    )
     try:
         yield OpenAIProvider(settings, channel)
     finally:

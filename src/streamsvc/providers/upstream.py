@@ -17,6 +17,7 @@ from streamsvc.errors import (
     UpstreamCut,
     UpstreamInvalid,
 )
+from streamsvc.providers.transport import Transport
 from streamsvc.settings import UpstreamSection
 
 ERROR_BODY_BYTES = 65_536
@@ -39,10 +40,13 @@ def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
     raise it; here it ends at a bound.
     """
     quiet_libraries()
-    bound = section.max_generations
     return httpx2.AsyncClient(
+        transport=Transport(
+            section.url,
+            connect_seconds=section.connect_seconds,
+            silent_seconds=section.first_token_silence,
+        ),
         timeout=httpx2.Timeout(None, connect=section.connect_seconds),
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=min(bound, 100)),
         headers={"Accept-Encoding": "identity"},
         event_hooks={"response": [_bound_error_body]},
     )

@@ -1,0 +1,150 @@
+"""The connections to one server: opened, used again and closed.
+
+How many there are is bounded elsewhere, by generations.
+"""
+
+import asyncio
+import math
+import re
+
+import httpx2
+
+from streamsvc.errors import ProviderUnavailable
+from streamsvc.providers.dialing import Dialer, proxy_authorization
+from streamsvc.providers.http1 import Connection
+
+KEEPALIVE_SECONDS = 4.0
+"""How long an idle connection is kept for the next request: many servers close theirs after 5 s."""
+
+STALE_SECONDS = 1.0
+"""How long it may take until a kept connection shows that the server has closed it: a round trip."""
+
+_CONTROL = re.compile(rb"[\0\r\n]")
+
+
+class ConnectionPool:
+    """See the module. Made in a running event loop.
+
+    Args:
+        url: of the server; its path does not matter.
+        connect_seconds: deadline of a connection, TLS and a proxy included.
+        silent_seconds: how long a server may say nothing before it counts as silent.
+
+    Raises:
+        ProviderUnavailable: the proxy of the environment is of a kind that is not supported.
+    """
+
+    def __init__(
+        self, url: httpx2.URL, *, connect_seconds: float, silent_seconds: float = math.inf
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stale_seconds = min(STALE_SECONDS, silent_seconds)
+        self._dialer = Dialer(url, connect_seconds=connect_seconds)
+        self._all: set[Connection] = set()
+        self._idle: dict[Connection, asyncio.TimerHandle] = {}
+        self._opening = 0
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections are in use or being opened, and how many are at rest."""
+        return len(self._all) - len(self._idle) + self._opening, len(self._idle)
+
+    async def send(self, head: bytes, body: bytes) -> Connection:
+        """Send a request; return the connection when the head of its answer is there.
+
+        The caller releases it. Where this is left by an error or cancelled, it has been closed.
+
+        Args:
+            head: as `encode_head` returns it.
+            body: of the request.
+
+        Raises:
+            ProviderTimedOut: no connection in time.
+            ProviderUnavailable: no connection, or no answer.
+        """
+        request = b"%b%d\r\n\r\n%b" % (head, len(body), body)
+        if (kept := self._take()) and await self._is_answered(kept, request):
+            return kept
+        return await _ask(await self._connect(), request)
+
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in list(self._all):
+            connection.abort()
+
+    def encode_head(self, request: httpx2.Request) -> bytes:
+        """Return the head of a request, up to the value of its `Content-Length`.
+
+        Raises:
+            ProviderUnavailable: a key, say, has the end of a line in it.
+        """
+        target, through_proxy = request.url.raw_path, b""
+        if (proxy := self._dialer.plain_proxy) is not None:
+            target = str(request.url.copy_with(userinfo=b"", fragment=None)).encode()
+            through_proxy = proxy_authorization(proxy)
+        ours = {b"connection", b"content-length", b"transfer-encoding"}
+        if any(_CONTROL.search(value) for _, value in request.headers.raw):
+            raise ProviderUnavailable from ValueError("a header field with a control character")
+        fields = b"".join(
+            b"%b: %b\r\n" % (name, value)
+            for name, value in request.headers.raw
+            if name.lower() not in ours
+        )
+        method = request.method.encode()
+        return b"%b %b HTTP/1.1\r\n%b%bContent-Length: " % (method, target, fields, through_proxy)
+
+    async def _is_answered(self, kept: Connection, request: bytes) -> bool:
+        """Ask on a kept connection; tell whether the server was still there.
+
+        One that has closed it meanwhile has refused nothing. That shows within a round trip, by an end
+        before the first byte of an answer. An end that takes longer comes from a server that had the
+        request.
+        """
+        until = self._loop.time() + self._stale_seconds
+        try:
+            await _ask(kept, request)
+        except ProviderUnavailable:
+            if kept.has_heard or self._loop.time() >= until:
+                raise
+            return False
+        return True
+
+    def _take(self) -> Connection | None:
+        """Return the idle connection that was used last, if there is one."""
+        while self._idle:
+            connection, expiry = self._idle.popitem()
+            expiry.cancel()
+            if connection.is_idle:  # and not about to be lost
+                return connection
+        return None
+
+    def _changed(self, connection: Connection) -> None:
+        """Keep an idle connection for a while; forget one that is lost."""
+        if connection.is_idle:
+            self._idle[connection] = self._loop.call_later(KEEPALIVE_SECONDS, connection.abort)
+        elif connection.is_lost:
+            self._all.discard(connection)
+            if expiry := self._idle.pop(connection, None):
+                expiry.cancel()
+
+    async def _connect(self) -> Connection:
+        self._opening += 1
+        try:
+            connection = await self._dialer.dial(self._new)
+        finally:
+            self._opening -= 1
+        if not connection.is_lost:
+            self._all.add(connection)
+        return connection
+
+    def _new(self) -> Connection:
+        return Connection(self._changed)
+
+
+async def _ask(connection: Connection, request: bytes) -> Connection:
+    try:
+        await connection.ask(request)
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
