@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 import anyio
 
@@ -51,6 +52,36 @@ REPORTING = """
 </script>
 """
 
+LEAVING = """
+<a id="away" href="/away">away</a>
+<script>
+  // Reports what stands in the place of the answer, leaves by a link in its middle, once, and tells
+  // whether the page that comes back is the one that was left.
+  const shown = () => document.querySelector("SELECTOR")?.textContent ?? "";
+  let reports = 0;
+  const tell = (name, text) => fetch("/report?" + name, {
+    method: "POST", body: JSON.stringify([performance.timeOrigin, ++reports, text]),
+  });
+  new MutationObserver(() => {
+    tell("page", shown());
+    if (shown().length < 20 || sessionStorage.left) return;
+    sessionStorage.left = "yes";
+    document.querySelector("#away").click();
+  }).observe(document, {subtree: true, childList: true, characterData: true});
+  addEventListener("pageshow", e => sessionStorage.left && tell("kept", String(e.persisted)));
+</script>
+"""
+
+AWAY = """<!doctype html><script>
+  addEventListener("pageshow", () => {
+    fetch("/report?away", {method: "POST", body: JSON.stringify([performance.timeOrigin, 1, "here"])});
+    fetch("/return").then(() => history.back());
+  });
+</script>"""
+"""A page that goes back when `Farm.returns` is set."""
+
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
 
 @dataclass
 class Farm:
@@ -61,6 +92,7 @@ class Farm:
         pages: what it serves, by path.
         shown: what each page showed last, by path.
         history: all that each page ever showed.
+        returns: set to let the page `AWAY` go back.
     """
 
     url: str = ""
@@ -68,6 +100,7 @@ class Farm:
     shown: dict[str, str] = field(default_factory=dict)
     history: dict[str, list[str]] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    returns: asyncio.Event = field(default_factory=asyncio.Event)
     _latest: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     async def until_shown(self, name: str, text: str) -> None:
@@ -98,12 +131,16 @@ class Farm:
                     if line.lower().startswith("content-length:")
                 )
                 self._take(query, *json.loads(await reader.readexactly(length)))
+            elif path == "/return":
+                await self.returns.wait()
             else:
                 body = self.pages.get(path, "")
             content = body.encode()
+            kind = _TYPES.get(PurePath(path).suffix, "text/html")
             writer.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"
-                b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(content), content)
+                b"HTTP/1.1 200 OK\r\nContent-Type: %b; charset=utf-8\r\n"
+                b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
+                % (kind.encode(), len(content), content)
             )
             await writer.drain()
         writer.close()

@@ -44,8 +44,14 @@ def site(directory: Path) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def chromium(*arguments: str) -> AsyncIterator[Page]:
-    """Open a page in a fresh Chromium; other tabs are `page.context.new_page()`."""
+async def chromium(*arguments: str, keeps_pages: bool = False) -> AsyncIterator[Page]:
+    """Open a page in a fresh Chromium; other tabs are `page.context.new_page()`.
+
+    Args:
+        arguments: for its command line.
+        keeps_pages: use the back/forward cache, as browsers do. Playwright cannot drive a page that
+            has come back from it; a CDP session can.
+    """
     executable = shutil.which("chromium")
     if executable is None:
         missing("Chromium")
@@ -55,6 +61,7 @@ async def chromium(*arguments: str) -> AsyncIterator[Page]:
                 profile,
                 executable_path=executable,
                 headless=True,
+                ignore_default_args=["--disable-back-forward-cache"] if keeps_pages else [],
                 args=[
                     "--headless", "--no-sandbox", "--disable-gpu",
                     "--disable-background-networking", *arguments,

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.browser
 
 TEXT = " ".join(f"word{number}" for number in range(20)) + " <b>😀</b>\r\n\u2028 done."
 ANSWER = "answer.textContent"
+OUT_OF_REACH = "The service cannot be reached, or this page's origin is not in cors.origins."
 
 
 def configuration(
@@ -143,7 +144,11 @@ async def test_the_page_of_one_step_gives_up_where_there_is_no_stream(
     service = await serve(configuration(""))
     save(tmp_path, "one-step.html", service=service.url)
     async with opened(f"{origin}/one-step.html") as page:
-        await shown(page, "note.textContent", "There is no answer to be had.")
+        await shown(
+            page,
+            "note.textContent",
+            "No answer: the service refused, or this page's origin is not in cors.origins.",
+        )
     assert len(service.log) == 0
 
 
@@ -223,7 +228,7 @@ async def test_a_question_whose_answer_got_lost_on_the_way_is_asked_again_and_ma
     async with opened(f"{origin}/conversation.html") as page:
         await page.route("**/v1/generations", lose_the_answer, times=1)
         await ask(page, "one")
-        await shown(page, "note.textContent", "The service is out of reach; ask again.")
+        await shown(page, "note.textContent", OUT_OF_REACH)
         assert len(service.log) == 1
         await page.click("text=Ask")
         await shown(page, ANSWER, TEXT)
@@ -527,7 +532,7 @@ async def test_an_answer_that_is_gone_is_said_to_be_so_through_the_worker(
     service = await serve(configuration(origin))
     save(tmp_path, "answers.js", "answers-worker.js", "together.html", service=service.url)
     async with opened(f"{origin}/together.html#gen_unknown") as page:
-        await shown(page, "note.textContent", "This answer cannot be had any more.")
+        await shown(page, "note.textContent", "This answer is no longer available.")
 
 
 # ---- What stands between

@@ -45,7 +45,9 @@ export async function request(address, options) {
     response = await fetch(address, { signal: AbortSignal.timeout(10_000), ...options });
   } catch {
     throw new Refused({
-      detail: "The service cannot be reached, or all connections of the browser to it are taken.",
+      detail:
+        "The service cannot be reached, all connections of the browser to it are taken, " +
+        "or this page's origin is not in cors.origins.",
       code: "unreachable",
     });
   }

@@ -37,6 +37,8 @@ export class Lab {
   constructor(parts) {
     this.#parts = parts;
     parts.raw.addEventListener("toggle", () => this.#showRaw());
+    addEventListener("pagehide", () => this.#reading.abort());
+    addEventListener("pageshow", (event) => event.persisted && this.#showRaw());
   }
 
   /**

@@ -63,6 +63,8 @@ export class Lesson {
   #streams;
   #verdict;
   #id = "";
+  /** Aborted when the page is left: what is measured then is the page's absence. */
+  #waiting = new AbortController();
 
   /**
    * @param {Element} waits
@@ -73,6 +75,7 @@ export class Lesson {
     this.#waits = new Lane(waits);
     this.#streams = new Lane(streams);
     this.#verdict = verdict;
+    addEventListener("pagehide", () => this.#waiting.abort());
   }
 
   /**
@@ -85,6 +88,7 @@ export class Lesson {
     for (const lane of lanes) lane.begin(began);
     this.#verdict.textContent = "Both have asked.";
     const timer = setInterval(() => lanes.forEach((lane) => lane.endMs || lane.draw()), 100);
+    this.#waiting = new AbortController();
     /** @type {Viewer | undefined} */
     let viewer;
     try {
@@ -110,7 +114,7 @@ export class Lesson {
    * @param {string} id
    */
   async #wait(id) {
-    await fetch(eventsOf(id))
+    await fetch(eventsOf(id), { signal: this.#waiting.signal })
       .then((response) => response.text())
       .catch(() => Promise.reject(lost()));
     const { status, text } = await snapshot(id);

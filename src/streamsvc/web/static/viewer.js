@@ -2,6 +2,15 @@
 
 import { eventsOf, follow } from "./generation.js";
 
+/**
+ * Those that are connected. A page that is left by a link may be kept by the browser as it is, with its
+ * streams open and the model paid; so they close with the page, and come back with it.
+ * @type {Set<Viewer>}
+ */
+const connected = new Set();
+addEventListener("pagehide", () => connected.forEach((viewer) => viewer.hide()));
+addEventListener("pageshow", (event) => event.persisted && connected.forEach((viewer) => viewer.connect()));
+
 /** @typedef {"connecting" | "open" | "cut" | "reconnecting" | "done" | "refused" | "closed"} State */
 
 export class Viewer {
@@ -44,6 +53,7 @@ export class Viewer {
     clearTimeout(this.#timer);
     this.#source?.close();
     this.isConnected = true;
+    connected.add(this);
     this.#change(this.cursor ? "reconnecting" : "connecting");
     const source = follow(
       this.#id,
@@ -67,6 +77,7 @@ export class Viewer {
   /** @param {State} state */
   #end(state) {
     this.isConnected = false;
+    connected.delete(this);
     this.#change(state);
   }
 
@@ -86,6 +97,13 @@ export class Viewer {
     this.#change("cut");
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.connect(), seconds * 1000);
+  }
+
+  /** Leave with the page, and come back with it. */
+  hide() {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    this.#change("cut");
   }
 
   /** Leave for good, as a tab does that is closed. */

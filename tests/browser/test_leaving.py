@@ -1,0 +1,282 @@
+"""Pages that are left by a link, in a browser that keeps them: the back/forward cache.
+
+Playwright starts Chromium without that cache; `farm` starts it as a person does.
+"""
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+import pytest
+from playwright.async_api import expect
+
+from browser.farm import AWAY, LEAVING, Farm, browser, farm
+from browser.guide import FILES, files_of
+from browser.pages import bundle
+from browser.playground import ANSWER, ask, on_upstream, playground
+from service import Service, serving
+from streamsvc.settings import CorsSettings, GenerationSettings, Settings, StreamSettings
+from upstreams import OPENAI, Upstream, finish, text, until, upstream
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(90)]
+
+BEFORE = [f"word{number} " for number in range(4)]
+AFTER = [f"word{number} " for number in range(4, 8)]
+TEXT = "".join([*BEFORE, *AFTER])
+README = Path(__file__).parents[2] / "README.md"
+
+BOUND_SECONDS = 10
+"""Within which a page that was left must have hung up; Chromium lets one that does not go on for 60."""
+
+
+class Kept(NamedTuple):
+    """A page, and what it takes to have an answer on it.
+
+    Attributes:
+        files: what it is made of, by name.
+        start: a script that asks, where the page waits for a person.
+        bundled: the file that is bundled, and into what.
+        selector: where the answer is.
+        hash: whether the page is given the id of a generation, after `#` in its address.
+    """
+
+    files: Callable[[Service], dict[str, str]]
+    start: str = ""
+    bundled: tuple[str, str] | None = None
+    selector: str = "#answer"
+    hash: bool = False
+
+
+@asynccontextmanager
+async def answering(
+    pages: Farm, *, grace_seconds: float
+) -> AsyncIterator[tuple[Service, Upstream, anyio.Event]]:
+    """A service whose provider says some words, and the others when the event is set."""
+    go_on = anyio.Event()
+    async with upstream(text(*BEFORE), until(go_on), text(*AFTER), finish()) as api:
+        settings = Settings(
+            provider="openai",
+            providers={"openai": OPENAI.entry(api.url)},
+            cors=CorsSettings(origins=(pages.url,)),
+            stream=StreamSettings(retry_ms=500),
+            generations=GenerationSettings(
+                grace_seconds=grace_seconds, max_grace_seconds=max(grace_seconds, 30)
+            ),
+        )
+        async with serving(settings, {"OPENAI_API_KEY": "sk-test"}) as service:
+            yield service, api, go_on
+
+
+def from_guide(
+    *names: str, files: Mapping[str, str] = FILES
+) -> Callable[[Service], dict[str, str]]:
+    """Files of the guide; the first one is the page."""
+
+    def made(service: Service) -> dict[str, str]:
+        return {
+            name: files[name].replace('service = "";', f'service = "{service.url}";')
+            for name in names
+        }
+
+    return made
+
+
+def of_the_readme(service: Service) -> dict[str, str]:
+    text = README.read_text(encoding="utf-8")
+    match = re.search(r"```html\n(.*?)```", text, re.DOTALL)
+    assert match
+    return {"page.html": match[1].replace("http://127.0.0.1:8000", service.url)}
+
+
+def of_the_component(service: Service) -> dict[str, str]:
+    main = """
+    import { createRoot } from "react-dom/client";
+    import { Question } from "./answer.jsx";
+    createRoot(document.getElementById("root")).render(<Question />);
+    """
+    page = '<!doctype html><meta charset="utf-8"><div id="root"></div><script type="module" src="main.js"></script>'
+    return {"react.html": page, "main.jsx": main, **from_guide("answer.jsx")(service)}
+
+
+def of_use_chat(service: Service) -> dict[str, str]:
+    page = '<!doctype html><meta charset="utf-8"><div id="chat"></div><script type="module" src="chat.js"></script>'
+    files = files_of("dialects/ai-sdk.md")
+    return {"chat.html": page, **from_guide("chat.jsx", "transport.js", files=files)(service)}
+
+
+ASK = """<script type="module">
+  const field = () => document.querySelector("input");
+  while (!field()) await new Promise(goOn => setTimeout(goOn, 20));
+  if (!sessionStorage.left) {
+    const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
+    set.call(field(), "Why?");
+    field().dispatchEvent(new Event("input", { bubbles: true }));
+    field().form.requestSubmit();
+  }
+</script>"""
+
+PAGES = {
+    "README": Kept(of_the_readme),
+    "one-step": Kept(from_guide("one-step.html")),
+    "conversation": Kept(from_guide("conversation.html"), start=ASK),
+    "fetch": Kept(from_guide("fetch.html", "ask.js")),
+    "shared worker": Kept(
+        from_guide("together.html", "answers.js", "answers-worker.js"), hash=True
+    ),
+    "react": Kept(
+        of_the_component, start=ASK, bundled=("main.jsx", "main.js"), selector="article p"
+    ),
+    "useChat": Kept(
+        of_use_chat, start=ASK, bundled=("chat.jsx", "chat.js"), selector="p.assistant"
+    ),
+}
+EACH = [
+    pytest.param(name, marks=[pytest.mark.node] if page.bundled else [], id=name)
+    for name, page in PAGES.items()
+]
+
+
+async def publish(pages: Farm, page: Kept, service: Service, directory: Path) -> str:
+    """Put a page on the farm; return its address."""
+    files = page.files(service)
+    if page.bundled is not None:
+        source, output = page.bundled
+        for name, text in files.items():
+            (directory / name).write_text(text)
+        await bundle(directory, source, output)
+        files[output] = (directory / output).read_text()
+    [first, *_] = files
+    files[first] += page.start + LEAVING.replace("SELECTOR", page.selector)
+    pages.pages.update({f"/{name}": text for name, text in files.items()})
+    pages.pages["/away"] = AWAY
+    fragment = ""
+    if page.hash:
+        made = await service.client.post("/v1/generations", json={"prompt": "x"})
+        fragment = f"#{made.json()['id']}"
+    return f"{pages.url}/{first}{fragment}"
+
+
+async def until_viewers(service: Service, count: int) -> None:
+    """Wait until so many watch: none must be left long before Chromium gives up a kept page."""
+    with anyio.fail_after(BOUND_SECONDS):
+        while service.supervisor.viewers != count:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+
+async def until_left(pages: Farm, service: Service) -> None:
+    """Wait until the page has been left, and then until nobody watches."""
+    with anyio.fail_after(40):
+        await pages.until_shown("away", "here")
+    await until_viewers(service, 0)
+
+
+@pytest.mark.promise("cancel:disconnect")
+@pytest.mark.promise("resume:no-gap")
+@pytest.mark.promise("resume:never-regenerate")
+@pytest.mark.parametrize("name", EACH)
+async def test_a_page_left_by_a_link_hangs_up_and_comes_back(tmp_path: Path, name: str) -> None:
+    """Its grace is longer than the test, so that it is the hanging up that is seen."""
+    async with farm() as pages, answering(pages, grace_seconds=30) as (service, api, go_on):
+        async with browser("chromium", await publish(pages, PAGES[name], service, tmp_path)):
+            await until_left(pages, service)
+            assert service.supervisor.running == 1
+            pages.returns.set()
+            with anyio.fail_after(30):
+                await pages.until_shown("kept", "true")
+                go_on.set()
+                await pages.until_shown("page", TEXT)
+        assert len(api.calls) == 1
+    assert len(service.log) == 1
+
+
+@pytest.mark.promise("cancel:disconnect")
+@pytest.mark.promise("resume:never-regenerate")
+async def test_without_a_grace_leaving_by_a_link_ends_the_answer(tmp_path: Path) -> None:
+    """The page that comes back says how it ended, and nothing new is asked."""
+    async with farm() as pages, answering(pages, grace_seconds=0) as (service, api, _):
+        url = await publish(pages, PAGES["one-step"], service, tmp_path)
+        pages.pages["/one-step.html"] += """<script>
+          new MutationObserver(() => tell("note", note.textContent)).observe(note, {childList: true});
+        </script>"""
+        async with browser("chromium", url):
+            await until_left(pages, service)
+            with anyio.fail_after(BOUND_SECONDS):
+                await (await api.call()).closed.wait()
+            pages.returns.set()
+            with anyio.fail_after(30):
+                await pages.until_shown("kept", "true")
+                await pages.until_shown("note", "stopped")
+            assert pages.shown["page"] == "".join(BEFORE)
+        assert len(api.calls) == 1
+    assert len(service.log) == 1
+
+
+@pytest.mark.promise("cancel:disconnect")
+@pytest.mark.promise("resume:never-regenerate")
+async def test_firefox_hangs_up_and_loads_the_page_again(tmp_path: Path) -> None:
+    """It keeps no page with a stream; the one that is loaded again follows the same answer."""
+    async with farm() as pages, answering(pages, grace_seconds=30) as (service, api, go_on):
+        async with browser(
+            "firefox", await publish(pages, PAGES["conversation"], service, tmp_path)
+        ):
+            await until_left(pages, service)
+            pages.returns.set()
+            with anyio.fail_after(30):
+                await pages.until_shown("kept", "false")
+                go_on.set()
+                await pages.until_shown("page", TEXT)
+        assert len(api.calls) == 1
+    assert len(service.log) == 1
+
+
+@pytest.mark.promise("cancel:disconnect")
+@pytest.mark.promise("resume:no-gap")
+async def test_the_playground_hangs_up_and_comes_back() -> None:
+    go_on = anyio.Event()
+    with anyio.fail_after(60):
+        async with (
+            on_upstream(text(*BEFORE), until(go_on), text(*AFTER), finish()) as (service, api),
+            playground(service.url, expected=["404"], keeps_pages=True) as page,
+        ):
+            devtools = await page.context.new_cdp_session(page)
+
+            async def read(expression: str) -> object:
+                answer = await devtools.send("Runtime.evaluate", {"expression": expression})
+                value: object = answer["result"].get("value")
+                return value
+
+            async def until_read(expression: str, value: object) -> None:
+                while await read(expression) != value:  # noqa: ASYNC110
+                    await anyio.sleep(0.05)
+
+            await page.locator("#grace").select_option("30")
+            await page.locator("#raw summary").click()
+            await ask(page, "hello")
+            await expect(page.locator(ANSWER)).to_have_text("".join(BEFORE).strip())
+            await until_viewers(service, 2)
+            await page.evaluate(
+                """() => {
+                  const link = document.createElement("a");
+                  link.href = "healthz";
+                  document.body.append(link);
+                  link.click();
+                }"""
+            )
+            await until_viewers(service, 0)
+            await until_read("location.pathname", "/healthz")
+            history = await devtools.send("Page.getNavigationHistory")
+            before = history["entries"][history["currentIndex"] - 1]
+            await devtools.send("Page.navigateToHistoryEntry", {"entryId": before["id"]})
+            await until_read("location.pathname", "/")
+            loaded_by = "performance.getEntriesByType('navigation')[0].type"
+            assert await read(loaded_by) == "navigate"  # and not once more, which is "back_forward"
+            await until_viewers(service, 2)
+            go_on.set()
+            await until_read("document.querySelector('#state').textContent", "done")
+            assert await read(f"document.querySelector('{ANSWER}').textContent") == TEXT
+            assert "event: done" in str(await read("document.querySelector('#frames').textContent"))
+            assert len(api.calls) == 1
+    assert len(service.log) == 1
