@@ -204,6 +204,10 @@ _TOO_LONG = _error(
 _BAD_KEY = _error(401, f"Incorrect API key: {KEY}", "invalid_api_key", "UNAUTHENTICATED")
 _NOT_ALLOWED = _error(403, f"{KEY} may not.", "not_allowed", "PERMISSION_DENIED")
 _NO_MODEL = _error(404, "No such model.", "model_not_found", "NOT_FOUND")
+_MODEL_IN_400 = _error(400, "Invalid model: no-such-model", "invalid_model", "INVALID_ARGUMENT")
+_NO_QUOTA = _error(429, "You have used it up.", "insufficient_quota", "insufficient_quota")
+_TOO_LONG_IN_STREAM = raw(frame({"error": {"code": 400, "message": "The prompt is too long."}}))
+_TOO_LONG_EVENT = raw(b'event: error\ndata: {"detail": "The prompt is too long."}\n\n')
 _GOOGLES_BAD_KEY = status(
     400,
     {
@@ -554,6 +558,20 @@ def _faults_within_the_answer() -> Iterator[Fault]:
         calls=(2, 0),
         gaps=_BACKOFFS[:1],
     )
+    for name, word, code in (
+        ("error", "error", "upstream_error"),
+        ("resource", "insufficient_system_resource", "provider_unavailable"),
+    ):
+        yield Fault(
+            name=f"finish-{name}",
+            words=f"The finish reason `{word}`, once",
+            conduct="The provider has failed, and says so: asks again, and goes on unseen.",
+            primary=((HALF, finish(word)), WELL),
+            events=(said(SAID), retrying(code), said(REST)),
+            end=ANSWERED,
+            calls=(2, 0),
+            gaps=_BACKOFFS[:1],
+        )
     complete = "Goes by the finish reason: completed, with usage, and nobody is asked again."
     for name, words, script in (
         ("no-done", "Complete, but without `[DONE]`", (*WELL[:1], _NO_DONE)),
@@ -651,6 +669,18 @@ def _refusals() -> Iterator[Fault]:
         ("400-key", "400: Gemini's word for a refused key", _GOOGLES_BAD_KEY,
          "provider_auth", "api_key_env", ("gemini",)),
         ("404", "404", _NO_MODEL, "provider_model_not_found", "model", ("openai", "gemini")),
+        ("400-model", "400: the model is unknown", _MODEL_IN_400, "provider_model_not_found", "model",
+         ("openai", "gemini")),
+        ("413", "413", status(413), "context_length_exceeded", "", ("openai", "gemini")),
+        ("402", "402", status(402), "provider_quota", "api_key_env", ("openai", "gemini")),
+        ("quota", "429: the quota is used up (`insufficient_quota`)", _NO_QUOTA, "provider_quota",
+         "api_key_env", ("openai", "gemini")),
+        *((f"{code}", f"{code}", status(code), "provider_misconfigured", "base_url",
+           ("openai", "gemini")) for code in (307, 407, 421, 424, 425)),
+        ("context-in-stream", "200: the input is longer than the model can read, said in the stream",
+         _TOO_LONG_IN_STREAM, "context_length_exceeded", "", ("openai", "gemini")),
+        ("context-event", "The same as `event: error`", _TOO_LONG_EVENT,
+         "context_length_exceeded", "", ("openai",)),
     )  # fmt: skip
     for name, words, step, code, setting, kinds in refused:
         log = f"; the log names the entry and `{setting}`" if setting else ""

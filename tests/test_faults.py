@@ -115,6 +115,7 @@ def _fields(kind: str, fault: Fault) -> Mapping[str, Any]:
         for kind in fault.kinds
     ],
 )
+@pytest.mark.filterwarnings("ignore:.* is not a valid FinishReason")  # google-genai says so
 @pytest.mark.promise("upstream:bounded")
 @pytest.mark.promise("upstream:rescue")
 @pytest.mark.promise("end:exactly-one")

@@ -18,11 +18,13 @@ clients see. The text of a foreign exception never travels further than `__cause
     ├── CursorLost                  records after a viewer's cursor are gone
     └── ProviderError               the upstream's answer; ends a generation, `retryable` or not
         ├── ProviderAuthFailed      401, 403
+        ├── ProviderQuotaExhausted  402, a bill that is not paid, a quota that is used up
+        ├── ProviderMisconfigured   3xx, 405, 421 …: nothing about the request
         ├── ProviderModelNotFound   404
         │   └── NamedModelNotFound  of a model that the client named
-        ├── ProviderRefused         other 4xx
+        ├── ProviderRefused         400, 422
         ├── ProviderContentFiltered 4xx of a content filter
-        ├── ContextLengthExceeded
+        ├── ContextLengthExceeded   413, and 400 with the words for it
         ├── ProviderRateLimited     429
         ├── ProviderUnavailable     5xx, connection refused, reset before the answer
         ├── ProviderTimedOut        connect, first token, idle, total
@@ -200,6 +202,29 @@ class ProviderAuthFailed(ProviderError):
     setting = "api_key_env"
 
 
+class ProviderQuotaExhausted(ProviderError):
+    """The account with the upstream is out of credit or quota (402, `insufficient_quota`).
+
+    Unlike a rate limit, waiting does not help.
+    """
+
+    code = "provider_quota"
+    message = "The service's quota with the provider is used up."
+    retryable = False
+    is_worth_repeating = False
+    setting = "api_key_env"
+
+
+class ProviderMisconfigured(ProviderError):
+    """The upstream's answer concerns the entry's address, not the request (3xx, 405, 407, 421, 501 …)."""
+
+    code = "provider_misconfigured"
+    message = "The provider does not answer at its configured address."
+    retryable = False
+    is_worth_repeating = False
+    setting = "base_url"
+
+
 class ProviderModelNotFound(ProviderError):
     """The upstream does not know the configured model or path (404)."""
 
@@ -219,7 +244,7 @@ class NamedModelNotFound(ProviderModelNotFound):
 
 
 class ProviderRefused(ProviderError):
-    """The upstream refused the request as such (4xx)."""
+    """The upstream refused the request as such (400, 422)."""
 
     code = "provider_refused"
     message = "The provider refused the request."
@@ -239,10 +264,17 @@ class ProviderContentFiltered(ProviderError):
 
 
 class ContextLengthExceeded(ProviderError):
-    """The input is longer than the model's context window."""
+    """The input is longer than the model's context window, or than the upstream takes (413).
+
+    Clients that shorten a conversation know the error by its code or by the words of OpenAI's sentence;
+    the message has those that LiteLLM, opencode and Cline look for.
+    """
 
     code = "context_length_exceeded"
-    message = "The input is longer than the model can read."
+    message = (
+        "The input exceeds the context window: this model's maximum context length is smaller. "
+        "Please reduce the length of the messages."
+    )
     retryable = False
     is_worth_repeating = False
     is_outage = False

@@ -29,7 +29,9 @@ from streamsvc.errors import (
     ProviderAuthFailed,
     ProviderContentFiltered,
     ProviderError,
+    ProviderMisconfigured,
     ProviderModelNotFound,
+    ProviderQuotaExhausted,
     ProviderRateLimited,
     ProviderRefused,
     ProviderUnavailable,
@@ -85,19 +87,25 @@ UNICODE = {
 """What has to come through as it is, cut as it is. No piece is empty."""
 
 ERRORS = {
-    301: ProviderRefused,
+    301: ProviderMisconfigured,
+    307: ProviderMisconfigured,
     400: ProviderRefused,
     401: ProviderAuthFailed,
-    402: ProviderRefused,
+    402: ProviderQuotaExhausted,
     403: ProviderAuthFailed,
     404: ProviderModelNotFound,
+    407: ProviderMisconfigured,
     408: ProviderUnavailable,
     409: ProviderUnavailable,
-    413: ProviderRefused,
-    418: ProviderRefused,
+    413: ContextLengthExceeded,
+    418: ProviderMisconfigured,
+    421: ProviderMisconfigured,
     422: ProviderRefused,
+    424: ProviderMisconfigured,
+    425: ProviderMisconfigured,
     429: ProviderRateLimited,
     500: ProviderUnavailable,
+    501: ProviderMisconfigured,
     502: ProviderUnavailable,
     503: ProviderUnavailable,
     529: ProviderUnavailable,
@@ -423,7 +431,94 @@ async def test_an_error_in_the_place_of_a_chunk_ends_the_answer_as_its_status_wo
             deltas, error = await _ask(provider)
             assert (texts(deltas), finishes(deltas)) == (["One "], [])
             errors[code] = type(error)
-    assert {**errors, 301: ProviderRefused} == ERRORS
+    # A redirect is the answer of a server, and not of a model.
+    assert errors == {**ERRORS, 301: ProviderError, 307: ProviderError}
+
+
+@every_upstream
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'data: {"error": {"code": 400, "message": "prompt is too long"}}\n\n',
+        b'data: {"error": "prompt is too long", "error_type": "validation"}\n\n',
+        b'data: {"object": "error", "message": "prompt is too long", "code": 400}\n\n',
+        b'data: {"type": "error", "error": {"message": "prompt is too long"}}\n\n',
+        b'data: {"detail": "prompt is too long"}\n\n',
+        b'data: {"errors": [{"code": "context_length_exceeded"}]}\n\n',
+        b'data: [{"error": {"code": "context_length_exceeded"}}]\n\n',
+        b'event: error\ndata: {"message": "prompt is too long"}\n\n',
+        b"event: error\ndata: prompt is too long\n\n",
+        b'error: {"code": 400, "message": "prompt is too long"}\n\n',
+        b"error: prompt is too long\n\n",
+    ],
+    ids=lambda it: it[:40].decode(),
+)
+async def test_an_error_means_the_same_in_any_wrapping_of_a_stream(
+    subject: UpstreamSubject, said: bytes
+) -> None:
+    deltas, error = await _end_of(subject, HEAD, raw(said), finish())
+    assert (deltas, type(error)) == ([], ContextLengthExceeded)
+    if said.startswith(b"data: {"):  # and as a whole body, in the place of the stream
+        body = said.removeprefix(b"data: ").strip()
+        deltas, error = await _end_of(subject, status(200, body))
+        assert (deltas, type(error)) == ([], ContextLengthExceeded)
+
+
+@every_upstream
+@pytest.mark.parametrize("depth", [100, 800, 20_000])
+@pytest.mark.promise("end:exactly-one")
+async def test_an_error_body_of_nested_lists_is_an_error_like_others(
+    subject: UpstreamSubject, depth: int
+) -> None:
+    nested = b"[" * depth + b"]" * depth
+    _, error = await _end_of(subject, status(400, nested))
+    assert type(error) is ProviderRefused
+    _, error = await _end_of(subject, status(503, b'{"error":%b}' % nested))
+    assert type(error) is ProviderUnavailable
+    _, error = await _end_of(subject, raw(b'data: {"error":%b}\n\n' % nested))
+    assert isinstance(error, ProviderError)
+
+
+@every_upstream
+@pytest.mark.parametrize(
+    ("word", "code"),
+    [
+        ("error", "upstream_error"),
+        ("network_error", "provider_unavailable"),
+        ("ABORT", "provider_unavailable"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.* is not a valid FinishReason")  # google-genai says so
+@pytest.mark.promise("end:exactly-one")
+async def test_a_finish_word_for_a_failure_is_a_failure(
+    subject: UpstreamSubject, word: str, code: str
+) -> None:
+    deltas, error = await _end_of(subject, text("One "), finish(word))
+    assert texts(deltas) == ["One "]
+    assert not finishes(deltas)
+    assert error is not None
+    assert error.code == code
+
+
+@every_upstream
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("eos_token", "stop"),
+        ("end", "stop"),
+        ("sensitive", "content_filter"),
+        ("model_length", "length"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.* is not a valid FinishReason")
+async def test_every_adapter_knows_the_finish_words_of_all(
+    subject: UpstreamSubject, word: str, reason: FinishReason
+) -> None:
+    async with subject.asked(text("One"), finish(word)) as (_, answer):
+        deltas, error = await gather(answer)
+    assert error is None
+    assert [end.reason for end in finishes(deltas)] == [reason]
 
 
 @every_upstream

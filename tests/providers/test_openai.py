@@ -331,7 +331,8 @@ def _ends(reason: str = "stop", usage: Usage | None = None) -> Finish:
         ("content_filter", "content_filter"),
         ("tool_calls", "tool_calls"),
         ("function_call", "tool_calls"),
-        ("eos", "other"),
+        ("eos", "stop"),
+        ("tired", "other"),
     ],
 )
 async def test_a_finish_reason_becomes_one_of_ours_and_is_kept(

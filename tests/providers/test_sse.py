@@ -154,3 +154,31 @@ def test_a_long_line_in_small_pieces_costs_no_more_than_in_large_ones() -> None:
     for at in range(len(data)):
         assert not list(decoder.feed(data[at : at + 1]))
     assert [len(payload) for payload in decoder.feed(b"\n\n")] == [1_000_000]
+
+
+@pytest.mark.parametrize(
+    ("block", "payload"),
+    [
+        (b'event: error\ndata: {"code": 1}\n\n', b'{"error":{"code": 1}}'),
+        (b'data: {"code": 1}\nevent:error\n\n', b'{"error":{"code": 1}}'),
+        (b'error: {"code": 1}\n\n', b'{"error":{"code": 1}}'),
+        (b"event: error\ndata: no\ndata: way\n\n", b'{"error":"no\\nway"}'),
+        (b"error: no\n\n", b'{"error":"no"}'),
+        (b"event: error\n\n", b'{"error":true}'),
+        (b"event: error\ndata: {}\n\n", b'{"error":true}'),
+        (b"event: error\ndata: \xff\n\n", b'{"error":"\\ufffd"}'),
+        (b"event: error\nevent: message\ndata: {}\n\n", b"{}"),
+        (b"event: errors\ndata: {}\n\n", b"{}"),
+        (b"event: error\r\ndata: no\r\n\r\n", b'{"error":"no"}'),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_block_that_is_an_error_comes_in_an_envelope(
+    block: bytes, payload: bytes, size: int
+) -> None:
+    """And the blocks around it as they are."""
+    stream = b"data: a\n\n" + block + b"data: b\n\n"
+    decoder = EventStreamDecoder(1000)
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    assert [it for piece in pieces for it in decoder.feed(piece)] == [b"a", payload, b"b"]

@@ -14,12 +14,13 @@ that means where the stream does not come to a tidy end:
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from streamsvc.clock import now
 from streamsvc.errors import UpstreamCut
 from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
 from streamsvc.providers.base import Delta, Finish, SurrogateJoiner
+from streamsvc.providers.finish_words import answer_end
 
 END_WAIT_SECONDS = 5.0
 """How long the end of the stream is waited for after a finish reason that ends the answer."""
@@ -33,7 +34,6 @@ class AnswerSoFar:
 
     Args:
         say: is given each delta, and a `Finish` whenever the answer may be whole.
-        finish_reasons: the API's words for the end; others are `other`.
 
     Attributes:
         model: the model that answers, as the upstream says.
@@ -43,7 +43,6 @@ class AnswerSoFar:
     """
 
     __slots__ = (
-        "_finish_reasons",
         "_has_plain_words",
         "_reason",
         "_reasoning_joiner",
@@ -57,15 +56,12 @@ class AnswerSoFar:
         "model",
     )
 
-    def __init__(
-        self, say: Callable[[Delta | Finish], None], finish_reasons: Mapping[str, AnswerEnd]
-    ) -> None:
+    def __init__(self, say: Callable[[Delta | Finish], None]) -> None:
         self.model: str | None = None
         self.has_halves = False
         self.is_whole = False
         self.end_at = math.inf
         self._say = say
-        self._finish_reasons = finish_reasons
         self._text_joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
         self._has_plain_words = False  # words without a reason, since the last reason
@@ -79,7 +75,11 @@ class AnswerSoFar:
         return self._reason is None and not self._has_plain_words
 
     def take(self, reasoning: str, text: str, word: str | None) -> None:
-        """Take what one chunk says, any of it empty; *word* is the upstream's finish reason."""
+        """Take what one chunk says, any of it empty; *word* is the upstream's finish reason.
+
+        Raises:
+            ProviderError: the word says that the provider failed.
+        """
         if self.has_halves:
             reasoning = self._reasoning_joiner.feed(reasoning)
             text = self._text_joiner.feed(text)
@@ -87,21 +87,21 @@ class AnswerSoFar:
             self._say(Reasoning(reasoning))
         if text:
             self._say(Text(text))
-        if word:
-            self._take_reason(word, has_words=bool(reasoning or text))
+        if word and (end := answer_end(word)):
+            self._take_reason(end, word, has_words=bool(reasoning or text))
         elif not self._has_plain_words and (text or reasoning):
             self._has_plain_words = True
             self.is_whole = False
             self.end_at = math.inf
 
-    def _take_reason(self, word: str, *, has_words: bool) -> None:
+    def _take_reason(self, reason: AnswerEnd, word: str, *, has_words: bool) -> None:
         """Take a finish reason.
 
         Args:
+            reason: what *word* means.
             word: the upstream's.
             has_words: whether it came with words.
         """
-        reason = self._finish_reasons.get(word, "other")
         is_first = self._reason is None
         is_sure = is_first and not has_words and reason in _NEVER_WITH_EVERY_CHUNK
         if self._has_plain_words or is_sure:

@@ -6,6 +6,7 @@ errors, and never closes the connection of a stream that is left early.
 Chunks: google-genai, `types.GenerateContentResponse`.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -17,30 +18,16 @@ from google import genai
 from google.genai import errors, types
 from typing_extensions import override
 
-from streamsvc.errors import ProviderAuthFailed, ProviderError, UpstreamInvalid
-from streamsvc.events import AnswerEnd, Usage
+from streamsvc.errors import UpstreamInvalid
+from streamsvc.events import Usage
 from streamsvc.messages import Prompt
 from streamsvc.providers import lenient
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Delta, Finish, Provider, closed_afterwards
-from streamsvc.providers.refusal import error_for_status, error_in_stream
+from streamsvc.providers.refusal import error_for_answer, raise_stated_error
 from streamsvc.providers.response import ResponseReader
 from streamsvc.providers.upstream import error_for_transport, open_client
 from streamsvc.settings import GeminiSettings
-
-FINISH_REASONS: Mapping[str, AnswerEnd] = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter",
-    "IMAGE_RECITATION": "content_filter",
-    "MODEL_ARMOR": "content_filter",
-}
 
 
 class _Part(msgspec.Struct):
@@ -112,8 +99,9 @@ class _Nothing(httpx2.AsyncByteStream):
 _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 """What the SDK raises, by accident or on purpose, when an answer is not of the shape it expects."""
 
-_BAD_KEY = "API_KEY_INVALID"
-"""The reason that tells a refused key, which has status 400, from other bad requests."""
+_VERSION = re.compile(r"(.*)/(v[0-9]+[a-z0-9]*)/*")
+_DEFAULT_VERSION = "v1"
+"""What google-genai asks for (`_api_client.GOOGLE_AI_API_DEFAULT_VERSION`), and Google serves."""
 
 
 @asynccontextmanager
@@ -129,19 +117,30 @@ async def open_provider(settings: GeminiSettings, key: str) -> AsyncIterator[Pro
         async def take_body(response: httpx2.Response) -> None:
             exchange = _exchange.get()
             exchange.response = response
-            if response.is_success:
-                exchange.body = cast("httpx2.AsyncByteStream", response.stream)
-                response.stream = _Nothing()
+            if not response.is_success:
+                body = await response.aread()
+                raise error_for_answer(response.status_code, body, response.headers)
+            exchange.body = cast("httpx2.AsyncByteStream", response.stream)
+            response.stream = _Nothing()
 
         hooks = http_client.event_hooks
         hooks["request"].append(set_deadlines)
         hooks["response"].append(take_body)
+        root, version = address(settings.url)
         client = genai.Client(
             api_key=key or "none-needed",
             vertexai=False,
-            http_options=types.HttpOptions(base_url=settings.url, httpx_async_client=http_client),
+            http_options=types.HttpOptions(
+                base_url=root, api_version=version, httpx_async_client=http_client
+            ),
         )
         yield GeminiProvider(settings, client)
+
+
+def address(url: str) -> tuple[str, str]:
+    """Return the root and the version of an API; *url* says the version where it ends in one."""
+    named = _VERSION.fullmatch(url)
+    return (named[1], named[2]) if named else (url, _DEFAULT_VERSION)
 
 
 class GeminiProvider(Provider):
@@ -158,7 +157,7 @@ class GeminiProvider(Provider):
         try:
             async with closed_afterwards(exchange.close):
                 body = await self._ask(prompt, exchange)
-                answer = AnswerSoFar(say, FINISH_REASONS)
+                answer = AnswerSoFar(say)
                 response = ResponseReader(
                     answer,
                     _ChunkReader(answer).take,
@@ -183,12 +182,10 @@ class GeminiProvider(Provider):
                 config=config(prompt, include_thoughts=self._settings.include_thoughts),
             )
             await anext(chunks, None)
-        except errors.APIError as exc:
-            raise map_error(exc, exchange.headers) from exc
         except httpx2.HTTPError as exc:
             raise error_for_transport(exc, answering=False) from exc
-        except _UNREADABLE as exc:
-            raise _unreadable(exchange) from exc
+        except (errors.APIError, *_UNREADABLE) as exc:
+            raise UpstreamInvalid from exc
         if (
             exchange.body is None
             or exchange.headers.get("content-encoding", "identity") != "identity"
@@ -240,20 +237,6 @@ def config(prompt: Prompt, *, include_thoughts: bool) -> types.GenerateContentCo
     )
 
 
-def _unreadable(exchange: _Exchange) -> ProviderError:
-    response = exchange.response
-    if response is not None and not response.is_success:
-        return error_for_status(response.status_code, None, response.headers)
-    return UpstreamInvalid()
-
-
-def map_error(exc: errors.APIError, headers: Mapping[str, str]) -> ProviderError:
-    """Return our error for one of the SDK's; none of its text is kept."""
-    if _BAD_KEY in str(exc.details):
-        return ProviderAuthFailed()
-    return error_for_status(exc.code, exc.details, headers)
-
-
 class _ChunkReader:
     """Reads chunks into an answer. Usage is cumulative, and the end is not announced.
 
@@ -279,12 +262,12 @@ class _ChunkReader:
             )
             chunks = map(_chunk, lenient.objects(lenient.load(payload)))
         for chunk in chunks:
+            if chunk.error or not chunk.candidates:
+                raise_stated_error(chunk.error, payload)
             self._take(chunk)
 
     def _take(self, chunk: _Chunk) -> None:
         answer = self._answer
-        if chunk.error:
-            raise _error_in_stream(chunk.error)
         if chunk.model_version:
             answer.model = chunk.model_version
         answer.count(usage(chunk.usage_metadata))
@@ -298,10 +281,6 @@ class _ChunkReader:
                     "".join(part.text or "" for part in parts if not part.thought),
                     candidate.finish_reason,
                 )
-
-
-def _error_in_stream(error: object) -> ProviderError:
-    return ProviderAuthFailed() if _BAD_KEY in str(error) else error_in_stream(error)
 
 
 def _chunk(value: Mapping[str, Any]) -> _Chunk:

@@ -6,7 +6,6 @@ the SDK's objects for a request cost a millisecond, and those for a token ten ti
 Chunks: openai SDK, `types/chat/chat_completion_chunk.py`.
 """
 
-import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -18,28 +17,20 @@ import openai
 from typing_extensions import override
 
 from streamsvc.errors import UpstreamCut, UpstreamInvalid
-from streamsvc.events import AnswerEnd, Usage
+from streamsvc.events import Usage
 from streamsvc.messages import Prompt
 from streamsvc.providers import lenient
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.providers.channel import Channel
 from streamsvc.providers.http1 import Connection
-from streamsvc.providers.refusal import error_for_status, error_in_stream
+from streamsvc.providers.refusal import error_for_answer, raise_stated_error
 from streamsvc.providers.response import ResponseReader
 from streamsvc.providers.upstream import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, quiet_libraries
 from streamsvc.settings import OpenAISettings
 
 REUSE_SECONDS = 0.1
 """How long a complete answer may take to end its body, so that the connection can be used again."""
-
-FINISH_REASONS: Mapping[str, AnswerEnd] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-}
 
 _STREAM_OPTIONS = {"include_usage": True, "include_obfuscation": False}
 _BAD_REQUESTS = frozenset((400, 422))
@@ -58,6 +49,7 @@ class _Choice(msgspec.Struct):
     message: _Delta | None = None  # some servers, and a completion that is not streamed
     text: str | None = None  # the older completions API
     finish_reason: str | None = None
+    error: Any = None  # OpenRouter's place for it
 
 
 class _Chunk(msgspec.Struct):
@@ -134,7 +126,7 @@ class OpenAIProvider(Provider):
     async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
         connection = await self._ask(prompt)
         try:
-            answer = AnswerSoFar(say, FINISH_REASONS)
+            answer = AnswerSoFar(say)
             response = ResponseReader(
                 answer,
                 _ChunkReader(answer).take,
@@ -160,13 +152,13 @@ class OpenAIProvider(Provider):
         if connection.status in _BAD_REQUESTS and options:
             refusal = await _error_body(connection)
             if not _names_stream_options(refusal):
-                raise error_for_status(connection.status, refusal, connection.headers)
+                raise error_for_answer(connection.status, refusal, connection.headers)
             connection = await self._post(body)
             if connection.is_success:
                 self._stream_options = {}
         if not connection.is_success:
             refusal = await _error_body(connection)
-            raise error_for_status(connection.status, refusal, connection.headers)
+            raise error_for_answer(connection.status, refusal, connection.headers)
         if connection.headers.get("content-encoding", "identity").lower() != "identity":
             connection.abort()
             raise UpstreamInvalid
@@ -176,8 +168,8 @@ class OpenAIProvider(Provider):
         return await self.channel.post(msgspec.json.encode(body))
 
 
-async def _error_body(connection: Connection) -> object:
-    """Return what an answer says that is no success, up to its bounds, and release its connection."""
+async def _error_body(connection: Connection) -> bytes:
+    """Return the body of an answer that is not a success, up to its bounds, and release its connection."""
     said = bytearray()
 
     def take(data: bytes) -> bool:
@@ -189,11 +181,7 @@ async def _error_body(connection: Connection) -> object:
             await connection.read(take)
     finally:
         connection.release()
-    try:
-        body: object = json.loads(said)
-    except (ValueError, RecursionError):
-        return said.decode(errors="replace")
-    return body
+    return bytes(said)
 
 
 def request_body(prompt: Prompt, settings: OpenAISettings) -> dict[str, Any]:
@@ -218,9 +206,9 @@ def request_body(prompt: Prompt, settings: OpenAISettings) -> dict[str, Any]:
     return body
 
 
-def _names_stream_options(refusal: object) -> bool:
-    text = str(refusal).lower()
-    return any(name in text for name in ("stream_options", *_STREAM_OPTIONS))
+def _names_stream_options(refusal: bytes) -> bool:
+    text = refusal.lower()
+    return any(name.encode() in text for name in ("stream_options", *_STREAM_OPTIONS))
 
 
 class _ChunkReader:
@@ -250,8 +238,8 @@ class _ChunkReader:
             chunks = map(_chunk, lenient.objects(lenient.load(payload)))
         answer = self._answer
         for chunk in chunks:
-            if chunk.error or chunk.usage:
-                self._take_aside(chunk)
+            if chunk.error or chunk.usage or not chunk.choices:
+                self._take_aside(chunk, payload)
             answer.model = chunk.model or answer.model
             for choice in chunk.choices or ():
                 if choice.index:
@@ -264,11 +252,13 @@ class _ChunkReader:
                     (delta.content or "") + (delta.refusal or ""),
                     choice.finish_reason,
                 )
+                if choice.error:
+                    raise_stated_error(choice.error, payload)
 
-    def _take_aside(self, chunk: _Chunk) -> None:
-        """Take what a chunk has beside its choices."""
-        if chunk.error:
-            raise error_in_stream(chunk.error)
+    def _take_aside(self, chunk: _Chunk, payload: bytes) -> None:
+        """Take what a chunk has beside its choices, or in their place."""
+        if chunk.error or not (chunk.choices or chunk.usage):
+            raise_stated_error(chunk.error, payload)
         self._answer.count(_usage(chunk.usage))
 
     def _said_otherwise(self, choice: _Choice) -> _Delta:
@@ -301,6 +291,7 @@ def _choice(value: Mapping[str, Any]) -> _Choice:
         message=_delta(value.get("message")),
         text="".join(lenient.words(value.get("text"))),
         finish_reason=lenient.word(value.get("finish_reason")),
+        error=value.get("error"),
     )
 
 

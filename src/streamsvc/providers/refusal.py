@@ -1,10 +1,20 @@
-"""What an upstream means when it refuses: a status, the words of its error object, its patience.
+"""What an upstream means when it refuses: a status, the words of its error, its patience.
 
-Texts of upstreams are looked at here, and go no further: what comes out is one of our errors.
+An error means the same however it is wrapped and wherever it comes: as a status, in the place of a chunk,
+as a body under 200. So there is one way through: `error_body` gathers what it says, `error_words` knows what
+that means, and here the status is weighed against it. Texts of upstreams go no further than this: what
+comes out is one of our errors.
+
+A status is the client's matter only where it can be about the request: 400, 413, 422. Any other that is not
+known says something about the entry: its address, its key, its bill.
+
+Sentences are looked at where there is no better evidence, because some servers give the prompt back in
+them: with 400 and 422, where there is no status, and with 403, 404 and 429 for what these may hide. What
+remains: a server that refuses a request with 400, no code, and a message that begins with the prompt.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -14,158 +24,183 @@ from streamsvc.errors import (
     ProviderAuthFailed,
     ProviderContentFiltered,
     ProviderError,
+    ProviderMisconfigured,
     ProviderModelNotFound,
+    ProviderQuotaExhausted,
     ProviderRateLimited,
     ProviderRefused,
     ProviderUnavailable,
 )
+from streamsvc.providers import error_words
+from streamsvc.providers.error_body import ErrorBody, parse_body, read_error
 
-_BY_STATUS: Mapping[int, type[ProviderError]] = {
+_Kind = type[ProviderError]
+
+_BY_STATUS: Mapping[int, _Kind] = {
     401: ProviderAuthFailed,
-    403: ProviderAuthFailed,
-    404: ProviderModelNotFound,
-    408: ProviderUnavailable,
-    409: ProviderUnavailable,
-    429: ProviderRateLimited,
+    402: ProviderQuotaExhausted,
+    408: ProviderUnavailable,  # the server gave up waiting for a request that it had in full
+    409: ProviderUnavailable,  # a lock at the server's; OpenAI's SDK asks again, too
+    413: ContextLengthExceeded,
+    499: ProviderUnavailable,  # nginx took a server behind it for a client that had left
+    501: ProviderMisconfigured,
+    505: ProviderMisconfigured,
+    508: ProviderMisconfigured,
+    511: ProviderMisconfigured,
 }
+"""Statuses that mean the same whatever is said beside them."""
 
+_REFUSED = frozenset((400, 422))
 _FIRST_SERVER_ERROR = 500
-_ERROR_STATUSES = range(400, 600)
-_STATUS = re.compile("[45][0-9]{2}")
 
-_BY_CODE: Mapping[str, type[ProviderError]] = {
-    "context_length_exceeded": ContextLengthExceeded,
-    "content_filter": ProviderContentFiltered,
-    "content_policy_violation": ProviderContentFiltered,
-    "responsibleaipolicyviolation": ProviderContentFiltered,  # Azure, as an inner code
-}
-"""Words that say more than the status beside them."""
-
-_BY_CODE_ALONE: Mapping[str, type[ProviderError]] = {
-    **_BY_CODE,
-    "authentication_error": ProviderAuthFailed,
-    "invalid_api_key": ProviderAuthFailed,
-    "permission_error": ProviderAuthFailed,
-    "model_not_found": ProviderModelNotFound,
-    "insufficient_quota": ProviderRateLimited,
-    "rate_limit_error": ProviderRateLimited,
-    "rate_limit_exceeded": ProviderRateLimited,
-    "internal_server_error": ProviderUnavailable,
-    "overloaded": ProviderUnavailable,
-    "overloaded_error": ProviderUnavailable,
-    "server_error": ProviderUnavailable,
-    "service_unavailable": ProviderUnavailable,
-    "invalid_request_error": ProviderRefused,
-}
-"""Words that stand in the place of a status, in an error that comes instead of a chunk."""
-
-_BY_WORDS: Mapping[str, type[ProviderError]] = {
-    "content_filter": ProviderContentFiltered,
-    "content_policy": ProviderContentFiltered,
-    "content management policy": ProviderContentFiltered,
-    "context_size": ContextLengthExceeded,
-    "context_length": ContextLengthExceeded,
-    "context length": ContextLengthExceeded,
-    "context size": ContextLengthExceeded,
-    "context window": ContextLengthExceeded,
-    "maximum context": ContextLengthExceeded,
-    "input token count": ContextLengthExceeded,
-    "prompt is too long": ContextLengthExceeded,
-}
-"""What the message of a bad request may say in the place of a code."""
+_ENVELOPES = frozenset(("error", "errors"))
+_SENTENCES = frozenset(("detail", "message", "msg", "error_message", "error_msg"))
+_ANSWERS = frozenset(("choices", "candidates"))
 
 _SECONDS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)")
 _DURATION = re.compile(_SECONDS.pattern + "s")
-_RETRY_INFO = "google.rpc.RetryInfo"
 
 
-def error_for_status(
-    status: int, body: object, headers: Mapping[str, str] | None = None
-) -> ProviderError:
+def error_for_answer(status: int, raw: bytes, headers: Mapping[str, str]) -> ProviderError:
     """Return the error for an HTTP answer that is not a success.
 
     Args:
-        status: the HTTP status, or the status an in-stream error object carries.
-        body: the error object, as decoded, bare or in its envelope; its words tell a context
-            overflow and a content filter from other refusals.
-        headers: of the answer, where there is one; they or the body say when to come back.
+        status: the HTTP status.
+        raw: the body, or as much of it as was read.
+        headers: they, or the body, say when to ask again: `retry-after-ms` is OpenAI's, `Retry-After`
+            is RFC 9110, section 10.2.3, `RetryInfo` is google/rpc/error_details.proto.
     """
-    error = _error_object(body)
-    mapped = _kind(status, error)()
-    mapped.retry_after_seconds = _retry_after_seconds(headers or {}, error)
+    said = read_error(parse_body(raw))
+    if status >= _FIRST_SERVER_ERROR and said.status in _REFUSED:
+        status = said.status  # of the server that a gateway has asked
+    return _error(status, said, headers)
+
+
+def error_in_stream(error: object) -> ProviderError:
+    """Return the error for an error object in the place of a chunk, with its envelope or without."""
+    said = read_error(error)
+    return _error(said.status, said, {})
+
+
+def stated_error(body: object) -> ProviderError | None:
+    """Return the error that a JSON value states in the place of an answer, or of a part of one; None: none."""
+    if isinstance(body, list):
+        body = body[0] if body else None
+    return error_in_stream(body) if isinstance(body, dict) and _states_error(body) else None
+
+
+def raise_stated_error(error: object, payload: bytes) -> None:
+    """Raise the error that a chunk is, if it is one.
+
+    Args:
+        error: what stands at its key `error`, if there is such.
+        payload: the JSON of all of it, which may have more words beside that.
+    """
+    if stated := stated_error(parse_body(payload)):
+        raise stated
+    if error:
+        raise error_in_stream(error)
+
+
+def _states_error(body: Mapping[str, Any]) -> bool:
+    named = {name.lower() for name, value in body.items() if value}
+    if named & _ENVELOPES or "error" in (body.get("object"), body.get("type")):
+        return True
+    return not named & _ANSWERS and bool(named & _SENTENCES)
+
+
+def _error(status: int | None, said: ErrorBody, headers: Mapping[str, str]) -> ProviderError:
+    patience = _retry_after_seconds(headers, said)
+    mapped = _kind(status, said, is_patient=patience is not None)()
+    mapped.retry_after_seconds = patience
     return mapped
 
 
-def error_in_stream(body: object) -> ProviderError:
-    """Return the error for an error object in the place of a chunk.
-
-    Some servers give it an HTTP status as its code, some a word, some nothing that tells anything.
-    """
-    error = _error_object(body)
-    code = error.get("code")
-    if isinstance(code, str) and _STATUS.fullmatch(code):
-        code = int(code)
-    if type(code) is int and code in _ERROR_STATUSES:
-        return error_for_status(code, error)
-    kinds = (_BY_CODE_ALONE[word] for word in _codes(error) if word in _BY_CODE_ALONE)
-    return next(kinds, ProviderError)()
-
-
-def _kind(status: int, error: Mapping[str, Any]) -> type[ProviderError]:
-    for word in _codes(error):
-        if word in _BY_CODE:
-            return _BY_CODE[word]
-    if status >= _FIRST_SERVER_ERROR:
-        return ProviderUnavailable
+def _kind(status: int | None, said: ErrorBody, *, is_patient: bool) -> _Kind:
+    """Weigh the status and the words; without a status the words are all there is."""
+    for code in said.codes:
+        if exact := error_words.EXACT_CODES.get(code):
+            return exact
+    if status is None:
+        return _kind_of_words(said, is_refused=False) or ProviderError
+    if weigh := _BY_STATUS_AND_WORDS.get(status):
+        return weigh(said, is_patient)
     if known := _BY_STATUS.get(status):
         return known
-    said = " ".join((*_codes(error), str(error.get("message")).lower()))
-    kinds = (kind for words, kind in _BY_WORDS.items() if words in said)
-    return next(kinds, ProviderRefused)
+    is_down = status >= _FIRST_SERVER_ERROR or _loose_kind(said) is ProviderUnavailable
+    return ProviderUnavailable if is_down else ProviderMisconfigured
 
 
-def _error_object(body: object) -> Mapping[str, Any]:
-    """Return what is in the envelope, if there is one; a bare text is the message."""
-    match body:
-        case [only]:
-            return _error_object(only)
-        case {"error": dict() | str() as error} | (dict() as error):
-            return error if isinstance(error, dict) else {"message": error}
-        case str():
-            return {"message": body}
-        case _:
-            return {}
+def _kind_of_words(said: ErrorBody, *, is_refused: bool) -> _Kind | None:
+    if any(code in error_words.LIMIT_CODES for code in said.codes):
+        return ProviderRateLimited
+    kind = error_words.kind_of_sentence(said.text, is_refused=is_refused)
+    return kind or _loose_kind(said)
 
 
-def _codes(error: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the words for programs, the most exact first."""
-    for holder in (error.get("innererror"), error):
-        if isinstance(holder, dict):
-            words = holder.get("code"), holder.get("type")
-            yield from (word.lower() for word in words if isinstance(word, str))
+def _loose_kind(said: ErrorBody) -> _Kind | None:
+    loose = error_words.LOOSE_CODES
+    return next((loose[code] for code in said.codes if code in loose), None)
 
 
-def _retry_after_seconds(headers: Mapping[str, str], error: Mapping[str, Any]) -> float | None:
-    """Return when the upstream wants to be asked again, if it says so in a way that can be read.
+def _kind_of_refused(said: ErrorBody, _is_patient: bool) -> _Kind:  # noqa: FBT001
+    return _kind_of_words(said, is_refused=True) or ProviderRefused
 
-    `retry-after-ms` is OpenAI's; `Retry-After` is RFC 9110, section 10.2.3; the `RetryInfo` in an
-    error of Gemini's is google/rpc/error_details.proto.
-    """
+
+def _kind_of_forbidden(said: ErrorBody, _is_patient: bool) -> _Kind:  # noqa: FBT001
+    if error_words.FILTERED.search(said.text):
+        return ProviderContentFiltered
+    is_unpaid = error_words.OUT_OF_CREDIT.search(said.text)
+    return ProviderQuotaExhausted if is_unpaid else ProviderAuthFailed
+
+
+def _kind_of_not_found(said: ErrorBody, _is_patient: bool) -> _Kind:  # noqa: FBT001
+    """A path that does not exist and a model that does not have the same status."""
+    if error_words.NO_MODEL.search(said.text):
+        return ProviderModelNotFound
+    is_path = error_words.NO_SUCH_PATH.fullmatch(said.text)
+    return ProviderMisconfigured if is_path else ProviderModelNotFound
+
+
+def _kind_of_gone(said: ErrorBody, _is_patient: bool) -> _Kind:  # noqa: FBT001
+    is_model = error_words.NO_MODEL.search(said.text)
+    return ProviderModelNotFound if is_model else ProviderMisconfigured
+
+
+def _kind_of_limit(said: ErrorBody, is_patient: bool) -> _Kind:  # noqa: FBT001
+    """A limit that no patience helps against is not a rate."""
+    if error_words.TOO_LARGE_FOR_A_LIMIT.search(said.text):
+        return ContextLengthExceeded
+    is_used_up = error_words.QUOTA_OF_PLAN.search(said.text) and not is_patient
+    if is_used_up or error_words.OUT_OF_CREDIT.search(said.text):
+        return ProviderQuotaExhausted
+    return ProviderRateLimited
+
+
+_BY_STATUS_AND_WORDS: Mapping[int, Callable[[ErrorBody, bool], _Kind]] = {
+    400: _kind_of_refused,
+    403: _kind_of_forbidden,
+    404: _kind_of_not_found,
+    410: _kind_of_gone,
+    422: _kind_of_refused,
+    429: _kind_of_limit,
+}
+"""Statuses that have several meanings; the second argument is whether the upstream says when to come back."""
+
+
+def _retry_after_seconds(headers: Mapping[str, str], said: ErrorBody) -> float | None:
+    """Return when the upstream wants to be asked again, if it says so in a way that can be read."""
     if found := _SECONDS.fullmatch(headers.get("retry-after-ms", "")):
         return float(found[1]) / 1000
     if (value := headers.get("retry-after")) is not None:
         found = _SECONDS.fullmatch(value)
         return float(found[1]) if found else _seconds_until(value)
-    details = error.get("details")
-    for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, dict) and str(detail.get("@type")).endswith(_RETRY_INFO):
-            found = _DURATION.fullmatch(str(detail.get("retryDelay")))
-            return float(found[1]) if found else None
-    return None
+    found = _DURATION.fullmatch(said.retry_delay or "")
+    return float(found[1]) if found else None
 
 
 def _seconds_until(date: str) -> float | None:
-    """Return how long it is until an HTTP date; None where it is over, or is no date."""
+    """Return how long it is until an HTTP date; None where it is over, or is not a date."""
     try:
         due = parsedate_to_datetime(date)
         seconds = (due.replace(tzinfo=due.tzinfo or UTC) - datetime.now(UTC)).total_seconds()

@@ -2,12 +2,16 @@
 
 Reading them is what the service does for each token, so this is our own: lines are found and cut in
 bytes, and nothing is decoded here. The rules are those of the HTML Living Standard, section 9.2.6
-(server-sent events, interpreting an event stream); names, ids and reconnection times are of no use
-to a client that never reconnects, and are skipped.
+(server-sent events, interpreting an event stream); ids, reconnection times and names are of no use
+to a client that never reconnects, and are skipped, but for the name `error`: some servers say so that a
+block is an error, others have a field of that name (llama.cpp). Both are given on in OpenAI's envelope.
 """
 
 import codecs
+import json
 from collections.abc import Iterable, Iterator
+
+import msgspec
 
 from streamsvc.errors import UpstreamInvalid
 
@@ -28,6 +32,7 @@ class EventStreamDecoder:
         "_data",
         "_data_bytes",
         "_is_between_blocks",
+        "_is_error",
         "_is_first_line",
         "_max_line_bytes",
         "_rest",
@@ -43,6 +48,7 @@ class EventStreamDecoder:
         self._after_cr = False
         self._is_first_line = True
         self._is_between_blocks = False
+        self._is_error = False
 
     def feed(self, chunk: bytes) -> Iterable[bytes]:
         """Give the payload of each block that *chunk* completes; to be gone through before the next chunk.
@@ -77,14 +83,28 @@ class EventStreamDecoder:
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
                 self._data_bytes += len(line)
-            elif not line and self._data:
-                payload = b"\n".join(self._data)
+            elif line.startswith((b"error:", b"event:")):
+                self._note_error(line)
+            elif not line and (self._data or self._is_error):
+                said = b"\n".join(self._data)
+                payload = _in_envelope(said) if self._is_error else said
                 self._data.clear()
                 self._data_bytes = 0
+                self._is_error = False
                 yield payload
         if self._data_bytes + self._rest_bytes > bound:
             raise UpstreamInvalid
-        self._is_between_blocks = not (self._data or self._rest_bytes or self._after_cr)
+        is_within = self._data or self._is_error or self._rest_bytes or self._after_cr
+        self._is_between_blocks = not is_within
+
+    def _note_error(self, line: bytes) -> None:
+        """Take a field that may say that the block is an error."""
+        if line.startswith(b"event:"):
+            self._is_error = line[6:].strip() == b"error"
+            return
+        self._is_error = True
+        self._data.append(line[6:])
+        self._data_bytes += len(line)
 
     def _lines(self, chunk: bytes) -> list[bytes]:
         """Return the lines that *chunk* completes, and keep what is left of it."""
@@ -107,3 +127,14 @@ class EventStreamDecoder:
         self._rest.append(rest)
         self._rest_bytes += len(rest)
         return lines
+
+
+def _in_envelope(said: bytes) -> bytes:
+    """Return what an error says, JSON or text, as a payload in OpenAI's envelope."""
+    said = said.strip()
+    try:
+        says_something = bool(msgspec.json.decode(said))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        says_something = bool(said)
+        said = json.dumps(said.decode(errors="replace")).encode()
+    return b'{"error":%b}' % (said if says_something else b"true")

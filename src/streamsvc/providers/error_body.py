@@ -1,0 +1,122 @@
+"""What an upstream's error says, whatever it is wrapped in.
+
+Servers have as many shapes for it as there are frameworks: OpenAI's envelope, a text, FastAPI's `detail`,
+an array of errors, vLLM's `"object": "error"`, the error of another server as JSON in a text. A walk over
+the first parts of the value finds the words in all of them; it is bounded in steps and does not recurse.
+"""
+
+import json
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from streamsvc.providers.wording import bare
+
+_MOST_PARTS = 64
+"""How many values are looked at; errors with words have them in the first few."""
+
+_MOST_CHARS = 1000
+"""How much of a text is looked at: the sentence comes first, an echo of the request later."""
+
+_CODES = (
+    "code", "errorcode", "error_code", "type", "error_type", "error", "status", "reason", "__type",
+)  # fmt: skip
+"""Keys of words for programs, the most exact first."""
+
+_STATUSES = ("code", "status", "status_code", "statuscode", "error_code")
+_TEXTS = (
+    "message", "msg", "detail", "error", "error_message", "error_msg", "error_description",
+    "title", "status_msg", "raw",
+)  # fmt: skip
+_WRAPPINGS = (
+    "error", "errors", "detail", "details", "message", "innererror", "inner_error", "metadata",
+    "base_resp",
+)  # fmt: skip
+
+_STATUS = re.compile("[1-5][0-9]{2}")
+_ERROR_STATUSES = range(400, 600)
+_QUOTATION_MARKS = re.compile("[`'\"*\u2019]")
+_ECHO = re.compile(r"""['"]input['"]\s*:""")
+"""Where pydantic's errors give the input back; vLLM puts them into a text."""
+
+
+class ErrorBody(NamedTuple):
+    """What an error says.
+
+    Attributes:
+        status: the HTTP status that it names, if it does: 400 to 599.
+        codes: its words for programs, bare, the innermost first.
+        text: its sentences in small letters, without quotation marks.
+        retry_delay: the `retryDelay` of Google's `RetryInfo`, as it stands there.
+    """
+
+    status: int | None
+    codes: tuple[str, ...]
+    text: str
+    retry_delay: str | None
+
+
+def parse_body(raw: bytes) -> object:
+    """Return the JSON of a body, or its text where it is not JSON."""
+    text = raw.decode(errors="replace")
+    try:
+        body: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return body
+
+
+def read_error(body: object) -> ErrorBody:
+    """Gather what an error says: an object, an array or a text, in its envelope or without."""
+    statuses: list[int] = []
+    codes: list[str] = []
+    texts: list[str] = []
+    delays: list[str] = []
+    parts = deque([body])
+    for _ in range(_MOST_PARTS):
+        if not parts:
+            break
+        part = parts.popleft()
+        if isinstance(part, list):
+            parts.extend(part[:_MOST_PARTS])
+        elif isinstance(part, str):
+            _take_text(part, texts, parts)
+        elif isinstance(part, dict):
+            fields = {str(name).lower(): value for name, value in part.items()}
+            statuses[:0] = _statuses(fields)
+            codes[:0] = _codes(fields)
+            delays += (str(fields["retrydelay"]) for _ in range("retrydelay" in fields))
+            parts.extend(fields[name] for name in _TEXTS if isinstance(fields.get(name), str))
+            parts.extend(
+                fields[name] for name in _WRAPPINGS if isinstance(fields.get(name), dict | list)
+            )
+    said = _QUOTATION_MARKS.sub("", " ".join(texts)[:_MOST_CHARS].lower())
+    return ErrorBody(next(iter(statuses), None), tuple(codes), said, next(iter(delays), None))
+
+
+def _take_text(text: str, texts: list[str], parts: deque[object]) -> None:
+    """Take a sentence, or open what is JSON in a text: the error of a server that another one asked."""
+    if text.lstrip()[:1] in {"{", "["}:
+        inner = parse_body(text.encode(errors="replace"))
+        if not isinstance(inner, str):
+            parts.append(inner)
+            return
+    texts.append(_ECHO.split(text[:_MOST_CHARS], maxsplit=1)[0])
+
+
+def _statuses(fields: Mapping[str, Any]) -> Iterator[int]:
+    for name in _STATUSES:
+        value = fields.get(name)
+        if isinstance(value, str) and _STATUS.fullmatch(value):
+            value = int(value)
+        if type(value) is int and value in _ERROR_STATUSES:
+            yield value
+
+
+def _codes(fields: Mapping[str, Any]) -> Iterator[str]:
+    for name in _CODES:
+        value = fields.get(name)
+        if isinstance(value, str):
+            # Amazon's types have their namespace before a number sign.
+            yield bare(value.rpartition("#")[2])

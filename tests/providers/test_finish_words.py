@@ -1,0 +1,65 @@
+"""One table of finish words, for every adapter."""
+
+import pytest
+from google.genai import types
+
+from streamsvc.errors import ProviderError
+from streamsvc.events import AnswerEnd
+from streamsvc.providers.finish_words import answer_end
+
+ENDS: dict[AnswerEnd, tuple[str, ...]] = {
+    "stop": ("stop", "STOP", "Stop", "eos", "eos_token", "end", "end_turn", "stop_sequence", "COMPLETE", "eosFound"),
+    "length": ("length", "max_tokens", "MAX_TOKENS", "model_length", "maxPredictedTokensReached", "limit"),
+    "content_filter": ("content_filter", "content-filter", "sensitive", "SAFETY", "refusal", "guardrail_intervened"),
+    "tool_calls": ("tool_calls", "tool-calls", "tool_use", "function_call"),
+    "other": ("tired", "LANGUAGE", "OTHER", "load"),
+}  # fmt: skip
+FAILURES = {
+    "error": "upstream_error",
+    "ERROR": "upstream_error",
+    "MALFORMED_FUNCTION_CALL": "upstream_error",
+    "network_error": "provider_unavailable",
+    "abort": "provider_unavailable",
+    "cancelled": "provider_unavailable",
+    "insufficient_system_resource": "provider_unavailable",
+    "MISSING_THOUGHT_SIGNATURE": "provider_refused",
+    "PUP_LIMITED_DISABLED": "provider_auth",
+}
+
+
+@pytest.mark.promise("provider:swap")
+@pytest.mark.parametrize(
+    ("word", "end"), [(word, end) for end, its in ENDS.items() for word in its]
+)
+def test_a_finish_word_is_known_whoever_says_it(word: str, end: AnswerEnd) -> None:
+    assert answer_end(word) == end
+
+
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.parametrize(("word", "code"), FAILURES.items())
+def test_a_finish_word_may_say_that_the_provider_failed(word: str, code: str) -> None:
+    with pytest.raises(ProviderError) as caught:
+        answer_end(word)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("word", ["", "null", "None", "not_finished"])
+def test_some_words_say_that_the_answer_goes_on(word: str) -> None:
+    assert answer_end(word) is None
+
+
+def test_every_finish_reason_of_googles_sdk_has_been_looked_at() -> None:
+    """A new one may be a filter, or a failure."""
+    others = {"FINISH_REASON_UNSPECIFIED", "IMAGE_OTHER", "LANGUAGE", "NO_IMAGE", "OTHER"}
+    unknown = set()
+    failures = set()
+    for it in types.FinishReason:
+        try:
+            unknown |= {it.value} if answer_end(it.value) == "other" else set()
+        except ProviderError:
+            failures.add(it.value)
+    assert unknown == others
+    assert failures == {
+        "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "MISSING_THOUGHT_SIGNATURE",
+        "PUP_LIMITED_DISABLED", "TOO_MANY_TOOL_CALLS", "UNEXPECTED_TOOL_CALL",
+    }  # fmt: skip
