@@ -41,7 +41,9 @@ from streamsvc.errors import (
     ProviderAuthFailed,
     ProviderContentFiltered,
     ProviderError,
+    ProviderMisconfigured,
     ProviderModelNotFound,
+    ProviderQuotaExhausted,
     ProviderRateLimited,
     ProviderRefused,
     ProviderTimedOut,
@@ -243,6 +245,8 @@ class Conduct:
 CONDUCT = {
     ProviderError: Conduct(is_repeated=True, goes_to_fallback=True, counts=True),
     ProviderAuthFailed: Conduct(is_repeated=False, goes_to_fallback=True, counts=True),
+    ProviderQuotaExhausted: Conduct(is_repeated=False, goes_to_fallback=True, counts=True),
+    ProviderMisconfigured: Conduct(is_repeated=False, goes_to_fallback=True, counts=True),
     ProviderModelNotFound: Conduct(is_repeated=False, goes_to_fallback=True, counts=True),
     NamedModelNotFound: Conduct(is_repeated=False, goes_to_fallback=True, counts=False),
     ProviderRefused: Conduct(is_repeated=False, goes_to_fallback=True, counts=False),
