@@ -13,9 +13,10 @@ from typing_extensions import override
 
 from owned import own_tasks
 from streamsvc.app import create_app
+from streamsvc.connection import Protocol
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
-from streamsvc.server import Protocol, Server
+from streamsvc.server import Server
 from streamsvc.settings import Settings
 
 
@@ -52,8 +53,8 @@ class _QuietServer(Server):
     """The server without what is a whole process's: signals, and the freezing of what it holds."""
 
     @override
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await uvicorn.Server.startup(self, sockets)
+    def _settle(self) -> None:
+        pass
 
     @override
     @contextmanager

@@ -325,7 +325,7 @@ MODEL = "a text in quotes, not empty (it is required)"
         (
             "[server]\nprot = 9000",
             "server.prot: found an unknown key (did you mean server.port?)",
-            "close_seconds, drain_seconds, host, log_level, port, root_path",
+            "close_seconds, drain_seconds, host, log_level, port, request_seconds, root_path",
         ),
         (
             '[cors]\nprovider = "fake"',

@@ -14,7 +14,8 @@ import uvicorn
 from conftest import Serve
 from eventstream import wire
 from streamsvc.app import create_app
-from streamsvc.server import Protocol, Server
+from streamsvc.connection import Protocol
+from streamsvc.server import Server
 from streamsvc.settings import FakeSettings, Settings, StreamSettings
 
 

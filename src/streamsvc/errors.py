@@ -35,9 +35,15 @@ clients see. The text of a foreign exception never travels further than `__cause
 """
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import CodeType
 from typing import ClassVar
+
+_PACKAGE = Path(__file__).parent
+
+_MOST_FRAMES = 20
+"""How many frames a log line has; an endless recursion has a thousand."""
 
 
 class StreamsvcError(Exception):
@@ -344,13 +350,29 @@ class EmptyAnswer(ProviderError):
 
 
 def describe(exc: BaseException) -> str:
-    """Return the kind of an exception and where it comes from, for logs.
+    """Return the kind of an exception, where it comes from, and our frames on the way, for logs.
 
-    Its text may hold a prompt or a key; the kind and the place say enough.
+    Frames are `file:line:function`, the outermost first. There are no values and no source lines, and not
+    the exception's text: each may hold a prompt or a key.
     """
-    frames = traceback.extract_tb(exc.__traceback__)
-    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
-    return f"exception={type(exc).__name__} at={place}"
+    while isinstance(exc, BaseExceptionGroup):  # what task groups wrap around it
+        exc = exc.exceptions[0]
+    frames = [(Path(code.co_filename), line, code.co_qualname) for code, line in _frames(exc)]
+    place = f"{frames[-1][0].name}:{frames[-1][1]}" if frames else "unknown"
+    ours = [
+        f"{path.relative_to(_PACKAGE)}:{line}:{function}"
+        for path, line, function in frames
+        if path.is_relative_to(_PACKAGE)
+    ]
+    if len(ours) > _MOST_FRAMES:
+        ours[_MOST_FRAMES // 2 : -_MOST_FRAMES // 2] = ["..."]
+    way = ">".join(ours) or "none"
+    return f"exception={type(exc).__name__} at={place} causes={causes(exc)} frames={way}"
+
+
+def _frames(exc: BaseException) -> Iterator[tuple[CodeType, int]]:
+    for frame, line in traceback.walk_tb(exc.__traceback__):
+        yield frame.f_code, line
 
 
 def causes(exc: BaseException) -> str:

@@ -1,17 +1,31 @@
 """`streamsvc serve`: the service on uvicorn."""
 
+import sys
 from collections.abc import Mapping
-from typing import Any
 
 import uvicorn
 
+from streamsvc import descriptors
 from streamsvc.app import create_app
-from streamsvc.server import Protocol, Server
+from streamsvc.connection import Protocol
+from streamsvc.errors import ConfigError
+from streamsvc.listening import bind
+from streamsvc.logs import log_config, log_crashes
+from streamsvc.preload import preload
+from streamsvc.server import Server
 from streamsvc.settings import Settings
+
+EXIT_CONFIG = 2
 
 
 def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     """Serve until a signal comes; return the exit code."""
+    descriptors.keep_standard_streams()
+    try:
+        sockets = bind(settings.server.host, settings.server.port)
+    except ConfigError as exc:
+        print(exc, file=sys.stderr)  # noqa: T201  # as the command line does with other settings
+        return EXIT_CONFIG
     app = create_app(settings, environ)
     config = uvicorn.Config(
         app,
@@ -27,29 +41,19 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
         server_header=False,
         timeout_graceful_shutdown=settings.server.close_seconds,
     )
+    log_crashes()
+    preload()
+    limits = settings.limits
+    room = descriptors.room_for_connections(descriptors.raise_limit(), limits.max_generations)
 
     async def drain() -> None:
         await app.state.supervisor.drain(settings.server.drain_seconds)
 
-    Server(config, drain, silence_seconds=settings.stream.send_timeout_seconds).run()
+    Server(
+        config,
+        drain,
+        silence_seconds=settings.stream.send_timeout_seconds,
+        request_seconds=settings.server.request_seconds,
+        max_connections=min(room, limits.max_connections),
+    ).run(sockets)
     return 0
-
-
-def log_config(level: str) -> dict[str, Any]:
-    """Return the logging set-up: our own lines at *level*, other libraries' warnings only.
-
-    Some libraries write prompts and answers at lower levels.
-    """
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "line": {"format": "%(asctime)s %(levelname)-7s %(name)s %(message)s"},
-        },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"level": "WARNING", "handlers": ["stderr"]},
-        "loggers": {
-            "streamsvc": {"level": level.upper()},
-            "uvicorn.error": {"level": "INFO"},
-        },
-    }

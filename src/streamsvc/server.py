@@ -8,9 +8,12 @@ third one ends everything.
 import asyncio
 import ctypes
 import gc
+import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import cast
@@ -18,13 +21,12 @@ from typing import cast
 import anyio
 import uvicorn
 from typing_extensions import override
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.config import STARTUP_FAILURE
 
-from streamsvc.web.wire import CONNECTION, Listener, Wire
-
-HEAD_BYTES = 131_072
-"""How long the head of a request may be, and one read more; uvicorn has no bound for it."""
+from streamsvc.connection import Protocol
+from streamsvc.listening import Listening, bind, miss_lost_clients
+from streamsvc.logs import log_loop_error
+from streamsvc.pending import PendingConnections
 
 GC_THRESHOLDS = 20_000, 10, 10
 """When the garbage collector looks: what is made for a token is freed without it."""
@@ -34,124 +36,13 @@ _MANY, _FEW = 64, 1 / 16
 
 _SETTLE_SECONDS = 3
 
+_SWEEP_SECONDS = 1.0
+"""How often connections are looked at whose request does not come."""
+
 _TICKS_A_SECOND = 10
 
 _SHARE_OF_CLOSING = 0.8
 """The part of the time for closing after which the connections that are left are dropped."""
-
-
-class Protocol(HttpToolsProtocol, Wire):
-    """HTTP/1.1, on a connection that the application can write to and drop."""
-
-    __slots__ = ("_head_bytes", "_running", "is_full", "listener")
-
-    listener: Listener | None
-    is_full: bool
-    _running: RequestResponseCycle | None
-    _head_bytes: int | None  # read of a head behind the read that it began in, while it goes on
-
-    @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self.listener = self._running = self._head_bytes = None
-        self.is_full = False
-        super().connection_made(transport)
-
-    @property
-    @override
-    def is_lost(self) -> bool:
-        return self._running is None or self._running.disconnected
-
-    @override
-    def write(self, data: bytes) -> None:
-        running = self._running
-        if running is not None and not running.disconnected:
-            is_chunked = running.chunked_encoding
-            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
-
-    @override
-    async def flush(self) -> None:
-        pass
-
-    @override
-    def abort(self) -> None:
-        self.transport.abort()
-        self._tell_running()
-
-    @override
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.is_full = True
-
-    @override
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.is_full = False
-        if self.listener is not None:
-            self.listener.has_room()
-
-    @override
-    def data_received(self, data: bytes) -> None:
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._head_bytes is not None and self._head_bytes > HEAD_BYTES:
-            if self._is_answering():
-                self.transport.abort()
-            elif not self.transport.is_closing():
-                self.send_400_response("The head of the request is too long.")
-
-    @override
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head_bytes = 0
-        self.scope["extensions"] = cast("dict[str, dict[object, object]]", {CONNECTION: self})
-
-    @override
-    def on_headers_complete(self) -> None:
-        """Read on behind a request that waits for a running one: the end of the connection, too.
-
-        Behind one only: uvicorn stops at the next, or at 64 KiB of a body, so what one client can
-        have waiting is bounded. Its leaving is then found by the next write.
-        """
-        super().on_headers_complete()
-        self._head_bytes = None
-        self.headers = []  # the application's now, and it may let go of them; an upgrade would need them
-        if len(self.pipeline) == 1:
-            self.flow.resume_reading()
-
-    @override
-    def on_message_complete(self) -> None:
-        """Read on behind a large body, which uvicorn stops at: else nobody sees the client leave."""
-        super().on_message_complete()
-        if not self.pipeline:
-            self.flow.resume_reading()
-
-    @override
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
-
-    @override
-    def eof_received(self) -> None:
-        """Tell the request that runs, a turn of the loop before the connection is lost for this."""
-        self._tell_running()
-
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request that runs; uvicorn tells the latest, which may still wait its turn."""
-        super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # behind a reset its timer would hold all of this on
-        self._tell_running()
-
-    def _tell_running(self) -> None:
-        if self._running is not None and self._is_answering():
-            self._running.disconnected = True
-            self._running.message_event.set()
-        if self.listener is not None:
-            self.listener.is_gone()
-
-    def _is_answering(self) -> bool:
-        return self._running is not None and not self._running.response_complete
 
 
 class Server(uvicorn.Server):
@@ -160,8 +51,10 @@ class Server(uvicorn.Server):
     Args:
         config: uvicorn's.
         drain: takes no new work, and returns when the work is done or its time is over.
-        silence_seconds: how long a client may leave what is sent unacknowledged before it counts as
-            gone: a machine that falls off the network says no goodbye.
+        silence_seconds: how long a client's machine may not answer before it counts as gone: one
+            that falls off the network says no goodbye.
+        request_seconds: how long a request may take to arrive.
+        max_connections: how many clients may be connected.
     """
 
     def __init__(
@@ -170,9 +63,13 @@ class Server(uvicorn.Server):
         drain: Callable[[], Awaitable[None]],
         *,
         silence_seconds: float = 30.0,
+        request_seconds: float = 30.0,
+        max_connections: int = 10_000,
     ) -> None:
         super().__init__(config)
-        self._silence_ms = int(silence_seconds * 1000)
+        self._silence_seconds = silence_seconds
+        self._request_seconds = request_seconds
+        self._max_connections = max_connections
         self._drain = drain
         self._signals = 0
         self._most = self._empty_seconds = 0
@@ -180,15 +77,43 @@ class Server(uvicorn.Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if sys.platform == "linux":
-            for server in self.servers:
-                for listener in server.sockets:  # and every connection that it accepts
-                    listener.setsockopt(
-                        socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._silence_ms
-                    )
-        # What is there now stays: the modules of the SDKs alone cost a full collection 0.1 s,
-        # in which no word flows.
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(log_loop_error)
+        self._pending = PendingConnections(self._request_seconds, loop.time)
+        listeners = sockets or bind(self.config.host, self.config.port)
+        for listener in listeners:
+            miss_lost_clients(listener, self._silence_seconds)
+        listening = Listening(listeners, self._protocol, self._admit, self._pending.drop_oldest)
+        self.servers = [listening]  # type: ignore[list-item]  # uvicorn closes it, and waits for that
+        self._log_started_message(listeners)
+        self._sweep(loop)
+        self._settle()
+        self.started = True
+
+    def _protocol(self) -> Protocol:
+        return Protocol(self.config, self.server_state, self.lifespan.state, self._pending)
+
+    def _admit(self, arriving: int) -> bool:
+        """Tell whether there is room for one more connection; the one that waits longest makes it."""
+        if len(self.server_state.connections) + arriving < self._max_connections:
+            return True
+        if self._pending.drop_oldest():
+            return True
+        self._pending.refusals["no_room"] += 1
+        return False
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._pending.sweep()
+        self._sweeping = loop.call_later(_SWEEP_SECONDS, self._sweep, loop)
+
+    def _settle(self) -> None:
+        """Keep what is there now from the garbage collector.
+
+        The modules of the SDKs alone cost a full collection 0.1 s, in which no word flows.
+        """
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -215,11 +140,12 @@ class Server(uvicorn.Server):
                 tasks.start_soon(self._drop_connections, bound * _SHARE_OF_CLOSING)
             await super().shutdown(sockets)
             tasks.cancel_scope.cancel()
+        self._sweeping.cancel()
 
     async def _drop_connections(self, seconds: float) -> None:
         await anyio.sleep(seconds)
         for connection in list(self.server_state.connections):
-            connection.transport.abort()
+            cast("Protocol", connection).abort()
 
     def _tidy(self) -> None:
         """Give memory back when most streams have gone.
@@ -242,6 +168,22 @@ class Server(uvicorn.Server):
         if counter % _TICKS_A_SECOND == 0:
             self._tidy()
         return await super().on_tick(counter) or self._signals > 0
+
+    @override
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take SIGHUP as SIGTERM, unless it is ignored, as under nohup(1)."""
+        with super().capture_signals():
+            hangup = getattr(signal, "SIGHUP", None)
+            is_main = threading.current_thread() is threading.main_thread()
+            if hangup is None or not is_main or signal.getsignal(hangup) is signal.SIG_IGN:
+                yield
+                return
+            before = signal.signal(hangup, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(hangup, before)
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

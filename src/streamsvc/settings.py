@@ -25,11 +25,13 @@ class ServerSettings(Section, frozen=True):
 
     Attributes:
         root_path: the path under which a proxy shows the service, where it takes that path off.
+        request_seconds: how long a request may take to arrive, its head and body together.
     """
 
     host: Name = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
     root_path: str = ""
+    request_seconds: PositiveSeconds = 30.0
     drain_seconds: Seconds = 10.0
     close_seconds: Count = 3
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -72,6 +74,7 @@ class LimitSettings(Section, frozen=True):
 
     max_generations: Count = 1000
     max_viewers: Count = 5000
+    max_connections: Count = 10_000
     max_body_bytes: Count = 1_000_000
     max_prompt_chars: Count = 400_000
 

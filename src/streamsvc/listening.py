@@ -1,0 +1,210 @@
+"""The port: taken before the service starts, and new connections accepted as fast as they come.
+
+libuv accepts one connection in a turn of the event loop, and uvloop closes its listener for good when there
+is no descriptor left and libuv could not reopen the one it keeps in reserve (uvloop 0.23, libuv 1.52). So
+connections are accepted here.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from streamsvc.errors import ConfigError
+
+BACKLOG = 2048
+"""How many connections the kernel holds until they are accepted; `net.core.somaxconn` may be less."""
+
+ACCEPTS_A_TURN = 100
+"""How many connections are accepted before other work has its turn: some milliseconds."""
+
+_PAUSE_SECONDS = 0.05
+"""How long none is accepted when no descriptor is left."""
+
+_ROOM = 16
+"""How many waiting connections are closed then."""
+
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Return a listening socket for each address of *host*.
+
+    Args:
+        host: a name or an address.
+        port: 0 is any free one, the same for all addresses.
+
+    Raises:
+        ConfigError: the text names the setting.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as exc:
+        raise ConfigError(
+            f"server.host: {host!r} is not a host name or address known here."
+        ) from exc
+    sockets: list[socket.socket] = []
+    try:
+        for family, *_, address in dict.fromkeys(found):
+            taken = sockets[0].getsockname()[1] if sockets else port
+            sockets.append(_listen(family, (address[0], taken, *address[2:])))
+    except OSError as exc:
+        for opened in sockets:
+            opened.close()
+        raise ConfigError(_reason(exc, host, port)) from exc
+    return sockets
+
+
+def _listen(family: int, address: tuple[object, ...]) -> socket.socket:
+    # The protocol is named, because asyncio sets TCP_NODELAY only on sockets that know theirs.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _reason(error: OSError, host: str, port: int) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"server.port: {port} on {host} is in use by another process; "
+                "stop it, or choose another port."
+            )
+        case errno.EACCES | errno.EPERM:
+            return f"server.port: {port} needs privileges that this process lacks; 1024 or more do not."
+        case errno.EADDRNOTAVAIL:
+            return f"server.host: {host!r} is not an address of this machine."
+        case _:
+            return f"server.host, server.port: cannot listen on {host} {port} ({error.strerror})."
+
+
+def miss_lost_clients(listener: socket.socket, seconds: float) -> None:
+    """Have the kernel close connections whose client has not answered for so long; Linux and macOS.
+
+    A machine that falls off the network sends no FIN. `TCP_USER_TIMEOUT` bounds the time for what is
+    written; keepalive probes find out where nothing is. Accepted connections inherit both.
+    """
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    idle = max(1, int(seconds / 2))
+    interval = max(1, int(seconds / 6))
+    options = {
+        "TCP_KEEPIDLE": idle,
+        "TCP_KEEPALIVE": idle,  # macOS's name for it
+        "TCP_KEEPINTVL": interval,
+        "TCP_KEEPCNT": max(1, round((seconds - idle) / interval)),
+        "TCP_USER_TIMEOUT": int(seconds * 1000),
+    }
+    for name, value in options.items():
+        if (option := getattr(socket, name, None)) is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
+    if sys.platform == "linux":  # elsewhere the event loop sets it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class Listening:
+    """Accepts connections; has what uvicorn asks of an `asyncio.Server`.
+
+    Args:
+        sockets: they listen, and are closed with this.
+        protocol: makes the protocol of a connection.
+        admit: says whether there is room for one more beside those that are not handed over yet.
+        make_room: closes a connection that waits; says whether there was one.
+
+    Attributes:
+        sockets: as given.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        protocol: Callable[[], asyncio.Protocol],
+        admit: Callable[[int], bool],
+        make_room: Callable[[], bool],
+    ) -> None:
+        self.sockets = sockets
+        self._protocol = protocol
+        self._admit = admit
+        self._make_room = make_room
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._reserve: int | None = os.open(os.devnull, os.O_RDONLY)
+        self._is_closed = False
+        for listener in sockets:
+            listener.setblocking(False)
+            self._resume(listener)
+
+    def close(self) -> None:
+        """Accept no more; what is accepted stays."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for pause in self._pauses.values():
+            pause.cancel()
+        for listener in self.sockets:
+            self._loop.remove_reader(listener.fileno())
+            listener.close()
+        if self._reserve is not None:
+            os.close(self._reserve)
+
+    async def wait_closed(self) -> None:
+        """Wait until each accepted connection is handed over."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _resume(self, listener: socket.socket) -> None:
+        self._pauses.pop(listener, None)
+        self._loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                accepted, _address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as exc:
+                if exc.errno in _NO_ROOM:
+                    self._pause(listener)
+                return  # an error of the one connection: accept(2)
+            if not self._admit(len(self._tasks)):
+                accepted.close()
+                continue
+            accepted.setblocking(False)
+            task = self._loop.create_task(self._hand_over(accepted))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _hand_over(self, accepted: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._protocol, accepted)
+        except OSError:  # the client has left
+            accepted.close()
+
+    def _pause(self, listener: socket.socket) -> None:
+        """Let the loop do other work while no descriptor is left, and close what waits longest."""
+        if not sum(self._make_room() for _ in range(_ROOM)):
+            self._refuse_all(listener)
+        self._loop.remove_reader(listener.fileno())
+        self._pauses[listener] = self._loop.call_later(_PAUSE_SECONDS, self._resume, listener)
+
+    def _refuse_all(self, listener: socket.socket) -> None:
+        """Close the connections that ask to be accepted, with the descriptor in reserve."""
+        if self._reserve is not None:
+            os.close(self._reserve)
+            self._reserve = None
+        with suppress(OSError):  # there are no more, or another thread has taken the descriptor
+            for _ in range(ACCEPTS_A_TURN):
+                listener.accept()[0].close()
+        with suppress(OSError):  # next time there may be one
+            self._reserve = os.open(os.devnull, os.O_RDONLY)

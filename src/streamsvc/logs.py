@@ -1,0 +1,182 @@
+"""Log lines: one line a record, without the text of an exception, and written by a thread of their own.
+
+Whatever reads standard error may stop to read, and a write then waits for ever. So the event loop only puts
+lines into a queue; where that is full, lines are dropped and counted, and the count is logged as soon as
+there is room.
+"""
+
+import logging
+import os
+import queue
+import select
+import sys
+import threading
+import time
+from typing import Any
+
+from typing_extensions import override
+
+from streamsvc.errors import describe
+
+_logger = logging.getLogger(__name__)
+
+QUEUE_LINES = 10_000
+"""How many lines wait for a slow reader: some MB."""
+
+_BATCH_LINES = 100
+"""How many lines are written at once."""
+
+FLUSH_SECONDS = 1.0
+"""How long the end of the process waits for lines to be written."""
+
+_LINE = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
+
+
+def log_config(level: str) -> dict[str, Any]:
+    """Return the logging set-up: our own lines at *level*, other libraries' warnings only.
+
+    Some libraries write prompts and answers at lower levels.
+    """
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"()": LineFormatter, "fmt": _LINE}},
+        "handlers": {"stderr": {"()": BackgroundHandler, "formatter": "line"}},
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
+        "loggers": {
+            "streamsvc": {"level": level.upper()},
+            "uvicorn.error": {"level": "INFO"},
+        },
+    }
+
+
+class LineFormatter(logging.Formatter):
+    """One line for each record; an exception is its kind and its frames (`errors.describe`).
+
+    The text of an exception may hold a prompt or a key, also where a library logs it.
+    """
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        line = self._line(record)
+        if record.exc_info and record.exc_info[1] is not None:
+            line = f"{line.rstrip()} {describe(record.exc_info[1])}"
+        line = line.rstrip()
+        if line.isprintable():
+            return line
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+    def _line(self, record: logging.LogRecord) -> str:
+        record.message = record.getMessage()
+        record.asctime = self.formatTime(record, self.datefmt)
+        return self.formatMessage(record)
+
+
+class BackgroundHandler(logging.Handler):
+    """Writes lines to a descriptor in a thread; the one who logs never waits for it.
+
+    The thread is a daemon, so one that is stuck in a write does not hold up the end of the process. It
+    writes to the descriptor and not to `sys.stderr`, whose lock it would keep then: the interpreter
+    aborts where it cannot take that at its end.
+
+    Args:
+        descriptor: where to write.
+        lines: how many may wait.
+    """
+
+    def __init__(self, descriptor: int = 2, *, lines: int = QUEUE_LINES) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._most = lines
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._dropped = 0  # ever; counted by those who log
+        self._unwritten = 0  # ever; counted by the writer
+        self._reported = 0
+        self._has_ended = threading.Event()
+        threading.Thread(target=self._write_all, name="log writer", daemon=True).start()
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._lines.qsize() >= self._most:
+            self._dropped += 1
+            return
+        try:
+            line = self.format(record)
+        except Exception as exc:  # noqa: BLE001  # a mistake in a call; its values stay out of the log
+            line = f"{time.strftime('%F %T')} ERROR   {__name__} log.crashed {describe(exc)}"
+        self._lines.put(line)
+
+    @override
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit without the base class's lock: the queue has its own, and a signal may interrupt this."""
+        if passed := self.filter(record):
+            self.emit(record)
+        return bool(passed)
+
+    @override
+    def flush(self) -> None:
+        """Do nothing: whoever logs never waits."""
+
+    @override
+    def close(self) -> None:
+        """Wait until all is written, for a bounded time."""
+        if not self._has_ended.is_set():
+            self._lines.put(None)
+            self._has_ended.wait(FLUSH_SECONDS)
+        super().close()
+
+    def _write_all(self) -> None:
+        while (line := self._lines.get()) is not None:
+            batch = [line]
+            while len(batch) < _BATCH_LINES and not self._lines.empty():
+                if (line := self._lines.get()) is None:
+                    self._lines.put(None)  # the end, after this batch
+                    break
+                batch.append(line)
+            self._write("".join(f"{line}\n" for line in batch), len(batch))
+        self._has_ended.set()
+
+    def _write(self, text: str, lines: int) -> None:
+        lost = self._dropped + self._unwritten
+        if missing := lost - self._reported:
+            now = time.strftime("%F %T")
+            text += f"{now} WARNING {__name__} log.dropped lines={missing}\n"
+        data = memoryview(text.encode(errors="backslashreplace"))
+        try:
+            while data:
+                try:
+                    data = data[os.write(self._descriptor, data) :]
+                except BlockingIOError:  # whoever shares the descriptor has made it non-blocking
+                    select.select([], [self._descriptor], [])
+        except OSError:  # the reader has gone, or the disk is full
+            self._unwritten += lines
+        else:
+            self._reported = lost
+
+
+def log_crashes() -> None:
+    """Log exceptions that nothing catches, in threads and finalizers, in our one line.
+
+    Python writes them to standard error itself, with their text, and waits for whoever reads that.
+    """
+    sys.unraisablehook = _unraisable
+    threading.excepthook = _in_thread
+
+
+def log_loop_error(_loop: object, context: dict[str, Any]) -> None:
+    """Log what an event loop says of a callback or task: an exception handler of asyncio's."""
+    error = context.get("exception")
+    if isinstance(error, BaseException):
+        _logger.error("loop.crashed %s", describe(error))
+    else:
+        _logger.error("loop.complained %s", context.get("message"))
+
+
+def _unraisable(unraisable: Any) -> None:
+    if unraisable.exc_value is not None:
+        _logger.error("finalizer.crashed %s", describe(unraisable.exc_value))
+
+
+def _in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None:
+        _logger.error("thread.crashed %s", describe(args.exc_value))
