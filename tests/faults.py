@@ -24,6 +24,7 @@ from upstreams import (
     Exchange,
     Script,
     Step,
+    body,
     finish,
     frame,
     raw,
@@ -38,6 +39,9 @@ DEADLINE_SECONDS = 0.3
 
 SILENT_SECONDS = 0.2
 """A silence that is a large part of that deadline."""
+
+PAUSE_SECONDS = 2 * DEADLINE_SECONDS
+"""Of a provider that says more than it seemed to: longer than the end of a stream is waited for."""
 
 PATIENCE_SECONDS = 0.2
 """What a `Retry-After` asks for."""
@@ -236,6 +240,21 @@ _NO_DONE = _by_api(
     gemini=finish(),
 )
 
+_ZERO = Usage(input_tokens=0, output_tokens=0, reasoning_tokens=0)
+_REASON: Step = lambda to: to.send(to.call.wire.reason("stop"))  # noqa: E731
+_COUNTED: Step = lambda to: to.send(to.call.wire.counted(USAGE))  # noqa: E731
+_ZEROS: Step = lambda to: to.send(to.call.wire.stamped("", usage=_ZERO))  # noqa: E731
+_PAUSE: Step = lambda _: anyio.sleep(PAUSE_SECONDS)  # noqa: E731
+_NO_BLANK_LINE: Step = lambda to: to.send(to.call.wire.stamped("", usage=USAGE).rstrip(b"\r\n"))  # noqa: E731
+_ONE_JSON: Step = lambda to: status(200, to.call.wire.whole(SAID + REST))(to)  # noqa: E731
+_PAGE = body(b"<!doctype html><title>Sign in</title>", "text/html")
+
+
+def _stamped(*words: str) -> Step:
+    """Send words, each with a finish reason."""
+    return lambda to: to.send_tokens(map(to.call.wire.stamped, words))
+
+
 # How long a wait is at least: the later half of a backoff is chance.
 BACKOFF_SECONDS = 0.04
 _BACKOFFS = (BACKOFF_SECONDS / 2, BACKOFF_SECONDS)
@@ -359,7 +378,13 @@ def _faults_before_the_answer() -> Iterator[Fault]:
 
 
 def _rounds(
-    name: str, words: str, script: Script, code: str, *, port: Port = "open"
+    name: str,
+    words: str,
+    script: Script,
+    code: str,
+    *,
+    port: Port = "open",
+    usage: Literal["estimated"] | None = None,
 ) -> Iterator[Fault]:
     """What lasts: all tries, and then a fallback, or a failure where there is none."""
     asked = 0 if port == "closed" else 3
@@ -383,7 +408,7 @@ def _rounds(
         fallback=None,
         port=port,
         events=tries,
-        end=failed(code),
+        end=failed(code, usage=usage),
         calls=(asked, 0),
         gaps=_BACKOFFS if asked else (),
     )
@@ -572,6 +597,7 @@ def _faults_within_the_answer() -> Iterator[Fault]:
             calls=(2, 0),
             gaps=_BACKOFFS[:1],
         )
+    yield from _ends_that_are_none()
     complete = "Goes by the finish reason: completed, with usage, and nobody is asked again."
     for name, words, script in (
         ("no-done", "Complete, but without `[DONE]`", (*WELL[:1], _NO_DONE)),
@@ -585,6 +611,26 @@ def _faults_within_the_answer() -> Iterator[Fault]:
             "Complete, and then the connection stays open in the place of the end",
             (*WELL[:1], _NO_DONE, HOLD),
         ),
+        (
+            "complete-error",
+            "Complete, and then an error object",
+            (*WELL[:1], _NO_DONE, _ERROR_IN_STREAM),
+        ),
+        (
+            "complete-garbage",
+            "Complete, and then a chunk that is not JSON",
+            (*WELL[:1], _NO_DONE, _NO_JSON),
+        ),
+        (
+            "no-blank-line",
+            "The last block lacks its blank line, and the transfer ends tidily",
+            (*WELL[:1], _NO_BLANK_LINE),
+        ),
+        (
+            "zeros",
+            "Zeros as usage with the finish reason, and the real usage after it",
+            (*WELL[:1], _ZEROS, _COUNTED),
+        ),
     ):
         yield Fault(
             name=name,
@@ -595,6 +641,98 @@ def _faults_within_the_answer() -> Iterator[Fault]:
             end=ANSWERED,
             calls=(1, 0),
         )
+
+
+def _ends_that_are_none() -> Iterator[Fault]:
+    """Finish reasons that nothing, or something, follows."""
+    yield Fault(
+        name="stamped",
+        words="A finish reason with every chunk, and pauses between",
+        conduct="Reads on to the end of the stream.",
+        primary=((_stamped("The ", "sky "), _PAUSE, _stamped("is ", "blue."), _COUNTED),),
+        events=(said(SAID + REST),),
+        end=ANSWERED,
+        calls=(1, 0),
+    )
+    yield Fault(
+        name="stamped-cut",
+        words="A finish reason with every chunk, and the connection is closed in the middle",
+        conduct="The reasons say nothing, so it is a cut: asks again, and goes on unseen.",
+        primary=((_stamped("The ", "sky "), CLOSE), WELL),
+        events=(said(SAID), _CUT, said(REST)),
+        end=ANSWERED,
+        calls=(2, 0),
+        gaps=_BACKOFFS[:1],
+    )
+    yield Fault(
+        name="stamped-once",
+        words="The answer in one chunk with a finish reason, then silence, the connection open",
+        conduct="More may come: waits for `idle_seconds`. The answer is whole all the same.",
+        primary=((_stamped("The sky is blue."), HOLD),),
+        events=(said(SAID + REST),),
+        end=End(usage="estimated"),
+        calls=(1, 0),
+        deadline="idle",
+    )
+    yield Fault(
+        name="more-text",
+        words="Text after the finish reason",
+        conduct="Says it.",
+        primary=((HALF, _REASON, text("is ", "blue."), _COUNTED),),
+        events=(said(SAID + REST),),
+        end=ANSWERED,
+        calls=(1, 0),
+    )
+
+
+def _bodies() -> Iterator[Fault]:
+    """What a good status comes with in the place of an event stream, or with nothing in it."""
+    yield Fault(
+        name="one-json",
+        words="One JSON in the place of a stream, as of a server that ignores `stream: true`",
+        conduct="Its text is the answer.",
+        primary=((_ONE_JSON,),),
+        events=(said(SAID + REST),),
+        end=ANSWERED,
+        calls=(1, 0),
+    )
+    for fallback, events, end, conduct in (
+        (
+            OTHER,
+            (switching("upstream_invalid"), said(OTHER_TEXT)),
+            ANSWERED_ELSEWHERE,
+            "but the fallback",
+        ),
+        (None, (), failed("upstream_invalid"), "and fails"),
+    ):
+        yield Fault(
+            name="page" if fallback else "page-alone",
+            words="A page under 200, such as a login page",
+            conduct=f"Does not ask again, {conduct}; the log names the entry and `base_url`.",
+            primary=((_PAGE,),),
+            fallback=fallback,
+            events=events,
+            end=end,
+            calls=(1, 1 if fallback else 0),
+            setting="base_url",
+        )
+    yield Fault(
+        name="empty-once",
+        words="An answer that ends (`stop`) with nothing in it, once",
+        conduct="Asks the same provider again.",
+        primary=((finish(),), WELL),
+        events=(retrying("empty_answer"), said(SAID + REST)),
+        end=ANSWERED,
+        calls=(2, 0),
+        gaps=_BACKOFFS[:1],
+    )
+    yield from _rounds(
+        "empty",
+        "An answer that ends (`stop`) with nothing in it, each time",
+        (finish(),),
+        "empty_answer",
+        usage="estimated",
+    )
 
 
 def _breaks(name: str, words: str, script: Script, code: str) -> Iterator[Fault]:
@@ -732,6 +870,7 @@ FAULTS: tuple[Fault, ...] = (
     *_faults_before_the_answer(),
     *_faults_of_silence(),
     *_faults_within_the_answer(),
+    *_bodies(),
     *_refusals(),
 )
 

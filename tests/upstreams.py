@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count, repeat
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 from anyio.abc import TaskGroup
@@ -46,11 +46,33 @@ class OpenAIWire:
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, {}, {"content": None}]
         return frame({"choices": []}) + b"".join(map(self.choice, deltas))
 
+    def stamped(self, text: str, reason: str = "stop", usage: Usage | None = None) -> bytes:
+        """Return a chunk with words, a finish reason and maybe a usage."""
+        counted = self._usage(usage) if usage else None
+        choice = {"index": 0, "delta": {"content": text}, "finish_reason": reason}
+        return frame({"model": "gpt-test-1", "choices": [choice], "usage": counted})
+
+    def reason(self, reason: str = "stop") -> bytes:
+        """Return a chunk with a finish reason only."""
+        return self.choice({}, finish_reason=reason)
+
+    def counted(self, usage: Usage) -> bytes:
+        """Return a chunk with a usage only."""
+        return frame({"choices": [], "usage": self._usage(usage)})
+
     def finish(self, reason: str, usage: Usage) -> bytes:
+        return self.reason(reason) + self.counted(usage) + DONE
+
+    def whole(self, text: str, usage: Usage = USAGE) -> dict[str, Any]:
+        """Return an answer that is not streamed."""
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return {"model": "gpt-test-1", "choices": [choice], "usage": self._usage(usage)}
+
+    def _usage(self, usage: Usage) -> dict[str, Any]:
         details = {"reasoning_tokens": usage.reasoning_tokens}
         tokens = {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens}
-        counted = {"choices": [], "usage": {**tokens, "completion_tokens_details": details}}
-        return self.choice({}, finish_reason=reason) + frame(counted) + DONE
+        return {**tokens, "completion_tokens_details": details}
 
     def choice(self, delta: dict[str, Any], **fields: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": None, **fields}
@@ -71,13 +93,38 @@ class GeminiWire:
         contents: list[dict[str, Any]] = [{}, {"role": "model"}, {"parts": []}]
         return self.token("") + b"".join(self.candidate(content=content) for content in contents)
 
+    def stamped(self, text: str, reason: str = "stop", usage: Usage | None = None) -> bytes:
+        """Return a chunk with words, a finish reason and maybe a usage."""
+        beside = self._usage(usage) if usage else {}
+        content = {"role": "model", "parts": [{"text": text}]}
+        return self.candidate(beside, content=content, finishReason=self._reason(reason))
+
+    def reason(self, reason: str = "stop") -> bytes:
+        """Return a chunk with a finish reason only."""
+        return self.candidate(finishReason=self._reason(reason))
+
+    def counted(self, usage: Usage) -> bytes:
+        """Return a chunk with a usage only."""
+        return frame(self._usage(usage), end=b"\r\n\r\n")
+
     def finish(self, reason: str, usage: Usage) -> bytes:
+        return self.candidate(self._usage(usage), finishReason=self._reason(reason))
+
+    def whole(self, text: str, usage: Usage = USAGE) -> dict[str, Any]:
+        """Return an answer that is not streamed."""
+        content = {"role": "model", "parts": [{"text": text}]}
+        candidate = {"index": 0, "content": content, "finishReason": "STOP"}
+        counted = self._usage(usage)
+        return {"candidates": [candidate], "modelVersion": "gemini-test-1", **counted}
+
+    def _reason(self, reason: str) -> str:
+        reasons = {"length": "MAX_TOKENS", "content_filter": "SAFETY"}
+        return reasons.get(reason, reason.upper())
+
+    def _usage(self, usage: Usage) -> dict[str, Any]:
         thoughts = usage.reasoning_tokens or 0
         tokens = {"promptTokenCount": usage.input_tokens, "thoughtsTokenCount": thoughts}
-        answer = {"candidatesTokenCount": usage.output_tokens - thoughts}
-        counted = {"usageMetadata": {**tokens, **answer}}
-        reasons = {"length": "MAX_TOKENS", "content_filter": "SAFETY"}
-        return self.candidate(counted, finishReason=reasons.get(reason, reason.upper()))
+        return {"usageMetadata": {**tokens, "candidatesTokenCount": usage.output_tokens - thoughts}}
 
     def candidate(self, beside: Mapping[str, Any] | None = None, **fields: Any) -> bytes:
         """Return the frame of one chunk, with what stands beside the candidate."""
@@ -176,6 +223,7 @@ class Exchange:
 
 Step = Callable[[Exchange], Awaitable[object]]
 Script = Sequence[Step]
+Framing = Literal["length", "chunked", "close"]
 
 HEAD: Step = Exchange.head
 EMPTY: Step = lambda to: to.send(to.call.wire.empty())  # noqa: E731  # chunks without a token
@@ -208,6 +256,29 @@ def finish(reason: str = "stop", usage: Usage = USAGE) -> Step:
 def raw(data: bytes, *, piece_bytes: int = 1 << 30) -> Step:
     """Send bytes of the stream as they are, or cut into pieces of a size."""
     return lambda to: to.send(data, piece_bytes=piece_bytes)
+
+
+def body(data: bytes, content_type: str | None, *, framing: Framing = "length") -> Step:
+    """Answer 200 with a body of any type; its end is told by its length, a last chunk, or the connection's end."""
+
+    async def answer(to: Exchange) -> None:
+        kind = b"Content-Type: %b\r\n" % content_type.encode() if content_type is not None else b""
+        to.has_head = True
+        match framing:
+            case "length":
+                to.is_over = True
+                await to.write(
+                    b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n" % (kind, len(data))
+                )
+                await to.write(data)
+            case "chunked":
+                await to.write(b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n\r\n" % kind)
+                await to.send(data)
+            case "close":
+                await to.write(b"HTTP/1.1 200 OK\r\n%bConnection: close\r\n\r\n%b" % (kind, data))
+                await to.hang_up()
+
+    return answer
 
 
 def until(event: anyio.Event) -> Step:

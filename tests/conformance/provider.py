@@ -4,10 +4,14 @@ The fake provider is told by its settings, the others by the script of an upstre
 Chunks without a token go out before, between and behind those with one, where an API has such.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Protocol
 
+import anyio
+import pytest
 from typing_extensions import override
 
 from answering import Piece, answering
@@ -100,6 +104,30 @@ async def opened(settings: ProviderSettings) -> AsyncIterator[Provider]:
 
 UPSTREAMS = UpstreamSubject("openai", OPENAI), UpstreamSubject("gemini", GEMINI)
 SUBJECTS: tuple[Subject, ...] = (FakeSubject(), *UPSTREAMS)
+
+
+def load_no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading certificates takes longer than a test, and nothing here speaks TLS."""
+    bare = partial(ssl.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: bare())
+
+
+async def ask(provider: Provider) -> tuple[list[Piece], ProviderError | None]:
+    """Ask, and return what was said, and the error that ended it, if one did."""
+    with anyio.fail_after(10):
+        try:
+            async with answering(provider, PROMPT) as answer:
+                return await gather(answer)
+        except ProviderError as exc:  # an API may be asked on entering
+            return [], exc
+
+
+async def end_of(
+    subject: UpstreamSubject, *steps: Step
+) -> tuple[list[Piece], ProviderError | None]:
+    """Ask an upstream that plays a script."""
+    async with subject.open(*steps) as (_, provider):
+        return await ask(provider)
 
 
 async def gather(deltas: AsyncIterator[Piece]) -> tuple[list[Piece], ProviderError | None]:

@@ -1,11 +1,9 @@
 """One contract, every provider: `streamsvc.providers.base`. How each is made to speak: `provider`."""
 
 import socket
-import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -18,12 +16,15 @@ from provider import (
     UpstreamSubject,
     finishes,
     gather,
+    load_no_certificates,
     opened,
     texts,
     thoughts,
 )
+from provider import ask as _ask
+from provider import end_of as _end_of
 
-from answering import Piece, answering
+from answering import answering
 from streamsvc.errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,
@@ -67,9 +68,7 @@ every_upstream = pytest.mark.parametrize("subject", UPSTREAMS, ids=lambda subjec
 
 @pytest.fixture(autouse=True)
 def no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading certificates takes longer than a test, and nothing here speaks TLS."""
-    bare = partial(ssl.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
-    monkeypatch.setattr(ssl, "create_default_context", lambda **_: bare())
+    load_no_certificates(monkeypatch)
 
 
 UNICODE = {
@@ -304,22 +303,6 @@ async def test_half_an_emoji_at_the_end_of_the_thinking_is_replaced(
     async with subject.asked(reasoning("Hm \ud83d"), finish()) as (_, answer):
         deltas, _ = await gather(answer)
     assert thoughts(deltas) == ["Hm ", "\ufffd"]
-
-
-async def _ask(provider: Provider) -> tuple[list[Piece], ProviderError | None]:
-    with anyio.fail_after(10):
-        try:
-            async with answering(provider, PROMPT) as answer:
-                return await gather(answer)
-        except ProviderError as exc:  # an API may be asked on entering
-            return [], exc
-
-
-async def _end_of(
-    subject: UpstreamSubject, *steps: Step
-) -> tuple[list[Piece], ProviderError | None]:
-    async with subject.open(*steps) as (_, provider):
-        return await _ask(provider)
 
 
 @every_upstream

@@ -1163,7 +1163,7 @@ async def test_a_primary_that_is_down_for_a_minute_is_left_in_peace_and_soon_in_
     [
         ((Text("a"), STOP), USAGE),
         ((Text("a"), Finish(reason="stop")), counted(1)),
-        ((Finish(reason="stop"),), None),
+        ((Finish(reason="stop"),), counted(0)),
         ((Text("a"), HOLD), counted(1)),
         ((Reasoning("a"), Text("b"), Text("c")), counted(2, thought=1)),
         ((Text("a" * 41),), counted(11)),

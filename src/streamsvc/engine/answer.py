@@ -18,6 +18,7 @@ from streamsvc.engine.attempt import attempt
 from streamsvc.engine.lanes import Lane, lane_with_room
 from streamsvc.engine.rescue import CatchUp
 from streamsvc.errors import (
+    EmptyAnswer,
     NamedModelNotFound,
     ProviderError,
     ProviderModelNotFound,
@@ -186,7 +187,7 @@ class Answer:
                 raise NamedModelNotFound from exc
             raise
         except BaseException as exc:
-            self.may_have_cost |= _was_left(exc)
+            self.may_have_cost |= _may_have_cost(exc)
             raise
         # A rescue that a filter refuses before a word leaves viewers what they have, and says how it ended.
         is_refused = finish.reason == "content_filter" and not self._has_spoken
@@ -235,8 +236,10 @@ class Answer:
         )  # fmt: skip
 
 
-def _was_left(exc: BaseException) -> bool:
-    """Tell whether a call ended by our leaving a provider that may have been at work."""
+def _may_have_cost(exc: BaseException) -> bool:
+    """Tell whether a call that ended so may be billed: we left a provider at work, or it said nothing."""
+    if isinstance(exc, EmptyAnswer):
+        return True
     if isinstance(exc, ProviderTimedOut):
         return exc.deadline != "connect"
     return not isinstance(exc, ProviderError)
