@@ -134,7 +134,7 @@ async def _status(port: int, path: str) -> bytes:
     try:
         async with await anyio.connect_tcp("127.0.0.1", port) as stream:
             await stream.send(
-                f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode()
+                f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
             )
             return (await stream.receive())[9:12]
     except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):

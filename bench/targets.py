@@ -53,7 +53,7 @@ class Target:
             body = {"model": self.model, "messages": messages, "stream": True}
         data = json.dumps(body).encode()
         return (
-            f"POST {self.path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+            f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Accept: text/event-stream\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
         ).encode() + data
 
@@ -61,7 +61,7 @@ class Target:
 def get(path: str) -> bytes:
     """Return a GET request; the connection ends with its answer."""
     return (
-        f"GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
         "Connection: close\r\n\r\n"
     ).encode()
 

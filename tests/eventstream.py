@@ -222,8 +222,10 @@ class Wire:
             headers: further fields.
             body: bytes are sent with their length, an iterable of bytes in chunks.
         """
-        lines = [f"{method} {target} HTTP/1.1", "Host: service.test"]
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        address, port, *_ = self._socket.getpeername()
+        fields = {"Host": f"{address}:{port}", **(headers or {})}
+        lines = [f"{method} {target} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in fields.items()]
         if isinstance(body, bytes):
             lines.append(f"Content-Length: {len(body)}")
         elif body is not None:

@@ -325,7 +325,7 @@ MODEL = "a text in quotes, not empty (it is required)"
         (
             "[server]\nprot = 9000",
             "server.prot: found an unknown key (did you mean server.port?)",
-            "close_seconds, drain_seconds, host, log_level, port, request_seconds, root_path",
+            "close_seconds, drain_seconds, host, hosts, log_level, port, request_seconds, root_path",
         ),
         (
             '[cors]\nprovider = "fake"',
@@ -448,6 +448,18 @@ MODEL = "a text in quotes, not empty (it is required)"
 def test_a_mistake_in_the_file_is_told_in_one_line(text: str, found: str, accepted: str) -> None:
     """Which file, which key, what was found, what is accepted."""
     assert mistake(text) == f"config.toml: {found}; accepted: {accepted}"
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    "host",
+    ["https://a.test", "a.test:443", "a.test/x", "*.*.test", "*a.test", "a test", "", "[::1]:80"],
+)
+def test_a_host_with_more_than_a_name_is_a_mistake(host: str) -> None:
+    assert mistake(f"[server]\nhosts = {json.dumps([host])}") == (
+        f"config.toml: server.hosts: found {host!r}; accepted: "
+        "a host without scheme, port or path, such as 'chat.example.com'"
+    )
 
 
 @pytest.mark.promise("input:clear-error")

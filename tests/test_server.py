@@ -48,7 +48,7 @@ async def test_a_client_that_falls_off_the_network_counts_as_gone_after_a_time()
         gc.unfreeze()
 
 
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SILENT = Settings(
     providers={"fake": FakeSettings(first_word_seconds=3600)},
     stream=StreamSettings(ping_seconds=3600),
@@ -90,7 +90,10 @@ async def test_requests_behind_a_running_one_are_answered_in_their_order(serve: 
 @pytest.mark.promise("fan-out:shared")
 @pytest.mark.parametrize(
     "endless",
-    [HEALTH, b"POST /v1/generations HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n"],
+    [
+        HEALTH,
+        b"POST /v1/generations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n\r\n",
+    ],
     ids=["requests", "a body"],
 )
 async def test_what_a_client_sends_behind_a_running_request_is_not_read_without_bound(
@@ -190,7 +193,7 @@ async def test_a_client_that_sent_a_large_body_is_missed_at_once_when_it_leaves(
     with anyio.fail_after(5):
         async with await anyio.connect_tcp("127.0.0.1", service.port) as client:
             await client.send(
-                f"POST {path} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n"
+                f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
                 "Content-Type: application/json\r\nExpect: 100-continue\r\n"
                 f"Content-Length: {len(data)}\r\n\r\n".encode()
             )

@@ -204,7 +204,7 @@ async def _abort(service: Service, number: int) -> None:
     target = f"/stream-ai?provider={provider}&prompt={doing}"
     if way == "at once":
         async with wire(service.port) as connection:
-            await connection.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            await connection.send(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         return
     async with view(service.port, target) as answer:
         start = await answer.event()

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 import anyio
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from streamsvc.dialects.native import NativeDialect
 from streamsvc.dialects.plain import PlainDialect
@@ -17,18 +16,23 @@ from streamsvc.dialects.text import TextDialect
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.providers.registry import ProviderRegistry
-from streamsvc.settings import CorsSettings, Settings
+from streamsvc.settings import CorsSettings, ServerSettings, Settings
+from streamsvc.web.addresses import is_openai
+from streamsvc.web.bodies import JsonBodies
 from streamsvc.web.chat_completion_body import ChatCompletionReader
 from streamsvc.web.chat_completions import SDK_HEADERS, ChatCompletionEndpoints, error_response
+from streamsvc.web.cors import Cors
 from streamsvc.web.generations import GenerationEndpoints
+from streamsvc.web.hosts import HostGuard, Hosts
 from streamsvc.web.operations import OperationEndpoints
 from streamsvc.web.orders import OrderReader
+from streamsvc.web.origins import Origins
 from streamsvc.web.playground import Playground
 from streamsvc.web.problems import CrashGuard, Problems
-from streamsvc.web.requests import Origins
+from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.routes import routes
 from streamsvc.web.ui_message_body import UIMessageReader
-from streamsvc.web.ui_messages import Chats, UIMessageEndpoints
+from streamsvc.web.ui_messages import Chats, UIMessageEndpoints, refusal_text
 
 
 def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
@@ -44,38 +48,44 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     log = MemoryEventLog(settings.generations)
     providers = ProviderRegistry(settings.providers, environ)
     supervisor = Supervisor(providers=providers, log=log, settings=settings)
+    bodies = JsonBodies(settings.limits)
     orders = OrderReader(
+        bodies,
         default_provider=settings.provider,
         limits=settings.limits,
         generations=settings.generations,
     )
-    origins = Origins(settings.cors.origins)
+    origins, refusals = Origins(settings.cors.origins), RefusalLog()
     generations = GenerationEndpoints(
         supervisor=supervisor,
         log=log,
         orders=orders,
         origins=origins,
+        refusals=refusals,
         dialects={"json": NativeDialect(), "plain": PlainDialect(), "text": TextDialect()},
         settings=settings.stream,
     )
     chat_completions = ChatCompletionEndpoints(
         supervisor=supervisor,
         log=log,
-        bodies=ChatCompletionReader(orders, settings.providers),
+        bodies=ChatCompletionReader(bodies, orders, settings.providers),
         origins=origins,
         settings=settings.stream,
     )
     ui_messages = UIMessageEndpoints(
         supervisor=supervisor,
         log=log,
-        bodies=UIMessageReader(orders, settings.ai_sdk, settings.generations),
+        bodies=UIMessageReader(bodies, orders, settings.ai_sdk, settings.generations),
         origins=origins,
         chats=Chats(settings.limits.max_generations + settings.generations.keep_count),
         settings=settings.stream,
     )
     operations = OperationEndpoints(supervisor=supervisor, default_provider=settings.provider)
 
-    problems = Problems({"/v1/chat/": error_response, "/v1/models": error_response})
+    problems = Problems(
+        {error_response: is_openai, refusal_text: lambda path: path.startswith("/api/chat")},
+        refusals,
+    )
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -96,7 +106,11 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
             Playground() if settings.playground.enabled else None,
         ),
         lifespan=lifespan,
-        middleware=[*_cors(settings.cors), Middleware(CrashGuard, problems)],
+        middleware=[
+            *_host_guard(settings.server, problems),
+            *_cors(settings.cors, origins, problems),
+            Middleware(CrashGuard, problems),
+        ],
         exception_handlers=problems.handlers,
     )
     app.router.redirect_slashes = False  # a redirect would be built from the client's Host
@@ -104,12 +118,19 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     return app
 
 
-def _cors(settings: CorsSettings) -> list[Middleware]:
+def _host_guard(settings: ServerSettings, problems: Problems) -> list[Middleware]:
+    hosts = Hosts(settings)
+    return [Middleware(HostGuard, hosts, problems)] if hosts.is_checked else []
+
+
+def _cors(settings: CorsSettings, origins: Origins, problems: Problems) -> list[Middleware]:
     if not settings.origins:
         return []
     return [
         Middleware(
-            CORSMiddleware,
+            Cors,
+            origins,
+            problems,
             allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
             allow_headers=[

@@ -15,6 +15,7 @@ Refuse = Callable[[tuple[str, ...], str, str], NoReturn]
 _CERTIFICATES = "SSL_CERT_FILE"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ORIGIN = re.compile(r"\*|https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _NO_KEY = re.compile(r"[A-Z][A-Z0-9]{0,15}(_[A-Z0-9]{1,15})*")
 """Names of variables that may be shown: short words in capitals, which no vendor's keys are."""
@@ -55,6 +56,10 @@ def _check_addresses(settings: Settings, refuse: Refuse) -> None:
     if not _PATH.fullmatch(settings.server.root_path):
         accepted = "a path such as '/llm', without a slash at its end, or ''"
         refuse(("server", "root_path"), shown(settings.server.root_path), accepted)
+    for host in settings.server.hosts:
+        if not _HOST.fullmatch(host):
+            accepted = "a host without scheme, port or path, such as 'chat.example.com'"
+            refuse(("server", "hosts"), shown(host), accepted)
     for origin in settings.cors.origins:
         if not _ORIGIN.fullmatch(origin):
             accepted = "scheme://host or scheme://host:port in small letters, or '*'"

@@ -11,7 +11,10 @@ clients see. The text of a foreign exception never travels further than `__cause
     │   ├── GenerationNotFound      404
     │   ├── ModelNotFound           404
     │   ├── RequestTooLarge         413
+    │   ├── UnsupportedEncoding     415
+    │   ├── HostRefused             421
     │   ├── InvalidField            422
+    │   ├── PrefetchRefused         503
     │   ├── ProviderNotReady        503
     │   └── Overloaded              503
     │       └── Draining            503
@@ -65,10 +68,12 @@ class RequestError(StreamsvcError):
     Attributes:
         status: the HTTP status of the answer.
         field: the JSON field, query parameter or header at fault, if there is one.
+        log_details: what the log says besides the code, as `name=value`: nothing of a prompt or a key.
     """
 
     code = "bad_request"
     status: ClassVar[int] = 400
+    log_details: str = ""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
@@ -89,11 +94,26 @@ class OriginRefused(RequestError):
     code = "origin_refused"
     status = 403
 
-    def __init__(self) -> None:
+    def __init__(self, origin: str) -> None:
         super().__init__(
-            "Pages of this origin are not allowed; cors.origins in the settings allows them.",
+            f"Pages of the origin {origin} are not allowed; cors.origins in the settings allows them.",
             field="Origin",
         )
+        self.log_details = f"origin={origin} setting=cors.origins"
+
+
+class HostRefused(RequestError):
+    """A `Host` that is not served: a name that somebody else may have pointed at this machine."""
+
+    code = "host_refused"
+    status = 421
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"The host {host} is not served here; server.hosts in the settings names further ones.",
+            field="Host",
+        )
+        self.log_details = f"host={host} setting=server.hosts"
 
 
 class GenerationNotFound(RequestError):
@@ -124,8 +144,23 @@ class RequestTooLarge(RequestError):
     status = 413
 
 
+class UnsupportedEncoding(RequestError):
+    """The body is compressed."""
+
+    code = "unsupported_encoding"
+    status = 415
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The body is compressed; send it without a Content-Encoding.", field="Content-Encoding"
+        )
+
+
 class InvalidField(RequestError):
-    """A field of a readable request is wrong; `field` says which."""
+    """A field of a readable request is wrong; `field` says which, and so does the sentence.
+
+    Many clients show the sentence alone.
+    """
 
     code = "invalid_field"
     status = 422
@@ -144,6 +179,7 @@ class Overloaded(RequestError):
 
     def __init__(self, limit: str) -> None:
         super().__init__(f"The service is at its configured limit ({limit}).")
+        self.log_details = f"limit={limit}"
 
 
 class Draining(Overloaded):
@@ -153,6 +189,19 @@ class Draining(Overloaded):
 
     def __init__(self) -> None:
         RequestError.__init__(self, "The service is shutting down and takes no new work.")
+
+
+class PrefetchRefused(RequestError):
+    """A browser asks ahead of its user, who may never come; the answer would be paid for.
+
+    A browser keeps what a prefetch got if its status is 2xx, and asks again if it is not.
+    """
+
+    code = "prefetch_refused"
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("Answers are not prefetched; ask when somebody reads.")
 
 
 class ProviderNotReady(RequestError):

@@ -24,12 +24,14 @@ class ServerSettings(Section, frozen=True):
     """Where to listen and how to leave.
 
     Attributes:
+        hosts: the names by which it is asked besides those of the loopback, where it listens on that.
         root_path: the path under which a proxy shows the service, where it takes that path off.
         request_seconds: how long a request may take to arrive, its head and body together.
     """
 
     host: Name = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    hosts: tuple[str, ...] = ()
     root_path: str = ""
     request_seconds: PositiveSeconds = 30.0
     drain_seconds: Seconds = 10.0

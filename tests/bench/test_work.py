@@ -182,7 +182,7 @@ async def _stream(port: int, path: str, upstreams: list[_Upstream], tokens: int)
         lambda: _Client(upstreams, tokens), "127.0.0.1", port
     )
     client.transport.write(
-        b"POST %b HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nConnection: close\r\n"
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nConnection: close\r\n"
         b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
         % (path.encode(), len(body), body)
     )

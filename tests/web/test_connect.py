@@ -419,7 +419,7 @@ async def test_of_a_burst_only_those_create_who_find_a_place_among_the_viewers(
         async with AsyncExitStack() as stack:
             burst = [await stack.enter_async_context(wire(service.port)) for _ in range(8)]
             for connection in burst:
-                await connection.send(f"GET {ASK} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                await connection.send(f"GET {ASK} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             for connection in burst:
                 assert (await connection.answer("GET")).status == 200
             assert (service.supervisor.viewers, service.supervisor.running) == (2, 2)
@@ -431,7 +431,7 @@ async def test_a_post_that_finds_the_last_place_taken_creates_nothing(serve: Ser
     service = await serve(with_fake(SILENT, limits=LimitSettings(max_viewers=1)))
     with anyio.fail_after(5):
         async with wire(service.port) as connection:
-            head = f"POST {CREATE} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n"
+            head = f"POST {CREATE} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
             await connection.send(
                 f"{head}Expect: 100-continue\r\nContent-Length: 15\r\n\r\n".encode()
             )
@@ -578,7 +578,7 @@ async def test_a_viewer_who_sent_more_requests_behind_the_stream_is_missed_too(
         async with wire(service.port) as connection:
             stream = await connection.ask("GET", ASK)
             generation = stream.headers["x-generation-id"]
-            await connection.send(2 * b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            await connection.send(2 * b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await stream.raw_until(b": ka\n: ka\n")
             connection.reset()
             ended = await until_finished(service, generation)

@@ -278,24 +278,26 @@ REFUSED: Mapping[str, tuple[bytes, int, str]] = {
     "file": (
         asked(HELLO, {"type": "file", "mediaType": "image/png", "url": "data:,"}),
         422,
-        "Parts of the type 'file' are not supported. (messages[0].parts[1])",
+        "Unsupported part: 'messages[0].parts[1]' is of the type 'file'.",
     ),
     "tool": (
         asked({"type": "tool-weather", "toolCallId": "1", "state": "output-available"}),
         422,
-        "Parts of the type 'tool-weather' are not supported. (messages[0].parts[0])",
+        "Unsupported part: 'messages[0].parts[0]' is of the type 'tool-weather'.",
     ),
     "text-is-no-text": (
         asked({"type": "text", "text": 5}),
         422,
-        "Expected str, got int. (messages[0].parts[0].text)",
+        "Invalid 'messages[0].parts[0].text': expected string or null, got integer.",
     ),
-    "empty": (asked({"type": "text", "text": " "}), 422, "The content is empty. (messages[0].content)"),
-    "unknown-field": (asked(tools=[]), 422, "Unknown field. (tools)"),
-    "grace": (asked(grace_seconds=1e6), 422, "At most 120. (grace_seconds)"),
-    "provider": (asked(provider="nobody"), 422, "(provider)"),
-    "no-json": (b"{", 400, "The body is not JSON in UTF-8."),
-    "long-id": (asked(chat="a" * 256), 422, "(id)"),
+    "empty": (asked({"type": "text", "text": " "}), 422, "is required in 'messages'."),
+    "unknown-field": (asked(tools=[]), 422, "Unknown field 'tools'."),
+    "grace": (asked(grace_seconds=1e6), 422, "The field 'grace_seconds' is at most 120."),
+    "provider": (asked(provider="nobody"), 422, "Unknown 'provider' 'nobody'; configured are: fake."),
+    "no-json": (b"{", 400, "The body is not JSON: it ends too early, at line 1, column 2."),
+    "long-id": (asked(chat="a" * 256), 422, "Invalid 'id': expected string of length <= 255."),
+    "trigger": (asked(trigger="x"), 422, "'trigger'; accepted: submit-message, regenerate-message."),
+    "no-id": (b'{"messages": []}', 422, "The field 'id' is missing."),
 }  # fmt: skip
 
 
@@ -422,4 +424,4 @@ async def test_an_unknown_format_is_refused_by_name(serve: Serve) -> None:
     service = await serve(configuration())
     answer = await post(service, asked(), query="?format=json")
     assert answer.status == 422
-    assert bytes(answer.raw).decode() == "Unknown format; accepted: plain, ui. (format)"
+    assert bytes(answer.raw).decode() == "Unknown 'format' 'json'; accepted: plain, ui."

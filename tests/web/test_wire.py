@@ -420,7 +420,7 @@ async def test_a_page_of_any_other_origin_may_not_nor_start_what_it_cannot_read(
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Origin": "http://service.test", "Host": "service.test"},
+        {"Origin": "http://chat.localhost", "Host": "chat.localhost"},
         {"Origin": "https://public.test", "Sec-Fetch-Site": "same-origin"},  # behind a proxy
         {},
     ],

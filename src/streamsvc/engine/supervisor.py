@@ -208,7 +208,8 @@ class Supervisor:
             return None
         first, generation_id = self._keys[key]
         if first != fingerprint:
-            raise InvalidField("This key was used with another request.", field="Idempotency-Key")
+            sentence = "This 'Idempotency-Key' was used with another request."
+            raise InvalidField(sentence, field="Idempotency-Key")
         return generation_id
 
     async def _forget_some_keys(self) -> None:

@@ -230,11 +230,16 @@ def config(prompt: Prompt, *, include_thoughts: bool) -> types.GenerateContentCo
         temperature=prompt.temperature,
         max_output_tokens=prompt.max_tokens,
         stop_sequences=list(prompt.stop) or None,
-        seed=prompt.seed,
+        seed=None if prompt.seed is None else _int32(prompt.seed),
         thinking_config=types.ThinkingConfig(include_thoughts=True) if include_thoughts else None,
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
     )
+
+
+def _int32(seed: int) -> int:
+    """Return the lowest 32 bits of a seed, signed: the API takes no more (`GenerationConfig.seed`)."""
+    return (seed + 2**31) % 2**32 - 2**31
 
 
 class _ChunkReader:

@@ -72,7 +72,8 @@ class ProviderRegistry:
         """
         if name not in self._entries:
             known = ", ".join(sorted(self._entries))
-            raise InvalidField(f"Unknown provider; configured are: {known}.", field="provider")
+            sentence = f"Unknown 'provider' {name[:80]!r}; configured are: {known}."
+            raise InvalidField(sentence, field="provider")
         if fault:
             self._check_fault(name, fault)
         if not self.is_ready(name):
@@ -82,11 +83,11 @@ class ProviderRegistry:
     def _check_fault(self, name: str, fault: str) -> None:
         entry = self._entries[name]
         if not isinstance(entry, FakeSettings):
-            why = f"Only entries of kind fake, with allow_faults, break on request; {name} is none."
+            why = f"A 'fault' is for entries of kind fake, with allow_faults; {name} is another."
         elif not entry.allow_faults:
-            why = f"No faults on request here; providers.{name}.allow_faults in the settings allows them."
+            why = f"A 'fault' is not allowed here; providers.{name}.allow_faults in the settings allows it."
         elif fault not in get_args(FaultName):
-            why = f"Unknown fault; accepted: {', '.join(get_args(FaultName))}."
+            why = f"Unknown 'fault'; accepted: {', '.join(get_args(FaultName))}."
         else:
             return
         raise InvalidField(why, field="fault")

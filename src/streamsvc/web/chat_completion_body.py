@@ -4,6 +4,7 @@ The fields are those of openai-python, `types/chat/completion_create_params.py`.
 was not given.
 """
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
@@ -14,7 +15,9 @@ from starlette.requests import Request
 
 from streamsvc.engine.generation import Order
 from streamsvc.errors import InvalidField, ModelNotFound
-from streamsvc.web.orders import CreateBody, MessageBody, OrderReader
+from streamsvc.web.bodies import JsonBodies, convert, unknown_field
+from streamsvc.web.orders import CreateBody, MessageBody, OrderReader, Seed
+from streamsvc.web.requests import quoted
 
 _StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]
 _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -33,7 +36,7 @@ class _Body(msgspec.Struct, kw_only=True):
     max_tokens: _Tokens | None = None
     max_completion_tokens: _Tokens | None = None
     stop: _StopSequence | Annotated[list[_StopSequence], Meta(max_length=4)] = []
-    seed: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    seed: Seed | None = None
     metadata: Annotated[
         dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
         Meta(max_length=16),
@@ -67,8 +70,16 @@ class Fields(msgspec.Struct, frozen=True):
             if name in self.known and value is not None:
                 asked[name] = value
             elif not (value is None or name in self.ignored or value in self.neutral.get(name, ())):
-                raise InvalidField("This parameter is not supported.", field=f"{path}{name}")
+                raise self._refusal(name, path)
         return asked
+
+    def _refusal(self, name: str, path: str) -> InvalidField:
+        accepted = [json.dumps(value) for value in self.neutral.get(name, ()) if value]
+        if not accepted:
+            known = () if path else tuple(self.known)
+            return unknown_field(f"{path}{name}", known, sentence="Unsupported parameter:")
+        sentence = f"Unsupported parameter: {quoted(path + name)}; accepted: {', '.join(accepted)}."
+        return InvalidField(sentence, field=f"{path}{name}")
 
 
 BODY = Fields(
@@ -137,11 +148,13 @@ class ChatCompletionReader:
     """Reads bodies.
 
     Args:
+        bodies: reads their JSON.
         orders: the bounds that hold for every request.
         entries: the names of the provider entries.
     """
 
-    def __init__(self, orders: OrderReader, entries: Collection[str]) -> None:
+    def __init__(self, bodies: JsonBodies, orders: OrderReader, entries: Collection[str]) -> None:
+        self._bodies = bodies
         self._orders = orders
         self._entries = entries
 
@@ -151,14 +164,15 @@ class ChatCompletionReader:
         Raises:
             RequestError: names the field.
         """
-        given = await self._orders.read(request, dict[str, Any])
+        given = await self._bodies.read(request, dict[str, Any])
         asked = BODY.asked(given)
         if isinstance(options := asked.get("stream_options"), dict):
             asked["stream_options"] = STREAM_OPTIONS.asked(options, "stream_options.")
-        body = self._orders.convert(asked, _Body)
+        body = convert(asked, _Body)
         entry, model = self.model(body.model)
         if body.max_tokens and body.max_completion_tokens:
-            raise InvalidField("Give one of the two bounds.", field="max_tokens")
+            sentence = "Give either 'max_tokens' or 'max_completion_tokens', not both."
+            raise InvalidField(sentence, field="max_tokens")
         order = self._orders.order(
             CreateBody(
                 messages=[
@@ -188,30 +202,34 @@ class ChatCompletionReader:
             return name, ""
         entry, _, model = name.partition("/")
         if not name:
-            raise InvalidField("Name a model.", field="model")
+            raise InvalidField("A 'model' is required.", field="model")
         if entry not in self._entries:
             raise ModelNotFound(self._entries)
         if not _MODEL.fullmatch(model):
-            raise InvalidField("That is no model's name.", field="model")
+            raise InvalidField(f"Invalid 'model': {quoted(name)}.", field="model")
         return entry, model
 
 
 def _turn(message: Mapping[str, Any], path: str) -> MessageBody:
     role = message.get("role")
     if not isinstance(role, str) or role not in ROLES:
-        raise InvalidField(f"Accepted: {', '.join(ROLES)}.", field=f"{path}.role")
+        raise _refused(f"{path}.role", f"accepted: {', '.join(ROLES)}")
     content = MESSAGE.asked(message, f"{path}.").get("content")
     if isinstance(content, list):
         content = "\n".join(_part(part, f"{path}.content[{at}]") for at, part in enumerate(content))
-    if not isinstance(content, str):
-        raise InvalidField("Give a text, or a list of text parts.", field=f"{path}.content")
+    if not isinstance(content, str | None):
+        raise _refused(f"{path}.content", "give a text, or a list of text parts")
     return MessageBody(ROLES[role], content)
 
 
 def _part(part: object, path: str) -> str:
     if not isinstance(part, dict) or part.get("type") != "text":
-        raise InvalidField("Only parts of type text are supported.", field=path)
-    text = PART.asked(part, f"{path}.").get("text")
+        raise _refused(path, "only parts of the type 'text' are supported")
+    text = PART.asked(part, f"{path}.").get("text", "" if "text" in part else None)
     if not isinstance(text, str):
-        raise InvalidField("Give a text.", field=f"{path}.text")
+        raise _refused(f"{path}.text", "give a text")
     return text
+
+
+def _refused(path: str, why: str) -> InvalidField:
+    return InvalidField(f"Invalid {path!r}; {why}.", field=path)

@@ -6,9 +6,11 @@ understand; not for long, because a proxy takes silence for a dead connection.
 """
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -30,8 +32,9 @@ from streamsvc.settings import StreamSettings
 from streamsvc.snapshot import snapshot_of
 from streamsvc.web.beginning import Instead
 from streamsvc.web.chat_completion_body import ChatCompletionReader
+from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
-from streamsvc.web.requests import Origins, check_parameters, key_of
+from streamsvc.web.requests import check_parameters, key_of
 from streamsvc.web.sse import EventStream
 from streamsvc.web.viewing import Place
 
@@ -101,6 +104,8 @@ class ChatCompletionEndpoints:
     async def model(self, request: Request) -> Response:
         """`GET /v1/models/{id}`: one of them, or what it may be overridden with."""
         name = request.path_params["id"]
+        if not name:  # the list, with a slash too many
+            raise HTTPException(HTTPStatus.NOT_FOUND)
         entry, _ = self._bodies.model(name)
         ready = {lane.name: lane for lane in self._supervisor.lanes if lane.is_ready}
         if entry not in ready:

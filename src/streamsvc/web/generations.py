@@ -17,6 +17,8 @@ from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_rec
 from streamsvc.settings import StreamSettings
 from streamsvc.snapshot import snapshot_of
 from streamsvc.web.orders import OrderReader
+from streamsvc.web.origins import Origins
+from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.requests import (
     EVENT_STREAM,
     EVENTS_PARAMETERS,
@@ -24,13 +26,13 @@ from streamsvc.web.requests import (
     PLAIN,
     STREAM_PARAMETERS,
     Cursor,
-    Origins,
     check_parameters,
     cursor_of,
     format_of,
     has_cursor,
     key_of,
     prefers,
+    refuse_prefetch,
 )
 from streamsvc.web.sse import EventStream, busy_response, gone_response, head_response
 from streamsvc.web.viewing import Place
@@ -46,17 +48,19 @@ class GenerationEndpoints:
         log: what they say.
         orders: reads what clients ask.
         origins: whose pages may create.
+        refusals: where a refusal is logged that looks like a stream.
         dialects: by the value of `?format=`; the one without a name is the default.
         settings: how a stream looks.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what the endpoints stand on, each by its name
         self,
         *,
         supervisor: Supervisor,
         log: EventLog,
         orders: OrderReader,
         origins: Origins,
+        refusals: RefusalLog,
         dialects: Mapping[str, Dialect],
         settings: StreamSettings,
     ) -> None:
@@ -64,6 +68,7 @@ class GenerationEndpoints:
         self._log = log
         self._orders = orders
         self._origins = origins
+        self._refusals = refusals
         self._dialects = dialects
         self._settings = settings
 
@@ -73,6 +78,7 @@ class GenerationEndpoints:
         dialect = self._dialect(request)
         if request.method == "HEAD":
             return head_response()
+        refuse_prefetch(request)
         try:
             if cursor := cursor_of(request):
                 return await self._attach(request, cursor.generation, cursor, dialect)
@@ -84,9 +90,7 @@ class GenerationEndpoints:
             generation_id = await self._supervisor.create(order, key=key_of(request))
             return await self._attach(request, generation_id, None, dialect)
         except Overloaded as exc:
-            if not dialect.is_resumable:  # no client that would come back by itself
-                raise
-            return busy_response(exc, self._settings)
+            return self._busy(request, exc, dialect)
 
     async def create(self, request: Request) -> Response:
         """`POST /v1/generations`: create; the answer is JSON, or the stream where that is asked."""
@@ -99,7 +103,8 @@ class GenerationEndpoints:
         if cursor is not None:
             return await self._describe(request, cursor.generation)
         if has_cursor(request):
-            raise InvalidField("This is no cursor of ours.", field="Last-Event-ID")
+            sentence = "The 'Last-Event-ID' was not issued by this service."
+            raise InvalidField(sentence, field="Last-Event-ID")
         self._origins.check(request)
         order = await self._orders.from_body(request)
         if streams:
@@ -116,15 +121,14 @@ class GenerationEndpoints:
         generation_id = request.path_params["id"]
         if request.method == "HEAD":
             return head_response()
+        refuse_prefetch(request)
         cursor = cursor_of(request)
         if cursor and cursor.generation != generation_id:
             cursor = None
         try:
             return await self._attach(request, generation_id, cursor, dialect)
         except Overloaded as exc:
-            if not dialect.is_resumable:  # no client that would come back by itself
-                raise
-            return busy_response(exc, self._settings)
+            return self._busy(request, exc, dialect)
 
     async def snapshot(self, request: Request) -> Response:
         """`GET /v1/generations/{id}`: what there is so far, in one piece."""
@@ -138,6 +142,13 @@ class GenerationEndpoints:
             return await self._describe(request, generation_id)
         except GenerationNotFound:  # it was stopped, and nothing that has ended is kept
             return Response(status_code=204, headers=NO_STORE)
+
+    def _busy(self, request: Request, exc: Overloaded, dialect: Dialect) -> Response:
+        """Answer a client that comes back by itself; any other is refused."""
+        if not dialect.is_resumable:
+            raise exc
+        self._refusals.note(request.scope, 200, exc.code, exc.log_details)
+        return busy_response(self._settings)
 
     async def _attach(
         self, request: Request, generation_id: str, cursor: Cursor | None, dialect: Dialect

@@ -6,12 +6,23 @@ from http import HTTPStatus
 from typing import cast
 
 import msgspec
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
-from streamsvc.errors import Overloaded, RequestError, StreamsvcError, describe
+from streamsvc.errors import (
+    OriginRefused,
+    Overloaded,
+    RequestError,
+    StreamsvcError,
+    UnsupportedEncoding,
+    describe,
+)
+from streamsvc.web.addresses import not_allowed, not_found
+from streamsvc.web.origins import shown
+from streamsvc.web.refusals import RefusalLog
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +63,16 @@ class Problems:
     """Answers what is wrong with a request in the words of the API that was asked.
 
     Args:
-        shapes: by the beginning of the path; elsewhere it is problem details.
+        shapes: for which paths an answer has another shape than that of problem details.
+        refusals: where they are logged.
 
     Attributes:
         handlers: for an application, by what is raised.
     """
 
-    def __init__(self, shapes: Mapping[str, Shape]) -> None:
+    def __init__(self, shapes: Mapping[Shape, Callable[[str], bool]], refusals: RefusalLog) -> None:
         self._shapes = shapes
+        self._refusals = refusals
         self.handlers: dict[type[Exception], ExceptionHandler] = {
             RequestError: self._refused,
             HTTPException: self._http,
@@ -77,35 +90,61 @@ class Problems:
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Return a problem as an HTTP answer."""
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        shapes = (shape for start, shape in self._shapes.items() if path.startswith(start))
+        path = _path(scope)
+        shapes = (shape for shape, is_of in self._shapes.items() if is_of(path))
         problem = Problem(
             title=HTTPStatus(status).phrase, status=status, detail=detail, code=code, field=field
         )
         return next(shapes, problem_details)(problem, headers or {})
 
-    async def _refused(self, request: Request, exc: Exception) -> Response:
-        error = cast("RequestError", exc)
-        headers = {}
-        if isinstance(error, Overloaded):
-            logger.info("request.refused code=%s %s", error.code, error.message)
-            headers["Retry-After"] = str(error.retry_after_seconds)
+    def refusal(self, scope: Scope, error: RequestError) -> Response:
+        """Return a refused request as an HTTP answer, and log it."""
+        self._refusals.note(scope, error.status, error.code, error.log_details)
         return self.response(
-            request.scope,
+            scope,
             error.status,
             error.code,
             error.message,
             field=error.field,
-            headers=headers,
+            headers=headers_of(error),
         )
+
+    async def _refused(self, request: Request, exc: Exception) -> Response:
+        return self.refusal(request.scope, cast("RequestError", exc))
 
     async def _http(self, request: Request, exc: Exception) -> Response:
         error = cast("HTTPException", exc)
-        code = HTTPStatus(error.status_code).name.lower()
-        detail = f"{request.method} is not served here."
-        if error.status_code == HTTPStatus.NOT_FOUND:
-            detail = "There is nothing at this address."
-        return self.response(request.scope, error.status_code, code, detail, headers=error.headers)
+        if (origin := preflight_origin(request.scope)) is not None:  # and no page may read anything
+            return self.refusal(request.scope, OriginRefused(shown(origin)))
+        status, headers, path = error.status_code, error.headers or {}, _path(request.scope)
+        code = HTTPStatus(status).name.lower()
+        detail = not_allowed(request.method, path, headers.get("Allow", ""))
+        if status == HTTPStatus.NOT_FOUND:
+            detail = not_found(path, request.app.routes)
+        self._refusals.note(request.scope, status, code)
+        return self.response(request.scope, status, code, detail, headers=headers)
+
+
+def preflight_origin(scope: Scope) -> str | None:
+    """Return the origin of a page that a browser asks leave for (Fetch, section 4.9), or None."""
+    if scope["method"] != "OPTIONS":
+        return None
+    headers = Headers(scope=scope)
+    return headers.get("origin") if "access-control-request-method" in headers else None
+
+
+def headers_of(error: RequestError) -> Mapping[str, str]:
+    """Return the header fields that tell a client what to do about a refusal."""
+    if isinstance(error, Overloaded):
+        return {"Retry-After": str(error.retry_after_seconds)}
+    if isinstance(error, UnsupportedEncoding):
+        return {"Accept-Encoding": "identity"}  # RFC 9110, section 12.5.3
+    return {}
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path
 
 
 async def _gone(_request: Request, _exc: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""What clients send besides a body, checked: cursors, keys, parameters, and whose pages they are."""
+"""What clients send besides a body, checked: cursors, keys, parameters, and what they accept."""
 
 import re
 from collections.abc import Mapping
@@ -8,10 +8,13 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import Request
 
-from streamsvc.errors import InvalidField, OriginRefused
+from streamsvc.errors import InvalidField, PrefetchRefused
 
-STREAM_PARAMETERS = frozenset({"prompt", "provider", "fault", "format", "key", "last_event_id"})
-EVENTS_PARAMETERS = frozenset({"format", "last_event_id"})
+CURSOR_PARAMETERS = ("last_event_id", "lastEventId")
+"""Where a cursor may be in an address; the second is what the EventSource polyfill calls it."""
+
+EVENTS_PARAMETERS = frozenset({"format", *CURSOR_PARAMETERS})
+STREAM_PARAMETERS = EVENTS_PARAMETERS | {"prompt", "provider", "fault", "key"}
 MAX_KEY_CHARS = 255
 MAX_REMEMBERED_CHARS = 256
 """How long an `Accept` may be to be remembered with what it comes to."""
@@ -19,6 +22,10 @@ MAX_REMEMBERED_CHARS = 256
 EVENT_STREAM, JSON, PLAIN = "text/event-stream", "application/json", "text/plain"
 
 _Format = TypeVar("_Format")
+
+_MAX_QUOTED_CHARS = 80
+_PURPOSES = frozenset({b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"})
+_AHEAD = re.compile(rb"prefetch|prerender|preview", re.IGNORECASE)
 
 _CURSOR = re.compile(r"(gen_[a-z2-7]{32})\.(?:(\d{1,12})|gone)", re.ASCII)
 
@@ -43,13 +50,29 @@ def header(request: Request, name: bytes) -> str | None:
     return None
 
 
+def quoted(name: str) -> str:
+    """Return what a client sent in quotes and short, for a sentence."""
+    return repr(name if len(name) <= _MAX_QUOTED_CHARS else f"{name[:_MAX_QUOTED_CHARS]}…")
+
+
+def refuse_prefetch(request: Request) -> None:
+    """Refuse a browser that asks ahead of its user (WICG nav-speculation, `Sec-Purpose`).
+
+    Raises:
+        PrefetchRefused: it does.
+    """
+    for field, value in request.scope["headers"]:
+        if field in _PURPOSES and _AHEAD.search(value):
+            raise PrefetchRefused
+
+
 def has_cursor(request: Request) -> bool:
     """Tell whether the client says that it comes back, with an id of ours or not."""
     return bool(_cursor_text(request))
 
 
 def cursor_of(request: Request) -> Cursor | None:
-    """Return the client's cursor: `Last-Event-ID`, else `?last_event_id=`; None if it is not ours."""
+    """Return the client's cursor: `Last-Event-ID`, else that of the address; None if it is not ours."""
     match = _CURSOR.fullmatch(_cursor_text(request))
     if match is None:
         return None
@@ -57,7 +80,8 @@ def cursor_of(request: Request) -> Cursor | None:
 
 
 def _cursor_text(request: Request) -> str:
-    return header(request, b"last-event-id") or _parameter(request, "last_event_id") or ""
+    places = (_parameter(request, name) for name in CURSOR_PARAMETERS)
+    return header(request, b"last-event-id") or next(filter(None, places), "")
 
 
 def _parameter(request: Request, name: str) -> str | None:
@@ -75,7 +99,9 @@ def key_of(request: Request) -> str | None:
     key = field or _parameter(request, "key") or None
     if key and len(key) > MAX_KEY_CHARS:
         source = "Idempotency-Key" if field else "key"
-        raise InvalidField(f"At most {MAX_KEY_CHARS} characters.", field=source)
+        raise InvalidField(
+            f"The {source!r} is longer than {MAX_KEY_CHARS} characters.", field=source
+        )
     return key
 
 
@@ -91,9 +117,10 @@ def check_parameters(request: Request, known: frozenset[str]) -> None:
     for name, _ in request.query_params.multi_items():
         if name not in known:
             accepted = ", ".join(sorted(known)) or "none"
-            raise InvalidField(f"Unknown query parameter; accepted: {accepted}.", field=name)
+            sentence = f"Unknown query parameter {quoted(name)}; accepted: {accepted}."
+            raise InvalidField(sentence, field=name)
         if name in seen:
-            raise InvalidField("The query parameter is given twice.", field=name)
+            raise InvalidField(f"The query parameter {name!r} is given twice.", field=name)
         seen.add(name)
 
 
@@ -130,7 +157,9 @@ def format_of(request: Request, formats: Mapping[str, _Format], *, usual: str) -
         name = "plain" if is_plain else usual
     if name not in formats:
         accepted = ", ".join(sorted(formats))
-        raise InvalidField(f"Unknown format; accepted: {accepted}.", field="format")
+        raise InvalidField(
+            f"Unknown 'format' {quoted(name)}; accepted: {accepted}.", field="format"
+        )
     return formats[name]
 
 
@@ -140,36 +169,3 @@ def _quality(parameters: list[str]) -> float:
         return float(next(weights, "1"))
     except ValueError:
         return 0.0
-
-
-class Origins:
-    """Which pages may create: those of the service's own origin, and those that are configured.
-
-    A browser tells the origin of a page with its requests, and withholds the answer from a page that
-    may not read it; but by then the answer would be in the making, and paid for.
-
-    Args:
-        allowed: origins as browsers write them; `*` is any.
-    """
-
-    def __init__(self, allowed: tuple[str, ...]) -> None:
-        self._allowed = frozenset(allowed)
-
-    def check(self, request: Request) -> None:
-        """Let a request pass that may create.
-
-        Raises:
-            OriginRefused: it comes from a page of another origin.
-        """
-        origin, site = header(request, b"origin"), header(request, b"sec-fetch-site")
-        if "*" in self._allowed or origin in self._allowed or site == "same-origin":
-            return
-        if origin is None:
-            # No page, or one that asks without wanting to read, as an image does. An address that a
-            # person follows is none of these.
-            is_page = site in {"cross-site", "same-site"}
-            is_own = not is_page or header(request, b"sec-fetch-dest") == "document"
-        else:
-            is_own = origin.partition("://")[2] == header(request, b"host")
-        if not is_own:
-            raise OriginRefused

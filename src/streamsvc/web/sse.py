@@ -6,7 +6,6 @@ promises for streams is kept here.
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
@@ -19,14 +18,11 @@ from typing_extensions import override
 
 from streamsvc.dialects.base import Dialect, lost_block, preamble
 from streamsvc.engine.audience import Seat
-from streamsvc.errors import Overloaded
 from streamsvc.events import Record
 from streamsvc.settings import StreamSettings
 from streamsvc.web.beginning import Beginning, Instead
 from streamsvc.web.viewing import Place, Viewing, drop
 from streamsvc.web.wire import CONNECTION, Wire, send_wire
-
-logger = logging.getLogger(__name__)
 
 STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
 
@@ -141,9 +137,8 @@ def gone_response(generation: str, settings: StreamSettings) -> Response:
     return _whole(preamble(settings.retry_ms) + lost_block(generation))
 
 
-def busy_response(error: Overloaded, settings: StreamSettings) -> Response:
+def busy_response(settings: StreamSettings) -> Response:
     """Tell an EventSource to come back later: a browser takes any other status as final."""
-    logger.info("request.refused code=%s %s", error.code, error.message)
     retry_ms = random.randint(settings.retry_ms, 3 * settings.retry_ms)  # noqa: S311  # a jitter
     return _whole(preamble(retry_ms) + b": busy\n")
 

@@ -12,7 +12,9 @@ from starlette.requests import Request
 from streamsvc.engine.generation import Order
 from streamsvc.errors import InvalidField
 from streamsvc.settings import AISDKSettings, GenerationSettings
+from streamsvc.web.bodies import JsonBodies
 from streamsvc.web.orders import CreateBody, MessageBody, OrderReader
+from streamsvc.web.requests import quoted
 
 _SILENT_PARTS = ("reasoning", "step-start", "source-url", "source-document", "data-")
 """Parts of messages that are no words of the conversation; a model is not told of them."""
@@ -22,12 +24,12 @@ ChatId = Annotated[str, Meta(min_length=1, max_length=255)]
 
 class _Part(msgspec.Struct):
     type: str
-    text: str = ""
+    text: str | None = ""
 
 
 class _Message(msgspec.Struct):
     role: Literal["system", "user", "assistant"]
-    parts: list[_Part]
+    parts: list[_Part] | None = None
 
 
 class _Body(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -47,14 +49,20 @@ class UIMessageReader:
     """Reads bodies.
 
     Args:
+        bodies: reads their JSON.
         orders: the bounds that hold for every request.
         settings: the grace of a client that may come back, where it asks for none.
         generations: its bound.
     """
 
     def __init__(
-        self, orders: OrderReader, settings: AISDKSettings, generations: GenerationSettings
+        self,
+        bodies: JsonBodies,
+        orders: OrderReader,
+        settings: AISDKSettings,
+        generations: GenerationSettings,
     ) -> None:
+        self._bodies = bodies
         self._orders = orders
         self._grace_seconds = min(settings.grace_seconds, generations.max_grace_seconds)
 
@@ -68,12 +76,11 @@ class UIMessageReader:
         Raises:
             RequestError: names the field.
         """
-        body = await self._orders.read(request, _Body)
-        turns = [_turn(at, message) for at, message in enumerate(body.messages)]
+        body = await self._bodies.read(request, _Body)
         usual_grace_seconds = self._grace_seconds if may_come_back else 0.0
         order = self._orders.order(
             CreateBody(
-                messages=[turn for turn in turns if turn.content.strip() or turn.role == "user"],
+                messages=[_turn(at, message) for at, message in enumerate(body.messages)],
                 system=body.system,
                 provider=body.provider,
                 temperature=body.temperature,
@@ -89,11 +96,11 @@ class UIMessageReader:
 
 def _turn(at: int, message: _Message) -> MessageBody:
     """Put the words of a message together."""
-    for number, part in enumerate(message.parts):
+    parts = message.parts or []
+    for number, part in enumerate(parts):
         if part.type != "text" and not part.type.startswith(_SILENT_PARTS):
-            raise InvalidField(
-                f"Parts of the type {part.type[:40]!r} are not supported.",
-                field=f"messages[{at}].parts[{number}]",
-            )
-    words = (part.text for part in message.parts if part.type == "text")
+            field = f"messages[{at}].parts[{number}]"
+            sentence = f"Unsupported part: {field!r} is of the type {quoted(part.type)}."
+            raise InvalidField(sentence, field=field)
+    words = (part.text or "" for part in parts if part.type == "text")
     return MessageBody(message.role, "".join(words))

@@ -5,7 +5,6 @@
 A refusal is a sentence in plain text, because the hook shows the body of an error as it is.
 """
 
-import logging
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,16 +19,16 @@ from streamsvc.dialects.ai_sdk import AISDKDialect
 from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.plain import PlainDialect
 from streamsvc.engine.supervisor import Supervisor
-from streamsvc.errors import CursorLost, GenerationNotFound, Overloaded, RequestError
+from streamsvc.errors import CursorLost, GenerationNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_records
 from streamsvc.events import Restart
 from streamsvc.settings import StreamSettings
-from streamsvc.web.requests import Origins, format_of, key_of
+from streamsvc.web.origins import Origins
+from streamsvc.web.problems import Problem
+from streamsvc.web.requests import format_of, key_of, refuse_prefetch
 from streamsvc.web.sse import EventStream, head_response
 from streamsvc.web.ui_message_body import UIMessageReader
 from streamsvc.web.viewing import Place
-
-logger = logging.getLogger(__name__)
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -126,16 +125,13 @@ class UIMessageEndpoints:
 
     async def create(self, request: Request) -> Response:
         """`POST /api/chat`: answer; what is still being answered in that chat is stopped."""
-        try:
-            dialect = self._dialect(request)
-            self._origins.check(request)
-            # The AI SDK's text transport does not tell a message from its replay.
-            may_come_back = dialect is not self._dialects["plain"]
-            chat, order = await self._bodies.read(request, may_come_back=may_come_back)
-            self._supervisor.check_viewers()
-            generation = await self._supervisor.create(order, key=key_of(request))
-        except RequestError as exc:
-            return _refusal(exc)
+        dialect = self._dialect(request)
+        self._origins.check(request)
+        # The AI SDK's text transport does not tell a message from its replay.
+        may_come_back = dialect is not self._dialects["plain"]
+        chat, order = await self._bodies.read(request, may_come_back=may_come_back)
+        self._supervisor.check_viewers()
+        generation = await self._supervisor.create(order, key=key_of(request))
         answer = Answer(generation, order.grace_seconds or 0.0)
         before = self._chats.put(chat, answer)
         if before is not None and before.generation != generation:
@@ -146,6 +142,7 @@ class UIMessageEndpoints:
         """`GET /api/chat/{id}/stream`: the answer from its start; 204 where there is none to come."""
         if request.method == "HEAD":
             return head_response()
+        refuse_prefetch(request)
         answer = self._chats.get(request.path_params["id"])
         if answer is None:
             return Response(status_code=204, headers=NO_STORE)
@@ -157,16 +154,11 @@ class UIMessageEndpoints:
             if answer.over_at < math.inf:
                 return Response(status_code=204, headers=NO_STORE)
             return PlainTextResponse(CursorLost.message, status_code=410, headers=NO_STORE)
-        except RequestError as exc:
-            return _refusal(exc)
 
     async def stop(self, request: Request) -> Response:
         """`POST /api/chat/{id}/stop`: end the answer, and the call to the provider; idempotent."""
         chat = request.path_params["id"]
-        try:
-            self._origins.check(request)
-        except RequestError as exc:
-            return _refusal(exc)
+        self._origins.check(request)
         if answer := self._chats.get(chat):
             self._chats.forget(chat)
             await self._end(answer)
@@ -204,12 +196,8 @@ class UIMessageEndpoints:
         return format_of(request, self._dialects, usual="ui")
 
 
-def _refusal(exc: RequestError) -> Response:
-    headers = {}
-    if isinstance(exc, Overloaded):
-        logger.info("request.refused code=%s %s", exc.code, exc.message)
-        headers["Retry-After"] = str(exc.retry_after_seconds)
-    about = f" ({exc.field})" if exc.field else ""
+def refusal_text(problem: Problem, headers: Mapping[str, str]) -> Response:
+    """Answer what is wrong with a request: the hook shows the body of an error as it is."""
     return PlainTextResponse(
-        f"{exc.message}{about}", status_code=exc.status, headers={**NO_STORE, **headers}
+        problem.detail, status_code=problem.status, headers={**NO_STORE, **headers}
     )

@@ -1,0 +1,73 @@
+"""What to say of an address that is not served, or not with this method."""
+
+import re
+from collections.abc import Iterable
+
+from starlette.routing import BaseRoute, Route
+
+from streamsvc.web.bodies import nearest
+from streamsvc.web.requests import quoted
+
+_OPENAI = re.compile(
+    r"(?P<base>(?:/(?:api|openai|deployments/[^/]+|v\d\w*))*)"
+    r"/(?:chat/completions|models|completions|responses|embeddings|moderations|images|audio|files"
+    r"|uploads|batches|fine_tuning|assistants|threads|vector_stores|realtime|messages|rerank)(?:/.*)?"
+)
+"""An endpoint of OpenAI's API, or one that often is beside them, below any `base_url`."""
+
+_SERVED = "Of OpenAI's API, POST /v1/chat/completions and GET /v1/models are served."
+_OURS = "/v1/chat/"
+
+_ID = re.compile(r"gen_[a-z2-7]{32}")
+_SLASHES = re.compile(r"/{2,}")
+
+_INSTEAD = {
+    "/stream-ai": ", or POST /v1/generations with a JSON body",
+    "/v1/generations": "; an EventSource takes GET /stream-ai?prompt=…",
+}
+"""What else to use at an address that has other methods only."""
+
+
+def is_openai(path: str) -> bool:
+    """Tell whether a path is one of OpenAI's API, as a client with a wrong `base_url` asks for it too."""
+    plain = _plain(path)
+    return plain.startswith(_OURS) or _OPENAI.fullmatch(plain) is not None
+
+
+def not_found(path: str, routes: Iterable[BaseRoute]) -> str:
+    """Return a sentence for a path that is not served: what may have been meant.
+
+    Args:
+        path: below the `root_path`.
+        routes: what is served.
+    """
+    plain = _plain(path)
+    nothing = f"There is nothing at {quoted(path)}"
+    if is_openai(path):
+        found = _OPENAI.fullmatch(plain)
+        if found is not None and found["base"] != "/v1":
+            return f"{nothing}: base_url must end in /v1, right after this service's address. {_SERVED}"
+        slashes = ": there is a slash too many" if plain != path else ""
+        return f"{nothing}{slashes}. {_SERVED}"
+    served = tuple(route.path for route in routes if isinstance(route, Route))
+    near = nearest(_ID.sub("{id}", plain), served)
+    return f"{nothing}; did you mean {near}?" if near else f"{nothing}."
+
+
+def not_allowed(method: str, path: str, allow: str) -> str:
+    """Return a sentence for a method that an address does not have.
+
+    Args:
+        method: of the request.
+        path: below the `root_path`.
+        allow: the methods that it has, as in the header of this name.
+    """
+    methods = sorted({name.strip() for name in allow.split(",")} - {"", "HEAD"})
+    if not methods:
+        return f"{quoted(method)} is not allowed here."
+    return f"{method[:20]} is not allowed here; use {' or '.join(methods)}{_INSTEAD.get(path, '')}."
+
+
+def _plain(path: str) -> str:
+    """Return a path without the slashes that are too many."""
+    return _SLASHES.sub("/", path).rstrip("/")

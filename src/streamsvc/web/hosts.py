@@ -1,0 +1,79 @@
+"""Under which names the service is served.
+
+A page may point its own name at 127.0.0.1 when it is loaded (DNS rebinding). To a browser the service
+is then of that page's origin, so only the `Host` tells. Where the service listens on a loopback
+address, it is served by the names of the loopback alone, and by those of the settings.
+"""
+
+import ipaddress
+from collections.abc import Awaitable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from streamsvc.errors import HostRefused
+from streamsvc.settings import ServerSettings
+from streamsvc.web.origins import Authority, authority_of
+from streamsvc.web.problems import Problems
+
+_NAMES = {"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"}
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host in its canonical form is the loopback (RFC 6761, section 6.3)."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in _NAMES or host.endswith(".localhost")
+
+
+class Hosts:
+    """The names by which the service is served.
+
+    Args:
+        settings: where it listens, and what it is called besides. `*.` before a name is any name below
+            it, and `*` alone any name.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        listening = settings.host.strip("[]").lower()
+        self.is_checked = is_loopback(listening) and "*" not in settings.hosts
+        named = {name.strip("[]").lower().removesuffix(".") for name in settings.hosts}
+        self._names = frozenset(name for name in named if not name.startswith("*."))
+        self._suffixes = tuple(name[1:] for name in named if name.startswith("*."))
+
+    def check(self, host: str) -> None:
+        """Let a request pass that is meant for this service.
+
+        Args:
+            host: the `Host` field, with or without a port. An empty one is of no browser.
+
+        Raises:
+            HostRefused: the name is of somebody else.
+        """
+        authority = authority_of(host)
+        if host and not (authority and self._is_served(authority)):
+            raise HostRefused(authority.host if authority else "that cannot be read")
+
+    def _is_served(self, authority: Authority) -> bool:
+        host = authority.host
+        return is_loopback(host) or host in self._names or host.endswith(self._suffixes)
+
+
+class HostGuard:
+    """Middleware that refuses what is meant for another host, before anything else looks at it."""
+
+    def __init__(self, app: ASGIApp, hosts: Hosts, problems: Problems) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._problems = problems
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Run the application; no frame of this stays on the way of a stream."""
+        if scope["type"] == "http":
+            try:
+                for field, value in scope["headers"]:
+                    if field == b"host":
+                        self._hosts.check(value.decode("latin-1"))
+            except HostRefused as exc:
+                return self._problems.refusal(scope, exc)(scope, receive, send)
+        return self._app(scope, receive, send)

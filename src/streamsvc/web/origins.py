@@ -1,0 +1,121 @@
+"""Whose pages may create: origins, compared as origins (RFC 6454, sections 4 and 5).
+
+The scheme by which a browser came is unknown here, because a proxy may have taken TLS off. So a `Host`
+without a port, or with that of HTTP or HTTPS, stands for both.
+"""
+
+import ipaddress
+from contextlib import suppress
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from streamsvc.errors import OriginRefused
+from streamsvc.web.requests import header
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_MAX_CHARS = 300
+"""A host has 253 characters at most (RFC 1035, section 2.3.4)."""
+
+
+class Authority(NamedTuple):
+    """A host in its canonical form, and a port if there is one."""
+
+    host: str
+    port: int | None
+
+
+class Origin(NamedTuple):
+    """An origin in its canonical form."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+
+@lru_cache(maxsize=256)  # a service is asked by few names
+def _authority(text: str) -> Authority | None:
+    if not (text.isascii() and text.isprintable()) or any(c in text for c in "@/?#\\ "):
+        return None
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = (parts.hostname or "").removesuffix("."), parts.port
+    except ValueError:
+        return None
+    with suppress(ValueError):  # a name
+        host = ipaddress.ip_address(host).compressed
+    return Authority(host, port) if host else None
+
+
+def authority_of(text: str) -> Authority | None:
+    """Return what `host[:port]` means, or None if it means nothing (RFC 9110, section 7.2)."""
+    return _authority(text) if len(text) <= _MAX_CHARS else None
+
+
+def origin_of(text: str) -> Origin | None:
+    """Return what a serialized origin means, or None: `null`, or no origin at all."""
+    scheme, separator, rest = text.partition("://")
+    authority = authority_of(rest)
+    if not separator or authority is None:
+        return None
+    scheme = scheme.lower()
+    return Origin(scheme, authority.host, authority.port or _DEFAULT_PORTS.get(scheme))
+
+
+class Origins:
+    """Which pages may create: those of the service's own origin, and those that are configured.
+
+    A browser sends the origin of a page with its requests, and withholds the answer from a page that
+    may not read it; but by then the answer would have begun, and be paid for.
+
+    Args:
+        allowed: origins; `*` is any.
+    """
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        self._is_any = "*" in allowed
+        self._allowed = {origin for text in allowed if (origin := origin_of(text)) is not None}
+
+    def allows(self, origin: str) -> bool:
+        """Tell whether the settings name this origin."""
+        return self._is_any or origin_of(origin) in self._allowed
+
+    def check(self, request: Request) -> None:
+        """Let a request pass that may create.
+
+        Raises:
+            OriginRefused: it comes from a page of another origin.
+        """
+        origin, site = header(request, b"origin"), header(request, b"sec-fetch-site")
+        if site == "same-origin" or self._is_any:
+            return
+        # Browsers that say it know better than a comparison (Fetch Metadata, section 2.3).
+        is_elsewhere = site in {"cross-site", "same-site"}
+        if origin is None:
+            # No page, or one that asks without wanting to read, as an image does. An address that a
+            # person follows is none of these.
+            if is_elsewhere and header(request, b"sec-fetch-dest") != "document":
+                raise OriginRefused("of another site")
+        elif not self.allows(origin) and (is_elsewhere or not _is_own(origin, request)):
+            raise OriginRefused(shown(origin))
+
+
+def shown(origin: str) -> str:
+    """Return an origin for a sentence or a log: as it came if it is one, else what is known of it."""
+    parsed = origin_of(origin)
+    if parsed is None:
+        return "null" if origin == "null" else "that cannot be read"
+    is_default = parsed.port == _DEFAULT_PORTS.get(parsed.scheme)
+    host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
+    return f"{parsed.scheme}://{host}" if is_default else f"{parsed.scheme}://{host}:{parsed.port}"
+
+
+def _is_own(origin: str, request: Request) -> bool:
+    page, served = origin_of(origin), authority_of(header(request, b"host") or "")
+    if page is None or served is None or page.host != served.host:
+        return False
+    defaults = _DEFAULT_PORTS.values()
+    is_default = served.port is None or served.port in defaults
+    return page.port in defaults if is_default else page.port == served.port
