@@ -110,7 +110,8 @@ class HostRefused(RequestError):
 
     def __init__(self, host: str) -> None:
         super().__init__(
-            f"The host {host} is not served here; server.hosts in the settings names further ones.",
+            f"The host {host} is not served here; if it is this service's, name it in server.hosts"
+            " in the settings.",
             field="Host",
         )
         self.log_details = f"host={host} setting=server.hosts"

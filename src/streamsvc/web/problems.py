@@ -99,8 +99,7 @@ class Problems:
 
     def refusal(self, scope: Scope, error: RequestError) -> Response:
         """Return a refused request as an HTTP answer, and log it."""
-        self._refusals.note(scope, error.status, error.code, error.log_details)
-        return self.response(
+        response = self.response(
             scope,
             error.status,
             error.code,
@@ -108,6 +107,8 @@ class Problems:
             field=error.field,
             headers=headers_of(error),
         )
+        self._refusals.note(scope, response.status_code, error.code, error.log_details)
+        return response
 
     async def _refused(self, request: Request, exc: Exception) -> Response:
         return self.refusal(request.scope, cast("RequestError", exc))

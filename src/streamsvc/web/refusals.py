@@ -1,7 +1,7 @@
 """The log of refused requests: one line each, and no more than an operator can read.
 
 A line holds nothing that a client is free to write: no query, no body, no header, and of a path only
-what looks like a name. The log of a service that is scanned stays as short as that of another one.
+what looks like a name. A scanner cannot flood the log: lines are bounded in a window of time.
 """
 
 import logging
@@ -14,10 +14,10 @@ from starlette.types import Scope
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60.0
-"""The same line is written once in this time."""
+"""In this time the same is written once; what was left out is counted in a line of the next window."""
 
 MAX_LINES = 100
-"""And so many lines in all."""
+"""How many lines are written in that time at most."""
 
 _NAME = re.compile(r"[A-Za-z0-9._~:@+-]{0,38}", re.ASCII)
 """A part of an address: an id of ours is as long, and keys are longer."""
@@ -35,7 +35,7 @@ class RefusalLog:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._since = clock()
-        self._lines: set[str] = set()
+        self._written: set[str] = set()
         self._left_out = 0
 
     def note(self, scope: Scope, status: int, code: str, details: str = "") -> None:
@@ -45,28 +45,27 @@ class RefusalLog:
             scope: of the request.
             status: of the answer.
             code: of the refusal.
-            details: `name=value`, nothing of a prompt or a key.
+            details: `name=value`, nothing of a prompt or a key; what they name is logged once.
         """
         method = scope["method"]
-        parts = [
-            f"status={status} code={code}",
-            f"method={method if method.isascii() and method.isalpha() else '*'}",
-            f"path={shown_path(scope)}",
-            details,
-        ]
-        self._write(" ".join(filter(None, parts)))
+        method = method if method.isascii() and method.isalpha() else "*"
+        line = f"status={status} code={code} method={method} path={shown_path(scope)}"
+        if details:
+            self._write(f"{line} {details}", about=details)
+        else:
+            self._write(line, about=line)
 
-    def _write(self, line: str) -> None:
+    def _write(self, line: str, *, about: str) -> None:
         now = self._clock()
         if now - self._since >= WINDOW_SECONDS:
             if self._left_out:
                 logger.info("request.refused further=%d", self._left_out)
             self._since, self._left_out = now, 0
-            self._lines.clear()
-        if line in self._lines or len(self._lines) >= MAX_LINES:
+            self._written.clear()
+        if about in self._written or len(self._written) >= MAX_LINES:
             self._left_out += 1
             return
-        self._lines.add(line)
+        self._written.add(about)
         logger.info("request.refused %s", line)
 
 
