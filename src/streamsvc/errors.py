@@ -94,12 +94,12 @@ class OriginRefused(RequestError):
     code = "origin_refused"
     status = 403
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str | None) -> None:
+        pages = "Pages of this origin" if origin is None else f"Pages of the origin {origin}"
         super().__init__(
-            f"Pages of the origin {origin} are not allowed; cors.origins in the settings allows them.",
-            field="Origin",
+            f"{pages} are not allowed; cors.origins in the settings allows them.", field="Origin"
         )
-        self.log_details = f"origin={origin} setting=cors.origins"
+        self.log_details = f"origin={origin or '*'} setting=cors.origins"
 
 
 class HostRefused(RequestError):
@@ -108,13 +108,14 @@ class HostRefused(RequestError):
     code = "host_refused"
     status = 421
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str | None) -> None:
+        name = "This host" if host is None else f"The host {host}"
         super().__init__(
-            f"The host {host} is not served here; if it is this service's, name it in server.hosts"
+            f"{name} is not served here; if it is this service's, name it in server.hosts"
             " in the settings.",
             field="Host",
         )
-        self.log_details = f"host={host} setting=server.hosts"
+        self.log_details = f"host={host or '*'} setting=server.hosts"
 
 
 class GenerationNotFound(RequestError):

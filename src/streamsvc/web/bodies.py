@@ -159,8 +159,8 @@ def _fault(raw: bytes, text: str) -> str:
         return "The body is empty, and has to be JSON"
     if (found := _BYTE.fullmatch(text)) is None:
         return f"The body is not JSON: it ends too early, at {_place(raw, len(raw))}"
-    at = int(found["at"])
     why = found["what"].rpartition(": ")[2]
+    at = int(found["at"]) - (why == "trailing characters")  # of which it names the second
     if raw[at : at + 1] == b"'":
         why = "strings and names take double quotes"
     return f"The body is not JSON: {why} at {_place(raw, at)}"

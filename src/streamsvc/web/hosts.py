@@ -52,7 +52,7 @@ class Hosts:
         """
         authority = authority_of(host)
         if host and not (authority and self._is_served(authority)):
-            raise HostRefused(authority.host if authority else "that cannot be read")
+            raise HostRefused(authority.host if authority else None)
 
     def _is_served(self, authority: Authority) -> bool:
         host = authority.host

@@ -97,16 +97,16 @@ class Origins:
             # No page, or one that asks without wanting to read, as an image does. An address that a
             # person follows is none of these.
             if is_elsewhere and header(request, b"sec-fetch-dest") != "document":
-                raise OriginRefused("of another site")
+                raise OriginRefused(None)
         elif not self.allows(origin) and (is_elsewhere or not _is_own(origin, request)):
             raise OriginRefused(shown(origin))
 
 
-def shown(origin: str) -> str:
-    """Return an origin for a sentence or a log: as it came if it is one, else what is known of it."""
+def shown(origin: str) -> str | None:
+    """Return an origin for a sentence or a log, as a browser writes it; None if it is not one."""
     parsed = origin_of(origin)
     if parsed is None:
-        return "null" if origin == "null" else "that cannot be read"
+        return "null" if origin == "null" else None
     is_default = parsed.port == _DEFAULT_PORTS.get(parsed.scheme)
     host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
     return f"{parsed.scheme}://{host}" if is_default else f"{parsed.scheme}://{host}:{parsed.port}"

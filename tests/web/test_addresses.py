@@ -1,0 +1,245 @@
+"""Wrong addresses: what is said of them, in whose shape, and what the log has of them."""
+
+import itertools
+import json
+import logging
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from conftest import Serve
+from eventstream import Answer, view
+from service import Service, serving
+from streamsvc.settings import FakeSettings, LimitSettings, ServerSettings, Settings
+from streamsvc.web.refusals import MAX_LINES, WINDOW_SECONDS, RefusalLog
+
+FAKE = FakeSettings(words_per_second=0, first_word_seconds=0)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def service() -> AsyncIterator[Service]:
+    async with serving(Settings(providers={"fake": FAKE}), {}) as service:
+        yield service
+
+
+async def ask(service: Service, method: str, target: str) -> Answer:
+    with anyio.fail_after(10):
+        body = b"{}" if method == "POST" else None
+        async with view(service.port, target, method=method, body=body) as answer:
+            await answer.body()
+    return answer
+
+
+# ---- OpenAI's clients with a wrong base_url
+
+BASES = (
+    "",
+    "/",
+    "//v1",
+    "/v1//",
+    "/v1/v1",
+    "/openai/v1",
+    "/api",
+    "/api/v1",
+    "/v2",
+    "/v1beta/openai",
+)
+NOT_SERVED = (
+    *("completions", "responses", "embeddings", "responses/resp_1/cancel", "moderations"),
+    *("audio/speech", "images/generations", "files", "messages", "rerank"),
+)
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize("base", BASES)
+async def test_a_wrong_base_url_is_named_in_the_shape_of_openai(
+    service: Service, base: str
+) -> None:
+    for method, endpoint in (
+        ("POST", "chat/completions"),
+        ("GET", "models"),
+        ("GET", "models/fake"),
+        *(("POST", endpoint) for endpoint in NOT_SERVED),
+    ):
+        path = f"{base}/{endpoint}"
+        answer = await ask(service, method, path)
+        message = assert_is_not_found(answer)
+        assert repr(path) in message
+        if base.strip("/").replace("//", "/") == "v1":
+            assert "a slash too many" in message
+        else:
+            assert "base_url must end in /v1" in message
+
+
+@pytest.mark.promise("input:clear-error")
+async def test_an_endpoint_that_is_not_served_is_named_with_those_that_are(
+    service: Service,
+) -> None:
+    for endpoint in NOT_SERVED:
+        message = assert_is_not_found(await ask(service, "POST", f"/v1/{endpoint}"))
+        assert "POST /v1/chat/completions and GET /v1/models are served" in message
+        assert "base_url" not in message
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions/", "/v1/models/", "/v1/chat//completions"])
+async def test_a_slash_too_many_is_said_in_the_shape_of_openai(service: Service, path: str) -> None:
+    method = "POST" if "chat" in path else "GET"
+    assert "a slash too many" in assert_is_not_found(await ask(service, method, path))
+
+
+async def test_a_wrong_base_url_below_a_path_is_found_too(serve: Serve) -> None:
+    service = await serve(Settings(server=ServerSettings(root_path="/llm")))
+    message = assert_is_not_found(await ask(service, "POST", "/chat/completions"))
+    assert "base_url must end in /v1" in message
+
+
+def assert_is_not_found(answer: Answer) -> str:
+    """Compare with OpenAI's errors; return the sentence, which is all that its clients show."""
+    error = json.loads(bytes(answer.raw))["error"]
+    assert (answer.status, error["code"]) == (404, "not_found")
+    assert answer.headers["x-should-retry"] == "false"
+    message: str = error["message"]
+    assert len(message) < 250
+    return message
+
+
+# ---- Native addresses
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/stream", "/stream-ai"),
+        ("/stream_ai", "/stream-ai"),
+        ("/stream-ai/", "/stream-ai"),
+        ("//stream-ai", "/stream-ai"),
+        ("/v1/generation", "/v1/generations"),
+        ("/generations", "/v1/generations"),
+        ("/v1/generations/", "/v1/generations"),
+        (f"/v1/generations/gen_{'a' * 32}/event", "/v1/generations/{id}/events"),
+        ("/healthy", "/healthz"),
+        ("/ready", "/readyz"),
+        ("/v1/provider", "/v1/providers"),
+        ("/none", ""),
+        ("/v1", ""),
+        ("/" + "x" * 5000, ""),
+        ("/%00%0A%FF", ""),
+    ],
+)
+async def test_a_wrong_address_names_the_nearest(service: Service, path: str, meant: str) -> None:
+    answer = await ask(service, "GET", path)
+    problem = json.loads(bytes(answer.raw))
+    assert (answer.status, problem["code"]) == (404, "not_found")
+    assert problem["detail"].endswith(f"; did you mean {meant}?" if meant else "'.")
+    assert len(problem["detail"]) < 200
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    ("method", "path", "sentence"),
+    [
+        ("GET", "/v1/generations", "GET is not allowed here; use POST; an EventSource takes GET /stream-ai?prompt=…."),
+        ("POST", "/stream-ai", "POST is not allowed here; use GET, or POST /v1/generations with a JSON body."),
+        ("DELETE", "/healthz", "DELETE is not allowed here; use GET."),
+        ("PUT", "/v1/chat/completions", "PUT is not allowed here; use POST."),
+        ("GET", "/api/chat", "GET is not allowed here; use POST."),
+    ],
+)  # fmt: skip
+async def test_a_wrong_method_names_the_right_one(
+    service: Service, method: str, path: str, sentence: str
+) -> None:
+    answer = await ask(service, method, path)
+    assert answer.status == 405
+    assert answer.headers["allow"]
+    assert sentence in bytes(answer.raw).decode()
+
+
+# ---- The log
+
+
+@pytest.mark.promise("secret:kept")
+async def test_what_is_refused_leaves_one_line_without_what_it_says(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    service = await serve(
+        Settings(providers={"fake": FAKE}, limits=LimitSettings(max_prompt_chars=50))
+    )
+    chat, ui = "/v1/chat/completions", "/api/chat"
+    refused: list[tuple[str, str, dict[str, str], str]] = [
+        ("GET", "/stream?prompt=xyzzy", {}, "status=404 code=not_found method=GET path=/stream"),
+        ("GET", "/stream-ai?xyzzy=1", {}, "status=422 code=invalid_field method=GET path=/stream-ai"),
+        ("GET", f"/stream-ai?prompt={'xyzzy' * 20}", {}, "status=413 code=too_large method=GET path=/stream-ai"),
+        ("GET", "/v1/generations", {}, "status=405 code=method_not_allowed method=GET path=/v1/generations"),
+        ("POST", "/v1/generations", {"Content-Encoding": "xyzzy"}, "status=415 code=unsupported_encoding method=POST path=/v1/generations"),
+        ("POST", chat, {}, f"status=400 code=invalid_field method=POST path={chat}"),
+        ("POST", ui, {}, f"status=422 code=invalid_field method=POST path={ui}"),
+        ("GET", "/stream-ai/xyzzy%20plugh", {}, "status=404 code=not_found method=GET path=/stream-ai/*"),
+        ("GET", f"/v1/sk-{'xyzzy' * 10}", {}, "status=404 code=not_found method=GET path=/v1/*"),
+        ("GET", "/a%0Arequest.refused%0D", {}, "status=404 code=not_found method=GET path=/*"),
+        ("GET", "/stream-ai?prompt=xyzzy", {"Origin": "http://localhost:5173"},
+         "status=403 code=origin_refused method=GET path=/stream-ai origin=http://localhost:5173 setting=cors.origins"),
+        ("GET", "/stream-ai?prompt=xyzzy", {"Origin": "xyzzy\tplugh"},
+         "status=403 code=origin_refused method=GET path=/stream-ai origin=* setting=cors.origins"),
+        ("GET", "/readyz?xyzzy", {"Host": "evil.example:1"},
+         "status=421 code=host_refused method=GET path=/readyz host=evil.example setting=server.hosts"),
+    ]  # fmt: skip
+    for (method, target, headers, line), _ in itertools.product(refused, range(3)):
+        body = b"{}" if method == "POST" else None
+        with anyio.fail_after(10):
+            async with view(service.port, target, method=method, headers=headers, body=body) as it:
+                await it.body()
+        assert it.status >= 400
+        assert caplog.messages.count(f"request.refused {line}") == 1, target
+    assert len([line for line in caplog.messages if "request.refused" in line]) == len(refused)
+    assert "xyzzy" not in "".join(
+        record.getMessage() for record in caplog.records if record.name.startswith("streamsvc")
+    )
+
+
+@pytest.mark.promise("secret:kept")
+async def test_a_client_that_is_told_to_come_back_leaves_a_line_too(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = Settings(
+        providers={"fake": FakeSettings(first_word_seconds=3600)},
+        limits=LimitSettings(max_generations=1),
+    )
+    service = await serve(settings)
+    async with view(service.port, "/stream-ai?prompt=hi") as running:
+        await running.event()
+        assert (await ask(service, "GET", "/stream-ai?prompt=ho")).status == 200
+    line = "status=200 code=overloaded method=GET path=/stream-ai limit=limits.max_generations"
+    assert f"request.refused {line}" in caplog.messages
+
+
+def test_a_scanner_cannot_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    now = 0.0
+    refusals = RefusalLog(lambda: now)
+
+    def scan(count: int) -> None:
+        for at in range(count):
+            scope = {"method": "GET", "path": f"/{at}/x.php", "root_path": ""}
+            refusals.note(scope, 404, "not_found")
+
+    scan(10_000)
+    assert len(caplog.messages) == MAX_LINES
+    now = WINDOW_SECONDS - 0.1
+    scan(10)
+    assert len(caplog.messages) == MAX_LINES
+    now = WINDOW_SECONDS
+    scan(1)
+    further = 10_000 - MAX_LINES + 10
+    assert caplog.messages[MAX_LINES:] == [
+        f"request.refused further={further}",
+        "request.refused status=404 code=not_found method=GET path=/0/x.php",
+    ]

@@ -1,0 +1,289 @@
+"""Which pages and which names are served: origins, hosts, prefetches."""
+
+import itertools
+from collections.abc import AsyncIterator, Mapping
+
+import anyio
+import pytest
+from starlette.requests import Request
+
+from conftest import Serve
+from eventstream import Answer, view
+from service import Service, serving
+from streamsvc.errors import HostRefused, OriginRefused
+from streamsvc.settings import CorsSettings, FakeSettings, ServerSettings, Settings
+from streamsvc.web.hosts import Hosts
+from streamsvc.web.origins import Origins
+
+ASK = "/stream-ai?prompt=hi"
+FAKE = FakeSettings(words_per_second=0, first_word_seconds=0)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def service() -> AsyncIterator[Service]:
+    async with serving(Settings(providers={"fake": FAKE}), {}) as service:
+        yield service
+
+
+async def ask(
+    service: Service, target: str, headers: Mapping[str, str], method: str = "GET"
+) -> Answer:
+    with anyio.fail_after(10):
+        body = b"{}" if method == "POST" else None
+        async with view(service.port, target, method=method, headers=headers, body=body) as answer:
+            await answer.body()
+    return answer
+
+
+# ---- Origins
+
+
+def may_create(origin: str, host: str, *allowed: str, site: str = "") -> bool:
+    headers = [(b"origin", origin.encode("latin-1")), (b"host", host.encode("latin-1"))]
+    if site:
+        headers.append((b"sec-fetch-site", site.encode()))
+    try:
+        Origins(allowed).check(Request({"type": "http", "headers": headers}))
+    except OriginRefused:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://chat.lan", "chat.lan"),
+        ("http://chat.lan", "chat.lan:80"),
+        ("https://chat.lan", "chat.lan"),
+        ("https://chat.lan", "chat.lan:443"),
+        ("https://chat.lan", "chat.lan:80"),  # a proxy has taken TLS off
+        ("http://chat.lan", "CHAT.Lan"),
+        ("http://chat.lan", "chat.lan."),
+        ("http://chat.lan.", "chat.lan"),
+        ("HTTP://Chat.LAN", "chat.lan"),
+        ("http://chat.lan:80", "chat.lan"),
+        ("http://chat.lan:8000", "chat.lan:8000"),
+        ("https://chat.lan:8443", "Chat.lan:8443"),
+        ("http://[::1]:8000", "[::1]:8000"),
+        ("http://[::1]:8000", "[0:0:0:0:0:0:0:1]:8000"),
+        ("http://[2001:DB8::1]", "[2001:db8:0::1]:80"),
+        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
+    ],
+)
+def test_a_page_of_the_services_own_origin_may_create(origin: str, host: str) -> None:
+    assert may_create(origin, host)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://chat.lan:8001", "chat.lan:8000"),
+        ("http://chat.lan", "chat.lan:8000"),
+        ("http://chat.lan:8000", "chat.lan"),
+        ("https://chat.lan:8443", "chat.lan:443"),
+        ("http://chat.lan.evil.example", "chat.lan"),
+        ("http://evil-chat.lan", "chat.lan"),
+        ("http://localhost:8000", "127.0.0.1:8000"),
+        ("http://chat.lan@evil.example", "evil.example"),
+        ("http://evil.example", "chat.lan@evil.example"),
+        ("http://[::1]:8000", "[::2]:8000"),
+        ("null", "chat.lan"),
+        ("null", "null"),
+        ("", "chat.lan"),
+        ("http://", ""),
+        ("chat.lan", "chat.lan"),
+        ("http://chat.lan/", "chat.lan/"),
+        ("http://chat.lan:x", "chat.lan:x"),
+        ("http://chat.lan:99999", "chat.lan:99999"),
+        ("http://[::1", "[::1"),
+        ("http://ch\xe4t.lan", "ch\xe4t.lan"),
+        ("http://a http://b", "a"),
+        ("http://" + "a" * 400, "a" * 400),
+    ],
+)
+def test_a_page_of_another_origin_may_not_create(origin: str, host: str) -> None:
+    assert not may_create(origin, host)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_browser_knows_better_than_the_host(site: str) -> None:
+    """As for `http:` beside `https:`, which look the same where a proxy has taken TLS off."""
+    assert not may_create("http://chat.lan", "chat.lan", site=site)
+    assert may_create("http://chat.lan", "chat.lan", "http://chat.lan", site=site)
+    assert may_create("https://chat.lan:1", "internal", site="same-origin")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "is_allowed"),
+    [
+        ("https://a.test", "https://a.test", True),
+        ("https://a.test:443", "https://a.test", True),
+        ("http://a.test:80", "http://a.test", True),
+        ("https://a.test", "https://A.test:443", True),
+        ("https://a.test", "https://a.test.", True),
+        ("http://[::1]:80", "http://[0:0::1]", True),
+        ("https://a.test", "http://a.test", False),
+        ("https://a.test", "https://a.test:8443", False),
+        ("https://a.test", "https://b.a.test", False),
+        ("https://a.test", "null", False),
+        ("*", "null", True),
+        ("*", "https://a.test", True),
+    ],
+)
+async def test_configured_origins_are_compared_as_origins(
+    serve: Serve, allowed: str, origin: str, *, is_allowed: bool
+) -> None:
+    """For creating, for reading and for preflights alike."""
+    settings = Settings(providers={"fake": FAKE}, cors=CorsSettings(origins=(allowed,)))
+    service = await serve(settings)
+    answer = await ask(service, ASK, {"Origin": origin})
+    assert answer.status == (200 if is_allowed else 403)
+    preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    leave = await ask(service, "/v1/generations", preflight, "OPTIONS")
+    assert leave.status == (200 if is_allowed else 403)
+    for seen in (answer, leave):
+        readable = seen.headers.get("access-control-allow-origin")
+        assert readable == ((origin if allowed != "*" else "*") if is_allowed else None)
+
+
+@pytest.mark.promise("input:clear-error")
+async def test_a_refused_page_is_named_with_the_setting(service: Service) -> None:
+    """Also in the answer to a preflight, after which a browser sends nothing else."""
+    page = {"Origin": "http://localhost:5173"}
+    preflight = {**page, "Access-Control-Request-Method": "POST"}
+    for headers, method in ((page, "GET"), (preflight, "OPTIONS")):
+        answer = await ask(service, ASK, headers, method)
+        assert answer.status == 403
+        assert b"http://localhost:5173" in answer.raw
+        assert b"cors.origins" in answer.raw
+
+
+# ---- Hosts
+
+
+def serves(host: str, *names: str, listening: str = "127.0.0.1") -> bool:
+    hosts = Hosts(ServerSettings(host=listening, hosts=names))
+    try:
+        if hosts.is_checked:
+            hosts.check(host)
+    except HostRefused:
+        return False
+    return True
+
+
+LOOPBACK = (
+    *("localhost", "LOCALHOST:8000", "localhost.", "app.localhost:8000", "127.0.0.1", "127.0.0.1:8000"),
+    *("127.1.2.3:1", "[::1]", "[::1]:8000", "[0:0:0:0:0:0:0:1]:8000", ""),
+)  # fmt: skip
+FOREIGN = (
+    *("evil.example", "evil.example:8000", "localhost.evil.example", "evil-localhost", "127.0.0.1.evil.example"),
+    *("0.0.0.0:8000", "192.168.0.2", "[::2]", "[::]:8000", "localhost@evil.example", "evil.example/localhost"),
+    *("localhost, evil.example", "localhost evil.example", "l\xf6calhost", "[::1", "localhost:x", "a" * 400, "*"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("listening", ["127.0.0.1", "localhost", "::1", "[::1]", "127.0.0.2"])
+def test_a_loopback_address_serves_loopback_names_alone(listening: str) -> None:
+    assert [host for host in LOOPBACK if not serves(host, listening=listening)] == []
+    assert [host for host in FOREIGN if serves(host, listening=listening)] == []
+
+
+def test_the_settings_name_further_hosts() -> None:
+    names = ("chat.example.com", "*.Corp.test", "192.168.0.2", "[fe80::1]")
+    for host in (
+        *("chat.example.com", "Chat.Example.com.:443", "a.corp.test", "a.b.corp.test:1"),
+        *("192.168.0.2:8000", "[fe80::1]:8000", "localhost"),
+    ):
+        assert serves(host, *names), host
+    for host in ("corp.test", "x.example.com", "evilcorp.test", "example.com"):
+        assert not serves(host, *names), host
+    assert all(serves(host, "*") for host in FOREIGN)
+
+
+@pytest.mark.parametrize("listening", ["0.0.0.0", "::", "192.168.0.2", "chat.example.com"])
+def test_any_other_address_serves_every_host(listening: str) -> None:
+    assert all(serves(host, listening=listening) for host in FOREIGN)
+
+
+REBOUND = {
+    "Host": "evil.example:8000",
+    "Origin": "http://evil.example:8000",
+    "Sec-Fetch-Site": "same-origin",
+}
+
+
+@pytest.mark.promise("input:clear-error")
+async def test_a_page_that_rebinds_its_name_gets_nothing(service: Service) -> None:
+    """At no address, with no method, and not even its preflight."""
+    before = len(service.log)
+    preflight = {**REBOUND, "Access-Control-Request-Method": "POST"}
+    for target, method, headers in (
+        *((target, "GET", REBOUND) for target in (ASK, "/", "/v1/models", "/readyz", "/none")),
+        *((target, "POST", REBOUND) for target in ("/v1/generations", "/api/chat")),
+        ("/v1/chat/completions", "POST", REBOUND),
+        ("/v1/generations", "OPTIONS", preflight),
+    ):
+        answer = await ask(service, target, headers, method)
+        assert answer.status == 421
+        assert b"evil.example" in answer.raw
+        assert b"server.hosts" in answer.raw
+        assert "access-control-allow-origin" not in answer.headers
+    assert len(service.log) == before
+
+
+async def test_a_named_host_is_served(serve: Serve) -> None:
+    server = ServerSettings(hosts=("evil.example",))
+    service = await serve(Settings(providers={"fake": FAKE}, server=server))
+    assert (await ask(service, ASK, REBOUND)).status == 200
+
+
+# ---- Prefetches
+
+PREFETCHES = (
+    *(
+        {"Sec-Purpose": value}
+        for value in ("prefetch", "prefetch;prerender", "Prefetch; anonymous")
+    ),
+    {"Purpose": "prefetch"},
+    {"X-Purpose": "preview"},
+    {"X-Moz": "prefetch"},
+)
+
+
+@pytest.mark.promise("resume:never-regenerate")
+@pytest.mark.parametrize("headers", PREFETCHES)
+async def test_a_prefetch_creates_nothing_and_is_not_kept(
+    service: Service, headers: dict[str, str]
+) -> None:
+    """A browser shows what it has prefetched, if that is a success: the user's own request has to come."""
+    before = len(service.log)
+    answer = await ask(service, ASK, {**headers, "Sec-Fetch-Dest": "document"})
+    assert (answer.status, answer.headers["cache-control"]) == (503, "no-store")
+    assert len(service.log) == before
+    assert (await ask(service, ASK, {"Sec-Fetch-Dest": "document"})).status == 200
+    assert len(service.log) == before + 1
+
+
+async def test_a_prefetch_is_no_viewer_either(serve: Serve) -> None:
+    """Its leaving would end an answer that waits for its first viewer."""
+    silent = FakeSettings(first_word_seconds=3600)
+    service = await serve(Settings(providers={"fake": silent}))
+    made = (await service.client.post("/v1/generations", json={"prompt": "hi"})).json()["id"]
+    chat = {"id": "c", "messages": [{"role": "user", "parts": [{"type": "text", "text": "hi"}]}]}
+    async with service.client.stream("POST", "/api/chat", json=chat):
+        for target, headers in itertools.product(
+            (f"/v1/generations/{made}/events", "/api/chat/c/stream"), PREFETCHES
+        ):
+            assert (await ask(service, target, headers)).status == 503
+        assert (await service.client.get(f"/v1/generations/{made}")).json()["status"] == "running"
+        assert service.supervisor.running == 2
+
+
+@pytest.mark.parametrize("headers", [{"Sec-Purpose": ""}, {"Purpose": "navigate"}])
+async def test_any_other_purpose_is_served(service: Service, headers: dict[str, str]) -> None:
+    assert (await ask(service, ASK, headers)).status == 200
