@@ -4,7 +4,6 @@ import httpx2
 
 httpx2.alias_httpx()  # respx patches httpx by name; it has to find httpx2 there
 
-import asyncio  # noqa: E402
 import os  # noqa: E402
 from collections.abc import AsyncIterator, Awaitable, Callable  # noqa: E402
 from contextlib import AsyncExitStack  # noqa: E402
@@ -12,10 +11,10 @@ from typing import NoReturn  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
-import sniffio  # noqa: E402
 
 pytest.register_assert_rewrite("conformance")
 
+from loops import on_asyncio  # noqa: E402
 from promises import PLANNED, PROMISES  # noqa: E402
 from service import Service, serving  # noqa: E402
 from streamsvc.settings import Settings  # noqa: E402
@@ -37,18 +36,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[CITED] = cited
 
 
-def _bare_loop() -> asyncio.AbstractEventLoop:
-    """Return a loop that anyio knows only by its tasks, as in a process that `asyncio.run` has started.
-
-    pytest's runner would say by a context variable which library it is, also to callbacks of the loop.
-    """
-    sniffio.current_async_library_cvar.set(None)
-    return asyncio.new_event_loop()
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": _bare_loop}
+    return on_asyncio()
 
 
 @pytest.fixture

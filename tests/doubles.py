@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 from typing_extensions import override
 
+from loops import on_asyncio
 from streamsvc.errors import UpstreamCut
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
 from streamsvc.eventlog.memory import MemoryEventLog
@@ -178,7 +179,7 @@ def in_virtual_time(backend: str) -> tuple[str, dict[str, Any]]:
     """Return what an `anyio_backend` fixture returns, with a clock that jumps instead of waiting."""
     if backend == "trio":
         return backend, {"clock": MockClock(autojump_threshold=0)}
-    return backend, {"loop_factory": VirtualTimeLoop}
+    return on_asyncio(VirtualTimeLoop)
 
 
 def run_in_virtual_time(backend: str, check: Callable[[], Awaitable[None]]) -> None:

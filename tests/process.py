@@ -6,6 +6,7 @@ assert await service.terminate() == 0
 service.assert_quiet()
 """
 
+import json
 import os
 import re
 import signal
@@ -68,22 +69,29 @@ class Running:
         self.process.send_signal(signal.SIGTERM)
         return await self.end()
 
-    async def logged(self, pattern: str) -> re.Match[str]:
-        """Wait until it has written what matches *pattern*; EOFError if it ends before that."""
-        while (found := re.search(pattern, self.output)) is None:
+    async def logged(self, pattern: str, *, since: int = 0) -> re.Match[str]:
+        """Wait until it has written what matches *pattern*; EOFError if it ends before that.
+
+        Args:
+            pattern: a regular expression.
+            since: at which character of the output to begin.
+        """
+        while (found := re.search(pattern, self.output[since:])) is None:
             if self._has_ended:
                 raise EOFError(f"{pattern!r} is not in:\n{self.output}")
             await self._changed.wait()
         return found
 
-    def complaints(self) -> list[str]:
-        """Return the lines of its output that no healthy run has."""
-        return [line for line in self.output.splitlines() if COMPLAINT.search(line)]
+    def assert_quiet(self, *expected: str, since: int = 0) -> None:
+        """Fail for each warning, error or crash that no *expected* pattern matches.
 
-    def assert_quiet(self, *expected: str) -> None:
-        """Fail for each warning, error or crash in the output that no *expected* pattern matches."""
-        lines = self.complaints()
-        assert [line for line in lines if not any(re.search(it, line) for it in expected)] == []
+        Args:
+            expected: patterns of lines that are as they should be.
+            since: at which character of the output to begin.
+        """
+        lines = filter(COMPLAINT.search, self.output[since:].splitlines())
+        unexpected = [line for line in lines if not any(re.search(it, line) for it in expected)]
+        assert not unexpected, "\n".join(unexpected)
 
     async def read_output(self) -> None:
         """Read what it writes, up to its end."""
@@ -98,6 +106,17 @@ class Running:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+def write_config(directory: Path, sections: Mapping[str, Mapping[str, object]]) -> None:
+    """Write a `config.toml`: its tables by their names, with what JSON and TOML write alike."""
+    lines: list[str] = []
+    for section, values in sections.items():
+        lines.append(f"[{section}]")
+        lines += (
+            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()
+        )
+    (directory / "config.toml").write_text("\n".join(lines))
 
 
 def environment(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:

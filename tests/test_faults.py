@@ -55,12 +55,6 @@ both = pytest.mark.parametrize("kind", WIRES)
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """One event loop for all rows."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def stages() -> AsyncIterator[Stages]:
     async with _stage(rescue=True) as usual, _stage(rescue=False) as without:
         yield {True: usual, False: without}

@@ -75,11 +75,6 @@ once_each = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def client(name: str) -> AsyncIterator[Client]:
     if name == "python":
         yield PythonClient()

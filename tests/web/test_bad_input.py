@@ -33,11 +33,6 @@ LONG_KEY = {"Idempotency-Key": "k" * 256}
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def service() -> AsyncIterator[Service]:
     """Give a service with small bounds; shared, because nothing that it is sent may change it."""
     settings = Settings(providers={"fake": HURRIED}, limits=LIMITS)

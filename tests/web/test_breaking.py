@@ -132,11 +132,6 @@ ENTRIES: dict[str, ProviderSettings] = {
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def service() -> AsyncIterator[Service]:
     """Give a service; shared, because after each fault it has to be as it was."""
     # A comment now and then: silence is not confused with words.

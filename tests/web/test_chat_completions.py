@@ -33,11 +33,6 @@ BLOCKS = re.compile(rb"(?:(?:: ka\n)*data: [^\r\n]+\n\n)+")
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def service() -> AsyncIterator[Service]:
     """Give a service with small bounds; shared, because nothing that it is sent may change it."""
     keyless = OpenAISettings(model="gpt-test", api_key_env="NO_SUCH_KEY")

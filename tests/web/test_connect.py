@@ -37,11 +37,6 @@ def with_fake(fake: FakeSettings, **sections: object) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def service() -> AsyncIterator[Service]:
     """Give a service that answers at once; shared, so generations are counted with `creates`."""
     async with serving(with_fake(HURRIED), {}) as service:

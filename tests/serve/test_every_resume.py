@@ -1,0 +1,157 @@
+"""Each way to come back to an answer, against `python -m streamsvc serve` as a process of its own."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from asking import CLIENTS, TEXT, Request, answered, chat_stream, entries, get, refusal_of, sent
+from eventstream import BrowserEvent, parse
+from process import Running, serve, write_config
+
+ASK = "/stream-ai?prompt=Hello"
+KEYED = ["native-get", "native", "text", "plain", "openai", "openai-whole", "ai-sdk"]
+NEVER = f"gen_{'a' * 32}"
+"""An id in the right form that was never given out."""
+
+
+@pytest.fixture(scope="module")
+async def process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    directory = tmp_path_factory.mktemp("serve")
+    write_config(directory, entries())
+    async with serve(directory, {"GENERATIONS__GRACE_SECONDS": "60"}) as running:
+        yield running
+        assert await running.terminate() == 0
+
+
+@pytest.fixture
+def service(process: Running) -> Iterator[Running]:
+    """Give the process of the module, which complains of nothing."""
+    since = len(process.output)
+    yield process
+    process.assert_quiet(since=since)
+
+
+async def finished(service: Running) -> tuple[str, list[BrowserEvent]]:
+    """Have an answer; return its generation and its events."""
+    answer = await answered(service.port, get(ASK))
+    return answer.headers["x-generation-id"], parse(bytes(answer.raw))
+
+
+def returns(generation: str, cursor: str) -> dict[str, tuple[Request, dict[str, str]]]:
+    """Return the requests by which a client of the native format comes back, and their headers."""
+    header = {"Last-Event-ID": cursor}
+    events = f"/v1/generations/{generation}/events"
+    posted = CLIENTS["native"].request()
+    return {
+        "EventSource": (get(ASK), header),
+        "EventSource by parameter": (get(f"{ASK}&last_event_id={cursor}"), {}),
+        "events": (get(events), header),
+        "events by parameter": (get(f"{events}?last_event_id={cursor}"), {}),
+        "POST": (posted, header),
+    }
+
+
+WAYS = list(returns("", ""))
+
+
+@pytest.mark.promise("resume:no-gap")
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_cursor_gets_the_rest_and_then_rests(service: Running, way: str) -> None:
+    generation, events = await finished(service)
+    for at, event in enumerate(events[:-1]):
+        request, headers = returns(generation, event.last_event_id)[way]
+        answer = await answered(service.port, request, headers=headers)
+        assert (answer.status, parse(bytes(answer.raw))) == (200, events[at + 1 :])
+    request, headers = returns(generation, events[-1].last_event_id)[way]
+    assert (await answered(service.port, request, headers=headers)).status == 204
+
+
+@pytest.mark.promise("resume:no-gap")
+@pytest.mark.promise("resume:never-regenerate")
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_lost_connection_goes_on_while_the_model_writes(service: Running, way: str) -> None:
+    async with sent(service.port, CLIENTS["native"].request("held")) as answer:
+        generation = answer.headers["x-generation-id"]
+        events = [await answer.event() for _ in range(3)]
+    request, headers = returns(generation, events[-1].last_event_id)[way]
+    async with sent(service.port, request, headers=headers) as answer:
+        assert answer.headers["x-generation-id"] == generation
+        events += [await answer.event() for _ in range(4)]
+        assert (await service.client.post(f"/v1/generations/{generation}/stop")).status_code == 200
+        events += await answer.events()
+        assert answer.is_whole
+    assert [event.seq for event in events] == list(range(8))
+    assert events[-1].json["outcome"] == "client_stop"
+
+
+@pytest.mark.promise("resume:honest")
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_cursor_of_a_lost_answer_is_not_resumable(service: Running, way: str) -> None:
+    request, headers = returns(NEVER, f"{NEVER}.4")[way]
+    answer = await answered(service.port, request, headers=headers)
+    [done] = parse(bytes(answer.raw))
+    assert (answer.status, done.json["error"]["code"]) == (200, "not_resumable")
+    request, headers = returns(NEVER, done.last_event_id)[way]
+    assert (await answered(service.port, request, headers=headers)).status == 204
+
+
+@pytest.mark.promise("resume:honest")
+async def test_a_foreign_cursor_creates_nothing(service: Running) -> None:
+    answer = await answered(service.port, get(f"{ASK}&last_event_id=7"))
+    [done] = parse(bytes(answer.raw))
+    assert done.json["error"]["code"] == "not_resumable"
+    posted = CLIENTS["native"].request()
+    answer = await answered(service.port, posted, headers={"Last-Event-ID": "7"})
+    assert refusal_of(answer, "problem") == (422, "invalid_field")
+    generation, events = await finished(service)
+    answer = await answered(
+        service.port, get(f"/v1/generations/{generation}/events?last_event_id=7")
+    )
+    assert parse(bytes(answer.raw)) == events
+
+
+@pytest.mark.promise("resume:never-regenerate")
+@pytest.mark.parametrize("name", KEYED)
+async def test_a_key_attaches_to_the_first_answer_and_no_other(service: Running, name: str) -> None:
+    client = CLIENTS[name]
+    key = {"Idempotency-Key": f"key of {name}"}
+    first, again = [await answered(service.port, client.request(), headers=key) for _ in range(2)]
+    assert first.status == again.status == 200
+    assert first.raw == again.raw
+    assert first.headers["x-generation-id"] == again.headers["x-generation-id"]
+    refused = await answered(service.port, client.request("held"), headers=key)
+    status, code = refusal_of(refused, client.shape)
+    assert status in {400, 422}
+    assert code in {"invalid_field", None}
+
+
+@pytest.mark.promise("resume:no-gap")
+async def test_use_chat_replays_an_answer_that_is_being_written(service: Running) -> None:
+    chat = "a chat of ours"
+    async with sent(service.port, CLIENTS["ai-sdk"].request("held", chat=chat)) as answer:
+        begun = await answer.raw_until("é😀".encode())
+    async with sent(service.port, chat_stream(chat)) as replay:
+        assert (await replay.raw_until("é😀".encode())).startswith(begun)
+        assert (await service.client.post(f"/api/chat/{chat}/stop")).status_code == 204
+        body = await replay.body()
+        assert replay.is_whole
+    assert b'{"type":"abort"' in body
+    assert body.endswith(b"data: [DONE]\n\n")
+    assert (await answered(service.port, chat_stream(chat))).status == 204
+
+
+@pytest.mark.promise("resume:no-gap")
+async def test_use_chat_replays_an_answer_that_may_not_have_arrived(service: Running) -> None:
+    answer = await answered(service.port, CLIENTS["ai-sdk"].request(chat="sent"))
+    assert answer.raw.endswith(b'{"type":"finish","finishReason":"stop"}\n\ndata: [DONE]\n\n')
+    replay = await answered(service.port, chat_stream("sent"))
+    assert (replay.status, replay.raw) == (200, answer.raw)
+    assert (await answered(service.port, chat_stream("never asked"))).status == 204
+
+
+@pytest.mark.promise("fan-out:shared")
+async def test_a_snapshot_has_the_text_of_all_viewers(service: Running) -> None:
+    generation, events = await finished(service)
+    snapshot = (await service.client.get(f"/v1/generations/{generation}")).json()
+    assert (snapshot["status"], snapshot["text"]) == ("completed", TEXT)
+    assert snapshot["last_event_id"] == events[-1].last_event_id
