@@ -91,7 +91,7 @@ async def test_leaving_before_the_answer_in_one_piece_stops_it(service: Running)
     body = json.dumps(CLIENTS["openai-whole"].request("held").body).encode()
     with anyio.fail_after(20):
         async with wire(service.port) as connection:
-            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: service.test\r\n"
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
             await connection.send(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body))
             await until_running(service, 1)
         await until_running(service, 0)
