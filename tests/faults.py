@@ -105,8 +105,8 @@ ANSWERED = End()
 ANSWERED_ELSEWHERE = End(provider=FALLBACK, usage=OTHER_USAGE)
 
 
-def filtered(usage: Usage | None = None) -> End:
-    return End(status="incomplete", finish_reason="content_filter", usage=usage)
+def filtered(usage: Usage | Literal["estimated"] | None = None, error: str | None = None) -> End:
+    return End(status="incomplete", finish_reason="content_filter", usage=usage, error=error)
 
 
 def failed(
@@ -852,8 +852,18 @@ def _refusals() -> Iterator[Fault]:
         conduct=nobody,
         primary=((_BLOCKED,),),
         events=(),
-        end=filtered(),
+        end=filtered(error="content_filter"),
         calls=(1, 0),
+    )
+    yield Fault(
+        name="filtered-rescue",
+        words="The connection is closed in the middle of an answer, and the next time a filter refuses the prompt",
+        conduct="The text stands, and nobody else is asked.",
+        primary=((HALF, CLOSE), (_BLOCKED,)),
+        events=(said(SAID), _CUT),
+        end=filtered("estimated"),
+        calls=(2, 0),
+        gaps=_BACKOFFS[:1],
     )
     yield Fault(
         name="filtered-answer",
@@ -924,7 +934,8 @@ def _end(fault: Fault) -> str:
         case "completed":
             return f"`completed` by the {end.provider}, {usage}"
         case "incomplete":
-            return f"`incomplete`, `{end.finish_reason}`, {usage}"
+            error = f", error `{end.error}`" if end.error else ""
+            return f"`incomplete`, `{end.finish_reason}`{error}, {usage}"
         case _:
             return f"`failed`, `{end.outcome}`, `{end.error}`, {usage}"
 

@@ -119,7 +119,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_fiel
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_field="type"):
-    """Always last, exactly once."""
+    """Always last, exactly once.
+
+    Attributes:
+        error: what failed; for `content_filter` also, where the prompt was refused before the first word.
+    """
 
     status: Status
     finish_reason: FinishReason

@@ -188,7 +188,6 @@ EARLY_ENDS: list[tuple[Script, str, str]] = [
     ((text("One "), finish("length")), "One ", "length"),
     ((text("One "), finish("content_filter")), "One ", "content_filter"),
     ((text("One "), finish("a new one")), "One ", "length"),
-    ((status(400, {"error": {"code": "content_filter"}}),), "", "content_filter"),
 ]
 
 
@@ -210,6 +209,18 @@ async def test_an_answer_that_ends_early_says_why(
 
 
 FAILURES: list[tuple[Script, Failure]] = [
+    (
+        (status(400, {"error": {"code": "content_filter"}}),),
+        Failure("BadRequestError", 400, "content_filter", "invalid_request_error"),
+    ),
+    (
+        (status(402),),
+        Failure("InternalServerError", 502, "provider_quota", "server_error"),
+    ),
+    (
+        (status(307),),
+        Failure("InternalServerError", 502, "provider_misconfigured", "server_error"),
+    ),
     (
         (status(400),),
         Failure("BadRequestError", 400, "provider_refused", "invalid_request_error"),
@@ -264,7 +275,8 @@ async def test_a_failure_before_the_first_token_is_the_exception_of_its_status(
         api.script(script)
         report = await _ask(client, service, how, {**ASKED, "model": "hurried"})
         assert _without_words(report.error) == failure
-        assert made.counts == (1, 1)
+        # On a kept connection a reset refuses nothing: the request is sent again, unseen.
+        assert made.counts == (1, 2 if script == (RESET,) else 1)
 
 
 @in_every_way

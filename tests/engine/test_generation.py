@@ -291,6 +291,12 @@ async def test_whatever_error_a_provider_raises_the_viewer_is_told_in_its_public
     )
 
 
+REFUSED = PublicError(
+    ProviderContentFiltered.code, ProviderContentFiltered.message, retryable=False
+)
+"""Said of a prompt, and not of an answer that a filter ends in its middle."""
+
+
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("said", [(), (Text("a"),)], ids=["before", "after the first word"])
 async def test_a_content_filter_ends_an_answer_as_a_models_own_finish_would(
@@ -306,6 +312,7 @@ async def test_a_content_filter_ends_an_answer_as_a_models_own_finish_would(
         provider="fake",
         model="words",
         usage=counted(1) if said else None,
+        error=None if said else REFUSED,
     )
 
 

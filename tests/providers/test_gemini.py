@@ -298,7 +298,10 @@ async def test_a_blocked_prompt_ends_without_a_word_and_is_no_failure(api: respx
     blocked = chunk(promptFeedback={"blockReason": "JAILBREAK"}, usageMetadata=counted)
     api.mock(return_value=stream(blocked))
     usage = Usage(input_tokens=4, output_tokens=0)
-    assert await ask() == [_ends("JAILBREAK", usage, reason="content_filter")]
+    refused = msgspec.structs.replace(
+        _ends("JAILBREAK", usage, reason="content_filter"), is_refused=True
+    )
+    assert await ask() == [refused]
 
 
 async def test_a_blocked_answer_keeps_the_words_before_it(api: respx.Route) -> None:

@@ -100,7 +100,7 @@ SEEN: dict[FaultName, Seen] = {
         "failed", "upstream_error", "upstream_invalid",
     ),
     "context_length": Seen((), "failed", "upstream_error", "context_length_exceeded"),
-    "prompt_blocked": Seen((), "incomplete", "completed"),
+    "prompt_blocked": Seen((), "incomplete", "completed", "content_filter"),
     "content_filter": Seen((BEGINNING,), "incomplete", "completed"),
     "auth": Seen((), "failed", "upstream_error", "provider_auth"),
     "model_not_found": Seen((), "failed", "upstream_error", "provider_model_not_found"),
@@ -226,14 +226,15 @@ async def test_a_fault_is_seen_as_it_should_be_however_it_was_chosen(
 
 
 async def test_an_answer_that_is_held_back_says_so_and_counts_its_words(service: Service) -> None:
-    for name, usage in (
-        ("content_filter", {"input_tokens": 1, "output_tokens": 3}),
-        ("prompt_blocked", None),
+    for name, usage, code in (
+        ("content_filter", {"input_tokens": 1, "output_tokens": 3}, None),
+        ("prompt_blocked", None, "content_filter"),
     ):
         async with posting(service, fault=name) as answer:
             _, done = await watch(answer)
         assert done["finish_reason"] == done["provider_finish_reason"] == "content_filter"
         assert done["usage"] == usage
+        assert (done["error"] and done["error"]["code"]) == code
 
 
 async def test_a_slow_answer_within_the_deadline_is_whole(service: Service) -> None:

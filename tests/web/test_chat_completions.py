@@ -22,7 +22,21 @@ from streamsvc.settings import (
     Settings,
     StreamSettings,
 )
-from upstreams import HOLD, OPENAI, Upstream, finish, status, text, until, upstream
+from upstreams import (
+    GEMINI,
+    HOLD,
+    OPENAI,
+    Script,
+    Upstream,
+    Wire,
+    finish,
+    frame,
+    raw,
+    status,
+    text,
+    until,
+    upstream,
+)
 
 CREATE = "/v1/chat/completions"
 HURRIED = FakeSettings(words_per_second=0, first_word_seconds=0, text="One two three.")
@@ -151,6 +165,67 @@ async def test_a_failure_before_the_first_token_has_the_id_of_its_generation(
     generation = answer.headers["x-generation-id"]
     snapshot = (await service.client.get(f"/v1/generations/{generation}")).json()
     assert snapshot["error"]["code"] == "provider_auth"
+
+
+BLOCKED = raw(frame({"promptFeedback": {"blockReason": "SAFETY"}}))
+
+
+@pytest.mark.promise("provider:swap")
+@pytest.mark.parametrize(
+    ("wire", "script"),
+    [
+        (OPENAI, (status(400, {"error": {"code": "content_filter"}}),)),
+        (OPENAI, (raw(frame({"error": {"code": "content_filter"}})),)),
+        (GEMINI, (BLOCKED,)),
+    ],
+    ids=["openai", "openai in the stream", "gemini"],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_refused_prompt_is_an_error_with_status_400(
+    api: Upstream, serve: Serve, wire: Wire, script: Script, *, stream: bool
+) -> None:
+    """As OpenAI and Azure answer it; natively it is an end of the answer that says why."""
+    service = await serve(Settings(providers={"fake": wire.entry(api.url, attempts=1)}))
+    api.script(script)
+    answer, body = await _post(service, {**ASKED, "stream": stream})
+    _assert_is_error(answer, body, 400, None, "content_filter")
+    assert body["error"]["type"] == "invalid_request_error"
+    generation = answer.headers["x-generation-id"]
+    snapshot = (await service.client.get(f"/v1/generations/{generation}")).json()
+    assert (snapshot["status"], snapshot["finish_reason"]) == ("incomplete", "content_filter")
+    assert snapshot["error"]["code"] == "content_filter"
+    assert len(api.calls) == 1
+
+
+async def test_a_refused_prompt_is_an_error_in_the_stream_once_the_head_is_out(
+    api: Upstream, serve: Serve
+) -> None:
+    service = await serve(_settings(api, head_seconds=0.0, ping_seconds=60))
+    refuse = anyio.Event()
+    api.script((until(refuse), status(400, {"error": {"code": "content_filter"}})))
+    body = json.dumps({**ASKED, "stream": True}).encode()
+    with anyio.fail_after(10):
+        async with view(service.port, CREATE, method="POST", body=body) as answer:
+            assert answer.status == 200
+            await answer.raw_until(b"assistant")
+            refuse.set()
+            rest = await answer.body()
+    assert _chunks(rest)[-1]["error"]["code"] == "content_filter"
+    assert rest.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("said", [(), ("One ",)], ids=["before a word", "in its middle"])
+async def test_an_answer_that_a_filter_ends_is_not_an_error(
+    api: Upstream, serve: Serve, said: tuple[str, ...], *, stream: bool
+) -> None:
+    """It has a finish reason, as with OpenAI."""
+    service = await serve(_settings(api))
+    api.script((text(*said), finish("content_filter")))
+    answer, body = await _post(service, {**ASKED, "stream": stream})
+    assert answer.status == 200
+    end = _chunks(body)[-1] if stream else body
+    assert end["choices"][0]["finish_reason"] == "content_filter"
 
 
 @pytest.mark.promise("stream:word-by-word")

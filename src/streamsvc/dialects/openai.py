@@ -34,6 +34,7 @@ CUT = PublicError(UpstreamCut.code, UpstreamCut.message, retryable=True)
 LOST = PublicError(CursorLost.code, CursorLost.message, retryable=True)
 
 STATUSES: Mapping[str, int] = {
+    "content_filter": 400,
     "context_length_exceeded": 400,
     "provider_refused": 400,
     "provider_model_not_found": 404,
@@ -134,8 +135,8 @@ class _ChunkEncoder(Encoder):
         return {**self._head, "choices": [choice], **usage}
 
     def _end(self, done: Done) -> bytes:
-        if done.status in {Status.FAILED, Status.STOPPED}:
-            return error_block(done.error or STOPPED)
+        if error := error_of(done):
+            return error_block(error)
         self._head["model"] = done.model  # the one that answered
         blocks = [data_block(self._chunk({}, FINISH_REASONS[done.finish_reason]))]
         if self._include_usage and done.usage:
@@ -176,6 +177,15 @@ def usage_of(usage: Usage) -> dict[str, Any]:
     if usage.estimated:
         told["estimated"] = True
     return told
+
+
+def error_of(done: Done) -> PublicError | None:
+    """Return the error that an end is to OpenAI's clients; None: it is an answer.
+
+    A prompt that a content filter refused is one, with status 400 and code `content_filter`, as OpenAI and
+    Azure answer; an answer that a filter ended in its middle is not: its finish reason says so.
+    """
+    return done.error or (STOPPED if done.status is Status.STOPPED else None)
 
 
 def status_of(error: PublicError) -> int:

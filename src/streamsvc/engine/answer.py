@@ -190,10 +190,11 @@ class Answer:
             self.may_have_cost |= _may_have_cost(exc)
             raise
         # A rescue that a filter refuses before a word leaves viewers what they have, and says how it ended.
-        is_refused = finish.reason == "content_filter" and not self._has_spoken
-        for event in catch_up.finish() if catch_up and not is_refused else ():
+        is_filtered = finish.reason == "content_filter" and not self._has_spoken
+        for event in catch_up.finish() if catch_up and not is_filtered else ():
             self._say(event)
-        return finish
+        is_refused = finish.is_refused and not self._has_begun
+        return msgspec.structs.replace(finish, is_refused=is_refused)
 
     def _begin(self, speaks: Callable[[], None]) -> None:
         self._has_begun = self._has_spoken = self.may_have_cost = True

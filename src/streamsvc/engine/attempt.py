@@ -60,7 +60,8 @@ async def attempt(
         except ProviderContentFiltered as exc:
             # Refused before or within an answer, it is the same to everybody: an end, and no failure
             # that another provider should be asked to route around.
-            return Finish(reason="content_filter", provider_reason=exc.code)
+            is_refused = not listener.has_heard
+            return Finish(reason="content_filter", provider_reason=exc.code, is_refused=is_refused)
         except (ProviderUnavailable, UpstreamCut) as exc:
             if listener.was_silent:
                 raise ProviderTimedOut(listener.silence) from exc

@@ -17,7 +17,7 @@ from streamsvc.engine.answer import Answer
 from streamsvc.engine.audience import Audience
 from streamsvc.engine.lanes import Lane
 from streamsvc.engine.usage import estimate
-from streamsvc.errors import ProviderError, StreamsvcError, describe
+from streamsvc.errors import ProviderContentFiltered, ProviderError, StreamsvcError, describe
 from streamsvc.eventlog.base import EventLog, LogFull, stored_records
 from streamsvc.events import (
     AnswerEnd,
@@ -52,6 +52,11 @@ _STATUS: Mapping[AnswerEnd, Status] = {
 
 _DRAINED = PublicError(
     "drained", "The service shut down before the answer was complete; ask again.", retryable=True
+)
+
+
+_REFUSED = PublicError(
+    ProviderContentFiltered.code, ProviderContentFiltered.message, retryable=False
 )
 
 
@@ -209,6 +214,7 @@ class Generation:
             provider=self._answer.lane.name,
             model=finish.model or self._answer.model,
             usage=finish.usage,
+            error=_REFUSED if finish.is_refused else None,
         )
 
     def _failed(self, outcome: Outcome, error: PublicError) -> Done:

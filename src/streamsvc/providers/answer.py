@@ -44,6 +44,7 @@ class AnswerSoFar:
 
     __slots__ = (
         "_has_plain_words",
+        "_is_refused",
         "_reason",
         "_reasoning_joiner",
         "_say",
@@ -65,6 +66,7 @@ class AnswerSoFar:
         self._text_joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
         self._has_plain_words = False  # words without a reason, since the last reason
+        self._is_refused = False
         self._reason: AnswerEnd | None = None
         self._word: str | None = None
         self._usage: Usage | None = None
@@ -121,6 +123,7 @@ class AnswerSoFar:
         self.is_whole = True
         self.end_at = now() + END_WAIT_SECONDS
         self._reason, self._word = "content_filter", word
+        self._is_refused = True
         self._announce()
 
     def count(self, usage: Usage | None) -> None:
@@ -157,5 +160,9 @@ class AnswerSoFar:
 
     def _finish(self, reason: AnswerEnd) -> Finish:
         return Finish(
-            reason=reason, provider_reason=self._word, model=self.model, usage=self._usage
+            reason=reason,
+            provider_reason=self._word,
+            model=self.model,
+            usage=self._usage,
+            is_refused=self._is_refused,
         )

@@ -26,12 +26,15 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
         provider_reason: the upstream's own word.
         model: the model that answered, where the upstream tells; it may be more exact than asked.
         usage: where the upstream tells.
+        is_refused: whether a content filter refused the prompt, so that no answer was begun; an answer
+            that a filter ends has the same reason.
     """
 
     reason: AnswerEnd
     provider_reason: str | None = None
     model: str | None = None
     usage: Usage | None = None
+    is_refused: bool = False
 
 
 class Provider(Protocol):

@@ -17,17 +17,17 @@ from starlette.responses import Response
 from streamsvc.config import KINDS
 from streamsvc.dialects.openai import (
     LOST,
-    STOPPED,
     OpenAIDialect,
     completion_of,
     error_object,
+    error_of,
     status_of,
 )
 from streamsvc.engine.lanes import Lane
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import ModelNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
-from streamsvc.events import Done, Event, PublicError, Reasoning, Record, Status, Text
+from streamsvc.events import Done, Event, PublicError, Reasoning, Record, Text
 from streamsvc.settings import StreamSettings
 from streamsvc.snapshot import snapshot_of
 from streamsvc.web.beginning import Instead
@@ -156,9 +156,8 @@ def _end_of(records: Sequence[Record]) -> Done | None:
 
 
 def _failure_of(generation: str, done: Done) -> Response | None:
-    if done.status in {Status.COMPLETED, Status.INCOMPLETE}:
-        return None
-    return _failed(generation, done.error or STOPPED)
+    error = error_of(done)
+    return _failed(generation, error) if error else None
 
 
 def _failed(generation: str, error: PublicError) -> Response:
