@@ -28,7 +28,7 @@ from streamsvc.web.operations import OperationEndpoints
 from streamsvc.web.orders import OrderReader
 from streamsvc.web.origins import Origins
 from streamsvc.web.playground import Playground
-from streamsvc.web.problems import CrashGuard, Problems
+from streamsvc.web.problems import CrashGuard, Guard, Problems
 from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.routes import routes
 from streamsvc.web.ui_message_body import UIMessageReader
@@ -43,7 +43,8 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
         environ: where the providers' keys are.
 
     Returns:
-        An ASGI application; its `state` has the `supervisor` and the `log`.
+        An ASGI application; its `state` has the `supervisor`, the `log` and the `providers`. It needs a server that runs on
+        asyncio and sends lifespan events; until those have come every request is a 503.
     """
     log = MemoryEventLog(settings.generations)
     providers = ProviderRegistry(settings.providers, environ)
@@ -82,6 +83,7 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     )
     operations = OperationEndpoints(supervisor=supervisor, default_provider=settings.provider)
 
+    guard = Guard()
     problems = Problems(
         {error_response: is_openai, refusal_text: lambda path: path.startswith("/api/chat")},
         refusals,
@@ -94,7 +96,9 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
             # Now, and not in the middle of an outage, which is when a fallback is asked first.
             for lane in supervisor.lanes.route(settings.provider):
                 await lane.provider()
+            guard.has_started = True
             yield
+            guard.has_started = False
             tasks.cancel_scope.cancel()
 
     app = Starlette(
@@ -109,12 +113,12 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
         middleware=[
             *_host_guard(settings.server, problems),
             *_cors(settings.cors, origins, problems),
-            Middleware(CrashGuard, problems),
+            Middleware(CrashGuard, problems, guard),
         ],
         exception_handlers=problems.handlers,
     )
     app.router.redirect_slashes = False  # a redirect would be built from the client's Host
-    app.state.supervisor, app.state.log = supervisor, log
+    app.state.supervisor, app.state.log, app.state.providers = supervisor, log, providers
     return app
 
 

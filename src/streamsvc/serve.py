@@ -52,6 +52,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     Server(
         config,
         drain,
+        prepare=app.state.providers.open_ready,
         silence_seconds=settings.stream.send_timeout_seconds,
         request_seconds=settings.server.request_seconds,
         max_connections=min(room, limits.max_connections),

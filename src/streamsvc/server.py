@@ -53,6 +53,7 @@ class Server(uvicorn.Server):
         drain: takes no new work, and returns when the work is done or its time is over.
         silence_seconds: how long a client's machine may not answer before it counts as gone: one
             that falls off the network says no goodbye.
+        prepare: is awaited after the start of the application, and before the first connection.
         request_seconds: how long a request may take to arrive.
         max_connections: how many clients may be connected.
     """
@@ -62,6 +63,7 @@ class Server(uvicorn.Server):
         config: uvicorn.Config,
         drain: Callable[[], Awaitable[None]],
         *,
+        prepare: Callable[[], Awaitable[None]] | None = None,
         silence_seconds: float = 30.0,
         request_seconds: float = 30.0,
         max_connections: int = 10_000,
@@ -71,6 +73,7 @@ class Server(uvicorn.Server):
         self._request_seconds = request_seconds
         self._max_connections = max_connections
         self._drain = drain
+        self._prepare = prepare
         self._signals = 0
         self._most = self._empty_seconds = 0
         self._hurry: Callable[[], object] | None = None
@@ -80,6 +83,8 @@ class Server(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
+        if self._prepare is not None:
+            await self._prepare()
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(log_loop_error)
         self._pending = PendingConnections(self._request_seconds, loop.time)

@@ -1,10 +1,13 @@
 """From the name of a provider entry to an open provider.
 
 An SDK takes about a second to import, so an adapter is imported when an entry of its kind is first
-used, and not before; in a worker thread, so that streams that are flowing do not notice.
+used, and not before; in a worker thread, so that streams that are flowing do not notice. A process that
+serves nothing else uses all that have their key before its first request (`open_ready`): an import that
+comes later fails where no descriptor is left.
 """
 
 import importlib
+import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Self, cast, get_args
@@ -13,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from streamsvc.configcheck import api_key
-from streamsvc.errors import InvalidField, ProviderNotReady
+from streamsvc.errors import InvalidField, ProviderNotReady, describe
 from streamsvc.providers.base import Provider
 from streamsvc.settings import (
     FakeSettings,
@@ -23,6 +26,8 @@ from streamsvc.settings import (
     ProviderSettings,
     UpstreamSection,
 )
+
+logger = logging.getLogger(__name__)
 
 ADAPTERS: Mapping[type[ProviderSettings], str] = {
     FakeSettings: "streamsvc.providers.fake",
@@ -110,6 +115,18 @@ class ProviderRegistry:
                 opened = adapter.open_provider(entry, self._key(entry))
                 self._open[name] = cast("Provider", await self._stack.enter_async_context(opened))
         return self._open[name]
+
+    async def open_ready(self) -> None:
+        """Open every entry that has its key, so that no answer waits for an import or fails with one.
+
+        One that cannot be opened does not hold up the others; its own requests say why.
+        """
+        for name in self._entries:
+            if self.is_ready(name):
+                try:
+                    await self.get(name)
+                except Exception as exc:  # noqa: BLE001  # an SDK's, of any kind
+                    logger.error("provider.unopened provider=%s %s", name, describe(exc))  # noqa: TRY400
 
     def _key(self, entry: ProviderSettings) -> str | None:
         return api_key(entry, self._environ) if isinstance(entry, UpstreamSection) else ""

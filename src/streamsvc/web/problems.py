@@ -45,6 +45,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     field: str | None = None
 
 
+_NOT_STARTED = (
+    "The service has not started: its server sends no ASGI lifespan events, which it needs."
+)
+
 Shape = Callable[[Problem, Mapping[str, str]], Response]
 """Makes an answer of a problem and further headers."""
 
@@ -153,20 +157,38 @@ async def _gone(_request: Request, _exc: Exception) -> Response:
     return Response(status_code=400)
 
 
+class Guard:
+    """What `CrashGuard` knows of the application around it.
+
+    Attributes:
+        has_started: whether the lifespan has begun (ASGI specification, "Lifespan Protocol").
+    """
+
+    def __init__(self) -> None:
+        self.has_started = False
+
+
 class CrashGuard:
     """Middleware that ends a mistake of ours: a 500 to the client, its kind and place to the operator.
 
-    Starlette would hand the exception on to the server, which logs its text; that may hold a prompt.
+    Starlette would hand the exception on to the server, which logs its text; that may hold a prompt. A
+    server that sends no lifespan events is a mistake of the same kind, and gets a 503.
     """
 
-    def __init__(self, app: ASGIApp, problems: Problems) -> None:
+    def __init__(self, app: ASGIApp, problems: Problems, guard: Guard) -> None:
         self._app = app
         self._problems = problems
+        self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if not self._guard.has_started:
+            logger.error("lifespan.missing %s", _NOT_STARTED)
+            response = self._problems.response(scope, 503, "not_started", _NOT_STARTED)
+            await response(scope, receive, send)
             return
         has_begun = False
 
