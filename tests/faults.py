@@ -699,11 +699,11 @@ def _bodies() -> Iterator[Fault]:
     for fallback, events, end, conduct in (
         (
             OTHER,
-            (switching("upstream_invalid"), said(OTHER_TEXT)),
+            (switching("provider_misconfigured"), said(OTHER_TEXT)),
             ANSWERED_ELSEWHERE,
             "but the fallback",
         ),
-        (None, (), failed("upstream_invalid"), "and fails"),
+        (None, (), failed("provider_misconfigured"), "and fails"),
     ):
         yield Fault(
             name="page" if fallback else "page-alone",

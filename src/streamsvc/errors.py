@@ -34,7 +34,6 @@ clients see. The text of a foreign exception never travels further than `__cause
         ├── UpstreamCut             the answer ended in its middle
         ├── EmptyAnswer             the answer ended, and there was nothing in it
         └── UpstreamInvalid         the answer is not what the API's documentation says
-            └── NotAnAnswer         a page, or other JSON
 """
 
 import traceback
@@ -273,7 +272,7 @@ class ProviderQuotaExhausted(ProviderError):
 
 
 class ProviderMisconfigured(ProviderError):
-    """The upstream's answer concerns the entry's address, not the request (3xx, 405, 407, 421, 501 …)."""
+    """The answer concerns the entry's address, not the request: 3xx, 405, 407, 421, 501 …, a page under 200."""
 
     code = "provider_misconfigured"
     message = "The provider does not answer at its configured address."
@@ -381,15 +380,6 @@ class UpstreamInvalid(ProviderError):
 
     code = "upstream_invalid"
     message = "The provider sent an answer that could not be read."
-
-
-class NotAnAnswer(UpstreamInvalid):
-    """The configured address answers with a page or other JSON, as a login page or another API does."""
-
-    message = "The provider's address returned something other than a model's answer."
-    retryable = False
-    is_worth_repeating = False
-    setting = "base_url"
 
 
 class EmptyAnswer(ProviderError):

@@ -218,7 +218,7 @@ class UpstreamSection(ProviderSection, frozen=True, kw_only=True):
         api_key_env: the environment variable that holds the key; empty: none is needed.
         base_url: the API's root.
         connect_seconds: TCP and TLS.
-        max_line_bytes: bound of one line of the upstream's event stream.
+        max_line_bytes: bound of one line of the upstream's event stream, and of an answer that is one JSON.
     """
 
     default_base_url: ClassVar[str]

@@ -21,8 +21,8 @@ from provider import (
 
 from streamsvc.errors import (
     ContextLengthExceeded,
-    NotAnAnswer,
     ProviderError,
+    ProviderMisconfigured,
     ProviderUnavailable,
     UpstreamCut,
     UpstreamInvalid,
@@ -203,6 +203,15 @@ async def test_an_error_under_200_is_that_error(
     assert (deltas, type(seen)) == ([], expected)
 
 
+@every_upstream
+async def test_an_error_that_interrupts_a_stream_as_bare_json_is_that_error(
+    subject: UpstreamSubject,
+) -> None:
+    bare = json.dumps({"error": {"code": 503, "message": "no"}}, indent=2).encode()
+    deltas, error = await end_of(subject, text("One"), raw(bare + b"\n"))
+    assert (texts(deltas), type(error)) == (["One"], ProviderUnavailable)
+
+
 # Something else
 
 
@@ -233,9 +242,9 @@ async def test_what_is_not_an_answer_is_one_clear_failure(
 ) -> None:
     async with subject.open(body(data, content_type)) as (api, provider):
         deltas, error = await ask(provider)
-        assert (deltas, type(error)) == ([], NotAnAnswer)
+        assert (deltas, type(error)) == ([], ProviderMisconfigured)
         assert len(api.calls) == 1
-    assert isinstance(error, NotAnAnswer)
+    assert isinstance(error, ProviderMisconfigured)
     assert (error.setting, error.is_worth_repeating) == ("base_url", False)
 
 
@@ -247,7 +256,7 @@ async def test_a_page_is_given_up_at_its_first_byte(subject: UpstreamSubject) ->
         await anyio.sleep_forever()
 
     async with subject.open(endless) as (api, provider):
-        assert type((await ask(provider))[1]) is NotAnAnswer
+        assert type((await ask(provider))[1]) is ProviderMisconfigured
         with anyio.fail_after(5):
             await api.calls[0].closed.wait()
 

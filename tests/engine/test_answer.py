@@ -36,7 +36,6 @@ from streamsvc.errors import (
     ContextLengthExceeded,
     EmptyAnswer,
     NamedModelNotFound,
-    NotAnAnswer,
     Overloaded,
     ProviderAuthFailed,
     ProviderContentFiltered,
@@ -257,7 +256,6 @@ CONDUCT = {
     ProviderTimedOut: Conduct(is_repeated=False, goes_to_fallback=True, counts=True),
     UpstreamCut: Conduct(is_repeated=True, goes_to_fallback=True, counts=True),
     UpstreamInvalid: Conduct(is_repeated=True, goes_to_fallback=True, counts=True),
-    NotAnAnswer: Conduct(is_repeated=False, goes_to_fallback=True, counts=True),
     EmptyAnswer: Conduct(is_repeated=True, goes_to_fallback=True, counts=False),
 }
 

@@ -24,6 +24,7 @@ from doubles import (
 from streamsvc.engine.generation import Generation, Order
 from streamsvc.engine.lanes import Lanes
 from streamsvc.errors import (
+    EmptyAnswer,
     ProviderContentFiltered,
     ProviderError,
     ProviderTimedOut,
@@ -280,6 +281,7 @@ async def test_whatever_error_a_provider_raises_the_viewer_is_told_in_its_public
 ) -> None:
     """What it may have cost is estimated: of a provider that refused, or was not reached, nothing."""
     was_left = isinstance(error, ProviderTimedOut) and error.deadline != "connect"
+    is_answered = isinstance(error, EmptyAnswer)
     _, *deltas, done = await generate(*said, error)
     assert deltas == [*said]
     assert done == failure(
@@ -287,7 +289,7 @@ async def test_whatever_error_a_provider_raises_the_viewer_is_told_in_its_public
         Outcome(error.outcome),
         error.message,
         retryable=error.retryable,
-        usage=counted(len(said)) if said or was_left else None,
+        usage=counted(len(said)) if said or was_left or is_answered else None,
     )
 
 

@@ -182,3 +182,43 @@ def test_a_block_that_is_an_error_comes_in_an_envelope(
     decoder = EventStreamDecoder(1000)
     pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
     assert [it for piece in pieces for it in decoder.feed(piece)] == [b"a", payload, b"b"]
+
+
+@pytest.mark.parametrize(
+    "json_text",
+    [b'{"error": 1}\n', b'{\n  "error": {\n    "code": 1\n  }\n}\n', b'[{\r\n"error": 1}]\r\n', b"[DONE]\n"],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize("end", [b"\n", b""], ids=["blank line", "end of the body"])
+def test_json_between_the_blocks_is_a_payload(json_text: bytes, size: int, end: bytes) -> None:
+    stream = b"data: a\n\n" + json_text + end
+    decoder = EventStreamDecoder(1000)
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    payloads = [it for piece in pieces for it in decoder.feed(piece)] + [*decoder.flush()]
+    assert payloads == [b"a", json_text.replace(b"\r\n", b"\n").rstrip()]
+
+
+@pytest.mark.parametrize(
+    ("rest", "payloads"),
+    [
+        (b"data: a", [b"a"]),
+        (b"data: a\n", [b"a"]),
+        (b"data: a\r", [b"a"]),
+        (b"data: a\r\n", [b"a"]),
+        (b"data: a\ndata: b", [b"a\nb"]),
+        (b"data: a\n\ndata: b", [b"a", b"b"]),
+        (b"data: a\n\n", [b"a"]),
+        (b"event: error\ndata: a", [b'{"error":"a"}']),
+        (b": comment", []),
+        (b"", []),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_flush_gives_a_last_block_without_its_blank_line(
+    rest: bytes, payloads: list[bytes], size: int
+) -> None:
+    decoder = EventStreamDecoder(1000)
+    pieces = [rest[at : at + size] for at in range(0, len(rest), size)]
+    assert [it for piece in pieces for it in decoder.feed(piece)] + [*decoder.flush()] == payloads

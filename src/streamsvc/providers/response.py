@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 import anyio
 
-from streamsvc.errors import NotAnAnswer, ProviderError, UpstreamInvalid
+from streamsvc.errors import ProviderError, ProviderMisconfigured, UpstreamInvalid
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish
 from streamsvc.providers.sse import EventStreamDecoder
@@ -132,7 +132,7 @@ class ResponseReader:
         """Hold the beginning back until the kind of the body is known; return what is an event stream.
 
         Raises:
-            NotAnAnswer: it is neither that nor JSON.
+            ProviderMisconfigured: it is neither that nor JSON.
             UpstreamInvalid: it is too long.
         """
         self._held += data
@@ -144,7 +144,7 @@ class ResponseReader:
             data, self._held = bytes(self._held), bytearray()
             return data
         if self._kind is Kind.OTHER:
-            raise NotAnAnswer
+            raise ProviderMisconfigured
         if len(self._held) > self._max_bytes:
             raise UpstreamInvalid
         return b""
@@ -162,7 +162,7 @@ class ResponseReader:
         elif self._kind is Kind.JSON:
             self._take_document(bytes(self._held))
         elif self._content_type and not self._says_stream:
-            raise NotAnAnswer
+            raise ProviderMisconfigured
 
     def _take_document(self, body: bytes) -> None:
         """Take a body that is JSON: one value, or one a line."""
@@ -175,7 +175,7 @@ class ResponseReader:
             for line in filter(None, map(bytes.strip, lines)):
                 self._take_chunk(line)
         if self._answer.is_empty:
-            raise NotAnAnswer
+            raise ProviderMisconfigured
         self._answer.end_without_reason()
 
 

@@ -5,6 +5,8 @@ bytes, and nothing is decoded here. The rules are those of the HTML Living Stand
 (server-sent events, interpreting an event stream); ids, reconnection times and names are of no use
 to a client that never reconnects, and are skipped, but for the name `error`: some servers say so that a
 block is an error, others have a field of that name (llama.cpp). Both are given on in OpenAI's envelope.
+JSON that stands between the blocks as it is, on one line or several, is a payload too: Gemini's errors
+may come so.
 """
 
 import codecs
@@ -34,6 +36,7 @@ class EventStreamDecoder:
         "_is_between_blocks",
         "_is_error",
         "_is_first_line",
+        "_is_json",
         "_max_line_bytes",
         "_rest",
         "_rest_bytes",
@@ -49,6 +52,7 @@ class EventStreamDecoder:
         self._is_first_line = True
         self._is_between_blocks = False
         self._is_error = False
+        self._is_json = False
 
     def feed(self, chunk: bytes) -> Iterable[bytes]:
         """Give the payload of each block that *chunk* completes; to be gone through before the next chunk.
@@ -83,27 +87,38 @@ class EventStreamDecoder:
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
                 self._data_bytes += len(line)
-            elif line.startswith((b"error:", b"event:")):
-                self._note_error(line)
-            elif not line and (self._data or self._is_error):
-                said = b"\n".join(self._data)
-                payload = _in_envelope(said) if self._is_error else said
-                self._data.clear()
-                self._data_bytes = 0
-                self._is_error = False
-                yield payload
+            elif not line:
+                if self._data or self._is_error:
+                    yield self._end_block()
+            else:
+                self._take_other(line)
         if self._data_bytes + self._rest_bytes > bound:
             raise UpstreamInvalid
         is_within = self._data or self._is_error or self._rest_bytes or self._after_cr
         self._is_between_blocks = not is_within
 
-    def _note_error(self, line: bytes) -> None:
-        """Take a field that may say that the block is an error."""
+    def _end_block(self) -> bytes:
+        """Return the payload of a block, and begin the next one."""
+        said = b"\n".join(self._data)
+        payload = _in_envelope(said) if self._is_error else said
+        self._data.clear()
+        self._data_bytes = 0
+        self._is_error = self._is_json = False
+        return payload
+
+    def _take_other(self, line: bytes) -> None:
+        """Take a line that is not data: one that says that the block is an error, or JSON; skip all others."""
         if line.startswith(b"event:"):
             self._is_error = line[6:].strip() == b"error"
             return
-        self._is_error = True
-        self._data.append(line[6:])
+        if line.startswith(b"error:"):
+            self._is_error = True
+            line = line[6:]
+        elif self._is_json or line.startswith((b"{", b"[")):
+            self._is_json = True
+        else:
+            return
+        self._data.append(line)
         self._data_bytes += len(line)
 
     def _lines(self, chunk: bytes) -> list[bytes]:
