@@ -15,6 +15,7 @@ import httpx2
 import msgspec
 import pytest
 import respx
+from google.genai import _api_client
 from google.genai import errors as sdk_errors
 
 from answering import Piece, answering
@@ -98,6 +99,43 @@ async def ask(prompt: Prompt = PROMPT, *, key: str = "", **fields: Any) -> list[
 
 def sent(api: respx.Route) -> Any:
     return msgspec.json.decode(api.calls.last.request.content)
+
+
+# Where it is sent
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("", "/v1/models/"),
+        ("/", "/v1/models/"),
+        ("/v1", "/v1/models/"),
+        ("/v1beta", "/v1beta/models/"),
+        ("/v1beta/", "/v1beta/models/"),
+        ("/v1alpha", "/v1alpha/models/"),
+        ("/v1beta1", "/v1beta1/models/"),
+        ("/gemini/v1beta", "/gemini/v1beta/models/"),
+        ("/gemini", "/gemini/v1/models/"),
+        ("/voice", "/voice/v1/models/"),
+    ],
+)
+async def test_the_base_url_says_the_version_where_it_ends_in_one(
+    monkeypatch: pytest.MonkeyPatch, path: str, asked: str
+) -> None:
+    """Once, and whatever the environment has for the SDK; else it is that of the SDK."""
+    monkeypatch.setenv("GOOGLE_GENAI_API_VERSION", "v7")
+    async with upstream(text("One"), finish()) as api:
+        await ask(base_url=f"{api.url}{path}")
+    assert [call.path for call in api.calls] == [
+        f"{asked}gemini-test:streamGenerateContent?alt=sse"
+    ]
+
+
+def test_the_default_version_is_that_of_the_sdk() -> None:
+    assert adapter.address("https://api.test") == (
+        "https://api.test",
+        _api_client.GOOGLE_AI_API_DEFAULT_VERSION,
+    )
 
 
 # What is sent

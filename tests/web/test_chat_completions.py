@@ -359,6 +359,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"audio": {}}, "audio"),
     ({"web_search_options": {}}, "web_search_options"),
     ({"top_k": 3}, "top_k"),
+    ({"provider": "fake"}, "provider"),
+    ({"provider": {"order": ["a"]}}, "provider"),
+    ({"prompt": "hi"}, "prompt"),
+    ({"max_completion_tokens": 0}, "max_completion_tokens"),
+    ({"max_completion_tokens": "7"}, "max_completion_tokens"),
 ]  # fmt: skip
 
 
@@ -567,6 +572,15 @@ async def test_a_key_that_stood_for_another_question_is_refused(serve: Serve) ->
     assert first.headers["x-generation-id"] == second.headers["x-generation-id"]
     answer, body = await _post(service, {**ASKED, "seed": 1}, key)
     _assert_is_error(answer, body, 400, "Idempotency-Key")
+
+
+@pytest.mark.promise("input:clear-error")
+async def test_a_key_in_the_address_is_refused_by_its_name_there(serve: Serve) -> None:
+    service = await serve(Settings(providers={"fake": HURRIED}))
+    await _post(service, ASKED, target=f"{CREATE}?key=one")
+    answer, body = await _post(service, {**ASKED, "seed": 1}, target=f"{CREATE}?key=one")
+    _assert_is_error(answer, body, 400, "key")
+    assert "'key'" in body["error"]["message"]
 
 
 async def test_a_mistake_of_ours_is_an_object_of_openai(

@@ -338,6 +338,22 @@ async def test_a_key_cannot_stand_for_two_requests(service: Service) -> None:
         assert again.json()["id"] == first.json()["id"]
 
 
+@pytest.mark.promise("input:clear-error")
+async def test_a_field_of_a_refusal_has_the_name_that_the_client_gave(service: Service) -> None:
+    """The key as a parameter, or as a header; the entry as `provider`."""
+    await service.client.post(f"{CREATE}?key=k4", json=QUESTION)
+    for url, body, headers, field in (
+        (f"{CREATE}?key=k4", {"prompt": "ho"}, {}, "key"),
+        (CREATE, {"prompt": "ho"}, {"Idempotency-Key": "k4"}, "Idempotency-Key"),
+        (CREATE, {**QUESTION, "provider": "nobody"}, {}, "provider"),
+    ):
+        refused = (await service.client.post(url, json=body, headers=headers)).json()
+        assert refused["field"] == field
+        assert repr(field) in refused["detail"]
+    refused = (await service.client.get("/stream-ai?prompt=other&key=k4")).json()
+    assert refused["field"] == "key"
+
+
 async def test_a_key_is_free_again_when_its_generation_is_no_longer_kept(serve: Serve) -> None:
     forgetful = GenerationSettings(keep_finished_seconds=0.01)
     service = await serve(with_fake(HURRIED, generations=forgetful))

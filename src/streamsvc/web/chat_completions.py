@@ -34,7 +34,7 @@ from streamsvc.web.beginning import Instead
 from streamsvc.web.chat_completion_body import ChatCompletionReader
 from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
-from streamsvc.web.requests import check_parameters, key_of
+from streamsvc.web.requests import check_parameters, key_of, named_as_given
 from streamsvc.web.sse import EventStream
 from streamsvc.web.viewing import Place
 
@@ -52,6 +52,10 @@ SDK_HEADERS = (
     "X-Stainless-Timeout",
 )
 """What openai-node sends; a page on another origin needs leave for each of them."""
+
+
+_FIELDS = {"provider": "model"}
+"""What the engine's fields are called in this API."""
 
 
 class ChatCompletionEndpoints:
@@ -86,7 +90,8 @@ class ChatCompletionEndpoints:
         self._origins.check(request)
         asked = await self._bodies.read(request)
         self._supervisor.check_viewers()
-        generation = await self._supervisor.create(asked.order, key=key_of(request))
+        with named_as_given(request, _FIELDS):
+            generation = await self._supervisor.create(asked.order, key=key_of(request))
         dialect = OpenAIDialect(include_usage=asked.include_usage)
         return EventStream(
             Place(self._log, generation, BEFORE_FIRST, self._supervisor.viewer),
@@ -128,8 +133,7 @@ class ChatCompletionEndpoints:
 def error_response(problem: Problem, headers: Mapping[str, str]) -> Response:
     """Answer what is wrong with a request; its clients know 400 where others have 422."""
     status = 400 if problem.status == 422 else problem.status  # noqa: PLR2004
-    param = "model" if problem.field == "provider" else problem.field
-    error = error_object(problem.detail, problem.code, status=status, param=param)
+    error = error_object(problem.detail, problem.code, status=status, param=problem.field)
     return _json(error, status=status, headers={**_retry("Retry-After" in headers), **headers})
 
 

@@ -31,6 +31,7 @@ from streamsvc.web.requests import (
     format_of,
     has_cursor,
     key_of,
+    named_as_given,
     prefers,
     refuse_prefetch,
 )
@@ -87,7 +88,8 @@ class GenerationEndpoints:
             self._origins.check(request)
             order = self._orders.from_query(request.query_params)
             self._supervisor.check_viewers()
-            generation_id = await self._supervisor.create(order, key=key_of(request))
+            with named_as_given(request):
+                generation_id = await self._supervisor.create(order, key=key_of(request))
             return await self._attach(request, generation_id, None, dialect)
         except Overloaded as exc:
             return self._busy(request, exc, dialect)
@@ -109,7 +111,8 @@ class GenerationEndpoints:
         order = await self._orders.from_body(request)
         if streams:
             self._supervisor.check_viewers()
-        generation_id = await self._supervisor.create(order, key=key_of(request))
+        with named_as_given(request):
+            generation_id = await self._supervisor.create(order, key=key_of(request))
         if streams:
             return await self._attach(request, generation_id, None, dialect)
         return await self._describe(request, generation_id, status=201)

@@ -1,14 +1,15 @@
 """What clients send besides a body, checked: cursors, keys, parameters, and what they accept."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
 
-from streamsvc.errors import InvalidField, PrefetchRefused
+from streamsvc.errors import InvalidField, PrefetchRefused, RequestError
 
 CURSOR_PARAMETERS = ("last_event_id", "lastEventId")
 """Where a cursor may be in an address; the second is what the EventSource polyfill calls it."""
@@ -103,6 +104,25 @@ def key_of(request: Request) -> str | None:
             f"The {source!r} is longer than {MAX_KEY_CHARS} characters.", field=source
         )
     return key
+
+
+@contextmanager
+def named_as_given(request: Request, names: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Have refusals name a field as the client gave it.
+
+    Args:
+        request: says where the key of the request is.
+        names: what the API that was asked calls the engine's fields.
+    """
+    known = {} if header(request, b"idempotency-key") else {"Idempotency-Key": "key"}
+    known.update(names or {})
+    try:
+        yield
+    except RequestError as exc:
+        if exc.field is not None and (name := known.get(exc.field)):
+            exc.message = exc.message.replace(repr(exc.field), repr(name))
+            exc.field = name
+        raise
 
 
 def check_parameters(request: Request, known: frozenset[str]) -> None:

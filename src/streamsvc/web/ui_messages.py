@@ -25,7 +25,7 @@ from streamsvc.events import Restart
 from streamsvc.settings import StreamSettings
 from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
-from streamsvc.web.requests import format_of, key_of, refuse_prefetch
+from streamsvc.web.requests import format_of, key_of, named_as_given, refuse_prefetch
 from streamsvc.web.sse import EventStream, head_response
 from streamsvc.web.ui_message_body import UIMessageReader
 from streamsvc.web.viewing import Place
@@ -131,7 +131,8 @@ class UIMessageEndpoints:
         may_come_back = dialect is not self._dialects["plain"]
         chat, order = await self._bodies.read(request, may_come_back=may_come_back)
         self._supervisor.check_viewers()
-        generation = await self._supervisor.create(order, key=key_of(request))
+        with named_as_given(request):
+            generation = await self._supervisor.create(order, key=key_of(request))
         answer = Answer(generation, order.grace_seconds or 0.0)
         before = self._chats.put(chat, answer)
         if before is not None and before.generation != generation:
