@@ -1,6 +1,15 @@
 """The records of a generation, folded into one answer."""
 
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from streamsvc.events import (
     Done,
@@ -15,11 +24,13 @@ from streamsvc.events import (
     Text,
     Usage,
 )
-from streamsvc.snapshot import Snapshot, snapshot_of, standing
+from streamsvc.snapshot import PIECE_CHARS, Folding, LongText, Snapshot, Standing
+from streamsvc.web.long_json import encode
 
 START = Start(generation="gen_a", provider="first", model="words", created=7, metadata={"a": "b"})
 RESTART = Restart(reason="upstream_cut", provider="second", model="others")
 SWITCHING = Progress(state="switching", provider="second", reason="provider_unavailable")
+events = st.one_of(st.builds(Text, st.text(min_size=1)), st.builds(Reasoning, st.text(min_size=1)))
 DONE = Done(
     status=Status.COMPLETED,
     finish_reason="stop",
@@ -35,37 +46,85 @@ def records(*events: Event) -> list[Record]:
     return [Record("gen_a", seq, event) for seq, event in enumerate([START, *events])]
 
 
+def folded(*batches: Sequence[Record]) -> Snapshot:
+    folding = Folding()
+    for batch in batches:
+        folding.extend(batch)
+    return folding.snapshot
+
+
+def shown(snapshot: Snapshot) -> dict[str, Any]:
+    """As clients have it."""
+    shown: dict[str, Any] = json.loads(anyio.run(encode, snapshot))
+    return shown
+
+
 def test_words_and_thinking_are_put_together_each_on_its_own() -> None:
     said = (Reasoning("h"), Text("a"), Reasoning("m"), Text("b"))
-    assert snapshot_of(records(*said)) == Snapshot(
-        id="gen_a",
-        provider="first",
-        model="words",
-        created=7,
-        metadata={"a": "b"},
-        text="ab",
-        reasoning="hm",
-        last_event_id="gen_a.4",
-    )
+    assert shown(folded(records(*said))) == {
+        "id": "gen_a",
+        "status": "running",
+        "provider": "first",
+        "model": "words",
+        "created": 7,
+        "metadata": {"a": "b"},
+        "text": "ab",
+        "reasoning": "hm",
+        "finish_reason": None,
+        "provider_finish_reason": None,
+        "outcome": None,
+        "usage": None,
+        "error": None,
+        "last_event_id": "gen_a.4",
+    }
+
+
+@given(said=st.lists(st.one_of(events, st.just(RESTART))), cuts=st.sets(st.integers(1, 20)))
+def test_where_the_batches_begin_makes_no_difference(said: list[Event], cuts: set[int]) -> None:
+    whole = records(*said)
+    bounds = [0, *sorted(cut for cut in cuts if cut < len(whole)), len(whole)]
+    batches = [whole[start:end] for start, end in pairwise(bounds)]
+    assert shown(folded(*batches)) == shown(folded(whole))
+
+
+@given(text=st.text(), metadata=st.dictionaries(st.text(), st.text()))
+@example(text='"\0\\', metadata={"text": "\0", "\0": '"text":""'})
+def test_any_text_is_encoded_as_it_is(text: str, metadata: dict[str, str]) -> None:
+    start = msgspec.structs.replace(START, metadata=metadata)
+    told = [Record("gen_a", 0, start), Record("gen_a", 1, Text(text)), Record("gen_a", 2, DONE)]
+    snapshot = shown(folded(told[:1], told[1:2], told[2:]))
+    assert (snapshot["text"], snapshot["metadata"]) == (text, metadata)
 
 
 @pytest.mark.promise("upstream:rescue")
 def test_behind_a_restart_nothing_of_the_first_answer_is_left() -> None:
     said = (Reasoning("hm"), Text("a"), SWITCHING, RESTART, Text("b"))
-    snapshot = snapshot_of(records(*said))
-    assert (snapshot.text, snapshot.reasoning) == ("b", "")
+    snapshot = folded(records(*said))
+    assert (str(snapshot.text), str(snapshot.reasoning)) == ("b", "")
     assert (snapshot.provider, snapshot.model, snapshot.status) == ("second", "others", "running")
-    assert standing(records(*said, RESTART)) == []
+    standing = Standing()
+    standing.extend(records(*said, RESTART))
+    assert not standing.text
+    assert (standing.text.deltas, standing.text.size_bytes) == (0, 0)
 
 
 def test_a_status_says_nothing_of_the_answer() -> None:
-    snapshot = snapshot_of(records(SWITCHING))
-    assert (snapshot.provider, snapshot.text) == ("first", "")
+    snapshot = folded(records(SWITCHING))
+    assert (snapshot.provider, str(snapshot.text)) == ("first", "")
 
 
 def test_the_end_has_the_last_word() -> None:
-    snapshot = snapshot_of(records(Text("a"), DONE))
+    snapshot = folded(records(Text("a"), DONE))
     assert (snapshot.status, snapshot.outcome) == (DONE.status, DONE.outcome)
     assert (snapshot.provider, snapshot.model) == (DONE.provider, DONE.model)
     assert (snapshot.finish_reason, snapshot.provider_finish_reason) == ("stop", "STOP")
-    assert (snapshot.usage, snapshot.error, snapshot.text) == (DONE.usage, None, "a")
+    assert (snapshot.usage, snapshot.error, str(snapshot.text)) == (DONE.usage, None, "a")
+
+
+def test_deltas_are_joined_where_they_are_small_and_left_where_they_are_large() -> None:
+    text = LongText()
+    text.extend(["a", "é", "b"])
+    text.extend(["c" * PIECE_CHARS, "d"])
+    assert text.pieces == ["aéb", "c" * PIECE_CHARS, "d"]
+    assert (text.deltas, text.size_bytes) == (5, PIECE_CHARS + 5)
+    assert str(text) == "aéb" + "c" * PIECE_CHARS + "d"

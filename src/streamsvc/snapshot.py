@@ -1,9 +1,13 @@
-"""What a generation has said so far, in one piece: its records, folded."""
+"""What a generation has said so far: its records, folded batch by batch.
+
+An answer may be long, and other streams flow meanwhile: no step here grows with it.
+"""
 
 from collections.abc import Sequence
 from typing import assert_never
 
 import msgspec
+from typing_extensions import override
 
 from streamsvc.events import (
     Done,
@@ -20,65 +24,131 @@ from streamsvc.events import (
     Usage,
 )
 
+PIECE_CHARS = 65_536
+"""How long a text may be that is put together."""
+
+
+class LongText:
+    """A text that comes in pieces, and is not put together: that would take long.
+
+    Attributes:
+        pieces: of a batch, one or a few.
+        deltas: how many there were before that.
+        size_bytes: of all of it, in UTF-8.
+    """
+
+    __slots__ = ("deltas", "pieces", "size_bytes")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def __bool__(self) -> bool:
+        return bool(self.pieces)
+
+    @override
+    def __str__(self) -> str:
+        return "".join(self.pieces)
+
+    def clear(self) -> None:
+        """Take all of it back."""
+        self.pieces: list[str] = []
+        self.deltas = self.size_bytes = 0
+
+    def extend(self, deltas: Sequence[str]) -> None:
+        """Add the deltas of a batch."""
+        if not deltas:
+            return
+        pieces = ["".join(deltas)] if sum(map(len, deltas)) < PIECE_CHARS else deltas
+        self.pieces += pieces
+        self.deltas += len(deltas)
+        self.size_bytes += sum(len(it) if it.isascii() else len(it.encode()) for it in pieces)
+
+
+class Standing:
+    """What stands of an answer: what came after the last `Restart`, if there is one."""
+
+    def __init__(self) -> None:
+        self.text = LongText()
+        self.reasoning = LongText()
+
+    def extend(self, records: Sequence[Record]) -> None:
+        """Add the next records."""
+        texts: list[str] = []
+        thoughts: list[str] = []
+        for record in records:
+            match record.event:
+                case Text(text=text):
+                    texts.append(text)
+                case Reasoning(text=text):
+                    thoughts.append(text)
+                case Restart():
+                    texts.clear()
+                    thoughts.clear()
+                    self.text.clear()
+                    self.reasoning.clear()
+                case Start() | Progress() | Done():
+                    pass
+                case other:
+                    assert_never(other)
+        self.text.extend(texts)
+        self.reasoning.extend(thoughts)
+
 
 class Snapshot(msgspec.Struct, kw_only=True):
     """The answer so far; `status` is `running` until there is a `Done`."""
 
-    id: str
+    id: str = ""
     status: Status | str = "running"
     provider: str = ""
     model: str = ""
     created: int = 0
     metadata: dict[str, str] = {}
-    text: str = ""
-    reasoning: str = ""
+    text: LongText
+    reasoning: LongText
     finish_reason: FinishReason | None = None
     provider_finish_reason: str | None = None
     outcome: Outcome | None = None
     usage: Usage | None = None
     error: PublicError | None = None
-    last_event_id: str
+    last_event_id: str = ""
 
 
-def snapshot_of(records: Sequence[Record]) -> Snapshot:
-    """Fold the records of one generation, from its `Start` on."""
-    last = records[-1]
-    snapshot = Snapshot(id=last.generation, last_event_id=f"{last.generation}.{last.seq}")
-    for record in records:
-        match record.event:
-            case Start(provider=provider, model=model, created=created, metadata=metadata):
-                snapshot.provider, snapshot.model = provider, model
-                snapshot.created, snapshot.metadata = created, metadata
-            case Restart(provider=provider, model=model):
-                snapshot.provider, snapshot.model = provider, model
-            case Done() as done:
-                _finish(snapshot, done)
-            case Text() | Reasoning() | Progress():
-                pass
-            case other:
-                assert_never(other)
-    pieces = standing(records)
-    snapshot.text = "".join(piece.text for piece in pieces if isinstance(piece, Text))
-    snapshot.reasoning = "".join(piece.text for piece in pieces if isinstance(piece, Reasoning))
-    return snapshot
+class Folding:
+    """Folds the records of one generation, from its `Start` on, into `snapshot`."""
 
+    def __init__(self) -> None:
+        self._standing = Standing()
+        self.snapshot = Snapshot(text=self._standing.text, reasoning=self._standing.reasoning)
 
-def standing(records: Sequence[Record]) -> list[Text | Reasoning]:
-    """Return the pieces of the answer that stand: those behind the last `Restart`, if there is one."""
-    pieces: list[Text | Reasoning] = []
-    for record in records:
-        if isinstance(record.event, Restart):
-            pieces.clear()
-        elif isinstance(record.event, Text | Reasoning):
-            pieces.append(record.event)
-    return pieces
+    def extend(self, records: Sequence[Record]) -> None:
+        """Fold the next records, at least one."""
+        self._standing.extend(records)
+        last = records[-1]
+        self.snapshot.id = last.generation
+        self.snapshot.last_event_id = f"{last.generation}.{last.seq}"
+        for record in records:
+            match record.event:
+                case Start(created=created, metadata=metadata) as start:
+                    self._answers(start.provider, start.model)
+                    self.snapshot.created, self.snapshot.metadata = created, metadata
+                case Restart(provider=provider, model=model):
+                    self._answers(provider, model)
+                case Done() as done:
+                    self._finish(done)
+                case Text() | Reasoning() | Progress():
+                    pass
+                case other:
+                    assert_never(other)
 
+    def _answers(self, provider: str, model: str) -> None:
+        self.snapshot.provider, self.snapshot.model = provider, model
 
-def _finish(snapshot: Snapshot, done: Done) -> None:
-    snapshot.status = done.status
-    snapshot.provider, snapshot.model = done.provider, done.model
-    snapshot.finish_reason = done.finish_reason
-    snapshot.provider_finish_reason = done.provider_finish_reason
-    snapshot.outcome = done.outcome
-    snapshot.usage = done.usage
-    snapshot.error = done.error
+    def _finish(self, done: Done) -> None:
+        snapshot = self.snapshot
+        snapshot.status = done.status
+        self._answers(done.provider, done.model)
+        snapshot.finish_reason = done.finish_reason
+        snapshot.provider_finish_reason = done.provider_finish_reason
+        snapshot.outcome = done.outcome
+        snapshot.usage = done.usage
+        snapshot.error = done.error

@@ -37,7 +37,8 @@ from streamsvc.events import (
     Text,
     Usage,
 )
-from streamsvc.snapshot import snapshot_of
+from streamsvc.snapshot import Folding
+from streamsvc.web.long_json import encode
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 GENERATION = "gen_cpnzhjd76rdyqdjg7zjvnyhiw4tmoj75"
@@ -132,9 +133,10 @@ def test_every_chunk_is_what_the_schema_says(name: str, *, include_usage: bool) 
     }
 
 
-def test_an_answer_in_one_piece_is_what_the_schema_says() -> None:
-    records = [Record(GENERATION, seq, event) for seq, event in enumerate(ANSWERS["openai"])]
-    completion = completion_of(snapshot_of(records))
+async def test_an_answer_in_one_piece_is_what_the_schema_says() -> None:
+    folding = Folding()
+    folding.extend([Record(GENERATION, seq, event) for seq, event in enumerate(ANSWERS["openai"])])
+    completion = json.loads(await encode(completion_of(folding.snapshot)))
     ChatCompletion.model_validate(completion, strict=True)
     assert completion["model"] == "words-2"
     (choice,) = completion["choices"]

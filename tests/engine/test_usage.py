@@ -4,8 +4,15 @@ import pytest
 
 from doubles import PROMPT
 from streamsvc.engine.usage import estimate
-from streamsvc.events import Reasoning, Text, Usage
+from streamsvc.events import Reasoning, Record, Text, Usage
 from streamsvc.messages import Message, Prompt
+from streamsvc.snapshot import Standing
+
+
+def said(*pieces: Text | Reasoning) -> Standing:
+    standing = Standing()
+    standing.extend([Record("gen_a", seq, piece) for seq, piece in enumerate(pieces)])
+    return standing
 
 
 @pytest.mark.parametrize(
@@ -22,12 +29,12 @@ from streamsvc.messages import Message, Prompt
 def test_an_answer_is_a_token_for_each_piece_or_for_four_bytes_whichever_is_more(
     pieces: list[Text | Reasoning], output: int, reasoning: int | None
 ) -> None:
-    assert estimate(PROMPT, pieces) == Usage(
+    assert estimate(PROMPT, said(*pieces)) == Usage(
         input_tokens=5, output_tokens=output, reasoning_tokens=reasoning, estimated=True
     )
 
 
 def test_a_prompt_is_all_of_its_turns_and_its_system_text() -> None:
     turns = (Message("user", "a" * 40), Message("assistant", "b" * 40), Message("user", "c" * 41))
-    assert estimate(Prompt(messages=turns), []).input_tokens == 31
-    assert estimate(Prompt(messages=turns, system="d" * 40), []).input_tokens == 41
+    assert estimate(Prompt(messages=turns), said()).input_tokens == 31
+    assert estimate(Prompt(messages=turns, system="d" * 40), said()).input_tokens == 41

@@ -1,8 +1,9 @@
 """The wait before a head: nothing that is read for it is lost or told twice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
+from starlette.responses import Response
 from typing_extensions import override
 
 from doubles import Room
@@ -11,7 +12,7 @@ from streamsvc.eventlog.base import BATCH_RECORDS, BEFORE_FIRST
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Event, Record, Start, Text
 from streamsvc.settings import GenerationSettings
-from streamsvc.web.beginning import Beginning
+from streamsvc.web.beginning import Beginning, Instead
 from streamsvc.web.viewing import Place
 from streamsvc.web.wire import Listener, Wire
 
@@ -48,21 +49,39 @@ def is_text(event: Event) -> bool:
     return isinstance(event, Text)
 
 
+class Waits(Instead):
+    """For an event, and remembers what it was given."""
+
+    def __init__(self, seconds: float, due: Callable[[Event], bool] = is_text) -> None:
+        self.seconds = seconds
+        self.taken: list[Record] = []
+        self._due = due
+
+    @override
+    def is_due(self, event: Event) -> bool:
+        return self._due(event)
+
+    @override
+    def take(self, records: Sequence[Record]) -> None:
+        self.taken += records
+
+    @override
+    async def answer(self) -> Response | None:
+        raise AssertionError
+
+
 def records(*events: Event, after: int = BEFORE_FIRST) -> list[Record]:
     return [Record("gen_a", seq, event) for seq, event in enumerate(events, after + 1)]
 
 
-def beginning(is_due: Callable[[Event], bool] = is_text, wire: Wire | None = None) -> Beginning:
-    return Beginning(wire or Nowhere(), Seat(), is_due)
-
-
 async def test_it_takes_the_records_up_to_the_one_that_decides_and_no_more() -> None:
     """The others are the stream's, which follows from there; whoever waits may have his turn later."""
-    it = beginning()
+    waits = Waits(60)
+    it = Beginning(Nowhere(), Seat(), waits)
     told = records(START, Text("one "), Text("two "), Text("three "))
     assert it.deliver(told) == 2
     assert it.deliver(told[2:]) == 0
-    assert it.records == told[:2]
+    assert waits.taken == told[:2]
 
 
 async def test_a_long_log_is_waited_for_to_its_end() -> None:
@@ -70,32 +89,33 @@ async def test_a_long_log_is_waited_for_to_its_end() -> None:
     log.append("gen_a", START)
     for number in range(3 * BATCH_RECORDS):
         log.append("gen_a", Text(str(number)))
-    it = beginning(lambda event: isinstance(event, Text) and event.text == "767")
+    waits = Waits(60, lambda event: isinstance(event, Text) and event.text == "767")
     with anyio.fail_after(5):
-        await it.watch(Place(log, "gen_a", BEFORE_FIRST, lambda _: Seat()), seconds=60)
-    assert [record.seq for record in it.records] == list(range(3 * BATCH_RECORDS + 1))
+        await Beginning(Nowhere(), Seat(), waits).watch(
+            Place(log, "gen_a", BEFORE_FIRST, lambda _: Seat())
+        )
+    assert [record.seq for record in waits.taken] == list(range(3 * BATCH_RECORDS + 1))
 
 
 async def test_it_ends_when_its_time_is_over_or_the_log_is_gone() -> None:
     log = MemoryEventLog(GenerationSettings())
     log.append("gen_a", START)
     with anyio.fail_after(5):
-        it = beginning()
-        await it.watch(Place(log, "gen_a", BEFORE_FIRST, lambda _: Seat()), seconds=0.01)
-        assert it.records == records(START)
-        it = beginning()
-        await it.watch(Place(log, "gen_b", BEFORE_FIRST, lambda _: Seat()), seconds=60)
-        assert it.records == []
+        for generation, seconds, taken in (("gen_a", 0.01, records(START)), ("gen_b", 60, [])):
+            waits = Waits(seconds)
+            await Beginning(Nowhere(), Seat(), waits).watch(
+                Place(log, generation, BEFORE_FIRST, lambda _: Seat())
+            )
+            assert waits.taken == taken
 
 
 async def test_a_client_that_leaves_leaves_its_seat_in_the_same_moment() -> None:
     log, room, wire = MemoryEventLog(GenerationSettings()), Room(), Nowhere()
     log.append("gen_a", START)
     with anyio.fail_after(5), Seat(room) as seat:
-        it = Beginning(wire, seat, is_text)
+        it = Beginning(wire, seat, Waits(60))
         async with anyio.create_task_group() as tasks:
-            place = Place(log, "gen_a", BEFORE_FIRST, lambda _: seat)
-            tasks.start_soon(it.watch, place, 60)
+            tasks.start_soon(it.watch, Place(log, "gen_a", BEFORE_FIRST, lambda _: seat))
             await anyio.wait_all_tasks_blocked()
             assert room.size == 1
             it.is_gone()

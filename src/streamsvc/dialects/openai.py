@@ -146,7 +146,7 @@ class _ChunkEncoder(Encoder):
 
 def completion_of(snapshot: Snapshot) -> dict[str, Any]:
     """Return an answer that has ended well, in one piece (`types/chat/chat_completion.py`)."""
-    message = {"role": "assistant", "content": snapshot.text, "refusal": None}
+    message: dict[str, object] = {"role": "assistant", "content": snapshot.text, "refusal": None}
     if snapshot.reasoning:
         message["reasoning_content"] = snapshot.reasoning
     choice = {

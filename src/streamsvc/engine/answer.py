@@ -7,7 +7,7 @@ the deadlines and a bounded number of calls. Before the first token viewers see 
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import anyio
@@ -29,6 +29,7 @@ from streamsvc.events import Event, Progress, Reasoning, Restart, Text
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Finish
 from streamsvc.settings import GenerationSettings
+from streamsvc.snapshot import Standing
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Answer:
         route: tuple[Lane, ...],
         *,
         say: Callable[[Event], None],
-        said: Callable[[], Awaitable[Sequence[Text | Reasoning]]],
+        said: Callable[[], Awaitable[Standing]],
         settings: GenerationSettings,
     ) -> None:
         self.lane = route[0]
@@ -202,8 +203,7 @@ class Answer:
 
     async def _catch_up(self, lane: Lane) -> CatchUp:
         restart = Restart(reason=self._broken_by, provider=lane.name, model=self.model)
-        said = [piece.text for piece in await self._said() if isinstance(piece, Text)]
-        return CatchUp("".join(said), restart)
+        return CatchUp(str((await self._said()).text), restart)
 
     def _say_new(self, catch_up: CatchUp, delta: Text | Reasoning) -> None:
         for event in catch_up.take(delta):

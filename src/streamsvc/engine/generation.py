@@ -18,21 +18,19 @@ from streamsvc.engine.audience import Audience
 from streamsvc.engine.lanes import Lane
 from streamsvc.engine.usage import estimate
 from streamsvc.errors import ProviderContentFiltered, ProviderError, StreamsvcError, describe
-from streamsvc.eventlog.base import EventLog, LogFull, stored_records
+from streamsvc.eventlog.base import EventLog, LogFull, stored_batches
 from streamsvc.events import (
     AnswerEnd,
     Done,
     FinishReason,
     Outcome,
     PublicError,
-    Reasoning,
     Start,
     Status,
-    Text,
 )
 from streamsvc.messages import Prompt
 from streamsvc.settings import GenerationSettings
-from streamsvc.snapshot import standing
+from streamsvc.snapshot import Standing
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +108,7 @@ class Generation:
             order.prompt,
             route,
             say=partial(log.append, generation_id),
-            said=self._pieces,
+            said=self._said,
             settings=settings,
         )
         self._scope = anyio.CancelScope()
@@ -185,13 +183,16 @@ class Generation:
         """Estimate what the provider did not come to tell; the end does not wait for it long."""
         if done.usage is None and self._answer.may_have_cost:
             with anyio.move_on_after(ESTIMATE_SECONDS):
-                usage = estimate(self._order.prompt, await self._pieces())
+                usage = estimate(self._order.prompt, await self._said())
                 return msgspec.structs.replace(done, usage=usage)
         return done
 
-    async def _pieces(self) -> list[Text | Reasoning]:
+    async def _said(self) -> Standing:
         """Read back what viewers have of the answer."""
-        return standing([record async for record in stored_records(self._log, self.id)])
+        said = Standing()
+        async for records in stored_batches(self._log, self.id):
+            said.extend(records)
+        return said
 
     async def _run(self) -> Done:
         """Return how the answer ended; its failures are answers too."""

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 from streamsvc.events import Reasoning, Restart, Text
 
+PIECE_CHARS = 4096
+"""How much is said at once of what two attempts have in common: viewers encode an event in one step."""
+
 
 class CatchUp:
     """Turns what a further attempt says into what viewers still lack.
@@ -49,4 +52,5 @@ class CatchUp:
 
     def _begin_anew(self, text: str) -> Sequence[Restart | Text]:
         self._is_over = True
-        return (self._restart, Text(text)) if text else (self._restart,)
+        pieces = (text[at : at + PIECE_CHARS] for at in range(0, len(text), PIECE_CHARS))
+        return (self._restart, *map(Text, pieces))

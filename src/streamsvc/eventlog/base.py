@@ -99,8 +99,8 @@ class EventLog(Protocol):
         ...
 
 
-async def stored_records(log: EventLog, generation: str) -> AsyncIterator[Record]:
-    """Iterate over what is stored now, without waiting for more.
+async def stored_batches(log: EventLog, generation: str) -> AsyncIterator[Sequence[Record]]:
+    """Iterate over what is stored now, without waiting for more, as it is read: other tasks run in between.
 
     Raises:
         GenerationNotFound: no such log, or it has been dropped.
@@ -108,9 +108,15 @@ async def stored_records(log: EventLog, generation: str) -> AsyncIterator[Record
     after = BEFORE_FIRST
     with suppress(LogEnded):
         while records := await log.read(generation, after=after):
-            for record in records:
-                yield record
+            yield records
             after = records[-1].seq
+
+
+async def stored_records(log: EventLog, generation: str) -> AsyncIterator[Record]:
+    """Iterate over the records of `stored_batches`."""
+    async for records in stored_batches(log, generation):
+        for record in records:
+            yield record
 
 
 async def live_records(log: EventLog, generation: str) -> AsyncIterator[Record]:

@@ -2,8 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Protocol
 
 from starlette.responses import Response
 from typing_extensions import override
@@ -15,39 +15,47 @@ from streamsvc.web.viewing import Place
 from streamsvc.web.wire import Listener, Wire
 
 
-class Instead(NamedTuple):
-    """Another answer that may be given in the place of a stream.
+class Instead(Protocol):
+    """Another answer that may be given in the place of a stream, and what is known for it.
 
     Attributes:
-        is_due: tells whether an event is the one that is waited for.
-        answer: makes the answer of the records up to that event, or of as many as there are when the time
-            is over or the log is lost; None: it is to be the stream.
         seconds: how long to wait.
     """
 
-    is_due: Callable[[Event], bool]
-    answer: Callable[[Sequence[Record]], Response | None]
-    seconds: float = math.inf
+    seconds: float
+
+    @property
+    def begun(self) -> Sequence[Record]:
+        """What was taken, for the stream to begin with; nothing where there will be none."""
+        return ()
+
+    def is_due(self, event: Event) -> bool:
+        """Tell whether an event is the one that is waited for."""
+        ...
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Take the next records, at least one, at most up to the one that is waited for."""
+        ...
+
+    async def answer(self) -> Response | None:
+        """Return the answer, of what was taken when the wait was over; None: it is to be the stream."""
+        ...
 
 
 class Beginning(Reader, Listener):
-    """The wait; the viewer is one meanwhile.
+    """The wait; the viewer is one meanwhile."""
 
-    Attributes:
-        records: what has come.
-    """
-
-    def __init__(self, wire: Wire, seat: Seat, is_due: Callable[[Event], bool]) -> None:
-        self.records: list[Record] = []
+    def __init__(self, wire: Wire, seat: Seat, instead: Instead) -> None:
         self._wire = wire
         self._seat = seat
-        self._is_due = is_due
+        self._instead = instead
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
 
-    async def watch(self, place: Place, seconds: float) -> None:
+    async def watch(self, place: Place) -> None:
         """Follow the log until it is decided, or the time is over, or the client has left."""
         following = place.log.follow(place.generation, after=place.after, reader=self)
+        seconds = self._instead.seconds
         timer = self._loop.call_later(seconds, self._end) if seconds < math.inf else None
         self._wire.listener = self
         try:
@@ -73,10 +81,11 @@ class Beginning(Reader, Listener):
         if self._ended.done():  # whoever waits has its turn after this
             return 0
         for taken, record in enumerate(records, 1):
-            self.records.append(record)
-            if self._is_due(record.event):
+            if self._instead.is_due(record.event):
                 self._end()
-                return taken
+                records = records[:taken]
+                break
+        self._instead.take(records)
         return len(records)
 
     @override

@@ -5,6 +5,7 @@ head of an answer waits for the first token or a failure, because a failure with
 understand; not for long, because a proxy takes silence for a dead connection.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -13,6 +14,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import override
 
 from streamsvc.config import KINDS
 from streamsvc.dialects.openai import (
@@ -29,7 +31,8 @@ from streamsvc.errors import ModelNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
 from streamsvc.events import Done, Event, PublicError, Reasoning, Record, Text
 from streamsvc.settings import StreamSettings
-from streamsvc.snapshot import snapshot_of
+from streamsvc.snapshot import Folding
+from streamsvc.web import long_json
 from streamsvc.web.beginning import Instead
 from streamsvc.web.chat_completion_body import ChatCompletionReader
 from streamsvc.web.origins import Origins
@@ -98,7 +101,9 @@ class ChatCompletionEndpoints:
             dialect=dialect,
             settings=self._settings,
             headers={"X-Generation-Id": generation},
-            instead=self._failure(generation) if asked.stream else _whole(generation),
+            instead=_FirstToken(generation, self._settings.head_seconds)
+            if asked.stream
+            else _Whole(generation),
         )
 
     async def models(self, _request: Request) -> Response:
@@ -117,18 +122,6 @@ class ChatCompletionEndpoints:
             raise ModelNotFound(ready)
         return _json(_model(name, ready[entry]))
 
-    def _failure(self, generation: str) -> Instead:
-        """Wait for the first token, but not for long: an answer that failed before it is no stream."""
-
-        def is_due(event: Event) -> bool:
-            return isinstance(event, Text | Reasoning | Done)
-
-        def answer(records: Sequence[Record]) -> Response | None:
-            done = _end_of(records)
-            return _failure_of(generation, done) if done else None
-
-        return Instead(is_due, answer, self._settings.head_seconds)
-
 
 def error_response(problem: Problem, headers: Mapping[str, str]) -> Response:
     """Answer what is wrong with a request; its clients know 400 where others have 422."""
@@ -137,21 +130,60 @@ def error_response(problem: Problem, headers: Mapping[str, str]) -> Response:
     return _json(error, status=status, headers={**_retry("Retry-After" in headers), **headers})
 
 
-def _whole(generation: str) -> Instead:
-    """Wait for the end: the answer is asked for in one piece."""
+class _FirstToken(Instead):
+    """Waits for the first token, but not for long: an answer that failed before it is no stream."""
 
-    def is_due(event: Event) -> bool:
+    def __init__(self, generation: str, seconds: float) -> None:
+        self._generation = generation
+        self.seconds = seconds
+        self._taken: list[Record] = []
+
+    @property
+    @override
+    def begun(self) -> Sequence[Record]:
+        return self._taken
+
+    @override
+    def is_due(self, event: Event) -> bool:
+        return isinstance(event, Text | Reasoning | Done)
+
+    @override
+    def take(self, records: Sequence[Record]) -> None:
+        self._taken += records
+
+    @override
+    async def answer(self) -> Response | None:
+        done = _end_of(self._taken)
+        return _failure_of(self._generation, done) if done else None
+
+
+class _Whole(Instead):
+    """Waits for the end: the answer is asked for in one piece."""
+
+    seconds = math.inf
+
+    def __init__(self, generation: str) -> None:
+        self._generation = generation
+        self._folding = Folding()
+        self._done: Done | None = None
+
+    @override
+    def is_due(self, event: Event) -> bool:
         return isinstance(event, Done)
 
-    def answer(records: Sequence[Record]) -> Response:
-        done = _end_of(records)
-        if done is None:
-            return _failed(generation, LOST)
-        if failure := _failure_of(generation, done):
-            return failure
-        return _json(completion_of(snapshot_of(records)), headers={"X-Generation-Id": generation})
+    @override
+    def take(self, records: Sequence[Record]) -> None:
+        self._folding.extend(records)
+        self._done = _end_of(records)
 
-    return Instead(is_due, answer)
+    @override
+    async def answer(self) -> Response:
+        if self._done is None:
+            return _failed(self._generation, LOST)
+        if failure := _failure_of(self._generation, self._done):
+            return failure
+        content = await long_json.encode(completion_of(self._folding.snapshot))
+        return _json(content, headers={"X-Generation-Id": self._generation})
 
 
 def _end_of(records: Sequence[Record]) -> Done | None:
@@ -186,8 +218,9 @@ def _model(name: str, lane: Lane) -> dict[str, Any]:
 def _json(
     value: object, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
+    """Answer with JSON; bytes are some already."""
     return Response(
-        msgspec.json.encode(value),
+        value if isinstance(value, bytes) else msgspec.json.encode(value),
         status_code=status,
         headers={"Cache-Control": "no-store", **(headers or {})},
         media_type="application/json",

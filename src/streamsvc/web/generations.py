@@ -6,16 +6,16 @@ What a client gets when it connects and connects again is one table, in `docs/wi
 
 from collections.abc import Mapping
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from streamsvc.dialects.base import Dialect
 from streamsvc.engine.supervisor import Supervisor, new_id
 from streamsvc.errors import CursorLost, GenerationNotFound, InvalidField, Overloaded
-from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_records
+from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_batches
 from streamsvc.settings import StreamSettings
-from streamsvc.snapshot import snapshot_of
+from streamsvc.snapshot import Folding
+from streamsvc.web import long_json
 from streamsvc.web.orders import OrderReader
 from streamsvc.web.origins import Origins
 from streamsvc.web.refusals import RefusalLog
@@ -184,9 +184,11 @@ class GenerationEndpoints:
     async def _describe(
         self, request: Request, generation_id: str, *, status: int = 200
     ) -> Response:
-        records = [record async for record in stored_records(self._log, generation_id)]
+        folding = Folding()
+        async for records in stored_batches(self._log, generation_id):
+            folding.extend(records)
         return Response(
-            msgspec.json.encode(snapshot_of(records)),
+            await long_json.encode(folding.snapshot),
             status_code=status,
             headers={
                 **NO_STORE,

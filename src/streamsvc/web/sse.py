@@ -86,12 +86,11 @@ class EventStream(Response):
         other: Response | None = None
         instead, self._instead = self._instead, None
         if instead is not None:
-            beginning = Beginning(wire, seat, instead.is_due)
-            await beginning.watch(self._place, instead.seconds)
+            await Beginning(wire, seat, instead).watch(self._place)
             if wire.is_lost:
                 return None
-            begun = beginning.records
-            other = instead.answer(begun)
+            begun = instead.begun
+            other = await instead.answer()
         if other is not None:
             await self._in_time(wire, other({"type": "http"}, receive, send))
             return None

@@ -20,7 +20,7 @@ from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.plain import PlainDialect
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import CursorLost, GenerationNotFound
-from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_records
+from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_batches
 from streamsvc.events import Restart
 from streamsvc.settings import StreamSettings
 from streamsvc.web.origins import Origins
@@ -188,9 +188,9 @@ class UIMessageEndpoints:
             GenerationNotFound: it is no longer kept.
         """
         after = BEFORE_FIRST
-        async for record in stored_records(self._log, generation):
-            if isinstance(record.event, Restart):
-                after = record.seq
+        async for records in stored_batches(self._log, generation):
+            restarts = (it.seq for it in reversed(records) if isinstance(it.event, Restart))
+            after = next(restarts, after)
         return after
 
     def _dialect(self, request: Request) -> Dialect:

@@ -1,0 +1,161 @@
+"""A long answer holds nobody up: the longest step of the event loop is the same whatever its length.
+
+Steps are counted and not timed: the calls, of Python and of C, between two turns of the loop.
+"""
+
+import gc
+import sys
+from asyncio import events
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from types import FrameType
+from typing import Any
+
+import anyio
+import pytest
+
+from conftest import Serve
+from doubles import ScriptedProvider, Step
+from service import Service
+from streamsvc.events import Done, Outcome, Start, Status, Text
+from streamsvc.providers.base import Finish
+from streamsvc.settings import FakeSettings, GenerationSettings, Settings
+
+SHORT, LONG = 1_500, 6_000
+"""Words of an answer; a batch of the log is 256 records."""
+
+GENERATION = "gen_" + "a" * 32
+DONE = Done(
+    status=Status.COMPLETED,
+    finish_reason="stop",
+    outcome=Outcome.COMPLETED,
+    provider="fake",
+    model="words",
+)
+FINISH = Finish(reason="stop")
+
+
+class Steps:
+    """Counts the calls of each step.
+
+    Attributes:
+        longest: the calls of the longest one.
+    """
+
+    def __init__(self) -> None:
+        self.longest = 0
+        self._calls = 0
+
+    def see(self, frame: FrameType, event: str, _arg: Any) -> None:
+        """Take what the interpreter tells a profiler."""
+        if frame.f_code is events.Handle._run.__code__ and event == "call":
+            self._calls = 0
+        elif event in {"call", "c_call"}:
+            self._calls += 1
+            self.longest = max(self.longest, self._calls)
+
+
+@contextmanager
+def counted() -> Iterator[Steps]:
+    if sys.getprofile() is not None:
+        pytest.skip("somebody else profiles")
+    steps = Steps()
+    gc.collect()
+    gc.disable()
+    sys.setprofile(steps.see)
+    try:
+        yield steps
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+
+
+async def fetch(service: Service, request: str, body: str = "") -> bytes:
+    """Send a request over a connection of its own; return all of the answer."""
+    client = await anyio.connect_tcp("127.0.0.1", service.port)
+    answer = b""
+    async with client:
+        await client.send(
+            f"{request} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+        async for data in client:
+            answer += data
+    return answer
+
+
+async def start(serve: Serve, *script: Step) -> Service:
+    settings = Settings(
+        generations=GenerationSettings(grace_seconds=30),
+        providers={"fake": FakeSettings(attempts=2, backoff_seconds=0.001)},
+    )
+    service = await serve(settings)
+    service.supervisor.lanes._providers._open["fake"] = ScriptedProvider(*script)
+    return service
+
+
+def spoken(words: int) -> list[Step]:
+    """The words of a provider that comes to them in pieces, as from a network."""
+    some: list[Step] = [*(Text("word ") for _ in range(100)), 0.0]
+    return list(chain.from_iterable([some] * (words // 100)))
+
+
+STORED = {
+    "snapshot": f"GET /v1/generations/{GENERATION}",
+    "stop": f"POST /v1/generations/{GENERATION}/stop",
+    "replay": f"GET /v1/generations/{GENERATION}/events",
+    "plain": f"GET /v1/generations/{GENERATION}/events?format=plain",
+}
+
+
+async def longest_step_of_a_stored_answer(serve: Serve, request: str, words: int) -> int:
+    service = await start(serve)
+    service.log.append(
+        GENERATION, Start(generation=GENERATION, provider="fake", model="words", created=1)
+    )
+    for _ in range(words):
+        service.log.append(GENERATION, Text("word "))
+    service.log.append(GENERATION, DONE)
+    await fetch(service, request)  # fills caches
+    with counted() as steps:
+        answer = await fetch(service, request)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert len(answer) > words * len("word ")
+    return steps.longest
+
+
+@pytest.mark.parametrize("name", STORED)
+async def test_a_stored_answer_is_read_in_steps(serve: Serve, name: str) -> None:
+    short, long = [
+        await longest_step_of_a_stored_answer(serve, STORED[name], words) for words in (SHORT, LONG)
+    ]
+    assert long < 1.3 * short
+
+
+CHAT = '{"model": "fake", "messages": [{"role": "user", "content": "x"}]}'
+PROMPT = '{"prompt": "x"}'
+UI = '{"id": "c", "messages": [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "x"}]}]}'
+
+
+@pytest.mark.parametrize(
+    ("request_line", "body", "end"),
+    [
+        ("POST /v1/chat/completions", CHAT, (FINISH,)),
+        ("POST /v1/generations?format=plain", PROMPT, (FINISH,)),
+        ("GET /stream-ai?prompt=x", "", ()),
+        ("POST /api/chat", UI, (FINISH,)),
+    ],
+    ids=["chat completion in one piece", "plain", "cut, rescued and estimated", "useChat"],
+)
+async def test_an_answer_is_made_in_steps(
+    serve: Serve, request_line: str, body: str, end: Sequence[Step]
+) -> None:
+    longest = []
+    for words in (SHORT, SHORT, LONG):  # the first fills caches
+        service = await start(serve, *spoken(words), *end)
+        with counted() as steps:
+            answer = await fetch(service, request_line, body)
+        assert answer.count(b"word") >= words
+        longest.append(steps.longest)
+    assert longest[-1] < 1.3 * longest[-2]
