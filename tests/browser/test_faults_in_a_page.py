@@ -8,7 +8,7 @@ import pytest
 from browser.guide import save
 from browser.pages import chromium, site
 from conftest import Serve
-from streamsvc.errors import ProviderUnavailable, UpstreamCut
+from streamsvc.errors import ProviderContentFiltered, ProviderUnavailable, UpstreamCut
 from streamsvc.settings import CorsSettings, FakeSettings, FaultName, Settings
 
 pytestmark = pytest.mark.browser
@@ -21,7 +21,7 @@ SHOWN: dict[FaultName, tuple[str, str]] = {
     "cut": ("One two three ", UpstreamCut.message),
     "unavailable": ("", ProviderUnavailable.message),
     "content_filter": ("One two three ", "incomplete"),
-    "prompt_blocked": ("", "incomplete"),
+    "prompt_blocked": ("", ProviderContentFiltered.message),
 }
 """The answer and the note below it when all is over."""
 

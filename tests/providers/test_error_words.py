@@ -190,7 +190,16 @@ def test_without_a_status_a_sentence_may_speak_of_limits_and_outages(
         (400, {"error": {"message": "no", "prompt": "prompt is too long"}}, ProviderRefused),
         (400, {"error": {"message": "no. " * 300 + "prompt is too long"}}, ProviderRefused),
     ],
-    ids=["500", "503", "401", "429", "input beside", "input in the text", "prompt", "far behind"],
+    ids=[
+        "500",
+        "503",
+        "401",
+        "429",
+        "input beside",
+        "input in the text",
+        "prompt",
+        "late in the text",
+    ],
 )
 def test_an_echo_of_the_prompt_is_not_taken_for_a_reason(
     status: int, body: object, kind: type[ProviderError]

@@ -31,7 +31,7 @@ FAILURES = {
 @pytest.mark.parametrize(
     ("word", "end"), [(word, end) for end, its in ENDS.items() for word in its]
 )
-def test_a_finish_word_is_known_whoever_says_it(word: str, end: AnswerEnd) -> None:
+def test_a_finish_word_of_any_server_is_known(word: str, end: AnswerEnd) -> None:
     assert answer_end(word) == end
 
 

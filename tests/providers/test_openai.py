@@ -323,6 +323,25 @@ def _ends(reason: str = "stop", usage: Usage | None = None) -> Finish:
     return Finish(reason="stop", provider_reason=reason, model="gpt-test-1", usage=usage)
 
 
+@pytest.mark.promise("end:exactly-one")
+async def test_an_error_may_stand_in_a_choice(api: Endpoint) -> None:
+    """As with OpenRouter, whose finish reason is `error` then."""
+    failed = OPENAI.choice({}, finish_reason="error", error={"code": 429, "message": "no"})
+    api.answers(stream(OPENAI.token("One "), failed, DONE))
+    async with opened() as provider, answering(provider, PROMPT) as deltas:
+        assert await anext(deltas) == Text("One ")
+        with pytest.raises(ProviderRateLimited):
+            await anext(deltas)
+
+
+async def test_null_as_a_text_is_not_a_finish_reason(api: Endpoint) -> None:
+    """A server that sends it with each chunk has not ended its answer so."""
+    words = [OPENAI.choice({"content": it}, finish_reason="null") for it in ("One ", "two")]
+    api.answers(stream(*words, DONE))
+    with pytest.raises(UpstreamCut):
+        await ask()
+
+
 @pytest.mark.parametrize(
     ("word", "reason"),
     [

@@ -164,7 +164,7 @@ NO_SUCH_PATH = re.compile(
 """What is said of an address, and not of a model."""
 
 TOO_LARGE_FOR_A_LIMIT = re.compile(r"request too large for\b")
-"""One request that is over the limit of a minute: no patience helps (OpenAI, status 429)."""
+"""One request that is over the limit of a minute: waiting does not help (OpenAI, status 429)."""
 
 
 def _is_too_long(said: str) -> bool:

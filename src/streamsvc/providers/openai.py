@@ -244,6 +244,8 @@ class _ChunkReader:
             for choice in chunk.choices or ():
                 if choice.index:
                     continue
+                if choice.error:
+                    raise_stated_error(choice.error, payload)
                 delta = choice.delta
                 if delta is None or choice.message is not None or choice.text:
                     delta = self._said_otherwise(choice)
@@ -252,8 +254,6 @@ class _ChunkReader:
                     (delta.content or "") + (delta.refusal or ""),
                     choice.finish_reason,
                 )
-                if choice.error:
-                    raise_stated_error(choice.error, payload)
 
     def _take_aside(self, chunk: _Chunk, payload: bytes) -> None:
         """Take what a chunk has beside its choices, or in their place."""

@@ -168,7 +168,7 @@ def _kind_of_gone(said: ErrorBody, _is_patient: bool) -> _Kind:  # noqa: FBT001
 
 
 def _kind_of_limit(said: ErrorBody, is_patient: bool) -> _Kind:  # noqa: FBT001
-    """A limit that no patience helps against is not a rate."""
+    """A limit that waiting does not lift is not a rate."""
     if error_words.TOO_LARGE_FOR_A_LIMIT.search(said.text):
         return ContextLengthExceeded
     is_used_up = error_words.QUOTA_OF_PLAN.search(said.text) and not is_patient
