@@ -400,10 +400,13 @@ async def test_words_are_read_in_whatever_shape_they_come(
 
 @every_upstream
 @pytest.mark.promise("end:exactly-one")
+@pytest.mark.parametrize(
+    "odd",
+    [{"words": "One"}, [[[[["One"]]]]], {"text": {"text": {"text": {"text": {"text": "One"}}}}}],
+)
 async def test_words_in_a_shape_nobody_knows_are_not_lost_in_silence(
-    subject: UpstreamSubject,
+    subject: UpstreamSubject, odd: object
 ) -> None:
-    odd = {"words": "One"}
     chunk = {
         "choices": [{"delta": {"content": odd}}],
         "candidates": [{"content": {"parts": [{"text": odd}]}}],
