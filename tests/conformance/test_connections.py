@@ -1,7 +1,6 @@
 """What every provider does with the connections below it: kept ones, and answers without an end."""
 
 import ssl
-from collections.abc import Callable
 from functools import partial
 
 import anyio
@@ -15,6 +14,7 @@ from provider import (
 )
 
 from answering import Piece, answering
+from floods import FLOODS, Flood
 from streamsvc.errors import ProviderError, ProviderUnavailable, UpstreamCut
 from streamsvc.providers import pool
 from streamsvc.providers.base import Provider
@@ -132,51 +132,15 @@ MOST_BYTES = 8_000_000
 """What an upstream may send until it is stopped: the bound, and what sockets and reads hold."""
 
 
-class Flood:
-    """Sends a beginning, and then the same for ever.
-
-    Attributes:
-        sent_bytes: how much has been sent of it.
-    """
-
-    def __init__(self, begin: bytes, piece: bytes) -> None:
-        self.sent_bytes = 0
-        self._begin = begin
-        self._piece = piece * (PIECE_BYTES // len(piece))
-
-    async def __call__(self, to: Exchange) -> None:
-        await to.write(self._begin)
-        while self.sent_bytes < 10 * MOST_BYTES:
-            await to.write(self._piece)
-            self.sent_bytes += len(self._piece)
-
-
-BODY_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-)
-ERROR_HEAD = b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-FLOODS: dict[str, Callable[[], Flood]] = {
-    "status line": partial(Flood, b"HTTP/1.1 200 ", b"O"),
-    "field of a head": partial(Flood, b"HTTP/1.1 200 OK\r\nX: ", b"x"),
-    "name of a field": partial(Flood, b"HTTP/1.1 200 OK\r\n", b"x"),
-    "fields of a head": partial(Flood, b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
-    "interim answers": partial(Flood, b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
-    "field of an interim answer": partial(Flood, b"HTTP/1.1 103 Early Hints\r\nX: ", b"x"),
-    "size of a chunk": partial(Flood, BODY_HEAD, b"0"),
-    "extension of a chunk": partial(Flood, BODY_HEAD + b"1;x=", b"x"),
-    "field of a trailer": partial(Flood, BODY_HEAD + b"0\r\nX: ", b"x"),
-    "fields of a trailer": partial(Flood, BODY_HEAD + b"0\r\n", b"X: y\r\n"),
-    "trailer of an error": partial(Flood, ERROR_HEAD + b"0\r\nX: ", b"x"),
-    "body of an error": partial(Flood, ERROR_HEAD, b"a\r\n0123456789\r\n"),
-}
+def flood_of(begin: bytes, piece: bytes) -> Flood:
+    return Flood(begin, piece, most_bytes=10 * MOST_BYTES, write_bytes=PIECE_BYTES)
 
 
 @every_upstream
 @pytest.mark.promise("upstream:bounded")
 @pytest.mark.parametrize("name", FLOODS)
 async def test_an_answer_without_an_end_is_given_up(subject: UpstreamSubject, name: str) -> None:
-    flood = FLOODS[name]()
+    flood = flood_of(*FLOODS[name])
     async with subject.open(flood) as (api, provider):
         deltas, error = await ask(provider)
         assert isinstance(error, ProviderUnavailable | UpstreamCut)
@@ -190,7 +154,7 @@ async def test_an_answer_without_an_end_is_given_up(subject: UpstreamSubject, na
 async def test_a_trailer_without_an_end_costs_no_words_and_no_answer(
     subject: UpstreamSubject,
 ) -> None:
-    flood = Flood(b"0\r\nX: ", b"x")
+    flood = flood_of(b"0\r\nX: ", b"x")
     async with subject.open(*WELL, flood) as (api, provider):
         deltas, error = await ask(provider)
         assert texts(deltas) == ["One ", "two."]

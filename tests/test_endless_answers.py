@@ -1,0 +1,131 @@
+"""Upstreams whose answers have no end, against a real process: others do not notice, and memory stays."""
+
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+
+from floods import FLOODS, Flood
+from process import Running, serve
+from settings_file import FAKE, write_settings
+from stage import WIRES
+from upstreams import Call, Script, Upstream, upstream
+
+WRITE_BYTES = 300
+"""Small, because each read makes the parser copy a long field again."""
+
+MOST_BYTES = 50_000_000
+HEALTHY = 1000
+SLOWER_SECONDS = 0.1
+GROWTH_KIB = 30_000
+ATTACKERS = 2
+
+
+def flood(name: str) -> Callable[[Call], Script]:
+    """Return what has an upstream answer without an end."""
+    begin, piece = FLOODS[name]
+    return lambda _: (Flood(begin, piece, most_bytes=MOST_BYTES, write_bytes=WRITE_BYTES),)
+
+
+@asynccontextmanager
+async def attacked(directory: Path, kind: str) -> AsyncIterator[tuple[Running, Upstream]]:
+    """Run a service between a healthy entry and one whose answers have no end."""
+    async with upstream() as api:
+        attack = {
+            "kind": kind,
+            "model": "m",
+            "api_key_env": "",
+            "base_url": f"{api.url}/v1" if kind == "openai" else api.url,
+            "attempts": 1,
+            "circuit_failures": 0,
+            "first_token_seconds": 20.0,
+            "fallbacks": ["fine"],
+        }
+        write_settings(directory, "fine", {"fine": FAKE, "endless": attack})
+        async with serve(directory, {"SERVER__LOG_LEVEL": "error"}) as service:
+            yield service, api
+
+
+async def ask(client: httpx2.AsyncClient, provider: str) -> float:
+    """Have a question answered by the healthy entry in the end; return the seconds it took."""
+    began = time.perf_counter()
+    answer = await client.get("/stream-ai", params={"prompt": "Hi", "provider": provider})
+    assert '"status":"completed"' in answer.text
+    assert '"provider":"fine"' in answer.text
+    return time.perf_counter() - began
+
+
+async def p99_seconds(client: httpx2.AsyncClient, requests: int) -> float:
+    """Ask the healthy entry so often, one after another; return the 99th percentile."""
+    taken = sorted([await ask(client, "fine") for _ in range(requests)])
+    return taken[math.ceil(0.99 * len(taken)) - 1]
+
+
+@pytest.mark.parametrize("kind", WIRES)
+@pytest.mark.promise("upstream:bounded")
+@pytest.mark.promise("upstream:rescue")
+async def test_the_fallback_answers_in_the_place_of_an_endless_answer(
+    tmp_path: Path, kind: str
+) -> None:
+    async with attacked(tmp_path, kind) as (service, api):
+        for number, name in enumerate(FLOODS):
+            api.choose = flood(name)
+            with anyio.fail_after(10):
+                await ask(service.client, "endless")
+                await api.calls[number].closed.wait()
+            assert len(api.calls) == number + 1, name
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.promise("upstream:bounded")
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("openai", "field of a trailer"),
+        ("gemini", "field of a trailer"),
+        ("openai", "extension of a chunk"),
+        ("openai", "interim answers"),
+    ],
+)
+async def test_healthy_requests_do_not_notice_endless_answers(
+    tmp_path: Path, kind: str, name: str
+) -> None:
+    async with attacked(tmp_path, kind) as (service, api):
+        api.choose = flood(name)
+        await ask(service.client, "endless")
+        before_kib = resident_kib(service)
+        slower_seconds = math.inf
+        for _ in range(3):  # other things on this machine slow it down, too
+            without = await p99_seconds(service.client, HEALTHY)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(ATTACKERS):
+                    tasks.start_soon(_attack, service)
+                beside = await p99_seconds(service.client, HEALTHY)
+                tasks.cancel_scope.cancel()
+            slower_seconds = min(slower_seconds, beside - without)
+            print(f"\np99 {without * 1e3:.1f} ms without, {beside * 1e3:.1f} ms beside", end=" ")
+            if slower_seconds < SLOWER_SECONDS:
+                break
+        grown_kib = resident_kib(service) - before_kib
+        print(f"{len(api.calls)} attacks; memory {grown_kib:+} KiB")
+        assert slower_seconds < SLOWER_SECONDS
+        assert len(api.calls) > ATTACKERS
+        assert grown_kib < GROWTH_KIB
+
+
+async def _attack(service: Running) -> None:
+    url = f"http://127.0.0.1:{service.port}"
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as client:
+        while True:
+            await ask(client, "endless")
+
+
+def resident_kib(service: Running) -> int:
+    """Return how much memory the process has."""
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
