@@ -29,6 +29,15 @@ RUNNING_ON = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
 
 COMPLAINT = re.compile(r"Traceback|crashed|\b(?:WARNING|ERROR|CRITICAL)\b")
 
+FAKE: Mapping[str, object] = {
+    "kind": "fake",
+    "reply": "text",
+    "text": "Fine.",
+    "first_word_seconds": 0.0,
+    "words_per_second": 0.0,
+}
+"""A provider entry that answers at once."""
+
 
 @dataclass
 class Running:

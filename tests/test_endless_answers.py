@@ -11,8 +11,7 @@ import httpx2
 import pytest
 
 from floods import FLOODS, Flood
-from process import Running, serve
-from settings_file import FAKE, write_settings
+from process import FAKE, Running, serve, write_config
 from stage import WIRES
 from upstreams import Call, Script, Upstream, upstream
 
@@ -46,8 +45,9 @@ async def attacked(directory: Path, kind: str) -> AsyncIterator[tuple[Running, U
             "first_token_seconds": 20.0,
             "fallbacks": ["fine"],
         }
-        write_settings(directory, "fine", {"fine": FAKE, "endless": attack})
-        async with serve(directory, {"SERVER__LOG_LEVEL": "error"}) as service:
+        write_config(directory, {"providers.fine": FAKE, "providers.endless": attack})
+        settings = {"PROVIDER": "fine", "SERVER__LOG_LEVEL": "error"}
+        async with serve(directory, settings) as service:
             yield service, api
 
 

@@ -10,8 +10,7 @@ import anyio
 import pytest
 
 from eventstream import view
-from process import Running, serve
-from settings_file import FAKE, write_settings
+from process import FAKE, Running, serve, write_config
 from stage import WIRES
 from upstreams import finish, text, upstream
 
@@ -47,9 +46,10 @@ async def hanging(
 ) -> AsyncIterator[Running]:
     """Run a service whose resolver hangs for names with `hanging` in them."""
     (directory / "sitecustomize.py").write_text(RESOLVER)
-    write_settings(directory, "fine", {"fine": FAKE, **entries})
+    named = {f"providers.{name}": entry for name, entry in {"fine": FAKE, **entries}.items()}
+    write_config(directory, named)
     path = {"PYTHONPATH": str(directory)}
-    async with serve(directory, {}, environ={**path, **environ}) as service:
+    async with serve(directory, {"PROVIDER": "fine"}, environ={**path, **environ}) as service:
         yield service
 
 

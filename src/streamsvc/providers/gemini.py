@@ -131,7 +131,12 @@ async def open_provider(settings: GeminiSettings, key: str) -> AsyncIterator[Pro
             api_key=key or "none-needed",
             vertexai=False,
             http_options=types.HttpOptions(
-                base_url=root, api_version=version, httpx_async_client=http_client
+                base_url=root,
+                api_version=version,
+                httpx_async_client=http_client,
+                # Its synchronous half, which nobody uses, would load httpcore2 and certificates: half a
+                # second in which no word of anybody flows.
+                httpx_client=httpx2.Client(transport=httpx2.BaseTransport(), trust_env=False),
             ),
         )
         yield GeminiProvider(settings, client)

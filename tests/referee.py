@@ -1,0 +1,319 @@
+"""The sixteen faults of a public failover benchmark, and what callers get with three sets of deadlines.
+
+Times are a tenth of what they are there, deadlines and stalls alike. `test_referee` plays the rows against a
+real process; `docs/faults.md` shows them; write them anew with `uv run python tests/referee.py`.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import anyio
+
+from upstreams import (
+    CLOSE,
+    HEAD,
+    HOLD,
+    RESET,
+    USAGE,
+    Call,
+    Exchange,
+    Script,
+    Step,
+    finish,
+    raw,
+    status,
+)
+
+SCALE = 10
+"""How much faster than there it all goes."""
+
+WORDS = tuple(f"word{number} " for number in range(1, 61))
+"""What every healthy answer says, in sixty tokens."""
+
+TOKEN_SECONDS = 0.015
+
+Column = Literal["ten", "default", "thirty"]
+Answerer = Literal["primary", "fallback", "nobody", "both"]
+
+DEADLINES: Mapping[Column, tuple[float, float]] = {
+    "ten": (10.0, 10.0),
+    "default": (45.0, 30.0),
+    "thirty": (30.0, 30.0),
+}
+"""`first_token_seconds` and `idle_seconds` of each column, before they are scaled."""
+
+HEADINGS: Mapping[Column, str] = {
+    "ten": "`first_token_seconds = 10`, `idle_seconds = 10`",
+    "default": "the defaults (45 and 30)",
+    "thirty": "both 30",
+}
+
+
+def scaled(seconds: float) -> float:
+    """Return how long something takes here that takes so long in the benchmark."""
+    return seconds / SCALE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One fault.
+
+    Attributes:
+        id: the benchmark's.
+        words: what the primary does.
+        script: what it plays for its n-th call, from 1, so many seconds after the first.
+        answerer: who gives the answer; by column where that makes a difference.
+        calls: how often the primary is asked, at least and at most.
+        most_seconds: how long the caller waits at most, in the benchmark's time.
+        gap_seconds: how long the primary is left alone before the second call, at least.
+    """
+
+    id: str
+    words: str
+    script: Callable[[int, float], Script]
+    answerer: Answerer | Mapping[Column, Answerer]
+    calls: tuple[int, int]
+    most_seconds: float
+    gap_seconds: float = 0.0
+
+    def answerer_with(self, column: Column) -> Answerer:
+        """Return who gives the answer with the deadlines of a column."""
+        return self.answerer if isinstance(self.answerer, str) else self.answerer[column]
+
+
+def say(first: int, last: int) -> Step:
+    """Send the words from one number to another, at the benchmark's pace."""
+
+    def tokens(to: Exchange) -> Iterator[bytes]:
+        return map(to.call.wire.token, WORDS[first - 1 : last])
+
+    return lambda to: to.send_tokens(tokens(to), gap_seconds=scaled(TOKEN_SECONDS))
+
+
+def pause(seconds: float) -> Step:
+    return lambda _: anyio.sleep(scaled(seconds))
+
+
+async def _finish_without_done(to: Exchange) -> None:
+    await to.send(to.call.wire.finish("stop", USAGE).removesuffix(b"data: [DONE]\n\n"))
+
+
+def _error(code: int, word: str) -> Step:
+    return status(code, {"error": {"message": f"{word}.", "type": "error", "code": word}})
+
+
+WELL: Script = (say(1, 60), finish())
+_CUT: Script = (say(1, 40), CLOSE)
+_PREFILL: Script = (_error(400, "prefill_not_supported"),)
+OUTAGE_SECONDS = 60.0
+
+
+def always(*script: Step) -> Callable[[int, float], Script]:
+    return lambda _call, _at: script
+
+
+def once(*script: Step) -> Callable[[int, float], Script]:
+    return lambda call, _at: script if call == 1 else WELL
+
+
+def for_a_while(*script: Step) -> Callable[[int, float], Script]:
+    return lambda _call, at: script if at < scaled(OUTAGE_SECONDS) else WELL
+
+
+REFUSED: Script = (_error(503, "overloaded"),)
+BY_PATIENCE: Mapping[Column, Answerer] = {
+    "ten": "fallback",
+    "default": "primary",
+    "thirty": "primary",
+}
+
+ROWS = (
+    Row(
+        id="S01",
+        words="429 with `Retry-After: 2`, once",
+        script=once(status(429, headers={"Retry-After": str(scaled(2))})),
+        answerer="primary",
+        calls=(2, 2),
+        most_seconds=20,
+        gap_seconds=2,
+    ),
+    Row(
+        id="S02",
+        words="429 without `Retry-After`, for ever",
+        script=always(status(429)),
+        answerer="fallback",
+        calls=(1, 6),
+        most_seconds=40,
+    ),
+    Row(
+        id="S03",
+        words="500, once",
+        script=once(status(500)),
+        answerer="primary",
+        calls=(2, 2),
+        most_seconds=20,
+    ),
+    Row(
+        id="S04",
+        words="503, for ever",
+        script=always(*REFUSED),
+        answerer="fallback",
+        calls=(1, 6),
+        most_seconds=40,
+    ),
+    Row(
+        id="S05",
+        words="The connection is reset before the head of an answer, once",
+        script=once(RESET),
+        answerer="primary",
+        calls=(2, 2),
+        most_seconds=20,
+    ),
+    Row(
+        id="S06",
+        words="The request is taken, and nothing answers",
+        script=always(HOLD),
+        answerer="fallback",
+        calls=(1, 1),
+        most_seconds=100,
+    ),
+    Row(
+        id="S07",
+        words="The head comes at once, the first token after 20 s",
+        script=always(HEAD, pause(20), *WELL),
+        answerer=BY_PATIENCE,
+        calls=(1, 1),
+        most_seconds=60,
+    ),
+    Row(
+        id="S08",
+        words="The answer is cut after 40 of 60 tokens, each time",
+        script=always(*_CUT),
+        answerer="fallback",
+        calls=(1, 3),
+        most_seconds=40,
+    ),
+    Row(
+        id="S09",
+        words="Silence for 30 s after 20 tokens, then the connection is closed",
+        script=always(say(1, 20), pause(30), CLOSE),
+        answerer="fallback",
+        calls=(1, 1),
+        most_seconds=45,
+    ),
+    Row(
+        id="S10",
+        words="The tenth chunk is not JSON, each time",
+        script=always(say(1, 9), raw(b'data: {"choices": [{"delta"\n\n'), say(10, 60), finish()),
+        answerer="fallback",
+        calls=(1, 3),
+        most_seconds=30,
+    ),
+    Row(
+        id="S11",
+        words="Complete, but without `[DONE]`",
+        script=always(say(1, 60), _finish_without_done),
+        answerer="primary",
+        calls=(1, 1),
+        most_seconds=8,
+    ),
+    Row(
+        id="S12",
+        words="400: the input is longer than the model can read",
+        script=always(_error(400, "context_length_exceeded")),
+        answerer="fallback",
+        calls=(1, 1),
+        most_seconds=20,
+    ),
+    Row(
+        id="S13",
+        words="400: a content filter refuses the prompt",
+        script=always(_error(400, "content_policy_violation")),
+        answerer="nobody",
+        calls=(1, 1),
+        most_seconds=20,
+    ),
+    Row(
+        id="S14",
+        words="As S08, and the fallback refuses to continue a text",
+        script=always(*_CUT),
+        answerer="fallback",
+        calls=(1, 3),
+        most_seconds=40,
+    ),
+    Row(
+        id="S15",
+        words="503 for a minute, then well; a question every 4 s",
+        script=for_a_while(*REFUSED),
+        answerer="both",
+        calls=(6, 60),
+        most_seconds=30,
+    ),
+    Row(
+        id="S16",
+        words="503, for ever: who answered is named, with its usage",
+        script=always(*REFUSED),
+        answerer="fallback",
+        calls=(1, 6),
+        most_seconds=40,
+    ),
+)
+
+
+def fallback_script(call: Call) -> Script:
+    """Return what the fallback plays: the answer, unless it is asked to continue a text."""
+    is_prefilled = call.body["contents"][-1]["role"] == "model"
+    return _PREFILL if is_prefilled else WELL
+
+
+# The page
+
+PAGE = Path(__file__).parent.parent / "docs" / "faults.md"
+_BEGIN, _END = "<!-- rows of tests/referee.py -->\n", "<!-- end of the referee -->\n"
+
+_CELLS: Mapping[Answerer, str] = {
+    "primary": "answered by the provider",
+    "fallback": "answered by the fallback",
+    "nobody": "400 with the reason; nobody else is asked",
+    "both": "answered by the fallback, then by the provider",
+}
+
+
+def page(old: str) -> str:
+    """Return the page with its table as the rows are now."""
+    before, _, rest = old.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_BEGIN}\n{table()}\n{_END}{after}"
+
+
+def table() -> str:
+    """Return the rows in Markdown."""
+    lines = [
+        f"| | fault | {' | '.join(HEADINGS.values())} |",
+        f"| {' | '.join(itertools.repeat('---', 2 + len(HEADINGS)))} |",
+        *(f"| {row.id} | {row.words} | {' | '.join(_cells(row))} |" for row in ROWS),
+        f"| | | {' | '.join(map(_sum, HEADINGS))} |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def is_waited_for(row: Row, column: Column) -> bool:
+    """Whether the caller waits where the benchmark would have the fallback asked."""
+    return row.answerer is BY_PATIENCE and row.answerer_with(column) == "primary"
+
+
+def _cells(row: Row) -> Iterator[str]:
+    for column in HEADINGS:
+        cell = _CELLS[row.answerer_with(column)]
+        yield f"waited for; {cell}" if is_waited_for(row, column) else cell
+
+
+def _sum(column: Column) -> str:
+    return f"{sum(not is_waited_for(row, column) for row in ROWS)} of {len(ROWS)}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text()))

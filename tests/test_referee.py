@@ -1,0 +1,313 @@
+"""The rows of `referee`, asked for over OpenAI's API and over ours, against a real process.
+
+All of them at once: each row, set of deadlines and way of asking has an entry of its own, so nothing that
+one of them does to its circuit or its connections touches another one. The question is the entry's name.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Literal
+
+import anyio
+import httpx2
+import pytest
+
+from process import Running, serve, write_config
+from referee import (
+    DEADLINES,
+    OUTAGE_SECONDS,
+    PAGE,
+    ROWS,
+    WORDS,
+    Answerer,
+    Column,
+    Row,
+    fallback_script,
+    page,
+    scaled,
+)
+from streamsvc.settings import OpenAISettings
+from upstreams import USAGE, Call, Script, upstream
+
+Door = Literal["chat", "native"]
+DOORS: tuple[Door, ...] = ("chat", "native")
+FALLBACK = "fallback"
+
+SLACK_SECONDS = 1.5
+"""What a busy machine may add to a time that is scaled."""
+
+REQUESTS, INTERVAL_SECONDS, RECOVERED_SECONDS = 23, 4.0, 30.0
+"""How S15 asks, and how soon after the outage the provider has to be in use again."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a caller got.
+
+    Attributes:
+        status: of the answer over HTTP.
+        text: all that was said.
+        is_complete: whether the answer says that it is.
+        model: that is named as the answerer.
+        has_usage: whether tokens were counted by the provider.
+        error: the code of the failure, or the reason why there is no whole answer.
+        seconds: how long it took.
+    """
+
+    status: int
+    text: str = ""
+    is_complete: bool = False
+    model: str = ""
+    has_usage: bool = False
+    error: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class Case:
+    """One row with one set of deadlines, asked for in one way."""
+
+    row: Row
+    column: Column
+    door: Door
+    calls: list[Call] = field(default_factory=list)
+    fallback_calls: list[Call] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+
+    @property
+    def entry(self) -> str:
+        return f"{self.row.id.lower()}_{self.column}_{self.door}"
+
+    def script(self, call: Call) -> Script:
+        self.calls.append(call)
+        return self.row.script(len(self.calls), call.at - self.calls[0].at)
+
+    def script_of_fallback(self, call: Call) -> Script:
+        self.fallback_calls.append(call)
+        return fallback_script(call)
+
+
+Cases = Mapping[tuple[str, Column, Door], Case]
+
+
+def _cases() -> Cases:
+    return {
+        (row.id, column, door): Case(row, column, door)
+        for row in ROWS
+        for column in DEADLINES
+        for door in DOORS
+    }
+
+
+def _entry(case: Case, primary: str) -> Mapping[str, Any]:
+    first_token_seconds, idle_seconds = DEADLINES[case.column]
+    return {
+        "kind": "openai",
+        "api_key_env": "",
+        "model": case.entry,
+        "base_url": f"{primary}/v1",
+        "fallbacks": [FALLBACK],
+        "first_token_seconds": scaled(first_token_seconds),
+        "idle_seconds": scaled(idle_seconds),
+        "connect_seconds": 5.0,
+        "backoff_seconds": scaled(0.5),
+        "max_backoff_seconds": scaled(8),
+        "circuit_seconds": scaled(15),
+    }
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """One event loop for all rows."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def played(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cases]:
+    """Play all rows at once."""
+    cases = _cases()
+    by_model = {case.entry: case for case in cases.values()}
+    async with upstream() as primary, upstream() as fallback:
+        primary.choose = lambda call: by_model[call.model].script(call)
+        fallback.choose = lambda call: by_model[_prompt(call)].script_of_fallback(call)
+        entries: dict[str, Mapping[str, Any]] = {
+            f"providers.{case.entry}": _entry(case, primary.url) for case in cases.values()
+        }
+        entries[f"providers.{FALLBACK}"] = {
+            "kind": "gemini",
+            "api_key_env": "",
+            "model": "gemini-test",
+            "base_url": fallback.url,
+        }
+        directory = tmp_path_factory.mktemp("referee")
+        write_config(directory, entries)
+        settings = {"PROVIDER": FALLBACK, "SERVER__LOG_LEVEL": "error"}
+        async with serve(directory, settings) as service:
+            async with _client(service) as client, anyio.create_task_group() as tasks:
+                for case in cases.values():
+                    tasks.start_soon(_play, client, case)
+            service.assert_quiet()
+            assert (await service.terminate()) == 0
+        yield cases
+
+
+def _prompt(call: Call) -> str:
+    """Return what Gemini's API was asked: the name of the case."""
+    return str(call.body["contents"][0]["parts"][0]["text"])
+
+
+@asynccontextmanager
+async def _client(service: Running) -> AsyncIterator[httpx2.AsyncClient]:
+    url = f"http://127.0.0.1:{service.port}"
+    limits = httpx2.Limits(max_connections=None)
+    async with httpx2.AsyncClient(base_url=url, timeout=30, limits=limits) as client:
+        yield client
+
+
+async def _play(client: httpx2.AsyncClient, case: Case) -> None:
+    ask = {"chat": _ask_chat, "native": _ask_native}[case.door]
+    requests = REQUESTS if case.row.id == "S15" else 1
+    began = anyio.current_time()
+    for number in range(requests):
+        await anyio.sleep_until(began + number * scaled(INTERVAL_SECONDS))
+        case.seen.append(await ask(client, case.entry))
+
+
+def _payloads(body: str) -> Sequence[str]:
+    return [line[6:] for line in body.splitlines() if line.startswith("data: ")]
+
+
+async def _ask_chat(client: httpx2.AsyncClient, entry: str) -> Seen:
+    began = anyio.current_time()
+    answer = await client.post(
+        "/v1/chat/completions",
+        json={
+            "model": entry,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "messages": [{"role": "user", "content": entry}],
+        },
+    )
+    seconds = anyio.current_time() - began
+    if answer.status_code != 200:
+        return Seen(answer.status_code, error=answer.json()["error"]["code"], seconds=seconds)
+    *payloads, last = _payloads(answer.text)
+    chunks = [json.loads(payload) for payload in payloads]
+    choices = [choice for chunk in chunks for choice in chunk.get("choices", ())]
+    errors = [chunk["error"]["code"] for chunk in chunks if "error" in chunk]
+    reasons = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+    usage = next((chunk["usage"] for chunk in chunks if chunk.get("usage")), None)
+    return Seen(
+        200,
+        text="".join(choice["delta"].get("content") or "" for choice in choices),
+        is_complete=last == "[DONE]" and reasons == ["stop"] and not errors,
+        model=chunks[-1].get("model", ""),
+        has_usage=usage is not None and usage["completion_tokens"] == USAGE.output_tokens,
+        error="".join(errors),
+        seconds=seconds,
+    )
+
+
+async def _ask_native(client: httpx2.AsyncClient, entry: str) -> Seen:
+    began = anyio.current_time()
+    answer = await client.post(
+        "/v1/generations",
+        json={"provider": entry, "prompt": entry},
+        headers={"Accept": "text/event-stream"},
+    )
+    events = [json.loads(payload) for payload in _payloads(answer.text)]
+    done, text = events[-1], ""
+    for event in events:
+        text = "" if event["type"] == "restart" else text + event.get("text", "")
+    return Seen(
+        answer.status_code,
+        text=text,
+        is_complete=done["status"] == "completed",
+        model=done["model"],
+        has_usage=(done["usage"] or {}).get("output_tokens") == USAGE.output_tokens,
+        error=done["error"]["code"] if done["error"] else done["finish_reason"],
+        seconds=anyio.current_time() - began,
+    )
+
+
+def _answerer(seen: Seen) -> Answerer:
+    """Return who gave the whole answer, by its model."""
+    assert seen.text == "".join(WORDS)
+    assert seen.is_complete
+    assert seen.has_usage
+    return "fallback" if seen.model == "gemini-test-1" else "primary"
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("column", DEADLINES)
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.id not in {"S13", "S15"}], ids=lambda row: row.id
+)
+@pytest.mark.promise("upstream:bounded")
+@pytest.mark.promise("upstream:rescue")
+@pytest.mark.promise("end:exactly-one")
+async def test_a_fault_is_answered_in_time(
+    played: Cases, row: Row, column: Column, door: Door
+) -> None:
+    case = played[row.id, column, door]
+    (seen,) = case.seen
+    assert _answerer(seen) == row.answerer_with(column)
+    assert seen.seconds <= scaled(row.most_seconds) + SLACK_SECONDS
+    _check_calls(case)
+
+
+def _check_calls(case: Case) -> None:
+    row = case.row
+    least, most = row.calls
+    assert least <= len(case.calls) <= most
+    gaps = [later.at - earlier.at for earlier, later in pairwise(case.calls)]
+    assert all(gap >= scaled(row.gap_seconds) for gap in gaps[:1])
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("column", DEADLINES)
+@pytest.mark.promise("upstream:rescue")
+async def test_a_refusal_by_a_filter_reaches_the_caller(
+    played: Cases, column: Column, door: Door
+) -> None:
+    """S13: OpenAI's clients get its 400, ours the reason; nobody else is asked."""
+    case = played["S13", column, door]
+    (seen,) = case.seen
+    assert (seen.status, seen.error) == (400 if door == "chat" else 200, "content_filter")
+    assert not seen.is_complete
+    assert case.fallback_calls == []
+    _check_calls(case)
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("column", DEADLINES)
+@pytest.mark.promise("upstream:rescue")
+async def test_a_provider_that_was_down_is_in_use_again(
+    played: Cases, column: Column, door: Door
+) -> None:
+    """S15: everybody is answered, the circuit opens, and closes soon after the outage."""
+    case = played["S15", column, door]
+    assert len(case.seen) == REQUESTS
+    for seen in case.seen:
+        assert seen.text == "".join(WORDS)
+        assert seen.is_complete
+        assert seen.seconds <= scaled(case.row.most_seconds) + SLACK_SECONDS
+    first = case.calls[0].at
+    well = [call.at - first for call in case.calls if call.at - first >= scaled(OUTAGE_SECONDS)]
+    assert well
+    assert well[0] <= scaled(OUTAGE_SECONDS + RECOVERED_SECONDS) + SLACK_SECONDS
+    _check_calls(case)
+
+
+def test_the_columns_are_the_settings_they_say() -> None:
+    entry = OpenAISettings(model="m", fallbacks=("other",))
+    assert DEADLINES["default"] == (entry.first_token_bound, entry.idle_bound)
+
+
+def test_the_page_has_the_referees_table() -> None:
+    """`uv run python tests/referee.py` writes it anew."""
+    old = PAGE.read_text()
+    assert old == page(old)
