@@ -486,6 +486,15 @@ async def test_a_proxy_that_refuses_is_unavailable(
                 await channel.post(b"{}")
 
 
+async def test_a_proxy_for_everything_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("http_proxy", raising=False)
+    async with peer(saying(WHOLE)) as proxy:
+        through(monkeypatch, "all", f"127.0.0.1:{proxy.port}")
+        async with opened("http://upstream.test") as channel:
+            assert await ask(channel) == b"one"
+    assert proxy.heads[0].startswith(b"POST http://upstream.test/v1/chat HTTP/1.1\r\n")
+
+
 async def test_a_proxy_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     through(monkeypatch, "http", "socks5://127.0.0.1:1080")
     with pytest.raises(ProviderError) as caught:
