@@ -217,7 +217,7 @@ class UpstreamSection(ProviderSection, frozen=True, kw_only=True):
         model: as the provider's API names it.
         api_key_env: the environment variable that holds the key; empty: none is needed.
         base_url: the API's root; Gemini's may end in a version, which is `v1` otherwise.
-        connect_seconds: TCP and TLS.
+        connect_seconds: the look-up of the name, TCP and TLS.
         max_line_bytes: bound of one line of the upstream's event stream, and of an answer that is one JSON.
     """
 
