@@ -54,9 +54,8 @@ def assert_is_problem(answer: Answer, body: bytes, status: int, field: str | Non
     assert problem["detail"][0].isupper()
     assert len(problem["detail"]) < 200
     # It names the field: many clients show nothing else.
-    assert (
-        problem["code"] != "invalid_field" or f"{field!r}" in problem["detail"] or field == "body"
-    )
+    if problem["code"] == "invalid_field":
+        assert str(field).rpartition(".")[2] in problem["detail"]
     assert problem.keys() <= {"title", "status", "detail", "code", "field"}
 
 
@@ -90,7 +89,7 @@ BODIES: list[tuple[object, int, str | None]] = [
     ({"messages": ["hi"]}, 422, "messages[0]"),
     ({"messages": [TURN, {"content": "hi"}]}, 422, "messages[1].role"),
     ({"messages": [TURN, {"role": "robot", "content": "hi"}]}, 422, "messages[1].role"),
-    ({"messages": [{"role": "user", "content": ""}]}, 422, "messages"),
+    ({"messages": [{"role": "user", "content": ""}]}, 422, "messages[0].content"),
     ({"messages": [TURN, {"role": "user", "content": 7}]}, 422, "messages[1].content"),
     ({"messages": [TURN, {"role": "user", "content": ["hi"]}]}, 422, "messages[1].content"),
     ({"messages": [{**TURN, "name": "Ada"}]}, 422, "messages[0].name"),

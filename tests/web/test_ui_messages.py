@@ -278,19 +278,19 @@ REFUSED: Mapping[str, tuple[bytes, int, str]] = {
     "file": (
         asked(HELLO, {"type": "file", "mediaType": "image/png", "url": "data:,"}),
         422,
-        "Unsupported part: 'messages[0].parts[1]' is of the type 'file'.",
+        "Parts of the type 'file' are not supported. (messages[0].parts[1])",
     ),
     "tool": (
         asked({"type": "tool-weather", "toolCallId": "1", "state": "output-available"}),
         422,
-        "Unsupported part: 'messages[0].parts[0]' is of the type 'tool-weather'.",
+        "Parts of the type 'tool-weather' are not supported. (messages[0].parts[0])",
     ),
     "text-is-no-text": (
         asked({"type": "text", "text": 5}),
         422,
         "Invalid 'messages[0].parts[0].text': expected string or null, got integer.",
     ),
-    "empty": (asked({"type": "text", "text": " "}), 422, "is required in 'messages'."),
+    "empty": (asked({"type": "text", "text": " "}), 422, "The content is empty. (messages[0].content)"),
     "unknown-field": (asked(tools=[]), 422, "Unknown field 'tools'."),
     "grace": (asked(grace_seconds=1e6), 422, "The field 'grace_seconds' is at most 120."),
     "provider": (asked(provider="nobody"), 422, "Unknown 'provider' 'nobody'; configured are: fake."),

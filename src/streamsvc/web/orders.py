@@ -84,7 +84,7 @@ class OrderReader:
             RequestError: names the parameter.
         """
         if "prompt" not in query:
-            raise InvalidField("A 'prompt' is required: ?prompt=…", field="prompt")
+            raise InvalidField("A prompt is required: ?prompt=…", field="prompt")
         return self.order(
             CreateBody(
                 prompt=query["prompt"],
@@ -134,15 +134,15 @@ class OrderReader:
 
 def _prompt(body: CreateBody) -> Prompt:
     if body.prompt is not None and body.messages is not None:
-        raise InvalidField("Give either 'prompt' or 'messages', not both.", field="messages")
+        raise InvalidField("Give either prompt or messages, not both.", field="messages")
     if body.messages is not None:
         system, turns = _conversation(body.messages)
     elif body.prompt is not None:
         if not body.prompt.strip():
-            raise InvalidField("The 'prompt' is empty.", field="prompt")
+            raise InvalidField("The prompt is empty.", field="prompt")
         system, turns = [], (Message("user", body.prompt),)
     else:
-        raise InvalidField("Give a 'prompt' or 'messages'.", field="prompt")
+        raise InvalidField("Give a prompt or messages.", field="prompt")
     return Prompt(
         messages=turns,
         system="\n\n".join(text for text in (body.system, *system) if text.strip()),
@@ -161,18 +161,21 @@ def _conversation(messages: list[MessageBody]) -> tuple[list[str], tuple[Message
     """
     system: list[str] = []
     turns: list[Message] = []
+    blank = ""
     for at, message in enumerate(messages):
         content = message.content or ""
+        field = f"messages[{at}].content"
         if not isinstance(content, str):
-            field = f"messages[{at}].content"
             raise InvalidField(f"Invalid {field!r}: it has to be a text.", field=field)
         if not content.strip():
-            continue
-        if message.role == "system":
+            blank = field if message.role == "user" else blank
+        elif message.role == "system":
             system.append(content)
         else:
             turns.append(Message(message.role, content))
     if not any(turn.role == "user" for turn in turns):
         sentence = "At least one user message with text is required in 'messages'."
-        raise InvalidField(sentence, field="messages")
+        raise InvalidField(
+            "The content is empty." if blank else sentence, field=blank or "messages"
+        )
     return system, tuple(turns)

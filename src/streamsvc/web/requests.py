@@ -17,6 +17,9 @@ CURSOR_PARAMETERS = ("last_event_id", "lastEventId")
 EVENTS_PARAMETERS = frozenset({"format", *CURSOR_PARAMETERS})
 STREAM_PARAMETERS = EVENTS_PARAMETERS | {"prompt", "provider", "fault", "key"}
 MAX_KEY_CHARS = 255
+MAX_QUOTED_CHARS = 80
+"""How much of what a client sent a sentence repeats."""
+
 MAX_REMEMBERED_CHARS = 256
 """How long an `Accept` may be to be remembered with what it comes to."""
 
@@ -24,7 +27,6 @@ EVENT_STREAM, JSON, PLAIN = "text/event-stream", "application/json", "text/plain
 
 _Format = TypeVar("_Format")
 
-_MAX_QUOTED_CHARS = 80
 _PURPOSES = frozenset({b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"})
 _AHEAD = re.compile(rb"prefetch|prerender|preview", re.IGNORECASE)
 
@@ -53,7 +55,7 @@ def header(request: Request, name: bytes) -> str | None:
 
 def quoted(name: str) -> str:
     """Return what a client sent in quotes and short, for a sentence."""
-    return repr(name if len(name) <= _MAX_QUOTED_CHARS else f"{name[:_MAX_QUOTED_CHARS]}…")
+    return repr(name if len(name) <= MAX_QUOTED_CHARS else f"{name[:MAX_QUOTED_CHARS]}…")
 
 
 def refuse_prefetch(request: Request) -> None:

@@ -99,8 +99,9 @@ def _turn(at: int, message: _Message) -> MessageBody:
     parts = message.parts or []
     for number, part in enumerate(parts):
         if part.type != "text" and not part.type.startswith(_SILENT_PARTS):
-            field = f"messages[{at}].parts[{number}]"
-            sentence = f"Unsupported part: {field!r} is of the type {quoted(part.type)}."
-            raise InvalidField(sentence, field=field)
+            raise InvalidField(
+                f"Parts of the type {quoted(part.type)} are not supported.",
+                field=f"messages[{at}].parts[{number}]",
+            )
     words = (part.text or "" for part in parts if part.type == "text")
     return MessageBody(message.role, "".join(words))

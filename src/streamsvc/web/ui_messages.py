@@ -25,7 +25,13 @@ from streamsvc.events import Restart
 from streamsvc.settings import StreamSettings
 from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
-from streamsvc.web.requests import format_of, key_of, named_as_given, refuse_prefetch
+from streamsvc.web.requests import (
+    MAX_QUOTED_CHARS,
+    format_of,
+    key_of,
+    named_as_given,
+    refuse_prefetch,
+)
 from streamsvc.web.sse import EventStream, head_response
 from streamsvc.web.ui_message_body import UIMessageReader
 from streamsvc.web.viewing import Place
@@ -199,6 +205,8 @@ class UIMessageEndpoints:
 
 def refusal_text(problem: Problem, headers: Mapping[str, str]) -> Response:
     """Answer what is wrong with a request: the hook shows the body of an error as it is."""
+    field = (problem.field or "")[:MAX_QUOTED_CHARS]
+    about = "" if field in problem.detail else f" ({field})"
     return PlainTextResponse(
-        problem.detail, status_code=problem.status, headers={**NO_STORE, **headers}
+        f"{problem.detail}{about}", status_code=problem.status, headers={**NO_STORE, **headers}
     )
