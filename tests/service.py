@@ -79,7 +79,7 @@ async def serving(settings: Settings, environ: Mapping[str, str]) -> AsyncIterat
     async def drain() -> None:
         await app.state.supervisor.drain(0)
 
-    server = _QuietServer(config, drain)
+    server = _QuietServer(config, drain, request_seconds=settings.server.request_seconds)
     # The socket listens before the server starts, so that nobody has to wait for it.
     # Its protocol is named, because asyncio sets TCP_NODELAY only on sockets that know theirs.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -9,6 +9,7 @@ import enum
 import logging
 import socket
 import struct
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -265,6 +266,8 @@ class Protocol(HttpToolsProtocol, Wire):
         if self.parser.should_upgrade():
             return
         super().on_message_complete()
+        if not self.parser.should_keep_alive():
+            self.cycle.keep_alive = False  # by a trailer; llhttp passes over what follows
         self._part = _Part.NONE
         if self._is_busy():
             self._pending.end(self)
@@ -332,23 +335,12 @@ class Protocol(HttpToolsProtocol, Wire):
     def _send_refusal(self, problem: Problem) -> None:
         if self.transport.is_closing():
             return
+        if not self._is_answered():
+            self._tell_running()
+            self.transport.write(_answer(problem, self.server_state.default_headers))
         self._is_refused = True
-        if self._is_answered():
-            self.transport.close()
-            return
-        self._tell_running()
         self._part = _Part.NONE
         self._excess_bytes = 0
-        body = msgspec.json.encode(problem)
-        fields = [
-            *self.server_state.default_headers,
-            (b"content-type", b"application/problem+json"),
-            (b"cache-control", b"no-store"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-        ]
-        head = STATUS_LINE[problem.status] + b"".join(b"%b: %b\r\n" % field for field in fields)
-        self.transport.write(head + b"\r\n" + body)
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
@@ -372,3 +364,16 @@ class Protocol(HttpToolsProtocol, Wire):
     def _is_answered(self) -> bool:
         """Tell whether the request that is being read has its answer, as one with too long a body."""
         return self._part is _Part.BODY and self.cycle.response_complete
+
+
+def _answer(problem: Problem, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    body = msgspec.json.encode(problem)
+    fields = [
+        *headers,
+        (b"content-type", b"application/problem+json"),
+        (b"cache-control", b"no-store"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    lines = [b"%b: %b\r\n" % field for field in fields]
+    return b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body])

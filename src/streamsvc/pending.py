@@ -60,7 +60,7 @@ class PendingConnections:
         return False
 
     def sweep(self) -> None:
-        """Close the connections whose time is over, and log what was refused since the last sweep."""
+        """Close the connections whose time is over."""
         due = self._now() - self._seconds
         late = []
         for connection, since in self._since.items():
@@ -70,6 +70,10 @@ class PendingConnections:
         for connection in late:
             self.end(connection)
             connection.on_request_late()
+        self.report()
+
+    def report(self) -> None:
+        """Log what was refused since the last report, in one line: there may be very many."""
         if self.refusals:
             counts = " ".join(f"{code}={count}" for code, count in sorted(self.refusals.items()))
             logger.info("connections.refused %s", counts)

@@ -146,6 +146,7 @@ class Server(uvicorn.Server):
             await super().shutdown(sockets)
             tasks.cancel_scope.cancel()
         self._sweeping.cancel()
+        self._pending.report()
 
     async def _drop_connections(self, seconds: float) -> None:
         await anyio.sleep(seconds)
