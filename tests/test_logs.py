@@ -1,0 +1,200 @@
+"""Log lines: one for each record, nothing of an exception but its kind and frames, and no waiting."""
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+from typing_extensions import override
+
+from streamsvc import logs
+from streamsvc.errors import describe
+from streamsvc.logs import BackgroundHandler, LineFormatter
+
+SECRET = "xyzzy-plugh"
+
+
+def a_record(message: str, *args: object, exc: BaseException | None = None) -> logging.LogRecord:
+    exc_info = None if exc is None else (type(exc), exc, exc.__traceback__)
+    return logging.LogRecord("a", logging.ERROR, __file__, 1, message, args, exc_info)
+
+
+def raised(exc: Exception) -> Exception:
+    """Return an exception with a traceback."""
+    with pytest.raises(type(exc)) as caught:
+        raise exc
+    return caught.value
+
+
+@contextmanager
+def handler(*, lines: int = 100) -> Iterator[tuple[BackgroundHandler, int]]:
+    """Hold a handler, and the end of its pipe that is read."""
+    reader, writer = os.pipe()
+    made = BackgroundHandler(writer, lines=lines)
+    made.setFormatter(LineFormatter("%(levelname)s %(message)s"))
+    try:
+        yield made, reader
+    finally:
+        os.close(reader)
+        made.close()
+        os.close(writer)
+
+
+@pytest.mark.promise("secret:kept")
+def test_an_exception_is_its_kind_and_frames_in_one_line() -> None:
+    exc = raised(ExceptionGroup(SECRET, [raised(ValueError(SECRET))]))
+    line = LineFormatter("%(message)s").format(a_record("boom\n%s", "a\r\nb\x1b[2J", exc=exc))
+    assert line.startswith("boom\\na\\r\\nb\\x1b[2J exception=ValueError at=test_logs.py:")
+    assert SECRET not in line
+    assert line.isprintable()
+
+
+@pytest.mark.promise("secret:kept")
+def test_a_crash_is_described_with_our_frames_and_no_values() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        asyncio.run(_crash_in_the_service())
+    line = describe(caught.value)
+    assert line.startswith("exception=RuntimeError at=test_logs.py:")
+    assert "frames=logs.py:" in line
+    assert ":LineFormatter.format>logs.py:" in line
+    assert SECRET not in line
+
+
+async def _crash_in_the_service() -> None:
+    class Hostile:
+        @override
+        def __str__(self) -> str:
+            raise RuntimeError(SECRET)
+
+    LineFormatter("%(message)s").format(a_record("%s", Hostile()))
+
+
+def test_an_endless_recursion_is_described_in_short() -> None:
+    record = a_record("%s", _Endless())
+    with pytest.raises(RecursionError) as caught:
+        LineFormatter("%(message)s").format(record)
+    assert len(describe(caught.value)) < 2000
+
+
+class _Endless:
+    @override
+    def __str__(self) -> str:
+        return LineFormatter("%(message)s").format(a_record("%s", self))
+
+
+def fill(descriptor: int) -> int:
+    """Write to a pipe until it takes no more; return how much."""
+    os.set_blocking(descriptor, False)
+    written = 0
+    with suppress(BlockingIOError):
+        while True:
+            written += os.write(descriptor, b"." * 4096)
+    os.set_blocking(descriptor, True)
+    return written
+
+
+def test_a_logger_never_waits_and_lost_lines_are_counted() -> None:
+    with handler(lines=10) as (made, reader):
+        ballast = fill(made._descriptor)
+        for number in range(1000):
+            made.handle(a_record("%d", number))
+        while ballast:
+            ballast -= len(os.read(reader, ballast))
+        text = b""
+        while b"later" not in text:
+            while not made._lines.empty():
+                text += os.read(reader, 1 << 16)
+            made.handle(a_record("later"))
+            text += os.read(reader, 1 << 16)
+        lines = text.decode().splitlines()
+        lost = [int(line.rpartition("lines=")[2]) for line in lines if "log.dropped" in line]
+        written = [line for line in lines if line.startswith("ERROR ") and "later" not in line]
+    assert len(written) + sum(lost) == 1000
+    assert sum(lost) >= 1000 - 2 * 10 - 2
+
+
+def test_a_descriptor_made_non_blocking_by_others_is_waited_for() -> None:
+    with handler() as (made, reader):
+        ballast = fill(made._descriptor)
+        os.set_blocking(made._descriptor, False)
+        made.handle(a_record("late"))
+        while ballast:
+            ballast -= len(os.read(reader, ballast))
+        assert os.read(reader, 100) == b"ERROR late\n"
+
+
+def test_lines_for_a_reader_that_left_are_counted() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    made = BackgroundHandler(writer)
+    made.setFormatter(LineFormatter("%(message)s"))
+    made.handle(a_record("lost"))
+    made.close()
+    assert made._unwritten == 1
+    os.close(writer)
+
+
+def test_the_end_does_not_wait_for_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "FLUSH_SECONDS", 0.05)
+    with handler() as (made, _):
+        fill(made._descriptor)
+        made.handle(a_record("x"))
+        made.close()
+        assert not made._has_ended.is_set()
+
+
+def test_a_wrong_call_of_the_log_is_a_line_without_its_values() -> None:
+    with handler() as (made, reader):
+        made.handle(a_record("%d", SECRET))
+        line = os.read(reader, 1 << 16).decode()
+    assert "log.crashed exception=TypeError" in line
+    assert SECRET not in line
+
+
+@pytest.mark.promise("secret:kept")
+def test_what_python_says_of_threads_and_finalizers_is_our_line(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    logs.log_crashes()
+
+    def crash() -> None:
+        raise ValueError(SECRET)
+
+    thread = threading.Thread(target=crash)
+    thread.start()
+    thread.join()
+    _Unfinished()
+    assert [message.partition(" at=")[0] for message in caplog.messages] == [
+        "thread.crashed exception=ValueError",
+        "finalizer.crashed exception=KeyError",
+    ]
+    assert SECRET not in caplog.text
+
+
+class _Unfinished:
+    def __del__(self) -> None:
+        raise KeyError(SECRET)
+
+
+@pytest.mark.promise("secret:kept")
+def test_a_crash_in_a_callback_of_the_loop_is_our_line(caplog: pytest.LogCaptureFixture) -> None:
+    def crash(value: str) -> None:
+        raise ValueError(value)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(logs.log_loop_error)
+        loop.call_soon(crash, SECRET)
+        loop.call_exception_handler({"message": "Something is odd."})
+        await asyncio.sleep(0)  # noqa: TID251
+
+    asyncio.run(main())
+    assert "loop.complained Something is odd." in caplog.messages
+    assert any(line.startswith("loop.crashed exception=ValueError") for line in caplog.messages)
+    assert SECRET not in caplog.text

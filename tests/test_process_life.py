@@ -1,0 +1,197 @@
+"""What happens around a real process: its port, its standard streams, its signals and its log."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from eventstream import view, wire
+from process import environment, serve
+
+SERVE = [sys.executable, "-m", "streamsvc", "serve"]
+ASK = "/stream-ai?prompt=hi"
+QUICK = {"PROVIDERS__FAKE__FIRST_WORD_SECONDS": "0", "PROVIDERS__FAKE__WORDS_PER_SECOND": "0"}
+SILENT = {"PROVIDERS__FAKE__FIRST_WORD_SECONDS": "3600"}
+
+
+async def run_to_its_end(
+    directory: Path, settings: Mapping[str, str]
+) -> subprocess.CompletedProcess[bytes]:
+    with anyio.fail_after(30):
+        return await anyio.run_process(
+            SERVE, cwd=directory, env=environment(settings, {}), check=False
+        )
+
+
+@pytest.mark.promise("input:clear-error")
+async def test_a_port_in_use_is_one_line_that_names_the_setting(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = await run_to_its_end(tmp_path, {"SERVER__PORT": str(port)})
+    assert done.returncode == 2
+    expected = f"server.port: {port} on 127.0.0.1 is in use by another process; stop it, or choose another port."
+    assert done.stderr.decode().splitlines() == [expected]
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("host.invalid", "is not a host name or address known here."),
+        ("a..b", "is not a host name or address known here."),
+        ("192.0.2.1", "is not an address of this machine."),
+    ],
+)
+async def test_a_host_that_cannot_be_listened_on_is_one_line(
+    tmp_path: Path, host: str, why: str
+) -> None:
+    done = await run_to_its_end(tmp_path, {"SERVER__HOST": host})
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines() == [f"server.host: '{host}' {why}"]
+
+
+async def listening_port(process: anyio.abc.Process) -> int:
+    """Return the port of a process whose log cannot be read, from the kernel's table."""
+    pid = process.pid
+    while True:
+        table = Path("/proc/net/tcp").read_text().splitlines()[1:]  # noqa: ASYNC240
+        rows = [line.split() for line in table]
+        ports = {row[9]: int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A"}
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{descriptor}")  # noqa: PTH115
+            except FileNotFoundError:
+                continue
+            if (found := re.fullmatch(r"socket:\[(\d+)\]", target)) and found[1] in ports:
+                return ports[found[1]]
+        await anyio.sleep(0.05)
+
+
+@asynccontextmanager
+async def serve_under_shell(
+    directory: Path, redirection: str, settings: Mapping[str, str]
+) -> AsyncIterator[tuple[anyio.abc.Process, int]]:
+    """Run the service with its standard streams as a shell leaves them."""
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *SERVE]
+    async with await anyio.open_process(
+        command, env=environment(settings, {}), cwd=directory, stdin=None, stdout=None, stderr=None
+    ) as process:
+        try:
+            with anyio.fail_after(30):
+                yield process, await listening_port(process)
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+@pytest.mark.promise("drain:no-loss")
+@pytest.mark.skipif(sys.platform != "linux", reason="the port is found in /proc")
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-", "2>&-"])
+async def test_a_process_without_standard_streams_serves_and_ends_well(
+    tmp_path: Path, closed: str
+) -> None:
+    async with serve_under_shell(tmp_path, closed, QUICK) as (process, port):
+        async with view(port, ASK) as viewer:
+            assert (await viewer.events())[-1].json["status"] == "completed"
+        process.terminate()
+        with anyio.fail_after(20):
+            assert await process.wait() == 0
+
+
+@pytest.mark.promise("drain:no-loss")
+async def test_a_hangup_drains(tmp_path: Path) -> None:
+    paced = {"PROVIDERS__FAKE__TEXT": "word " * 10, "PROVIDERS__FAKE__WORDS_PER_SECOND": "15"}
+    async with serve(tmp_path, paced) as service:
+        with anyio.fail_after(20):
+            async with view(service.port, ASK) as viewer:
+                assert (await viewer.event()).type == "start"
+                service.process.send_signal(signal.SIGHUP)
+                await service.logged("drain.started")
+                events = await viewer.events()
+            assert events[-1].json["status"] == "completed"
+            assert await service.end() == 0
+    service.assert_quiet()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the port is found in /proc")
+async def test_a_hangup_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    """As under nohup(1)."""
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *SERVE]
+    async with await anyio.open_process(
+        command, env=environment(QUICK, {}), cwd=tmp_path, stderr=None, stdout=None
+    ) as process:
+        try:
+            with anyio.fail_after(30):
+                port = await listening_port(process)
+                async with view(port, "/healthz") as first:
+                    assert (await first.json()) == {"status": "ok"}
+                process.send_signal(signal.SIGHUP)
+                async with view(port, "/readyz") as second:
+                    assert second.status == 200
+                process.terminate()
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+@pytest.mark.promise("drain:no-loss")
+@pytest.mark.skipif(sys.platform != "linux", reason="the port is found in /proc")
+async def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+    """The pipe is full after 350 answers; what could not be written is counted when it is read."""
+    reader, writer = os.pipe()
+    with open(reader, "rb", closefd=True) as log:  # noqa: ASYNC230, PTH123
+        async with await anyio.open_process(
+            SERVE, env=environment(QUICK, {}), cwd=tmp_path, stdout=None, stderr=writer
+        ) as process:
+            os.close(writer)
+            try:
+                with anyio.fail_after(50):
+                    port = await listening_port(process)
+                    async with wire(port) as connection:
+                        for _ in range(1000):
+                            answer = await connection.ask("GET", f"{ASK}&format=plain")
+                            assert await answer.body()
+                    process.terminate()
+                    assert await process.wait() == 0
+            finally:
+                if process.returncode is None:
+                    process.kill()
+        lines = (await anyio.to_thread.run_sync(log.read)).decode().splitlines()
+    assert 100 < sum("generation.finished" in line for line in lines) < 1000
+
+
+async def test_many_connections_at_once_do_not_keep_a_new_one_out(tmp_path: Path) -> None:
+    """All that wait are accepted in a few turns of the loop, however long a turn takes."""
+    paced = {"PROVIDERS__FAKE__TEXT": "word " * 1000, "PROVIDERS__FAKE__WORDS_PER_SECOND": "50"}
+    async with serve(tmp_path, paced) as service:
+        with anyio.fail_after(50):
+            async with anyio.create_task_group() as tasks:
+                opened = anyio.Event()
+                count = 0
+
+                async def hold() -> None:
+                    nonlocal count
+                    async with view(service.port, f"{ASK}&format=plain"):
+                        count += 1
+                        if count == 500:
+                            opened.set()
+                        await anyio.sleep_forever()
+
+                for _ in range(500):
+                    tasks.start_soon(hold)
+                await opened.wait()
+                async with view(service.port, "/healthz") as newcomer:
+                    assert newcomer.status == 200
+                tasks.cancel_scope.cancel()
