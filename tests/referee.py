@@ -1,6 +1,6 @@
 """The sixteen faults of a public failover benchmark, and what callers get with three sets of deadlines.
 
-Times are a tenth of what they are there, deadlines and stalls alike. `test_referee` plays the rows against a
+Times are a fifth of what they are there, deadlines and stalls alike. `test_referee` plays the rows against a
 real process; `docs/faults.md` shows them; write them anew with `uv run python tests/referee.py`.
 """
 
@@ -27,7 +27,7 @@ from upstreams import (
     status,
 )
 
-SCALE = 10
+SCALE = 5
 """How much faster than there it all goes."""
 
 WORDS = tuple(f"word{number} " for number in range(1, 61))

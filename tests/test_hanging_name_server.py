@@ -15,7 +15,7 @@ from stage import WIRES
 from upstreams import finish, text, upstream
 
 VIEWERS = 12
-CONNECT_SECONDS = 1.0
+CONNECT_SECONDS = 3.0
 HANG_SECONDS = 50.0
 
 RESOLVER = f"""
