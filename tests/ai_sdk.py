@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal
 import anyio
 import msgspec
 
-from conftest import missing
+from parts import find
 
 CLIENTS = Path(__file__).parent / "clients"
 
@@ -61,23 +60,13 @@ class Chat:
         return msgspec.json.decode(line, type=Seen)
 
 
-def node() -> str:
-    """Return where Node.js is; the test is skipped where it, or a library, is missing."""
-    found = shutil.which("node")
-    if found is None:
-        missing("Node.js")
-    if not (CLIENTS / "node_modules").is_dir():
-        missing("tests/clients/node_modules (npm install in tests/clients)")
-    return found
-
-
 @asynccontextmanager
 async def ai_sdk_chat(
     library: str, port: int, chat: str = "chat-1", *, transport: str = "default"
 ) -> AsyncIterator[Chat]:
     """Open a chat with the service on a port of the loopback."""
     process = await asyncio.create_subprocess_exec(
-        node(),
+        find("node"),
         str(CLIENTS / "ai_sdk_chat.js"),
         library,
         f"http://127.0.0.1:{port}/api/chat",

@@ -4,16 +4,18 @@ import httpx2
 
 httpx2.alias_httpx()  # respx patches httpx by name; it has to find httpx2 there
 
-import os  # noqa: E402
-from collections.abc import AsyncIterator, Awaitable, Callable  # noqa: E402
+import gc  # noqa: E402
+import sys  # noqa: E402
+import warnings  # noqa: E402
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator  # noqa: E402
 from contextlib import AsyncExitStack  # noqa: E402
-from typing import NoReturn  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 pytest.register_assert_rewrite("conformance")
 
+import parts  # noqa: E402
 from loops import on_asyncio  # noqa: E402
 from promises import PLANNED, PROMISES  # noqa: E402
 from service import Service, serving  # noqa: E402
@@ -23,6 +25,7 @@ hypothesis.settings.register_profile("streamsvc", deadline=None)
 hypothesis.settings.load_profile("streamsvc")
 
 CITED = pytest.StashKey[set[str]]()
+BROKE_OFF = pytest.StashKey[bool]()
 
 Serve = Callable[..., Awaitable[Service]]
 """`service = await serve(settings)`, or `await serve(settings, environ)`."""
@@ -33,6 +36,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     cited = {mark.args[0] for item in items for mark in item.iter_markers("promise")}
     if unknown := cited - PROMISES.keys() - PLANNED.keys():
         raise pytest.UsageError(f"No such promise: {', '.join(sorted(unknown))}")
+    if unknown := parts.unknown(items):
+        raise pytest.UsageError(f"No such part: {', '.join(sorted(unknown))}")
     config.stash[CITED] = cited
 
 
@@ -52,8 +57,31 @@ async def serve() -> AsyncIterator[Serve]:
         yield start
 
 
-def missing(what: str) -> NoReturn:
-    """Skip a test whose part is missing on this machine; under CI that is a failure."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is missing, and CI has to have it")
-    pytest.skip(f"{what} is missing on this machine")
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(parts.Plugin())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note which test has left its resources in the frames of an exception."""
+    report = yield
+    if report.failed or (report.skipped and report.when == "call"):
+        item.stash[BROKE_OFF] = True
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Free what a test that failed or was skipped has left: its warnings are no failure of the next."""
+    result = yield
+    if item.stash.get(BROKE_OFF, False):
+        sys.last_value = sys.last_traceback = None  # pytest keeps them for debuggers
+        sys.__dict__.pop("last_exc", None)  # and since Python 3.12 this one
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
+        sys.unraisablehook = hook
+    return result

@@ -7,7 +7,6 @@ of a driver is between the page and the network.
 
 import asyncio
 import json
-import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -16,7 +15,7 @@ from pathlib import PurePath
 
 import anyio
 
-from conftest import missing
+from parts import find
 
 BROWSERS = ("chromium", "firefox")
 
@@ -159,9 +158,7 @@ async def farm() -> AsyncIterator[Farm]:
 @asynccontextmanager
 async def browser(name: str, url: str) -> AsyncIterator[None]:
     """Open an address in a fresh browser, which is gone afterwards."""
-    command = shutil.which("chromium" if name == "chromium" else "firefox-esr")
-    if command is None:
-        missing(name)
+    command = find(name)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         if name == "chromium":
             arguments = [*_CHROMIUM, f"--user-data-dir={profile}"]

@@ -5,7 +5,6 @@ import functools
 import http.server
 import json
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +15,7 @@ import anyio
 from playwright.async_api import Page, async_playwright
 from typing_extensions import override
 
-from conftest import missing
+from parts import find
 
 CLIENTS = Path(__file__).parents[1] / "clients"
 
@@ -52,9 +51,7 @@ async def chromium(*arguments: str, keeps_pages: bool = False) -> AsyncIterator[
         keeps_pages: use the back/forward cache, as browsers do. Playwright cannot drive a page that
             has come back from it; a CDP session can.
     """
-    executable = shutil.which("chromium")
-    if executable is None:
-        missing("Chromium")
+    executable = find("chromium")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         async with async_playwright() as playwright:
             context = await playwright.chromium.launch_persistent_context(
@@ -92,10 +89,8 @@ async def shown(page: Page, what: str, text: str) -> None:
 
 async def bundle(directory: Path, entry: str, output: str) -> None:
     """Bundle with the libraries that `tests/clients/package.json` pins."""
-    modules = CLIENTS / "node_modules"
+    modules = Path(find("clients"))
     command = modules / ".bin" / "esbuild"
-    if not await anyio.Path(command).exists():
-        missing("tests/clients/node_modules (npm install in tests/clients)")
     process = await asyncio.create_subprocess_exec(
         command, entry, "--bundle", "--format=esm", "--jsx=automatic", "--log-level=error",
         f"--outfile={output}", "--allow-overwrite",

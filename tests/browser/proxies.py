@@ -2,14 +2,13 @@
 
 import asyncio
 import os
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from browser.guide import FILES
-from conftest import missing
+from parts import find
 
 PROXIES = ("nginx", "caddy")
 
@@ -40,13 +39,6 @@ _CADDY = """\
 _READY = {"nginx": b"start worker process ", "caddy": b"serving initial configuration"}
 
 
-def _found(name: str) -> str:
-    command = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if command is None:
-        missing(name)
-    return command
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -56,7 +48,7 @@ def _free_port() -> int:
 
 async def _certificate(directory: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        _found("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
+        find("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
         "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=localhost",
         "-addext", "subjectAltName=DNS:localhost",
         "-keyout", str(directory / "words.key"), "-out", str(directory / "words.crt"),
@@ -89,7 +81,7 @@ async def reverse_proxy(
     name: str, directory: Path, *, site: Path, service_port: int
 ) -> AsyncIterator[str]:
     """Run nginx or Caddy in front of a service and a directory of pages; yield its address."""
-    command = _found(name)
+    command = find(name)
     await _certificate(directory)
     port = _free_port()
     config = directory / f"{name}.conf"

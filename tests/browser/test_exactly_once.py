@@ -12,6 +12,7 @@ import pytest
 
 from browser.farm import BROWSERS, REPORTING, Farm, browser, farm
 from conftest import Serve
+from parts import each
 from proxy import BreakingProxy, Cut, after_bytes, after_events, breaking_proxy, never
 from service import Service
 from streamsvc.settings import (
@@ -79,7 +80,7 @@ async def show(
 
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
-@pytest.mark.parametrize("name", BROWSERS)
+@pytest.mark.parametrize("name", each(BROWSERS))
 async def test_a_page_has_the_whole_text_though_every_third_event_breaks_the_connection(
     serve: Serve, name: str
 ) -> None:
@@ -91,7 +92,7 @@ async def test_a_page_has_the_whole_text_though_every_third_event_breaks_the_con
 
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
-@pytest.mark.parametrize("name", BROWSERS)
+@pytest.mark.parametrize("name", each(BROWSERS))
 async def test_a_page_has_the_whole_text_though_the_connection_breaks_at_any_byte(
     serve: Serve, name: str
 ) -> None:
@@ -104,6 +105,7 @@ async def test_a_page_has_the_whole_text_though_the_connection_breaks_at_any_byt
     assert len(service.log) == 1
 
 
+@pytest.mark.needs("firefox")
 @pytest.mark.promise("resume:never-regenerate")
 async def test_a_page_left_open_for_half_a_minute_after_the_end_asks_once_and_rests(
     serve: Serve,
@@ -132,7 +134,7 @@ async def test_a_page_left_open_for_half_a_minute_after_the_end_asks_once_and_re
 
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.promise("fan-out:shared")
-@pytest.mark.parametrize("name", BROWSERS)
+@pytest.mark.parametrize("name", each(BROWSERS))
 async def test_a_reload_and_a_second_tab_see_the_same_generation_from_its_start(
     serve: Serve, name: str
 ) -> None:
@@ -161,7 +163,7 @@ async def test_a_reload_and_a_second_tab_see_the_same_generation_from_its_start(
 
 
 @pytest.mark.promise("cancel:stop")
-@pytest.mark.parametrize("name", BROWSERS)
+@pytest.mark.parametrize("name", each(BROWSERS))
 async def test_closing_the_tab_stops_the_generation_by_beacon(serve: Serve, name: str) -> None:
     """With a long grace, so that it is the beacon that stops it and not the closed connection."""
     opener = """<!doctype html><p id="answer"></p><script>window.open("/tab?tab")</script>"""

@@ -15,6 +15,7 @@ from browser.guide import FENCES, FILES, save
 from browser.pages import bundle, chromium, opened, shown, site
 from browser.proxies import PROXIES, reverse_proxy
 from conftest import Serve
+from parts import each
 from proxy import after_events, breaking_proxy, never
 from service import Service
 from streamsvc.events import Status
@@ -430,7 +431,8 @@ async def test_over_http_1_the_seventh_stream_of_a_page_waits_for_the_end_of_ano
 
 @pytest.mark.promise("stream:word-by-word")
 @pytest.mark.promise("cancel:disconnect")
-@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.needs("openssl")
+@pytest.mark.parametrize("name", each(PROXIES))
 async def test_behind_a_proxy_with_http_2_a_dozen_streams_flow_at_once(
     serve: Serve, tmp_path: Path, name: str
 ) -> None:

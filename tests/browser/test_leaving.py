@@ -216,6 +216,7 @@ async def test_without_a_grace_leaving_by_a_link_ends_the_answer(tmp_path: Path)
 
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.promise("resume:never-regenerate")
+@pytest.mark.needs("firefox")
 async def test_firefox_hangs_up_and_loads_the_page_again(tmp_path: Path) -> None:
     """It keeps no page with a stream; the one that is loaded again follows the same answer."""
     async with farm() as pages, answering(pages, grace_seconds=30) as (service, api, go_on):

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from browser.playground import ANSWER, EXPLAIN, ask, on_upstream, playground
-from conftest import Serve, missing
+from conftest import Serve
 from streamsvc.settings import FakeSettings, Settings
 from upstreams import HOLD, text
 
@@ -28,8 +28,6 @@ def quick() -> Settings:
 
 async def violations(page: Page) -> list[str]:
     """Let axe look at the page; each of its findings in one line."""
-    if not AXE.exists():
-        missing("axe-core (npm install --prefix tests/clients)")
     await page.evaluate(AXE.read_text(encoding="utf-8"))
     found: list[dict[str, Any]] = await page.evaluate("axe.run().then(result => result.violations)")
     return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]

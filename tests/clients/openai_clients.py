@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +16,7 @@ import openai
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from typing_extensions import override
 
-from conftest import missing
+from parts import find
 
 HERE = Path(__file__).parent
 
@@ -241,13 +240,9 @@ class NodeClient(Client):
 @asynccontextmanager
 async def node_client(package: str) -> AsyncIterator[Client]:
     """Run openai-node, by the name that `package.json` gives to a version of it."""
-    node = shutil.which("node")
-    if node is None:
-        missing("Node.js")
-    if not (HERE / "node_modules" / package).is_dir():
-        missing(f"tests/clients/node_modules/{package} (npm install in tests/clients)")
+    find("clients")
     process = await asyncio.create_subprocess_exec(
-        node, str(HERE / "openai.js"), package, stdin=PIPE, stdout=PIPE, limit=2**24
+        find("node"), str(HERE / "openai.js"), package, stdin=PIPE, stdout=PIPE, limit=2**24
     )
     try:
         yield NodeClient(process)

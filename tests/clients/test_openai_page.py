@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import shutil
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -10,18 +9,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from conftest import Serve, missing
+from conftest import Serve
+from parts import find
 from streamsvc.settings import FakeSettings, Settings
 
 HERE = Path(__file__).parent
 PAGE = (HERE.parents[1] / "docs" / "dialects" / "openai.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 TEXT = "One two three four five six seven eight nine ten."
-
-
-def _program(name: str) -> str:
-    """Return where a program is."""
-    return shutil.which(name) or missing(name)
 
 
 async def _run(serve: Serve, directory: Path, language: str, code: str) -> str:
@@ -36,7 +31,7 @@ async def _run(serve: Serve, directory: Path, language: str, code: str) -> str:
     (directory / file).write_text(code.replace("http://127.0.0.1:8000", service.url))
     with anyio.fail_after(20):
         process = await asyncio.create_subprocess_exec(
-            _program(program), str(directory / file), stdout=PIPE, stderr=PIPE
+            program, str(directory / file), stdout=PIPE, stderr=PIPE
         )
         output, errors = await process.communicate()
     assert (process.returncode, errors.decode()) == (0, "")
@@ -59,24 +54,22 @@ async def test_the_lines_for_python(serve: Serve, tmp_path: Path) -> None:
 @pytest.mark.node
 @pytest.mark.parametrize("package", ["openai6", "openai7"])
 async def test_the_lines_for_node(serve: Serve, tmp_path: Path, package: str) -> None:
-    installed = HERE / "node_modules" / package
-    if not installed.is_dir():
-        missing(f"{package} (npm install --prefix tests/clients)")
+    installed = Path(find("clients")) / package
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "openai").symlink_to(installed)
     assert await _run_block(serve, tmp_path, 1) == TEXT
 
 
+@pytest.mark.needs("curl")
 async def test_the_lines_for_curl(serve: Serve, tmp_path: Path) -> None:
-    _program("curl")
     said = await _run_block(serve, tmp_path, 2)
     assert "".join(re.findall(r'"content":"([^"]*)"', said)) == TEXT
     assert said.endswith("data: [DONE]\n\n")
 
 
+@pytest.mark.needs("curl")
 @pytest.mark.promise("resume:no-gap")
 async def test_the_lines_that_come_back(serve: Serve, tmp_path: Path) -> None:
-    _program("curl")
     said = await _run_block(serve, tmp_path, 3)
     assert "".join(re.findall(r'"text":"([^"]*)"', said)) == TEXT.removeprefix("One two ")
     assert '"status":"completed"' in said

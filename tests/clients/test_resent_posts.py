@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-import shutil
 from itertools import chain, repeat
 from pathlib import Path
 
 import anyio
 import pytest
 
-from conftest import Serve, missing
+from conftest import Serve
+from parts import find
 from proxy import after_events, breaking_proxy, never
 from streamsvc.settings import FakeSettings, GenerationSettings, Settings
 
@@ -23,11 +23,6 @@ TEXT = " ".join(f"word{number}" for number in range(12)) + " 😀\r\n\u2028 done
 async def test_fetch_event_source_sends_its_post_again_and_there_is_one_generation(
     serve: Serve,
 ) -> None:
-    node = shutil.which("node")
-    if node is None:
-        missing("Node.js")
-    if not (HERE / "node_modules").is_dir():
-        missing("tests/clients/node_modules (npm install in tests/clients)")
     fake = FakeSettings(text=TEXT, reply="text", words_per_second=60, first_word_seconds=0.1)
     service = await serve(
         Settings(
@@ -39,7 +34,7 @@ async def test_fetch_event_source_sends_its_post_again_and_there_is_one_generati
     async with breaking_proxy(service.port, cuts) as proxy:
         with anyio.fail_after(30):
             process = await asyncio.create_subprocess_exec(
-                node,
+                find("node"),
                 str(HERE / "fetch_event_source.js"),
                 f"http://127.0.0.1:{proxy.port}/v1/generations",
                 json.dumps({"prompt": "x"}),

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ai_sdk import CLIENTS, node
+from ai_sdk import CLIENTS
 from eventstream import parse
+from parts import find
 from streamsvc.dialects.ai_sdk import DONE, FINISH_REASONS, RESTARTED, UNWATCHED, AISDKDialect
 from streamsvc.dialects.base import KEEPALIVE
 from streamsvc.errors import CursorLost
@@ -238,7 +239,7 @@ def test_the_schemas_of_both_versions_take_every_chunk(library: str) -> None:
     lines = sorted({json.dumps(chunk) for chunk in chunks(whole)})
     wrong = ['{"type": "nonsense"}', '{"type": "finish", "finishReason": "interrupted", "x": {}}']
     checked = subprocess.run(
-        [node(), CLIENTS / "ai_sdk_chunks.js", library],
+        [find("node"), CLIENTS / "ai_sdk_chunks.js", library],
         input="\n".join([*lines, *wrong]),
         capture_output=True,
         text=True,

@@ -1,0 +1,109 @@
+"""A machine that lacks parts: tests are skipped, each part is named once, and nobody is blamed for others."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+LEAVES_A_LISTENER = """
+import gc
+import pytest
+from service import serving
+from streamsvc.settings import Settings
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+async def test_that_breaks_off():
+    async with serving(Settings(), {{}}) as service:
+        await service.client.get("/healthz")
+        {how}
+
+def test_that_comes_after():
+    gc.collect()
+"""
+
+LEAVES_A_SOCKET = """
+import asyncio, gc, socket
+import pytest
+
+def test_that_breaks_off():
+    held = socket.socket()
+    circle = [held]
+    circle.append(circle)
+    {how}
+
+def test_that_comes_after():
+    gc.collect()
+"""
+
+NEEDS_PARTS = """
+import pytest
+
+@pytest.fixture
+def started():
+    raise RuntimeError("nobody may start what the machine has no use for")
+
+@pytest.mark.browser
+@pytest.mark.parametrize("number", range(5))
+def test_a_page(started, number):
+    pass
+
+@pytest.mark.needs("nginx", "chromium")
+def test_a_proxy(started):
+    pass
+
+def test_alone():
+    pass
+"""
+
+
+def run(directory: Path, code: str, **environ: str) -> tuple[int, list[str]]:
+    """Run tests in a pytest of their own, under this project's rules; return its code and its lines."""
+    (directory / "test_it.py").write_text(code)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [
+        sys.executable, "-m", "pytest", "-c", str(TESTS.parent / "pyproject.toml"),
+        f"--rootdir={directory}", "-p", "conftest", "-p", "no:cacheprovider", "-n", "0", "test_it.py",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env={**clean, "PYTHONPATH": str(TESTS), "CI": "", **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("code", [LEAVES_A_LISTENER, LEAVES_A_SOCKET])
+def test_a_skip_paints_no_other_test_red(tmp_path: Path, code: str) -> None:
+    status, lines = run(tmp_path, code.format(how='pytest.skip("no part")'))
+    assert "1 passed, 1 skipped" in lines[-1], lines
+    assert status == 0
+
+
+@pytest.mark.parametrize("code", [LEAVES_A_LISTENER, LEAVES_A_SOCKET])
+def test_a_failure_paints_no_other_test_red(tmp_path: Path, code: str) -> None:
+    _, lines = run(tmp_path, code.format(how='pytest.fail("broken")'))
+    assert "1 failed, 1 passed" in lines[-1], lines
+
+
+def test_each_missing_part_is_one_line_and_no_fixture_runs(tmp_path: Path) -> None:
+    status, lines = run(tmp_path, NEEDS_PARTS, PATH=str(tmp_path))
+    missing = "Chromium is missing (apt-get install chromium)"
+    assert [line for line in lines if "is missing" in line] == [f"SKIPPED [6] {missing}"]
+    assert "1 passed, 6 skipped" in lines[-1]
+    assert status == 0
+
+
+def test_a_missing_part_fails_once_under_ci(tmp_path: Path) -> None:
+    status, lines = run(tmp_path, NEEDS_PARTS, PATH=str(tmp_path), CI="true")
+    assert "1 passed, 5 skipped, 1 error" in lines[-1]
+    assert status == 1
