@@ -1,0 +1,36 @@
+"""Ask a service that is starting for an answer, and read it to its `done`: the first minute of a new user."""
+
+import re
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+START_SECONDS = 300
+"""Bound of the start; the packages come over the network before it."""
+
+ANSWER_SECONDS = 30
+
+
+def address(log: Path) -> str:
+    """Wait until the service has written where it listens, and return that."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        if found := re.search(r"running on (http://\S+)", log.read_text(encoding="utf-8")):
+            return found[1]
+        time.sleep(0.1)
+    sys.exit("The service has not started.")
+
+
+def main() -> None:
+    """Print the events of an answer, and fail where it is not complete."""
+    url = f"{address(Path(sys.argv[1]))}/stream-ai?prompt=hello"
+    with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310  # ours
+        body = answer.read().decode()
+    print(body)  # noqa: T201
+    if '"type":"done","status":"completed"' not in body:
+        sys.exit("The answer is not complete.")
+
+
+if __name__ == "__main__":
+    main()
