@@ -329,7 +329,7 @@ async def test_an_answer_that_is_not_whole_is_no_success(
 async def test_what_the_service_refuses_is_said_in_its_words(tmp_path: Path, serve: Serve) -> None:
     service = await serve(Settings())
     for arguments, sentence in [
-        (["--provider", "nope", "hello"], "Unknown provider; configured are: fake.\n"),
+        (["--provider", "nope", "hello"], "Unknown 'provider' 'nope'; configured are: fake.\n"),
         (["  "], "The prompt is empty.\n"),
     ]:
         async with started(tmp_path, "ask", "--url", service.url, *arguments) as process:
@@ -470,7 +470,7 @@ def test_an_unknown_or_unready_provider_that_is_asked_directly_is_told(tmp_path:
     }
     result = run(tmp_path, "ask", "--direct", "--provider", "nope", "hello", environ=environ)
     assert result.returncode == 1
-    assert result.stderr == "Unknown provider; configured are: a, fake, gemini, openai.\n"
+    assert result.stderr == "Unknown 'provider' 'nope'; configured are: a, fake, gemini, openai.\n"
     result = run(tmp_path, "ask", "--direct", "--provider", "a", "hello", environ=environ)
     assert result.returncode == 1
     assert result.stderr == "The provider 'a' is configured, but its key is not set.\n"

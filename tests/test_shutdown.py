@@ -153,7 +153,7 @@ async def test_a_whole_life_at_the_finest_log_level_tells_no_prompt_and_no_answe
                 assert streamed.status_code == (422 if len(params) > 1 or secret in params else 200)
             for body in ({"prompt": secret}, {"prompt": secret, secret: secret}, secret):
                 await client.post(CREATE, json=body, headers={"Accept": "text/event-stream"})
-            await client.get(f"/{secret}")
+            await client.get(f"/nowhere?prompt={secret}")
             async with wire(service.port) as connection:
                 await connection.ask("GET", f"/stream-ai?prompt={secret}")
                 connection.reset()

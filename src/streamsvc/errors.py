@@ -396,9 +396,11 @@ def describe(exc: BaseException) -> str:
     Frames are `file:line:function`, the outermost first. There are no values and no source lines, and not
     the exception's text: each may hold a prompt or a key.
     """
+    passed = [*_frames(exc)]
     while isinstance(exc, BaseExceptionGroup):  # what task groups wrap around it
         exc = exc.exceptions[0]
-    frames = [(Path(code.co_filename), line, code.co_qualname) for code, line in _frames(exc)]
+        passed += _frames(exc)
+    frames = [(Path(code.co_filename), line, code.co_qualname) for code, line in passed]
     place = f"{frames[-1][0].name}:{frames[-1][1]}" if frames else "unknown"
     ours = [
         f"{path.relative_to(_PACKAGE)}:{line}:{function}"

@@ -363,7 +363,8 @@ async def test_a_crash_ends_the_log_and_its_text_is_told_to_nobody(
     assert "sk-key" not in shown
     crashed = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(crashed) == 1
-    assert f"exception={type(crash).__name__} at=doubles.py:" in crashed[0].getMessage()
+    kind = crash.exceptions[0] if isinstance(crash, ExceptionGroup) else crash
+    assert f"exception={type(kind).__name__} at=doubles.py:" in crashed[0].getMessage()
 
 
 @pytest.mark.promise("secret:kept")
