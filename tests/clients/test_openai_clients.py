@@ -403,11 +403,29 @@ async def test_what_is_refused_is_an_exception_that_names_the_parameter(
     for change, failure in REFUSALS:
         failure.type = "invalid_request_error"
         report = await _ask(client, service, "whole", {**ASKED, **change})
+        assert report.error is not None
+        assert str(failure.param) in report.error.message
         assert _without_words(report.error) == failure
     foreign = {"Origin": "https://elsewhere.example"}
     report = await _ask(client, service, "whole", ASKED, headers=foreign)
     assert report.error is not None
     assert (report.error.kind, report.error.code) == ("PermissionDeniedError", "origin_refused")
+    assert made.counts == (0, 0)
+
+
+@once_each
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize("base", ["/", "/v1", "/api"])
+async def test_a_wrong_base_url_is_said_by_the_exception(
+    service: Service, made: _Made, client: Client, base: str
+) -> None:
+    question = Question(url=f"{service.url}{base}", how="stream", body=ASKED)
+    with anyio.fail_after(15):
+        report = await client.ask(question)
+    assert report.error is not None
+    assert (report.error.kind, report.error.code) == ("NotFoundError", "not_found")
+    why = "a slash too many, perhaps in base_url" if base == "/" else "base_url must end in /v1"
+    assert why in report.error.message
     assert made.counts == (0, 0)
 
 

@@ -47,7 +47,7 @@ def not_found(path: str, routes: Iterable[BaseRoute]) -> str:
         found = _OPENAI.fullmatch(plain)
         if found is not None and found["base"] != "/v1":
             return f"{nothing}: base_url must end in /v1, right after this service's address. {_SERVED}"
-        slashes = ": there is a slash too many" if plain != path else ""
+        slashes = ": there is a slash too many, perhaps in base_url" if plain != path else ""
         return f"{nothing}{slashes}. {_SERVED}"
     served = tuple(route.path for route in routes if isinstance(route, Route))
     near = nearest(_ID.sub("{id}", plain), served)
