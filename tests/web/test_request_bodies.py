@@ -217,6 +217,29 @@ async def test_a_field_that_is_not_known_is_named_with_what_may_be_meant(
     assert len(sentence(answer)) < 200
 
 
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("temperature", b"1e999"), ("x", b"[1, -1e999]"), ("metadata", b'{"a": 1e999}')],
+)
+async def test_a_number_out_of_range_names_its_field(
+    service: Service, name: str, value: bytes
+) -> None:
+    answer = await post(service, CHAT, b'{"model": "fake", "%b": %b}' % (name.encode(), value))
+    assert answer.status == 400
+    assert f"'{name}" in sentence(answer)
+    assert sentence(answer).endswith(": number out of range.")
+
+
+@pytest.mark.parametrize("rest", [b"[" * 100_000, b'"\\ud83d"', b"}", b'"\xff"', b"'"])
+async def test_a_number_out_of_range_before_broken_json_crashes_nothing(
+    service: Service, rest: bytes
+) -> None:
+    answer = await post(service, CHAT, b'{"temperature": 1e999, "x": ' + rest)
+    assert answer.status == 400
+    assert sentence(answer)[0].isupper()
+
+
 # ---- Half of a character
 
 

@@ -4,6 +4,7 @@ A sentence names the line and column of broken JSON, or the field: many clients 
 """
 
 import re
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ _Body = TypeVar("_Body")
 
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _NAMED_FIELD = re.compile(r"(?P<what>unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
+_ANY_KEY = "`$[...]"
 _EXPECTED = re.compile(r"`([^`]*)`")
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 _BYTE = re.compile(r"(?P<what>.*) \(byte (?P<at>\d+)\)")
@@ -136,9 +138,26 @@ def _decoded(raw: bytes, kind: type[_Body]) -> _Body:
                 raise
             return msgspec.json.decode(whole, type=kind)
     except msgspec.ValidationError as exc:
-        raise _invalid(str(exc), kind) from exc
+        text = str(exc)
+        if _ANY_KEY in text:  # msgspec names no key of a dict, and so no field
+            text = text.replace(_ANY_KEY, f"`$.{_key_out_of_range(raw)}", 1)
+        raise _invalid(text, kind) from exc
     except RecursionError as exc:
         raise _too_deep() from exc
+
+
+def _key_out_of_range(raw: bytes) -> str:
+    """Return which value of an object has a number that no float holds: all else is a value of a dict.
+
+    Nothing after that number has been looked at, so it may not be JSON at all; then there is no name.
+    """
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        for key, value in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items():
+            try:
+                msgspec.json.decode(value)
+            except msgspec.ValidationError:
+                return key
+    return ""
 
 
 def _too_large(bound: int) -> RequestTooLarge:
