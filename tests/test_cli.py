@@ -1,5 +1,6 @@
 """The commands, as processes: what they print, where, and with which exit code they leave."""
 
+import importlib.metadata
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ import anyio.abc
 import anyio.to_thread
 import pytest
 
+import streamsvc
 from conftest import Serve
 from doubles import HOLD, ScriptedProvider, Step, events_of
 from service import Service
@@ -205,6 +207,54 @@ def test_arguments_that_are_not_understood_are_explained(
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("usage: streamsvc")
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    ("option", "setting"),
+    [
+        (["--port", "9000"], "set server.port in config.toml, or STREAMSVC_SERVER__PORT"),
+        (["--host=0.0.0.0"], "set server.host in config.toml, or STREAMSVC_SERVER__HOST"),
+        (
+            ["--log-level", "debug"],
+            "set server.log_level in config.toml, or STREAMSVC_SERVER__LOG_LEVEL",
+        ),
+        (["--provider", "openai"], "set provider in config.toml, or STREAMSVC_PROVIDER"),
+    ],
+)
+def test_an_option_that_is_a_setting_is_told_where_to_set_it(
+    tmp_path: Path, option: list[str], setting: str
+) -> None:
+    result = run(tmp_path, "serve", *option)
+    assert (result.returncode, result.stdout) == (2, "")
+    *usage, line = result.stderr.splitlines()
+    assert usage == ["usage: streamsvc serve [-h] [--config FILE]"]
+    unknown = f"unrecognized arguments: {' '.join(option)}"
+    assert line == f"streamsvc serve: error: {unknown} ({setting})"
+
+
+def test_an_option_that_is_no_setting_is_refused_without_advice(tmp_path: Path) -> None:
+    result = run(tmp_path, "serve", "--reload")
+    assert result.stderr.endswith("streamsvc serve: error: unrecognized arguments: --reload\n")
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    result = run(tmp_path, "--version")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"streamsvc {streamsvc.__version__}\n"
+    assert streamsvc.__version__ == importlib.metadata.version("streamsvc")
+
+
+@pytest.mark.promise("input:clear-error")
+def test_all_mistakes_in_the_settings_are_told_a_line_each(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[server]\nport = 70000\nprot = 1\n")
+    result = run(tmp_path, "serve", environ={"STREAMSVC_PROVIDER": "opnai"})
+    assert (result.returncode, result.stdout) == (2, "")
+    assert [line.partition(": found")[0] for line in result.stderr.splitlines()] == [
+        "config.toml: server.prot",
+        "config.toml: server.port",
+        "STREAMSVC_PROVIDER",
+    ]
 
 
 # ---- ask a service

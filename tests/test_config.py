@@ -348,7 +348,7 @@ MODEL = "a text in quotes, not empty (it is required)"
             "head_seconds, ping_seconds, retry_ms, send_timeout_seconds",
         ),
         # wrong types
-        ('[server]\nport = "9000"', "server.port: found '9000'", PORT),
+        ('[server]\nport = "9000"', "server.port: found '9000'", f"{PORT}, without quotes"),
         ("[server]\nport = 80.5", "server.port: found 80.5", PORT),
         ("[server]\nport = true", "server.port: found true", PORT),
         ("[server]\nhost = 1", "server.host: found 1", "a text in quotes, not empty"),
@@ -368,7 +368,7 @@ MODEL = "a text in quotes, not empty (it is required)"
         (
             '[providers.g]\nkind = "gemini"\nmodel = "m"\ninclude_thoughts = "yes"',
             "providers.g.include_thoughts: found 'yes'",
-            "true or false",
+            "true or false, without quotes",
         ),
         (
             f'[server]\nlog_level = "{"x" * 100}"',
@@ -428,7 +428,7 @@ MODEL = "a text in quotes, not empty (it is required)"
         (f'providers.a = "{SECRET}"', "providers.a: found a text", "a table, [providers.a]"),
         (
             '[providers."a b"]\nkind = "fake"',
-            "providers.'a b': found a name that no entry can have",
+            "providers.'a b': found an invalid name of an entry",
             ENTRY_NAMES,
         ),
         (
@@ -544,32 +544,32 @@ def test_a_base_url_that_is_no_address_is_a_mistake(url: str) -> None:
         ),
         (
             {"STREAMSVC_NONSENSE": SECRET},
-            "STREAMSVC_NONSENSE: found the name of no setting",
+            "STREAMSVC_NONSENSE: found an unknown setting",
             VARIABLES,
         ),
         (
             {"STREAMSVC_SERVER_PORT": "9000"},
-            "STREAMSVC_SERVER_PORT: found the name of no setting (did you mean STREAMSVC_SERVER__PORT?)",
+            "STREAMSVC_SERVER_PORT: found an unknown setting (did you mean STREAMSVC_SERVER__PORT?)",
             VARIABLES,
         ),
         (
             {"STREAMSVC_PORT": "9000"},
-            "STREAMSVC_PORT: found the name of no setting (did you mean STREAMSVC_SERVER__PORT?)",
+            "STREAMSVC_PORT: found an unknown setting (did you mean STREAMSVC_SERVER__PORT?)",
             VARIABLES,
         ),
         (
             {"STREAMSVC_NO__SUCH__TABLE": "1"},
-            "STREAMSVC_NO__SUCH__TABLE: found the name of no setting",
+            "STREAMSVC_NO__SUCH__TABLE: found an unknown setting",
             VARIABLES,
         ),
         (
             {"STREAMSVC_CORS__ORIGIN": "*"},
-            "STREAMSVC_CORS__ORIGIN: found the name of no setting (did you mean STREAMSVC_CORS__ORIGINS?)",
+            "STREAMSVC_CORS__ORIGIN: found an unknown setting (did you mean STREAMSVC_CORS__ORIGINS?)",
             "STREAMSVC_CORS__ORIGINS",
         ),
         (
             {"STREAMSVC_PROVIDER__MODEL": "m", "STREAMSVC_PROVIDER": "fake"},
-            "STREAMSVC_PROVIDER__MODEL: found a key below STREAMSVC_PROVIDER, which is no table",
+            "STREAMSVC_PROVIDER__MODEL: found a key below STREAMSVC_PROVIDER, which is not a table",
             "the name of a setting",
         ),
         (
@@ -604,7 +604,7 @@ def test_a_base_url_that_is_no_address_is_a_mistake(url: str) -> None:
         ),
         (
             {"STREAMSVC_PROVIDERS____KIND": "fake"},
-            "STREAMSVC_PROVIDERS____KIND: found a name that no entry can have",
+            "STREAMSVC_PROVIDERS____KIND: found an invalid name of an entry",
             ENTRY_NAMES,
         ),
         (
@@ -641,15 +641,16 @@ def test_the_grace_may_be_all_that_is_allowed() -> None:
 
 def test_a_variable_below_something_else_than_a_table_is_told_where_that_is() -> None:
     assert mistake("server = 1", {"STREAMSVC_SERVER__PORT": "1"}) == (
-        "STREAMSVC_SERVER__PORT: found a key below server, which is no table; "
-        "accepted: the name of a setting"
+        "STREAMSVC_SERVER__PORT: found a key below server, which is not a table; "
+        "accepted: the name of a setting\n"
+        "config.toml: server: found 1; accepted: a table, [server]"
     )
 
 
 @pytest.mark.promise("input:clear-error")
 def test_a_file_that_is_not_there_is_a_mistake_if_somebody_named_it(tmp_path: Path) -> None:
     missing = tmp_path / "missing.toml"
-    line = f"{missing}: found nothing that can be read (No such file or directory); accepted: a TOML file"
+    line = f"{missing}: found no readable file (No such file or directory); accepted: a TOML file"
     for path, environ in [(missing, {}), (None, {"STREAMSVC_CONFIG": str(missing)})]:
         with pytest.raises(ConfigError) as caught:
             load(path, environ)
@@ -663,7 +664,7 @@ def test_a_directory_in_the_place_of_the_file_is_a_mistake(tmp_path: Path) -> No
     with chdir(tmp_path), pytest.raises(ConfigError) as caught:
         load(None, {})
     assert str(caught.value) == (
-        "config.toml: found nothing that can be read (Is a directory); accepted: a TOML file"
+        "config.toml: found no readable file (Is a directory); accepted: a TOML file"
     )
 
 
@@ -688,7 +689,9 @@ def test_what_is_not_toml_is_told_with_its_place(tmp_path: Path, raw: bytes, why
     (tmp_path / "config.toml").write_bytes(raw)
     with chdir(tmp_path), pytest.raises(ConfigError) as caught:
         load(None, {})
-    pattern = f"config.toml: found {why}; accepted: TOML 1.0 in UTF-8"
+    pattern = (
+        rf"config.toml: found {why}; accepted: TOML 1\.0 in UTF-8(, with quotes around texts)?"
+    )
     assert re.fullmatch(pattern, str(caught.value))
 
 
@@ -760,9 +763,70 @@ def test_a_variable_that_holds_something_else_than_a_key_is_told_at_the_start(va
     """And not by every request, when it does not fit into a header."""
     line = mistake(f'provider = "openai"\n{OPENAI}api_key_env = "A_KEY"\n', {"A_KEY": value})
     assert line == (
-        "config.toml: providers.openai.api_key_env: found 'A_KEY', whose value is no key; "
+        "config.toml: providers.openai.api_key_env: found 'A_KEY', whose value cannot be a key; "
         "accepted: a variable whose value is a key: visible ASCII characters"
     )
+
+
+@pytest.mark.promise("input:clear-error")
+def test_all_mistakes_are_told_at_once() -> None:
+    """In the file and the environment, of single keys and of what does not fit together."""
+    text = """
+        provider = "opnai"
+        nonsense = 1
+        [server]
+        port = "9000"
+        prot = 1
+        root_path = "llm/"
+        [generations]
+        grace_seconds = 300
+        [cors]
+        origins = ["https://a.test/"]
+        [providers.a]
+        kind = "anthropic"
+        [providers.b]
+        kind = "openai"
+        zzz = 3
+        fallbacks = ["a", "nobody"]
+    """
+    environ = {
+        "STREAMSVC_LIMITS__MAX_VIEWERS": "many",
+        "STREAMSVC_PROVIDRE": "fake",
+        "SSL_CERT_FILE": "/nowhere.pem",
+    }
+    told = [line.partition("; accepted: ")[0] for line in mistake(text, environ).split("\n")]
+    assert sorted(told) == [
+        "SSL_CERT_FILE: found '/nowhere.pem'",
+        "STREAMSVC_LIMITS__MAX_VIEWERS: found 'many'",
+        "STREAMSVC_PROVIDRE: found an unknown setting (did you mean STREAMSVC_PROVIDER?)",
+        "config.toml: cors.origins: found 'https://a.test/'",
+        "config.toml: generations.grace_seconds: found 300",
+        "config.toml: nonsense: found an unknown key",
+        "config.toml: provider: found 'opnai'",
+        "config.toml: providers.a.kind: found 'anthropic'",
+        "config.toml: providers.b.fallbacks: found 'nobody'",
+        "config.toml: providers.b.model: found nothing",
+        "config.toml: providers.b.zzz: found an unknown key",
+        "config.toml: server.port: found '9000'",
+        "config.toml: server.prot: found an unknown key (did you mean server.port?)",
+        "config.toml: server.root_path: found 'llm/'",
+    ]
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    "text",
+    [
+        'provider = "a"\n[providers.a]\nkind = "opnai"',
+        'provider = "a"\n[providers]\na = 1',
+        'provider = "a"\nproviders = 1',
+        "[generations]\ngrace_seconds = 300\nmax_grace_seconds = -1",
+        '[providers.fake]\nfallbacks = ["a"]\n[providers.a]\nkind = 1',
+        '[providers.a]\nkind = "openai"\nbase_url = 1',
+    ],
+)
+def test_what_follows_from_a_mistake_is_not_told_as_another(text: str) -> None:
+    assert "\n" not in mistake(text.replace('"openai"', '"openai"\nmodel = "m"'))
 
 
 # ---- Any mistake
@@ -817,7 +881,7 @@ def toml(value: object) -> str:
 @example(changes=[(("provider",), None, {})], environ={})
 @example(changes=[], environ={"STREAMSVC_": ""})
 @example(changes=[], environ={"STREAMSVC_\n": ""})
-def test_whatever_is_in_the_file_and_the_environment_gives_settings_or_one_line(
+def test_whatever_is_in_the_file_and_the_environment_gives_settings_or_lines(
     changes: list[tuple[tuple[str, ...], str | None, Any]], environ: dict[str, str]
 ) -> None:
     """The shipped file with values replaced (or added under another name) at random places."""
@@ -831,9 +895,9 @@ def test_whatever_is_in_the_file_and_the_environment_gives_settings_or_one_line(
     try:
         loaded = read(text, environ)
     except ConfigError as exc:
-        line = str(exc)
-        assert line.isprintable()
-        assert re.fullmatch(r"(config\.toml: .+|STREAMSVC_.*): found .+; accepted: .+", line)
+        for line in str(exc).split("\n"):
+            assert line.isprintable()
+            assert re.fullmatch(r"(config\.toml: .+|STREAMSVC_.*): found .+; accepted: .+", line)
     else:
         assert isinstance(loaded, Settings)
         assert loaded.provider in loaded.providers

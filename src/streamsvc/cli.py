@@ -9,10 +9,11 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from streamsvc.config import KINDS, load
+from streamsvc import __version__
+from streamsvc.config import KINDS, load, setting_for
 from streamsvc.configcheck import api_key
 from streamsvc.configfile import find
 from streamsvc.errors import ConfigError
@@ -25,7 +26,7 @@ EXIT_PIPE_CLOSED = 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     try:
         code = _run(arguments)
         print(end="", flush=True)
@@ -61,11 +62,27 @@ def _run(arguments: argparse.Namespace) -> int:
             return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the arguments; the process ends with 2 where there is one too many."""
     parser = argparse.ArgumentParser(
         prog="streamsvc",
         description="Streams language-model answers word by word over server-sent events.",
     )
+    parser.add_argument("--version", action="version", version=f"streamsvc {__version__}")
+    commands = _add_commands(parser)
+    arguments, rest = parser.parse_known_args(argv)
+    if rest:
+        hints = [
+            f"set {key} in config.toml, or {variable}"
+            for key, variable in filter(None, map(setting_for, rest))
+        ]
+        hint = f" ({'; '.join(hints)})" if hints else ""
+        commands[arguments.command].error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+    return arguments
+
+
+def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """Add the commands, and return the parser of each by its name."""
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     config = argparse.ArgumentParser(add_help=False)
     config.add_argument(
@@ -89,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument(
         "--direct", action="store_true", help="ask the provider itself; no service is needed"
     )
-    return parser
+    return commands.choices
 
 
 def _service_url(settings: Settings) -> str:

@@ -1,15 +1,18 @@
-"""From `config.toml` and the environment to `Settings`, or to one line that says what is wrong.
+"""From `config.toml` and the environment to `Settings`, or to a line for each thing that is wrong.
 
 The environment goes first: `STREAMSVC_PROVIDER=openai` stands for `provider = "openai"`, and a double
-underscore goes down a table: `STREAMSVC_SERVER__PORT=9000`. Every mistake is a `ConfigError` whose
-text names the variable, or the file and its key, what was found and what is accepted. Keys of
+underscore goes down a table: `STREAMSVC_SERVER__PORT=9000`. Every mistake is a line of a `ConfigError`
+that names the variable, or the file and its key, what was found and what is accepted. Keys of
 providers are no settings, only the names of the variables that hold them are; and what may be a key
 that was put in the wrong place is never shown.
+
+A key with a mistake is read as its default, so that the keys after it can be read too.
 """
 
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -17,9 +20,10 @@ from typing import Any, NoReturn, cast
 import msgspec
 from msgspec import inspect
 
-from streamsvc.configcheck import check
+from streamsvc.configcheck import check, check_certificates
 from streamsvc.configfile import (
     PATH_VARIABLE,
+    Mistakes,
     find,
     lay_below,
     one_of,
@@ -28,6 +32,7 @@ from streamsvc.configfile import (
     shipped_providers,
     shown,
 )
+from streamsvc.errors import ConfigError
 from streamsvc.settings import (
     FakeSettings,
     GeminiSettings,
@@ -83,35 +88,43 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         environ: the process's environment.
 
     Raises:
-        ConfigError: the text is one line for the operator.
+        ConfigError: a line for the operator for each mistake.
     """
     path = find(path, environ)
+    mistakes = Mistakes()
     raw = read_file(path) if path else {}
     lay_below(raw, shipped_providers())
-    _overlay(raw, environ)
-    reader = _Reader(str(path or "the defaults"), raw)
+    for variable, text in sorted(environ.items()):
+        if variable.startswith(PREFIX) and variable != PATH_VARIABLE:
+            with mistakes.noted():
+                _lay_over(raw, variable, text)
+    reader = _Reader(str(path or "the defaults"), raw, mistakes)
     settings = reader.settings()
-    check(settings, environ, reader.refuse)
+    check(settings, environ, reader.note)
+    with mistakes.noted():
+        check_certificates(environ)
+    mistakes.raise_all()
     return settings
 
 
-def _overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
-    """Lay the environment's values over the file's, each marked with its variable."""
-    for variable, text in sorted(environ.items()):
-        if not variable.startswith(PREFIX) or variable == PATH_VARIABLE:
-            continue
-        if _SERVICE_LINK.match(f"{variable}={text}"):
-            continue
-        *tables, key = variable.removeprefix(PREFIX).lower().split("__")
-        table = raw
-        for depth, name in enumerate(tables, 1):
-            inner = table.setdefault(name, {})
-            if not isinstance(inner, dict):
-                above = _variable_behind(inner) or _dotted(tables[:depth])
-                found = f"a key below {above}, which is no table"
-                refuse(variable, found, "the name of a setting")
-            table = inner
-        table[key] = _FromEnvironment(variable, text)
+def _lay_over(raw: dict[str, Any], variable: str, text: str) -> None:
+    """Lay the value of a variable over the file's, marked with the variable.
+
+    Raises:
+        ConfigError: a table of its name is not one.
+    """
+    if _SERVICE_LINK.match(f"{variable}={text}"):
+        return
+    *tables, key = variable.removeprefix(PREFIX).lower().split("__")
+    table = raw
+    for depth, name in enumerate(tables, 1):
+        inner = table.setdefault(name, {})
+        if not isinstance(inner, dict):
+            above = _variable_behind(inner) or _dotted(tables[:depth])
+            found = f"a key below {above}, which is not a table"
+            refuse(variable, found, "the name of a setting")
+        table = inner
+    table[key] = _FromEnvironment(variable, text)
 
 
 class _Reader:
@@ -120,16 +133,35 @@ class _Reader:
     Args:
         source: what the file is called.
         raw: what is in it, and in the environment.
+        mistakes: takes what is wrong.
     """
 
-    def __init__(self, source: str, raw: dict[str, Any]) -> None:
+    def __init__(self, source: str, raw: dict[str, Any], mistakes: Mistakes) -> None:
         self._source = source
         self._raw = raw
+        self._mistakes = mistakes
+        self._broken: set[tuple[str, ...]] = set()
 
     def settings(self) -> Settings:
         return cast("Settings", self._section(Settings, self._raw, ()))
 
-    def refuse(self, path: tuple[str, ...], found: str, accepted: str) -> NoReturn:
+    def note(self, path: tuple[str, ...], found: str, accepted: str, *beside: str) -> None:
+        """Note what is wrong with the key at *path*, if that and the one *beside* are what was set."""
+        if not self._broken & {path, beside}:
+            with self._noted(path):
+                self._refuse(path, found, accepted)
+
+    @contextmanager
+    def _noted(self, path: tuple[str, ...]) -> Iterator[None]:
+        """Note a mistake of the key at *path* that is raised inside, and go on after it."""
+        with self._mistakes.noted():
+            try:
+                yield
+            except ConfigError:
+                self._broken.add(path)
+                raise
+
+    def _refuse(self, path: tuple[str, ...], found: str, accepted: str) -> NoReturn:
         """Say what is wrong with the key at *path*, and where that was set."""
         if variable := _variable_behind(self._at(path)):
             refuse(variable, found, accepted)
@@ -150,42 +182,51 @@ class _Reader:
         table = self._table(raw, path, example=known[0])
         for name in table:
             if name not in known:
-                self._refuse_unknown((*path, name), known)
-        values = {}
+                with self._noted((*path, name)):
+                    self._refuse_unknown((*path, name), known)
+        values: dict[str, object] = {name: "" for name, field in fields.items() if field.required}
         for name, field in fields.items():
-            if name in table:
-                values[name] = self._value(field.type, table[name], (*path, name))
-            elif field.required:
-                accepted = f"{_accepted(field.type, None)} (it is required)"
-                self.refuse((*path, name), "nothing", accepted)
+            with self._noted((*path, name)):
+                if name in table:
+                    values[name] = self._value(field.type, table[name], (*path, name))
+                elif field.required:
+                    accepted = f"{_accepted(field.type, None)} (it is required)"
+                    self._refuse((*path, name), "nothing", accepted)
         return kind(**values)
 
     def _value(self, expected: Any, raw: object, path: tuple[str, ...]) -> object:
         if path == ("providers",):
-            entries = self._table(raw, path, example="openai__model")
-            return {name: self._provider(name, entry) for name, entry in entries.items()}
+            return self._providers(self._table(raw, path, example="openai__model"))
         if isinstance(expected, type) and issubclass(expected, Section):
             return self._section(expected, raw, path)
         accepted = _accepted(expected, raw)
         try:
             value = _convert(raw, expected)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            self.refuse(path, shown(_text_of(raw), hide_text=path[-1] == "api_key_env"), accepted)
+            self._refuse(path, shown(_text_of(raw), hide_text=path[-1] == "api_key_env"), accepted)
         if isinstance(value, float) and not math.isfinite(value):
-            self.refuse(path, shown(_text_of(raw)), f"{accepted}, and not infinite")
+            self._refuse(path, shown(_text_of(raw)), f"{accepted}, and not infinite")
         return value
+
+    def _providers(self, raw: dict[str, Any]) -> dict[str, ProviderSettings]:
+        entries: dict[str, ProviderSettings] = {}
+        for name, entry in raw.items():
+            entries[name] = FakeSettings()  # stands for one that cannot be read
+            with self._noted(("providers", name)):
+                entries[name] = self._provider(name, entry)
+        return entries
 
     def _provider(self, name: str, raw: object) -> ProviderSettings:
         path = ("providers", name)
         if not _PROVIDER_NAME.fullmatch(name):
             accepted = "letters, digits, '-' and '_', beginning with a letter or a digit"
-            self.refuse(path, "a name that no entry can have", accepted)
+            self._refuse(path, "an invalid name of an entry", accepted)
         kind = self._table(raw, path, example="kind").get("kind")
         if isinstance(kind, _FromEnvironment):
             kind = kind.text
         if not isinstance(kind, str) or kind not in KINDS:
             found = "nothing" if kind is None else shown(_text_of(kind))
-            self.refuse((*path, "kind"), found, one_of(KINDS))
+            self._refuse((*path, "kind"), found, one_of(KINDS))
         return cast("ProviderSettings", self._section(KINDS[kind], raw, path))
 
     def _table(self, raw: object, path: tuple[str, ...], *, example: str) -> dict[str, Any]:
@@ -194,7 +235,7 @@ class _Reader:
             if isinstance(raw, _FromEnvironment):
                 accepted = f"variables for its keys, such as {_variable((*path, example))}"
             # Whoever looks for the place of a key may well try here.
-            self.refuse(path, shown(_text_of(raw), hide_text=True), accepted)
+            self._refuse(path, shown(_text_of(raw), hide_text=True), accepted)
         return raw
 
     def _refuse_unknown(self, path: tuple[str, ...], known: list[str]) -> NoReturn:
@@ -202,12 +243,12 @@ class _Reader:
         if not _variable_behind(self._at(path)):
             place = ", above the first table" if meant and table and len(meant) == 1 else ""
             hint = f" (did you mean {_dotted(meant)}{place}?)" if meant else ""
-            self.refuse(path, f"an unknown key{hint}", ", ".join(sorted(known)))
+            self._refuse(path, f"an unknown key{hint}", ", ".join(sorted(known)))
         hint = f" (did you mean {_variable(meant)}?)" if meant else ""
         accepted = ", ".join(sorted(_variable((*table, name)) for name in known))
         if not table:
             accepted = "the keys of config.toml, as in STREAMSVC_PROVIDER, STREAMSVC_SERVER__PORT"
-        self.refuse(path, f"the name of no setting{hint}", accepted)
+        self._refuse(path, f"an unknown setting{hint}", accepted)
 
 
 def _variable_behind(value: object) -> str | None:
@@ -237,6 +278,19 @@ def _meant(path: tuple[str, ...], known: Iterable[str]) -> tuple[str, ...] | Non
     return next((setting for setting in everywhere if setting[-1] == name), None)
 
 
+def setting_for(option: str) -> tuple[str, str] | None:
+    """Return the key and the variable of the setting that an option of a command line stands for.
+
+    Args:
+        option: such as `--port`, `--server-port` or `--log-level=info`.
+    """
+    name = option.partition("=")[0].strip("-").replace("-", "_")
+    for place in _places(Settings):
+        if name in {place[-1], "_".join(place)} and "<name>" not in place:
+            return _dotted(place), _variable(place)
+    return None
+
+
 def _dotted(path: Iterable[str]) -> str:
     return ".".join(name if _BARE_KEY.fullmatch(name) else repr(name) for name in path)
 
@@ -260,12 +314,13 @@ def _convert(raw: object, expected: Any) -> object:
 def _accepted(expected: Any, raw: object) -> str:
     """Say in words what values a type takes, where *raw* was found."""
     is_text = isinstance(raw, _FromEnvironment)
+    bare = ", without quotes" if isinstance(raw, str) else ""
     info = inspect.type_info(expected)
     match info:
         case inspect.IntType():
-            return f"a whole number{_range(info)}"
+            return f"a whole number{_range(info)}{bare}"
         case inspect.FloatType():
-            return f"a number{_range(info)}"
+            return f"a number{_range(info)}{bare}"
         case inspect.LiteralType(values=values):
             return one_of([str(value) for value in values])
         case inspect.StrType(min_length=length):
@@ -273,7 +328,7 @@ def _accepted(expected: Any, raw: object) -> str:
         case inspect.VarTupleType():
             return "texts with commas between them" if is_text else "a list of texts in quotes"
         case _:
-            return "true or false"
+            return f"true or false{bare}"
 
 
 def _range(info: inspect.IntType | inspect.FloatType) -> str:

@@ -2,15 +2,29 @@
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from streamsvc import configfile
 from streamsvc.configfile import one_of, shown
 from streamsvc.settings import ProviderSettings, Settings, UpstreamSection
 
-Refuse = Callable[[tuple[str, ...], str, str], NoReturn]
+
+class Note(Protocol):
+    """Takes a mistake."""
+
+    def __call__(self, path: tuple[str, ...], found: str, accepted: str, *beside: str) -> None:
+        """Note a mistake, unless the key has one already.
+
+        Args:
+            path: of the key.
+            found: what was found there.
+            accepted: what is accepted.
+            beside: the path of a key that this one does not fit to.
+        """
+        ...
+
 
 _CERTIFICATES = "SSL_CERT_FILE"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -26,69 +40,61 @@ def api_key(section: UpstreamSection, environ: Mapping[str, str]) -> str | None:
     return environ.get(section.api_key_env, "").strip() or None if section.api_key_env else ""
 
 
-def check(settings: Settings, environ: Mapping[str, str], refuse: Refuse) -> None:
-    """Check settings that are good each by itself.
-
-    Raises:
-        ConfigError: through *refuse*, which is told the path of the key, what was found there and what
-            is accepted.
-    """
+def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
+    """Check settings that are good each by itself, and note what is wrong."""
     generations = settings.generations
     if generations.grace_seconds > generations.max_grace_seconds:
         accepted = f"at most max_grace_seconds, which is {generations.max_grace_seconds:.15g}"
         found = f"{generations.grace_seconds:.15g}"
-        refuse(("generations", "grace_seconds"), found, accepted)
-    _check_addresses(settings, refuse)
+        note(("generations", "grace_seconds"), found, accepted, "generations", "max_grace_seconds")
+    _check_addresses(settings, note)
     for name, entry in settings.providers.items():
-        _check_fallbacks(name, entry, settings, refuse)
+        _check_fallbacks(name, entry, settings, note)
         if isinstance(entry, UpstreamSection):
-            _check_upstream(entry, ("providers", name), refuse)
+            _check_upstream(entry, ("providers", name), note)
     chosen = settings.providers.get(settings.provider)
     if chosen is None:
         accepted = f"the name of an entry, {one_of(settings.providers)}"
-        refuse(("provider",), shown(settings.provider), accepted)
+        note(("provider",), shown(settings.provider), accepted, "providers")
     if isinstance(chosen, UpstreamSection):
-        _check_key(chosen, ("providers", settings.provider, "api_key_env"), refuse, environ)
-    _check_certificates(environ)
+        _check_key(chosen, ("providers", settings.provider, "api_key_env"), note, environ)
 
 
-def _check_addresses(settings: Settings, refuse: Refuse) -> None:
+def _check_addresses(settings: Settings, note: Note) -> None:
     if not _PATH.fullmatch(settings.server.root_path):
         accepted = "a path such as '/llm', without a slash at its end, or ''"
-        refuse(("server", "root_path"), shown(settings.server.root_path), accepted)
+        note(("server", "root_path"), shown(settings.server.root_path), accepted)
     for host in settings.server.hosts:
         if not _HOST.fullmatch(host):
             accepted = "a host without scheme, port or path, such as 'chat.example.com'"
-            refuse(("server", "hosts"), shown(host), accepted)
+            note(("server", "hosts"), shown(host), accepted)
     for origin in settings.cors.origins:
         if not _ORIGIN.fullmatch(origin):
             accepted = "scheme://host or scheme://host:port in small letters, or '*'"
-            refuse(("cors", "origins"), shown(origin), accepted)
+            note(("cors", "origins"), shown(origin), accepted)
 
 
-def _check_fallbacks(
-    name: str, entry: ProviderSettings, settings: Settings, refuse: Refuse
-) -> None:
+def _check_fallbacks(name: str, entry: ProviderSettings, settings: Settings, note: Note) -> None:
     others = [other for other in settings.providers if other != name]
     for at, fallback in enumerate(entry.fallbacks):
         if fallback not in others or fallback in entry.fallbacks[:at]:
             accepted = f"names of other entries, each once: {one_of(others)}"
-            refuse(("providers", name, "fallbacks"), shown(fallback), accepted)
+            note(("providers", name, "fallbacks"), shown(fallback), accepted)
 
 
-def _check_upstream(entry: UpstreamSection, path: tuple[str, ...], refuse: Refuse) -> None:
+def _check_upstream(entry: UpstreamSection, path: tuple[str, ...], note: Note) -> None:
     if entry.base_url and not _is_address(entry.base_url):
         found = shown(entry.base_url, hide_text="@" in entry.base_url)
         accepted = "an address with http:// or https:// and without a query"
-        refuse((*path, "base_url"), found, accepted)
+        note((*path, "base_url"), found, accepted)
     if entry.api_key_env and not _VARIABLE.fullmatch(entry.api_key_env):
-        found = "a text that is no variable's name (not shown: it may be a key)"
+        found = "a text that cannot be the name of a variable (not shown: it may be a key)"
         accepted = "the name of an environment variable, such as OPENAI_API_KEY"
-        refuse((*path, "api_key_env"), found, accepted)
+        note((*path, "api_key_env"), found, accepted)
 
 
 def _check_key(
-    entry: UpstreamSection, path: tuple[str, ...], refuse: Refuse, environ: Mapping[str, str]
+    entry: UpstreamSection, path: tuple[str, ...], note: Note, environ: Mapping[str, str]
 ) -> None:
     """Check the key of the chosen entry; the others may be there for later."""
     key = api_key(entry, environ)
@@ -96,14 +102,18 @@ def _check_key(
     name = repr(entry.api_key_env) if can_be_shown else "a name (not shown: it may be a key)"
     if key is None:
         accepted = "the name of an environment variable that holds the key"
-        refuse(path, f"{name}, which is not set in the environment", accepted)
-    if not (key.isascii() and key.isprintable()) or " " in key:
+        note(path, f"{name}, which is not set in the environment", accepted)
+    elif not (key.isascii() and key.isprintable()) or " " in key:
         accepted = "a variable whose value is a key: visible ASCII characters"
-        refuse(path, f"{name}, whose value is no key", accepted)
+        note(path, f"{name}, whose value cannot be a key", accepted)
 
 
-def _check_certificates(environ: Mapping[str, str]) -> None:
-    """Check what every HTTP client reads when it is made, whomever it is going to call."""
+def check_certificates(environ: Mapping[str, str]) -> None:
+    """Check what every HTTP client reads when it is made, whomever it is going to call.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     if path := environ.get(_CERTIFICATES):
         try:
             ssl.create_default_context(cafile=path)

@@ -6,7 +6,8 @@ Tables as they stand in files, and the words in which a mistake in one is told; 
 
 import os.path
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,13 +40,38 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as exc:
-        found = f"nothing that can be read ({exc.strerror})"
+        found = f"no readable file ({exc.strerror})"
         refuse(str(path), found, "a TOML file", exc)
     except UnicodeDecodeError as exc:
         found = f"bytes that are not UTF-8 (from byte {exc.start} on)"
         refuse(str(path), found, "TOML 1.0 in UTF-8", exc)
     except (ValueError, RecursionError) as exc:
-        refuse(str(path), f"text that is not TOML ({exc})", "TOML 1.0 in UTF-8", exc)
+        quotes = ", with quotes around texts" if "Invalid value" in str(exc) else ""
+        refuse(str(path), f"text that is not TOML ({exc})", f"TOML 1.0 in UTF-8{quotes}", exc)
+
+
+class Mistakes:
+    """What is wrong with the settings, a line each, told all at once."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note a mistake that is raised inside, and go on after it."""
+        try:
+            yield
+        except ConfigError as exc:
+            self._lines.append(str(exc))
+
+    def raise_all(self) -> None:
+        """Raise what was noted, if anything.
+
+        Raises:
+            ConfigError: a line for each.
+        """
+        if self._lines:
+            raise ConfigError("\n".join(self._lines))
 
 
 def shipped_providers() -> dict[str, dict[str, Any]]:

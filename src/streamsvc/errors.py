@@ -56,7 +56,7 @@ class StreamsvcError(Exception):
 
 
 class ConfigError(StreamsvcError):
-    """Settings that cannot be used. The text is one line for the operator."""
+    """Settings that cannot be used. The text is a line for the operator for each mistake."""
 
     code = "config_error"
 
