@@ -1,6 +1,7 @@
 """Everything that `docs/frontend.md` tells people to write, in a real browser."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import anyio
+import msgspec
 import pytest
 from playwright.async_api import Page, Route
 
@@ -17,7 +19,7 @@ from browser.proxies import PROXIES, reverse_proxy
 from conftest import Serve
 from parts import each
 from proxy import after_events, breaking_proxy, never
-from service import Service
+from service import Service, serving
 from streamsvc.events import Status
 from streamsvc.settings import (
     CorsSettings,
@@ -26,6 +28,8 @@ from streamsvc.settings import (
     Settings,
     StreamSettings,
 )
+from upstreams import OPENAI, finish, text, upstream
+from upstreams import until as until_set
 
 pytestmark = pytest.mark.browser
 
@@ -44,7 +48,9 @@ def configuration(
     first_token_seconds: float = 60,
     ping_seconds: float = 15,
     grace_seconds: float = 0,
+    is_held: bool = False,
 ) -> Settings:
+    """Return settings; an answer that is held says a few words, and then nothing."""
     return Settings(
         cors=CorsSettings(origins=(origin,) if origin else ()),
         stream=StreamSettings(retry_ms=500, ping_seconds=ping_seconds),
@@ -56,6 +62,8 @@ def configuration(
                 words_per_second=words_per_second,
                 first_word_seconds=first_word_seconds,
                 first_token_seconds=first_token_seconds,
+                fault="stall" if is_held else "none",
+                fault_after_words=8,
             )
         },
     )
@@ -87,6 +95,19 @@ async def ending(service: Service, outcome: str) -> AsyncIterator[None]:
     await generation.ended.wait()
     snapshot = (await service.client.get(f"/v1/generations/{generation.id}")).json()
     assert snapshot["outcome"] == outcome
+
+
+@asynccontextmanager
+async def speaking(origin: str) -> AsyncIterator[tuple[Service, anyio.Event]]:
+    """Start a service whose provider says a few words, and the rest when an event is set."""
+    words = re.findall(r"\S+\s*", TEXT)
+    go_on = anyio.Event()
+    script = text(*words[:8]), until_set(go_on), text(*words[8:]), finish()
+    async with upstream(*script) as api:
+        entry = {"fake": OPENAI.entry(api.url)}
+        settings = msgspec.structs.replace(configuration(origin), providers=entry)
+        async with serving(settings, {}) as service:
+            yield service, go_on
 
 
 async def create(service: Service, **fields: object) -> str:
@@ -204,7 +225,7 @@ async def test_a_conversation_survives_a_reload_in_its_middle_and_after_its_end(
 async def test_the_stop_button_ends_the_answer_though_it_has_a_grace(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
-    service = await serve(configuration(origin, words_per_second=2))
+    service = await serve(configuration(origin, is_held=True))
     save(tmp_path, "conversation.html", service=service.url)
     async with opened(f"{origin}/conversation.html") as page:
         await ask(page, "one")
@@ -240,7 +261,7 @@ async def test_a_question_whose_answer_got_lost_on_the_way_is_asked_again_and_ma
 async def test_a_page_that_is_left_stops_its_answer_by_beacon(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
-    service = await serve(configuration(origin, words_per_second=2))
+    service = await serve(configuration(origin, is_held=True))
     save(tmp_path, "conversation.html", service=service.url)
     page_file = tmp_path / "conversation.html"
     page_file.write_text(
@@ -290,7 +311,7 @@ async def test_the_fetch_client_has_every_word_once_over_keepalives_and_breaks(
 async def test_aborting_the_fetch_client_stops_the_answer(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
-    service = await serve(configuration(origin, words_per_second=2))
+    service = await serve(configuration(origin, is_held=True))
     save(tmp_path, "ask.js", "fetch.html", service=service.url)
     async with opened(f"{origin}/fetch.html") as page:
         await longer_than(page, 0)
@@ -341,7 +362,7 @@ async def save_component(directory: Path, service: Service) -> None:
 async def test_the_react_component_in_strict_mode_makes_one_generation_and_stops_it(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
-    service = await serve(configuration(origin, words_per_second=5))
+    service = await serve(configuration(origin, is_held=True))
     await save_component(tmp_path, service)
     async with opened(f"{origin}/react.html") as page:
         await page.evaluate(
@@ -393,7 +414,7 @@ async def test_the_react_component_draws_once_a_frame_and_shows_every_word(
 async def test_unmounting_the_react_component_closes_its_connection(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
-    service = await serve(configuration(origin, words_per_second=2))
+    service = await serve(configuration(origin, is_held=True))
     await save_component(tmp_path, service)
     async with opened(f"{origin}/react.html") as page:
         await ask(page, "one")
@@ -437,7 +458,7 @@ async def test_behind_a_proxy_with_http_2_a_dozen_streams_flow_at_once(
     serve: Serve, tmp_path: Path, name: str
 ) -> None:
     """Word by word, under a prefix, on the page's own origin; and leaving the page ends them."""
-    service = await serve(configuration("", words_per_second=5))
+    service = await serve(configuration("", is_held=True))
     pages = tmp_path / "pages"
     pages.mkdir()
     (pages / "streams.html").write_text(STREAMS)
@@ -464,9 +485,13 @@ async def test_behind_a_proxy_with_http_2_a_dozen_streams_flow_at_once(
 
 @pytest.mark.promise("fan-out:shared")
 async def test_tabs_share_one_connection_through_the_worker_until_the_last_has_left(
-    serve: Serve, tmp_path: Path, origin: str
+    tmp_path: Path, origin: str
 ) -> None:
-    service = await serve(configuration(origin, words_per_second=3))
+    async with speaking(origin) as (service, go_on):
+        await share(service, go_on, tmp_path, origin)
+
+
+async def share(service: Service, go_on: anyio.Event, tmp_path: Path, origin: str) -> None:
     save(tmp_path, "answers.js", "answers-worker.js", "together.html", service=service.url)
     generation_id = await create(service)
     url = f"{origin}/together.html#{generation_id}"
@@ -479,6 +504,8 @@ async def test_tabs_share_one_connection_through_the_worker_until_the_last_has_l
         await first.close()
         third = await second.context.new_page()
         await third.goto(url)
+        await longer_than(third, 20)
+        go_on.set()
         await shown(third, ANSWER, TEXT)
         await shown(second, ANSWER, TEXT)
         await shown(second, "note.textContent", "completed")
@@ -488,7 +515,7 @@ async def test_tabs_share_one_connection_through_the_worker_until_the_last_has_l
 async def test_when_the_last_tab_of_the_worker_has_left_the_answer_ends(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
-    service = await serve(configuration(origin, words_per_second=2))
+    service = await serve(configuration(origin, is_held=True))
     save(tmp_path, "answers.js", "answers-worker.js", "together.html", service=service.url)
     # A tab that shows nothing keeps the worker itself alive.
     (tmp_path / "idle.html").write_text(
@@ -510,9 +537,13 @@ async def test_when_the_last_tab_of_the_worker_has_left_the_answer_ends(
 
 @pytest.mark.promise("fan-out:shared")
 async def test_where_there_is_no_shared_worker_each_tab_has_its_own_connection(
-    serve: Serve, tmp_path: Path, origin: str
+    tmp_path: Path, origin: str
 ) -> None:
-    service = await serve(configuration(origin, words_per_second=5))
+    async with speaking(origin) as (service, go_on):
+        await watch_apart(service, go_on, tmp_path, origin)
+
+
+async def watch_apart(service: Service, go_on: anyio.Event, tmp_path: Path, origin: str) -> None:
     save(tmp_path, "answers.js", "answers-worker.js", "together.html", service=service.url)
     generation_id = await create(service)
     async with opened("about:blank") as first:
@@ -522,6 +553,7 @@ async def test_where_there_is_no_shared_worker_each_tab_has_its_own_connection(
             await tab.goto(f"{origin}/together.html#{generation_id}")
             await longer_than(tab, 0)
         assert service.supervisor.viewers == 2
+        go_on.set()
         for tab in (first, second):
             await shown(tab, ANSWER, TEXT)
             await shown(tab, "note.textContent", "completed")
