@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from streamsvc.errors import ConfigError
+from streamsvc.pending import Room
 
 BACKLOG = 2048
 """How many connections the kernel holds until they are accepted; `net.core.somaxconn` may be less."""
@@ -24,7 +25,7 @@ ACCEPTS_A_TURN = 100
 _PAUSE_SECONDS = 0.05
 """How long none is accepted when no descriptor is left."""
 
-_ROOM = 16
+_DROPPED_AT_ONCE = 16
 """How many waiting connections are closed then."""
 
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -118,8 +119,7 @@ class Listening:
     Args:
         sockets: they listen, and are closed with this.
         protocol: makes the protocol of a connection.
-        admit: says whether there is room for one more beside those that are not handed over yet.
-        make_room: closes a connection that waits; says whether there was one.
+        room: is asked before each.
 
     Attributes:
         sockets: as given.
@@ -129,13 +129,11 @@ class Listening:
         self,
         sockets: Sequence[socket.socket],
         protocol: Callable[[], asyncio.Protocol],
-        admit: Callable[[int], bool],
-        make_room: Callable[[], bool],
+        room: Room,
     ) -> None:
         self.sockets = sockets
         self._protocol = protocol
-        self._admit = admit
-        self._make_room = make_room
+        self._room = room
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
@@ -177,13 +175,23 @@ class Listening:
                 if exc.errno in _NO_ROOM:
                     self._pause(listener)
                 return  # an error of the one connection: accept(2)
-            if not self._admit(len(self._tasks)):
-                accepted.close()
-                continue
             accepted.setblocking(False)
+            if not self._take(accepted):
+                return
+
+    def _take(self, accepted: socket.socket) -> bool:
+        """Hand a connection over, or close it; False where that is decided in the next turn."""
+        if self._room.admit(len(self._tasks)):
             task = self._loop.create_task(self._hand_over(accepted))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        elif self._tasks and not self._is_closed:  # one of those that come now may make room
+            self._loop.call_soon(self._take, accepted)
+            return False
+        else:
+            self._room.refuse()
+            accepted.close()
+        return True
 
     async def _hand_over(self, accepted: socket.socket) -> None:
         try:
@@ -193,7 +201,7 @@ class Listening:
 
     def _pause(self, listener: socket.socket) -> None:
         """Let the loop do other work while no descriptor is left, and close what waits longest."""
-        if not sum(self._make_room() for _ in range(_ROOM)):
+        if not sum(self._room.make() for _ in range(_DROPPED_AT_ONCE)):
             self._refuse_all(listener)
         self._loop.remove_reader(listener.fileno())
         self._pauses[listener] = self._loop.call_later(_PAUSE_SECONDS, self._resume, listener)

@@ -6,7 +6,7 @@ a time, and before that where a new client would find no room otherwise.
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Protocol
 
 logger = logging.getLogger(__name__)
@@ -78,3 +78,30 @@ class PendingConnections:
             counts = " ".join(f"{code}={count}" for code, count in sorted(self.refusals.items()))
             logger.info("connections.refused %s", counts)
             self.refusals.clear()
+
+
+class Room:
+    """How many connections there may be.
+
+    Args:
+        connections: those there are.
+        most: their bound.
+        pending: those that make room for others.
+    """
+
+    def __init__(self, connections: Sized, most: int, pending: PendingConnections) -> None:
+        self._connections = connections
+        self._most = most
+        self._pending = pending
+
+    def admit(self, arriving: int) -> bool:
+        """Tell whether there is room for one more beside those that arrive, and make some if not."""
+        return len(self._connections) + arriving < self._most or self.make()
+
+    def make(self) -> bool:
+        """Drop the connection that waits longest; return whether there was one."""
+        return self._pending.drop_oldest()
+
+    def refuse(self) -> None:
+        """Note that one was not admitted."""
+        self._pending.refusals["no_room"] += 1

@@ -26,7 +26,7 @@ from uvicorn.config import STARTUP_FAILURE
 from streamsvc.connection import Protocol
 from streamsvc.listening import Listening, bind, miss_lost_clients
 from streamsvc.logs import log_loop_error
-from streamsvc.pending import PendingConnections
+from streamsvc.pending import PendingConnections, Room
 
 GC_THRESHOLDS = 20_000, 10, 10
 """When the garbage collector looks: what is made for a token is freed without it."""
@@ -91,7 +91,8 @@ class Server(uvicorn.Server):
         listeners = sockets or bind(self.config.host, self.config.port)
         for listener in listeners:
             miss_lost_clients(listener, self._silence_seconds)
-        listening = Listening(listeners, self._protocol, self._admit, self._pending.drop_oldest)
+        room = Room(self.server_state.connections, self._max_connections, self._pending)
+        listening = Listening(listeners, self._protocol, room)
         self.servers = [listening]  # type: ignore[list-item]  # uvicorn closes it, and waits for that
         self._log_started_message(listeners)
         self._sweep(loop)
@@ -100,15 +101,6 @@ class Server(uvicorn.Server):
 
     def _protocol(self) -> Protocol:
         return Protocol(self.config, self.server_state, self.lifespan.state, self._pending)
-
-    def _admit(self, arriving: int) -> bool:
-        """Tell whether there is room for one more connection; the one that waits longest makes it."""
-        if len(self.server_state.connections) + arriving < self._max_connections:
-            return True
-        if self._pending.drop_oldest():
-            return True
-        self._pending.refusals["no_room"] += 1
-        return False
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._pending.sweep()

@@ -1,0 +1,125 @@
+"""A client whose machine falls off the network while nothing is written to it: no FIN, no reset.
+
+The client is in a network namespace, whose link is taken down. That needs Linux, and the right to do so.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import pytest
+
+from owned import own_tasks
+from process import Running, environment
+
+SERVER, CLIENT = "10.213.77.1", "10.213.77.2"
+
+CHAT = '{"model": "fake", "messages": [{"role": "user", "content": "hi"}]}'
+
+REQUESTS = {
+    "a chat in one piece": f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(CHAT)}\r\n"
+    f"Host: {SERVER}\r\n\r\n{CHAT}",
+    "plain text": f"GET /stream-ai?prompt=hi&format=plain HTTP/1.1\r\nHost: {SERVER}\r\n\r\n",
+    "events": f"GET /stream-ai?prompt=hi HTTP/1.1\r\nHost: {SERVER}\r\n\r\n",
+}
+
+ASK_AND_WAIT = """
+import socket, sys, time
+client = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+client.sendall(sys.argv[3].encode())
+time.sleep(3600)
+"""
+
+
+def ip(arguments: str) -> bool:
+    """Tell whether a command of iproute2 could be run."""
+    done = subprocess.run(["ip", *arguments.split()], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    """Make a network namespace with a link to this one; yield its name, which its end of the link has."""
+    name = f"svc{os.getpid()}"
+    if shutil.which("ip") is None or not ip(f"netns add {name}"):
+        pytest.skip("the right to make a network namespace is missing on this machine")
+    try:
+        for step in (
+            f"link add {name}h type veth peer name {name} netns {name}",
+            f"addr add {SERVER}/30 dev {name}h",
+            f"link set {name}h up",
+            f"-n {name} addr add {CLIENT}/30 dev {name}",
+            f"-n {name} link set {name} up",
+        ):
+            assert ip(step), step
+        yield name
+    finally:
+        ip(f"link del {name}h")
+        ip(f"netns del {name}")
+
+
+@asynccontextmanager
+async def serve_on_the_link(directory: Path) -> AsyncIterator[Running]:
+    """Run the service where the namespace can reach it, with a model that says nothing."""
+    settings = {
+        "SERVER__HOST": SERVER,
+        "STREAM__SEND_TIMEOUT_SECONDS": "3",
+        "STREAM__PING_SECONDS": "3600",
+        "PROVIDERS__FAKE__FIRST_WORD_SECONDS": "3600",
+    }
+    async with (
+        own_tasks() as tasks,
+        await anyio.open_process(
+            [sys.executable, "-m", "streamsvc", "serve"],
+            env=environment(settings, {}),
+            cwd=directory,
+        ) as process,
+    ):
+        running = Running(process)
+        tasks.start_soon(running.read_output)
+        try:
+            with anyio.fail_after(30):
+                found = await running.logged(rf"running on http://{SERVER}:(\d+)")
+            running.port = int(found[1])
+            yield running
+        finally:
+            with anyio.CancelScope(shield=True):
+                if process.returncode is None:
+                    process.kill()
+                await running.end()
+            print(running.output)
+
+
+@pytest.mark.promise("cancel:disconnect")
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_a_client_that_vanishes_is_missed_in_silence(
+    tmp_path: Path, namespace: str, name: str
+) -> None:
+    async with serve_on_the_link(tmp_path) as service:
+        command = ["ip", "netns", "exec", namespace, sys.executable, "-c", ASK_AND_WAIT]
+        arguments = [SERVER, str(service.port), REQUESTS[name]]
+        async with await anyio.open_process([*command, *arguments]) as client:
+            try:
+                with anyio.fail_after(30):
+                    await until_connected(service.port)
+                    assert ip(f"-n {namespace} link set {namespace} down")
+                    await service.logged("generation.finished .* outcome=no_viewers")
+            finally:
+                client.kill()
+
+
+async def until_connected(port: int) -> None:
+    """Wait until the request has arrived, and its bytes are acknowledged and read."""
+    command = ["ss", "-tnH", "state", "established", f"( sport = :{port} )"]
+    while True:
+        done = await anyio.run_process(command)
+        rows = [line.split() for line in done.stdout.decode().splitlines()]
+        if rows and all(row[:2] == ["0", "0"] for row in rows):
+            return
+        await anyio.sleep(0.05)
