@@ -79,9 +79,15 @@ CASES = {
     ),
     "long-target": Case(b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n" + LAST, (414,)),
     "endless-head": Case(HEALTH[:-2] + b"X-A: b\r\n" * 60_000, (431,)),
+    "fields-without-end": Case(HEALTH[:-2] + b"X-A: b\r\n" * 300, (431,)),
+    "trailers-without-end": Case(
+        CREATE + CHUNKS + b"\r\n" + CHUNKED[:-2] + b"X-A: b\r\n" * 300, (431,)
+    ),
+    "long-field": Case(HEALTH[:-2] + b"X-A: " + b"b" * 400_000, (431,)),
+    "requests-without-end": Case(HEALTH * 500, (200,) * 65 + (429,)),
     "endless-blank-lines": Case(b"\r\n" * 200_000, (431,)),
     "endless-trailer": Case(
-        CREATE + CHUNKS + b"\r\n" + CHUNKED[:-2] + b"X-A: b\r\n" * 60_000, (400,)
+        CREATE + CHUNKS + b"\r\n" + CHUNKED[:-2] + b"X-A: b\r\n" * 60_000, (431,)
     ),
     "endless-trailer-field": Case(
         CREATE + CHUNKS + b"\r\n" + CHUNKED[:-2] + b"X-A: " + b"b" * 400_000, (400,)

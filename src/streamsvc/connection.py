@@ -1,6 +1,6 @@
 """A client's connection: HTTP/1.1 by uvicorn, and what this service needs beyond it.
 
-This module and `unframed` are those that know uvicorn's insides (0.54). Everything that a client sends
+This module, `refused` and `unframed` are those that know uvicorn's insides (0.54). Everything that a client sends
 has a bound in bytes, and each request has one in time (`pending`).
 """
 
@@ -9,17 +9,14 @@ import enum
 import logging
 import socket
 import struct
-from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
-import msgspec
 import uvicorn
 from typing_extensions import override
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
@@ -27,6 +24,7 @@ from uvicorn.server import ServerState
 
 from streamsvc.errors import StreamsvcError, describe
 from streamsvc.pending import PendingConnections
+from streamsvc.refused import Refused, answer
 from streamsvc.unframed import until_closed
 from streamsvc.web.problems import Problem
 from streamsvc.web.wire import CONNECTION, Listener, Wire
@@ -39,9 +37,15 @@ HEAD_BYTES = 131_072
 MAX_TARGET_BYTES = 65_535
 """How long a request target may be: httptools parses no longer one."""
 
-_FRAMING_BYTES = 8
+MAX_FIELDS = 256
+"""How many fields a head and its trailer may have; browsers and proxies send some dozens."""
+
+MAX_WAITING = 64
+"""How many requests may wait on a connection for the answers before them."""
+
+_FRAMING_BYTES = 2
 """How many bytes of chunk sizes, extensions and trailers may come for each byte of a body, beyond
-`HEAD_BYTES`: chunks of a single byte are legal, an endless trailer is an attack."""
+`HEAD_BYTES`: a short body may come in chunks of a single byte, an endless trailer is an attack."""
 
 _LINGER_SECONDS, _LINGER_BYTES = 2.0, 1_048_576
 """How long and how much a refused client may go on sending. To close at once would reset the connection, and the
@@ -68,6 +72,7 @@ class Protocol(HttpToolsProtocol, Wire):
 
     __slots__ = (
         "_excess_bytes",
+        "_fields",
         "_is_refused",
         "_part",
         "_pending",
@@ -94,6 +99,7 @@ class Protocol(HttpToolsProtocol, Wire):
         self._running: RequestResponseCycle | None = None
         self._part = _Part.NONE
         self._excess_bytes = 0  # read and not body, behind the read that the request began in
+        self._fields = 0  # of the head, and the trailer
         self._refusal: Problem | None = None  # the answer to what follows the requests before it
         self._is_refused = False  # it is sent, and what comes is thrown away
 
@@ -220,7 +226,11 @@ class Protocol(HttpToolsProtocol, Wire):
 
     @override
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MAX_WAITING:
+            detail = f"At most {MAX_WAITING} requests may wait on a connection."
+            raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests", detail)
         super().on_message_begin()
+        self._fields = 0
         self._part = _Part.HEAD
         self._excess_bytes = 0
         self.scope["extensions"] = cast("dict[str, dict[object, object]]", {CONNECTION: self})
@@ -229,6 +239,10 @@ class Protocol(HttpToolsProtocol, Wire):
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        if self._fields > MAX_FIELDS:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise Refused(status, "too_large", f"There are more than {MAX_FIELDS} header fields.")
         if self._part is _Part.HEAD:  # else it is a trailer, which means nothing here
             super().on_header(name, value)
 
@@ -297,14 +311,19 @@ class Protocol(HttpToolsProtocol, Wire):
 
     def _refuse_unreadable(self, error: httptools.HttpParserError) -> None:
         cause = error.__context__
-        if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(
-            cause, httptools.HttpParserInvalidURLError | UnicodeDecodeError
-        ):
-            logger.error("connection.crashed %s", describe(cause or error))
-            self._refuse(
-                HTTPStatus.INTERNAL_SERVER_ERROR, StreamsvcError.code, StreamsvcError.message
-            )
-        elif len(self.url) > MAX_TARGET_BYTES:
+        match cause:
+            case Refused(problem=problem):
+                self._refuse_with(problem)
+            case None | httptools.HttpParserInvalidURLError() | UnicodeDecodeError():
+                self._refuse_malformed()
+            case _:
+                logger.error("connection.crashed %s", describe(cause))
+                self._refuse(
+                    HTTPStatus.INTERNAL_SERVER_ERROR, StreamsvcError.code, StreamsvcError.message
+                )
+
+    def _refuse_malformed(self) -> None:
+        if self._part is _Part.HEAD and len(self.url) > MAX_TARGET_BYTES:
             detail = (
                 f"The address is longer than {MAX_TARGET_BYTES} bytes; POST takes long prompts."
             )
@@ -324,20 +343,23 @@ class Protocol(HttpToolsProtocol, Wire):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too_large", detail)
 
     def _refuse(self, status: HTTPStatus, code: str, detail: str) -> None:
+        self._refuse_with(Refused(status, code, detail).problem)
+
+    def _refuse_with(self, problem: Problem) -> None:
         """Answer what is not a request, after the answers to the requests before it, and close."""
-        self._pending.refusals[code] += 1
-        self._refusal = Problem(title=status.phrase, status=status, detail=detail, code=code)
+        self._pending.refusals[problem.code] += 1
+        self._refusal = problem
         if self.pipeline and self._part is _Part.BODY:
             self.pipeline.popleft()  # the one whose body this is
         if not self._is_busy():
-            self._send_refusal(self._refusal)
+            self._send_refusal(problem)
 
     def _send_refusal(self, problem: Problem) -> None:
         if self.transport.is_closing():
             return
         if not self._is_answered():
             self._tell_running()
-            self.transport.write(_answer(problem, self.server_state.default_headers))
+            self.transport.write(answer(problem, self.server_state.default_headers))
         self._is_refused = True
         self._part = _Part.NONE
         self._excess_bytes = 0
@@ -364,16 +386,3 @@ class Protocol(HttpToolsProtocol, Wire):
     def _is_answered(self) -> bool:
         """Tell whether the request that is being read has its answer, as one with too long a body."""
         return self._part is _Part.BODY and self.cycle.response_complete
-
-
-def _answer(problem: Problem, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    body = msgspec.json.encode(problem)
-    fields = [
-        *headers,
-        (b"content-type", b"application/problem+json"),
-        (b"cache-control", b"no-store"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-    ]
-    lines = [b"%b: %b\r\n" % field for field in fields]
-    return b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body])

@@ -1,0 +1,94 @@
+"""Healthy requests beside attacks on the socket of a real process: in time, and with flat memory."""
+
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+import attacks
+from eventstream import wire
+from owned import own_tasks
+from process import serve
+
+REQUESTS, WORKERS = 1000, 10
+
+MORE_SECONDS = 0.1
+"""How much longer the slowest of a hundred healthy requests may take beside an attack."""
+
+TRIES = 3
+"""Other work on the machine may disturb a measurement; an attack that works disturbs each."""
+
+MORE_BYTES = 64_000_000
+"""How much memory all the attacks together may leave or hold."""
+
+SETTINGS = {
+    "PROVIDERS__FAKE__FIRST_WORD_SECONDS": "0",
+    "PROVIDERS__FAKE__WORDS_PER_SECOND": "0",
+    "SERVER__REQUEST_SECONDS": "3",
+    "STREAM__SEND_TIMEOUT_SECONDS": "3",
+    "LIMITS__MAX_CONNECTIONS": "500",
+}
+
+
+async def healthy(port: int) -> float:
+    """Have requests answered, each on a new connection; return the 99th percentile of their seconds."""
+    taken: list[float] = []
+
+    async def ask() -> None:
+        for _ in range(REQUESTS // WORKERS):
+            begun = anyio.current_time()
+            async with wire(port) as connection:
+                answer = await connection.ask("GET", "/stream-ai?prompt=hi")
+                assert b'"status":"completed"' in await answer.body()
+            taken.append(anyio.current_time() - begun)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(WORKERS):
+            tasks.start_soon(ask)
+    return sorted(taken)[len(taken) * 99 // 100]
+
+
+@asynccontextmanager
+async def attack(port: int, kind: str) -> AsyncIterator[None]:
+    """Attack in a process of its own for as long as this is held."""
+    command = [sys.executable, attacks.__file__, str(port), kind]
+    async with await anyio.open_process(command) as process:
+        try:
+            assert process.stdout is not None
+            assert await process.stdout.receive()  # it has begun
+            yield
+        finally:
+            process.kill()
+
+
+def memory_bytes(pid: int) -> int:
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.promise("upstream:bounded")
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is looked up in /proc")
+async def test_healthy_requests_are_in_time_beside_each_attack(tmp_path: Path) -> None:
+    async with own_tasks(), serve(tmp_path, SETTINGS) as service:
+        await healthy(service.port)  # the log is as full as it will be
+        before = memory_bytes(service.process.pid)
+        memory = 0
+        for kind in attacks.ATTACKS:
+            for left in reversed(range(TRIES)):
+                alone = await healthy(service.port)
+                async with attack(service.port, kind):
+                    beside = await healthy(service.port)
+                    memory = memory_bytes(service.process.pid) - before
+                print(f"{kind}: p99 {alone:.3f} s, {beside:.3f} s; {memory / 1e6:+.1f} MB")
+                if beside - alone < MORE_SECONDS:
+                    break
+                assert left, f"{kind}: {alone:.3f} s alone, {beside:.3f} s beside it"
+            assert memory < MORE_BYTES, kind
+        assert await service.terminate() == 0
+    service.assert_quiet()
