@@ -76,18 +76,18 @@ def memory_bytes(pid: int) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is looked up in /proc")
 async def test_healthy_requests_are_in_time_beside_each_attack(tmp_path: Path) -> None:
     async with own_tasks(), serve(tmp_path, SETTINGS) as service:
-        await healthy(service.port)  # the log is as full as it will be
+        alone = await healthy(service.port)
         before = memory_bytes(service.process.pid)
         memory = 0
         for kind in attacks.ATTACKS:
             for left in reversed(range(TRIES)):
-                alone = await healthy(service.port)
                 async with attack(service.port, kind):
                     beside = await healthy(service.port)
                     memory = memory_bytes(service.process.pid) - before
                 print(f"{kind}: p99 {alone:.3f} s, {beside:.3f} s; {memory / 1e6:+.1f} MB")
                 if beside - alone < MORE_SECONDS:
                     break
+                alone = await healthy(service.port)
                 assert left, f"{kind}: {alone:.3f} s alone, {beside:.3f} s beside it"
             assert memory < MORE_BYTES, kind
         assert await service.terminate() == 0
