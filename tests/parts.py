@@ -51,6 +51,14 @@ def _program(name: str, package: str, command: str) -> Part:
     return Part(name, hint, lambda: shutil.which(command, path=where))
 
 
+def _lighttpd() -> str | None:
+    """Return lighttpd, if it has its module for TLS, which is a package of its own."""
+    has_tls = any(
+        Path(lib, "lighttpd/mod_openssl.so").exists() for lib in ("/usr/lib", "/usr/lib64")
+    )
+    return _program("", "", "lighttpd").find() if has_tls else None
+
+
 def _clients() -> str | None:
     """Return the folder of the libraries that `package.json` names, if all of them are there."""
     modules = CLIENTS / "node_modules"
@@ -67,7 +75,7 @@ PARTS: Mapping[str, Part] = {
     "nginx": _program("nginx", "nginx", "nginx"),
     "caddy": _program("Caddy", "caddy", "caddy"),
     "haproxy": _program("HAProxy", "haproxy", "haproxy"),
-    "lighttpd": _program("lighttpd", "lighttpd", "lighttpd"),
+    "lighttpd": Part("lighttpd", "apt-get install lighttpd lighttpd-mod-openssl", _lighttpd),
     "openssl": _program("OpenSSL", "openssl", "openssl"),
     "curl": _program("curl", "curl", "curl"),
     "ip": _program("iproute2", "iproute2", "ip"),

@@ -3,14 +3,16 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from browser.guide import FILES
-from parts import find
+import anyio
 
-PROXIES = ("nginx", "caddy")
+from browser.guide import FILES
+from browser.pages import site as pages_of
+from parts import find
 
 _NGINX = """\
 daemon off;
@@ -36,7 +38,80 @@ _CADDY = """\
 }}
 {server}
 """
-_READY = {"nginx": b"start worker process ", "caddy": b"serving initial configuration"}
+_LIGHTTPD = """\
+server.bind = "127.0.0.1"
+mimetype.assign = (".html" => "text/html", ".js" => "text/javascript")
+{server}
+"""
+
+
+@dataclass(frozen=True)
+class _Proxy:
+    """What it takes to run a proxy as the document has it.
+
+    Attributes:
+        file: its configuration there.
+        places: what stands there, and what stands for it here.
+        around: what goes around it, where that is not the whole.
+        arguments: of its command line.
+    """
+
+    file: str
+    places: Mapping[str, str]
+    arguments: tuple[str, ...]
+    around: str = "{server}"
+
+
+_ADDRESS = {"127.0.0.1:8000": "127.0.0.1:{service}"}
+_CONFIG = "{directory}/proxy.conf"
+_PROXIES = {
+    "nginx": _Proxy(
+        "nginx.conf",
+        {
+            **_ADDRESS,
+            "listen 443": "listen 127.0.0.1:{port}",
+            "/etc/ssl": "{directory}",
+            "/var/www/words": "{site}",
+        },
+        ("-p", "{directory}", "-e", "stderr", "-c", _CONFIG),
+        _NGINX,
+    ),
+    "caddy": _Proxy(
+        "Caddyfile",
+        {
+            **_ADDRESS,
+            "words.example.com {{": "https://localhost:{port} {{\n"
+            "  bind 127.0.0.1\n  tls {directory}/words.crt {directory}/words.key",
+            "/var/www/words": "{site}",
+        },
+        ("run", "--adapter", "caddyfile", "--config", _CONFIG),
+        _CADDY,
+    ),
+    "haproxy": _Proxy(
+        "haproxy.cfg",
+        {
+            **_ADDRESS,
+            "bind :443": "bind 127.0.0.1:{plain_port}\n  bind 127.0.0.1:{port}",
+            "/etc/ssl": "{directory}",
+            "127.0.0.1:8080": "{page}",
+        },
+        ("-f", _CONFIG),
+    ),
+    "lighttpd": _Proxy(
+        "lighttpd.conf",
+        {
+            '"port" => 8000': '"port" => {service}',
+            "server.port = 443": "server.port = {port}",
+            "/etc/ssl": "{directory}",
+            "/var/www/words": "{site}",
+        },
+        ("-D", "-f", _CONFIG),
+        _LIGHTTPD,
+    ),
+}
+PROXIES = tuple(_PROXIES)
+
+START_SECONDS = 20
 
 
 def _free_port() -> int:
@@ -55,55 +130,82 @@ async def _certificate(directory: Path) -> None:
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     assert await process.wait() == 0
+    both = [(directory / f"words.{kind}").read_text() for kind in ("crt", "key")]
+    (directory / "words.pem").write_text("".join(both))
 
 
-def _configuration(name: str, directory: Path, site: Path, port: int, service_port: int) -> str:
+def _configuration(proxy: _Proxy, here: Mapping[str, object]) -> str:
     """Return what the document has, with the names and ports of this machine."""
-    places = {
-        "listen 443": f"listen 127.0.0.1:{port}",
-        "/etc/ssl": str(directory),
-        "/var/www/words": str(site),
-        "127.0.0.1:8000": f"127.0.0.1:{service_port}",
-    }
-    if name == "caddy":
-        del places["listen 443"], places["/etc/ssl"]
-        files = f"tls {directory}/words.crt {directory}/words.key"
-        places["words.example.com {"] = f"https://localhost:{port} {{\n  {files}"
-    server = FILES["nginx.conf" if name == "nginx" else "Caddyfile"]
-    for written, here in places.items():
+    server = FILES[proxy.file]
+    for written, place in proxy.places.items():
+        written = written.format()  # noqa: PLW2901  # doubled braces are single ones
         assert written in server
-        server = server.replace(written, here)
-    return (_NGINX if name == "nginx" else _CADDY).format(directory=directory, server=server)
+        server = server.replace(written, place.format(**here))
+    return proxy.around.format(server=server, **here)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a proxy is.
+
+    Attributes:
+        url: over TLS.
+        plain_url: without it; HAProxy alone has that, for HTTP/1.1 as inside a network.
+    """
+
+    url: str
+    plain_url: str
 
 
 @asynccontextmanager
 async def reverse_proxy(
-    name: str, directory: Path, *, site: Path, service_port: int
-) -> AsyncIterator[str]:
-    """Run nginx or Caddy in front of a service and a directory of pages; yield its address."""
-    command = find(name)
+    name: str, directory: Path, *, site: Path, service_port: int, without: str = ""
+) -> AsyncIterator[Address]:
+    """Run a proxy in front of a service and a directory of pages.
+
+    Args:
+        name: which one.
+        directory: for its files.
+        site: the pages.
+        service_port: where the service is.
+        without: a line of the document that is left out, to see what it is for.
+    """
+    proxy, command = _PROXIES[name], find(name)
     await _certificate(directory)
-    port = _free_port()
-    config = directory / f"{name}.conf"
-    config.write_text(_configuration(name, directory, site, port, service_port))
-    arguments = {
-        "nginx": ["-p", str(directory), "-e", "stderr", "-c", str(config)],
-        "caddy": ["run", "--adapter", "caddyfile", "--config", str(config)],
-    }
-    process = await asyncio.create_subprocess_exec(
-        command, *arguments[name],
-        env={**os.environ, "HOME": str(directory), "XDG_CONFIG_HOME": "", "XDG_DATA_HOME": ""},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stderr is not None
-    try:
-        said = b""
-        while _READY[name] not in said:
-            line = await process.stderr.readline()
-            assert line, said.decode()
-            said += line
-        yield f"https://localhost:{port}"
-    finally:
-        process.terminate()
-        await process.communicate()
+    port, plain_port = _free_port(), _free_port()
+    with pages_of(site) as page:
+        here = {
+            "directory": directory,
+            "site": site,
+            "page": page.removeprefix("http://"),
+            "port": port,
+            "plain_port": plain_port,
+            "service": service_port,
+        }
+        configuration = _configuration(proxy, here)
+        assert without in configuration
+        (directory / "proxy.conf").write_text(configuration.replace(without, ""))
+        process = await asyncio.create_subprocess_exec(
+            command, *(argument.format(**here) for argument in proxy.arguments),
+            env={**os.environ, "HOME": str(directory), "XDG_CONFIG_HOME": "", "XDG_DATA_HOME": ""},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            await _until_it_listens(process, port)
+            yield Address(f"https://localhost:{port}", f"http://localhost:{plain_port}")
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+async def _until_it_listens(process: asyncio.subprocess.Process, port: int) -> None:
+    with anyio.fail_after(START_SECONDS):
+        while True:
+            assert process.returncode is None
+            try:
+                await (await anyio.connect_tcp("127.0.0.1", port)).aclose()
+            except OSError:
+                await anyio.sleep(0.02)
+            else:
+                return

@@ -454,16 +454,18 @@ async def test_over_http_1_the_seventh_stream_of_a_page_waits_for_the_end_of_ano
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.needs("openssl")
 @pytest.mark.parametrize("name", each(PROXIES))
-async def test_behind_a_proxy_with_http_2_a_dozen_streams_flow_at_once(
+async def test_behind_a_proxy_with_http_2_more_than_six_streams_flow_at_once(
     serve: Serve, tmp_path: Path, name: str
 ) -> None:
     """Word by word, under a prefix, on the page's own origin; and leaving the page ends them."""
+    count = 8 if name == "lighttpd" else 12  # as many as it takes on a connection
     service = await serve(configuration("", is_held=True))
     pages = tmp_path / "pages"
     pages.mkdir()
     (pages / "streams.html").write_text(STREAMS)
     save(pages, "one-step.html", service="/ai")
-    async with reverse_proxy(name, tmp_path, site=pages, service_port=service.port) as url:
+    async with reverse_proxy(name, tmp_path, site=pages, service_port=service.port) as proxy:
+        url = proxy.url
         with anyio.fail_after(40):
             async with chromium("--ignore-certificate-errors") as page:
                 await page.goto(f"{url}/one-step.html")
@@ -473,10 +475,10 @@ async def test_behind_a_proxy_with_http_2_a_dozen_streams_flow_at_once(
                 assert text != TEXT
                 await page.goto(f"{url}/streams.html")
                 await until(lambda: service.supervisor.running == 0)
-                await page.evaluate("open('/ai', 12)")
-                await page.wait_for_function("seen.length === 12")
+                await page.evaluate(f"open('/ai', {count})")
+                await page.wait_for_function(f"seen.length === {count}")
                 assert set(await page.evaluate("seen")) == {"start"}
-                assert service.supervisor.viewers == 12
+                assert service.supervisor.viewers == count
                 kinds = "[performance.getEntriesByType('navigation')[0].nextHopProtocol]"
                 assert await page.evaluate(kinds) == ["h2"]
                 await page.goto("about:blank")

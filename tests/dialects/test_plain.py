@@ -9,8 +9,10 @@ from streamsvc.dialects.plain import PlainDialect
 from streamsvc.events import (
     Done,
     Event,
+    FinishReason,
     Outcome,
     Progress,
+    PublicError,
     Reasoning,
     Record,
     Restart,
@@ -25,13 +27,20 @@ START = Start(generation="gen_a", provider="fake", model="words", created=1)
 RESTART = Restart(reason="upstream_cut", provider="other", model="words")
 
 
-def done(status: Status) -> Done:
+def done(
+    status: Status,
+    *,
+    finish_reason: FinishReason = "stop",
+    outcome: Outcome = Outcome.COMPLETED,
+    error: PublicError | None = None,
+) -> Done:
     return Done(
         status=status,
-        finish_reason="stop",
-        outcome=Outcome.COMPLETED,
+        finish_reason=finish_reason,
+        outcome=outcome,
         provider="fake",
         model="words",
+        error=error,
     )
 
 
@@ -65,6 +74,38 @@ def test_there_is_nothing_but_text(event: Event) -> None:
 def test_whatever_is_no_whole_answer_is_broken_off(event: Event) -> None:
     with pytest.raises(BrokenOff):
         ENCODE(Record("gen_a", 1, event))
+
+
+LINE = PlainDialect("e-1")
+
+
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (done(Status.COMPLETED), "completed"),
+        (done(Status.INCOMPLETE, finish_reason="length"), "incomplete length"),
+        (
+            done(Status.INCOMPLETE, error=PublicError("content_filter", "", retryable=False)),
+            "incomplete content_filter",
+        ),
+        (
+            done(Status.FAILED, error=PublicError("upstream_cut", "", retryable=True)),
+            "failed upstream_cut",
+        ),
+        (done(Status.STOPPED, outcome=Outcome.NO_VIEWERS), "stopped no_viewers"),
+        (RESTART, "failed upstream_cut"),
+    ],
+)
+def test_the_last_line_says_how_an_answer_ended_where_it_is_asked_for(
+    event: Event, line: str
+) -> None:
+    assert LINE.encode(Record("gen_a", 1, event)) == f"\ne-1 {line}\n".encode()
+
+
+@pytest.mark.promise("resume:honest")
+def test_the_last_line_says_that_the_rest_is_gone() -> None:
+    assert LINE.lost("gen_a") == b"\ne-1 failed not_resumable\n"
 
 
 @pytest.mark.promise("resume:honest")

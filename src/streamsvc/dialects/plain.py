@@ -1,7 +1,8 @@
 """The words and nothing else, as `text/plain`: for `curl`, and the AI SDK's text transport.
 
 It has no word for how an answer ended. A tidy end therefore is a whole answer, and any other end breaks
-the transfer off, behind the words that there are.
+the transfer off, behind the words that there are. Several proxies make a tidy end of that; a client that
+has to know gives a word of its own, and the last line, which begins with it, says how the answer ended.
 """
 
 from typing import ClassVar, assert_never
@@ -9,15 +10,24 @@ from typing import ClassVar, assert_never
 from typing_extensions import override
 
 from streamsvc.dialects.base import BrokenOff, Dialect, Encoder, Ends
+from streamsvc.errors import CursorLost, UpstreamCut
 from streamsvc.events import Done, Progress, Reasoning, Record, Restart, Start, Status, Text
 
 
 class PlainDialect(Dialect, Encoder):
-    """Keeps no state, so one makes the frames of every stream. See the module."""
+    """Keeps no state, so one makes the frames of every stream. See the module.
+
+    Args:
+        end: the word with which the last line begins, one that no answer has; empty: there is no such
+            line.
+    """
 
     media_type = "text/plain"
     keepalive = b""
     ends: ClassVar[Ends] = (Done, Restart)
+
+    def __init__(self, end: str = "") -> None:
+        self._end = end
 
     @override
     def encoder(self) -> Encoder:
@@ -25,16 +35,39 @@ class PlainDialect(Dialect, Encoder):
 
     @override
     def lost(self, generation: str) -> bytes:
-        raise BrokenOff
+        return self._last_line(Status.FAILED, CursorLost.code)
 
     @override
     def encode(self, record: Record) -> bytes:
         match record.event:
             case Text(text=text):
                 return text.encode()
-            case Start() | Reasoning() | Progress() | Done(status=Status.COMPLETED):
+            case Start() | Reasoning() | Progress():
                 return b""
-            case Restart() | Done():
-                raise BrokenOff
+            case Restart():  # what was sent cannot be taken back
+                return self._last_line(Status.FAILED, UpstreamCut.code)
+            case Done(status=status) as done:
+                return self._last_line(status, _reason(done))
             case other:
                 assert_never(other)
+
+    def _last_line(self, status: Status, reason: str) -> bytes:
+        """Return the last line, if there is one; a whole answer can do without.
+
+        Raises:
+            BrokenOff: the answer is not whole, and there is no line to say so.
+        """
+        if self._end:
+            return f"\n{self._end} {status.value} {reason}".rstrip().encode() + b"\n"
+        if status is Status.COMPLETED:
+            return b""
+        raise BrokenOff
+
+
+def _reason(done: Done) -> str:
+    """Return why an answer is not whole, in one word."""
+    if done.status is Status.COMPLETED:
+        return ""
+    if done.error is not None:
+        return done.error.code
+    return done.outcome.value if done.status is Status.STOPPED else done.finish_reason

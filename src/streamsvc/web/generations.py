@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamsvc.dialects.base import Dialect
+from streamsvc.dialects.plain import PlainDialect
 from streamsvc.engine.supervisor import Supervisor, new_id
 from streamsvc.errors import CursorLost, GenerationNotFound, InvalidField, Overloaded
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_batches
@@ -20,6 +21,7 @@ from streamsvc.web.orders import OrderReader
 from streamsvc.web.origins import Origins
 from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.requests import (
+    CREATE_PARAMETERS,
     EVENT_STREAM,
     EVENTS_PARAMETERS,
     JSON,
@@ -28,6 +30,7 @@ from streamsvc.web.requests import (
     Cursor,
     check_parameters,
     cursor_of,
+    end_of,
     format_of,
     has_cursor,
     key_of,
@@ -96,7 +99,7 @@ class GenerationEndpoints:
 
     async def create(self, request: Request) -> Response:
         """`POST /v1/generations`: create; the answer is JSON, or the stream where that is asked."""
-        check_parameters(request, frozenset({"format", "key"}))
+        check_parameters(request, CREATE_PARAMETERS)
         dialect = self._dialect(request)
         streams = prefers(request, EVENT_STREAM, JSON) or dialect.media_type == PLAIN
         cursor = cursor_of(request)
@@ -199,7 +202,13 @@ class GenerationEndpoints:
         )
 
     def _dialect(self, request: Request) -> Dialect:
-        return format_of(request, self._dialects, usual="json")
+        dialect = format_of(request, self._dialects, usual="json")
+        end = end_of(request)
+        if not end:
+            return dialect
+        if dialect.media_type != PLAIN:
+            raise InvalidField("The 'end' is for plain text: add format=plain.", field="end")
+        return PlainDialect(end)
 
 
 def _address(request: Request, generation_id: str) -> str:

@@ -14,7 +14,8 @@ from streamsvc.errors import InvalidField, PrefetchRefused, RequestError
 CURSOR_PARAMETERS = ("last_event_id", "lastEventId")
 """Where a cursor may be in an address; the second is what the EventSource polyfill calls it."""
 
-EVENTS_PARAMETERS = frozenset({"format", *CURSOR_PARAMETERS})
+CREATE_PARAMETERS = frozenset({"end", "format", "key"})
+EVENTS_PARAMETERS = frozenset({"end", "format", *CURSOR_PARAMETERS})
 STREAM_PARAMETERS = EVENTS_PARAMETERS | {"prompt", "provider", "fault", "key"}
 MAX_KEY_CHARS = 255
 MAX_QUOTED_CHARS = 80
@@ -30,6 +31,7 @@ _Format = TypeVar("_Format")
 _PURPOSES = frozenset({b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"})
 _AHEAD = re.compile(rb"prefetch|prerender|preview", re.IGNORECASE)
 
+_END = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CURSOR = re.compile(r"(gen_[a-z2-7]{32})\.(?:(\d{1,12})|gone)", re.ASCII)
 
 
@@ -183,6 +185,20 @@ def format_of(request: Request, formats: Mapping[str, _Format], *, usual: str) -
             f"Unknown 'format' {quoted(name)}; accepted: {accepted}.", field="format"
         )
     return formats[name]
+
+
+def end_of(request: Request) -> str:
+    """Return `?end=`, the word with which the last line of a plain text is to begin; empty: no such line.
+
+    Raises:
+        InvalidField: it may not be one.
+    """
+    end = _parameter(request, "end")
+    if end is None:
+        return ""
+    if not _END.fullmatch(end):
+        raise InvalidField("The 'end' is 1 to 64 letters, digits, '-' or '_'.", field="end")
+    return end
 
 
 def _quality(parameters: list[str]) -> float:
