@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from typing_extensions import override
 
 from loops import on_asyncio
+from streamsvc.config.settings import FakeSettings, ProviderSettings
 from streamsvc.errors import UpstreamCut
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
 from streamsvc.eventlog.memory import MemoryEventLog
@@ -18,7 +19,6 @@ from streamsvc.events import Done, Event, Record
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.providers.registry import ProviderRegistry
-from streamsvc.settings import FakeSettings, ProviderSettings
 from virtual_time import VirtualTimeLoop, run
 
 PROMPT = Prompt(messages=(Message("user", "the-secret-question"),))

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from service import Service
-from streamsvc.providers.channel import Channel
-from streamsvc.providers.transport import Transport
+from streamsvc.providers.http.endpoint import Channel
+from streamsvc.providers.http.transport import Transport
 
 
 def pools(service: Service) -> Mapping[str, tuple[int, int]]:

@@ -13,11 +13,11 @@ from typing_extensions import override
 
 from owned import own_tasks
 from streamsvc.app import create_app
-from streamsvc.connection import Protocol
+from streamsvc.config.settings import Settings
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
-from streamsvc.server import Server
-from streamsvc.settings import Settings
+from streamsvc.server.connection import Protocol
+from streamsvc.server.lifecycle import Server
 
 
 @dataclass(frozen=True)

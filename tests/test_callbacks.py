@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 import streamsvc
-from streamsvc.clock import clock, now
+from streamsvc.eventloop import clock, now
 
 SOURCES = Path(streamsvc.__file__).parent
 ASKS_FOR_THE_LOOP = {"current_time", "current_token", "current_async_library", "get_async_backend"}
@@ -26,7 +26,7 @@ def names(source: Path) -> Iterator[str]:
 
 def test_only_the_clock_asks_which_loop_runs() -> None:
     asking = {file.name for file in SOURCES.rglob("*.py") if ASKS_FOR_THE_LOOP & {*names(file)}}
-    assert asking == {"clock.py"}
+    assert asking == {"eventloop.py"}
 
 
 async def test_callbacks_of_the_tests_have_no_library_either() -> None:

@@ -21,11 +21,11 @@ import streamsvc
 from conftest import Serve
 from doubles import HOLD, ScriptedProvider, Step, events_of
 from service import Service
-from streamsvc.configfile import shipped_providers
+from streamsvc.config.file import shipped_providers
+from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
 from streamsvc.errors import ProviderUnavailable
 from streamsvc.events import Done, Outcome, Reasoning, Text
 from streamsvc.providers.base import Finish
-from streamsvc.settings import FakeSettings, GenerationSettings, Settings
 
 STOP = Finish(reason="stop")
 COMMAND = [sys.executable, "-m", "streamsvc"]

@@ -16,10 +16,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamsvc.config import KINDS, load
-from streamsvc.configcheck import api_key
-from streamsvc.errors import ConfigError
-from streamsvc.settings import (
+from streamsvc.config.check import api_key
+from streamsvc.config.load import KINDS, load
+from streamsvc.config.settings import (
     FakeSettings,
     GeminiSettings,
     OpenAISettings,
@@ -28,6 +27,7 @@ from streamsvc.settings import (
     Settings,
     UpstreamSection,
 )
+from streamsvc.errors import ConfigError
 
 SHIPPED = Path(__file__).parent.parent / "config.toml"
 SECRET = "sk-Zm9vYmFyIHNlY3JldA"

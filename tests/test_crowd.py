@@ -10,7 +10,7 @@ import pytest
 
 from eventstream import view
 from service import Service, serving
-from streamsvc.settings import GenerationSettings, Settings, StreamSettings
+from streamsvc.config.settings import GenerationSettings, Settings, StreamSettings
 from upstreams import OPENAI, Call, Script, Upstream, finish, upstream
 from upstreams import text as say
 

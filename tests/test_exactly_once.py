@@ -20,7 +20,7 @@ import virtual_time
 from bridge import Connection
 from eventstream import EventStreamParser
 from streamsvc.app import create_app
-from streamsvc.settings import FakeSettings, GenerationSettings, Settings
+from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
 
 EXAMPLES = int(os.environ.get("EXACTLY_ONCE_EXAMPLES", "150"))
 """How many schedules one run tries; a long run sets more."""

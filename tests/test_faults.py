@@ -41,8 +41,8 @@ from stage import (
     no_more_tasks_than,
     tasks_by_kind,
 )
+from streamsvc.config.settings import GenerationSettings, ProviderSettings, Settings, StreamSettings
 from streamsvc.providers import answer
-from streamsvc.settings import GenerationSettings, ProviderSettings, Settings, StreamSettings
 from upstreams import Call, upstream
 
 LATE = 10.0

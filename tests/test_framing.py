@@ -13,7 +13,7 @@ import pytest
 from conftest import Serve, missing
 from process import serve as serve_process
 from rawhttp import Exchange, exchange
-from streamsvc.settings import FakeSettings, LimitSettings, ServerSettings, Settings
+from streamsvc.config.settings import FakeSettings, LimitSettings, ServerSettings, Settings
 
 TEXT = "FastAPI is the future of AI development."
 QUICK = Settings(

@@ -13,7 +13,7 @@ LEAVES_A_LISTENER = """
 import gc
 import pytest
 from service import serving
-from streamsvc.settings import Settings
+from streamsvc.config.settings import Settings
 
 @pytest.fixture
 def anyio_backend():

@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 import pytest
 from typing_extensions import override
 
-from streamsvc import logs
 from streamsvc.errors import describe
-from streamsvc.logs import BackgroundHandler, LineFormatter
+from streamsvc.server import logs
+from streamsvc.server.logs import BackgroundHandler, LineFormatter
 
 SECRET = "xyzzy-plugh"
 
@@ -59,7 +59,7 @@ def test_a_crash_is_described_with_our_frames_and_no_values() -> None:
         asyncio.run(_crash_in_the_service())
     line = describe(caught.value)
     assert line.startswith("exception=RuntimeError at=test_logs.py:")
-    assert "frames=logs.py:" in line
+    assert "frames=server/logs.py:" in line
     assert ":LineFormatter.format>logs.py:" in line
     assert SECRET not in line
 

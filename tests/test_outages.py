@@ -24,9 +24,9 @@ from stage import (
     no_more_tasks_than,
     tasks_by_kind,
 )
+from streamsvc.config.settings import ProviderSettings, Settings, StreamSettings
 from streamsvc.eventlog.base import stored_records
 from streamsvc.events import Done
-from streamsvc.settings import ProviderSettings, Settings, StreamSettings
 from upstreams import CLOSE, HEAD, HOLD, RESET, Script, Upstream, status, upstream
 
 Serve = Callable[..., Awaitable[Service]]

@@ -30,7 +30,7 @@ from referee import (
     page,
     scaled,
 )
-from streamsvc.settings import OpenAISettings
+from streamsvc.config.settings import OpenAISettings
 from upstreams import USAGE, Call, Script, upstream
 
 Door = Literal["chat", "native"]

@@ -14,9 +14,9 @@ import uvicorn
 from conftest import Serve
 from eventstream import wire
 from streamsvc.app import create_app
-from streamsvc.connection import Protocol
-from streamsvc.server import Server
-from streamsvc.settings import FakeSettings, Settings, StreamSettings
+from streamsvc.config.settings import FakeSettings, Settings, StreamSettings
+from streamsvc.server.connection import Protocol
+from streamsvc.server.lifecycle import Server
 
 
 async def no_drain() -> None:

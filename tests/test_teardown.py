@@ -19,7 +19,7 @@ import pytest
 from eventstream import Answer, view, wire
 from pools import pools
 from service import Service
-from streamsvc.settings import GenerationSettings, LimitSettings, Settings, StreamSettings
+from streamsvc.config.settings import GenerationSettings, LimitSettings, Settings, StreamSettings
 from upstreams import GEMINI, HEAD, HOLD, OPENAI, Call, Script, Upstream, paced, text, upstream
 
 Serve = Callable[[Settings], Awaitable[Service]]

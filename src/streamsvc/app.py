@@ -10,20 +10,21 @@ import anyio
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from streamsvc.dialects.native import NativeDialect
-from streamsvc.dialects.plain import PlainDialect
-from streamsvc.dialects.text import TextDialect
+from streamsvc.config.settings import CorsSettings, ServerSettings, Settings
+from streamsvc.dialects.native.frames import NativeDialect
+from streamsvc.dialects.native.text import TextDialect
+from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.providers.registry import ProviderRegistry
-from streamsvc.settings import CorsSettings, ServerSettings, Settings
 from streamsvc.web.addresses import is_openai
+from streamsvc.web.ai_sdk import Chats, UIMessageEndpoints, refusal_text
 from streamsvc.web.bodies import JsonBodies
 from streamsvc.web.chat_completion_body import ChatCompletionReader
-from streamsvc.web.chat_completions import SDK_HEADERS, ChatCompletionEndpoints, error_response
 from streamsvc.web.cors import Cors
-from streamsvc.web.generations import GenerationEndpoints
 from streamsvc.web.hosts import HostGuard, Hosts
+from streamsvc.web.native import GenerationEndpoints
+from streamsvc.web.openai import SDK_HEADERS, ChatCompletionEndpoints, error_response
 from streamsvc.web.operations import OperationEndpoints
 from streamsvc.web.orders import OrderReader
 from streamsvc.web.origins import Origins
@@ -32,7 +33,6 @@ from streamsvc.web.problems import CrashGuard, Guard, Problems
 from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.routes import routes
 from streamsvc.web.ui_message_body import UIMessageReader
-from streamsvc.web.ui_messages import Chats, UIMessageEndpoints, refusal_text
 
 
 def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:

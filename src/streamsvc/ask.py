@@ -12,6 +12,7 @@ import anyio
 import httpx2
 import msgspec
 
+from streamsvc.config.settings import Settings
 from streamsvc.engine.generation import Order
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import RequestError
@@ -20,7 +21,6 @@ from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Done, Event, Progress, Reasoning, Restart, Status, Text
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.registry import ProviderRegistry
-from streamsvc.settings import Settings
 
 STOP_SECONDS = 3.0
 """How long Ctrl-C waits for the service to say that it has stopped."""

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streamsvc import __version__
-from streamsvc.config import KINDS, load, setting_for
-from streamsvc.configcheck import api_key
-from streamsvc.configfile import find
+from streamsvc.config.check import api_key
+from streamsvc.config.file import find
+from streamsvc.config.load import KINDS, load, setting_for
+from streamsvc.config.settings import ProviderSettings, Settings, UpstreamSection
 from streamsvc.errors import ConfigError
-from streamsvc.settings import ProviderSettings, Settings, UpstreamSection
 
 EXIT_CONFIG = 2
 EXIT_INTERRUPTED = 130
@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return EXIT_CONFIG
     match arguments.command:
         case "serve":
-            return int(importlib.import_module("streamsvc.serve").serve(settings, os.environ))
+            return int(importlib.import_module("streamsvc.server.run").serve(settings, os.environ))
         case "ask" if not arguments.direct:
             url = arguments.url or _service_url(settings)
             return int(importlib.import_module("streamsvc.ask").ask_service(

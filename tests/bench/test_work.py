@@ -22,7 +22,7 @@ import pytest
 from typing_extensions import override
 
 from conftest import Serve
-from streamsvc.settings import OpenAISettings, Settings, StreamSettings
+from streamsvc.config.settings import OpenAISettings, Settings, StreamSettings
 
 SHORT, LONG = 50, 250
 

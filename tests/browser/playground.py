@@ -7,7 +7,7 @@ from playwright.async_api import Page, expect
 
 from browser.pages import chromium
 from service import Service, serving
-from streamsvc.settings import GenerationSettings, Settings, StreamSettings
+from streamsvc.config.settings import GenerationSettings, Settings, StreamSettings
 from upstreams import OPENAI, Step, Upstream, upstream
 
 expect.set_options(timeout=15_000)

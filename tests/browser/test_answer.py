@@ -4,7 +4,7 @@ import pytest
 
 from browser.playground import playground
 from conftest import Serve
-from streamsvc.settings import Settings
+from streamsvc.config.settings import Settings
 
 pytestmark = pytest.mark.browser
 

@@ -15,7 +15,7 @@ from browser.guide import DOCS, files_of, save
 from browser.pages import bundle, opened, shown, site
 from conftest import Serve
 from service import Service
-from streamsvc.settings import CorsSettings, FakeSettings, Settings, StreamSettings
+from streamsvc.config.settings import CorsSettings, FakeSettings, Settings, StreamSettings
 
 pytestmark = pytest.mark.browser
 

@@ -8,7 +8,7 @@ import pytest
 
 from browser.pages import chromium, site
 from conftest import Serve
-from streamsvc.settings import (
+from streamsvc.config.settings import (
     CorsSettings,
     FakeSettings,
     GenerationSettings,

@@ -15,7 +15,7 @@ from conftest import Serve
 from parts import each
 from proxy import BreakingProxy, Cut, after_bytes, after_events, breaking_proxy, never
 from service import Service
-from streamsvc.settings import (
+from streamsvc.config.settings import (
     CorsSettings,
     FakeSettings,
     GenerationSettings,

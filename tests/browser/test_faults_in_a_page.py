@@ -8,8 +8,8 @@ import pytest
 from browser.guide import save
 from browser.pages import chromium, site
 from conftest import Serve
+from streamsvc.config.settings import CorsSettings, FakeSettings, FaultName, Settings
 from streamsvc.errors import ProviderContentFiltered, ProviderUnavailable, UpstreamCut
-from streamsvc.settings import CorsSettings, FakeSettings, FaultName, Settings
 
 pytestmark = pytest.mark.browser
 

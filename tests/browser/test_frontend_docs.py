@@ -20,14 +20,14 @@ from conftest import Serve
 from parts import each
 from proxy import after_events, breaking_proxy, never
 from service import Service, serving
-from streamsvc.events import Status
-from streamsvc.settings import (
+from streamsvc.config.settings import (
     CorsSettings,
     FakeSettings,
     GenerationSettings,
     Settings,
     StreamSettings,
 )
+from streamsvc.events import Status
 from upstreams import OPENAI, finish, text, upstream
 from upstreams import until as until_set
 

@@ -18,7 +18,7 @@ from browser.guide import FILES, files_of
 from browser.pages import bundle
 from browser.playground import ANSWER, ask, on_upstream, playground
 from service import Service, serving
-from streamsvc.settings import CorsSettings, GenerationSettings, Settings, StreamSettings
+from streamsvc.config.settings import CorsSettings, GenerationSettings, Settings, StreamSettings
 from upstreams import OPENAI, Upstream, finish, text, until, upstream
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(90)]

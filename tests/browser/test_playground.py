@@ -11,8 +11,8 @@ from browser.pages import chromium
 from browser.playground import ANSWER, EXPLAIN, ask, on_upstream, playground
 from conftest import Serve
 from proxy import breaking_proxy
+from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
 from streamsvc.providers.fake import reply_to
-from streamsvc.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
 from upstreams import HOLD, RESET, Upstream, finish, status, text, until
 
 pytestmark = pytest.mark.browser

@@ -18,7 +18,7 @@ from openai_clients import (
 
 from conftest import Serve
 from service import Service, serving
-from streamsvc.settings import (
+from streamsvc.config.settings import (
     CorsSettings,
     GenerationSettings,
     OpenAISettings,

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import Serve
 from parts import find
-from streamsvc.settings import FakeSettings, Settings
+from streamsvc.config.settings import FakeSettings, Settings
 
 HERE = Path(__file__).parent
 PAGE = (HERE.parents[1] / "docs" / "dialects" / "openai.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 from conftest import Serve
 from parts import find
 from proxy import after_events, breaking_proxy, never
-from streamsvc.settings import FakeSettings, GenerationSettings, Settings
+from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
 
 HERE = Path(__file__).parent
 TEXT = " ".join(f"word{number}" for number in range(12)) + " 😀\r\n\u2028 done."

@@ -12,15 +12,15 @@ import pytest
 from ai_sdk import Chat, Seen, ai_sdk_chat
 from proxy import Cut, after_events, breaking_proxy, never
 from service import Service, serving
-from streamsvc.dialects.ai_sdk import RESTARTED, UNWATCHED
-from streamsvc.errors import CursorLost, ProviderAuthFailed, ProviderTimedOut, UpstreamCut
-from streamsvc.settings import (
+from streamsvc.config.settings import (
     AISDKSettings,
     GenerationSettings,
     LimitSettings,
     Settings,
     StreamSettings,
 )
+from streamsvc.dialects.ai_sdk.frames import RESTARTED, UNWATCHED
+from streamsvc.errors import CursorLost, ProviderAuthFailed, ProviderTimedOut, UpstreamCut
 from upstreams import (
     CLOSE,
     HOLD,

@@ -15,13 +15,13 @@ import pytest
 from typing_extensions import override
 
 from answering import Piece, answering
+from streamsvc.config.settings import FakeSettings, ProviderSettings
 from streamsvc.errors import ProviderError
 from streamsvc.events import FinishReason, Reasoning, Text
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.fake import words
 from streamsvc.providers.registry import ProviderRegistry
-from streamsvc.settings import FakeSettings, ProviderSettings
 from upstreams import EMPTY, GEMINI, OPENAI, Step, Upstream, Wire, finish, text, upstream
 from upstreams import reasoning as reasoning_step
 

@@ -16,9 +16,9 @@ from provider import (
 from answering import Piece, answering
 from floods import FLOODS, Flood
 from streamsvc.errors import ProviderError, ProviderUnavailable, UpstreamCut
-from streamsvc.providers import pool
 from streamsvc.providers.base import Provider
-from streamsvc.providers.http1 import LOOSE_BYTES
+from streamsvc.providers.http import pool
+from streamsvc.providers.http.connection import LOOSE_BYTES
 from upstreams import CLOSE, HEAD, RESET, USAGE, Exchange, Step, finish, status, text
 
 WELL = text("One ", "two."), finish()

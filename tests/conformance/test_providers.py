@@ -42,7 +42,7 @@ from streamsvc.errors import (
 from streamsvc.events import FinishReason, Text
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers import base
-from streamsvc.providers import upstream as upstream_module
+from streamsvc.providers import gemini_http as upstream_module
 from streamsvc.providers.base import Delta, Finish, Provider, closed_afterwards
 from upstreams import (
     CLOSE,

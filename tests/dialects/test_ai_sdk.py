@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from ai_sdk import CLIENTS
 from eventstream import parse
 from parts import find
-from streamsvc.dialects.ai_sdk import DONE, FINISH_REASONS, RESTARTED, UNWATCHED, AISDKDialect
+from streamsvc.dialects.ai_sdk.frames import (
+    DONE,
+    FINISH_REASONS,
+    RESTARTED,
+    UNWATCHED,
+    AISDKDialect,
+)
 from streamsvc.dialects.base import KEEPALIVE
 from streamsvc.errors import CursorLost
 from streamsvc.events import (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from eventstream import EventStreamParser, parse
 from streamsvc.dialects.base import EVENT_NAMES, KEEPALIVE, json_line, preamble
-from streamsvc.dialects.native import NativeDialect
+from streamsvc.dialects.native.frames import NativeDialect
 from streamsvc.engine.supervisor import new_id
 from streamsvc.events import (
     Done,

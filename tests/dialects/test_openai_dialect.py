@@ -13,7 +13,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from eventstream import parse
 from streamsvc.dialects.base import KEEPALIVE, Encoder
-from streamsvc.dialects.openai import (
+from streamsvc.dialects.openai.frames import (
     CODES,
     FINISH_REASONS,
     STATUSES,

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamsvc.dialects.base import BrokenOff
-from streamsvc.dialects.plain import PlainDialect
+from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.events import (
     Done,
     Event,

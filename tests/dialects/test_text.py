@@ -5,8 +5,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventstream import parse
-from streamsvc.dialects.native import NativeDialect
-from streamsvc.dialects.text import TextDialect
+from streamsvc.dialects.native.frames import NativeDialect
+from streamsvc.dialects.native.text import TextDialect
 from streamsvc.events import (
     Done,
     Event,

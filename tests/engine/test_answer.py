@@ -29,6 +29,7 @@ from doubles import (
     in_virtual_time,
     run_in_virtual_time,
 )
+from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
 from streamsvc.engine.circuit import State
 from streamsvc.engine.generation import Order
 from streamsvc.engine.supervisor import Supervisor
@@ -65,7 +66,6 @@ from streamsvc.events import (
     Usage,
 )
 from streamsvc.providers.base import Finish
-from streamsvc.settings import FakeSettings, GenerationSettings, Settings
 
 USAGE = Usage(input_tokens=3, output_tokens=7)
 STOP = Finish(reason="stop", usage=USAGE)

@@ -21,8 +21,9 @@ from doubles import (
     events_of,
     in_virtual_time,
 )
+from streamsvc.config.settings import GenerationSettings
+from streamsvc.engine.entries import Lanes
 from streamsvc.engine.generation import Generation, Order
-from streamsvc.engine.lanes import Lanes
 from streamsvc.errors import (
     EmptyAnswer,
     ProviderContentFiltered,
@@ -45,7 +46,6 @@ from streamsvc.events import (
     Usage,
 )
 from streamsvc.providers.base import Finish
-from streamsvc.settings import GenerationSettings
 
 STOP = Finish(reason="stop")
 FIRST_TOKEN = 100.0

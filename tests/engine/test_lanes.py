@@ -2,10 +2,10 @@
 
 import pytest
 
-from streamsvc.engine.lanes import Lane, Lanes, lane_with_room
+from streamsvc.config.settings import FakeSettings, OpenAISettings, ProviderSettings
+from streamsvc.engine.entries import Lane, Lanes, lane_with_room
 from streamsvc.errors import InvalidField, Overloaded, ProviderNotReady
 from streamsvc.providers.registry import ProviderRegistry
-from streamsvc.settings import FakeSettings, OpenAISettings, ProviderSettings
 
 ENTRIES: dict[str, ProviderSettings] = {
     "first": FakeSettings(fallbacks=("keyless", "second"), max_generations=1),

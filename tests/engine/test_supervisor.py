@@ -19,6 +19,7 @@ from doubles import (
     events_of,
     in_virtual_time,
 )
+from streamsvc.config.settings import GenerationSettings, LimitSettings, OpenAISettings, Settings
 from streamsvc.engine.generation import Order
 from streamsvc.engine.supervisor import KEYS_AT_A_TIME, Supervisor, new_id
 from streamsvc.errors import (
@@ -33,7 +34,6 @@ from streamsvc.events import Done, Outcome, Status, Text
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.registry import ProviderRegistry
-from streamsvc.settings import GenerationSettings, LimitSettings, OpenAISettings, Settings
 
 STOP = Finish(reason="stop")
 KEEP = 300.0

@@ -18,9 +18,9 @@ import pytest
 import trustme
 
 from streamsvc.errors import ProviderError, ProviderTimedOut, ProviderUnavailable, UpstreamCut
-from streamsvc.providers import pool as module
-from streamsvc.providers.channel import Channel
-from streamsvc.providers.http1 import BUFFER_BYTES, LOOSE_BYTES, Connection
+from streamsvc.providers.http import pool as module
+from streamsvc.providers.http.connection import BUFFER_BYTES, LOOSE_BYTES, Connection
+from streamsvc.providers.http.endpoint import Channel
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"

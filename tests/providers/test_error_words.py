@@ -15,7 +15,7 @@ from streamsvc.errors import (
     ProviderRefused,
     ProviderUnavailable,
 )
-from streamsvc.providers.refusal import error_for_answer, error_in_stream
+from streamsvc.providers.error_mapping import error_for_answer, error_in_stream
 
 OVERFLOWS = {
     "openai": "This model's maximum context length is 8192 tokens. However, your messages resulted in 8545 tokens. Please reduce the length of the messages.",

@@ -12,6 +12,7 @@ import pytest
 from trio.testing import MockClock
 
 from answering import answering
+from streamsvc.config.settings import FakeSettings, FaultName
 from streamsvc.errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,
@@ -28,7 +29,6 @@ from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fake import FakeProvider
 from streamsvc.providers.faults import FAULTS
-from streamsvc.settings import FakeSettings, FaultName
 
 SHIPPED = Path(__file__).parents[2] / "config.toml"
 TEXT = "One two three four."

@@ -19,6 +19,7 @@ from google.genai import _api_client
 from google.genai import errors as sdk_errors
 
 from answering import Piece, answering
+from streamsvc.config.settings import GeminiSettings
 from streamsvc.errors import (
     ProviderAuthFailed,
     ProviderError,
@@ -32,7 +33,6 @@ from streamsvc.messages import Message, Prompt
 from streamsvc.providers import answer as answer_module
 from streamsvc.providers import gemini as adapter
 from streamsvc.providers.base import Finish, Provider
-from streamsvc.settings import GeminiSettings
 from upstreams import (
     CLOSE,
     GEMINI,

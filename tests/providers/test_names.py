@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from streamsvc.providers.names import MOST_LOOKUPS, Names
+from streamsvc.providers.http.names import MOST_LOOKUPS, Names
 
 FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
 

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from answering import Piece, answering
+from streamsvc.config.settings import OpenAISettings
 from streamsvc.errors import (
     ContextLengthExceeded,
     ProviderContentFiltered,
@@ -32,7 +33,6 @@ from streamsvc.providers import answer as answer_module
 from streamsvc.providers import base
 from streamsvc.providers import openai as adapter
 from streamsvc.providers.base import Finish, Provider
-from streamsvc.settings import OpenAISettings
 from upstreams import (
     CLOSE,
     DONE,

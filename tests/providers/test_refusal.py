@@ -17,7 +17,7 @@ from streamsvc.errors import (
     ProviderRefused,
     ProviderUnavailable,
 )
-from streamsvc.providers.refusal import error_for_answer, error_in_stream, stated_error
+from streamsvc.providers.error_mapping import error_for_answer, error_in_stream, stated_error
 
 TOO_LONG = "This model's maximum context length is 8192 tokens. Please reduce the length."
 CODED = {"message": "no", "type": "invalid_request_error", "code": "context_length_exceeded"}

@@ -9,11 +9,11 @@ import anyio
 import pytest
 
 from answering import answering
+from streamsvc.config.settings import FakeSettings, GeminiSettings, OpenAISettings, ProviderSettings
 from streamsvc.errors import InvalidField, ProviderNotReady
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Provider
 from streamsvc.providers.registry import ADAPTERS, ProviderRegistry
-from streamsvc.settings import FakeSettings, GeminiSettings, OpenAISettings, ProviderSettings
 from upstreams import OPENAI, finish, text, upstream
 
 ENTRIES: Mapping[str, ProviderSettings] = {
@@ -26,9 +26,9 @@ ENTRIES: Mapping[str, ProviderSettings] = {
 SERVE_AND_TELL = """
 import json, sys
 import anyio
-import streamsvc.cli, streamsvc.serve
+import streamsvc.cli, streamsvc.server.run
 from streamsvc.app import create_app
-from streamsvc.settings import (
+from streamsvc.config.settings import (
     FakeSettings, GenerationSettings, GeminiSettings, OpenAISettings, Settings,
 )
 

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamsvc.errors import UpstreamInvalid
-from streamsvc.providers.sse import EventStreamDecoder
+from streamsvc.providers.http.eventstream import EventStreamDecoder
 
 BOUND = 1024
 deterministic = settings(max_examples=150, deadline=None, derandomize=True, database=None)

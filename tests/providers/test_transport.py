@@ -4,7 +4,7 @@ import anyio
 import httpx2
 import pytest
 
-from streamsvc.providers.transport import Transport
+from streamsvc.providers.http.transport import Transport
 from upstreams import CLOSE, HEAD, RESET, Script, finish, status, text, upstream
 
 PATH = "/v1/models/m:streamGenerateContent"

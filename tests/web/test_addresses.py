@@ -11,7 +11,7 @@ import pytest
 from conftest import Serve
 from eventstream import Answer, view
 from service import Service, serving
-from streamsvc.settings import FakeSettings, LimitSettings, ServerSettings, Settings
+from streamsvc.config.settings import FakeSettings, LimitSettings, ServerSettings, Settings
 from streamsvc.web.refusals import MAX_LINES, WINDOW_SECONDS, RefusalLog
 
 FAKE = FakeSettings(words_per_second=0, first_word_seconds=0)

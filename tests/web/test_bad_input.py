@@ -16,15 +16,15 @@ from typing_extensions import override
 from conftest import Serve
 from eventstream import Answer, view, wire
 from service import Service, serving
-from streamsvc.messages import Prompt
-from streamsvc.providers.base import Delta, Finish, Provider
-from streamsvc.settings import (
+from streamsvc.config.settings import (
     FakeSettings,
     GenerationSettings,
     LimitSettings,
     ProviderSettings,
     Settings,
 )
+from streamsvc.messages import Prompt
+from streamsvc.providers.base import Delta, Finish, Provider
 
 CREATE = "/v1/generations"
 HURRIED = FakeSettings(words_per_second=0, first_word_seconds=0, text="One two three.")

@@ -7,14 +7,14 @@ from starlette.responses import Response
 from typing_extensions import override
 
 from doubles import Room
+from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.audience import Seat
 from streamsvc.eventlog.base import BATCH_RECORDS, BEFORE_FIRST
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Event, Record, Start, Text
-from streamsvc.settings import GenerationSettings
-from streamsvc.web.beginning import Beginning, Instead
-from streamsvc.web.viewing import Place
-from streamsvc.web.wire import Listener, Wire
+from streamsvc.web.stream.first_event import Beginning, Instead
+from streamsvc.web.stream.viewer import Place
+from streamsvc.web.stream.wire import Listener, Wire
 
 START = Start(generation="gen_a", provider="fake", model="words", created=0)
 

@@ -16,8 +16,7 @@ import pytest
 
 from eventstream import Answer, BrowserEvent, view
 from service import Service, serving
-from streamsvc.providers import faults
-from streamsvc.settings import (
+from streamsvc.config.settings import (
     FakeSettings,
     FaultName,
     OpenAISettings,
@@ -25,6 +24,7 @@ from streamsvc.settings import (
     Settings,
     StreamSettings,
 )
+from streamsvc.providers import faults
 
 DOCS = Path(__file__).parents[2] / "docs"
 CREATE = "/v1/generations"

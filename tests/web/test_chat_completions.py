@@ -13,7 +13,7 @@ from typing_extensions import get_type_hints
 from conftest import Serve
 from eventstream import Answer, view
 from service import Service, serving
-from streamsvc.settings import (
+from streamsvc.config.settings import (
     FakeSettings,
     GenerationSettings,
     LimitSettings,

@@ -11,14 +11,14 @@ import pytest
 from conftest import Serve
 from eventstream import BrowserEvent, EventStreamParser, parse, view, wire
 from service import Service, serving
-from streamsvc.eventlog.base import BEFORE_FIRST, LogEnded
-from streamsvc.settings import (
+from streamsvc.config.settings import (
     FakeSettings,
     GenerationSettings,
     LimitSettings,
     Settings,
     StreamSettings,
 )
+from streamsvc.eventlog.base import BEFORE_FIRST, LogEnded
 
 ASK = "/stream-ai?prompt=hi"
 CREATE = "/v1/generations"

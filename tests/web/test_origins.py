@@ -10,8 +10,8 @@ from starlette.requests import Request
 from conftest import Serve
 from eventstream import Answer, view
 from service import Service, serving
+from streamsvc.config.settings import CorsSettings, FakeSettings, ServerSettings, Settings
 from streamsvc.errors import HostRefused, OriginRefused
-from streamsvc.settings import CorsSettings, FakeSettings, ServerSettings, Settings
 from streamsvc.web.hosts import Hosts
 from streamsvc.web.origins import Origins
 

@@ -9,14 +9,14 @@ import pytest
 from starlette.types import Message, Receive, Send
 
 from doubles import Room
-from streamsvc.dialects.native import NativeDialect
+from streamsvc.config.settings import GenerationSettings, StreamSettings
+from streamsvc.dialects.native.frames import NativeDialect
 from streamsvc.engine.audience import Seat
 from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Done, Outcome, Start, Status, Text
-from streamsvc.settings import GenerationSettings, StreamSettings
-from streamsvc.web.sse import EventStream
-from streamsvc.web.viewing import Place
+from streamsvc.web.stream.response import EventStream
+from streamsvc.web.stream.viewer import Place
 
 START = Start(generation="gen_a", provider="fake", model="words", created=0)
 DONE = Done(

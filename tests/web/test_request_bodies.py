@@ -12,7 +12,7 @@ import pytest
 from conftest import Serve
 from eventstream import Answer, view
 from service import Service, serving
-from streamsvc.settings import FakeSettings, LimitSettings, Settings, StreamSettings
+from streamsvc.config.settings import FakeSettings, LimitSettings, Settings, StreamSettings
 from upstreams import GEMINI, OPENAI, Upstream, Wire, finish, text, upstream
 
 NATIVE, CHAT, UI = "/v1/generations", "/v1/chat/completions", "/api/chat"

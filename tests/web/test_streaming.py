@@ -10,7 +10,7 @@ import pytest
 from conftest import Serve
 from eventstream import Answer, BrowserEvent, view, wire
 from service import Service
-from streamsvc.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
+from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
 
 ASK = "/stream-ai?prompt=hi"
 PATIENT = 3600.0

@@ -14,8 +14,7 @@ import virtual_time
 from conftest import Serve
 from eventstream import Answer, parse, view
 from service import Service
-from streamsvc.errors import CursorLost
-from streamsvc.settings import (
+from streamsvc.config.settings import (
     AISDKSettings,
     FakeSettings,
     GenerationSettings,
@@ -23,8 +22,9 @@ from streamsvc.settings import (
     Settings,
     StreamSettings,
 )
-from streamsvc.web.ui_messages import Answer as ChatAnswer
-from streamsvc.web.ui_messages import Chats
+from streamsvc.errors import CursorLost
+from streamsvc.web.ai_sdk import Answer as ChatAnswer
+from streamsvc.web.ai_sdk import Chats
 from transcript import assert_is_transcript
 
 TEXT = 'Words, "quotes", é😀\r\n\u2028 and the end.'

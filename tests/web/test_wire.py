@@ -16,15 +16,15 @@ from conftest import Serve
 from doubles import ScriptedProvider
 from eventstream import Answer, BrowserEvent, EventStreamParser, parse, view, wire
 from service import Service
-from streamsvc.errors import ProviderUnavailable
-from streamsvc.providers.fake import words
-from streamsvc.settings import (
+from streamsvc.config.settings import (
     CorsSettings,
     FakeSettings,
     OpenAISettings,
     Settings,
     StreamSettings,
 )
+from streamsvc.errors import ProviderUnavailable
+from streamsvc.providers.fake import words
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 

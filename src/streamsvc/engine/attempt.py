@@ -7,8 +7,8 @@ from typing import Self
 import anyio
 from typing_extensions import override
 
-from streamsvc.clock import Timer, clock, timers
-from streamsvc.engine.lanes import Lane
+from streamsvc.config.settings import ProviderSettings
+from streamsvc.engine.entries import Lane
 from streamsvc.errors import (
     EmptyAnswer,
     ProviderContentFiltered,
@@ -16,9 +16,9 @@ from streamsvc.errors import (
     ProviderUnavailable,
     UpstreamCut,
 )
+from streamsvc.eventloop import Timer, clock, timers
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Delta, Finish
-from streamsvc.settings import ProviderSettings
 
 _TICK_SECONDS = 0.001
 """How exact timers are (libuv counts milliseconds): a timer that fires early is set again, and not in a loop."""

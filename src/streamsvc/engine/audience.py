@@ -14,7 +14,7 @@ from typing import Protocol, Self
 import anyio
 from typing_extensions import override
 
-from streamsvc.clock import clock
+from streamsvc.eventloop import clock
 
 
 class State(Enum):

@@ -12,8 +12,8 @@ from enum import StrEnum, auto
 
 from typing_extensions import override
 
-from streamsvc.clock import now
 from streamsvc.errors import ProviderError
+from streamsvc.eventloop import now
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,14 @@ from functools import partial
 import anyio
 import msgspec
 
-from streamsvc.clock import clock
-from streamsvc.engine.answer import Answer
+from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.audience import Audience
-from streamsvc.engine.lanes import Lane
+from streamsvc.engine.entries import Lane
+from streamsvc.engine.failover import Answer
 from streamsvc.engine.usage import estimate
 from streamsvc.errors import ProviderContentFiltered, ProviderError, StreamsvcError, describe
 from streamsvc.eventlog.base import EventLog, LogFull, stored_batches
+from streamsvc.eventloop import clock
 from streamsvc.events import (
     AnswerEnd,
     Done,
@@ -29,7 +30,6 @@ from streamsvc.events import (
     Status,
 )
 from streamsvc.messages import Prompt
-from streamsvc.settings import GenerationSettings
 from streamsvc.snapshot import Standing
 
 logger = logging.getLogger(__name__)

@@ -15,14 +15,14 @@ import anyio
 import anyio.abc
 import msgspec
 
+from streamsvc.config.settings import Settings
 from streamsvc.engine.audience import Seat
+from streamsvc.engine.entries import Lane, Lanes
 from streamsvc.engine.generation import Generation, Order
-from streamsvc.engine.lanes import Lane, Lanes
 from streamsvc.errors import Draining, GenerationNotFound, InvalidField, Overloaded
 from streamsvc.eventlog.base import EventLog
 from streamsvc.events import Outcome
 from streamsvc.providers.registry import ProviderRegistry
-from streamsvc.settings import Settings
 
 logger = logging.getLogger(__name__)
 

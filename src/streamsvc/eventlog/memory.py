@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 from typing_extensions import override
 
-from streamsvc.clock import now, soon
+from streamsvc.config.settings import GenerationSettings
 from streamsvc.errors import CursorLost, GenerationNotFound, Overloaded
 from streamsvc.eventlog.base import (
     BATCH_RECORDS,
@@ -24,8 +24,8 @@ from streamsvc.eventlog.base import (
     LogFull,
     Reader,
 )
+from streamsvc.eventloop import now, soon
 from streamsvc.events import Done, Event, Outcome, Reasoning, Record, Start, Text
-from streamsvc.settings import GenerationSettings
 
 RECORD_BYTES = 16
 """What a piece of text costs beside itself, about: a place in a list. The few other events cost more."""

@@ -16,8 +16,8 @@ that means where the stream does not come to a tidy end:
 import math
 from collections.abc import Callable
 
-from streamsvc.clock import now
 from streamsvc.errors import UpstreamCut
+from streamsvc.eventloop import now
 from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
 from streamsvc.providers.base import Delta, Finish, SurrogateJoiner
 from streamsvc.providers.finish_words import answer_end

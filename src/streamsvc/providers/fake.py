@@ -15,13 +15,13 @@ import anyio
 import msgspec
 from typing_extensions import override
 
-from streamsvc.clock import now
+from streamsvc.config.settings import FakeSettings, FaultName
 from streamsvc.errors import ProviderError, UpstreamCut
+from streamsvc.eventloop import now
 from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.providers.faults import Call, Silence, Step, play
-from streamsvc.settings import FakeSettings, FaultName
 
 _WORD = re.compile(r"\s*\S+\s?|\s+")
 """A word with the space behind it; cut so, the pieces put together are the text again."""

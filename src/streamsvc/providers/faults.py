@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from streamsvc.config.settings import FaultName
 from streamsvc.errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,
@@ -23,7 +24,6 @@ from streamsvc.errors import (
 )
 from streamsvc.events import Text
 from streamsvc.providers.base import Delta, Finish
-from streamsvc.settings import FaultName
 
 RETRY_AFTER_SECONDS = 1.0
 """What a rate limit that says when to come back says."""

@@ -18,16 +18,16 @@ from google import genai
 from google.genai import errors, types
 from typing_extensions import override
 
+from streamsvc.config.settings import GeminiSettings
 from streamsvc.errors import UpstreamInvalid
 from streamsvc.events import Usage
 from streamsvc.messages import Prompt
 from streamsvc.providers import lenient
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Delta, Finish, Provider, closed_afterwards
-from streamsvc.providers.refusal import error_for_answer, raise_stated_error
+from streamsvc.providers.error_mapping import error_for_answer, raise_stated_error
+from streamsvc.providers.gemini_http import error_for_transport, open_client
 from streamsvc.providers.response import ResponseReader
-from streamsvc.providers.upstream import error_for_transport, open_client
-from streamsvc.settings import GeminiSettings
 
 
 class _Part(msgspec.Struct):

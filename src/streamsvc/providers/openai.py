@@ -16,18 +16,18 @@ import msgspec
 import openai
 from typing_extensions import override
 
+from streamsvc.config.settings import OpenAISettings
 from streamsvc.errors import UpstreamCut, UpstreamInvalid
 from streamsvc.events import Usage
 from streamsvc.messages import Prompt
 from streamsvc.providers import lenient
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Delta, Finish, Provider
-from streamsvc.providers.channel import Channel
-from streamsvc.providers.http1 import Connection
-from streamsvc.providers.refusal import error_for_answer, raise_stated_error
+from streamsvc.providers.error_mapping import error_for_answer, raise_stated_error
+from streamsvc.providers.gemini_http import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, quiet_libraries
+from streamsvc.providers.http.connection import Connection
+from streamsvc.providers.http.endpoint import Channel
 from streamsvc.providers.response import ResponseReader
-from streamsvc.providers.upstream import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, quiet_libraries
-from streamsvc.settings import OpenAISettings
 
 REUSE_SECONDS = 0.1
 """How long a complete answer may take to end its body, so that the connection can be used again."""

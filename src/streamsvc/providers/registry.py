@@ -15,10 +15,8 @@ from typing import Self, cast, get_args
 import anyio
 import anyio.to_thread
 
-from streamsvc.configcheck import api_key
-from streamsvc.errors import InvalidField, ProviderNotReady, describe
-from streamsvc.providers.base import Provider
-from streamsvc.settings import (
+from streamsvc.config.check import api_key
+from streamsvc.config.settings import (
     FakeSettings,
     FaultName,
     GeminiSettings,
@@ -26,6 +24,8 @@ from streamsvc.settings import (
     ProviderSettings,
     UpstreamSection,
 )
+from streamsvc.errors import InvalidField, ProviderNotReady, describe
+from streamsvc.providers.base import Provider
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import anyio
 from streamsvc.errors import ProviderError, ProviderMisconfigured, UpstreamInvalid
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish
-from streamsvc.providers.sse import EventStreamDecoder
+from streamsvc.providers.http.eventstream import EventStreamDecoder
 
 _EVENT_STREAM = "text/event-stream"
 _BLANK = b" \t\r\n\xef\xbb\xbf"

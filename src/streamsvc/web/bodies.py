@@ -11,8 +11,8 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import Request
 
+from streamsvc.config.settings import LimitSettings
 from streamsvc.errors import InvalidField, MalformedRequest, RequestTooLarge, UnsupportedEncoding
-from streamsvc.settings import LimitSettings
 from streamsvc.web.requests import header, quoted
 
 _Body = TypeVar("_Body")

@@ -10,8 +10,8 @@ from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from streamsvc.config.settings import ServerSettings
 from streamsvc.errors import HostRefused
-from streamsvc.settings import ServerSettings
 from streamsvc.web.origins import Authority, authority_of
 from streamsvc.web.problems import Problems
 

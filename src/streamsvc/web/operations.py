@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streamsvc.config import KINDS
+from streamsvc.config.load import KINDS
 from streamsvc.engine.supervisor import Supervisor
 
 

@@ -11,10 +11,10 @@ import msgspec
 from msgspec import Meta
 from starlette.requests import Request
 
+from streamsvc.config.settings import GenerationSettings, LimitSettings
 from streamsvc.engine.generation import Order
 from streamsvc.errors import InvalidField, RequestTooLarge
 from streamsvc.messages import Message, Prompt
-from streamsvc.settings import GenerationSettings, LimitSettings
 from streamsvc.web.bodies import JsonBodies
 
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]

@@ -2,11 +2,11 @@
 
 from starlette.routing import BaseRoute, Mount, Route
 
-from streamsvc.web.chat_completions import ChatCompletionEndpoints
-from streamsvc.web.generations import GenerationEndpoints
+from streamsvc.web.ai_sdk import UIMessageEndpoints
+from streamsvc.web.native import GenerationEndpoints
+from streamsvc.web.openai import ChatCompletionEndpoints
 from streamsvc.web.operations import OperationEndpoints
 from streamsvc.web.playground import Playground
-from streamsvc.web.ui_messages import UIMessageEndpoints
 
 
 def routes(

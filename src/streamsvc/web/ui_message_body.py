@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Meta
 from starlette.requests import Request
 
+from streamsvc.config.settings import AISDKSettings, GenerationSettings
 from streamsvc.engine.generation import Order
 from streamsvc.errors import InvalidField
-from streamsvc.settings import AISDKSettings, GenerationSettings
 from streamsvc.web.bodies import JsonBodies
 from streamsvc.web.orders import CreateBody, MessageBody, OrderReader
 from streamsvc.web.requests import quoted

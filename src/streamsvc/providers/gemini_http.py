@@ -9,7 +9,7 @@ import anyio
 import httpx2
 from typing_extensions import override
 
-from streamsvc.clock import now
+from streamsvc.config.settings import UpstreamSection
 from streamsvc.errors import (
     ProviderError,
     ProviderTimedOut,
@@ -17,8 +17,8 @@ from streamsvc.errors import (
     UpstreamCut,
     UpstreamInvalid,
 )
-from streamsvc.providers.transport import Transport
-from streamsvc.settings import UpstreamSection
+from streamsvc.eventloop import now
+from streamsvc.providers.http.transport import Transport
 
 ERROR_BODY_BYTES = 65_536
 ERROR_BODY_SECONDS = 2.0

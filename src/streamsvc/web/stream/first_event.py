@@ -11,8 +11,8 @@ from typing_extensions import override
 from streamsvc.engine.audience import Seat
 from streamsvc.eventlog.base import Reader
 from streamsvc.events import Event, Record
-from streamsvc.web.viewing import Place
-from streamsvc.web.wire import Listener, Wire
+from streamsvc.web.stream.viewer import Place
+from streamsvc.web.stream.wire import Listener, Wire
 
 
 class Instead(Protocol):

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
+from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import Dialect
-from streamsvc.dialects.plain import PlainDialect
+from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.engine.supervisor import Supervisor, new_id
 from streamsvc.errors import CursorLost, GenerationNotFound, InvalidField, Overloaded
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_batches
-from streamsvc.settings import StreamSettings
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
 from streamsvc.web.orders import OrderReader
@@ -38,8 +38,8 @@ from streamsvc.web.requests import (
     prefers,
     refuse_prefetch,
 )
-from streamsvc.web.sse import EventStream, busy_response, gone_response, head_response
-from streamsvc.web.viewing import Place
+from streamsvc.web.stream.response import EventStream, busy_response, gone_response, head_response
+from streamsvc.web.stream.viewer import Place
 
 NO_STORE = {"Cache-Control": "no-store"}
 

@@ -13,9 +13,9 @@ from functools import partial
 import anyio
 import msgspec
 
-from streamsvc.clock import clock
+from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.attempt import attempt
-from streamsvc.engine.lanes import Lane, lane_with_room
+from streamsvc.engine.entries import Lane, lane_with_room
 from streamsvc.engine.rescue import CatchUp
 from streamsvc.errors import (
     EmptyAnswer,
@@ -25,10 +25,10 @@ from streamsvc.errors import (
     ProviderTimedOut,
     causes,
 )
+from streamsvc.eventloop import clock
 from streamsvc.events import Event, Progress, Reasoning, Restart, Text
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Finish
-from streamsvc.settings import GenerationSettings
 from streamsvc.snapshot import Standing
 
 logger = logging.getLogger(__name__)

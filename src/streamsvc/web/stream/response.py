@@ -16,13 +16,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
+from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import Dialect, lost_block, preamble
 from streamsvc.engine.audience import Seat
 from streamsvc.events import Record
-from streamsvc.settings import StreamSettings
-from streamsvc.web.beginning import Beginning, Instead
-from streamsvc.web.viewing import Place, Viewing, drop
-from streamsvc.web.wire import CONNECTION, Wire, send_wire
+from streamsvc.web.stream.first_event import Beginning, Instead
+from streamsvc.web.stream.viewer import Place, Viewing, drop
+from streamsvc.web.stream.wire import CONNECTION, Wire, send_wire
 
 STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
 

@@ -23,11 +23,11 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from streamsvc.errors import StreamsvcError, describe
-from streamsvc.pending import PendingConnections
 from streamsvc.refused import Refused, answer
-from streamsvc.unframed import until_closed
+from streamsvc.server.pending import PendingConnections
+from streamsvc.server.unframed import until_closed
 from streamsvc.web.problems import Problem
-from streamsvc.web.wire import CONNECTION, Listener, Wire
+from streamsvc.web.stream.wire import CONNECTION, Listener, Wire
 
 logger = logging.getLogger(__name__)
 

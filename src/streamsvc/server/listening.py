@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from streamsvc.errors import ConfigError
-from streamsvc.pending import Room
+from streamsvc.server.pending import Room
 
 BACKLOG = 2048
 """How many connections the kernel holds until they are accepted; `net.core.somaxconn` may be less."""

@@ -13,7 +13,7 @@ import anyio
 from starlette.types import Receive, Send
 from typing_extensions import override
 
-CONNECTION = "streamsvc.connection"
+CONNECTION = "streamsvc.server.connection"
 """The extension that has the `Wire`."""
 
 

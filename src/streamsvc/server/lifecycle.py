@@ -23,10 +23,10 @@ import uvicorn
 from typing_extensions import override
 from uvicorn.config import STARTUP_FAILURE
 
-from streamsvc.connection import Protocol
-from streamsvc.listening import Listening, bind, miss_lost_clients
-from streamsvc.logs import log_loop_error
-from streamsvc.pending import PendingConnections, Room
+from streamsvc.server.connection import Protocol
+from streamsvc.server.listening import Listening, bind, miss_lost_clients
+from streamsvc.server.logs import log_loop_error
+from streamsvc.server.pending import PendingConnections, Room
 
 GC_THRESHOLDS = 20_000, 10, 10
 """When the garbage collector looks: what is made for a token is freed without it."""

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from typing_extensions import override
 
+from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import BrokenOff, Dialect, preamble
 from streamsvc.engine.audience import Seat
 from streamsvc.eventlog.base import EventLog, Reader
 from streamsvc.events import Done, Record
-from streamsvc.settings import StreamSettings
-from streamsvc.web.wire import Listener, Wire
+from streamsvc.web.stream.wire import Listener, Wire
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from typing import Any, NoReturn, cast
 import msgspec
 from msgspec import inspect
 
-from streamsvc.configcheck import check, check_certificates
-from streamsvc.configfile import (
+from streamsvc.config.check import check, check_certificates
+from streamsvc.config.file import (
     PATH_VARIABLE,
     Mistakes,
     find,
@@ -32,8 +32,7 @@ from streamsvc.configfile import (
     shipped_providers,
     shown,
 )
-from streamsvc.errors import ConfigError
-from streamsvc.settings import (
+from streamsvc.config.settings import (
     FakeSettings,
     GeminiSettings,
     OpenAISettings,
@@ -41,6 +40,7 @@ from streamsvc.settings import (
     Section,
     Settings,
 )
+from streamsvc.errors import ConfigError
 
 PREFIX = "STREAMSVC_"
 

@@ -6,8 +6,8 @@ import httpx2
 from typing_extensions import override
 
 from streamsvc.errors import ProviderError, ProviderTimedOut, UpstreamCut
-from streamsvc.providers.http1 import Connection
-from streamsvc.providers.pool import ConnectionPool
+from streamsvc.providers.http.connection import Connection
+from streamsvc.providers.http.pool import ConnectionPool
 
 
 class Transport(httpx2.AsyncBaseTransport):

@@ -14,15 +14,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from streamsvc.clock import now
-from streamsvc.dialects.ai_sdk import AISDKDialect
+from streamsvc.config.settings import StreamSettings
+from streamsvc.dialects.ai_sdk.frames import AISDKDialect
 from streamsvc.dialects.base import Dialect
-from streamsvc.dialects.plain import PlainDialect
+from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import CursorLost, GenerationNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_batches
+from streamsvc.eventloop import now
 from streamsvc.events import Restart
-from streamsvc.settings import StreamSettings
 from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
 from streamsvc.web.requests import (
@@ -32,9 +32,9 @@ from streamsvc.web.requests import (
     named_as_given,
     refuse_prefetch,
 )
-from streamsvc.web.sse import EventStream, head_response
+from streamsvc.web.stream.response import EventStream, head_response
+from streamsvc.web.stream.viewer import Place
 from streamsvc.web.ui_message_body import UIMessageReader
-from streamsvc.web.viewing import Place
 
 NO_STORE = {"Cache-Control": "no-store"}
 

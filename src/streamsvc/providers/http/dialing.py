@@ -13,7 +13,7 @@ import anyio
 import httpx2
 
 from streamsvc.errors import ProviderTimedOut, ProviderUnavailable
-from streamsvc.providers.names import Names
+from streamsvc.providers.http.names import Names
 
 FAMILY_SECONDS = 0.25
 """How much earlier one address of a host is tried than the next (RFC 8305, section 8)."""

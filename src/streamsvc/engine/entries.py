@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
+from streamsvc.config.settings import ProviderSettings
 from streamsvc.engine.circuit import Circuit
 from streamsvc.errors import Overloaded
 from streamsvc.providers.base import Provider
 from streamsvc.providers.registry import ProviderRegistry
-from streamsvc.settings import ProviderSettings
 
 
 class Lane:

@@ -8,8 +8,8 @@ import math
 
 import httpx2
 
-from streamsvc.providers.http1 import Connection
-from streamsvc.providers.pool import ConnectionPool
+from streamsvc.providers.http.connection import Connection
+from streamsvc.providers.http.pool import ConnectionPool
 
 
 class Channel:

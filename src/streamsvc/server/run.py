@@ -5,15 +5,15 @@ from collections.abc import Mapping
 
 import uvicorn
 
-from streamsvc import descriptors
 from streamsvc.app import create_app
-from streamsvc.connection import Protocol
+from streamsvc.config.settings import Settings
 from streamsvc.errors import ConfigError
-from streamsvc.listening import bind
-from streamsvc.logs import log_config, log_crashes
-from streamsvc.preload import preload
-from streamsvc.server import Server
-from streamsvc.settings import Settings
+from streamsvc.server import descriptors
+from streamsvc.server.connection import Protocol
+from streamsvc.server.lifecycle import Server
+from streamsvc.server.listening import bind
+from streamsvc.server.logs import log_config, log_crashes
+from streamsvc.server.preload import preload
 
 EXIT_CONFIG = 2
 

@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import override
 
-from streamsvc.config import KINDS
-from streamsvc.dialects.openai import (
+from streamsvc.config.load import KINDS
+from streamsvc.config.settings import StreamSettings
+from streamsvc.dialects.openai.frames import (
     LOST,
     OpenAIDialect,
     completion_of,
@@ -25,21 +26,20 @@ from streamsvc.dialects.openai import (
     error_of,
     status_of,
 )
-from streamsvc.engine.lanes import Lane
+from streamsvc.engine.entries import Lane
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import ModelNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
 from streamsvc.events import Done, Event, PublicError, Reasoning, Record, Text
-from streamsvc.settings import StreamSettings
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
-from streamsvc.web.beginning import Instead
 from streamsvc.web.chat_completion_body import ChatCompletionReader
 from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
 from streamsvc.web.requests import check_parameters, key_of, named_as_given
-from streamsvc.web.sse import EventStream
-from streamsvc.web.viewing import Place
+from streamsvc.web.stream.first_event import Instead
+from streamsvc.web.stream.response import EventStream
+from streamsvc.web.stream.viewer import Place
 
 SDK_HEADERS = (
     "OpenAI-Organization",

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from streamsvc import configfile
-from streamsvc.configfile import one_of, shown
-from streamsvc.settings import ProviderSettings, Settings, UpstreamSection
+from streamsvc.config import file as configfile
+from streamsvc.config.file import one_of, shown
+from streamsvc.config.settings import ProviderSettings, Settings, UpstreamSection
 
 
 class Note(Protocol):

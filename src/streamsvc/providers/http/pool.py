@@ -10,8 +10,8 @@ import re
 import httpx2
 
 from streamsvc.errors import ProviderUnavailable
-from streamsvc.providers.dialing import Dialer, proxy_authorization
-from streamsvc.providers.http1 import Connection
+from streamsvc.providers.http.connection import Connection
+from streamsvc.providers.http.dialing import Dialer, proxy_authorization
 
 KEEPALIVE_SECONDS = 4.0
 """How long an idle connection is kept for the next request: many servers close theirs after 5 s."""

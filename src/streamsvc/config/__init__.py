@@ -1,0 +1,1 @@
+"""From config.toml and the environment to frozen settings."""

@@ -1,0 +1,1 @@
+"""uvicorn, as this service needs it: listening, connections, signals, logs."""
