@@ -15,12 +15,12 @@ import pytest  # noqa: E402
 
 pytest.register_assert_rewrite("conformance")
 
-import parts  # noqa: E402
-from loops import on_asyncio  # noqa: E402
-from parts import missing as missing  # noqa: E402, PLC0414  # of tests that find out late
-from promises import PLANNED, PROMISES  # noqa: E402
-from service import Service, serving  # noqa: E402
 from streamsvc.config.settings import Settings  # noqa: E402
+from support import parts  # noqa: E402
+from support.loops import on_asyncio  # noqa: E402
+from support.parts import missing as missing  # noqa: E402, PLC0414  # of tests that find out late
+from support.promises import PLANNED, PROMISES  # noqa: E402
+from support.service import Service, serving  # noqa: E402
 
 hypothesis.settings.register_profile("streamsvc", deadline=None)
 hypothesis.settings.load_profile("streamsvc")

@@ -9,10 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-import attacks
-from eventstream import wire
-from owned import own_tasks
-from process import serve
+from support import attacks
+from support.eventstream import wire
+from support.owned import own_tasks
+from support.process import serve
 
 REQUESTS, WORKERS = 1000, 10
 

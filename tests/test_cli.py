@@ -19,13 +19,13 @@ import pytest
 
 import streamsvc
 from conftest import Serve
-from doubles import HOLD, ScriptedProvider, Step, events_of
-from service import Service
 from streamsvc.config.file import shipped_providers
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
 from streamsvc.errors import ProviderUnavailable
 from streamsvc.events import Done, Outcome, Reasoning, Text
 from streamsvc.providers.base import Finish
+from support.doubles import HOLD, ScriptedProvider, Step, events_of
+from support.service import Service
 
 STOP = Finish(reason="stop")
 COMMAND = [sys.executable, "-m", "streamsvc"]

@@ -8,11 +8,11 @@ from collections import Counter
 import anyio
 import pytest
 
-from eventstream import view
-from service import Service, serving
 from streamsvc.config.settings import GenerationSettings, Settings, StreamSettings
-from upstreams import OPENAI, Call, Script, Upstream, finish, upstream
-from upstreams import text as say
+from support.eventstream import view
+from support.service import Service, serving
+from support.upstreams import OPENAI, Call, Script, Upstream, finish, upstream
+from support.upstreams import text as say
 
 GENERATIONS = 200
 VIEWERS = 5

@@ -10,10 +10,10 @@ import anyio
 import httpx2
 import pytest
 
-from floods import FLOODS, Flood
-from process import FAKE, Running, serve, write_config
-from stage import WIRES
-from upstreams import Call, Script, Upstream, upstream
+from support.floods import FLOODS, Flood
+from support.process import FAKE, Running, serve, write_config
+from support.stage import WIRES
+from support.upstreams import Call, Script, Upstream, upstream
 
 WRITE_BYTES = 300
 """Small, because each read makes the parser copy a long field again."""

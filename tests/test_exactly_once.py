@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
-import virtual_time
-from bridge import Connection
-from eventstream import EventStreamParser
 from streamsvc.app import create_app
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
+from support import virtual_time
+from support.bridge import Connection
+from support.eventstream import EventStreamParser
 
 EXAMPLES = int(os.environ.get("EXACTLY_ONCE_EXAMPLES", "150"))
 """How many schedules one run tries; a long run sets more."""

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from eventstream import BrowserEvent
-from faults import (
+from streamsvc.config.settings import GenerationSettings, ProviderSettings, Settings, StreamSettings
+from streamsvc.providers import answer
+from support.eventstream import BrowserEvent
+from support.faults import (
     DEADLINE_SECONDS,
     FALLBACK,
     FAULTS,
@@ -28,9 +30,9 @@ from faults import (
     Fault,
     page,
 )
-from pools import close_kept, pools
-from service import serving
-from stage import (
+from support.pools import close_kept, pools
+from support.service import serving
+from support.stage import (
     ENTRY,
     OTHER_KIND,
     WIRES,
@@ -41,9 +43,7 @@ from stage import (
     no_more_tasks_than,
     tasks_by_kind,
 )
-from streamsvc.config.settings import GenerationSettings, ProviderSettings, Settings, StreamSettings
-from streamsvc.providers import answer
-from upstreams import Call, upstream
+from support.upstreams import Call, upstream
 
 LATE = 10.0
 """How much longer than asked for something may take on a machine that has other things to do."""
@@ -256,6 +256,6 @@ async def _are_well(stage: Stage, entries: Sequence[str]) -> None:
 
 
 def test_the_page_has_the_rows() -> None:
-    """`uv run python tests/faults.py` writes them anew."""
+    """`uv run python tests/support/faults.py` writes them anew."""
     old = PAGE.read_text()
     assert old == page(old)

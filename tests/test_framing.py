@@ -11,9 +11,9 @@ import anyio.lowlevel
 import pytest
 
 from conftest import Serve, missing
-from process import serve as serve_process
-from rawhttp import Exchange, exchange
 from streamsvc.config.settings import FakeSettings, LimitSettings, ServerSettings, Settings
+from support.process import serve as serve_process
+from support.rawhttp import Exchange, exchange
 
 TEXT = "FastAPI is the future of AI development."
 QUICK = Settings(

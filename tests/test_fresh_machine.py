@@ -12,7 +12,7 @@ TESTS = Path(__file__).parent
 LEAVES_A_LISTENER = """
 import gc
 import pytest
-from service import serving
+from support.service import serving
 from streamsvc.config.settings import Settings
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any
 import anyio
 import pytest
 
-from eventstream import view
-from process import FAKE, Running, serve, write_config
-from stage import WIRES
-from upstreams import finish, text, upstream
+from support.eventstream import view
+from support.process import FAKE, Running, serve, write_config
+from support.stage import WIRES
+from support.upstreams import finish, text, upstream
 
 VIEWERS = 12
 CONNECT_SECONDS = 3.0

@@ -6,10 +6,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from eventstream import view
-from process import serve, write_config
-from stage import WIRES
-from upstreams import CLOSE, RESET, Step, finish, text, upstream
+from support.eventstream import view
+from support.process import serve, write_config
+from support.stage import WIRES
+from support.upstreams import CLOSE, RESET, Step, finish, text, upstream
 
 WELL = text("Well."), finish()
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from eventstream import wire
-from process import Running, serve
-from upstreams import GEMINI, OPENAI, Step, finish, reasoning, status, text, upstream
+from support.eventstream import wire
+from support.process import Running, serve
+from support.upstreams import GEMINI, OPENAI, Step, finish, reasoning, status, text, upstream
 
 IMPORT = re.compile(r"import time: .*\| +(\S+)")
 SSE = {"Accept": "text/event-stream"}

@@ -20,14 +20,14 @@ from starlette.types import Message
 from typing_extensions import override
 
 from conftest import Serve
-from eventstream import wire
-from process import serve as serve_process
 from streamsvc.app import create_app
 from streamsvc.config.settings import FakeSettings, Settings
 from streamsvc.errors import ConfigError
 from streamsvc.server import descriptors
 from streamsvc.server.listening import Listening, bind, miss_lost_clients
 from streamsvc.server.pending import PendingConnection, PendingConnections, Room
+from support.eventstream import wire
+from support.process import serve as serve_process
 
 QUICK = {"PROVIDERS__FAKE__FIRST_WORD_SECONDS": "0", "PROVIDERS__FAKE__WORDS_PER_SECOND": "0"}
 SILENT = Settings(providers={"fake": FakeSettings(first_word_seconds=3600)})

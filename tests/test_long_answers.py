@@ -16,11 +16,11 @@ import anyio
 import pytest
 
 from conftest import Serve
-from doubles import ScriptedProvider, Step
-from service import Service
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
 from streamsvc.events import Done, Outcome, Start, Status, Text
 from streamsvc.providers.base import Finish
+from support.doubles import ScriptedProvider, Step
+from support.service import Service
 
 SHORT, LONG = 1_500, 6_000
 """Words of an answer; a batch of the log is 256 records."""

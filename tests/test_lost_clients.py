@@ -15,8 +15,8 @@ import anyio
 import anyio.abc
 import pytest
 
-from owned import own_tasks
-from process import Running, environment
+from support.owned import own_tasks
+from support.process import Running, environment
 
 SERVER, CLIENT = "10.213.77.1", "10.213.77.2"
 

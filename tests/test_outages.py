@@ -10,11 +10,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from eventstream import Answer, view, wire
-from faults import FALLBACK, HALF, OTHER, PRIMARY, WELL
-from pools import close_kept, pools
-from service import Service
-from stage import (
+from streamsvc.config.settings import ProviderSettings, Settings, StreamSettings
+from streamsvc.eventlog.base import stored_records
+from streamsvc.events import Done
+from support.eventstream import Answer, view, wire
+from support.faults import FALLBACK, HALF, OTHER, PRIMARY, WELL
+from support.pools import close_kept, pools
+from support.service import Service
+from support.stage import (
     ENTRY,
     OTHER_KIND,
     WIRES,
@@ -24,10 +27,7 @@ from stage import (
     no_more_tasks_than,
     tasks_by_kind,
 )
-from streamsvc.config.settings import ProviderSettings, Settings, StreamSettings
-from streamsvc.eventlog.base import stored_records
-from streamsvc.events import Done
-from upstreams import CLOSE, HEAD, HOLD, RESET, Script, Upstream, status, upstream
+from support.upstreams import CLOSE, HEAD, HOLD, RESET, Script, Upstream, status, upstream
 
 Serve = Callable[..., Awaitable[Service]]
 Build = Callable[..., Awaitable[Stage]]

@@ -14,8 +14,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from eventstream import view, wire
-from process import environment, serve
+from support.eventstream import view, wire
+from support.process import environment, serve
 
 SERVE = [sys.executable, "-m", "streamsvc", "serve"]
 ASK = "/stream-ai?prompt=hi"

@@ -3,7 +3,7 @@
 import pytest
 
 from conftest import CITED
-from promises import PLANNED, PROMISES
+from support.promises import PLANNED, PROMISES
 
 
 def test_every_promise_has_a_test_and_no_planned_one_has(request: pytest.FixtureRequest) -> None:

@@ -15,8 +15,9 @@ import anyio
 import httpx2
 import pytest
 
-from process import Running, serve, write_config
-from referee import (
+from streamsvc.config.settings import OpenAISettings
+from support.process import Running, serve, write_config
+from support.referee import (
     DEADLINES,
     OUTAGE_SECONDS,
     PAGE,
@@ -30,8 +31,7 @@ from referee import (
     page,
     scaled,
 )
-from streamsvc.config.settings import OpenAISettings
-from upstreams import USAGE, Call, Script, upstream
+from support.upstreams import USAGE, Call, Script, upstream
 
 Door = Literal["chat", "native"]
 DOORS: tuple[Door, ...] = ("chat", "native")
@@ -335,6 +335,6 @@ def test_the_columns_are_the_settings_they_say() -> None:
 
 
 def test_the_page_has_the_referees_table() -> None:
-    """`uv run python tests/referee.py` writes it anew."""
+    """`uv run python tests/support/referee.py` writes it anew."""
     old = PAGE.read_text()
     assert old == page(old)

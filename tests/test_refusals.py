@@ -9,9 +9,9 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionUserMessageParam
 
-from eventstream import view
-from process import Running, serve
-from upstreams import (
+from support.eventstream import view
+from support.process import Running, serve
+from support.upstreams import (
     Script,
     Upstream,
     finish,

@@ -12,11 +12,11 @@ import pytest
 import uvicorn
 
 from conftest import Serve
-from eventstream import wire
 from streamsvc.app import create_app
 from streamsvc.config.settings import FakeSettings, Settings, StreamSettings
 from streamsvc.server.connection import Protocol
 from streamsvc.server.lifecycle import Server
+from support.eventstream import wire
 
 
 async def no_drain() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from eventstream import view, wire
-from process import Running, serve
+from support.eventstream import view, wire
+from support.process import Running, serve
 
 ASK = "/stream-ai?prompt=hi"
 CREATE = "/v1/generations"

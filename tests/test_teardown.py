@@ -16,11 +16,22 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from eventstream import Answer, view, wire
-from pools import pools
-from service import Service
 from streamsvc.config.settings import GenerationSettings, LimitSettings, Settings, StreamSettings
-from upstreams import GEMINI, HEAD, HOLD, OPENAI, Call, Script, Upstream, paced, text, upstream
+from support.eventstream import Answer, view, wire
+from support.pools import pools
+from support.service import Service
+from support.upstreams import (
+    GEMINI,
+    HEAD,
+    HOLD,
+    OPENAI,
+    Call,
+    Script,
+    Upstream,
+    paced,
+    text,
+    upstream,
+)
 
 Serve = Callable[[Settings], Awaitable[Service]]
 

@@ -14,8 +14,8 @@ import anyio
 import httpx2
 import pytest
 
-from process import Running, serve
-from upstreams import (
+from support.process import Running, serve
+from support.upstreams import (
     CLOSE,
     GEMINI,
     HOLD,

@@ -15,7 +15,7 @@ from pathlib import PurePath
 
 import anyio
 
-from parts import find
+from support.parts import find
 
 BROWSERS = ("chromium", "firefox")
 

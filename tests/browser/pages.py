@@ -15,7 +15,7 @@ import anyio
 from playwright.async_api import Page, async_playwright
 from typing_extensions import override
 
-from parts import find
+from support.parts import find
 
 CLIENTS = Path(__file__).parents[1] / "clients"
 

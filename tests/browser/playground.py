@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from playwright.async_api import Page, expect
 
 from browser.pages import chromium
-from service import Service, serving
 from streamsvc.config.settings import GenerationSettings, Settings, StreamSettings
-from upstreams import OPENAI, Step, Upstream, upstream
+from support.service import Service, serving
+from support.upstreams import OPENAI, Step, Upstream, upstream
 
 expect.set_options(timeout=15_000)
 

@@ -12,7 +12,7 @@ import anyio
 
 from browser.guide import FILES
 from browser.pages import site as pages_of
-from parts import find
+from support.parts import find
 
 _NGINX = """\
 daemon off;

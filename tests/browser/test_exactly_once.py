@@ -12,9 +12,6 @@ import pytest
 
 from browser.farm import BROWSERS, REPORTING, Farm, browser, farm
 from conftest import Serve
-from parts import each
-from proxy import BreakingProxy, Cut, after_bytes, after_events, breaking_proxy, never
-from service import Service
 from streamsvc.config.settings import (
     CorsSettings,
     FakeSettings,
@@ -22,6 +19,9 @@ from streamsvc.config.settings import (
     Settings,
     StreamSettings,
 )
+from support.parts import each
+from support.proxy import BreakingProxy, Cut, after_bytes, after_events, breaking_proxy, never
+from support.service import Service
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 

@@ -17,9 +17,6 @@ from browser.guide import FENCES, FILES, save
 from browser.pages import bundle, chromium, opened, shown, site
 from browser.proxies import PROXIES, reverse_proxy
 from conftest import Serve
-from parts import each
-from proxy import after_events, breaking_proxy, never
-from service import Service, serving
 from streamsvc.config.settings import (
     CorsSettings,
     FakeSettings,
@@ -28,8 +25,11 @@ from streamsvc.config.settings import (
     StreamSettings,
 )
 from streamsvc.events import Status
-from upstreams import OPENAI, finish, text, upstream
-from upstreams import until as until_set
+from support.parts import each
+from support.proxy import after_events, breaking_proxy, never
+from support.service import Service, serving
+from support.upstreams import OPENAI, finish, text, upstream
+from support.upstreams import until as until_set
 
 pytestmark = pytest.mark.browser
 

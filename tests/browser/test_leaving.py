@@ -17,9 +17,9 @@ from browser.farm import AWAY, LEAVING, Farm, browser, farm
 from browser.guide import FILES, files_of
 from browser.pages import bundle
 from browser.playground import ANSWER, ask, on_upstream, playground
-from service import Service, serving
 from streamsvc.config.settings import CorsSettings, GenerationSettings, Settings, StreamSettings
-from upstreams import OPENAI, Upstream, finish, text, until, upstream
+from support.service import Service, serving
+from support.upstreams import OPENAI, Upstream, finish, text, until, upstream
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(90)]
 

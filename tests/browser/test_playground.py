@@ -10,10 +10,10 @@ from playwright.async_api import Route, expect
 from browser.pages import chromium
 from browser.playground import ANSWER, EXPLAIN, ask, on_upstream, playground
 from conftest import Serve
-from proxy import breaking_proxy
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
 from streamsvc.providers.fake import reply_to
-from upstreams import HOLD, RESET, Upstream, finish, status, text, until
+from support.proxy import breaking_proxy
+from support.upstreams import HOLD, RESET, Upstream, finish, status, text, until
 
 pytestmark = pytest.mark.browser
 

@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 from browser.playground import ANSWER, EXPLAIN, ask, on_upstream, playground
 from conftest import Serve
 from streamsvc.config.settings import FakeSettings, Settings
-from upstreams import HOLD, text
+from support.upstreams import HOLD, text
 
 pytestmark = pytest.mark.browser
 

@@ -13,8 +13,8 @@ import pytest
 
 from browser.guide import DOCS, files_of
 from browser.proxies import PROXIES, Address, reverse_proxy
-from parts import find
-from process import Running, serve
+from support.parts import find
+from support.process import Running, serve
 
 pytestmark = [pytest.mark.needs("curl", "openssl"), pytest.mark.timeout(90)]
 

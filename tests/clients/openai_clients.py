@@ -16,7 +16,7 @@ import openai
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from typing_extensions import override
 
-from parts import find
+from support.parts import find
 
 HERE = Path(__file__).parent
 

@@ -17,7 +17,6 @@ from openai_clients import (
 )
 
 from conftest import Serve
-from service import Service, serving
 from streamsvc.config.settings import (
     CorsSettings,
     GenerationSettings,
@@ -25,7 +24,8 @@ from streamsvc.config.settings import (
     Settings,
     StreamSettings,
 )
-from upstreams import (
+from support.service import Service, serving
+from support.upstreams import (
     CLOSE,
     EMPTY,
     HOLD,

@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from conftest import Serve
-from parts import find
 from streamsvc.config.settings import FakeSettings, Settings
+from support.parts import find
 
 HERE = Path(__file__).parent
 PAGE = (HERE.parents[1] / "docs" / "dialects" / "openai.md").read_text(encoding="utf-8")

@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from conftest import Serve
-from parts import find
-from proxy import after_events, breaking_proxy, never
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
+from support.parts import find
+from support.proxy import after_events, breaking_proxy, never
 
 HERE = Path(__file__).parent
 TEXT = " ".join(f"word{number}" for number in range(12)) + " 😀\r\n\u2028 done."

@@ -9,9 +9,6 @@ from typing import Any
 import anyio
 import pytest
 
-from ai_sdk import Chat, Seen, ai_sdk_chat
-from proxy import Cut, after_events, breaking_proxy, never
-from service import Service, serving
 from streamsvc.config.settings import (
     AISDKSettings,
     GenerationSettings,
@@ -21,7 +18,10 @@ from streamsvc.config.settings import (
 )
 from streamsvc.dialects.ai_sdk.frames import RESTARTED, UNWATCHED
 from streamsvc.errors import CursorLost, ProviderAuthFailed, ProviderTimedOut, UpstreamCut
-from upstreams import (
+from support.ai_sdk import Chat, Seen, ai_sdk_chat
+from support.proxy import Cut, after_events, breaking_proxy, never
+from support.service import Service, serving
+from support.upstreams import (
     CLOSE,
     HOLD,
     OPENAI,

@@ -14,7 +14,6 @@ import anyio
 import pytest
 from typing_extensions import override
 
-from answering import Piece, answering
 from streamsvc.config.settings import FakeSettings, ProviderSettings
 from streamsvc.errors import ProviderError
 from streamsvc.events import FinishReason, Reasoning, Text
@@ -22,8 +21,9 @@ from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.fake import words
 from streamsvc.providers.registry import ProviderRegistry
-from upstreams import EMPTY, GEMINI, OPENAI, Step, Upstream, Wire, finish, text, upstream
-from upstreams import reasoning as reasoning_step
+from support.answering import Piece, answering
+from support.upstreams import EMPTY, GEMINI, OPENAI, Step, Upstream, Wire, finish, text, upstream
+from support.upstreams import reasoning as reasoning_step
 
 PROMPT = Prompt(messages=(Message("user", "Say it."),))
 

@@ -27,7 +27,7 @@ from streamsvc.errors import (
     UpstreamCut,
     UpstreamInvalid,
 )
-from upstreams import (
+from support.upstreams import (
     CLOSE,
     DONE,
     GEMINI,

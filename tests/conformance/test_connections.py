@@ -13,13 +13,13 @@ from provider import (
     texts,
 )
 
-from answering import Piece, answering
-from floods import FLOODS, Flood
 from streamsvc.errors import ProviderError, ProviderUnavailable, UpstreamCut
 from streamsvc.providers.base import Provider
 from streamsvc.providers.http import pool
 from streamsvc.providers.http.connection import LOOSE_BYTES
-from upstreams import CLOSE, HEAD, RESET, USAGE, Exchange, Step, finish, status, text
+from support.answering import Piece, answering
+from support.floods import FLOODS, Flood
+from support.upstreams import CLOSE, HEAD, RESET, USAGE, Exchange, Step, finish, status, text
 
 WELL = text("One ", "two."), finish()
 

@@ -22,7 +22,7 @@ from streamsvc.errors import ProviderError, ProviderUnavailable, UpstreamCut, Up
 from streamsvc.events import Text, Usage
 from streamsvc.providers import answer as answer_module
 from streamsvc.providers.base import Delta, Finish
-from upstreams import (
+from support.upstreams import (
     CLOSE,
     EMPTY,
     HOLD,

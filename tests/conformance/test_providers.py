@@ -24,7 +24,6 @@ from provider import (
 from provider import ask as _ask
 from provider import end_of as _end_of
 
-from answering import answering
 from streamsvc.errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,
@@ -44,7 +43,8 @@ from streamsvc.messages import Message, Prompt
 from streamsvc.providers import base
 from streamsvc.providers import gemini_http as upstream_module
 from streamsvc.providers.base import Delta, Finish, Provider, closed_afterwards
-from upstreams import (
+from support.answering import answering
+from support.upstreams import (
     CLOSE,
     HEAD,
     HOLD,

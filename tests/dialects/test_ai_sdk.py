@@ -10,9 +10,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ai_sdk import CLIENTS
-from eventstream import parse
-from parts import find
 from streamsvc.dialects.ai_sdk.frames import (
     DONE,
     FINISH_REASONS,
@@ -36,6 +33,9 @@ from streamsvc.events import (
     Status,
     Text,
 )
+from support.ai_sdk import CLIENTS
+from support.eventstream import parse
+from support.parts import find
 
 START = Start(generation="gen_a", provider="fake", model="words", created=1)
 BROKEN = PublicError("upstream_cut", "It broke off.", retryable=True)

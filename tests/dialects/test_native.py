@@ -7,7 +7,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eventstream import EventStreamParser, parse
 from streamsvc.dialects.base import EVENT_NAMES, KEEPALIVE, json_line, preamble
 from streamsvc.dialects.native.frames import NativeDialect
 from streamsvc.engine.supervisor import new_id
@@ -24,6 +23,7 @@ from streamsvc.events import (
     Status,
 )
 from streamsvc.events import Text as TextEvent
+from support.eventstream import EventStreamParser, parse
 
 ENCODE = NativeDialect().encode
 GENERATION = "gen_cpnzhjd76rdyqdjg7zjvnyhiw4tmoj75"

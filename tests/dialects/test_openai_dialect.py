@@ -11,7 +11,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from eventstream import parse
 from streamsvc.dialects.base import KEEPALIVE, Encoder
 from streamsvc.dialects.openai.frames import (
     CODES,
@@ -39,6 +38,7 @@ from streamsvc.events import (
 )
 from streamsvc.snapshot import Folding
 from streamsvc.web.long_json import encode
+from support.eventstream import parse
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 GENERATION = "gen_cpnzhjd76rdyqdjg7zjvnyhiw4tmoj75"

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eventstream import parse
 from streamsvc.dialects.native.frames import NativeDialect
 from streamsvc.dialects.native.text import TextDialect
 from streamsvc.events import (
@@ -19,6 +18,7 @@ from streamsvc.events import (
     Status,
     Text,
 )
+from support.eventstream import parse
 
 ENCODE = TextDialect().encode
 START = Start(generation="gen_a", provider="fake", model="words", created=1)

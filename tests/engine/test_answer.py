@@ -16,19 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from doubles import (
-    HOLD,
-    PROMPT,
-    Announced,
-    Providers,
-    ScriptedProvider,
-    SlowLog,
-    Step,
-    Takes,
-    events_of,
-    in_virtual_time,
-    run_in_virtual_time,
-)
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
 from streamsvc.engine.circuit import State
 from streamsvc.engine.generation import Order
@@ -66,6 +53,19 @@ from streamsvc.events import (
     Usage,
 )
 from streamsvc.providers.base import Finish
+from support.doubles import (
+    HOLD,
+    PROMPT,
+    Announced,
+    Providers,
+    ScriptedProvider,
+    SlowLog,
+    Step,
+    Takes,
+    events_of,
+    in_virtual_time,
+    run_in_virtual_time,
+)
 
 USAGE = Usage(input_tokens=3, output_tokens=7)
 STOP = Finish(reason="stop", usage=USAGE)

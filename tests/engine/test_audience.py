@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from doubles import in_virtual_time, run_in_virtual_time
 from streamsvc.engine.audience import TRANSITIONS, Audience, Move, State
+from support.doubles import in_virtual_time, run_in_virtual_time
 
 ATTACH = 30.0
 GRACE = 5.0

@@ -7,9 +7,9 @@ from itertools import product
 import anyio
 import pytest
 
-from doubles import in_virtual_time
 from streamsvc.engine.circuit import TRANSITIONS, Circuit, Move, State
 from streamsvc.errors import ContextLengthExceeded, ProviderError, ProviderUnavailable
+from support.doubles import in_virtual_time
 
 SECONDS = 15.0
 

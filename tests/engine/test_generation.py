@@ -11,16 +11,6 @@ import anyio.abc
 import msgspec
 import pytest
 
-from doubles import (
-    HOLD,
-    PROMPT,
-    Providers,
-    ScriptedProvider,
-    SlowLog,
-    Step,
-    events_of,
-    in_virtual_time,
-)
 from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.entries import Lanes
 from streamsvc.engine.generation import Generation, Order
@@ -46,6 +36,16 @@ from streamsvc.events import (
     Usage,
 )
 from streamsvc.providers.base import Finish
+from support.doubles import (
+    HOLD,
+    PROMPT,
+    Providers,
+    ScriptedProvider,
+    SlowLog,
+    Step,
+    events_of,
+    in_virtual_time,
+)
 
 STOP = Finish(reason="stop")
 FIRST_TOKEN = 100.0

@@ -9,16 +9,6 @@ import anyio
 import pytest
 from typing_extensions import override
 
-from doubles import (
-    HOLD,
-    PROMPT,
-    Providers,
-    ScriptedProvider,
-    SlowLog,
-    Step,
-    events_of,
-    in_virtual_time,
-)
 from streamsvc.config.settings import GenerationSettings, LimitSettings, OpenAISettings, Settings
 from streamsvc.engine.generation import Order
 from streamsvc.engine.supervisor import KEYS_AT_A_TIME, Supervisor, new_id
@@ -34,6 +24,16 @@ from streamsvc.events import Done, Outcome, Status, Text
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.registry import ProviderRegistry
+from support.doubles import (
+    HOLD,
+    PROMPT,
+    Providers,
+    ScriptedProvider,
+    SlowLog,
+    Step,
+    events_of,
+    in_virtual_time,
+)
 
 STOP = Finish(reason="stop")
 KEEP = 300.0

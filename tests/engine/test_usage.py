@@ -2,11 +2,11 @@
 
 import pytest
 
-from doubles import PROMPT
 from streamsvc.engine.usage import estimate
 from streamsvc.events import Reasoning, Record, Text, Usage
 from streamsvc.messages import Message, Prompt
 from streamsvc.snapshot import Standing
+from support.doubles import PROMPT
 
 
 def said(*pieces: Text | Reasoning) -> Standing:

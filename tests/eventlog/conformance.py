@@ -12,7 +12,6 @@ import anyio.lowlevel
 import pytest
 from typing_extensions import override
 
-from doubles import read_all
 from streamsvc.errors import CursorLost, GenerationNotFound
 from streamsvc.eventlog.base import (
     BATCH_RECORDS,
@@ -35,6 +34,7 @@ from streamsvc.events import (
     Status,
     Text,
 )
+from support.doubles import read_all
 
 Check = Callable[[EventLog], Awaitable[None]]
 

@@ -23,12 +23,12 @@ from conformance import (
     settled,
     write,
 )
-from doubles import in_virtual_time, run_in_virtual_time
 from streamsvc.config.settings import GenerationSettings
 from streamsvc.errors import GenerationNotFound, Overloaded
 from streamsvc.eventlog.base import BEFORE_FIRST, LogFull
 from streamsvc.eventlog.memory import RECORD_BYTES, MemoryEventLog
 from streamsvc.events import Event, Outcome, Record, Status, Text
+from support.doubles import in_virtual_time, run_in_virtual_time
 
 KEEP_FINISHED = 300.0
 KEEP_ABANDONED = 60.0

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from answering import Piece, answering
 from streamsvc.config.settings import FakeSettings
 from streamsvc.events import Reasoning, Text, Usage
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Delta, Finish
 from streamsvc.providers.fake import FakeProvider, count_words, shorten, words
+from support.answering import Piece, answering
 
 TEXT = "FastAPI is the future of AI development."
 

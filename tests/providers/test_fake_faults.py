@@ -11,7 +11,6 @@ import anyio
 import pytest
 from trio.testing import MockClock
 
-from answering import answering
 from streamsvc.config.settings import FakeSettings, FaultName
 from streamsvc.errors import (
     ContextLengthExceeded,
@@ -29,6 +28,7 @@ from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fake import FakeProvider
 from streamsvc.providers.faults import FAULTS
+from support.answering import answering
 
 SHIPPED = Path(__file__).parents[2] / "config.toml"
 TEXT = "One two three four."

@@ -18,7 +18,6 @@ import respx
 from google.genai import _api_client
 from google.genai import errors as sdk_errors
 
-from answering import Piece, answering
 from streamsvc.config.settings import GeminiSettings
 from streamsvc.errors import (
     ProviderAuthFailed,
@@ -33,7 +32,8 @@ from streamsvc.messages import Message, Prompt
 from streamsvc.providers import answer as answer_module
 from streamsvc.providers import gemini as adapter
 from streamsvc.providers.base import Finish, Provider
-from upstreams import (
+from support.answering import Piece, answering
+from support.upstreams import (
     CLOSE,
     GEMINI,
     HOLD,

@@ -16,7 +16,6 @@ import anyio
 import msgspec
 import pytest
 
-from answering import Piece, answering
 from streamsvc.config.settings import OpenAISettings
 from streamsvc.errors import (
     ContextLengthExceeded,
@@ -33,7 +32,8 @@ from streamsvc.providers import answer as answer_module
 from streamsvc.providers import base
 from streamsvc.providers import openai as adapter
 from streamsvc.providers.base import Finish, Provider
-from upstreams import (
+from support.answering import Piece, answering
+from support.upstreams import (
     CLOSE,
     DONE,
     HOLD,

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
-from answering import answering
 from streamsvc.config.settings import FakeSettings, GeminiSettings, OpenAISettings, ProviderSettings
 from streamsvc.errors import InvalidField, ProviderNotReady
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Provider
 from streamsvc.providers.registry import ADAPTERS, ProviderRegistry
-from upstreams import OPENAI, finish, text, upstream
+from support.answering import answering
+from support.upstreams import OPENAI, finish, text, upstream
 
 ENTRIES: Mapping[str, ProviderSettings] = {
     "fake": FakeSettings(),

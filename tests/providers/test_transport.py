@@ -5,7 +5,7 @@ import httpx2
 import pytest
 
 from streamsvc.providers.http.transport import Transport
-from upstreams import CLOSE, HEAD, RESET, Script, finish, status, text, upstream
+from support.upstreams import CLOSE, HEAD, RESET, Script, finish, status, text, upstream
 
 PATH = "/v1/models/m:streamGenerateContent"
 

@@ -7,9 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
-from asking import CLIENTS, answered, entries
-from process import Running, serve, write_config
-from transcript import assert_is_transcript
+from support.asking import CLIENTS, answered, entries
+from support.process import Running, serve, write_config
+from support.transcript import assert_is_transcript
 
 OUTCOMES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "completed": ("fake", {}),

@@ -6,12 +6,22 @@ from dataclasses import dataclass
 import anyio
 import pytest
 
-from asking import CLIENTS, TEXT, answered, sent
-from eventstream import parse
-from process import Running, serve, write_config
-from stage import OTHER_KIND, WIRES
-from transcript import assert_is_transcript
-from upstreams import CLOSE, HOLD, Script, Upstream, finish, reasoning, status, text, upstream
+from support.asking import CLIENTS, TEXT, answered, sent
+from support.eventstream import parse
+from support.process import Running, serve, write_config
+from support.stage import OTHER_KIND, WIRES
+from support.transcript import assert_is_transcript
+from support.upstreams import (
+    CLOSE,
+    HOLD,
+    Script,
+    Upstream,
+    finish,
+    reasoning,
+    status,
+    text,
+    upstream,
+)
 
 WORDS = ["Words, ", '"quotes", ', "é😀\r", "\n\u2028 and ", "the ", "end."]
 KEY = "key-of-the-test"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from asking import CLIENTS, Client, answered, entries, get, refusal_of, sent
-from eventstream import Answer, parse
-from process import Running, serve, write_config
-from transcript import assert_is_transcript
+from support.asking import CLIENTS, Client, answered, entries, get, refusal_of, sent
+from support.eventstream import Answer, parse
+from support.process import Running, serve, write_config
+from support.transcript import assert_is_transcript
 
 POSTS = [name for name, client in CLIENTS.items() if client.wraps is not None]
 GETS = [name for name, client in CLIENTS.items() if client.wraps is None]

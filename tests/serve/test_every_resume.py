@@ -4,9 +4,19 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from asking import CLIENTS, TEXT, Request, answered, chat_stream, entries, get, refusal_of, sent
-from eventstream import BrowserEvent, parse
-from process import Running, serve, write_config
+from support.asking import (
+    CLIENTS,
+    TEXT,
+    Request,
+    answered,
+    chat_stream,
+    entries,
+    get,
+    refusal_of,
+    sent,
+)
+from support.eventstream import BrowserEvent, parse
+from support.process import Running, serve, write_config
 
 ASK = "/stream-ai?prompt=Hello"
 KEYED = ["native-get", "native", "text", "plain", "openai", "openai-whole", "ai-sdk"]

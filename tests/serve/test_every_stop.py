@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 import anyio
 import pytest
 
-from asking import CLIENTS, entries, sent
-from eventstream import wire
-from process import Running, serve, write_config
-from transcript import assert_is_transcript
+from support.asking import CLIENTS, entries, sent
+from support.eventstream import wire
+from support.process import Running, serve, write_config
+from support.transcript import assert_is_transcript
 
 STREAMS = [name for name in CLIENTS if name != "openai-whole"]
 CHATS = [name for name, client in CLIENTS.items() if client.wraps == "chat"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import openai
 import pytest
 
-from asking import CLIENTS, answered, get, refusal_of
-from eventstream import parse
-from process import Running, serve, write_config
+from support.asking import CLIENTS, answered, get, refusal_of
+from support.eventstream import parse
+from support.process import Running, serve, write_config
 
 POSTS = [name for name, client in CLIENTS.items() if client.wraps is not None]
 GETS = [name for name, client in CLIENTS.items() if client.wraps is None]

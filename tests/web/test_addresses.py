@@ -9,10 +9,10 @@ import anyio
 import pytest
 
 from conftest import Serve
-from eventstream import Answer, view
-from service import Service, serving
 from streamsvc.config.settings import FakeSettings, LimitSettings, ServerSettings, Settings
 from streamsvc.web.refusals import MAX_LINES, WINDOW_SECONDS, RefusalLog
+from support.eventstream import Answer, view
+from support.service import Service, serving
 
 FAKE = FakeSettings(words_per_second=0, first_word_seconds=0)
 

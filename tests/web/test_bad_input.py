@@ -14,8 +14,6 @@ from starlette.types import ASGIApp, Message
 from typing_extensions import override
 
 from conftest import Serve
-from eventstream import Answer, view, wire
-from service import Service, serving
 from streamsvc.config.settings import (
     FakeSettings,
     GenerationSettings,
@@ -25,6 +23,8 @@ from streamsvc.config.settings import (
 )
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Delta, Finish, Provider
+from support.eventstream import Answer, view, wire
+from support.service import Service, serving
 
 CREATE = "/v1/generations"
 HURRIED = FakeSettings(words_per_second=0, first_word_seconds=0, text="One two three.")

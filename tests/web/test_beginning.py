@@ -6,7 +6,6 @@ import anyio
 from starlette.responses import Response
 from typing_extensions import override
 
-from doubles import Room
 from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.audience import Seat
 from streamsvc.eventlog.base import BATCH_RECORDS, BEFORE_FIRST
@@ -15,6 +14,7 @@ from streamsvc.events import Event, Record, Start, Text
 from streamsvc.web.stream.first_event import Beginning, Instead
 from streamsvc.web.stream.viewer import Place
 from streamsvc.web.stream.wire import Listener, Wire
+from support.doubles import Room
 
 START = Start(generation="gen_a", provider="fake", model="words", created=0)
 

@@ -14,8 +14,6 @@ import anyio
 import msgspec
 import pytest
 
-from eventstream import Answer, BrowserEvent, view
-from service import Service, serving
 from streamsvc.config.settings import (
     FakeSettings,
     FaultName,
@@ -25,6 +23,8 @@ from streamsvc.config.settings import (
     StreamSettings,
 )
 from streamsvc.providers import faults
+from support.eventstream import Answer, BrowserEvent, view
+from support.service import Service, serving
 
 DOCS = Path(__file__).parents[2] / "docs"
 CREATE = "/v1/generations"

@@ -11,8 +11,6 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsBas
 from typing_extensions import get_type_hints
 
 from conftest import Serve
-from eventstream import Answer, view
-from service import Service, serving
 from streamsvc.config.settings import (
     FakeSettings,
     GenerationSettings,
@@ -22,7 +20,9 @@ from streamsvc.config.settings import (
     Settings,
     StreamSettings,
 )
-from upstreams import (
+from support.eventstream import Answer, view
+from support.service import Service, serving
+from support.upstreams import (
     GEMINI,
     HOLD,
     OPENAI,

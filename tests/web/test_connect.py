@@ -9,8 +9,6 @@ import msgspec
 import pytest
 
 from conftest import Serve
-from eventstream import BrowserEvent, EventStreamParser, parse, view, wire
-from service import Service, serving
 from streamsvc.config.settings import (
     FakeSettings,
     GenerationSettings,
@@ -19,6 +17,8 @@ from streamsvc.config.settings import (
     StreamSettings,
 )
 from streamsvc.eventlog.base import BEFORE_FIRST, LogEnded
+from support.eventstream import BrowserEvent, EventStreamParser, parse, view, wire
+from support.service import Service, serving
 
 ASK = "/stream-ai?prompt=hi"
 CREATE = "/v1/generations"

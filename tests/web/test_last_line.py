@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from process import Running, serve
+from support.process import Running, serve
 
 TEXT = "one two three four five six seven"
 FAKE = {

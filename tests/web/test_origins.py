@@ -8,12 +8,12 @@ import pytest
 from starlette.requests import Request
 
 from conftest import Serve
-from eventstream import Answer, view
-from service import Service, serving
 from streamsvc.config.settings import CorsSettings, FakeSettings, ServerSettings, Settings
 from streamsvc.errors import HostRefused, OriginRefused
 from streamsvc.web.hosts import Hosts
 from streamsvc.web.origins import Origins
+from support.eventstream import Answer, view
+from support.service import Service, serving
 
 ASK = "/stream-ai?prompt=hi"
 FAKE = FakeSettings(words_per_second=0, first_word_seconds=0)

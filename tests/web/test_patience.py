@@ -8,7 +8,6 @@ import anyio
 import pytest
 from starlette.types import Message, Receive, Send
 
-from doubles import Room
 from streamsvc.config.settings import GenerationSettings, StreamSettings
 from streamsvc.dialects.native.frames import NativeDialect
 from streamsvc.engine.audience import Seat
@@ -17,6 +16,7 @@ from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Done, Outcome, Start, Status, Text
 from streamsvc.web.stream.response import EventStream
 from streamsvc.web.stream.viewer import Place
+from support.doubles import Room
 
 START = Start(generation="gen_a", provider="fake", model="words", created=0)
 DONE = Done(

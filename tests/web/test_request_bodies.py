@@ -10,10 +10,10 @@ import anyio
 import pytest
 
 from conftest import Serve
-from eventstream import Answer, view
-from service import Service, serving
 from streamsvc.config.settings import FakeSettings, LimitSettings, Settings, StreamSettings
-from upstreams import GEMINI, OPENAI, Upstream, Wire, finish, text, upstream
+from support.eventstream import Answer, view
+from support.service import Service, serving
+from support.upstreams import GEMINI, OPENAI, Upstream, Wire, finish, text, upstream
 
 NATIVE, CHAT, UI = "/v1/generations", "/v1/chat/completions", "/api/chat"
 ENDPOINTS = (NATIVE, CHAT, UI)

@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from conftest import Serve
-from eventstream import Answer, BrowserEvent, view, wire
-from service import Service
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
+from support.eventstream import Answer, BrowserEvent, view, wire
+from support.service import Service
 
 ASK = "/stream-ai?prompt=hi"
 PATIENT = 3600.0

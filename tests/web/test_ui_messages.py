@@ -10,10 +10,7 @@ import anyio
 import msgspec
 import pytest
 
-import virtual_time
 from conftest import Serve
-from eventstream import Answer, parse, view
-from service import Service
 from streamsvc.config.settings import (
     AISDKSettings,
     FakeSettings,
@@ -25,7 +22,10 @@ from streamsvc.config.settings import (
 from streamsvc.errors import CursorLost
 from streamsvc.web.ai_sdk import Answer as ChatAnswer
 from streamsvc.web.ai_sdk import Chats
-from transcript import assert_is_transcript
+from support import virtual_time
+from support.eventstream import Answer, parse, view
+from support.service import Service
+from support.transcript import assert_is_transcript
 
 TEXT = 'Words, "quotes", é😀\r\n\u2028 and the end.'
 PLAIN = {"Accept": "text/plain"}

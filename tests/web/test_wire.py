@@ -13,9 +13,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from conftest import Serve
-from doubles import ScriptedProvider
-from eventstream import Answer, BrowserEvent, EventStreamParser, parse, view, wire
-from service import Service
 from streamsvc.config.settings import (
     CorsSettings,
     FakeSettings,
@@ -25,6 +22,9 @@ from streamsvc.config.settings import (
 )
 from streamsvc.errors import ProviderUnavailable
 from streamsvc.providers.fake import words
+from support.doubles import ScriptedProvider
+from support.eventstream import Answer, BrowserEvent, EventStreamParser, parse, view, wire
+from support.service import Service
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 

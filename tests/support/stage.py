@@ -12,11 +12,11 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from eventstream import BrowserEvent, view
-from faults import BACKOFF_SECONDS, PROMPT
-from pools import pools
-from service import Service
-from upstreams import GEMINI, OPENAI, Call, Upstream, Wire
+from support.eventstream import BrowserEvent, view
+from support.faults import BACKOFF_SECONDS, PROMPT
+from support.pools import pools
+from support.service import Service
+from support.upstreams import GEMINI, OPENAI, Call, Upstream, Wire
 
 WIRES: Mapping[str, Wire] = {"openai": OPENAI, "gemini": GEMINI}
 OTHER_KIND = {"openai": "gemini", "gemini": "openai"}

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from service import Service
 from streamsvc.providers.http.endpoint import Channel
 from streamsvc.providers.http.transport import Transport
+from support.service import Service
 
 
 def pools(service: Service) -> Mapping[str, tuple[int, int]]:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import anyio
 import msgspec
 
-from parts import find
+from support.parts import find
 
-CLIENTS = Path(__file__).parent / "clients"
+CLIENTS = Path(__file__).parents[1] / "clients"
 
 
 class Seen(msgspec.Struct):

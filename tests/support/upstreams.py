@@ -18,9 +18,9 @@ from typing import Any, Literal
 import anyio
 from anyio.abc import TaskGroup
 
-from owned import own_tasks
 from streamsvc.config.settings import GeminiSettings, OpenAISettings
 from streamsvc.events import Usage
+from support.owned import own_tasks
 
 USAGE = Usage(input_tokens=3, output_tokens=5, reasoning_tokens=2)
 DONE = b"data: [DONE]\n\n"

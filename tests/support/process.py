@@ -20,7 +20,7 @@ import anyio
 import anyio.abc
 import httpx2
 
-from owned import own_tasks
+from support.owned import own_tasks
 
 START_SECONDS = 30
 """Bound of a start, on a machine that is busy with other things."""

@@ -11,13 +11,13 @@ import uvicorn
 from starlette.applications import Starlette
 from typing_extensions import override
 
-from owned import own_tasks
 from streamsvc.app import create_app
 from streamsvc.config.settings import Settings
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.server.connection import Protocol
 from streamsvc.server.lifecycle import Server
+from support.owned import own_tasks
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from upstreams import Exchange
+from support.upstreams import Exchange
 
 BODY_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

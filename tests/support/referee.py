@@ -1,7 +1,7 @@
 """The sixteen faults of a public failover benchmark, and what callers get with three sets of deadlines.
 
 Times are a fifth of what they are there, deadlines and stalls alike. `test_referee` plays the rows against a
-real process; `docs/faults.md` shows them; write them anew with `uv run python tests/referee.py`.
+real process; `docs/faults.md` shows them; write them anew with `uv run python tests/support/referee.py`.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from typing import Literal
 
 import anyio
 
-from upstreams import (
+from support.upstreams import (
     CLOSE,
     HEAD,
     HOLD,
@@ -271,8 +271,8 @@ def fallback_script(call: Call) -> Script:
 
 # The page
 
-PAGE = Path(__file__).parent.parent / "docs" / "faults.md"
-_BEGIN, _END = "<!-- rows of tests/referee.py -->\n", "<!-- end of the referee -->\n"
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+_BEGIN, _END = "<!-- rows of tests/support/referee.py -->\n", "<!-- end of the referee -->\n"
 
 _CELLS: Mapping[Answerer, str] = {
     "primary": "answered by the provider",

@@ -19,7 +19,7 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 from typing_extensions import override
 
-CLIENTS = Path(__file__).parent / "clients"
+CLIENTS = Path(__file__).parents[1] / "clients"
 IMPLIED = {"browser": ("chromium",), "node": ("node", "clients")}
 SKIPPED = "Skipped: "
 _DEPENDENCIES = "dependencies", "devDependencies"

@@ -10,7 +10,6 @@ import trio
 from trio.testing import MockClock
 from typing_extensions import override
 
-from loops import on_asyncio
 from streamsvc.config.settings import FakeSettings, ProviderSettings
 from streamsvc.errors import UpstreamCut
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
@@ -19,7 +18,8 @@ from streamsvc.events import Done, Event, Record
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.providers.registry import ProviderRegistry
-from virtual_time import VirtualTimeLoop, run
+from support.loops import on_asyncio
+from support.virtual_time import VirtualTimeLoop, run
 
 PROMPT = Prompt(messages=(Message("user", "the-secret-question"),))
 

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 import anyio
 
-from eventstream import Answer, view
+from support.eventstream import Answer, view
 
 PROMPT = "Hello"
 

@@ -2,7 +2,7 @@
 
 `test_faults` plays each row on real sockets, with either API as the primary and the other one as the
 fallback, and compares both sides. `docs/faults.md` shows the rows; write them anew with
-`uv run python tests/faults.py`.
+`uv run python tests/support/faults.py`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import anyio
 
 from streamsvc.events import Usage
-from upstreams import (
+from support.upstreams import (
     CLOSE,
     EMPTY,
     GEMINI,
@@ -886,8 +886,8 @@ FAULTS: tuple[Fault, ...] = (
 
 # The page
 
-PAGE = Path(__file__).parent.parent / "docs" / "faults.md"
-_BEGIN, _END = "<!-- rows of tests/faults.py -->\n", "<!-- end -->\n"
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+_BEGIN, _END = "<!-- rows of tests/support/faults.py -->\n", "<!-- end -->\n"
 
 
 def page(old: str) -> str:

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-TRANSCRIPTS = Path(__file__).parent / "transcripts"
+TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 
 BREAKS = "\n\N{BROKEN BAR} the connection breaks here, without an end of the transfer\n"
 
