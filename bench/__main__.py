@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.bounds import verdicts
 from bench.report import heading, tables
-from bench.run import Order, load_results, run
+from bench.run import GenerationRequest, load_results, run
 from bench.scenarios import SCENARIOS
 from bench.targets import TARGETS
 
@@ -24,7 +24,7 @@ def main() -> None:
     if not arguments.show:
         mode = "smoke" if arguments.smoke else "quick" if arguments.quick else "full"
         targets = arguments.targets or (_USUAL if mode == "full" else _QUICK)
-        order = Order(mode, arguments.only or tuple(SCENARIOS), targets, arguments.nice)
+        order = GenerationRequest(mode, arguments.only or tuple(SCENARIOS), targets, arguments.nice)
         written = run(order)
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(written, indent=1) + "\n")

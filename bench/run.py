@@ -25,7 +25,7 @@ SCENARIO_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
-class Order:
+class GenerationRequest:
     """What is to be run.
 
     Attributes:
@@ -41,7 +41,7 @@ class Order:
     nice: int = 0
 
 
-def run(order: Order) -> dict[str, Any]:
+def run(order: GenerationRequest) -> dict[str, Any]:
     """Measure; return everything that goes into the JSON."""
     cores = _cores()
     os.sched_setaffinity(0, {cores.load})
@@ -63,7 +63,7 @@ def load_results(path: Path) -> tuple[dict[str, Any], list[Result]]:
     return written, [Result(**result) for result in written["results"]]
 
 
-async def _run(order: Order, cores: Cores) -> list[Sample]:
+async def _run(order: GenerationRequest, cores: Cores) -> list[Sample]:
     gc.disable()  # a collection here would be a gap there; `Stage` collects between samples
     files = raise_file_limit()
     samples: list[Sample] = []
@@ -81,7 +81,9 @@ async def _cancel_at_sigterm(scope: anyio.CancelScope) -> None:
             scope.cancel()
 
 
-async def _measure(order: Order, cores: Cores, files: int, samples: list[Sample]) -> None:
+async def _measure(
+    order: GenerationRequest, cores: Cores, files: int, samples: list[Sample]
+) -> None:
     async with open_upstream(cores.load) as upstream, AsyncExitStack() as stack:
         targets = _present(order.targets)
         stage = Stage(upstream, cores, MODES[order.mode], targets, files, stack)

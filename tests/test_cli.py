@@ -109,13 +109,13 @@ async def scripted(serve: Serve, *script: Step, grace_seconds: float = 0.0) -> S
         providers={"fake": FakeSettings(attempts=2, backoff_seconds=0.001)},
     )
     service = await serve(settings)
-    service.supervisor.lanes._providers._open["fake"] = ScriptedProvider(*script)
+    service.supervisor.entries._providers._open["fake"] = ScriptedProvider(*script)
     return service
 
 
 async def asked(service: Service) -> None:
     """Wait until the provider of `scripted` has been asked."""
-    provider = service.supervisor.lanes._providers._open["fake"]
+    provider = service.supervisor.entries._providers._open["fake"]
     assert isinstance(provider, ScriptedProvider)
     await provider.asked.wait()
 

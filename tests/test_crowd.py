@@ -12,7 +12,7 @@ from streamsvc.config.settings import GenerationSettings, Settings, StreamSettin
 from support.eventstream import view
 from support.service import Service, serving
 from support.upstreams import OPENAI, Call, Script, Upstream, finish, upstream
-from support.upstreams import text as say
+from support.upstreams import text as emit
 
 GENERATIONS = 200
 VIEWERS = 5
@@ -43,7 +43,7 @@ def paced_words(call: Call) -> Script:
     """Answer each prompt with words of its own, about two seconds long."""
     steps: Script = []
     for word in words_for(call.body["messages"][-1]["content"]):
-        steps = [*steps, say(word), lambda _: anyio.sleep(0.05)]
+        steps = [*steps, emit(word), lambda _: anyio.sleep(0.05)]
     return [*steps, finish()]
 
 

@@ -192,7 +192,7 @@ def _check_viewer(stage: Stage, fault: Fault, seen: Seen, names: Mapping[str, st
 
 
 def _models(stage: Stage) -> Mapping[str, str]:
-    return {lane.name: lane.section.model for lane in stage.service.supervisor.lanes}
+    return {entry.name: entry.section.model for entry in stage.service.supervisor.entries}
 
 
 def _check_upstreams(

@@ -166,7 +166,7 @@ async def _watch(service: Service) -> None:
 
 
 @dataclass(frozen=True)
-class Place:
+class LogPosition:
     """Where a generation is when it is left.
 
     Attributes:
@@ -184,12 +184,12 @@ class Place:
     takes_connections: bool = True
 
 
-PLACES: Mapping[str, Place] = {
-    "backoff": Place(((status(503, headers={"Retry-After": "0.9"}),),), "retrying", (1, 0)),
-    "connect": Place(((_REFUSED,),), "switching", (1, 0), takes_connections=False),
-    "silence": Place(((_REFUSED,),), "switching", (1, 1)),
-    "rescue": Place(((HALF, CLOSE), (HOLD,)), "retrying", (2, 0)),
-    "catching-up": Place(((HALF, CLOSE), (HALF, HOLD)), "retrying", (2, 0), tokens=2),
+PLACES: Mapping[str, LogPosition] = {
+    "backoff": LogPosition(((status(503, headers={"Retry-After": "0.9"}),),), "retrying", (1, 0)),
+    "connect": LogPosition(((_REFUSED,),), "switching", (1, 0), takes_connections=False),
+    "silence": LogPosition(((_REFUSED,),), "switching", (1, 1)),
+    "rescue": LogPosition(((HALF, CLOSE), (HOLD,)), "retrying", (2, 0)),
+    "catching-up": LogPosition(((HALF, CLOSE), (HALF, HOLD)), "retrying", (2, 0), tokens=2),
 }
 
 
@@ -235,7 +235,7 @@ async def test_whoever_goes_during_a_retry_a_fallback_or_a_rescue_tears_it_down(
         assert ends[-1] is done[0]
 
 
-async def _reach(stage: Stage, answer: Answer, where: Place, before: tuple[int, ...]) -> None:
+async def _reach(stage: Stage, answer: Answer, where: LogPosition, before: tuple[int, ...]) -> None:
     """Wait until the generation is at its place."""
     while (await answer.event()).json.get("state") != where.state:
         pass

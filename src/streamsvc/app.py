@@ -26,7 +26,7 @@ from streamsvc.web.hosts import HostGuard, Hosts
 from streamsvc.web.native import GenerationEndpoints
 from streamsvc.web.openai import SDK_HEADERS, ChatCompletionEndpoints, error_response
 from streamsvc.web.operations import OperationEndpoints
-from streamsvc.web.orders import OrderReader
+from streamsvc.web.orders import GenerationRequestReader
 from streamsvc.web.origins import Origins
 from streamsvc.web.playground import Playground
 from streamsvc.web.problems import CrashGuard, Guard, Problems
@@ -50,7 +50,7 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     providers = ProviderRegistry(settings.providers, environ)
     supervisor = Supervisor(providers=providers, log=log, settings=settings)
     bodies = JsonBodies(settings.limits)
-    orders = OrderReader(
+    orders = GenerationRequestReader(
         bodies,
         default_provider=settings.provider,
         limits=settings.limits,
@@ -94,8 +94,8 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
         async with providers, supervisor, anyio.create_task_group() as tasks:
             tasks.start_soon(log.sweep, name="log sweeper")
             # Now, and not in the middle of an outage, which is when a fallback is asked first.
-            for lane in supervisor.lanes.route(settings.provider):
-                await lane.provider()
+            for entry in supervisor.entries.route(settings.provider):
+                await entry.provider()
             guard.has_started = True
             yield
             guard.has_started = False

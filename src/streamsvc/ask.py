@@ -13,7 +13,7 @@ import httpx2
 import msgspec
 
 from streamsvc.config.settings import Settings
-from streamsvc.engine.generation import Order
+from streamsvc.engine.generation import GenerationRequest
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import RequestError
 from streamsvc.eventlog.base import live_records
@@ -108,7 +108,7 @@ def ask_provider(
 ) -> int:
     """Ask a provider without a service; return the exit code."""
     name = provider or settings.provider
-    order = Order(prompt=Prompt(messages=(Message("user", question),)), provider=name)
+    order = GenerationRequest(prompt=Prompt(messages=(Message("user", question),)), provider=name)
     # What the engine logs for operators is said to the one who asks in a sentence.
     logging.getLogger("streamsvc").addHandler(logging.NullHandler())
     try:
@@ -121,7 +121,9 @@ def ask_provider(
         return EXIT_FAILED
 
 
-async def _ask_directly(settings: Settings, environ: Mapping[str, str], order: Order) -> int:
+async def _ask_directly(
+    settings: Settings, environ: Mapping[str, str], order: GenerationRequest
+) -> int:
     log = MemoryEventLog(settings.generations)
     async with (
         ProviderRegistry(settings.providers, environ) as providers,

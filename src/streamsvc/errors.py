@@ -242,7 +242,7 @@ class ProviderError(StreamsvcError):
     message = "The provider reported an error."
     outcome: str = "upstream_error"
     retryable: ClassVar[bool] = True
-    is_worth_repeating: ClassVar[bool] = True
+    retry_same_provider: ClassVar[bool] = True
     is_outage: ClassVar[bool] = True
     setting: ClassVar[str] = ""
     retry_after_seconds: float | None = None
@@ -254,7 +254,7 @@ class ProviderAuthFailed(ProviderError):
     code = "provider_auth"
     message = "The provider refused the service's credentials."
     retryable = False
-    is_worth_repeating = False
+    retry_same_provider = False
     setting = "api_key_env"
 
 
@@ -267,7 +267,7 @@ class ProviderQuotaExhausted(ProviderError):
     code = "provider_quota"
     message = "The service's quota with the provider is used up."
     retryable = False
-    is_worth_repeating = False
+    retry_same_provider = False
     setting = "api_key_env"
 
 
@@ -277,7 +277,7 @@ class ProviderMisconfigured(ProviderError):
     code = "provider_misconfigured"
     message = "The provider does not answer at its configured address."
     retryable = False
-    is_worth_repeating = False
+    retry_same_provider = False
     setting = "base_url"
 
 
@@ -287,7 +287,7 @@ class ProviderModelNotFound(ProviderError):
     code = "provider_model_not_found"
     message = "The provider does not know the configured model."
     retryable = False
-    is_worth_repeating = False
+    retry_same_provider = False
     setting = "model"
 
 
@@ -305,7 +305,7 @@ class ProviderRefused(ProviderError):
     code = "provider_refused"
     message = "The provider refused the request."
     retryable = False
-    is_worth_repeating = False
+    retry_same_provider = False
     is_outage = False
 
 
@@ -315,7 +315,7 @@ class ProviderContentFiltered(ProviderError):
     code = "content_filter"
     message = "The provider's content filter refused the request."
     retryable = False
-    is_worth_repeating = False
+    retry_same_provider = False
     is_outage = False
 
 
@@ -332,7 +332,7 @@ class ContextLengthExceeded(ProviderError):
         "Please reduce the length of the messages."
     )
     retryable = False
-    is_worth_repeating = False
+    retry_same_provider = False
     is_outage = False
 
 
@@ -358,7 +358,7 @@ class ProviderTimedOut(ProviderError):
     """
 
     code = "provider_timeout"
-    is_worth_repeating = False
+    retry_same_provider = False
 
     def __init__(self, deadline: str) -> None:
         super().__init__(deadline)

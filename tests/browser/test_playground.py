@@ -434,14 +434,14 @@ async def test_the_lesson_shows_the_same_answer_waited_for_and_read_along(serve:
         await expect(page.locator("#waits .answer")).to_be_empty()
         await expect(page.locator("#verdict")).to_contain_text("times less", timeout=20_000)
         times = {
-            lane: [
-                float((await page.locator(f"#{lane} {when}").inner_text()).removesuffix(" s"))
+            entry: [
+                float((await page.locator(f"#{entry} {when}").inner_text()).removesuffix(" s"))
                 for when in (".first", ".end")
             ]
-            for lane in ("waits", "streams")
+            for entry in ("waits", "streams")
         }
-        for lane in times:
-            shown = await page.locator(f"#{lane} .answer").evaluate("e => e.textContent")
+        for entry in times:
+            shown = await page.locator(f"#{entry} .answer").evaluate("e => e.textContent")
             assert shown == reply_to(EXPLAIN)
     assert times["streams"][0] < times["waits"][0] / 3
     assert times["waits"][1] == pytest.approx(times["streams"][1], abs=1)

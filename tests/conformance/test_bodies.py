@@ -245,7 +245,7 @@ async def test_what_is_not_an_answer_is_one_clear_failure(
         assert (deltas, type(error)) == ([], ProviderMisconfigured)
         assert len(api.calls) == 1
     assert isinstance(error, ProviderMisconfigured)
-    assert (error.setting, error.is_worth_repeating) == ("base_url", False)
+    assert (error.setting, error.retry_same_provider) == ("base_url", False)
 
 
 @every_upstream

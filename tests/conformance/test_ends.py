@@ -232,7 +232,7 @@ async def test_an_end_is_announced_and_words_after_it_take_it_back(
     said: list[Delta | Finish] = []
     enough = anyio.Event()
 
-    def say(piece: Delta | Finish) -> None:
+    def emit(piece: Delta | Finish) -> None:
         said.append(piece)
         if len(said) == 5:
             enough.set()
@@ -240,7 +240,7 @@ async def test_an_end_is_announced_and_words_after_it_take_it_back(
     script = text("a"), STOPPED, counted(USAGE), text("b"), STOPPED, HOLD
     with anyio.fail_after(10):
         async with subject.open(*script) as (_, provider), anyio.create_task_group() as tasks:
-            tasks.start_soon(provider.generate, PROMPT, say)
+            tasks.start_soon(provider.generate, PROMPT, emit)
             await enough.wait()
             tasks.cancel_scope.cancel()
     kinds = [piece.text if isinstance(piece, Text) else type(piece).__name__ for piece in said]

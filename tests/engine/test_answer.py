@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
 from streamsvc.engine.circuit import State
-from streamsvc.engine.generation import Order
+from streamsvc.engine.generation import GenerationRequest
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import (
     ContextLengthExceeded,
@@ -73,7 +73,7 @@ WELL: tuple[Step, ...] = (Text("well"), STOP)
 FIRST_TOKEN = 100.0
 IDLE = 50.0
 TOTAL = 1000.0
-ORDER = Order(prompt=PROMPT, provider="first")
+ORDER = GenerationRequest(prompt=PROMPT, provider="first")
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -121,7 +121,7 @@ class Bench(Supervisor):
         self.log = SlowLog(settings.generations)
         super().__init__(providers=registry, log=self.log, settings=settings)
 
-    async def answer(self, order: Order = ORDER) -> list[Event]:
+    async def answer(self, order: GenerationRequest = ORDER) -> list[Event]:
         """Ask once, stay until the end, and return what viewers are told, without the `Start`."""
         generation = await self.create(order)
         with self.viewer(generation):
@@ -143,11 +143,11 @@ class Bench(Supervisor):
     @property
     def places(self) -> list[int]:
         """How many generations there are on each entry."""
-        return [lane.running for lane in self.lanes]
+        return [entry.running for entry in self.entries]
 
     def circuit_of(self, name: str) -> State:
         """How the circuit of an entry is."""
-        return {lane.name: lane.circuit.state for lane in self.lanes}[name]
+        return {entry.name: entry.circuit.state for entry in self.entries}[name]
 
 
 @asynccontextmanager
@@ -836,7 +836,9 @@ async def test_an_empty_answer_of_everybody_is_a_failure_with_its_own_code() -> 
 
 async def test_an_answer_may_be_empty_where_it_could_be_stopped() -> None:
     """A stop sequence at its very beginning leaves nothing of it."""
-    order = Order(prompt=msgspec.structs.replace(PROMPT, stop=("one",)), provider="first")
+    order = GenerationRequest(
+        prompt=msgspec.structs.replace(PROMPT, stop=("one",)), provider="first"
+    )
     async with supervising(ScriptedProvider(STOP)) as bench:
         assert await bench.answer(order) == [completed("first")]
 

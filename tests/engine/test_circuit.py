@@ -48,8 +48,8 @@ def fail(circuit: Circuit, error: ProviderError | None = None, *, times: int = 1
 
 
 def answer(circuit: Circuit) -> None:
-    with circuit.call() as speaks:
-        speaks()
+    with circuit.call() as on_first_token:
+        on_first_token()
 
 
 def test_every_move_in_every_state_has_its_place_in_the_table_or_never_happens() -> None:
@@ -80,8 +80,8 @@ async def test_a_provider_that_speaks_and_breaks_off_each_time_has_failed_each_t
     """Its viewers pay for each beginning."""
     circuit = new_circuit()
     for _ in range(3):
-        with suppress(ProviderUnavailable), circuit.call() as speaks:
-            speaks()
+        with suppress(ProviderUnavailable), circuit.call() as on_first_token:
+            on_first_token()
             raise ProviderUnavailable
     assert state_of(circuit) is State.OPEN
 
@@ -107,12 +107,12 @@ async def test_when_its_time_is_over_one_call_probes_and_all_others_wait() -> No
     assert not admits(circuit)
     await anyio.sleep(0.002)
     assert admits(circuit)
-    with circuit.call() as speaks:
+    with circuit.call() as on_first_token:
         assert state_of(circuit) is State.PROBING
         assert not admits(circuit)
         await anyio.sleep(10 * SECONDS)
         assert not admits(circuit)
-        speaks()
+        on_first_token()
         assert state_of(circuit) is State.CLOSED
         assert admits(circuit)
 
@@ -175,8 +175,8 @@ async def test_a_probe_that_is_left_when_it_has_spoken_has_shown_what_it_was_for
     circuit = new_circuit()
     fail(circuit, times=3)
     await anyio.sleep(SECONDS)
-    with anyio.move_on_after(1), circuit.call() as speaks:
-        speaks()
+    with anyio.move_on_after(1), circuit.call() as on_first_token:
+        on_first_token()
         await anyio.sleep_forever()
     assert state_of(circuit) is State.CLOSED
 
@@ -200,9 +200,9 @@ async def test_and_its_failure_does_not_put_the_next_probe_off() -> None:
 async def test_calls_from_before_it_opened_tell_nothing_of_how_the_provider_is_now() -> None:
     """A late answer does not close it, nor does one that times out when it has closed open it again."""
     circuit = new_circuit()
-    with circuit.call() as speaks:
+    with circuit.call() as on_first_token:
         fail(circuit, times=3)
-        speaks()
+        on_first_token()
     assert state_of(circuit) is State.OPEN
     answer(circuit)
     with suppress(ProviderUnavailable), circuit.call():
@@ -220,8 +220,8 @@ async def test_a_probe_that_speaks_and_breaks_off_opens_it_again() -> None:
     fail(circuit, times=3)
     for is_another in (False, True):
         await anyio.sleep(SECONDS)
-        with suppress(ProviderUnavailable), circuit.call() as speaks:
-            speaks()
+        with suppress(ProviderUnavailable), circuit.call() as on_first_token:
+            on_first_token()
             assert admits(circuit)
             if is_another:
                 fail(circuit)

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from streamsvc.config.settings import GenerationSettings
-from streamsvc.engine.entries import Lanes
-from streamsvc.engine.generation import Generation, Order
+from streamsvc.engine.entries import ProviderEntries
+from streamsvc.engine.generation import Generation, GenerationRequest
 from streamsvc.errors import (
     EmptyAnswer,
     ProviderContentFiltered,
@@ -81,8 +81,8 @@ class Bench:
         self.log = SlowLog(settings)
         self.generation = Generation(
             "gen_a",
-            Order(prompt=PROMPT, provider="fake", **order),
-            route=Lanes(
+            GenerationRequest(prompt=PROMPT, provider="fake", **order),
+            route=ProviderEntries(
                 Providers(
                     {"fake": provider},
                     attempts=1,

@@ -3,7 +3,7 @@
 import pytest
 
 from streamsvc.config.settings import FakeSettings, OpenAISettings, ProviderSettings
-from streamsvc.engine.entries import Lane, Lanes, lane_with_room
+from streamsvc.engine.entries import ProviderEntries, ProviderEntry, entry_with_free_slot
 from streamsvc.errors import InvalidField, Overloaded, ProviderNotReady
 from streamsvc.providers.registry import ProviderRegistry
 
@@ -14,19 +14,19 @@ ENTRIES: dict[str, ProviderSettings] = {
 }
 
 
-def new_lanes(environ: dict[str, str] | None = None) -> Lanes:
-    return Lanes(ProviderRegistry(ENTRIES, environ or {}))
+def new_lanes(environ: dict[str, str] | None = None) -> ProviderEntries:
+    return ProviderEntries(ProviderRegistry(ENTRIES, environ or {}))
 
 
-def names(route: tuple[Lane, ...]) -> list[str]:
-    return [lane.name for lane in route]
+def names(route: tuple[ProviderEntry, ...]) -> list[str]:
+    return [entry.name for entry in route]
 
 
 def test_a_route_is_the_entry_and_its_own_fallbacks_in_their_order() -> None:
     """And not those of its fallbacks: nobody is asked whom the entry does not name."""
-    lanes = new_lanes({"A_KEY": "sk-key"})
-    assert names(lanes.route("first")) == ["first", "keyless", "second"]
-    assert names(lanes.route("keyless")) == ["keyless", "first"]
+    entries = new_lanes({"A_KEY": "sk-key"})
+    assert names(entries.route("first")) == ["first", "keyless", "second"]
+    assert names(entries.route("keyless")) == ["keyless", "first"]
 
 
 @pytest.mark.promise("upstream:rescue")
@@ -44,10 +44,10 @@ def test_an_entry_that_cannot_be_used_has_no_route() -> None:
 
 
 def test_every_route_leads_over_the_same_lanes() -> None:
-    lanes = new_lanes()
-    assert lanes.route("first")[1] is lanes.route("second")[0]
-    assert [lane.name for lane in lanes] == [*ENTRIES]
-    assert [lane.is_ready for lane in lanes] == [True, False, True]
+    entries = new_lanes()
+    assert entries.route("first")[1] is entries.route("second")[0]
+    assert [entry.name for entry in entries] == [*ENTRIES]
+    assert [entry.is_ready for entry in entries] == [True, False, True]
 
 
 @pytest.mark.promise("input:clear-error")
@@ -55,9 +55,9 @@ def test_the_first_lane_with_room_is_taken_and_where_there_is_none_that_is_told(
     route = new_lanes().route("first")
     taken = []
     for _ in range(3):
-        lane = lane_with_room(route)
-        lane.running += 1
-        taken.append(lane.name)
+        entry = entry_with_free_slot(route)
+        entry.running += 1
+        taken.append(entry.name)
     assert taken == ["first", "second", "second"]
     with pytest.raises(Overloaded, match=r"providers\.first\.max_generations"):
-        lane_with_room(route)
+        entry_with_free_slot(route)

@@ -10,7 +10,7 @@ import pytest
 from typing_extensions import override
 
 from streamsvc.config.settings import GenerationSettings, LimitSettings, OpenAISettings, Settings
-from streamsvc.engine.generation import Order
+from streamsvc.engine.generation import GenerationRequest
 from streamsvc.engine.supervisor import KEYS_AT_A_TIME, Supervisor, new_id
 from streamsvc.errors import (
     Draining,
@@ -37,8 +37,8 @@ from support.doubles import (
 
 STOP = Finish(reason="stop")
 KEEP = 300.0
-ORDER = Order(prompt=PROMPT, provider="fake")
-OTHER_ORDER = Order(prompt=Prompt(messages=(Message("user", "else"),)), provider="fake")
+ORDER = GenerationRequest(prompt=PROMPT, provider="fake")
+OTHER_ORDER = GenerationRequest(prompt=Prompt(messages=(Message("user", "else"),)), provider="fake")
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -167,8 +167,8 @@ async def test_one_viewer_too_many_is_refused() -> None:
 async def test_a_generation_that_crashes_harms_no_other() -> None:
     crashing = ScriptedProvider(1.0, RuntimeError("x"))
     async with Bench({"a": crashing, "b": ScriptedProvider(2.0, Text("a"), STOP)}) as bench:
-        bad = await bench.create(Order(prompt=PROMPT, provider="a"))
-        good = await bench.create(Order(prompt=PROMPT, provider="b"))
+        bad = await bench.create(GenerationRequest(prompt=PROMPT, provider="a"))
+        good = await bench.create(GenerationRequest(prompt=PROMPT, provider="b"))
         assert (await bench.done(bad)).outcome is Outcome.INTERNAL_ERROR
         assert (await bench.done(good)).outcome is Outcome.COMPLETED
 
@@ -211,10 +211,10 @@ async def test_one_generation_too_many_is_refused_until_another_has_ended() -> N
 async def test_an_entry_has_a_bound_of_its_own() -> None:
     providers = {"a": ScriptedProvider(HOLD), "b": ScriptedProvider(HOLD)}
     async with Bench(providers, entry_room=1) as bench:
-        await bench.create(Order(prompt=PROMPT, provider="a"))
+        await bench.create(GenerationRequest(prompt=PROMPT, provider="a"))
         with pytest.raises(Overloaded):
-            await bench.create(Order(prompt=PROMPT, provider="a"))
-        await bench.create(Order(prompt=PROMPT, provider="b"))
+            await bench.create(GenerationRequest(prompt=PROMPT, provider="a"))
+        await bench.create(GenerationRequest(prompt=PROMPT, provider="b"))
 
 
 @pytest.mark.promise("cancel:stop")
@@ -385,8 +385,8 @@ async def test_a_key_with_another_request_is_refused() -> None:
         first = await bench.create(ORDER, key="k")
         others = [
             OTHER_ORDER,
-            Order(prompt=PROMPT, provider="fake", grace_seconds=1),
-            Order(prompt=PROMPT, provider="fake", metadata={"a": "b"}),
+            GenerationRequest(prompt=PROMPT, provider="fake", grace_seconds=1),
+            GenerationRequest(prompt=PROMPT, provider="fake", metadata={"a": "b"}),
         ]
         for order in others:
             with pytest.raises(InvalidField, match="used with another request") as caught:
@@ -408,7 +408,7 @@ async def test_a_key_is_free_again_also_while_an_older_one_is_not() -> None:
     providers = {"slow": ScriptedProvider(HOLD), "fake": ScriptedProvider(Text("a"), STOP)}
     async with Bench(providers) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.log.sweep)
-        slow = await bench.create(Order(prompt=PROMPT, provider="slow"), key="older")
+        slow = await bench.create(GenerationRequest(prompt=PROMPT, provider="slow"), key="older")
         with bench.viewer(slow):
             first = await bench.create(ORDER, key="k")
             await anyio.sleep(KEEP + 1)
@@ -422,7 +422,7 @@ async def test_keys_of_dropped_generations_are_forgotten_a_few_with_each_new_one
     providers = {"slow": ScriptedProvider(HOLD), "fake": ScriptedProvider(Text("a"), STOP)}
     async with Bench(providers, room=200) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.log.sweep)
-        slow = await bench.create(Order(prompt=PROMPT, provider="slow"), key="slow")
+        slow = await bench.create(GenerationRequest(prompt=PROMPT, provider="slow"), key="slow")
         with bench.viewer(slow):
             for number in range(100):
                 await bench.create(ORDER, key=f"old{number}")
@@ -433,7 +433,10 @@ async def test_keys_of_dropped_generations_are_forgotten_a_few_with_each_new_one
                 await bench.create(ORDER, key=f"new{number}")
                 assert before - len(bench._keys) < KEYS_AT_A_TIME
             assert bench._keys.keys() == {"slow", *(f"new{number}" for number in range(20))}
-            assert await bench.create(Order(prompt=PROMPT, provider="slow"), key="slow") == slow
+            assert (
+                await bench.create(GenerationRequest(prompt=PROMPT, provider="slow"), key="slow")
+                == slow
+            )
         tasks.cancel_scope.cancel()
 
 

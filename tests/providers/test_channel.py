@@ -20,7 +20,7 @@ import trustme
 from streamsvc.errors import ProviderError, ProviderTimedOut, ProviderUnavailable, UpstreamCut
 from streamsvc.providers.http import pool as module
 from streamsvc.providers.http.connection import BUFFER_BYTES, LOOSE_BYTES, Connection
-from streamsvc.providers.http.endpoint import Channel
+from streamsvc.providers.http.endpoint import Endpoint
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"
@@ -102,9 +102,9 @@ async def listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIte
 
 
 @asynccontextmanager
-async def opened(url: str, *, connect_seconds: float = 5) -> AsyncIterator[Channel]:
+async def opened(url: str, *, connect_seconds: float = 5) -> AsyncIterator[Endpoint]:
     request = httpx2.Request("POST", f"{url}/v1/chat", headers={"Authorization": "Bearer key"})
-    channel = Channel(request, connect_seconds=connect_seconds)
+    channel = Endpoint(request, connect_seconds=connect_seconds)
     with anyio.fail_after(10):
         try:
             yield channel
@@ -130,7 +130,7 @@ class Body:
         return len(self.pieces) != self._most_pieces
 
 
-async def ask(channel: Channel) -> bytes:
+async def ask(channel: Endpoint) -> bytes:
     connection = await channel.post(b"{}")
     body = await read_all(connection)
     connection.release()
@@ -498,5 +498,5 @@ async def test_a_proxy_for_everything_is_used(monkeypatch: pytest.MonkeyPatch) -
 async def test_a_proxy_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     through(monkeypatch, "http", "socks5://127.0.0.1:1080")
     with pytest.raises(ProviderError) as caught:
-        Channel(httpx2.Request("POST", "http://upstream.test"), connect_seconds=1)
+        Endpoint(httpx2.Request("POST", "http://upstream.test"), connect_seconds=1)
     assert "http://" in str(caught.value.__cause__)

@@ -18,14 +18,14 @@ async def answering(provider: Provider, prompt: Prompt) -> AsyncIterator[AsyncIt
     """Ask a provider; what it raises is raised in its place, and leaving leaves the call."""
     send, receive = anyio.create_memory_object_stream[Piece | Exception](math.inf)
 
-    def say(piece: Piece) -> None:
+    def emit(piece: Piece) -> None:
         if not isinstance(piece, Finish):  # what is returned is the last word
             send.send_nowait(piece)
 
     async def ask() -> None:
         with send:
             try:
-                send.send_nowait(await provider.generate(prompt, say))
+                send.send_nowait(await provider.generate(prompt, emit))
             except Exception as exc:  # noqa: BLE001  # whatever it is
                 send.send_nowait(exc)
 

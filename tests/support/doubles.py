@@ -78,7 +78,7 @@ class ScriptedProvider(Provider):
         self.asked = anyio.Event()
 
     @override
-    async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
+    async def generate(self, prompt: Prompt, emit: Callable[[Delta | Finish], None]) -> Finish:
         self.prompts.append(prompt)
         self.asked_at.append(anyio.current_time())
         self.asked.set()
@@ -90,11 +90,11 @@ class ScriptedProvider(Provider):
                 if isinstance(step, Finish):
                     return step
                 if isinstance(step, Announced):
-                    say(step.finish)
+                    emit(step.finish)
                 elif isinstance(step, float | anyio.Event | Exception):
                     await _take(step)
                 else:
-                    say(step)
+                    emit(step)
             raise UpstreamCut
         finally:
             with anyio.CancelScope(shield=True):

@@ -3,20 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
-from streamsvc.providers.http.endpoint import Channel
+from streamsvc.providers.http.endpoint import Endpoint
 from streamsvc.providers.http.transport import Transport
 from support.service import Service
 
 
 def pools(service: Service) -> Mapping[str, tuple[int, int]]:
     """Count the connections of each entry that has been used: in use, and at rest."""
-    providers: Any = service.supervisor.lanes._providers
+    providers: Any = service.supervisor.entries._providers
     return {name: _connections(provider) for name, provider in providers._open.items()}
 
 
 def close_kept(service: Service) -> None:
     """Close the connections that rest, so that each further call opens one."""
-    providers: Any = service.supervisor.lanes._providers
+    providers: Any = service.supervisor.entries._providers
     for provider in providers._open.values():
         if (held := _holder(provider)) is not None:
             for connection in list(held._pool._idle):
@@ -28,10 +28,10 @@ def _connections(provider: Any) -> tuple[int, int]:
     return held.connections if held else (0, 0)
 
 
-def _holder(provider: Any) -> Channel | Transport | None:
+def _holder(provider: Any) -> Endpoint | Transport | None:
     if hasattr(provider, "channel"):
-        channel: Channel = provider.channel
-        return channel
+        endpoint: Endpoint = provider.endpoint
+        return endpoint
     if hasattr(provider, "_client"):
         transport: Transport = provider._client._api_client._async_httpx_client._transport
         return transport

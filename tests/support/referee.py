@@ -84,7 +84,7 @@ class Row:
         return self.answerer if isinstance(self.answerer, str) else self.answerer[column]
 
 
-def say(first: int, last: int) -> Step:
+def emit(first: int, last: int) -> Step:
     """Send the words from one number to another, at the benchmark's pace."""
 
     def tokens(to: Exchange) -> Iterator[bytes]:
@@ -105,8 +105,8 @@ def _error(code: int, word: str) -> Step:
     return status(code, {"error": {"message": f"{word}.", "type": "error", "code": word}})
 
 
-WELL: Script = (say(1, 60), finish())
-_CUT: Script = (say(1, 40), CLOSE)
+WELL: Script = (emit(1, 60), finish())
+_CUT: Script = (emit(1, 40), CLOSE)
 _PREFILL: Script = (_error(400, "prefill_not_supported"),)
 OUTAGE_SECONDS = 60.0
 
@@ -199,7 +199,7 @@ ROWS = (
     Row(
         id="S09",
         words="Silence for 30 s after 20 tokens, then the connection is closed",
-        script=always(say(1, 20), pause(30), CLOSE),
+        script=always(emit(1, 20), pause(30), CLOSE),
         answerer="fallback",
         calls=(1, 1),
         most_seconds=45,
@@ -207,7 +207,7 @@ ROWS = (
     Row(
         id="S10",
         words="The tenth chunk is not JSON, each time",
-        script=always(say(1, 9), raw(b'data: {"choices": [{"delta"\n\n'), say(10, 60), finish()),
+        script=always(emit(1, 9), raw(b'data: {"choices": [{"delta"\n\n'), emit(10, 60), finish()),
         answerer="fallback",
         calls=(1, 3),
         most_seconds=30,
@@ -215,7 +215,7 @@ ROWS = (
     Row(
         id="S11",
         words="Complete, but without `[DONE]`",
-        script=always(say(1, 60), _finish_without_done),
+        script=always(emit(1, 60), _finish_without_done),
         answerer="primary",
         calls=(1, 1),
         most_seconds=8,

@@ -60,7 +60,7 @@ class Stage:
         return {
             "generations": supervisor.running,
             "viewers": supervisor.viewers,
-            "lanes": [lane.name for lane in supervisor.lanes if lane.running],
+            "lanes": [entry.name for entry in supervisor.entries if entry.running],
             "busy": busy,
             "open": sum(map(len, is_open)) - busy - idle,
         }

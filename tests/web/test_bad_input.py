@@ -453,7 +453,7 @@ class CrashingProvider(Provider):
     """A mistake of ours, of the kind that has the prompt in its text."""
 
     @override
-    async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
+    async def generate(self, prompt: Prompt, emit: Callable[[Delta | Finish], None]) -> Finish:
         raise RuntimeError(repr(prompt))
 
 
@@ -467,7 +467,7 @@ async def test_prompts_appear_in_no_log_whatever_becomes_of_the_request(
     providers: dict[str, ProviderSettings]
     providers = {"fake": HURRIED, "failing": hasty, "crashing": HURRIED}
     service = await serve(Settings(providers=providers, limits=LIMITS))
-    service.supervisor.lanes._providers._open["crashing"] = CrashingProvider()
+    service.supervisor.entries._providers._open["crashing"] = CrashingProvider()
     asked = [
         ("GET", f"/stream-ai?prompt={SECRET}", None),
         ("GET", f"/stream-ai?prompt={SECRET}&provider=failing", None),

@@ -478,8 +478,8 @@ async def test_models_that_do_not_exist_do_not_open_the_circuit(
     for _ in range(5):
         answer, _ = await _post(service, {**ASKED, "model": "fake/none"})
         assert answer.status == 404
-    (lane,) = service.supervisor.lanes
-    assert lane.circuit.state == "closed"
+    (entry,) = service.supervisor.entries
+    assert entry.circuit.state == "closed"
 
 
 # What is wrong with a request

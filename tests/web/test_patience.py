@@ -10,12 +10,12 @@ from starlette.types import Message, Receive, Send
 
 from streamsvc.config.settings import GenerationSettings, StreamSettings
 from streamsvc.dialects.native.frames import NativeDialect
-from streamsvc.engine.audience import Seat
+from streamsvc.engine.audience import ViewerSlot
 from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Done, Outcome, Start, Status, Text
 from streamsvc.web.stream.response import EventStream
-from streamsvc.web.stream.viewer import Place
+from streamsvc.web.stream.viewer import LogPosition
 from support.doubles import Room
 
 START = Start(generation="gen_a", provider="fake", model="words", created=0)
@@ -70,7 +70,7 @@ async def test_whatever_a_viewer_does_not_read_it_is_given_up_and_its_seat_is_fr
         log.append("gen_a", event)
     room = Room()
     stream = EventStream(
-        Place(log, "gen_a", BEFORE_FIRST, lambda _: Seat(room)),
+        LogPosition(log, "gen_a", BEFORE_FIRST, lambda _: ViewerSlot(room)),
         dialect=NativeDialect(),
         settings=StreamSettings(send_timeout_seconds=0.05),
         headers={},

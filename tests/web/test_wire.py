@@ -135,7 +135,7 @@ async def test_operators_see_who_falls_back_on_whom_and_who_is_left_in_peace(ser
     settings = saying(first, second=at_once("well"))
     providers = {**settings.providers, "keyless": keyless}
     service = await serve(msgspec.structs.replace(settings, providers=providers))
-    service.supervisor.lanes._providers._open["fake"] = ScriptedProvider(ProviderUnavailable())
+    service.supervisor.entries._providers._open["fake"] = ScriptedProvider(ProviderUnavailable())
     with anyio.fail_after(5):
         for reason in ("provider_unavailable", "circuit_open"):
             async with view(service.port, ASK) as viewer:

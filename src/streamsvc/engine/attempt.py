@@ -8,7 +8,7 @@ import anyio
 from typing_extensions import override
 
 from streamsvc.config.settings import ProviderSettings
-from streamsvc.engine.entries import Lane
+from streamsvc.engine.entries import ProviderEntry
 from streamsvc.errors import (
     EmptyAnswer,
     ProviderContentFiltered,
@@ -25,25 +25,25 @@ _TICK_SECONDS = 0.001
 
 
 async def attempt(
-    lane: Lane,
+    entry: ProviderEntry,
     prompt: Prompt,
     *,
     first_token_at: float,
     end: float,
     on_first_token: Callable[[], None],
-    say: Callable[[Delta], None],
+    emit: Callable[[Delta], None],
 ) -> Finish:
     """Ask a provider, and say what it says.
 
     Headers, comments and role chunks are no tokens: the adapters give none for them.
 
     Args:
-        lane: the provider.
+        entry: the provider.
         prompt: what is asked.
         first_token_at: until when the first token has to be there, on the event loop's clock.
         end: until when the answer has to be whole.
         on_first_token: called before the first delta is said.
-        say: is given each delta, in order.
+        emit: is given each delta, in order.
 
     Raises:
         ProviderError: it failed, or broke off, or missed a deadline. The call is closed by then. One
@@ -51,16 +51,16 @@ async def attempt(
             deadline passes is an answer, and no failure; one that ends with nothing in it is one.
     """
     scope = anyio.CancelScope()
-    listener = _Listener(scope, lane.section, first_token_at, end, on_first_token, say)
+    listener = _Listener(scope, entry.section, first_token_at, end, on_first_token, emit)
     finish: Finish | None = None
     with listener, scope:
         try:
-            provider = await lane.provider()
-            finish = await provider.generate(prompt, listener.hear)
+            provider = await entry.provider()
+            finish = await provider.generate(prompt, listener.on_delta)
         except ProviderContentFiltered as exc:
             # Refused before or within an answer, it is the same to everybody: an end, and no failure
             # that another provider should be asked to route around.
-            is_refused = not listener.has_heard
+            is_refused = not listener.has_token
             return Finish(reason="content_filter", provider_reason=exc.code, is_refused=is_refused)
         except (ProviderUnavailable, UpstreamCut) as exc:
             if listener.was_silent:
@@ -69,7 +69,7 @@ async def attempt(
     finish = finish or listener.finish
     if finish is None:
         raise ProviderTimedOut("total" if clock()() >= end else listener.silence)
-    if finish.reason == "stop" and not listener.has_heard and not prompt.stop:
+    if finish.reason == "stop" and not listener.has_token and not prompt.stop:
         raise EmptyAnswer
     return finish
 
@@ -87,17 +87,17 @@ class _Listener(AbstractContextManager["_Listener"]):
 
     __slots__ = (
         "_call_at",
+        "_emit",
         "_end",
         "_first_token_at",
         "_heard_at",
         "_now",
         "_on_first_token",
-        "_say",
         "_scope",
         "_section",
         "_timer",
         "finish",
-        "has_heard",
+        "has_token",
     )
 
     _timer: Timer
@@ -109,18 +109,18 @@ class _Listener(AbstractContextManager["_Listener"]):
         first_token_at: float,
         end: float,
         on_first_token: Callable[[], None],
-        say: Callable[[Delta], None],
+        emit: Callable[[Delta], None],
     ) -> None:
         self._scope = scope
         self._section = section
         self._first_token_at = first_token_at
         self._end = end
         self._on_first_token = on_first_token
-        self._say = say
+        self._emit = emit
         self._now = clock()
         self._call_at = timers()
         self.finish: Finish | None = None
-        self.has_heard = False
+        self.has_token = False
         self._heard_at = self._now()
 
     @override
@@ -135,26 +135,26 @@ class _Listener(AbstractContextManager["_Listener"]):
     @property
     def silence(self) -> str:
         """The deadline of the silence now: `first_token` or `idle`."""
-        return "idle" if self.has_heard else "first_token"
+        return "idle" if self.has_token else "first_token"
 
     @property
     def was_silent(self) -> bool:
         """Whether the silence now is a large part of what it may be."""
         section = self._section
-        least = section.idle_silence if self.has_heard else section.first_token_silence
+        least = section.idle_silence if self.has_token else section.first_token_silence
         return self._now() - self._heard_at >= least
 
-    def hear(self, delta: Delta | Finish) -> None:
+    def on_delta(self, delta: Delta | Finish) -> None:
         """Take the next word, or how the answer ends if there is none."""
         if isinstance(delta, Finish):
             self.finish = delta
             return
         self.finish = None
-        is_first = not self.has_heard
+        is_first = not self.has_token
         if is_first:
-            self.has_heard = True
+            self.has_token = True
             self._on_first_token()
-        self._say(delta)
+        self._emit(delta)
         self._heard_at = self._now()
         if is_first:  # the only time that the deadline may come nearer
             self._timer.cancel()
@@ -164,7 +164,7 @@ class _Listener(AbstractContextManager["_Listener"]):
     def _due(self) -> float:
         """When the call has to be given up, as things are."""
         idle_at = self._heard_at + self._section.idle_bound
-        return min(idle_at if self.has_heard else self._first_token_at, self._end)
+        return min(idle_at if self.has_token else self._first_token_at, self._end)
 
     def _look(self) -> None:
         """Give the call up, or wait for the deadline that a word has moved."""

@@ -63,9 +63,9 @@ class Audience:
         """Where it stands."""
         return self._state
 
-    def viewer(self) -> "Seat":
+    def viewer(self) -> "ViewerSlot":
         """Return what one of the viewers holds."""
-        return Seat(self)
+        return ViewerSlot(self)
 
     def join(self) -> None:
         """One more is watching."""
@@ -101,7 +101,7 @@ class Count(Protocol):
         ...
 
 
-class Seat(AbstractContextManager["Seat"]):
+class ViewerSlot(AbstractContextManager["ViewerSlot"]):
     """A viewer, counted while the context is held, or until it leaves before that.
 
     A generator would be ten times as large, and there is one for each stream that is held.

@@ -102,7 +102,7 @@ class Circuit:
         elif is_probe and began == self._opened and self._state is State.PROBING:
             self._move(Move.ABANDON)
 
-    def speaks(self, began: int) -> None:
+    def on_first_token(self, began: int) -> None:
         """Learn that the provider of a call speaks."""
         if began == self._opened and self._state is not State.CLOSED:
             self._move(Move.RECOVER)
@@ -110,7 +110,7 @@ class Circuit:
 
     def _works(self, began: int) -> None:
         if began == self._opened:
-            self.speaks(began)
+            self.on_first_token(began)
             self._failures = 0
 
     def _failed(self, began: int) -> None:
@@ -148,7 +148,7 @@ class Call(AbstractContextManager[Callable[[], None]]):
         return self._speaks
 
     def _speaks(self) -> None:
-        self._circuit.speaks(self._began)
+        self._circuit.on_first_token(self._began)
 
     @override
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:

@@ -9,7 +9,7 @@ from streamsvc.providers.base import Provider
 from streamsvc.providers.registry import ProviderRegistry
 
 
-class Lane:
+class ProviderEntry:
     """One provider entry.
 
     Args:
@@ -37,7 +37,7 @@ class Lane:
         return self._providers.is_ready(self.name)
 
     @property
-    def has_room(self) -> bool:
+    def has_free_slot(self) -> bool:
         """Whether one more generation may use it."""
         return self.running < self.section.max_generations
 
@@ -46,7 +46,7 @@ class Lane:
         return await self._providers.get(self.name)
 
 
-class Lanes:
+class ProviderEntries:
     """All provider entries.
 
     Args:
@@ -55,13 +55,13 @@ class Lanes:
 
     def __init__(self, providers: ProviderRegistry) -> None:
         self._providers = providers
-        self._lanes = {name: Lane(name, providers) for name in providers.entries}
+        self._entries = {name: ProviderEntry(name, providers) for name in providers.entries}
 
-    def __iter__(self) -> Iterator[Lane]:
+    def __iter__(self) -> Iterator[ProviderEntry]:
         """Go over all of them."""
-        return iter(self._lanes.values())
+        return iter(self._entries.values())
 
-    def route(self, name: str, *, fault: str = "") -> tuple[Lane, ...]:
+    def route(self, name: str, *, fault: str = "") -> tuple[ProviderEntry, ...]:
         """Return an entry, and those of its fallbacks that can be used, in their order.
 
         Raises:
@@ -69,17 +69,17 @@ class Lanes:
             ProviderNotReady: its key is missing.
         """
         section = self._providers.check(name, fault=fault)
-        fallbacks = (self._lanes[fallback] for fallback in section.fallbacks)
-        return (self._lanes[name], *(lane for lane in fallbacks if lane.is_ready))
+        fallbacks = (self._entries[fallback] for fallback in section.fallbacks)
+        return (self._entries[name], *(entry for entry in fallbacks if entry.is_ready))
 
 
-def lane_with_room(route: tuple[Lane, ...]) -> Lane:
+def entry_with_free_slot(route: tuple[ProviderEntry, ...]) -> ProviderEntry:
     """Return the first lane of a route that one more generation may use.
 
     Raises:
         Overloaded: there is none.
     """
-    for lane in route:
-        if lane.has_room:
-            return lane
+    for entry in route:
+        if entry.has_free_slot:
+            return entry
     raise Overloaded(f"providers.{route[0].name}.max_generations")

@@ -15,7 +15,7 @@ import msgspec
 
 from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.attempt import attempt
-from streamsvc.engine.entries import Lane, lane_with_room
+from streamsvc.engine.entries import ProviderEntry, entry_with_free_slot
 from streamsvc.engine.rescue import CatchUp
 from streamsvc.errors import (
     EmptyAnswer,
@@ -37,14 +37,14 @@ _LEAST_BACKOFF = 0.5
 """The part of a backoff that is always waited; the rest is jitter, so that many do not come at once."""
 
 
-class Answer:
+class Failover:
     """The way to one answer.
 
     Args:
         generation_id: for the log lines.
         prompt: what is asked.
         route: whom to ask, in this order. A place is taken on the first that has room.
-        say: writes an event for the viewers.
+        emit: writes an event for the viewers.
         said: reads back what viewers have of the answer.
         settings: whether to rescue, and how many calls there may be.
 
@@ -52,7 +52,7 @@ class Answer:
         Overloaded: no lane of the route has room.
 
     Attributes:
-        lane: who answers; of an answer that failed, whose failure is told.
+        entry: who answers; of an answer that failed, whose failure is told.
         calls: how many calls there have been.
         may_have_cost: whether a provider has begun to answer, or was left while it might have.
     """
@@ -61,38 +61,38 @@ class Answer:
         self,
         generation_id: str,
         prompt: Prompt,
-        route: tuple[Lane, ...],
+        route: tuple[ProviderEntry, ...],
         *,
-        say: Callable[[Event], None],
+        emit: Callable[[Event], None],
         said: Callable[[], Awaitable[Standing]],
         settings: GenerationSettings,
     ) -> None:
-        self.lane = route[0]
+        self.entry = route[0]
         self.calls = 0
-        self.may_have_cost = False
+        self.may_be_billed = False
         self._id = generation_id
         self._prompt = prompt
         self._route = route
-        self._say = say
+        self._emit = emit
         self._said = said
         self._settings = settings
         self._has_begun = False
-        self._has_spoken = False
+        self._got_token = False
         self._broken_by = ""
-        self._failures: list[tuple[Lane, ProviderError]] = []
+        self._failures: list[tuple[ProviderEntry, ProviderError]] = []
         self._end = 0.0
         self._now = clock()
-        self._place = lane_with_room(route)
+        self._place = entry_with_free_slot(route)
         self._place.running += 1
 
     @property
     def model(self) -> str:
-        """The model that `lane` is asked for."""
-        return self._other_model(self.lane) or self.lane.section.model
+        """The model that `entry` is asked for."""
+        return self._other_model(self.entry) or self.entry.section.model
 
-    def _other_model(self, lane: Lane) -> str:
+    def _other_model(self, entry: ProviderEntry) -> str:
         """Return the model that the client named: it is one of the entry that it named, and no other."""
-        return self._prompt.model if lane is self._route[0] else ""
+        return self._prompt.model if entry is self._route[0] else ""
 
     def leave(self) -> None:
         """Give the place back, once."""
@@ -106,14 +106,14 @@ class Answer:
                 request is made again later, else the first.
         """
         self._end = self._now() + self._route[0].section.total_seconds
-        for lane in self._route:
-            if self._may_go_on and self._is_open(lane) and (finish := await self._ask(lane)):
+        for entry in self._route:
+            if self._may_go_on and self._is_open(entry) and (finish := await self._ask(entry)):
                 return finish
         # Where all are to be left in peace, somebody has to be asked all the same.
         if not self.calls and (finish := await self._ask(self._place)):
             return finish
         failures = (failure for failure in self._failures if failure[1].retryable)
-        self.lane, error = next(failures, self._failures[0])
+        self.entry, error = next(failures, self._failures[0])
         raise error
 
     @property
@@ -123,100 +123,102 @@ class Answer:
         is_in_time = self._now() < self._end
         return may_be_saved and is_in_time and self.calls < self._settings.max_calls
 
-    def _is_open(self, lane: Lane) -> bool:
-        return lane.circuit.admits and (lane is self._place or lane.has_room)
+    def _is_open(self, entry: ProviderEntry) -> bool:
+        return entry.circuit.admits and (entry is self._place or entry.has_free_slot)
 
-    def _has_open_behind(self, lane: Lane) -> bool:
-        return any(map(self._is_open, self._route[self._route.index(lane) + 1 :]))
+    def _has_open_behind(self, entry: ProviderEntry) -> bool:
+        return any(map(self._is_open, self._route[self._route.index(entry) + 1 :]))
 
-    async def _ask(self, lane: Lane) -> Finish | None:
+    async def _ask(self, entry: ProviderEntry) -> Finish | None:
         """Ask one provider, and again where that may help; None where it has failed."""
         tries = 0
-        first_token_at = self._now() + lane.section.first_token_bound
+        first_token_at = self._now() + entry.section.first_token_bound
         while True:
             tries += 1
             try:
-                with lane.circuit.call() as speaks:
+                with entry.circuit.call() as on_first_token:
                     if tries == 1:
-                        self._move_to(lane)
-                    return await self._call(lane, first_token_at, speaks)
+                        self._move_to(entry)
+                    return await self._call(entry, first_token_at, on_first_token)
             except ProviderError as exc:
-                self._note(lane, exc)
+                self._note(entry, exc)
                 error = exc
-            if self._has_spoken:
+            if self._got_token:
                 self._broken_by = error.code
-                first_token_at = self._now() + lane.section.first_token_bound
-            wait = self._wait_seconds(lane, error, tries, first_token_at)
+                first_token_at = self._now() + entry.section.first_token_bound
+            wait = self._wait_seconds(entry, error, tries, first_token_at)
             if wait is None:
                 return None
-            self._say(Progress(state="retrying", provider=lane.name, reason=error.code))
+            self._emit(Progress(state="retrying", provider=entry.name, reason=error.code))
             await anyio.sleep(wait)
-            if not lane.circuit.admits and self._has_open_behind(lane):
+            if not entry.circuit.admits and self._has_open_behind(entry):
                 return None
 
-    def _move_to(self, lane: Lane) -> None:
+    def _move_to(self, entry: ProviderEntry) -> None:
         """Take the place along to another provider, and say so."""
-        self.lane = lane
-        if lane is not self._place:
+        self.entry = entry
+        if entry is not self._place:
             self._place.running -= 1
-            lane.running += 1
-            self._place = lane
-        if lane is not self._route[0]:
+            entry.running += 1
+            self._place = entry
+        if entry is not self._route[0]:
             reason = "busy" if self._route[0].circuit.admits else "circuit_open"
             if self._failures:
                 reason = self._failures[-1][1].code
-            self._say(Progress(state="switching", provider=lane.name, reason=reason))
+            self._emit(Progress(state="switching", provider=entry.name, reason=reason))
 
-    async def _call(self, lane: Lane, first_token_at: float, speaks: Callable[[], None]) -> Finish:
+    async def _call(
+        self, entry: ProviderEntry, first_token_at: float, on_first_token: Callable[[], None]
+    ) -> Finish:
         self.calls += 1
-        self._has_spoken = False
-        catch_up = await self._catch_up(lane) if self._has_begun else None
+        self._got_token = False
+        catch_up = await self._catch_up(entry) if self._has_begun else None
         now = self._now()
         try:
             finish = await attempt(
-                lane,
+                entry,
                 msgspec.structs.replace(
-                    self._prompt, call=self.calls, model=self._other_model(lane)
+                    self._prompt, call=self.calls, model=self._other_model(entry)
                 ),
                 first_token_at=first_token_at,
-                end=min(self._end, now + lane.section.total_seconds),
-                on_first_token=partial(self._begin, speaks),
-                say=self._say if catch_up is None else partial(self._say_new, catch_up),
+                end=min(self._end, now + entry.section.total_seconds),
+                on_first_token=partial(self._begin, on_first_token),
+                emit=self._emit if catch_up is None else partial(self._say_new, catch_up),
             )
         except ProviderModelNotFound as exc:
-            if self._other_model(lane):
+            if self._other_model(entry):
                 raise NamedModelNotFound from exc
             raise
         except BaseException as exc:
-            self.may_have_cost |= _may_have_cost(exc)
+            self.may_be_billed |= _may_have_cost(exc)
             raise
         # A rescue that a filter refuses before a word leaves viewers what they have, and says how it ended.
-        is_filtered = finish.reason == "content_filter" and not self._has_spoken
+        is_filtered = finish.reason == "content_filter" and not self._got_token
         for event in catch_up.finish() if catch_up and not is_filtered else ():
-            self._say(event)
+            self._emit(event)
         is_refused = finish.is_refused and not self._has_begun
         return msgspec.structs.replace(finish, is_refused=is_refused)
 
-    def _begin(self, speaks: Callable[[], None]) -> None:
-        self._has_begun = self._has_spoken = self.may_have_cost = True
-        speaks()
+    def _begin(self, on_first_token: Callable[[], None]) -> None:
+        self._has_begun = self._got_token = self.may_be_billed = True
+        on_first_token()
 
-    async def _catch_up(self, lane: Lane) -> CatchUp:
-        restart = Restart(reason=self._broken_by, provider=lane.name, model=self.model)
+    async def _catch_up(self, entry: ProviderEntry) -> CatchUp:
+        restart = Restart(reason=self._broken_by, provider=entry.name, model=self.model)
         return CatchUp(str((await self._said()).text), restart)
 
     def _say_new(self, catch_up: CatchUp, delta: Text | Reasoning) -> None:
         for event in catch_up.take(delta):
-            self._say(event)
+            self._emit(event)
 
     def _wait_seconds(
-        self, lane: Lane, error: ProviderError, tries: int, first_token_at: float
+        self, entry: ProviderEntry, error: ProviderError, tries: int, first_token_at: float
     ) -> float | None:
         """Return how long to wait before the same provider is asked again; None: not again."""
-        section = lane.section
-        has_other = self._has_open_behind(lane)
-        is_done = not error.is_worth_repeating or tries >= section.attempts or not self._may_go_on
-        if is_done or (has_other and not lane.circuit.admits):
+        section = entry.section
+        has_other = self._has_open_behind(entry)
+        is_done = not error.retry_same_provider or tries >= section.attempts or not self._may_go_on
+        if is_done or (has_other and not entry.circuit.admits):
             return None
         backoff = min(section.backoff_seconds * 2 ** (tries - 1), section.max_backoff_seconds)
         wait = backoff * random.uniform(_LEAST_BACKOFF, 1)  # noqa: S311  # a jitter
@@ -227,12 +229,12 @@ class Answer:
             bound = min(bound, section.max_backoff_seconds)
         return wait if wait <= bound else None
 
-    def _note(self, lane: Lane, error: ProviderError) -> None:
-        self._failures.append((lane, error))
-        setting = f" setting=providers.{lane.name}.{error.setting}" if error.setting else ""
+    def _note(self, entry: ProviderEntry, error: ProviderError) -> None:
+        self._failures.append((entry, error))
+        setting = f" setting=providers.{entry.name}.{error.setting}" if error.setting else ""
         logger.warning(
             "call.failed id=%s provider=%s model=%s code=%s call=%d begun=%s cause=%s%s",
-            self._id, lane.name, self.model, error.code, self.calls,
+            self._id, entry.name, self.model, error.code, self.calls,
             str(self._has_begun).lower(), causes(error), setting,
         )  # fmt: skip
 

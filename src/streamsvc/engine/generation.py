@@ -14,8 +14,8 @@ import msgspec
 
 from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.audience import Audience
-from streamsvc.engine.entries import Lane
-from streamsvc.engine.failover import Answer
+from streamsvc.engine.entries import ProviderEntry
+from streamsvc.engine.failover import Failover
 from streamsvc.engine.usage import estimate
 from streamsvc.errors import ProviderContentFiltered, ProviderError, StreamsvcError, describe
 from streamsvc.eventlog.base import EventLog, LogFull, stored_batches
@@ -58,7 +58,7 @@ _REFUSED = PublicError(
 )
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a client wants generated, as accepted.
 
     Attributes:
@@ -92,9 +92,9 @@ class Generation:
     def __init__(
         self,
         generation_id: str,
-        order: Order,
+        order: GenerationRequest,
         *,
-        route: tuple[Lane, ...],
+        route: tuple[ProviderEntry, ...],
         log: EventLog,
         settings: GenerationSettings,
     ) -> None:
@@ -103,11 +103,11 @@ class Generation:
         self._has_ended: anyio.Event | None = None
         self._order = order
         self._log = log
-        self._answer = Answer(
+        self._failover = Failover(
             generation_id,
             order.prompt,
             route,
-            say=partial(log.append, generation_id),
+            emit=partial(log.append, generation_id),
             said=self._said,
             settings=settings,
         )
@@ -134,7 +134,7 @@ class Generation:
 
     def leave(self) -> None:
         """Give the place with the provider back."""
-        self._answer.leave()
+        self._failover.leave()
 
     async def open_log(self) -> None:
         """Write the `Start`."""
@@ -142,8 +142,8 @@ class Generation:
             self.id,
             Start(
                 generation=self.id,
-                provider=self._answer.lane.name,
-                model=self._answer.model,
+                provider=self._failover.entry.name,
+                model=self._failover.model,
                 created=int(time.time()),
                 metadata=self._order.metadata,
             ),
@@ -167,7 +167,7 @@ class Generation:
             seconds = now() - began
             logger.info(
                 "generation.finished id=%s provider=%s model=%s outcome=%s calls=%d seconds=%.3f",
-                self.id, done.provider, done.model, done.outcome, self._answer.calls, seconds,
+                self.id, done.provider, done.model, done.outcome, self._failover.calls, seconds,
             )  # fmt: skip
 
     async def _close_log(self, done: Done) -> None:
@@ -181,7 +181,7 @@ class Generation:
 
     async def _with_usage(self, done: Done) -> Done:
         """Estimate what the provider did not come to tell; the end does not wait for it long."""
-        if done.usage is None and self._answer.may_have_cost:
+        if done.usage is None and self._failover.may_be_billed:
             with anyio.move_on_after(ESTIMATE_SECONDS):
                 usage = estimate(self._order.prompt, await self._said())
                 return msgspec.structs.replace(done, usage=usage)
@@ -197,7 +197,7 @@ class Generation:
     async def _run(self) -> Done:
         """Return how the answer ended; its failures are answers too."""
         try:
-            finish = await self._answer.run()
+            finish = await self._failover.run()
         except ProviderError as exc:
             error = PublicError(exc.code, exc.message, exc.retryable)
             return self._failed(Outcome(exc.outcome), error)
@@ -212,8 +212,8 @@ class Generation:
             finish_reason=finish.reason,
             provider_finish_reason=finish.provider_reason,
             outcome=Outcome.COMPLETED,
-            provider=self._answer.lane.name,
-            model=finish.model or self._answer.model,
+            provider=self._failover.entry.name,
+            model=finish.model or self._failover.model,
             usage=finish.usage,
             error=_REFUSED if finish.is_refused else None,
         )
@@ -242,7 +242,7 @@ class Generation:
             status=status,
             finish_reason=reason,
             outcome=outcome,
-            provider=self._answer.lane.name,
-            model=self._answer.model,
+            provider=self._failover.entry.name,
+            model=self._failover.model,
             error=error,
         )

@@ -16,9 +16,9 @@ import anyio.abc
 import msgspec
 
 from streamsvc.config.settings import Settings
-from streamsvc.engine.audience import Seat
-from streamsvc.engine.entries import Lane, Lanes
-from streamsvc.engine.generation import Generation, Order
+from streamsvc.engine.audience import ViewerSlot
+from streamsvc.engine.entries import ProviderEntries, ProviderEntry
+from streamsvc.engine.generation import Generation, GenerationRequest
 from streamsvc.errors import Draining, GenerationNotFound, InvalidField, Overloaded
 from streamsvc.eventlog.base import EventLog
 from streamsvc.events import Outcome
@@ -48,13 +48,13 @@ class Supervisor:
     _tasks: anyio.abc.TaskGroup
 
     def __init__(self, *, providers: ProviderRegistry, log: EventLog, settings: Settings) -> None:
-        self._lanes = Lanes(providers)
+        self._entries = ProviderEntries(providers)
         self._log = log
         self._settings = settings
         self._running: dict[str, Generation] = {}
         self._keys: dict[str, tuple[bytes, str]] = {}
         self._keying = anyio.Lock()
-        self._crowd = _Crowd()
+        self._viewer_count = _ViewerCount()
         self._draining = False
         self._idle = anyio.Event()
 
@@ -79,16 +79,16 @@ class Supervisor:
         return len(self._running)
 
     @property
-    def lanes(self) -> Lanes:
+    def entries(self) -> ProviderEntries:
         """The provider entries, with what runs on them and how their circuits are."""
-        return self._lanes
+        return self._entries
 
     @property
     def viewers(self) -> int:
         """How many viewers are connected."""
-        return self._crowd.size
+        return self._viewer_count.size
 
-    async def create(self, order: Order, *, key: str | None = None) -> str:
+    async def create(self, order: GenerationRequest, *, key: str | None = None) -> str:
         """Start a generation, and return its id once its log is open.
 
         Args:
@@ -102,7 +102,7 @@ class Supervisor:
             Overloaded: a bound is reached.
             Draining: the service is shutting down.
         """
-        route = self._lanes.route(order.provider, fault=order.prompt.fault)
+        route = self._entries.route(order.provider, fault=order.prompt.fault)
         if not key:
             return await self._start(order, route)
         fingerprint = hashlib.sha256(msgspec.json.encode(order)).digest()
@@ -113,10 +113,14 @@ class Supervisor:
             self._keys[key] = (fingerprint, generation_id)
             return generation_id
 
-    def viewer(self, generation_id: str) -> Seat:
+    def viewer(self, generation_id: str) -> ViewerSlot:
         """Return what a viewer of a generation holds."""
         generation = self._running.get(generation_id)
-        return Seat(self._crowd) if generation is None else Seat(self._crowd, generation.audience)
+        return (
+            ViewerSlot(self._viewer_count)
+            if generation is None
+            else ViewerSlot(self._viewer_count, generation.audience)
+        )
 
     def check_viewers(self) -> None:
         """Refuse one viewer too many.
@@ -124,7 +128,7 @@ class Supervisor:
         Raises:
             Overloaded: the bound is reached.
         """
-        if self._crowd.size >= self._settings.limits.max_viewers:
+        if self._viewer_count.size >= self._settings.limits.max_viewers:
             raise Overloaded("limits.max_viewers")
 
     async def stop(self, generation_id: str) -> None:
@@ -149,7 +153,7 @@ class Supervisor:
         self._draining = True
         logger.info(
             "drain.started generations=%d viewers=%d seconds=%g (a second signal ends the wait)",
-            len(self._running), self._crowd.size, seconds,
+            len(self._running), self._viewer_count.size, seconds,
         )  # fmt: skip
         try:
             with anyio.move_on_after(seconds):
@@ -165,7 +169,7 @@ class Supervisor:
         await self._wait_until_idle()
         logger.info("drain.finished cut=%d", cut)
 
-    async def _start(self, order: Order, route: tuple[Lane, ...]) -> str:
+    async def _start(self, order: GenerationRequest, route: tuple[ProviderEntry, ...]) -> str:
         self._check_room()
         generation = Generation(
             new_id(),
@@ -234,7 +238,7 @@ class Supervisor:
             raise Overloaded("limits.max_generations")
 
 
-class _Crowd:
+class _ViewerCount:
     """All viewers that are connected."""
 
     def __init__(self) -> None:

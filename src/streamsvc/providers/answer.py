@@ -33,7 +33,7 @@ class AnswerSoFar:
     """See the module.
 
     Args:
-        say: is given each delta, and a `Finish` whenever the answer may be whole.
+        emit: is given each delta, and a `Finish` whenever the answer may be whole.
 
     Attributes:
         model: the model that answers, as the upstream says.
@@ -43,11 +43,11 @@ class AnswerSoFar:
     """
 
     __slots__ = (
+        "_emit",
         "_has_plain_words",
         "_is_refused",
         "_reason",
         "_reasoning_joiner",
-        "_say",
         "_text_joiner",
         "_usage",
         "_word",
@@ -57,12 +57,12 @@ class AnswerSoFar:
         "model",
     )
 
-    def __init__(self, say: Callable[[Delta | Finish], None]) -> None:
+    def __init__(self, emit: Callable[[Delta | Finish], None]) -> None:
         self.model: str | None = None
         self.has_halves = False
         self.is_whole = False
         self.end_at = math.inf
-        self._say = say
+        self._emit = emit
         self._text_joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
         self._has_plain_words = False  # words without a reason, since the last reason
@@ -86,9 +86,9 @@ class AnswerSoFar:
             reasoning = self._reasoning_joiner.feed(reasoning)
             text = self._text_joiner.feed(text)
         if reasoning:
-            self._say(Reasoning(reasoning))
+            self._emit(Reasoning(reasoning))
         if text:
-            self._say(Text(text))
+            self._emit(Text(text))
         if word and (end := answer_end(word)):
             self._take_reason(end, word, has_words=bool(reasoning or text))
         elif not self._has_plain_words and (text or reasoning):
@@ -148,15 +148,15 @@ class AnswerSoFar:
         if self._reason is None:
             raise UpstreamCut
         if rest := self._reasoning_joiner.flush():
-            self._say(Reasoning(rest))
+            self._emit(Reasoning(rest))
         if rest := self._text_joiner.flush():
-            self._say(Text(rest))
+            self._emit(Text(rest))
         return self._finish(self._reason)
 
     def _announce(self) -> None:
         """Say how the answer ends if nothing follows."""
         if self.is_whole and self._reason is not None:
-            self._say(self._finish(self._reason))
+            self._emit(self._finish(self._reason))
 
     def _finish(self, reason: AnswerEnd) -> Finish:
         return Finish(

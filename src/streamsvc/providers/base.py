@@ -40,7 +40,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
 class Provider(Protocol):
     """A model behind an API. Knows its upstream; knows no log, no dialect and no HTTP server."""
 
-    async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
+    async def generate(self, prompt: Prompt, emit: Callable[[Delta | Finish], None]) -> Finish:
         """Ask the model, and say what it says.
 
         Leaving closes the upstream connection, or gives it back, whatever the reason, within
@@ -49,7 +49,7 @@ class Provider(Protocol):
 
         Args:
             prompt: what is asked.
-            say: is called with each piece as it comes, never empty and always valid Unicode, at once
+            emit: is called with each piece as it comes, never empty and always valid Unicode, at once
                 and maybe outside of the calling task: no task has to wake for a word. What it raises
                 ends the call, and is raised here. A `Finish` is said, maybe several times, while the
                 end of the stream is waited for: the answer is whole, and ends so, unless a delta

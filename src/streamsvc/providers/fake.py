@@ -80,7 +80,7 @@ class FakeProvider(Provider):
         self._opened_at = now()
 
     @override
-    async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
+    async def generate(self, prompt: Prompt, emit: Callable[[Delta | Finish], None]) -> Finish:
         pace = self._pace(prompt)
         said: list[Delta] = []
         for step in self._steps(prompt):
@@ -94,7 +94,7 @@ class FakeProvider(Provider):
                 case Text() | Reasoning():
                     await anyio.sleep_until(next(pace))
                     said.append(step)
-                    say(step)
+                    emit(step)
         raise UpstreamCut
 
     def _steps(self, prompt: Prompt) -> Sequence[Step]:

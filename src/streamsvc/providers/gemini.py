@@ -156,13 +156,13 @@ class GeminiProvider(Provider):
         self._client = client
 
     @override
-    async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
+    async def generate(self, prompt: Prompt, emit: Callable[[Delta | Finish], None]) -> Finish:
         exchange = _Exchange()
         token = _exchange.set(exchange)
         try:
             async with closed_afterwards(exchange.close):
                 body = await self._ask(prompt, exchange)
-                answer = AnswerSoFar(say)
+                answer = AnswerSoFar(emit)
                 response = ResponseReader(
                     answer,
                     _ChunkReader(answer).take,

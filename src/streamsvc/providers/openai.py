@@ -26,7 +26,7 @@ from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.providers.error_mapping import error_for_answer, raise_stated_error
 from streamsvc.providers.gemini_http import ERROR_BODY_BYTES, ERROR_BODY_SECONDS, quiet_libraries
 from streamsvc.providers.http.connection import Connection
-from streamsvc.providers.http.endpoint import Channel
+from streamsvc.providers.http.endpoint import Endpoint
 from streamsvc.providers.response import ResponseReader
 
 REUSE_SECONDS = 0.1
@@ -65,15 +65,15 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 @asynccontextmanager
 async def open_provider(settings: OpenAISettings, key: str) -> AsyncIterator[Provider]:
     """Hold the connections of one provider entry."""
-    channel = Channel(
+    endpoint = Endpoint(
         await _request(settings, key),
         connect_seconds=settings.connect_seconds,
         silent_seconds=settings.first_token_silence,
     )
     try:
-        yield OpenAIProvider(settings, channel)
+        yield OpenAIProvider(settings, endpoint)
     finally:
-        channel.close()
+        endpoint.close()
 
 
 async def _request(settings: OpenAISettings, key: str) -> httpx2.Request:
@@ -117,16 +117,16 @@ class _Catcher(httpx2.AsyncBaseTransport):
 class OpenAIProvider(Provider):
     """One provider entry of kind `openai`."""
 
-    def __init__(self, settings: OpenAISettings, channel: Channel) -> None:
-        self.channel = channel
+    def __init__(self, settings: OpenAISettings, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
         self._settings = settings
         self._stream_options: dict[str, bool] = _STREAM_OPTIONS
 
     @override
-    async def generate(self, prompt: Prompt, say: Callable[[Delta | Finish], None]) -> Finish:
+    async def generate(self, prompt: Prompt, emit: Callable[[Delta | Finish], None]) -> Finish:
         connection = await self._ask(prompt)
         try:
-            answer = AnswerSoFar(say)
+            answer = AnswerSoFar(emit)
             response = ResponseReader(
                 answer,
                 _ChunkReader(answer).take,
@@ -165,7 +165,7 @@ class OpenAIProvider(Provider):
         return connection
 
     async def _post(self, body: Mapping[str, Any]) -> Connection:
-        return await self.channel.post(msgspec.json.encode(body))
+        return await self.endpoint.post(msgspec.json.encode(body))
 
 
 async def _error_body(connection: Connection) -> bytes:

@@ -153,7 +153,7 @@ class Protocol(HttpToolsProtocol, Wire):
         super().resume_writing()
         self.is_full = False
         if self.listener is not None:
-            self.listener.has_room()
+            self.listener.on_writable()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -371,7 +371,7 @@ class Protocol(HttpToolsProtocol, Wire):
             self._running.disconnected = True
             self._running.message_event.set()
         if self.listener is not None:
-            self.listener.is_gone()
+            self.listener.on_disconnect()
 
     def _is_answering(self) -> bool:
         return self._running is not None and not self._running.response_complete

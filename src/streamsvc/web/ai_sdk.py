@@ -33,7 +33,7 @@ from streamsvc.web.requests import (
     refuse_prefetch,
 )
 from streamsvc.web.stream.response import EventStream, head_response
-from streamsvc.web.stream.viewer import Place
+from streamsvc.web.stream.viewer import LogPosition
 from streamsvc.web.ui_message_body import UIMessageReader
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -178,7 +178,7 @@ class UIMessageEndpoints:
     async def _stream(self, answer: Answer, dialect: Dialect) -> Response:
         generation = answer.generation
         return EventStream(
-            Place(
+            LogPosition(
                 self._log, generation, await self._last_restart(generation), self._supervisor.viewer
             ),
             dialect=dialect,

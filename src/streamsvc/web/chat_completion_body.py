@@ -13,10 +13,10 @@ import msgspec
 from msgspec import Meta
 from starlette.requests import Request
 
-from streamsvc.engine.generation import Order
+from streamsvc.engine.generation import GenerationRequest
 from streamsvc.errors import InvalidField, ModelNotFound
 from streamsvc.web.bodies import JsonBodies, convert, unknown_field
-from streamsvc.web.orders import CreateBody, MessageBody, OrderReader, Seed
+from streamsvc.web.orders import CreateBody, GenerationRequestReader, MessageBody, Seed
 from streamsvc.web.requests import quoted
 
 _StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -139,7 +139,7 @@ class Asked(msgspec.Struct, frozen=True):
         include_usage: whether the stream tells the usage.
     """
 
-    order: Order
+    order: GenerationRequest
     stream: bool
     include_usage: bool
 
@@ -153,7 +153,9 @@ class ChatCompletionReader:
         entries: the names of the provider entries.
     """
 
-    def __init__(self, bodies: JsonBodies, orders: OrderReader, entries: Collection[str]) -> None:
+    def __init__(
+        self, bodies: JsonBodies, orders: GenerationRequestReader, entries: Collection[str]
+    ) -> None:
         self._bodies = bodies
         self._orders = orders
         self._entries = entries

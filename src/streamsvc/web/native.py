@@ -17,7 +17,7 @@ from streamsvc.errors import CursorLost, GenerationNotFound, InvalidField, Overl
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_batches
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
-from streamsvc.web.orders import OrderReader
+from streamsvc.web.orders import GenerationRequestReader
 from streamsvc.web.origins import Origins
 from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.requests import (
@@ -39,7 +39,7 @@ from streamsvc.web.requests import (
     refuse_prefetch,
 )
 from streamsvc.web.stream.response import EventStream, busy_response, gone_response, head_response
-from streamsvc.web.stream.viewer import Place
+from streamsvc.web.stream.viewer import LogPosition
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -62,7 +62,7 @@ class GenerationEndpoints:
         *,
         supervisor: Supervisor,
         log: EventLog,
-        orders: OrderReader,
+        orders: GenerationRequestReader,
         origins: Origins,
         refusals: RefusalLog,
         dialects: Mapping[str, Dialect],
@@ -175,7 +175,7 @@ class GenerationEndpoints:
             await self._log.read(generation_id, after=0)
         self._supervisor.check_viewers()
         return EventStream(
-            Place(self._log, generation_id, after, self._supervisor.viewer),
+            LogPosition(self._log, generation_id, after, self._supervisor.viewer),
             dialect=dialect,
             settings=self._settings,
             headers={

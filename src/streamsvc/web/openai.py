@@ -26,7 +26,7 @@ from streamsvc.dialects.openai.frames import (
     error_of,
     status_of,
 )
-from streamsvc.engine.entries import Lane
+from streamsvc.engine.entries import ProviderEntry
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import ModelNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
@@ -37,9 +37,9 @@ from streamsvc.web.chat_completion_body import ChatCompletionReader
 from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
 from streamsvc.web.requests import check_parameters, key_of, named_as_given
-from streamsvc.web.stream.first_event import Instead
+from streamsvc.web.stream.first_event import DeferredHead
 from streamsvc.web.stream.response import EventStream
-from streamsvc.web.stream.viewer import Place
+from streamsvc.web.stream.viewer import LogPosition
 
 SDK_HEADERS = (
     "OpenAI-Organization",
@@ -97,7 +97,7 @@ class ChatCompletionEndpoints:
             generation = await self._supervisor.create(asked.order, key=key_of(request))
         dialect = OpenAIDialect(include_usage=asked.include_usage)
         return EventStream(
-            Place(self._log, generation, BEFORE_FIRST, self._supervisor.viewer),
+            LogPosition(self._log, generation, BEFORE_FIRST, self._supervisor.viewer),
             dialect=dialect,
             settings=self._settings,
             headers={"X-Generation-Id": generation},
@@ -108,8 +108,10 @@ class ChatCompletionEndpoints:
 
     async def models(self, _request: Request) -> Response:
         """`GET /v1/models`: the provider entries that can be asked."""
-        lanes = [_model(lane.name, lane) for lane in self._supervisor.lanes if lane.is_ready]
-        return _json({"object": "list", "data": lanes})
+        entries = [
+            _model(entry.name, entry) for entry in self._supervisor.entries if entry.is_ready
+        ]
+        return _json({"object": "list", "data": entries})
 
     async def model(self, request: Request) -> Response:
         """`GET /v1/models/{id}`: one of them, or what it may be overridden with."""
@@ -117,7 +119,7 @@ class ChatCompletionEndpoints:
         if not name:  # the list, with a slash too many
             raise HTTPException(HTTPStatus.NOT_FOUND)
         entry, _ = self._bodies.model(name)
-        ready = {lane.name: lane for lane in self._supervisor.lanes if lane.is_ready}
+        ready = {entry.name: entry for entry in self._supervisor.entries if entry.is_ready}
         if entry not in ready:
             raise ModelNotFound(ready)
         return _json(_model(name, ready[entry]))
@@ -130,7 +132,7 @@ def error_response(problem: Problem, headers: Mapping[str, str]) -> Response:
     return _json(error, status=status, headers={**_retry("Retry-After" in headers), **headers})
 
 
-class _FirstToken(Instead):
+class _FirstToken(DeferredHead):
     """Waits for the first token, but not for long: an answer that failed before it is no stream."""
 
     def __init__(self, generation: str, seconds: float) -> None:
@@ -157,7 +159,7 @@ class _FirstToken(Instead):
         return _failure_of(self._generation, done) if done else None
 
 
-class _Whole(Instead):
+class _Whole(DeferredHead):
     """Waits for the end: the answer is asked for in one piece."""
 
     seconds = math.inf
@@ -210,9 +212,9 @@ def _retry(is_worth_it: bool) -> dict[str, str]:  # noqa: FBT001
     return {"X-Should-Retry": "true" if is_worth_it else "false"}
 
 
-def _model(name: str, lane: Lane) -> dict[str, Any]:
+def _model(name: str, entry: ProviderEntry) -> dict[str, Any]:
     kinds = {section: kind for kind, section in KINDS.items()}
-    return {"id": name, "object": "model", "created": 0, "owned_by": kinds[type(lane.section)]}
+    return {"id": name, "object": "model", "created": 0, "owned_by": kinds[type(entry.section)]}
 
 
 def _json(

@@ -27,15 +27,15 @@ class OperationEndpoints:
         kinds = {section: kind for kind, section in KINDS.items()}
         entries = [
             {
-                "name": lane.name,
-                "kind": kinds[type(lane.section)],
-                "model": lane.section.model,
-                "ready": lane.is_ready,
-                "fallbacks": lane.section.fallbacks,
-                "circuit": lane.circuit.state,
-                "generations": lane.running,
+                "name": entry.name,
+                "kind": kinds[type(entry.section)],
+                "model": entry.section.model,
+                "ready": entry.is_ready,
+                "fallbacks": entry.section.fallbacks,
+                "circuit": entry.circuit.state,
+                "generations": entry.running,
             }
-            for lane in self._supervisor.lanes
+            for entry in self._supervisor.entries
         ]
         return _json({"default": self._default_provider, "providers": entries})
 

@@ -12,7 +12,7 @@ from msgspec import Meta
 from starlette.requests import Request
 
 from streamsvc.config.settings import GenerationSettings, LimitSettings
-from streamsvc.engine.generation import Order
+from streamsvc.engine.generation import GenerationRequest
 from streamsvc.errors import InvalidField, RequestTooLarge
 from streamsvc.messages import Message, Prompt
 from streamsvc.web.bodies import JsonBodies
@@ -54,7 +54,7 @@ class CreateBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     fault: str = ""
 
 
-class OrderReader:
+class GenerationRequestReader:
     """Reads orders within the configured bounds.
 
     Args:
@@ -77,7 +77,7 @@ class OrderReader:
         self._limits = limits
         self._max_grace_seconds = generations.max_grace_seconds
 
-    def from_query(self, query: Mapping[str, str]) -> Order:
+    def from_query(self, query: Mapping[str, str]) -> GenerationRequest:
         """Read the GET form, `?prompt=…&provider=…`.
 
         Raises:
@@ -93,7 +93,7 @@ class OrderReader:
             )
         )
 
-    async def from_body(self, request: Request) -> Order:
+    async def from_body(self, request: Request) -> GenerationRequest:
         """Read the JSON body of a POST.
 
         Raises:
@@ -101,7 +101,7 @@ class OrderReader:
         """
         return self.order(await self._bodies.read(request, CreateBody))
 
-    def order(self, body: CreateBody, *, model: str = "") -> Order:
+    def order(self, body: CreateBody, *, model: str = "") -> GenerationRequest:
         """Check what no type tells, and make the order.
 
         Args:
@@ -124,7 +124,7 @@ class OrderReader:
                 " (limits.max_prompt_chars).",
                 field="prompt" if body.messages is None else "messages",
             )
-        return Order(
+        return GenerationRequest(
             prompt=msgspec.structs.replace(prompt, model=model),
             provider=self._default_provider if body.provider is None else body.provider,
             grace_seconds=body.grace_seconds,

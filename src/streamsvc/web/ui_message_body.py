@@ -10,10 +10,10 @@ from msgspec import Meta
 from starlette.requests import Request
 
 from streamsvc.config.settings import AISDKSettings, GenerationSettings
-from streamsvc.engine.generation import Order
+from streamsvc.engine.generation import GenerationRequest
 from streamsvc.errors import InvalidField
 from streamsvc.web.bodies import JsonBodies
-from streamsvc.web.orders import CreateBody, MessageBody, OrderReader
+from streamsvc.web.orders import CreateBody, GenerationRequestReader, MessageBody
 from streamsvc.web.requests import quoted
 
 _SILENT_PARTS = ("reasoning", "step-start", "source-url", "source-document", "data-")
@@ -58,7 +58,7 @@ class UIMessageReader:
     def __init__(
         self,
         bodies: JsonBodies,
-        orders: OrderReader,
+        orders: GenerationRequestReader,
         settings: AISDKSettings,
         generations: GenerationSettings,
     ) -> None:
@@ -66,7 +66,7 @@ class UIMessageReader:
         self._orders = orders
         self._grace_seconds = min(settings.grace_seconds, generations.max_grace_seconds)
 
-    async def read(self, request: Request, *, may_come_back: bool) -> tuple[str, Order]:
+    async def read(self, request: Request, *, may_come_back: bool) -> tuple[str, GenerationRequest]:
         """Return the chat's id, and what is asked.
 
         Args:

@@ -12,7 +12,7 @@ from streamsvc.providers.http.connection import Connection
 from streamsvc.providers.http.pool import ConnectionPool
 
 
-class Channel:
+class Endpoint:
     """See the module. Made in a running event loop.
 
     Args:

@@ -8,14 +8,14 @@ from typing import Protocol
 from starlette.responses import Response
 from typing_extensions import override
 
-from streamsvc.engine.audience import Seat
+from streamsvc.engine.audience import ViewerSlot
 from streamsvc.eventlog.base import Reader
 from streamsvc.events import Event, Record
-from streamsvc.web.stream.viewer import Place
+from streamsvc.web.stream.viewer import LogPosition
 from streamsvc.web.stream.wire import Listener, Wire
 
 
-class Instead(Protocol):
+class DeferredHead(Protocol):
     """Another answer that may be given in the place of a stream, and what is known for it.
 
     Attributes:
@@ -42,17 +42,17 @@ class Instead(Protocol):
         ...
 
 
-class Beginning(Reader, Listener):
+class FirstEventWait(Reader, Listener):
     """The wait; the viewer is one meanwhile."""
 
-    def __init__(self, wire: Wire, seat: Seat, instead: Instead) -> None:
+    def __init__(self, wire: Wire, slot: ViewerSlot, instead: DeferredHead) -> None:
         self._wire = wire
-        self._seat = seat
+        self._slot = slot
         self._instead = instead
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
 
-    async def watch(self, place: Place) -> None:
+    async def watch(self, place: LogPosition) -> None:
         """Follow the log until it is decided, or the time is over, or the client has left."""
         following = place.log.follow(place.generation, after=place.after, reader=self)
         seconds = self._instead.seconds
@@ -68,12 +68,12 @@ class Beginning(Reader, Listener):
             following.close()
 
     @override
-    def has_room(self) -> None:
+    def on_writable(self) -> None:
         pass
 
     @override
-    def is_gone(self) -> None:
-        self._seat.leave()
+    def on_disconnect(self) -> None:
+        self._slot.leave()
         self._end()
 
     @override

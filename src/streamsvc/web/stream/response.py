@@ -18,10 +18,10 @@ from typing_extensions import override
 
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import Dialect, lost_block, preamble
-from streamsvc.engine.audience import Seat
+from streamsvc.engine.audience import ViewerSlot
 from streamsvc.events import Record
-from streamsvc.web.stream.first_event import Beginning, Instead
-from streamsvc.web.stream.viewer import Place, Viewing, drop
+from streamsvc.web.stream.first_event import DeferredHead, FirstEventWait
+from streamsvc.web.stream.viewer import LogPosition, Viewer, drop
 from streamsvc.web.stream.wire import CONNECTION, Wire, send_wire
 
 STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
@@ -41,12 +41,12 @@ class EventStream(Response):
 
     def __init__(
         self,
-        place: Place,
+        place: LogPosition,
         *,
         dialect: Dialect,
         settings: StreamSettings,
         headers: dict[str, str],
-        instead: Instead | None = None,
+        instead: DeferredHead | None = None,
         on_done: Callable[[], None] | None = None,
     ) -> None:
         # Not the base class's: this is held for as long as the stream is, and there is no content.
@@ -62,31 +62,31 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, and watch the client."""
         offered: Wire | None = scope.get("extensions", {}).get(CONNECTION)
-        with self._place.viewer(self._place.generation) as seat:
+        with self._place.viewer(self._place.generation) as slot:
             # A generation that has just been started asks its provider now: the head has the time until
             # the first token comes.
             await anyio.lowlevel.checkpoint()
             if offered is not None:
-                begun = await self._begin(offered, seat, receive, send)
+                begun = await self._begin(offered, slot, receive, send)
                 if begun is not None:
                     # Held for as long as the stream is, and browsers send kilobytes.
                     scope["headers"].clear()
-                    await self._stream(offered, seat, begun, send)
+                    await self._stream(offered, slot, begun, send)
             else:
                 async with send_wire(receive, send) as wire:
-                    begun = await self._begin(wire, seat, receive, send)
+                    begun = await self._begin(wire, slot, receive, send)
                     if begun is not None:
-                        await self._stream(wire, seat, begun, send)
+                        await self._stream(wire, slot, begun, send)
 
     async def _begin(
-        self, wire: Wire, seat: Seat, receive: Receive, send: Send
+        self, wire: Wire, slot: ViewerSlot, receive: Receive, send: Send
     ) -> Sequence[Record] | None:
         """Send the head of the stream, and return what has been read of it; None: there is no stream."""
         begun: Sequence[Record] = ()
         other: Response | None = None
         instead, self._instead = self._instead, None
         if instead is not None:
-            await Beginning(wire, seat, instead).watch(self._place)
+            await FirstEventWait(wire, slot, instead).watch(self._place)
             if wire.is_lost:
                 return None
             begun = instead.begun
@@ -99,9 +99,11 @@ class EventStream(Response):
         self.raw_headers = []
         return None if wire.is_lost else begun
 
-    async def _stream(self, wire: Wire, seat: Seat, begun: Sequence[Record], send: Send) -> None:
-        viewing = Viewing(
-            wire, seat, self._place.generation, self._dialect, self._settings, self._on_done
+    async def _stream(
+        self, wire: Wire, slot: ViewerSlot, begun: Sequence[Record], send: Send
+    ) -> None:
+        viewing = Viewer(
+            wire, slot, self._place.generation, self._dialect, self._settings, self._on_done
         )
         await viewing.watch(self._place, begun)
         if viewing.is_over:

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import BrokenOff, Dialect, preamble
-from streamsvc.engine.audience import Seat
+from streamsvc.engine.audience import ViewerSlot
 from streamsvc.eventlog.base import EventLog, Reader
 from streamsvc.events import Done, Record
 from streamsvc.web.stream.wire import Listener, Wire
@@ -25,7 +25,7 @@ WRITE_BYTES = 65_536
 """How much goes out in one write, about: it is what a viewer who does not read costs."""
 
 
-class Place(NamedTuple):
+class LogPosition(NamedTuple):
     """Where a viewer looks.
 
     Attributes:
@@ -38,10 +38,10 @@ class Place(NamedTuple):
     log: EventLog
     generation: str
     after: int
-    viewer: Callable[[str], Seat]
+    viewer: Callable[[str], ViewerSlot]
 
 
-class Viewing(Reader, Listener):
+class Viewer(Reader, Listener):
     """See the module. Small, because there is one for each stream that is held.
 
     Attributes:
@@ -61,8 +61,8 @@ class Viewing(Reader, Listener):
         "_patience_seconds",
         "_ping_seconds",
         "_resume",
-        "_seat",
         "_sent_at",
+        "_slot",
         "_timer",
         "_wire",
         "is_over",
@@ -71,7 +71,7 @@ class Viewing(Reader, Listener):
     def __init__(
         self,
         wire: Wire,
-        seat: Seat,
+        slot: ViewerSlot,
         generation: str,
         dialect: Dialect,
         settings: StreamSettings,
@@ -80,7 +80,7 @@ class Viewing(Reader, Listener):
         loop = asyncio.get_running_loop()
         self.is_over = False
         self._wire = wire
-        self._seat = seat
+        self._slot = slot
         self._generation = generation
         self._dialect = dialect
         self._encode = dialect.encoder().encode
@@ -93,7 +93,7 @@ class Viewing(Reader, Listener):
         self._sent_at = loop.time()
         self._ended: asyncio.Future[None] = loop.create_future()
 
-    async def watch(self, place: Place, begun: Sequence[Record]) -> None:
+    async def watch(self, place: LogPosition, begun: Sequence[Record]) -> None:
         """Write what the log says, until there is no more or nobody to read it.
 
         Args:
@@ -119,12 +119,12 @@ class Viewing(Reader, Listener):
     # What the wire says
 
     @override
-    def has_room(self) -> None:
+    def on_writable(self) -> None:
         self._resume()
 
     @override
-    def is_gone(self) -> None:
-        self._seat.leave()  # here, so that the upstream is left without a turn of this viewer's task
+    def on_disconnect(self) -> None:
+        self._slot.leave()  # here, so that the upstream is left without a turn of this viewer's task
         self._finish()
 
     # What the log says
@@ -186,7 +186,7 @@ class Viewing(Reader, Listener):
 
     def _break_off(self) -> None:
         self._wire.abort()
-        self.is_gone()
+        self.on_disconnect()
 
     # What the clock says
 
@@ -201,7 +201,7 @@ class Viewing(Reader, Listener):
             due = self._sent_at + self._patience_seconds
             if now >= due:
                 drop(self._wire)
-                self.is_gone()
+                self.on_disconnect()
                 return
         elif self._ping_seconds < math.inf:
             if now >= self._sent_at + self._ping_seconds:

@@ -20,11 +20,11 @@ CONNECTION = "streamsvc.server.connection"
 class Listener(Protocol):
     """Whoever is told what becomes of a connection."""
 
-    def has_room(self) -> None:
+    def on_writable(self) -> None:
         """Learn that a wire that was full is so no longer."""
         ...
 
-    def is_gone(self) -> None:
+    def on_disconnect(self) -> None:
         """Learn that the client has left; maybe more than once."""
         ...
 
@@ -109,7 +109,7 @@ class SendWire(Wire):
             self._sent.set()
             self._sent = anyio.Event()
             if self.listener is not None:
-                self.listener.has_room()
+                self.listener.on_writable()
 
     async def watch(self, receive: Receive) -> None:
         """Wait for the client to leave."""
@@ -117,7 +117,7 @@ class SendWire(Wire):
             pass
         self._is_lost = True
         if self.listener is not None:
-            self.listener.is_gone()
+            self.listener.on_disconnect()
 
 
 @asynccontextmanager
