@@ -12,27 +12,28 @@ from starlette.middleware import Middleware
 
 from streamsvc.config.settings import CorsSettings, ServerSettings, Settings
 from streamsvc.dialects.native.frames import NativeDialect
+from streamsvc.dialects.native.request import NativeRequestParser
 from streamsvc.dialects.native.text import TextDialect
 from streamsvc.dialects.plain.frames import PlainDialect
+from streamsvc.dialects.request import RequestBuilder
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.web.addresses import is_openai
 from streamsvc.web.ai_sdk import Chats, UIMessageEndpoints, refusal_text
-from streamsvc.web.bodies import JsonBodies
-from streamsvc.web.chat_completion_body import ChatCompletionReader
+from streamsvc.web.bodies import BodyReader
+from streamsvc.web.chat_completion_body import ChatCompletionParser
 from streamsvc.web.cors import Cors
 from streamsvc.web.hosts import HostGuard, Hosts
 from streamsvc.web.native import GenerationEndpoints
 from streamsvc.web.openai import SDK_HEADERS, ChatCompletionEndpoints, error_response
 from streamsvc.web.operations import OperationEndpoints
-from streamsvc.web.orders import GenerationRequestReader
 from streamsvc.web.origins import Origins
 from streamsvc.web.playground import Playground
 from streamsvc.web.problems import CrashGuard, Guard, Problems
 from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.routes import routes
-from streamsvc.web.ui_message_body import UIMessageReader
+from streamsvc.web.ui_message_body import UIMessageParser
 
 
 def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
@@ -49,9 +50,8 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     log = MemoryEventLog(settings.generations)
     providers = ProviderRegistry(settings.providers, environ)
     supervisor = Supervisor(providers=providers, log=log, settings=settings)
-    bodies = JsonBodies(settings.limits)
-    orders = GenerationRequestReader(
-        bodies,
+    bodies = BodyReader(settings.limits)
+    builder = RequestBuilder(
         default_provider=settings.provider,
         limits=settings.limits,
         generations=settings.generations,
@@ -60,7 +60,8 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     generations = GenerationEndpoints(
         supervisor=supervisor,
         log=log,
-        orders=orders,
+        bodies=bodies,
+        parser=NativeRequestParser(builder),
         origins=origins,
         refusals=refusals,
         dialects={"json": NativeDialect(), "plain": PlainDialect(), "text": TextDialect()},
@@ -69,14 +70,16 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     chat_completions = ChatCompletionEndpoints(
         supervisor=supervisor,
         log=log,
-        bodies=ChatCompletionReader(bodies, orders, settings.providers),
+        bodies=bodies,
+        parser=ChatCompletionParser(builder, settings.providers),
         origins=origins,
         settings=settings.stream,
     )
     ui_messages = UIMessageEndpoints(
         supervisor=supervisor,
         log=log,
-        bodies=UIMessageReader(bodies, orders, settings.ai_sdk, settings.generations),
+        bodies=bodies,
+        parser=UIMessageParser(builder, settings.ai_sdk, settings.generations),
         origins=origins,
         chats=Chats(settings.limits.max_generations + settings.generations.keep_count),
         settings=settings.stream,

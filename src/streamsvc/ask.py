@@ -13,13 +13,12 @@ import httpx2
 import msgspec
 
 from streamsvc.config.settings import Settings
-from streamsvc.engine.generation import GenerationRequest
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import RequestError
 from streamsvc.eventlog.base import live_records
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Done, Event, Progress, Reasoning, Restart, Status, Text
-from streamsvc.messages import Message, Prompt
+from streamsvc.messages import GenerationRequest, Message, Prompt
 from streamsvc.providers.registry import ProviderRegistry
 
 STOP_SECONDS = 3.0

@@ -42,3 +42,19 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     fault: str = ""
     call: int = 1
+
+
+class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client wants generated, as accepted.
+
+    Attributes:
+        prompt: what is asked.
+        provider: the name of the provider entry that is asked.
+        grace_seconds: how long to go on without viewers; None: as configured.
+        metadata: the client's own words, given back in the `Start`.
+    """
+
+    prompt: Prompt
+    provider: str
+    grace_seconds: float | None = None
+    metadata: dict[str, str] = {}

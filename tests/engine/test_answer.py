@@ -18,7 +18,6 @@ from typing_extensions import override
 
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
 from streamsvc.engine.circuit import State
-from streamsvc.engine.generation import GenerationRequest
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import (
     ContextLengthExceeded,
@@ -52,6 +51,7 @@ from streamsvc.events import (
     Text,
     Usage,
 )
+from streamsvc.messages import GenerationRequest
 from streamsvc.providers.base import Finish
 from support.doubles import (
     HOLD,

@@ -13,7 +13,7 @@ import pytest
 
 from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.entries import ProviderEntries
-from streamsvc.engine.generation import Generation, GenerationRequest
+from streamsvc.engine.generation import Generation
 from streamsvc.errors import (
     EmptyAnswer,
     ProviderContentFiltered,
@@ -35,6 +35,7 @@ from streamsvc.events import (
     Text,
     Usage,
 )
+from streamsvc.messages import GenerationRequest
 from streamsvc.providers.base import Finish
 from support.doubles import (
     HOLD,

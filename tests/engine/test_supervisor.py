@@ -10,7 +10,6 @@ import pytest
 from typing_extensions import override
 
 from streamsvc.config.settings import GenerationSettings, LimitSettings, OpenAISettings, Settings
-from streamsvc.engine.generation import GenerationRequest
 from streamsvc.engine.supervisor import KEYS_AT_A_TIME, Supervisor, new_id
 from streamsvc.errors import (
     Draining,
@@ -21,7 +20,7 @@ from streamsvc.errors import (
 )
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Done, Outcome, Status, Text
-from streamsvc.messages import Message, Prompt
+from streamsvc.messages import GenerationRequest, Message, Prompt
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.registry import ProviderRegistry
 from support.doubles import (

@@ -29,7 +29,7 @@ from streamsvc.events import (
     Start,
     Status,
 )
-from streamsvc.messages import Prompt
+from streamsvc.messages import GenerationRequest
 from streamsvc.snapshot import Standing
 
 logger = logging.getLogger(__name__)
@@ -56,22 +56,6 @@ _DRAINED = PublicError(
 _REFUSED = PublicError(
     ProviderContentFiltered.code, ProviderContentFiltered.message, retryable=False
 )
-
-
-class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client wants generated, as accepted.
-
-    Attributes:
-        prompt: what is asked.
-        provider: the name of the provider entry that is asked.
-        grace_seconds: how long to go on without viewers; None: as configured.
-        metadata: the client's own words, given back in the `Start`.
-    """
-
-    prompt: Prompt
-    provider: str
-    grace_seconds: float | None = None
-    metadata: dict[str, str] = {}
 
 
 class Generation:

@@ -18,10 +18,11 @@ import msgspec
 from streamsvc.config.settings import Settings
 from streamsvc.engine.audience import ViewerSlot
 from streamsvc.engine.entries import ProviderEntries, ProviderEntry
-from streamsvc.engine.generation import Generation, GenerationRequest
+from streamsvc.engine.generation import Generation
 from streamsvc.errors import Draining, GenerationNotFound, InvalidField, Overloaded
 from streamsvc.eventlog.base import EventLog
 from streamsvc.events import Outcome
+from streamsvc.messages import GenerationRequest
 from streamsvc.providers.registry import ProviderRegistry
 
 logger = logging.getLogger(__name__)

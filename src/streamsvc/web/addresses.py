@@ -5,8 +5,7 @@ from collections.abc import Iterable
 
 from starlette.routing import BaseRoute, Route
 
-from streamsvc.web.bodies import nearest
-from streamsvc.web.requests import quoted
+from streamsvc.dialects.invalid import nearest, quoted
 
 _OPENAI = re.compile(
     r"(?P<base>(?:/(?:api|openai|deployments/[^/]+|v\d\w*))*)"

@@ -17,16 +17,17 @@ from starlette.responses import PlainTextResponse, Response
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.ai_sdk.frames import AISDKDialect
 from streamsvc.dialects.base import Dialect
+from streamsvc.dialects.invalid import MAX_QUOTED_CHARS
 from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import CursorLost, GenerationNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_batches
 from streamsvc.eventloop import now
 from streamsvc.events import Restart
+from streamsvc.web.bodies import BodyReader
 from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
 from streamsvc.web.requests import (
-    MAX_QUOTED_CHARS,
     format_of,
     key_of,
     named_as_given,
@@ -34,7 +35,7 @@ from streamsvc.web.requests import (
 )
 from streamsvc.web.stream.response import EventStream, head_response
 from streamsvc.web.stream.viewer import LogPosition
-from streamsvc.web.ui_message_body import UIMessageReader
+from streamsvc.web.ui_message_body import UIMessageParser
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -105,18 +106,20 @@ class UIMessageEndpoints:
     Args:
         supervisor: starts and stops generations.
         log: what they say.
-        bodies: reads what clients ask.
+        bodies: reads the bodies of requests.
+        parser: parses them.
         origins: whose pages may create and stop.
         chats: which answer is whose.
         settings: how a stream looks.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what the endpoints stand on, each by its name
         self,
         *,
         supervisor: Supervisor,
         log: EventLog,
-        bodies: UIMessageReader,
+        bodies: BodyReader,
+        parser: UIMessageParser,
         origins: Origins,
         chats: Chats,
         settings: StreamSettings,
@@ -124,6 +127,7 @@ class UIMessageEndpoints:
         self._supervisor = supervisor
         self._log = log
         self._bodies = bodies
+        self._parser = parser
         self._origins = origins
         self._dialects: Mapping[str, Dialect] = {"ui": AISDKDialect(), "plain": PlainDialect()}
         self._chats = chats
@@ -135,7 +139,8 @@ class UIMessageEndpoints:
         self._origins.check(request)
         # The AI SDK's text transport does not tell a message from its replay.
         may_come_back = dialect is not self._dialects["plain"]
-        chat, order = await self._bodies.read(request, may_come_back=may_come_back)
+        body = await self._bodies.read(request)
+        chat, order = self._parser.parse(body, may_come_back=may_come_back)
         self._supervisor.check_viewers()
         with named_as_given(request):
             generation = await self._supervisor.create(order, key=key_of(request))

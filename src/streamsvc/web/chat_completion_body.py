@@ -1,7 +1,7 @@
-"""The body of OpenAI's chat completions, read: what can be done, what is harmless, what is refused by name.
+"""The body of OpenAI's chat completions: what is supported, what is harmless, what is refused by name.
 
-The fields are those of openai-python, `types/chat/completion_create_params.py`. A field that is null
-was not given.
+The fields are those of openai-python, `types/chat/completion_create_params.py`. A null
+field counts as not given.
 """
 
 import json
@@ -11,13 +11,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
-from starlette.requests import Request
 
-from streamsvc.engine.generation import GenerationRequest
+from streamsvc.dialects.invalid import quoted, unknown_field
+from streamsvc.dialects.json_body import Body, convert, decode
+from streamsvc.dialects.request import RequestBuilder, RequestFields, Seed, Turn
 from streamsvc.errors import InvalidField, ModelNotFound
-from streamsvc.web.bodies import JsonBodies, convert, unknown_field
-from streamsvc.web.orders import CreateBody, GenerationRequestReader, MessageBody, Seed
-from streamsvc.web.requests import quoted
+from streamsvc.messages import GenerationRequest
 
 _StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]
 _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -49,10 +48,9 @@ class Fields(msgspec.Struct, frozen=True):
     """The fields of an object that clients send.
 
     Attributes:
-        known: what is done.
-        ignored: what may be left out without another answer.
-        neutral: what is taken where it asks for nothing, as some clients always send it; any other
-            value is refused.
+        known: what is supported.
+        ignored: what can be left out without changing the answer.
+        neutral: values that ask for nothing, by field; some clients always send them. Any other value is refused.
     """
 
     known: Collection[str]
@@ -60,10 +58,10 @@ class Fields(msgspec.Struct, frozen=True):
     neutral: Mapping[str, tuple[Any, ...]] = {}
 
     def asked(self, given: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-        """Return those fields that ask for something.
+        """Return the fields that ask for something.
 
         Raises:
-            InvalidField: for something that cannot be done here.
+            InvalidField: one asks for something that is not supported.
         """
         asked = {}
         for name, value in given.items():
@@ -114,7 +112,7 @@ BODY = Fields(
 STREAM_OPTIONS = Fields(known=("include_usage",), neutral={"include_obfuscation": (False,)})
 MESSAGE = Fields(
     known=("role", "content"),
-    ignored=("reasoning_content",),  # our own words, sent back
+    ignored=("reasoning_content",),  # our own output, sent back
     neutral={"annotations": ([],), "tool_calls": ([],)},
 )
 PART = Fields(known=("type", "text"), ignored=("prompt_cache_breakpoint",))
@@ -127,47 +125,42 @@ ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
 }
 
 _MODEL = re.compile(r"(?=.{1,256}$)(?:(?!\.+(?:/|$))[\w.:@+~-]+(?:/(?!$)|$))+", re.ASCII)
-"""A model's name goes into the path of some APIs, so it has nothing that could lead elsewhere."""
+"""The name of a model becomes part of a path in some APIs, so it must not lead elsewhere."""
 
 
-class Asked(msgspec.Struct, frozen=True):
+class ChatCompletionRequest(msgspec.Struct, frozen=True):
     """What a client asks for.
 
     Attributes:
-        order: the answer it wants.
-        stream: whether word by word.
-        include_usage: whether the stream tells the usage.
+        generation: the answer it wants.
+        stream: whether it wants it word by word.
+        include_usage: whether the stream ends with the usage.
     """
 
-    order: GenerationRequest
+    generation: GenerationRequest
     stream: bool
     include_usage: bool
 
 
-class ChatCompletionReader:
-    """Reads bodies.
+class ChatCompletionParser:
+    """Parses bodies of `POST /v1/chat/completions`.
 
     Args:
-        bodies: reads their JSON.
-        orders: the bounds that hold for every request.
+        builder: applies the bounds that hold for every request.
         entries: the names of the provider entries.
     """
 
-    def __init__(
-        self, bodies: JsonBodies, orders: GenerationRequestReader, entries: Collection[str]
-    ) -> None:
-        self._bodies = bodies
-        self._orders = orders
+    def __init__(self, builder: RequestBuilder, entries: Collection[str]) -> None:
+        self._builder = builder
         self._entries = entries
 
-    async def read(self, request: Request) -> Asked:
-        """Read a body.
+    def parse(self, raw: Body) -> ChatCompletionRequest:
+        """Parse a body.
 
         Raises:
             RequestError: names the field.
         """
-        given = await self._bodies.read(request, dict[str, Any])
-        asked = BODY.asked(given)
+        asked = BODY.asked(decode(raw, dict[str, Any]))
         if isinstance(options := asked.get("stream_options"), dict):
             asked["stream_options"] = STREAM_OPTIONS.asked(options, "stream_options.")
         body = convert(asked, _Body)
@@ -175,8 +168,8 @@ class ChatCompletionReader:
         if body.max_tokens and body.max_completion_tokens:
             sentence = "Give either 'max_tokens' or 'max_completion_tokens', not both."
             raise InvalidField(sentence, field="max_tokens")
-        order = self._orders.order(
-            CreateBody(
+        generation = self._builder.build(
+            RequestFields(
                 messages=[
                     _turn(message, f"messages[{at}]") for at, message in enumerate(body.messages)
                 ],
@@ -191,14 +184,14 @@ class ChatCompletionReader:
             ),
             model=model,
         )
-        return Asked(order, body.stream, body.stream_options.include_usage)
+        return ChatCompletionRequest(generation, body.stream, body.stream_options.include_usage)
 
     def model(self, name: str) -> tuple[str, str]:
-        """Return the provider entry that is meant, and the model in the place of its own, or "".
+        """Return the provider entry that *name* means, and the model that replaces the entry's own, or "".
 
         Raises:
-            InvalidField: that can be no model.
-            ModelNotFound: there is no such entry.
+            InvalidField: it cannot be the name of a model.
+            ModelNotFound: no such entry.
         """
         if name in self._entries:
             return name, ""
@@ -212,7 +205,7 @@ class ChatCompletionReader:
         return entry, model
 
 
-def _turn(message: Mapping[str, Any], path: str) -> MessageBody:
+def _turn(message: Mapping[str, Any], path: str) -> Turn:
     role = message.get("role")
     if not isinstance(role, str) or role not in ROLES:
         raise _refused(f"{path}.role", f"accepted: {', '.join(ROLES)}")
@@ -221,7 +214,7 @@ def _turn(message: Mapping[str, Any], path: str) -> MessageBody:
         content = "\n".join(_part(part, f"{path}.content[{at}]") for at, part in enumerate(content))
     if not isinstance(content, str | None):
         raise _refused(f"{path}.content", "give a text, or a list of text parts")
-    return MessageBody(ROLES[role], content)
+    return Turn(ROLES[role], content)
 
 
 def _part(part: object, path: str) -> str:

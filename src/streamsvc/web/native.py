@@ -11,13 +11,14 @@ from starlette.responses import Response
 
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import Dialect
+from streamsvc.dialects.native.request import NativeRequestParser
 from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.engine.supervisor import Supervisor, new_id
 from streamsvc.errors import CursorLost, GenerationNotFound, InvalidField, Overloaded
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_batches
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
-from streamsvc.web.orders import GenerationRequestReader
+from streamsvc.web.bodies import BodyReader
 from streamsvc.web.origins import Origins
 from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.requests import (
@@ -50,7 +51,8 @@ class GenerationEndpoints:
     Args:
         supervisor: starts and stops generations.
         log: what they say.
-        orders: reads what clients ask.
+        bodies: reads the bodies of requests.
+        parser: parses them.
         origins: whose pages may create.
         refusals: where a refusal is logged that looks like a stream.
         dialects: by the value of `?format=`; the one without a name is the default.
@@ -62,7 +64,8 @@ class GenerationEndpoints:
         *,
         supervisor: Supervisor,
         log: EventLog,
-        orders: GenerationRequestReader,
+        bodies: BodyReader,
+        parser: NativeRequestParser,
         origins: Origins,
         refusals: RefusalLog,
         dialects: Mapping[str, Dialect],
@@ -70,7 +73,8 @@ class GenerationEndpoints:
     ) -> None:
         self._supervisor = supervisor
         self._log = log
-        self._orders = orders
+        self._bodies = bodies
+        self._parser = parser
         self._origins = origins
         self._refusals = refusals
         self._dialects = dialects
@@ -89,7 +93,7 @@ class GenerationEndpoints:
             if has_cursor(request):  # not ours: there is nothing to resume, and nothing to create
                 return gone_response(new_id(), self._settings)
             self._origins.check(request)
-            order = self._orders.from_query(request.query_params)
+            order = self._parser.from_query(request.query_params)
             self._supervisor.check_viewers()
             with named_as_given(request):
                 generation_id = await self._supervisor.create(order, key=key_of(request))
@@ -111,7 +115,7 @@ class GenerationEndpoints:
             sentence = "The 'Last-Event-ID' was not issued by this service."
             raise InvalidField(sentence, field="Last-Event-ID")
         self._origins.check(request)
-        order = await self._orders.from_body(request)
+        order = self._parser.parse(await self._bodies.read(request))
         if streams:
             self._supervisor.check_viewers()
         with named_as_given(request):

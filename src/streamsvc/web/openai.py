@@ -33,7 +33,8 @@ from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
 from streamsvc.events import Done, Event, PublicError, Reasoning, Record, Text
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
-from streamsvc.web.chat_completion_body import ChatCompletionReader
+from streamsvc.web.bodies import BodyReader
+from streamsvc.web.chat_completion_body import ChatCompletionParser
 from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
 from streamsvc.web.requests import check_parameters, key_of, named_as_given
@@ -67,7 +68,8 @@ class ChatCompletionEndpoints:
     Args:
         supervisor: starts generations.
         log: what they say.
-        bodies: reads what clients ask.
+        bodies: reads the bodies of requests.
+        parser: parses them.
         origins: whose pages may create.
         settings: how a stream looks.
     """
@@ -77,13 +79,15 @@ class ChatCompletionEndpoints:
         *,
         supervisor: Supervisor,
         log: EventLog,
-        bodies: ChatCompletionReader,
+        bodies: BodyReader,
+        parser: ChatCompletionParser,
         origins: Origins,
         settings: StreamSettings,
     ) -> None:
         self._supervisor = supervisor
         self._log = log
         self._bodies = bodies
+        self._parser = parser
         self._origins = origins
         self._settings = settings
 
@@ -91,10 +95,10 @@ class ChatCompletionEndpoints:
         """`POST /v1/chat/completions`: streamed where `stream` says so, else in one piece."""
         check_parameters(request, frozenset({"key"}))
         self._origins.check(request)
-        asked = await self._bodies.read(request)
+        asked = self._parser.parse(await self._bodies.read(request))
         self._supervisor.check_viewers()
         with named_as_given(request, _FIELDS):
-            generation = await self._supervisor.create(asked.order, key=key_of(request))
+            generation = await self._supervisor.create(asked.generation, key=key_of(request))
         dialect = OpenAIDialect(include_usage=asked.include_usage)
         return EventStream(
             LogPosition(self._log, generation, BEFORE_FIRST, self._supervisor.viewer),
@@ -118,7 +122,7 @@ class ChatCompletionEndpoints:
         name = request.path_params["id"]
         if not name:  # the list, with a slash too many
             raise HTTPException(HTTPStatus.NOT_FOUND)
-        entry, _ = self._bodies.model(name)
+        entry, _ = self._parser.model(name)
         ready = {entry.name: entry for entry in self._supervisor.entries if entry.is_ready}
         if entry not in ready:
             raise ModelNotFound(ready)

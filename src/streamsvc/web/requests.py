@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import Request
 
+from streamsvc.dialects.invalid import quoted
 from streamsvc.errors import InvalidField, PrefetchRefused, RequestError
 
 CURSOR_PARAMETERS = ("last_event_id", "lastEventId")
@@ -18,8 +19,6 @@ CREATE_PARAMETERS = frozenset({"end", "format", "key"})
 EVENTS_PARAMETERS = frozenset({"end", "format", *CURSOR_PARAMETERS})
 STREAM_PARAMETERS = EVENTS_PARAMETERS | {"prompt", "provider", "fault", "key"}
 MAX_KEY_CHARS = 255
-MAX_QUOTED_CHARS = 80
-"""How much of what a client sent a sentence repeats."""
 
 MAX_REMEMBERED_CHARS = 256
 """How long an `Accept` may be to be remembered with what it comes to."""
@@ -53,11 +52,6 @@ def header(request: Request, name: bytes) -> str | None:
         if field == name:
             return str(value, "latin-1")
     return None
-
-
-def quoted(name: str) -> str:
-    """Return what a client sent in quotes and short, for a sentence."""
-    return repr(name if len(name) <= MAX_QUOTED_CHARS else f"{name[:MAX_QUOTED_CHARS]}…")
 
 
 def refuse_prefetch(request: Request) -> None:

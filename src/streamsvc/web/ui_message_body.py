@@ -1,23 +1,22 @@
-"""The body that the AI SDK's `useChat` sends, read: its messages into turns.
+"""The body that the AI SDK's `useChat` sends: its messages become turns.
 
 The fields are those of the package `ai`, `src/ui/http-chat-transport.ts` and `src/ui/ui-messages.ts`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
-from starlette.requests import Request
 
 from streamsvc.config.settings import AISDKSettings, GenerationSettings
-from streamsvc.engine.generation import GenerationRequest
+from streamsvc.dialects.invalid import quoted
+from streamsvc.dialects.json_body import Body, decode
+from streamsvc.dialects.request import RequestBuilder, RequestFields, Turn
 from streamsvc.errors import InvalidField
-from streamsvc.web.bodies import JsonBodies
-from streamsvc.web.orders import CreateBody, GenerationRequestReader, MessageBody
-from streamsvc.web.requests import quoted
+from streamsvc.messages import GenerationRequest
 
 _SILENT_PARTS = ("reasoning", "step-start", "source-url", "source-document", "data-")
-"""Parts of messages that are no words of the conversation; a model is not told of them."""
+"""Parts of messages that are not words of the conversation; the model does not get them."""
 
 ChatId = Annotated[str, Meta(min_length=1, max_length=255)]
 
@@ -36,7 +35,7 @@ class _Body(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     id: ChatId
     messages: list[_Message]
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
-    messageId: str | None = None  # noqa: N815  # its name there
+    messageId: str | None = None  # noqa: N815  # the AI SDK's name
     system: str = ""
     provider: str | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
@@ -45,41 +44,47 @@ class _Body(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     fault: str = ""
 
 
-class UIMessageReader:
-    """Reads bodies.
+class ChatRequest(NamedTuple):
+    """What a page asks for.
+
+    Attributes:
+        chat: the chat's id.
+        generation: the answer it wants.
+    """
+
+    chat: str
+    generation: GenerationRequest
+
+
+class UIMessageParser:
+    """Parses bodies of `POST /api/chat`.
 
     Args:
-        bodies: reads their JSON.
-        orders: the bounds that hold for every request.
-        settings: the grace of a client that may come back, where it asks for none.
+        builder: applies the bounds that hold for every request.
+        settings: the grace of a client that may come back, if it does not ask for one.
         generations: its bound.
     """
 
     def __init__(
-        self,
-        bodies: JsonBodies,
-        orders: GenerationRequestReader,
-        settings: AISDKSettings,
-        generations: GenerationSettings,
+        self, builder: RequestBuilder, settings: AISDKSettings, generations: GenerationSettings
     ) -> None:
-        self._bodies = bodies
-        self._orders = orders
+        self._builder = builder
         self._grace_seconds = min(settings.grace_seconds, generations.max_grace_seconds)
 
-    async def read(self, request: Request, *, may_come_back: bool) -> tuple[str, GenerationRequest]:
-        """Return the chat's id, and what is asked.
+    def parse(self, raw: Body, *, may_come_back: bool) -> ChatRequest:
+        """Parse a body.
 
         Args:
-            request: has the body.
-            may_come_back: whether a client of this kind can resume; else leaving is a stop.
+            raw: the body.
+            may_come_back: whether a client of this kind can resume; if not, leaving is a stop.
 
         Raises:
             RequestError: names the field.
         """
-        body = await self._bodies.read(request, _Body)
+        body = decode(raw, _Body)
         usual_grace_seconds = self._grace_seconds if may_come_back else 0.0
-        order = self._orders.order(
-            CreateBody(
+        generation = self._builder.build(
+            RequestFields(
                 messages=[_turn(at, message) for at, message in enumerate(body.messages)],
                 system=body.system,
                 provider=body.provider,
@@ -91,11 +96,11 @@ class UIMessageReader:
                 fault=body.fault,
             )
         )
-        return body.id, order
+        return ChatRequest(body.id, generation)
 
 
-def _turn(at: int, message: _Message) -> MessageBody:
-    """Put the words of a message together."""
+def _turn(at: int, message: _Message) -> Turn:
+    """Join the words of a message."""
     parts = message.parts or []
     for number, part in enumerate(parts):
         if part.type != "text" and not part.type.startswith(_SILENT_PARTS):
@@ -104,4 +109,4 @@ def _turn(at: int, message: _Message) -> MessageBody:
                 field=f"messages[{at}].parts[{number}]",
             )
     words = (part.text or "" for part in parts if part.type == "text")
-    return MessageBody(message.role, "".join(words))
+    return Turn(message.role, "".join(words))

@@ -1,0 +1,82 @@
+"""Sentences about fields that clients send: which one is wrong, and what is accepted.
+
+Many clients show nothing but the sentence, so it names the field. The one place where msgspec's sentences become
+ours. `config.load` does not read them: it knows the place of each key, and says what its type accepts.
+"""
+
+import re
+from difflib import get_close_matches
+
+from streamsvc.errors import InvalidField
+
+MAX_QUOTED_CHARS = 80
+"""How much of what a client sent a sentence repeats."""
+
+_PATH = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
+_NAMED_FIELD = re.compile(r"(?P<what>unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
+_EXPECTED = re.compile(r"`([^`]*)`")
+_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+
+_CHOICES = {
+    "role": "system, user, assistant",
+    "trigger": "submit-message, regenerate-message",
+}
+"""The accepted values of fields that take one of a few words; msgspec does not list them."""
+
+_ELSEWHERE = {
+    "max_completion_tokens": "here it is 'max_tokens'",
+    "model": "here it is 'provider', the name of a provider entry",
+    "stream": "the header 'Accept: text/event-stream' asks for a stream",
+}
+"""Fields of other APIs, and their names here."""
+
+
+def quoted(name: str) -> str:
+    """Return what a client sent, in quotes and shortened, for a sentence."""
+    return repr(name if len(name) <= MAX_QUOTED_CHARS else f"{name[:MAX_QUOTED_CHARS]}…")
+
+
+def nearest(name: str, known: tuple[str, ...]) -> str | None:
+    """Return the known name that is most similar, or None if none is similar enough."""
+    return next(iter(get_close_matches(name[:100], known, n=1, cutoff=0.75)), None)
+
+
+def unknown_field(path: str, known: tuple[str, ...], *, sentence: str) -> InvalidField:
+    """Return the refusal of an unknown field.
+
+    Args:
+        path: the field.
+        known: the fields that exist; the sentence suggests a similar one.
+        sentence: the beginning of the sentence, before the name.
+    """
+    hint = _ELSEWHERE.get(path, "")
+    if hint or (near := nearest(path, known)) is None:
+        return InvalidField(f"{sentence} {quoted(path)}{hint and '; '}{hint}.", field=path)
+    return InvalidField(f"{sentence} {quoted(path)}; did you mean {quoted(near)}?", field=path)
+
+
+def invalid_field(text: str, kind: object) -> InvalidField:
+    """Turn a validation error of msgspec into ours.
+
+    Args:
+        text: msgspec's sentence; it names types and a path, never a value.
+        kind: the type that was expected; its fields are suggested for an unknown one.
+    """
+    found = _PATH.search(text)
+    what, path = (text[: found.start()], found[1]) if found else (text, "")
+    if named := _NAMED_FIELD.search(what):
+        field = f"{path}.{named['name']}" if path else named["name"]
+        if named["what"] == "unknown":
+            known = () if path else getattr(kind, "__struct_fields__", ())
+            return unknown_field(field, known, sentence="Unknown field")
+        return InvalidField(f"The field {quoted(field)} is missing.", field=field)
+    about = f"Invalid {quoted(path)}" if path else "Invalid body"
+    if what.startswith("Invalid enum value"):
+        accepted = _CHOICES.get(path.rpartition(".")[2], "one of a few words")
+        return InvalidField(f"{about}; accepted: {accepted}.", field=path)
+    why = _EXPECTED.sub(_json_types, what)
+    return InvalidField(f"{about}: {why[0].lower()}{why[1:]}.", field=path or "body")
+
+
+def _json_types(types: re.Match[str]) -> str:
+    return " or ".join(_TYPES.get(name, name) for name in types[1].split(" | "))

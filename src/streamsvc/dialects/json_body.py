@@ -1,0 +1,148 @@
+"""JSON bodies, decoded, or refused in a sentence that says what is wrong and where.
+
+A sentence names the line and column of broken JSON, or the field (`invalid`).
+"""
+
+import re
+from contextlib import suppress
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from streamsvc.dialects.invalid import invalid_field
+from streamsvc.errors import MalformedRequest, UnsupportedEncoding
+
+_Body = TypeVar("_Body")
+
+_ANY_KEY = "`$[...]"
+_BYTE = re.compile(r"(?P<what>.*) \(byte (?P<at>\d+)\)")
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,50}/[\w.+-]{1,50}", re.ASCII)
+_GZIP = b"\x1f\x8b"
+
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<lone>\\u[dD][89a-fA-F]..)|\\.", re.DOTALL
+)
+"""An escape in a JSON string; `lone` is half of a surrogate pair (RFC 8259, section 8.2)."""
+
+
+class Body(NamedTuple):
+    """A request's body as the client sent it.
+
+    Attributes:
+        raw: its bytes.
+        content_type: what the client says they are. It decides nothing; a sentence about a body that is not JSON
+            repeats it.
+    """
+
+    raw: bytes
+    content_type: str = ""
+
+
+def decode(body: Body, kind: type[_Body]) -> _Body:
+    """Decode a JSON body.
+
+    Half of a surrogate pair becomes U+FFFD, as in a query string.
+
+    Raises:
+        UnsupportedEncoding: it is compressed.
+        MalformedRequest: it is not JSON, or is nested too deeply; says where.
+        InvalidField: it is not of this kind; names the field.
+    """
+    try:
+        return _decoded(body.raw, kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        if body.raw.startswith(_GZIP):
+            raise UnsupportedEncoding from exc
+        sentence = f"{_fault(body.raw, str(exc))}{_came_as(body.content_type)}."
+        raise MalformedRequest(sentence) from exc
+
+
+def convert(value: object, kind: type[_Body]) -> _Body:
+    """Turn decoded JSON into a value of this kind.
+
+    Raises:
+        MalformedRequest: it is nested too deeply.
+        InvalidField: it is not of this kind; names the field.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as exc:
+        raise invalid_field(str(exc), kind) from exc
+    except RecursionError as exc:
+        raise _too_deep() from exc
+
+
+def _decoded(raw: bytes, kind: type[_Body]) -> _Body:
+    """Decode JSON.
+
+    Raises:
+        DecodeError: it is not JSON.
+        UnicodeDecodeError: it is not UTF-8.
+        RequestError: it is JSON, but not of this kind, or too deep.
+    """
+    try:
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            whole = _ESCAPE.sub(lambda escape: rb"\ufffd" if escape["lone"] else escape[0], raw)
+            if whole == raw:
+                raise
+            return msgspec.json.decode(whole, type=kind)
+    except msgspec.ValidationError as exc:
+        text = str(exc)
+        if _ANY_KEY in text:  # msgspec does not name the key of a dict, and so not the field
+            text = text.replace(_ANY_KEY, f"`$.{_key_out_of_range(raw)}", 1)
+        raise invalid_field(text, kind) from exc
+    except RecursionError as exc:
+        raise _too_deep() from exc
+
+
+def _key_out_of_range(raw: bytes) -> str:
+    """Return the key whose value holds a number that no float can hold; any other value fits a dict.
+
+    msgspec stops at that number, so what follows may not be JSON at all; then the name is empty.
+    """
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        for key, value in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items():
+            try:
+                msgspec.json.decode(value)
+            except msgspec.ValidationError:
+                return key
+    return ""
+
+
+def _too_deep() -> MalformedRequest:
+    return MalformedRequest("The body is nested too deeply.")
+
+
+def _fault(raw: bytes, text: str) -> str:
+    """Say why a body cannot be read, and where; *text* is msgspec's sentence."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError as exc:
+        return f"The body is not UTF-8 at {_place(raw, exc.start)}"
+    if not raw.strip():
+        return "The body is empty, and has to be JSON"
+    if (found := _BYTE.fullmatch(text)) is None:
+        return f"The body is not JSON: it ends too early, at {_place(raw, len(raw))}"
+    why = found["what"].rpartition(": ")[2]
+    at = int(found["at"]) - (why == "trailing characters")  # msgspec names the second of them
+    if raw[at : at + 1] == b"'":
+        why = "strings and names take double quotes"
+    return f"The body is not JSON: {why} at {_place(raw, at)}"
+
+
+def _place(raw: bytes, at: int) -> str:
+    """Return line and column of a byte, both from 1; the column in characters."""
+    *lines, last = raw[:at].split(b"\n")
+    return f"line {len(lines) + 1}, column {len(last.decode(errors='replace')) + 1}"
+
+
+def _came_as(content_type: str) -> str:
+    """Name the content type of a body that is not JSON, unless it says JSON."""
+    media_type = _MEDIA_TYPE.match(content_type)
+    if media_type is None or "json" in media_type[0].lower():
+        return ""
+    return f"; it came as {media_type[0]}"

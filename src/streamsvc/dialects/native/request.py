@@ -1,0 +1,43 @@
+"""The native API's requests: the query of `GET /stream-ai`, and the JSON body of `POST /v1/generations`."""
+
+from collections.abc import Mapping
+
+from streamsvc.dialects.json_body import Body, decode
+from streamsvc.dialects.request import RequestBuilder, RequestFields
+from streamsvc.errors import InvalidField
+from streamsvc.messages import GenerationRequest
+
+
+class NativeRequestParser:
+    """Parses requests of the native API.
+
+    Args:
+        builder: applies the bounds that hold for every request.
+    """
+
+    def __init__(self, builder: RequestBuilder) -> None:
+        self._builder = builder
+
+    def from_query(self, query: Mapping[str, str]) -> GenerationRequest:
+        """Parse the GET form, `?prompt=…&provider=…`.
+
+        Raises:
+            RequestError: names the parameter.
+        """
+        if "prompt" not in query:
+            raise InvalidField("A prompt is required: ?prompt=…", field="prompt")
+        return self._builder.build(
+            RequestFields(
+                prompt=query["prompt"],
+                provider=query.get("provider"),
+                fault=query.get("fault", ""),
+            )
+        )
+
+    def parse(self, raw: Body) -> GenerationRequest:
+        """Parse the JSON body of a POST.
+
+        Raises:
+            RequestError: names the field.
+        """
+        return self._builder.build(decode(raw, RequestFields))
