@@ -11,9 +11,11 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from streamsvc.config.settings import CorsSettings, ServerSettings, Settings
+from streamsvc.dialects.ai_sdk.request import UIMessageParser
 from streamsvc.dialects.native.frames import NativeDialect
 from streamsvc.dialects.native.request import NativeRequestParser
 from streamsvc.dialects.native.text import TextDialect
+from streamsvc.dialects.openai.request import ChatCompletionParser
 from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.dialects.request import RequestBuilder
 from streamsvc.engine.supervisor import Supervisor
@@ -22,7 +24,6 @@ from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.web.addresses import is_openai
 from streamsvc.web.ai_sdk import Chats, UIMessageEndpoints, refusal_text
 from streamsvc.web.bodies import BodyReader
-from streamsvc.web.chat_completion_body import ChatCompletionParser
 from streamsvc.web.cors import Cors
 from streamsvc.web.hosts import HostGuard, Hosts
 from streamsvc.web.native import GenerationEndpoints
@@ -33,7 +34,6 @@ from streamsvc.web.playground import Playground
 from streamsvc.web.problems import CrashGuard, Guard, Problems
 from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.routes import routes
-from streamsvc.web.ui_message_body import UIMessageParser
 
 
 def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.ai_sdk.frames import AISDKDialect
+from streamsvc.dialects.ai_sdk.request import UIMessageParser
 from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.invalid import MAX_QUOTED_CHARS
 from streamsvc.dialects.plain.frames import PlainDialect
@@ -35,7 +36,6 @@ from streamsvc.web.requests import (
 )
 from streamsvc.web.stream.response import EventStream, head_response
 from streamsvc.web.stream.viewer import LogPosition
-from streamsvc.web.ui_message_body import UIMessageParser
 
 NO_STORE = {"Cache-Control": "no-store"}
 

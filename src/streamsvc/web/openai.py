@@ -26,6 +26,7 @@ from streamsvc.dialects.openai.frames import (
     error_of,
     status_of,
 )
+from streamsvc.dialects.openai.request import ChatCompletionParser
 from streamsvc.engine.entries import ProviderEntry
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import ModelNotFound
@@ -34,7 +35,6 @@ from streamsvc.events import Done, Event, PublicError, Reasoning, Record, Text
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
 from streamsvc.web.bodies import BodyReader
-from streamsvc.web.chat_completion_body import ChatCompletionParser
 from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
 from streamsvc.web.requests import check_parameters, key_of, named_as_given
