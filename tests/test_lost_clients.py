@@ -4,7 +4,6 @@ The client is in a network namespace, whose link is taken down. That needs Linux
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -47,7 +46,7 @@ def ip(arguments: str) -> bool:
 def namespace() -> Iterator[str]:
     """Make a network namespace with a link to this one; yield its name, which its end of the link has."""
     name = f"svc{os.getpid()}"
-    if shutil.which("ip") is None or not ip(f"netns add {name}"):
+    if not ip(f"netns add {name}"):
         pytest.skip("the right to make a network namespace is missing on this machine")
     try:
         for step in (
@@ -96,6 +95,7 @@ async def serve_on_the_link(directory: Path) -> AsyncIterator[Running]:
             print(running.output)
 
 
+@pytest.mark.needs("ip")
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_a_client_that_vanishes_is_missed_in_silence(
