@@ -17,7 +17,6 @@ pytest.register_assert_rewrite("conformance")
 
 import parts  # noqa: E402
 from loops import on_asyncio  # noqa: E402
-from parts import missing as missing  # noqa: E402, PLC0414  # of tests that find out late
 from promises import PLANNED, PROMISES  # noqa: E402
 from service import Service, serving  # noqa: E402
 from streamsvc.settings import Settings  # noqa: E402

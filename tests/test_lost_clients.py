@@ -15,6 +15,7 @@ import anyio.abc
 import pytest
 
 from owned import own_tasks
+from parts import missing
 from process import Running, environment
 
 SERVER, CLIENT = "10.213.77.1", "10.213.77.2"
@@ -47,7 +48,7 @@ def namespace() -> Iterator[str]:
     """Make a network namespace with a link to this one; yield its name, which its end of the link has."""
     name = f"svc{os.getpid()}"
     if not ip(f"netns add {name}"):
-        pytest.skip("the right to make a network namespace is missing on this machine")
+        missing("The right to make a network namespace is missing")
     try:
         for step in (
             f"link add {name}h type veth peer name {name} netns {name}",
