@@ -27,6 +27,10 @@ coverage:
     uv run coverage combine -q
     uv run coverage report
 
+# The README's commands, on what is committed, where there is nothing but Python.
+bare:
+    bash .ci/bare
+
 # What a token costs; see docs/performance.md. `just bench --quick` takes about a minute.
 bench *args:
     uv run python -m bench {{args}}

@@ -18,7 +18,6 @@ pytest.register_assert_rewrite("conformance")
 from streamsvc.config.settings import Settings  # noqa: E402
 from support import parts  # noqa: E402
 from support.loops import on_asyncio  # noqa: E402
-from support.parts import missing as missing  # noqa: E402, PLC0414  # of tests that find out late
 from support.promises import PLANNED, PROMISES  # noqa: E402
 from support.service import Service, serving  # noqa: E402
 

@@ -1,7 +1,6 @@
 """Where a request ends, and its answer: offers, versions, chunks and everything else that frames them."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from conftest import Serve, missing
+from conftest import Serve
 from streamsvc.config.settings import FakeSettings, LimitSettings, ServerSettings, Settings
 from support.process import serve as serve_process
 from support.rawhttp import Exchange, exchange
@@ -230,10 +229,9 @@ async def test_a_slow_answer_is_not_a_late_request(serve: Serve) -> None:
     assert seen.answers[0].body == b"one two three four five"
 
 
+@pytest.mark.needs("curl")
 @pytest.mark.promise("input:clear-error")
 async def test_curl_offers_http2_and_its_body_arrives(tmp_path: Path) -> None:
-    if shutil.which("curl") is None:
-        missing("curl")
     async with serve_process(tmp_path, {}) as service:
         url = f"http://127.0.0.1:{service.port}/v1"
         ask = ["curl", "-sS", "--http2", "-d", BODY.decode(), f"{url}/generations"]

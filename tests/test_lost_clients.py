@@ -4,7 +4,6 @@ The client is in a network namespace, whose link is taken down. That needs Linux
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +15,7 @@ import anyio.abc
 import pytest
 
 from support.owned import own_tasks
+from support.parts import missing
 from support.process import Running, environment
 
 SERVER, CLIENT = "10.213.77.1", "10.213.77.2"
@@ -47,8 +47,8 @@ def ip(arguments: str) -> bool:
 def namespace() -> Iterator[str]:
     """Make a network namespace with a link to this one; yield its name, which its end of the link has."""
     name = f"svc{os.getpid()}"
-    if shutil.which("ip") is None or not ip(f"netns add {name}"):
-        pytest.skip("the right to make a network namespace is missing on this machine")
+    if not ip(f"netns add {name}"):
+        missing("The right to make a network namespace is missing")
     try:
         for step in (
             f"link add {name}h type veth peer name {name} netns {name}",
@@ -96,6 +96,7 @@ async def serve_on_the_link(directory: Path) -> AsyncIterator[Running]:
             print(running.output)
 
 
+@pytest.mark.needs("ip")
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_a_client_that_vanishes_is_missed_in_silence(

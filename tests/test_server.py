@@ -17,6 +17,7 @@ from streamsvc.config.settings import FakeSettings, Settings, StreamSettings
 from streamsvc.server.connection import Protocol
 from streamsvc.server.lifecycle import Server
 from support.eventstream import wire
+from support.rawhttp import exchange
 
 
 async def no_drain() -> None:
@@ -203,3 +204,20 @@ async def test_a_client_that_sent_a_large_body_is_missed_at_once_when_it_leaves(
                 await anyio.sleep(0.001)
         while service.supervisor.running:  # noqa: ASYNC110
             await anyio.sleep(0.001)
+
+
+@pytest.mark.promise("secret:kept")
+async def test_a_mistake_of_ours_in_a_parser_callback_is_a_500(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "xyzzy-plugh"
+
+    def crash(_protocol: Protocol, _url: bytes) -> None:
+        raise RuntimeError(secret)
+
+    service = await serve(SILENT)
+    monkeypatch.setattr(Protocol, "on_url", crash)
+    seen = await exchange(service.port, [HEALTH])
+    assert [answer.status for answer in seen.answers] == [500]
+    assert secret not in caplog.text
+    assert "connection.crashed exception=RuntimeError at=test_server.py:" in caplog.text

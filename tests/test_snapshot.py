@@ -24,7 +24,7 @@ from streamsvc.events import (
     Text,
     Usage,
 )
-from streamsvc.snapshot import PIECE_CHARS, Folding, LongText, Snapshot, Standing
+from streamsvc.snapshot import PIECE_CHARS, PIECE_DELTAS, Folding, LongText, Snapshot, Standing
 from streamsvc.web.long_json import encode
 
 START = Start(generation="gen_a", provider="first", model="words", created=7, metadata={"a": "b"})
@@ -124,7 +124,16 @@ def test_the_end_has_the_last_word() -> None:
 def test_deltas_are_joined_where_they_are_small_and_left_where_they_are_large() -> None:
     text = LongText()
     text.extend(["a", "é", "b"])
-    text.extend(["c" * PIECE_CHARS, "d"])
-    assert text.pieces == ["aéb", "c" * PIECE_CHARS, "d"]
-    assert (text.deltas, text.size_bytes) == (5, PIECE_CHARS + 5)
-    assert str(text) == "aéb" + "c" * PIECE_CHARS + "d"
+    text.extend(["c"])
+    assert text.pieces == ["aébc"]
+    text.extend(["d" * PIECE_CHARS, "e"])
+    assert text.pieces == ["aébc", "d" * PIECE_CHARS, "e"]
+    assert (text.deltas, text.size_bytes) == (6, PIECE_CHARS + 6)
+    assert str(text) == "aébc" + "d" * PIECE_CHARS + "e"
+
+
+def test_deltas_that_come_one_by_one_are_joined_too() -> None:
+    text = LongText()
+    for _ in range(2 * PIECE_DELTAS + 1):
+        text.extend(["a"])
+    assert [len(piece) for piece in text.pieces] == [PIECE_DELTAS, PIECE_DELTAS, 1]

@@ -24,44 +24,60 @@ from streamsvc.events import (
     Usage,
 )
 
+PIECE_DELTAS = 256
+"""How many deltas become one piece."""
+
 PIECE_CHARS = 65_536
-"""How long a text may be that is put together."""
+"""How long a piece may be that is put together."""
 
 
 class LongText:
-    """A text that comes in pieces, and is not put together: that would take long.
+    """A text that comes in pieces, and is not put together: that would take long."""
 
-    Attributes:
-        pieces: of a batch, one or a few.
-        deltas: how many there were before that.
-        size_bytes: of all of it, in UTF-8.
-    """
-
-    __slots__ = ("deltas", "pieces", "size_bytes")
+    __slots__ = ("_loose", "_pieces", "_size_bytes", "deltas")
 
     def __init__(self) -> None:
         self.clear()
 
     def __bool__(self) -> bool:
-        return bool(self.pieces)
+        return self.deltas > 0
 
     @override
     def __str__(self) -> str:
         return "".join(self.pieces)
 
+    @property
+    def pieces(self) -> Sequence[str]:
+        """All of it: many deltas are a piece, or one that is long."""
+        self._join()
+        return self._pieces
+
+    @property
+    def size_bytes(self) -> int:
+        """The length of all of it in UTF-8."""
+        self._join()
+        return self._size_bytes
+
     def clear(self) -> None:
         """Take all of it back."""
-        self.pieces: list[str] = []
-        self.deltas = self.size_bytes = 0
+        self._pieces: list[str] = []
+        self._loose: list[str] = []
+        self._size_bytes = self.deltas = 0
 
     def extend(self, deltas: Sequence[str]) -> None:
-        """Add the deltas of a batch."""
-        if not deltas:
-            return
-        pieces = ["".join(deltas)] if sum(map(len, deltas)) < PIECE_CHARS else deltas
-        self.pieces += pieces
+        """Add deltas: a batch of them, or one."""
         self.deltas += len(deltas)
-        self.size_bytes += sum(len(it) if it.isascii() else len(it.encode()) for it in pieces)
+        self._loose += deltas
+        if len(self._loose) >= PIECE_DELTAS:
+            self._join()
+
+    def _join(self) -> None:
+        loose, self._loose = self._loose, []
+        if not loose:
+            return
+        pieces = ["".join(loose)] if sum(map(len, loose)) < PIECE_CHARS else loose
+        self._pieces += pieces
+        self._size_bytes += sum(len(it) if it.isascii() else len(it.encode()) for it in pieces)
 
 
 class Standing:

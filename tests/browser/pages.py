@@ -87,13 +87,13 @@ async def shown(page: Page, what: str, text: str) -> None:
     await page.wait_for_function(f"({what}) === {json.dumps(text)}")
 
 
-async def bundle(directory: Path, entry: str, output: str) -> None:
+async def bundle(directory: Path, entry: str, output: str, *options: str) -> None:
     """Bundle with the libraries that `tests/clients/package.json` pins."""
     modules = Path(find("clients"))
     command = modules / ".bin" / "esbuild"
     process = await asyncio.create_subprocess_exec(
         command, entry, "--bundle", "--format=esm", "--jsx=automatic", "--log-level=error",
-        f"--outfile={output}", "--allow-overwrite",
+        f"--outfile={output}", "--allow-overwrite", *options,
         cwd=directory,
         env={**os.environ, "NODE_PATH": str(modules)},
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Everything that `docs/frontend.md` tells people to write, in a real browser."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,7 +26,7 @@ from streamsvc.config.settings import (
     StreamSettings,
 )
 from streamsvc.events import Status
-from support.parts import each
+from support.parts import each, find
 from support.proxy import after_events, breaking_proxy, never
 from support.service import Service, serving
 from support.upstreams import OPENAI, finish, text, upstream
@@ -424,6 +425,29 @@ async def test_unmounting_the_react_component_closes_its_connection(
         assert service.supervisor.running == 1  # for as long as the grace
 
 
+# ---- OpenAI's client
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("package", ["openai6", "openai7"])
+async def test_the_client_of_openai_shows_every_word_in_a_page(
+    serve: Serve, tmp_path: Path, origin: str, package: str
+) -> None:
+    service = await serve(configuration(origin))
+    save(tmp_path, "openai-page.js", service=service.url)
+    (tmp_path / "main.js").write_text(
+        """import { ask } from "./openai-page.js";
+        ask([{ role: "user", content: "x" }], text => answer.textContent += text);"""
+    )
+    (tmp_path / "openai.html").write_text(
+        '<!doctype html><meta charset="utf-8"><p id="answer"></p>'
+        '<script type="module" src="bundled.js"></script>'
+    )
+    await bundle(tmp_path, "main.js", "bundled.js", f"--alias:openai={package}")
+    async with opened(f"{origin}/openai.html") as page:
+        await shown(page, ANSWER, TEXT)
+
+
 # ---- Six connections
 
 STREAMS = """<!doctype html><script>
@@ -572,6 +596,21 @@ async def test_an_answer_that_is_gone_is_said_to_be_so_through_the_worker(
 
 
 # ---- What stands between
+
+
+@pytest.mark.needs("node")
+async def test_the_dev_server_takes_the_prefix_off(tmp_path: Path) -> None:
+    """Its configuration is read as Vite reads it; Vite itself is no part of the tests."""
+    (tmp_path / "vite.config.mjs").write_text(FILES["vite.config.js"])
+    read = """import config from "./vite.config.mjs";
+    const [[prefix, { target, rewrite }]] = Object.entries(config.server.proxy);
+    console.log(prefix, target + rewrite("/ai/v1/generations?x=/ai/"));"""
+    process = await asyncio.create_subprocess_exec(
+        find("node"), "--input-type=module", "--eval", read,
+        cwd=tmp_path, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    assert output == b"/ai http://127.0.0.1:8000/v1/generations?x=/ai/\n"
 
 
 async def test_the_content_security_policy_lets_the_service_through_and_nothing_else(

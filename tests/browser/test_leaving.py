@@ -146,7 +146,7 @@ async def publish(pages: Farm, page: Kept, service: Service, directory: Path) ->
         source, output = page.bundled
         for name, text in files.items():
             (directory / name).write_text(text)
-        await bundle(directory, source, output)
+        await bundle(directory, source, output, "--alias:openai=openai6")
         files[output] = (directory / output).read_text()
     [first, *_] = files
     files[first] += page.start + LEAVING.replace("SELECTOR", page.selector)
@@ -212,6 +212,32 @@ async def test_without_a_grace_leaving_by_a_link_ends_the_answer(tmp_path: Path)
             assert pages.shown["page"] == "".join(BEFORE)
         assert len(api.calls) == 1
     assert len(service.log) == 1
+
+
+def of_openai(service: Service) -> dict[str, str]:
+    page = '<!doctype html><p id="answer"></p><script type="module" src="bundled.js"></script>'
+    main = """import { ask } from "./openai-page.js";
+    ask([{ role: "user", content: "x" }], text => answer.textContent += text)
+      .catch(error => answer.textContent = error.name);"""
+    files = from_guide("openai-page.js")(service)
+    files["openai-page.js"] = files["openai-page.js"].replace('"fake"', '"openai"')
+    return {"openai.html": page, "main.js": main, **files}
+
+
+@pytest.mark.node
+@pytest.mark.promise("cancel:disconnect")
+async def test_a_page_with_the_client_of_openai_hangs_up_and_says_so(tmp_path: Path) -> None:
+    page = Kept(of_openai, bundled=("main.js", "bundled.js"))
+    async with farm() as pages, answering(pages, grace_seconds=0) as (service, api, _):
+        async with browser("chromium", await publish(pages, page, service, tmp_path)):
+            await until_left(pages, service)
+            with anyio.fail_after(BOUND_SECONDS):
+                await (await api.call()).closed.wait()
+            pages.returns.set()
+            with anyio.fail_after(30):
+                await pages.until_shown("kept", "true")
+                await pages.until_shown("page", "AbortError")
+        assert len(api.calls) == 1
 
 
 @pytest.mark.promise("cancel:disconnect")

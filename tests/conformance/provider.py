@@ -59,7 +59,7 @@ class FakeSubject(Subject):
             words_per_second=0,
             first_word_seconds=0,
         )
-        bound = len(words(f"{said} ")) if is_cut else None
+        bound = len(list(words(f"{said} "))) if is_cut else None
         prompt = Prompt(messages=PROMPT.messages, max_tokens=bound)
         async with opened(settings) as provider, answering(provider, prompt) as answer:
             yield answer

@@ -157,3 +157,16 @@ async def test_leaving_the_registry_closes_what_was_opened() -> None:
 
 def test_every_kind_of_entry_has_an_adapter() -> None:
     assert ADAPTERS.keys() == set(ProviderSettings.__args__)
+
+
+async def test_all_that_have_their_key_are_opened_and_one_that_fails_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(ADAPTERS, OpenAISettings, "streamsvc.no_such_module")
+    async with ProviderRegistry(ENTRIES, {"GEMINI_KEY": "g"}) as providers:
+        await providers.open_ready()
+        assert providers._open.keys() == {
+            name for name, entry in ENTRIES.items() if not isinstance(entry, OpenAISettings)
+        }
+    [line] = caplog.messages
+    assert line.startswith("provider.unopened provider=local exception=ModuleNotFoundError at=")

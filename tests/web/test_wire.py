@@ -332,7 +332,7 @@ async def test_any_text_reaches_the_browser_unchanged_and_in_its_pieces(
 ) -> None:
     start, *deltas, done = await post(echo, prompt)
     assert (start.type, done.type) == ("start", "done")
-    assert [delta.json["text"] for delta in deltas] == words(prompt)
+    assert [delta.json["text"] for delta in deltas] == [*words(prompt)]
     assert "".join(words(prompt)) == prompt
 
 
@@ -346,7 +346,7 @@ async def test_the_text_dialect_carries_any_text_without_carriage_returns(
 ) -> None:
     start, *deltas, done = await post(echo, prompt, "?format=text")
     assert (start.type, done.type) == ("start", "done")
-    assert [delta.data for delta in deltas] == words(prompt)
+    assert [delta.data for delta in deltas] == [*words(prompt)]
 
 
 async def test_a_prompt_in_the_address_arrives_unchanged(echo: Service) -> None:

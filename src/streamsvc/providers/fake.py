@@ -6,7 +6,7 @@ wants to look at a stream. It breaks in the ways of `faults` where it is told to
 
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import cast
@@ -82,7 +82,7 @@ class FakeProvider(Provider):
     @override
     async def generate(self, prompt: Prompt, emit: Callable[[Delta | Finish], None]) -> Finish:
         pace = self._pace(prompt)
-        said: list[Delta] = []
+        words = thoughts = 0
         for step in self._steps(prompt):
             match step:
                 case ProviderError():
@@ -90,14 +90,20 @@ class FakeProvider(Provider):
                 case Silence(seconds):
                     await anyio.sleep(seconds)
                 case Finish():
-                    return msgspec.structs.replace(step, usage=count(prompt, said))
+                    usage = Usage(
+                        input_tokens=count_words(prompt),
+                        output_tokens=words + thoughts,
+                        reasoning_tokens=thoughts or None,
+                    )
+                    return msgspec.structs.replace(step, usage=usage)
                 case Text() | Reasoning():
                     await anyio.sleep_until(next(pace))
-                    said.append(step)
+                    words += isinstance(step, Text)
+                    thoughts += isinstance(step, Reasoning)
                     emit(step)
         raise UpstreamCut
 
-    def _steps(self, prompt: Prompt) -> Sequence[Step]:
+    def _steps(self, prompt: Prompt) -> Iterable[Step]:
         """Return what is said, or done instead."""
         settings = self._settings
         call = Call(
@@ -111,12 +117,16 @@ class FakeProvider(Provider):
             return play(cast("FaultName", prompt.fault), call)
         return play(settings.fault, call)
 
-    def _answer(self, prompt: Prompt, preface: str) -> Sequence[Delta | Finish]:
-        """Return what is said when all goes well."""
-        reasoning = words(self._settings.reasoning)
-        text, reason = shorten(preface + self._reply(prompt), prompt)
-        finish = Finish(reason=reason, provider_reason=reason)
-        return (*map(Reasoning, reasoning), *map(Text, text), finish)
+    def _answer(self, prompt: Prompt, preface: str) -> Iterator[Delta | Finish]:
+        """Say what is said when all goes well: word by word, so that a long text holds nobody up."""
+        yield from map(Reasoning, words(self._settings.reasoning))
+        reason: AnswerEnd = "stop"
+        for number, word in enumerate(words(before_stop(preface + self._reply(prompt), prompt))):
+            if number == prompt.max_tokens:
+                reason = "length"
+                break
+            yield Text(word)
+        yield Finish(reason=reason, provider_reason=reason)
 
     def _pace(self, prompt: Prompt) -> Iterator[float]:
         """Yield when each word is due, on the event loop's clock: delays do not add up.
@@ -150,29 +160,15 @@ def reply_to(question: str) -> str:
     return _PROSE_REPLY if _ASKS_FOR_PROSE.search(question) else ""
 
 
-def words(text: str) -> list[str]:
+def words(text: str) -> Iterator[str]:
     """Cut *text* into words that keep their spaces; put together they are *text* again."""
-    return _WORD.findall(text)
+    return (match[0] for match in _WORD.finditer(text))
 
 
-def shorten(text: str, prompt: Prompt) -> tuple[list[str], AnswerEnd]:
-    """Apply the prompt's stop sequences and its bound, as a model would."""
-    reason: AnswerEnd = "stop"
+def before_stop(text: str, prompt: Prompt) -> str:
+    """Apply the prompt's stop sequences, as a model would."""
     ends = [at for sequence in prompt.stop if (at := text.find(sequence)) >= 0]
-    answer = words(text[: min(ends)] if ends else text)
-    if prompt.max_tokens is not None and len(answer) > prompt.max_tokens:
-        answer, reason = answer[: prompt.max_tokens], "length"
-    return answer, reason
-
-
-def count(prompt: Prompt, said: Sequence[Delta]) -> Usage:
-    """Count what was asked and *said*: each of its pieces is a token."""
-    reasoning = sum(isinstance(piece, Reasoning) for piece in said)
-    return Usage(
-        input_tokens=count_words(prompt),
-        output_tokens=len(said),
-        reasoning_tokens=reasoning or None,
-    )
+    return text[: min(ends)] if ends else text
 
 
 def count_words(prompt: Prompt) -> int:

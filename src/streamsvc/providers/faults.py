@@ -6,7 +6,8 @@ knows no clock; playing the steps at their pace is the provider's. A name that e
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 
 import msgspec
 
@@ -54,25 +55,25 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     number: int
-    answer: Callable[[str], Sequence[Delta | Finish]]
+    answer: Callable[[str], Iterable[Delta | Finish]]
     after_words: int
     seconds: float
     age_seconds: float
 
 
-Fault = Callable[[Call], Sequence[Step]]
+Fault = Callable[[Call], Iterable[Step]]
 
 
-def play(name: FaultName, call: Call) -> Sequence[Step]:
+def play(name: FaultName, call: Call) -> Iterable[Step]:
     """Return the steps of a call that breaks in the way of that name."""
     return FAULTS[name](call)
 
 
-def _well(call: Call) -> Sequence[Step]:
+def _well(call: Call) -> Iterable[Step]:
     return call.answer("")
 
 
-def _reworded(call: Call) -> Sequence[Step]:
+def _reworded(call: Call) -> Iterable[Step]:
     return call.answer(REWORDED)
 
 
@@ -83,7 +84,7 @@ def _refused(error: Callable[[], ProviderError]) -> Fault:
 
 def _broken(breach: Callable[[], ProviderError | Silence]) -> Fault:
     """Break in the middle."""
-    return lambda call: (*_beginning(call), breach())
+    return lambda call: chain(_beginning(call), (breach(),))
 
 
 def _once(fault: Fault, then: Fault = _well) -> Fault:
@@ -91,30 +92,35 @@ def _once(fault: Fault, then: Fault = _well) -> Fault:
     return lambda call: (fault if call.number == 1 else then)(call)
 
 
-def _silent(_call: Call) -> Sequence[Step]:
+def _silent(_call: Call) -> Iterable[Step]:
     return (Silence(),)
 
 
-def _slow(call: Call) -> Sequence[Step]:
-    return (Silence(call.seconds), *_well(call))
+def _slow(call: Call) -> Iterable[Step]:
+    return chain((Silence(call.seconds),), _well(call))
 
 
-def _held_back(call: Call) -> Sequence[Step]:
+def _held_back(call: Call) -> Iterable[Step]:
     """Say the beginning, and that a filter holds the rest back."""
-    beginning = _beginning(call)
-    return (*beginning, Finish(reason="content_filter", provider_reason="content_filter"))
+    finish = Finish(reason="content_filter", provider_reason="content_filter")
+    return chain(_beginning(call), (finish,))
 
 
-def _flapping(call: Call) -> Sequence[Step]:
+def _flapping(call: Call) -> Iterable[Step]:
     is_down = call.age_seconds // call.seconds % 2 == 0
     return (ProviderUnavailable(),) if is_down else _well(call)
 
 
-def _beginning(call: Call) -> Sequence[Step]:
-    """Return what is said before the break: all reasoning, and the answer's first words."""
-    answer = [step for step in _well(call) if not isinstance(step, Finish)]
-    places = [place for place, step in enumerate(answer, 1) if isinstance(step, Text)]
-    return answer[: places[call.after_words - 1]] if call.after_words <= len(places) else answer
+def _beginning(call: Call) -> Iterator[Step]:
+    """Say what comes before the break: all reasoning, and the answer's first words."""
+    words = 0
+    for step in _well(call):
+        if isinstance(step, Finish):
+            return
+        yield step
+        words += isinstance(step, Text)
+        if words == call.after_words:
+            return
 
 
 def _rate_limited_for_a_while() -> ProviderError:

@@ -23,8 +23,8 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from streamsvc.errors import StreamsvcError, describe
-from streamsvc.refused import Refused, answer
 from streamsvc.server.pending import PendingConnections
+from streamsvc.server.refused import Refused, answer
 from streamsvc.server.unframed import until_closed
 from streamsvc.web.problems import Problem
 from streamsvc.web.stream.wire import CONNECTION, Listener, Wire

@@ -28,6 +28,9 @@ _PAUSE_SECONDS = 0.05
 _DROPPED_AT_ONCE = 16
 """How many waiting connections are closed then."""
 
+_NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""What an address says that this machine lacks, such as that of `localhost` in IPv6 where that is off."""
+
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -48,14 +51,19 @@ def bind(host: str, port: int) -> list[socket.socket]:
             f"server.host: {host!r} is not a host name or address known here."
         ) from exc
     sockets: list[socket.socket] = []
-    try:
-        for family, *_, address in dict.fromkeys(found):
-            taken = sockets[0].getsockname()[1] if sockets else port
+    failure: OSError | None = None
+    for family, *_, address in dict.fromkeys(found):
+        taken = sockets[0].getsockname()[1] if sockets else port
+        try:
             sockets.append(_listen(family, (address[0], taken, *address[2:])))
-    except OSError as exc:
+        except OSError as exc:
+            failure = exc
+            if exc.errno not in _NOT_HERE:
+                break
+    if failure is not None and (not sockets or failure.errno not in _NOT_HERE):
         for opened in sockets:
             opened.close()
-        raise ConfigError(_reason(exc, host, port)) from exc
+        raise ConfigError(_reason(failure, host, port)) from failure
     return sockets
 
 
@@ -83,11 +91,15 @@ def _reason(error: OSError, host: str, port: int) -> str:
                 "stop it, or choose another port."
             )
         case errno.EACCES | errno.EPERM:
-            return f"server.port: {port} needs privileges that this process lacks; 1024 or more do not."
+            return f"server.port: {port} needs privileges; use a port from 1024 on."
         case errno.EADDRNOTAVAIL:
             return f"server.host: {host!r} is not an address of this machine."
         case _:
             return f"server.host, server.port: cannot listen on {host} {port} ({error.strerror})."
+
+
+_MOST_SECONDS, _MOST_PROBES, _MOST_MS = 32_767, 127, 2**31 - 1
+"""What Linux takes for these options (tcp(7))."""
 
 
 def miss_lost_clients(listener: socket.socket, seconds: float) -> None:
@@ -97,14 +109,14 @@ def miss_lost_clients(listener: socket.socket, seconds: float) -> None:
     written; keepalive probes find out where nothing is. Accepted connections inherit both.
     """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    idle = max(1, int(seconds / 2))
-    interval = max(1, int(seconds / 6))
+    idle = min(_MOST_SECONDS, max(1, int(seconds / 2)))
+    interval = min(_MOST_SECONDS, max(1, int(seconds / 6)))
     options = {
         "TCP_KEEPIDLE": idle,
         "TCP_KEEPALIVE": idle,  # macOS's name for it
         "TCP_KEEPINTVL": interval,
-        "TCP_KEEPCNT": max(1, round((seconds - idle) / interval)),
-        "TCP_USER_TIMEOUT": int(seconds * 1000),
+        "TCP_KEEPCNT": min(_MOST_PROBES, max(1, round((seconds - idle) / interval))),
+        "TCP_USER_TIMEOUT": min(_MOST_MS, int(seconds * 1000)),
     }
     for name, value in options.items():
         if (option := getattr(socket, name, None)) is not None:

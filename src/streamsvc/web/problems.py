@@ -166,6 +166,13 @@ class Guard:
 
     def __init__(self) -> None:
         self.has_started = False
+        self._has_complained = False
+
+    def complain(self) -> None:
+        """Log, once, that a request came and the lifespan has not begun."""
+        if not self._has_complained:
+            self._has_complained = True
+            logger.error("lifespan.missing %s", _NOT_STARTED)
 
 
 class CrashGuard:
@@ -186,7 +193,7 @@ class CrashGuard:
             await self._app(scope, receive, send)
             return
         if not self._guard.has_started:
-            logger.error("lifespan.missing %s", _NOT_STARTED)
+            self._guard.complain()
             response = self._problems.response(scope, 503, "not_started", _NOT_STARTED)
             await response(scope, receive, send)
             return
