@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack  # noqa: E402
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
-pytest.register_assert_rewrite("conformance")
+pytest.register_assert_rewrite("conformance", "dialect_conformance")
 
 from streamsvc.config.settings import Settings  # noqa: E402
 from support import parts  # noqa: E402

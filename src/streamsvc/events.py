@@ -139,8 +139,14 @@ Event = Start | Text | Reasoning | Restart | Progress | Done
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """An event with its place in the log of its generation: 0, 1, 2 … without holes."""
+    """An event with its place in the log of its generation: 0, 1, 2 … without holes.
+
+    Attributes:
+        encoded: the frame of an encoder that encodes alike for all viewers, and that encoder. A cache: only the
+            encoder reads and sets it (`dialects/native/shared.py`).
+    """
 
     generation: str
     seq: int
     event: Event
+    encoded: tuple[object, bytes] | None = None

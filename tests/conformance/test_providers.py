@@ -41,7 +41,7 @@ from streamsvc.errors import (
 from streamsvc.events import FinishReason, Text
 from streamsvc.messages import Message, Prompt
 from streamsvc.providers import base
-from streamsvc.providers import gemini_http as upstream_module
+from streamsvc.providers import response as response_module
 from streamsvc.providers.base import Delta, Finish, Provider, closed_afterwards
 from support.answering import answering
 from support.upstreams import (
@@ -510,7 +510,7 @@ async def test_every_adapter_knows_the_finish_words_of_all(
 async def test_an_error_is_the_one_of_its_status_though_its_body_never_ends_well(
     subject: UpstreamSubject, rest: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upstream_module, "ERROR_BODY_SECONDS", 0.05)
+    monkeypatch.setattr(response_module, "REFUSAL_SECONDS", 0.05)
     script = status(429, b"half", {"Content-Length": "100"}), rest
     async with subject.open(*script) as (api, provider):
         assert type((await _ask(provider))[1]) is ProviderRateLimited

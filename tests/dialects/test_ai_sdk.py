@@ -17,7 +17,7 @@ from streamsvc.dialects.ai_sdk.frames import (
     UNWATCHED,
     AISDKDialect,
 )
-from streamsvc.dialects.base import KEEPALIVE
+from streamsvc.dialects.sse import KEEPALIVE
 from streamsvc.errors import CursorLost
 from streamsvc.events import (
     Done,

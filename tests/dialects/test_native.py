@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamsvc.dialects.base import EVENT_NAMES, KEEPALIVE, json_line, preamble
 from streamsvc.dialects.native.frames import NativeDialect
+from streamsvc.dialects.sse import EVENT_NAMES, KEEPALIVE, json_line, preamble
 from streamsvc.engine.supervisor import new_id
 from streamsvc.events import (
     Done,

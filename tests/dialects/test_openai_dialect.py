@@ -11,16 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from streamsvc.dialects.base import KEEPALIVE, Encoder
-from streamsvc.dialects.openai.frames import (
-    CODES,
-    FINISH_REASONS,
-    STATUSES,
-    OpenAIDialect,
-    completion_of,
-    error_object,
-    usage_of,
-)
+from streamsvc.dialects.base import Encoder
+from streamsvc.dialects.openai.errors import CODES, STATUSES, error_object
+from streamsvc.dialects.openai.frames import FINISH_REASONS, OpenAIDialect, completion_of, usage_of
+from streamsvc.dialects.sse import KEEPALIVE
 from streamsvc.errors import ProviderError
 from streamsvc.events import (
     Done,

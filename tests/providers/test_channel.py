@@ -10,6 +10,7 @@ from asyncio import StreamReader, StreamWriter, open_connection, start_server
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -17,10 +18,17 @@ import httpx2
 import pytest
 import trustme
 
-from streamsvc.errors import ProviderError, ProviderTimedOut, ProviderUnavailable, UpstreamCut
 from streamsvc.providers.http import pool as module
-from streamsvc.providers.http.connection import BUFFER_BYTES, LOOSE_BYTES, Connection
+from streamsvc.providers.http.connection import BUFFER_BYTES, LOOSE_BYTES
 from streamsvc.providers.http.endpoint import Endpoint
+from streamsvc.providers.http.errors import (
+    BodyCut,
+    ConnectFailed,
+    ConnectTimedOut,
+    NoResponse,
+    UnusableEndpoint,
+)
+from streamsvc.providers.http.exchange import Exchange
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"
@@ -112,7 +120,7 @@ async def opened(url: str, *, connect_seconds: float = 5) -> AsyncIterator[Endpo
             channel.close()
 
 
-async def read_all(connection: Connection) -> bytes:
+async def read_all(connection: Exchange) -> bytes:
     body = Body()
     await connection.read(body.take)
     return b"".join(body.pieces)
@@ -188,7 +196,7 @@ async def test_a_body_that_breaks_off_is_none(part: bytes) -> None:
     async with peer(saying(part, then_close=True)) as upstream, opened(upstream.url) as channel:
         connection = await channel.post(b"{}")
         body = Body()
-        with pytest.raises(UpstreamCut):
+        with pytest.raises(BodyCut):
             await connection.read(body.take)
         assert body.pieces
 
@@ -207,7 +215,7 @@ async def test_a_body_that_breaks_off_is_none(part: bytes) -> None:
 async def test_no_answer_is_unavailable_and_closes_the_connection(answer: bytes) -> None:
     play = saying(answer, then_close=len(answer) < 100)
     async with peer(play) as upstream, opened(upstream.url) as channel:
-        with pytest.raises(ProviderUnavailable):
+        with pytest.raises(NoResponse):
             await channel.post(b"{}")
         await upstream.closed.wait()
         assert channel.connections == (0, 0)
@@ -225,7 +233,7 @@ async def test_a_body_nobody_reads_makes_the_upstream_wait_and_is_had_whole_afte
             await writer.drain()
 
     async with peer(flood) as upstream, opened(upstream.url) as channel:
-        connection = await channel.post(b"{}")
+        connection: Any = await channel.post(b"{}")
         connection._transport.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES
         )
@@ -288,7 +296,7 @@ async def test_what_comes_before_a_body_that_is_none_is_handed_on_all_the_same()
     async with peer(saying(torn)) as upstream, opened(upstream.url) as channel:
         connection = await channel.post(b"{}")
         body = Body()
-        with pytest.raises(UpstreamCut):
+        with pytest.raises(BodyCut):
             await connection.read(body.take)
         assert body.pieces == [b"one"]
 
@@ -378,9 +386,8 @@ async def test_a_connection_that_does_not_come_about_is_given_up() -> None:
                 one.connect(full.getsockname())
             waiting.append(one)
         async with opened(url, connect_seconds=0.1) as channel:
-            with pytest.raises(ProviderTimedOut) as caught:
+            with pytest.raises(ConnectTimedOut):
                 await channel.post(b"{}")
-            assert caught.value.deadline == "connect"
             assert channel.connections == (0, 0)
         for one in waiting:
             one.close()
@@ -410,7 +417,7 @@ def through(monkeypatch: pytest.MonkeyPatch, scheme: str, proxy: str) -> None:
 async def test_tls_is_spoken_to_whom_the_certificate_is_for(tls: ssl.SSLContext) -> None:
     async with peer(saying(WHOLE), tls) as upstream:
         async with opened(f"https://127.0.0.1:{upstream.port}") as channel:
-            with pytest.raises(ProviderUnavailable):
+            with pytest.raises(ConnectFailed):
                 await channel.post(b"{}")
         async with opened(f"https://localhost:{upstream.port}") as channel:
             assert await ask(channel) == b"one"
@@ -482,7 +489,7 @@ async def test_a_proxy_that_refuses_is_unavailable(
     async with listening(tunnel.serve) as port:
         through(monkeypatch, "https", f"127.0.0.1:{port}")
         async with opened("https://upstream.test") as channel:
-            with pytest.raises(ProviderUnavailable):
+            with pytest.raises(ConnectFailed):
                 await channel.post(b"{}")
 
 
@@ -497,6 +504,6 @@ async def test_a_proxy_for_everything_is_used(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_a_proxy_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     through(monkeypatch, "http", "socks5://127.0.0.1:1080")
-    with pytest.raises(ProviderError) as caught:
+    with pytest.raises(UnusableEndpoint) as caught:
         Endpoint(httpx2.Request("POST", "http://upstream.test"), connect_seconds=1)
-    assert "http://" in str(caught.value.__cause__)
+    assert "http://" in str(caught.value)

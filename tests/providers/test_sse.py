@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamsvc.errors import UpstreamInvalid
+from streamsvc.providers.http.errors import LineTooLong
 from streamsvc.providers.http.eventstream import EventStreamDecoder
 
 BOUND = 1024
@@ -49,7 +49,7 @@ def decode(chunks: Iterable[bytes], *, bound: int = BOUND) -> tuple[list[bytes],
     try:
         for chunk in chunks:
             payloads += (payload for payload in decoder.feed(chunk))
-    except UpstreamInvalid:
+    except LineTooLong:
         return payloads, True
     return payloads, False
 

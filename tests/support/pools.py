@@ -29,7 +29,7 @@ def _connections(provider: Any) -> tuple[int, int]:
 
 
 def _holder(provider: Any) -> Endpoint | Transport | None:
-    if hasattr(provider, "channel"):
+    if hasattr(provider, "endpoint"):
         endpoint: Endpoint = provider.endpoint
         return endpoint
     if hasattr(provider, "_client"):

@@ -1,57 +1,45 @@
-"""The port of every dialect: a pure function from records to frames."""
+"""The port of every dialect's answers: a pure function from records to frames."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
 
-import msgspec
-
-from streamsvc.errors import CursorLost
-from streamsvc.events import Done, Event, Progress, Reasoning, Record, Restart, Start, Text
-
-EVENT_NAMES: Mapping[type[Event], bytes] = {
-    Start: b"event: start\n",
-    Text: b"",
-    Reasoning: b"event: reasoning\n",
-    Restart: b"event: restart\n",
-    Progress: b"event: status\n",
-    Done: b"event: done\n",
-}
-"""The `event` line of each. Text has none, so that `onmessage` sees all of it and nothing else."""
-
-KEEPALIVE = b": ka\n"
-"""A lone comment line. A blank line after it would be an empty event to several client libraries."""
-
+from streamsvc.dialects.sse import KEEPALIVE
+from streamsvc.events import Done, Event, Record
 
 Ends = tuple[type[Event], ...]
 
 
 class BrokenOff(Exception):
-    """The answer has failed, and the dialect has no word for it: the connection is to be dropped."""
+    """The answer has failed, and the dialect has no word for it: the connection has to be dropped."""
 
 
 class Encoder(Protocol):
-    """Makes the frames of one stream."""
+    """Makes the frames of one stream.
+
+    Records come in the order of their log, each once. The first is the one after the viewer's cursor; it is the
+    `Start` unless the dialect is resumable, or its endpoint leaves out what a `Restart` has taken back.
+    """
 
     def encode(self, record: Record) -> bytes:
-        """Turn one record into whole blocks of the stream; nothing where the dialect has no word for it.
-
-        Records come in their order; to an encoder that remembers, from the `Start` on.
+        """Return the frames of one record: whole blocks, or nothing if the dialect has no word for the event.
 
         Raises:
-            BrokenOff: it can only be said by breaking off.
+            BrokenOff: only a broken connection can say what this record says. Nothing is sent for it.
         """
         ...
 
 
 class Dialect(Protocol):
-    """A wire format, over server-sent events where its `media_type` says so (HTML, section 9.2).
+    """A wire format: server-sent events (HTML, section 9.2), unless its `media_type` says otherwise.
+
+    One dialect serves any number of streams. It does no I/O and waits for nothing.
 
     Attributes:
         media_type: of the answer.
-        headers: of the answer, besides those of every stream.
-        keepalive: what is sent in silence; nothing where the format has no room for it.
+        headers: of the answer, in addition to those of every stream.
+        keepalive: what is sent in silence, between blocks; empty if the format has no room for it.
         is_resumable: whether clients come back with the id of the last block.
-        ends: the events behind which nothing more is sent.
+        ends: the events that end a stream; after the first of them nothing is encoded.
     """
 
     media_type: ClassVar[str] = "text/event-stream"
@@ -61,54 +49,13 @@ class Dialect(Protocol):
     ends: ClassVar[Ends] = (Done,)
 
     def encoder(self) -> Encoder:
-        """Return what makes the frames of one stream."""
+        """Return the encoder of one stream; a dialect without state per stream may return the same for all."""
         ...
 
     def lost(self, generation: str) -> bytes:
         """Return the end of a stream whose further records are gone.
 
         Raises:
-            BrokenOff: it can only be said by breaking off.
+            BrokenOff: only a broken connection can say it.
         """
         ...
-
-
-def preamble(retry_ms: int) -> bytes:
-    """Return the `retry` line, which rides in the first block of a connection."""
-    return b"retry: %d\n" % retry_ms
-
-
-_encode = msgspec.json.Encoder().encode
-
-
-def json_line(value: object) -> bytes:
-    """Return *value* as JSON that no client can take for more than one line.
-
-    Three code points that some take for the end of a line are escaped (U+0085, U+2028, U+2029);
-    JSON has no others of the kind outside its escapes (RFC 8259, section 7).
-    """
-    line = _encode(value)
-    if not line.isascii():
-        line = line.replace(b"\xc2\x85", b"\\u0085")
-        line = line.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
-    return line
-
-
-def data_block(value: object) -> bytes:
-    """Return a block that has data and nothing else."""
-    return b"data: %b\n\n" % json_line(value)
-
-
-def lost_block(generation: str) -> bytes:
-    """Return the block that says that a cursor cannot be honoured.
-
-    It is no record of any log, so its id has a word in the place of the number.
-    """
-    data = {
-        "type": "done",
-        "status": "failed",
-        "finish_reason": "error",
-        "usage": None,
-        "error": {"code": CursorLost.code, "message": CursorLost.message, "retryable": True},
-    }
-    return b"id: %b.gone\nevent: done\ndata: %b\n\n" % (generation.encode(), json_line(data))

@@ -1,20 +1,21 @@
-"""What an upstream means when it refuses: a status, the words of its error, its patience.
+"""From an upstream's failure to a `ProviderError`: failures of the connection, statuses, errors in a stream.
 
-An error means the same however it is wrapped and wherever it comes: as a status, in the place of a chunk,
-as a body under 200. So there is one way through: `error_body` gathers what it says, `error_words` knows what
-that means, and here the status is weighed against it. Texts of upstreams go no further than this: what
-comes out is one of our errors.
+An error means the same however it is wrapped and wherever it arrives: as a status, in place of a chunk, as a
+body under 200. So there is one way through: `error_body` gathers what it says, `error_words` knows what that
+means, and this module weighs the status against it. An upstream's text goes no further: what comes out is one
+of our errors.
 
-A status is the client's matter only where it can be about the request: 400, 413, 422. Any other that is not
-known says something about the entry: its address, its key, its bill.
+A status blames the request only where it can be about the request: 400, 413, 422. Any other unknown status
+is about the entry: its address, its key, its bill.
 
-Sentences are looked at where there is no better evidence, because some servers give the prompt back in
-them: with 400 and 422, where there is no status, and with 403, 404 and 429 for what these may hide. What
-remains: a server that refuses a request with 400, no code, and a message that begins with the prompt.
+Sentences count only where there is no better evidence, because some servers repeat the prompt in them: with
+400 and 422, without a status, and with 403, 404 and 429, which have several meanings. One gap remains: a
+server that refuses a request with 400, no code, and a message that begins with the prompt.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -29,10 +30,22 @@ from streamsvc.errors import (
     ProviderQuotaExhausted,
     ProviderRateLimited,
     ProviderRefused,
+    ProviderTimedOut,
     ProviderUnavailable,
+    UpstreamCut,
+    UpstreamInvalid,
 )
 from streamsvc.providers import error_words
 from streamsvc.providers.error_body import ErrorBody, parse_body, read_error
+from streamsvc.providers.http.errors import (
+    BodyCut,
+    ConnectFailed,
+    ConnectTimedOut,
+    LineTooLong,
+    NoResponse,
+    TransportError,
+    UnusableEndpoint,
+)
 
 _Kind = type[ProviderError]
 
@@ -40,15 +53,25 @@ _BY_STATUS: Mapping[int, _Kind] = {
     401: ProviderAuthFailed,
     402: ProviderQuotaExhausted,
     408: ProviderUnavailable,  # the server gave up waiting for a request that it had in full
-    409: ProviderUnavailable,  # a lock at the server's; OpenAI's SDK asks again, too
+    409: ProviderUnavailable,  # a lock on the server; OpenAI's SDK retries it, too
     413: ContextLengthExceeded,
-    499: ProviderUnavailable,  # nginx took a server behind it for a client that had left
+    499: ProviderUnavailable,  # nginx, in front of a server that it took for a client that had left
     501: ProviderMisconfigured,
     505: ProviderMisconfigured,
     508: ProviderMisconfigured,
     511: ProviderMisconfigured,
 }
-"""Statuses that mean the same whatever is said beside them."""
+"""Statuses that mean the same whatever the body says."""
+
+_BY_TRANSPORT_ERROR: Mapping[type[TransportError], Callable[[], ProviderError]] = {
+    UnusableEndpoint: ProviderUnavailable,
+    ConnectFailed: ProviderUnavailable,
+    ConnectTimedOut: lambda: ProviderTimedOut("connect"),
+    NoResponse: ProviderUnavailable,
+    BodyCut: UpstreamCut,
+    LineTooLong: UpstreamInvalid,
+}
+"""All errors of `providers/http`. A test proves that none is missing."""
 
 _REFUSED = frozenset((400, 422))
 _FIRST_SERVER_ERROR = 500
@@ -61,29 +84,45 @@ _SECONDS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)")
 _DURATION = re.compile(_SECONDS.pattern + "s")
 
 
+def error_for_transport(error: TransportError) -> ProviderError:
+    """Return the error for a failure of the connection, of HTTP, or of the framing of an event stream."""
+    mapped = _BY_TRANSPORT_ERROR[type(error)]()
+    mapped.__cause__ = error
+    return mapped
+
+
+@contextmanager
+def transport_errors_mapped() -> Iterator[None]:
+    """Raise what `error_for_transport` makes of an error of `providers/http`."""
+    try:
+        yield
+    except TransportError as exc:
+        raise error_for_transport(exc) from exc
+
+
 def error_for_answer(status: int, raw: bytes, headers: Mapping[str, str]) -> ProviderError:
-    """Return the error for an HTTP answer that is not a success.
+    """Return the error for an HTTP response that is not a success.
 
     Args:
         status: the HTTP status.
         raw: the body, or as much of it as was read.
-        headers: they, or the body, say when to ask again: `retry-after-ms` is OpenAI's, `Retry-After`
-            is RFC 9110, section 10.2.3, `RetryInfo` is google/rpc/error_details.proto.
+        headers: they, or the body, say when to retry: `retry-after-ms` is OpenAI's, `Retry-After` is
+            RFC 9110, section 10.2.3, `RetryInfo` is google/rpc/error_details.proto.
     """
     said = read_error(parse_body(raw))
     if status >= _FIRST_SERVER_ERROR and said.status in _REFUSED:
-        status = said.status  # of the server that a gateway has asked
+        status = said.status  # of the server that the gateway has called
     return _error(status, said, headers)
 
 
 def error_in_stream(error: object) -> ProviderError:
-    """Return the error for an error object in the place of a chunk, with its envelope or without."""
+    """Return the error for an error object in place of a chunk, with its envelope or without."""
     said = read_error(error)
     return _error(said.status, said, {})
 
 
 def stated_error(body: object) -> ProviderError | None:
-    """Return the error that a JSON value states in the place of an answer, or of a part of one; None: none."""
+    """Return the error that a JSON value states in place of an answer or a part of one; None if it states none."""
     if isinstance(body, list):
         body = body[0] if body else None
     return error_in_stream(body) if isinstance(body, dict) and _states_error(body) else None
@@ -93,8 +132,8 @@ def raise_stated_error(error: object, payload: bytes) -> None:
     """Raise the error that a chunk is, if it is one.
 
     Args:
-        error: what stands at its key `error`, if there is such.
-        payload: the JSON of all of it, which may have more words beside that.
+        error: the value of its key `error`, if it has one.
+        payload: the JSON of the whole chunk, which may say more beside that.
     """
     if stated := stated_error(parse_body(payload)):
         raise stated
@@ -155,7 +194,7 @@ def _kind_of_forbidden(said: ErrorBody, _is_patient: bool) -> _Kind:  # noqa: FB
 
 
 def _kind_of_not_found(said: ErrorBody, _is_patient: bool) -> _Kind:  # noqa: FBT001
-    """A path that does not exist and a model that does not have the same status."""
+    """Tell an unknown path from an unknown model: both are a 404."""
     if error_words.NO_MODEL.search(said.text):
         return ProviderModelNotFound
     is_path = error_words.NO_SUCH_PATH.fullmatch(said.text)
@@ -168,7 +207,7 @@ def _kind_of_gone(said: ErrorBody, _is_patient: bool) -> _Kind:  # noqa: FBT001
 
 
 def _kind_of_limit(said: ErrorBody, is_patient: bool) -> _Kind:  # noqa: FBT001
-    """A limit that waiting does not lift is not a rate."""
+    """Tell a rate, which waiting helps against, from a limit that it does not."""
     if error_words.TOO_LARGE_FOR_A_LIMIT.search(said.text):
         return ContextLengthExceeded
     is_used_up = error_words.QUOTA_OF_PLAN.search(said.text) and not is_patient
@@ -185,11 +224,11 @@ _BY_STATUS_AND_WORDS: Mapping[int, Callable[[ErrorBody, bool], _Kind]] = {
     422: _kind_of_refused,
     429: _kind_of_limit,
 }
-"""Statuses that have several meanings; the second argument is whether the upstream says when to come back."""
+"""Statuses with several meanings; the second argument is whether the upstream says when to retry."""
 
 
 def _retry_after_seconds(headers: Mapping[str, str], said: ErrorBody) -> float | None:
-    """Return when the upstream wants to be asked again, if it says so in a way that can be read."""
+    """Return the seconds until a retry, if the upstream gives them in a form that can be read."""
     if found := _SECONDS.fullmatch(headers.get("retry-after-ms", "")):
         return float(found[1]) / 1000
     if (value := headers.get("retry-after")) is not None:
@@ -200,7 +239,7 @@ def _retry_after_seconds(headers: Mapping[str, str], said: ErrorBody) -> float |
 
 
 def _seconds_until(date: str) -> float | None:
-    """Return how long it is until an HTTP date; None where it is over, or is not a date."""
+    """Return the seconds until an HTTP date; None if it has passed, or is not a date."""
     try:
         due = parsedate_to_datetime(date)
         seconds = (due.replace(tzinfo=due.tzinfo or UTC) - datetime.now(UTC)).total_seconds()

@@ -1,106 +1,136 @@
-"""What the providers reached over HTTP share: the client, and its failures turned into our errors."""
+"""The HTTP client that is given to Google's SDK, and the way to the response that the SDK gets through it."""
 
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
 from typing import cast
 
-import anyio
 import httpx2
 from typing_extensions import override
 
 from streamsvc.config.settings import UpstreamSection
-from streamsvc.errors import (
-    ProviderError,
-    ProviderTimedOut,
-    ProviderUnavailable,
-    UpstreamCut,
-    UpstreamInvalid,
+from streamsvc.errors import ProviderError, UpstreamInvalid
+from streamsvc.providers.error_mapping import (
+    error_for_answer,
+    error_for_transport,
+    transport_errors_mapped,
 )
-from streamsvc.eventloop import now
+from streamsvc.providers.http.errors import BodyCut, ConnectTimedOut, NoResponse
+from streamsvc.providers.http.exchange import Take
 from streamsvc.providers.http.transport import Transport
-
-ERROR_BODY_BYTES = 65_536
-ERROR_BODY_SECONDS = 2.0
-"""How much of an error's body is read, and for how long; the status says the most of it."""
+from streamsvc.providers.response import read_refusal
+from streamsvc.providers.sdk import quiet_libraries
 
 
-def quiet_libraries() -> None:
-    """Keep libraries that write prompts at their lower levels from it, whatever OPENAI_LOG or the like says."""
-    for library in ("google_genai", "httpcore2", "httpx2", "openai"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+class ResponseSlot:
+    """Receives the response to the one request of a generation.
+
+    Attributes:
+        response: once there is one.
+        body: its body, if it is a success.
+    """
+
+    def __init__(self) -> None:
+        self.response: httpx2.Response | None = None
+        self.body: httpx2.AsyncByteStream | None = None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Those of the response."""
+        return self.response.headers if self.response is not None else {}
+
+    async def close(self) -> None:
+        """Give the connection back, or close it."""
+        if self.response is not None:
+            await self.response.aclose()
+        if self.body is not None:
+            await self.body.aclose()
+
+
+response_slot: ContextVar[ResponseSlot] = ContextVar("response_slot")
+"""The slot of the generation that runs in this task.
+
+The SDK does not say which response belongs to which call, and gives no argument of a call to its HTTP client. What
+it does is to call the client in the task of the caller, so the hook finds the slot by a context variable. Without
+it, one generation that is left would close another one's connection
+(`test_generations_side_by_side_close_their_own_connection_only`). Seen with google-genai 3.6.
+"""
+
+
+class _EmptyBody(httpx2.AsyncByteStream):
+    """The body that the SDK is left with."""
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        return
+        yield
+
+
+class BodyStream:
+    """The body of an httpx2 response, read as `Exchange.read` reads one."""
+
+    def __init__(self, body: httpx2.AsyncByteStream) -> None:
+        self._pieces = aiter(body)
+
+    async def read(self, take: Take) -> None:
+        """As `Exchange.read`."""
+        try:
+            async for data in self._pieces:
+                if not take(data):
+                    return
+        except httpx2.HTTPError as exc:
+            raise BodyCut from exc
 
 
 def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
     """Make the HTTP client of one provider entry.
 
-    Only the connect deadline is the client's: a read timeout would count comments and role chunks
-    as answers, so the deadlines on tokens are the engine's. Compression is declined, because a
-    compressor on the way may hold words back. The SDKs read the whole body of an error before they
-    raise it; here it ends at a bound.
+    The connect deadline is the only one here: a read timeout would count comments and role chunks as an answer,
+    so the engine sets the deadlines on tokens. Compression is declined: a compressor on the way may hold words
+    back. A response hook takes the body of each response away before the SDK sees it: an answer goes to the
+    `response_slot`, a refusal is read within bounds and raised.
+
+    Raises:
+        ProviderUnavailable: the proxy of the environment is of an unsupported kind.
     """
     quiet_libraries()
-    return httpx2.AsyncClient(
-        transport=Transport(
+    with transport_errors_mapped():
+        transport = Transport(
             section.url,
             connect_seconds=section.connect_seconds,
             silent_seconds=section.first_token_silence,
-        ),
-        timeout=httpx2.Timeout(None, connect=section.connect_seconds),
+        )
+    deadlines = httpx2.Timeout(None, connect=section.connect_seconds)
+
+    async def set_deadlines(request: httpx2.Request) -> None:
+        # The SDK sends its own timeout with each request, which is none.
+        request.extensions["timeout"] = deadlines.as_dict()
+
+    return httpx2.AsyncClient(
+        transport=transport,
+        timeout=deadlines,
         headers={"Accept-Encoding": "identity"},
-        event_hooks={"response": [_bound_error_body]},
+        event_hooks={"request": [set_deadlines], "response": [_take_response]},
     )
 
 
-async def _bound_error_body(response: httpx2.Response) -> None:
+async def _take_response(response: httpx2.Response) -> None:
+    slot = response_slot.get()
+    slot.response = response
+    # The bytes as they were sent: what was compressed although we declined it has no bound once it is unpacked.
+    body = cast("httpx2.AsyncByteStream", response.stream)
     if not response.is_success:
-        # What was compressed although we declined it has no bound once it is unpacked.
-        response.headers.pop("Content-Encoding", None)
-        response.stream = _ErrorBody(cast("httpx2.AsyncByteStream", response.stream))
+        refusal = await read_refusal(BodyStream(body).read)
+        raise error_for_answer(response.status_code, refusal, response.headers)
+    slot.body = body
+    response.stream = _EmptyBody()
 
 
-class _ErrorBody(httpx2.AsyncByteStream):
-    """The body of an error, up to its bounds; one that breaks off just ends."""
-
-    def __init__(self, body: httpx2.AsyncByteStream) -> None:
-        self._body = body
-
-    @override
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        left_bytes = ERROR_BODY_BYTES
-        deadline = now() + ERROR_BODY_SECONDS
-        chunks = aiter(self._body)
-        try:
-            while left_bytes > 0:
-                chunk = b""
-                with anyio.CancelScope(deadline=deadline), suppress(httpx2.HTTPError):
-                    chunk = await anext(chunks, b"")
-                if not chunk:
-                    return
-                yield chunk[:left_bytes]
-                left_bytes -= len(chunk)
-        finally:
-            if isinstance(chunks, AsyncGenerator):
-                await chunks.aclose()
-
-    @override
-    async def aclose(self) -> None:
-        await self._body.aclose()
-
-
-def error_for_transport(exc: httpx2.HTTPError, *, answering: bool) -> ProviderError:
-    """Return the error for a failure below HTTP.
-
-    Args:
-        exc: what the HTTP library raised.
-        answering: whether the answer's head had arrived.
-    """
+def error_for_request(exc: httpx2.HTTPError) -> ProviderError:
+    """Return the error for a request that has no response."""
     match exc:
         case httpx2.ConnectTimeout() | httpx2.PoolTimeout():
-            return ProviderTimedOut("connect")
+            return error_for_transport(ConnectTimedOut())
         case httpx2.DecodingError():
             return UpstreamInvalid()
-        case _ if answering:
-            return UpstreamCut()
         case _:
-            return ProviderUnavailable()
+            return error_for_transport(NoResponse(has_begun=False))

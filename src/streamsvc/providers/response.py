@@ -1,195 +1,49 @@
-"""The body of an upstream's answer, from bytes to chunks: an event stream, or what a server sends instead.
+"""What every adapter over HTTP does with a response: read its answer, or say why there is none."""
 
-What it is shows in its first byte, and where that says nothing, in its content type: many servers
-send an event stream as `text/plain`, or without a type. A server that ignores `stream: true` sends one JSON
-object, whose text is the answer. A login page is not an answer.
-"""
+from collections.abc import Callable, Mapping
 
-import math
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from enum import Enum, auto
-
-import anyio
-
-from streamsvc.errors import ProviderError, ProviderMisconfigured, UpstreamInvalid
+from streamsvc.errors import UpstreamInvalid
 from streamsvc.providers.answer import AnswerSoFar
-from streamsvc.providers.base import Finish
-from streamsvc.providers.http.eventstream import EventStreamDecoder
+from streamsvc.providers.body import BodyReader
+from streamsvc.providers.http.exchange import Exchange, Read, drain, read_bounded
 
-_EVENT_STREAM = "text/event-stream"
-_BLANK = b" \t\r\n\xef\xbb\xbf"
-_FIELDS = (b":", b"data:", b"event:", b"id:", b"retry:", b"error:")
-"""How the lines of an event stream begin; `error` is a field that some servers add."""
+REFUSAL_BYTES = 65_536
+REFUSAL_SECONDS = 2.0
+"""How much of a refusal's body is read, and for how long; its status says most."""
 
-
-class Kind(Enum):
-    """What a body is."""
-
-    STREAM = auto()
-    JSON = auto()
-    OTHER = auto()
+REUSE_SECONDS = 0.1
+"""How long the body of a complete answer may take to end, so that its connection can be used again."""
 
 
-class ResponseReader:
-    """Cuts a body into chunks, and knows when it has ended.
+def body_reader(
+    headers: Mapping[str, str],
+    answer: AnswerSoFar,
+    take_chunk: Callable[[bytes], None],
+    *,
+    max_bytes: int,
+) -> BodyReader:
+    """Return the reader for the body of a successful response.
 
     Args:
-        answer: what the chunks come to.
+        headers: of the response, names in lower case.
+        answer: collects what the chunks say.
         take_chunk: reads the JSON of one chunk into *answer*.
-        content_type: of the response; empty where it has none.
         max_bytes: bound of a line of an event stream, and of a body that is JSON.
 
-    Attributes:
-        is_done: whether the stream has said `[DONE]`.
+    Raises:
+        UpstreamInvalid: the body is compressed, although the request declined that.
     """
-
-    __slots__ = (
-        "_answer",
-        "_content_type",
-        "_decoder",
-        "_end_at",
-        "_held",
-        "_is_paused",
-        "_is_stream",
-        "_kind",
-        "_max_bytes",
-        "_take_chunk",
-        "is_done",
-    )
-
-    def __init__(
-        self,
-        answer: AnswerSoFar,
-        take_chunk: Callable[[bytes], None],
-        *,
-        content_type: str,
-        max_bytes: int,
-    ) -> None:
-        self.is_done = False
-        self._answer = answer
-        self._take_chunk = take_chunk
-        self._content_type = content_type.partition(";")[0].strip().lower()
-        self._max_bytes = max_bytes
-        self._decoder = EventStreamDecoder(max_bytes)
-        self._kind: Kind | None = None
-        self._is_stream = False  # the same as the kind, at less cost for a token
-        self._held = bytearray()  # of a body that is JSON, or not known yet
-        self._end_at = math.inf
-        self._is_paused = False
-
-    async def read(self, read: Callable[[Callable[[bytes], bool]], Awaitable[None]]) -> Finish:
-        """Read the body to its end, and return how the answer ended.
-
-        Args:
-            read: hands the next bytes of the body to what it is given, until that returns False or
-                the body ends tidily; may be called again after it returned or was cancelled.
-
-        Raises:
-            ProviderError: it broke off, or says that it failed, or cannot be read, and was not whole.
-        """
-        try:
-            await self._read(read)
-        except ProviderError:
-            if not self._answer.is_whole:
-                raise
-        return self._answer.finish()
-
-    async def _read(self, read: Callable[[Callable[[bytes], bool]], Awaitable[None]]) -> None:
-        while not self.is_done:
-            self._is_paused = False
-            self._end_at = self._answer.end_at
-            with _until(self._end_at) as wait:
-                await read(self.take)
-                if not self._is_paused:
-                    self._take_end()
-                    return
-            if wait is not None and wait.cancelled_caught:
-                return
-
-    def take(self, data: bytes) -> bool:
-        """Take a part of the body; return whether to go on with the same deadline."""
-        if not self._is_stream:
-            data = self._begin(data)
-        for payload in self._decoder.feed(data):
-            if payload.startswith(b"{"):
-                self._take_chunk(payload)
-            else:
-                self._take_other(payload)
-            if self.is_done:
-                break
-        self._is_paused = self.is_done or self._answer.end_at != self._end_at
-        return not self._is_paused
-
-    def _take_other(self, payload: bytes) -> None:
-        payload = payload.strip()
-        if payload.strip(b'"') == b"[DONE]":
-            self.is_done = True
-        elif payload:  # some servers keep a connection alive with nothing
-            self._take_chunk(payload)
-
-    def _begin(self, data: bytes) -> bytes:
-        """Hold the beginning back until the kind of the body is known; return what is an event stream.
-
-        Raises:
-            ProviderMisconfigured: it is neither that nor JSON.
-            UpstreamInvalid: it is too long.
-        """
-        self._held += data
-        if self._kind is None:
-            self._held = self._held.lstrip(_BLANK)
-            self._kind = _kind(bytes(self._held[:8]), is_stream=self._says_stream)
-        if self._kind is Kind.STREAM:
-            self._is_stream = True
-            data, self._held = bytes(self._held), bytearray()
-            return data
-        if self._kind is Kind.OTHER:
-            raise ProviderMisconfigured
-        if len(self._held) > self._max_bytes:
-            raise UpstreamInvalid
-        return b""
-
-    @property
-    def _says_stream(self) -> bool:
-        return self._content_type == _EVENT_STREAM
-
-    def _take_end(self) -> None:
-        """Take the tidy end of the body: also the last block, although its blank line is missing."""
-        if self._is_stream:
-            with suppress(UpstreamInvalid):  # the half of a chunk is nothing
-                for payload in self._decoder.flush():
-                    self._take_other(payload)
-        elif self._kind is Kind.JSON:
-            self._take_document(bytes(self._held))
-        elif self._content_type and not self._says_stream:
-            raise ProviderMisconfigured
-
-    def _take_document(self, body: bytes) -> None:
-        """Take a body that is JSON: one value, or one a line."""
-        lines = body.splitlines()
-        try:
-            self._take_chunk(body)
-        except UpstreamInvalid:
-            if len(lines) == 1:
-                raise
-            for line in filter(None, map(bytes.strip, lines)):
-                self._take_chunk(line)
-        if self._answer.is_empty:
-            raise ProviderMisconfigured
-        self._answer.end_without_reason()
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise UpstreamInvalid
+    content_type = headers.get("content-type", "")
+    return BodyReader(answer, take_chunk, content_type=content_type, max_bytes=max_bytes)
 
 
-def _kind(beginning: bytes, *, is_stream: bool) -> Kind | None:
-    """Tell what a body is by its first bytes that are not blank; None where they are too few."""
-    if not beginning:
-        return None
-    if beginning.startswith((b"{", b"[")):
-        return Kind.JSON
-    if beginning.startswith(_FIELDS) or (is_stream and not beginning.startswith(b"<")):
-        return Kind.STREAM
-    return None if any(field.startswith(beginning) for field in _FIELDS) else Kind.OTHER
+async def read_refusal(read: Read) -> bytes:
+    """Return the body of a response that is not a success, up to its bounds; one that breaks off just ends."""
+    return await read_bounded(read, max_bytes=REFUSAL_BYTES, seconds=REFUSAL_SECONDS)
 
 
-def _until(deadline: float) -> AbstractContextManager[anyio.CancelScope | None]:
-    """Return a scope that ends at a deadline; none where there is none, because each stream would keep it."""
-    return nullcontext() if deadline == math.inf else anyio.CancelScope(deadline=deadline)
+async def drain_for_reuse(exchange: Exchange) -> None:
+    """Wait a moment for the end of a body whose answer is complete, so that its connection can be kept."""
+    await drain(exchange, seconds=REUSE_SECONDS)

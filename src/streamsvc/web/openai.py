@@ -18,14 +18,8 @@ from typing_extensions import override
 
 from streamsvc.config.load import KINDS
 from streamsvc.config.settings import StreamSettings
-from streamsvc.dialects.openai.frames import (
-    LOST,
-    OpenAIDialect,
-    completion_of,
-    error_object,
-    error_of,
-    status_of,
-)
+from streamsvc.dialects.openai.errors import LOST, error_object, error_of, status_of
+from streamsvc.dialects.openai.frames import OpenAIDialect, completion_of
 from streamsvc.dialects.openai.request import ChatCompletionParser
 from streamsvc.engine.entries import ProviderEntry
 from streamsvc.engine.supervisor import Supervisor

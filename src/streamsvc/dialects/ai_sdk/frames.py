@@ -1,10 +1,10 @@
 """The UI message stream of the AI SDK, which `useChat` reads; only what its versions 6 and 7 share.
 
 The chunks are those of the package `ai`, `src/ui-message-stream/ui-message-chunks.ts`. One unknown
-type or finish reason fails a whole message, and so does a delta whose part was not begun.
+type or finish reason fails the whole message, and so does a delta of a part that has not begun.
 
-No chunk takes back what a stream has said, so an answer that begins anew ends it. Another stream,
-asked for by `resumeStream`, replaces the message: its `start` clears it.
+No chunk takes back what a stream has said, so an answer that starts over ends the stream. A new stream,
+requested by `resumeStream`, replaces the message: its `start` clears it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,8 @@ from typing import Any, ClassVar, assert_never
 
 from typing_extensions import override
 
-from streamsvc.dialects.base import Dialect, Encoder, Ends, data_block
+from streamsvc.dialects.base import Dialect, Encoder, Ends
+from streamsvc.dialects.sse import data_block
 from streamsvc.errors import CursorLost, UpstreamCut
 from streamsvc.events import (
     Done,
@@ -43,7 +44,7 @@ FINISH_REASONS: Mapping[FinishReason, str] = {
 
 
 class AISDKDialect(Dialect):
-    """See the module."""
+    """The stream of a UI message."""
 
     headers: ClassVar[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
     ends: ClassVar[Ends] = (Done, Restart)
@@ -58,7 +59,7 @@ class AISDKDialect(Dialect):
 
 
 class _ChunkEncoder(Encoder):
-    """Remembers the part of the message that is open: deltas belong to one, and it has to be closed."""
+    """Keeps the open part of the message: each delta belongs to one, and each part has to be closed."""
 
     def __init__(self) -> None:
         self._has_begun = False
@@ -70,7 +71,7 @@ class _ChunkEncoder(Encoder):
         return self._begin(record.generation) + self._chunks_of(record.event)
 
     def _begin(self, generation: str) -> bytes:
-        """Begin the message, whichever record is the first: a replay may leave some out."""
+        """Begin the message at the first record, whatever it is: a replay may leave out the `Start`."""
         if self._has_begun:
             return b""
         self._has_begun = True
@@ -114,9 +115,8 @@ def _end(done: Done) -> bytes:
             return _failure(done.error.message if done.error else UpstreamCut.message)
         case Status.STOPPED if done.outcome is Outcome.CLIENT_STOP:
             return _chunks({"type": "abort", "reason": done.outcome}) + DONE
-        case (
-            Status.STOPPED
-        ):  # to a client that comes back an `abort` would look like a whole answer
+        case Status.STOPPED:
+            # A client that comes back would take an `abort` for a whole answer.
             return _failure(UNWATCHED)
         case Status.COMPLETED | Status.INCOMPLETE:
             reason = FINISH_REASONS[done.finish_reason]
@@ -128,7 +128,7 @@ def _end(done: Done) -> bytes:
 
 
 def _note(name: str, **data: str) -> bytes:
-    """Tell the page something that is no part of the message."""
+    """Return a chunk for the page that does not become part of the message."""
     return _chunks({"type": f"data-{name}", "data": data, "transient": True})
 
 

@@ -1,23 +1,17 @@
-"""The native dialect: text unnamed, everything else named, every payload one line of JSON."""
+"""The native dialect: text has no event name, everything else has one; every payload is one line of JSON."""
 
 from typing_extensions import override
 
-from streamsvc.dialects.base import EVENT_NAMES, Dialect, Encoder, json_line, lost_block
+from streamsvc.dialects.base import Dialect, Encoder
+from streamsvc.dialects.native.shared import SharedEncoder
+from streamsvc.dialects.sse import EVENT_NAMES, encode_json, lost_block, one_line
 from streamsvc.events import Record
 
 
-class NativeDialect(Dialect, Encoder):
-    """One makes the frames of every stream. See the module, and `docs/wire.md`.
-
-    The viewers of a generation are woken one after another and ask for the same record: the last block
-    is remembered, so that it is made once.
-    """
+class NativeDialect(Dialect, SharedEncoder):
+    """Encodes all streams. `docs/wire.md` describes the format."""
 
     is_resumable = True
-
-    def __init__(self) -> None:
-        self._last: Record | None = None
-        self._block = b""
 
     @override
     def encoder(self) -> Encoder:
@@ -28,14 +22,12 @@ class NativeDialect(Dialect, Encoder):
         return lost_block(generation)
 
     @override
-    def encode(self, record: Record) -> bytes:
-        if record is not self._last:
-            event = record.event
-            self._block = b"id: %b.%d\n%bdata: %b\n\n" % (
-                record.generation.encode(),
-                record.seq,
-                EVENT_NAMES[type(event)],
-                json_line(event),
-            )
-            self._last = record
-        return self._block
+    def block(self, record: Record) -> bytes:
+        event = record.event
+        json = encode_json(event)  # not `json_line`, which is one more call for each token
+        return b"id: %b.%d\n%bdata: %b\n\n" % (
+            record.generation.encode(),
+            record.seq,
+            EVENT_NAMES[type(event)],
+            json if json.isascii() else one_line(json),
+        )

@@ -1,17 +1,18 @@
-"""The lesson's own frames, `?format=text`: the words as they are, then `event: done`.
+"""Raw words, `?format=text`: text as it is, every other event as in the native dialect.
 
-Line ends become those of the event stream, so a carriage return does not survive; the native
-dialect carries every text.
+Line ends become those of the event stream, so a carriage return is lost; the native dialect keeps every character.
 """
 
 from typing_extensions import override
 
-from streamsvc.dialects.base import EVENT_NAMES, Dialect, Encoder, json_line, lost_block
+from streamsvc.dialects.base import Dialect, Encoder
+from streamsvc.dialects.native.shared import SharedEncoder
+from streamsvc.dialects.sse import EVENT_NAMES, json_line, lost_block
 from streamsvc.events import Record, Text
 
 
-class TextDialect(Dialect, Encoder):
-    """Keeps no state, so one makes the frames of every stream. See the module."""
+class TextDialect(Dialect, SharedEncoder):
+    """Encodes all streams."""
 
     is_resumable = True
 
@@ -24,7 +25,7 @@ class TextDialect(Dialect, Encoder):
         return lost_block(generation)
 
     @override
-    def encode(self, record: Record) -> bytes:
+    def block(self, record: Record) -> bytes:
         event = record.event
         if isinstance(event, Text):
             lines = event.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -1,8 +1,8 @@
-"""The words and nothing else, as `text/plain`: for `curl`, and the AI SDK's text transport.
+"""The words and nothing else, as `text/plain`: for `curl`, and for the AI SDK's text transport.
 
-It has no word for how an answer ended. A tidy end therefore is a whole answer, and any other end breaks
-the transfer off, behind the words that there are. Several proxies make a tidy end of that; a client that
-has to know gives a word of its own, and the last line, which begins with it, says how the answer ended.
+The format has no word for how an answer ended. So the transfer ends tidily after a whole answer, and any other
+end breaks it off after the words sent so far. Several proxies turn that into a tidy end. A client that has to know
+gives a word of its own: the last line begins with it, and says how the answer ended.
 """
 
 from typing import ClassVar, assert_never
@@ -15,11 +15,10 @@ from streamsvc.events import Done, Progress, Reasoning, Record, Restart, Start, 
 
 
 class PlainDialect(Dialect, Encoder):
-    """Keeps no state, so one makes the frames of every stream. See the module.
+    """Encodes all streams that have the same `end`.
 
     Args:
-        end: the word with which the last line begins, one that no answer has; empty: there is no such
-            line.
+        end: the word that the last line begins with, one that no answer contains; empty: no such line.
     """
 
     media_type = "text/plain"
@@ -52,10 +51,10 @@ class PlainDialect(Dialect, Encoder):
                 assert_never(other)
 
     def _last_line(self, status: Status, reason: str) -> bytes:
-        """Return the last line, if there is one; a whole answer can do without.
+        """Return the last line, or nothing after a whole answer if there is no `end`.
 
         Raises:
-            BrokenOff: the answer is not whole, and there is no line to say so.
+            BrokenOff: the answer is not whole, and there is no `end` to say so.
         """
         if self._end:
             return f"\n{self._end} {status.value} {reason}".rstrip().encode() + b"\n"
@@ -65,7 +64,7 @@ class PlainDialect(Dialect, Encoder):
 
 
 def _reason(done: Done) -> str:
-    """Return why an answer is not whole, in one word."""
+    """Return why an answer is not whole, in one word; empty for a whole one."""
     if done.status is Status.COMPLETED:
         return ""
     if done.error is not None:

@@ -1,14 +1,26 @@
-"""HTTP/1.1 on one connection: a request goes out, and the body of its answer is handed on as it comes.
+"""HTTP/1.1 on one connection (RFC 9112): a request goes out, the response body is handed on as it arrives.
 
-This is the first step of every token, so nothing stands between the parser (llhttp, in C) and whoever
-reads, not even the turn of a task. One request at a time, and one owner: who has asked reads, and then
-releases. What fails is raised as an error of ours, behind the bytes that came before it. The protocol is
-RFC 9112.
+This is the first step of every token, so nothing stands between the parser (llhttp, in C) and the reader, not
+even a turn of the event loop. One request at a time. The phases of an exchange:
+
+      send        first byte      end of head     end of body
+IDLE ─────▶ WAITING ─────▶ HEAD ─────────▶ BODY ─────────▶ COMPLETE
+ ▲             │             │              │                  │
+ │             └─────────────┴──────────────┴──▶ FAILED        │
+ └────────────────────────── release ──────────────────────────┘
+
+Nothing leaves FAILED. A connection that is lost while IDLE or COMPLETE fails nothing: a complete response stays
+complete, so `is_lost` is not a phase. These facts cross the phases and stand beside them:
+
+* `is_lost`: the transport is closed. The pool forgets the connection.
+* `_is_reusable`: after COMPLETE, both sides agree on another request, and nothing has come that was not asked for.
+* `_ends_at_close`: within BODY, the head named no length, so the end of the connection is the end of the body
+  (RFC 9112, section 6.3, rule 8) and not a failure.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum, auto
 from typing import cast
@@ -16,15 +28,16 @@ from typing import cast
 import httptools
 from typing_extensions import override
 
-from streamsvc.errors import ProviderError, ProviderUnavailable, UpstreamCut
+from streamsvc.providers.http.errors import BodyCut, NoResponse, TransportError
+from streamsvc.providers.http.exchange import Take
 
 LOOSE_BYTES = 65_536
-"""How much may come that is not the body, and one read more: heads, interim ones together, the sizes and
-extensions of chunks, trailers. The parser copies a long field again for each read, so this is also what
-bounds its work."""
+"""How many bytes outside of the body may come in a row, plus one read: heads (interim ones together), sizes and
+extensions of chunks, trailers. llhttp hands a long field on in pieces and copies it again for each read, so this
+also bounds its work."""
 
 BUFFER_BYTES = 65_536
-"""How much of a body waits to be read before the upstream is made to wait."""
+"""How much of a body waits for its reader before the server is made to wait."""
 
 KEPT_FIELDS = frozenset(
     (
@@ -36,43 +49,70 @@ KEPT_FIELDS = frozenset(
         b"transfer-encoding",
     )
 )
-"""The header fields that say something to us; a vendor sends thirty, for as long as a stream is held."""
+"""The header fields that are used. A vendor sends thirty, and they would be held as long as the stream."""
 
 _FIRST_FINAL_STATUS = 200
 _NO_CONTENT = 204
 
 
 class Phase(Enum):
-    """Where the exchange of a connection stands."""
+    """How far the exchange is."""
 
-    IDLE = auto()
-    ASKED = auto()  # up to the end of the head
-    ANSWERING = auto()
-    OVER = auto()
+    IDLE = auto()  # no request
+    WAITING = auto()  # a request, and no byte of a response
+    HEAD = auto()  # up to the end of the final head; interim responses belong here
+    BODY = auto()
+    COMPLETE = auto()  # the whole response has arrived, maybe unread
+    FAILED = auto()  # the response will not arrive, or not to its end
 
 
-IDLE, ASKED, ANSWERING, OVER = Phase  # looked up more than once for a token
+IDLE, WAITING, HEAD, BODY, COMPLETE, FAILED = Phase
+# Globals, because an attribute of an Enum class costs 0.25 µs in CPython 3.11, and each token looks at the phase.
+
+
+class Step(Enum):
+    """What moves an exchange on."""
+
+    SEND = auto()
+    FIRST_BYTE = auto()
+    END_OF_HEAD = auto()
+    END_OF_BODY = auto()
+    RELEASE = auto()
+    FAIL = auto()
+
+
+TRANSITIONS: Mapping[tuple[Phase, Step], Phase] = {
+    (IDLE, Step.SEND): WAITING,
+    (WAITING, Step.FIRST_BYTE): HEAD,
+    (HEAD, Step.END_OF_HEAD): BODY,
+    (BODY, Step.END_OF_BODY): COMPLETE,
+    (COMPLETE, Step.RELEASE): IDLE,
+    (WAITING, Step.FAIL): FAILED,
+    (HEAD, Step.FAIL): FAILED,
+    (BODY, Step.FAIL): FAILED,
+}
+"""Every legal step; any other is a mistake of the caller, and a KeyError."""
 
 
 class Connection(asyncio.Protocol):
-    """One connection.
+    """One connection; an `Exchange` from `send` to `release`.
 
     Args:
-        on_change: called when it has been released, and when it is lost.
+        on_change: called when it becomes idle, and when it is lost.
 
     Attributes:
-        status: of the answer.
-        headers: those of `KEPT_FIELDS` that the answer has, their names in lower case.
+        status: of the response; 0 before its head.
+        headers: those of `KEPT_FIELDS` that the response has, names in lower case.
         is_lost: whether it is closed.
-        has_heard: whether there was a byte of the answer.
     """
 
+    # Slots, and only what is needed: there is one of these for each held stream.
     __slots__ = (
-        "_ends_with_connection",
+        "_ends_at_close",
         "_failure",
+        "_is_reusable",
         "_loop",
         "_loose_bytes",
-        "_may_be_kept",
         "_on_change",
         "_parser",
         "_phase",
@@ -81,7 +121,6 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_waiter",
         "_waiting_bytes",
-        "has_heard",
         "headers",
         "is_lost",
         "status",
@@ -92,62 +131,55 @@ class Connection(asyncio.Protocol):
     def __init__(self, on_change: Callable[["Connection"], None]) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
-        self.is_lost = self.has_heard = False
+        self.is_lost = False
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
-        self._waiter: asyncio.Future[None] | None = None
-        self._take: Callable[[bytes], bool] | None = None
         self._phase = IDLE
-        self._loose_bytes = 0  # since the last part of a body
-        self._pieces: list[bytes] = []
-        self._waiting_bytes = 0
-        self._may_be_kept = False
-        self._ends_with_connection = False
-        self._failure: ProviderError | None = None
+        self._failure: TransportError | None = None  # what FAILED raises
+        self._is_reusable = False
+        self._ends_at_close = False
+        self._take: Take | None = None  # the reader, while it wants more
+        self._waiter: asyncio.Future[None] | None = None  # of the task within `send` or `read`
+        self._pieces: list[bytes] = []  # of the body, not read yet
+        self._waiting_bytes = 0  # their size
+        self._loose_bytes = 0  # outside of the body, since its last part
 
     @property
     def is_idle(self) -> bool:
         """Whether another request may be sent."""
+        # A transport that is closing has not called `connection_lost` yet.
         return self._phase is IDLE and not self.is_lost and not self._transport.is_closing()
 
     @property
     def is_success(self) -> bool:
-        """Whether the status is one of success (RFC 9110, section 15.3)."""
+        """Whether the status is 2xx (RFC 9110, section 15.3)."""
         return self.status // 100 == 2  # noqa: PLR2004
 
     @property
-    def is_over(self) -> bool:
-        """Whether the whole answer has arrived."""
-        return self._phase is OVER
+    def is_complete(self) -> bool:
+        """Whether the whole response has arrived."""
+        return self._phase is COMPLETE
 
-    async def ask(self, request: bytes) -> None:
-        """Send a request, and wait for the head of its answer.
+    async def send(self, request: bytes) -> None:
+        """Send a request and wait for the head of its response.
 
         Raises:
-            ProviderUnavailable: there will be none.
+            NoResponse: the connection failed before that.
         """
         if self.is_lost:
-            raise ProviderUnavailable
-        self._phase = ASKED
+            raise NoResponse(has_begun=False)
+        self._move(Step.SEND)
         self._loose_bytes = 0
-        self.has_heard = False
         self._transport.write(request)
-        while self._phase is ASKED:
-            if self._failure is not None:
-                raise self._failure
+        while self._phase is WAITING or self._phase is HEAD:
             self._waiter = self._loop.create_future()
             await self._waiter
+        if isinstance(self._failure, NoResponse):  # one of the body is raised where that is read
+            raise self._failure
 
-    async def read(self, take: Callable[[bytes], bool]) -> None:
-        """Hand the body to *take* as it comes, until that wants no more or the body is over.
-
-        It is called where the bytes arrive, and no task has to wake for them.
-
-        Raises:
-            UpstreamCut: the body broke off.
-            Exception: whatever *take* raises.
-        """
+    async def read(self, take: Take) -> None:
+        """As `Exchange.read`."""
         self._take = take
         try:
             while True:
@@ -162,30 +194,46 @@ class Connection(asyncio.Protocol):
             self._take = self._waiter = None
 
     def release(self) -> None:
-        """Let go of it: for the next request if the answer is over and both sides agree, else closed."""
-        if self.is_over and self._may_be_kept and not self.is_lost:
+        """As `Exchange.release`."""
+        if self._phase is COMPLETE and self._is_reusable and not self.is_lost:
             self._pieces.clear()
             self._waiting_bytes = 0
             self._transport.resume_reading()
-            self._phase = IDLE
+            self._move(Step.RELEASE)
             self._on_change(self)
         else:
             self.abort()
 
     def abort(self) -> None:
-        """Close it now, whatever is under way."""
-        self._ends_with_connection = False  # this is no end of an answer
+        """As `Exchange.abort`."""
+        self._is_reusable = False
+        self._fail(None)
         if not self._transport.is_closing():
             _shut_down(self._transport)
-        self._transport.abort()  # also one that closes, which may wait for the other side to read
+        # Also a transport that is closing: it may be waiting for the other side to read.
+        self._transport.abort()
+
+    def _move(self, step: Step) -> None:
+        self._phase = TRANSITIONS[self._phase, step]
+
+    def _fail(self, cause: BaseException | None) -> None:
+        """Fail the exchange, if one is under way."""
+        if (self._phase, Step.FAIL) not in TRANSITIONS:
+            return
+        if self._phase is BODY:
+            self._failure = BodyCut()
+        else:
+            self._failure = NoResponse(has_begun=self._phase is HEAD)
+        self._failure.__cause__ = cause
+        self._move(Step.FAIL)
 
     @property
     def _is_reading(self) -> bool:
-        """Whether somebody wants more of the body, and there may be more."""
-        return self._take is not None and self._phase is not OVER
+        """Whether there is a reader that wants more, and there may be more."""
+        return self._take is not None and self._phase is not COMPLETE
 
     def _hand_on(self) -> None:
-        """Give what there is of the body to whoever reads it."""
+        """Pass what there is of the body to the reader."""
         take = self._take
         if take is None or not self._pieces:
             return
@@ -197,28 +245,21 @@ class Connection(asyncio.Protocol):
         if self._waiting_bytes > BUFFER_BYTES:
             self._transport.resume_reading()
         self._waiting_bytes = 0
-        self._take = None
+        self._take = None  # a reader that raises, or wants no more, is not called again
         if take(data):
             self._take = take
 
-    def _wake(self, mistake: Exception | None = None) -> None:
+    def _wake(self, error: Exception | None = None) -> None:
+        """Wake the task within `send` or `read`; with what its reader has raised, if it has."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if mistake is None:
+        if error is None:
             waiter.set_result(None)
         else:
-            waiter.set_exception(mistake)
+            waiter.set_exception(error)
 
-    def _fail(self, cause: BaseException | None) -> None:
-        """What was asked for will not come, or not to its end."""
-        if self._failure is None:
-            self._failure = ProviderUnavailable() if self._phase is ASKED else UpstreamCut()
-            self._failure.__cause__ = cause
-        self._may_be_kept = False
-        self.abort()
-
-    # What the event loop calls
+    # Called by the event loop
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -226,88 +267,102 @@ class Connection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        phase = self._phase
-        if phase is IDLE or phase is OVER:  # nobody has asked, or for no more than there was
-            self._may_be_kept = False
+        if self._phase is not BODY and not self._is_expecting():
             self.abort()
             return
-        if phase is ASKED:
-            self.has_heard = True
         self._loose_bytes += len(data)
         try:
             self._parser.feed_data(data)
             self._hand_on()
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             self._fail(exc)
-        except Exception as exc:  # noqa: BLE001  # raised where it is read
+            self.abort()
+        except Exception as exc:  # noqa: BLE001  # the reader's, raised in its task
             self._wake(exc)
         if self._loose_bytes > LOOSE_BYTES:
-            self._fail(None)
+            self.abort()
         elif self._waiting_bytes > BUFFER_BYTES:
             self._transport.pause_reading()
-        if self._take is None or self._phase is not ANSWERING:
+        if self._take is None or self._phase is not BODY:
             self._wake()
+
+    def _is_expecting(self) -> bool:
+        """Take note of bytes outside of a body; return whether they belong to a response."""
+        if self._phase is WAITING:
+            self._move(Step.FIRST_BYTE)
+        return self._phase is HEAD
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
-        is_end = self._ends_with_connection and exc is None and self._failure is None
-        if self._phase is ANSWERING and is_end:
-            self._phase = OVER
-        elif self._phase in {ASKED, ANSWERING}:
+        if self._phase is BODY and self._ends_at_close and exc is None:
+            self._move(Step.END_OF_BODY)
+        else:
             self._fail(exc)
         self._wake()
         self._on_change(self)
-        del self._parser  # it holds this one, and is what an open connection keeps
+        # The parser holds its callbacks, and so this connection: a cycle that would keep both until the next
+        # run of the garbage collector, with all that the stream's end has freed.
+        del self._parser
 
-    # What the parser calls
+    # Called by the parser
 
     def on_message_begin(self) -> None:
-        """Begin an answer, also an interim one; what was not asked for is passed over."""
-        if self._phase is ASKED:
+        """Begin a response, also an interim one."""
+        if self._phase is HEAD:
             self.headers = {}
-        else:
-            self._may_be_kept = False
+        else:  # one that was not asked for, after the body in the same read
+            self._is_reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header field."""
+        """Keep a header field that is used; trailers are not."""
         name = name.lower()
-        if name in KEPT_FIELDS and self._phase is ASKED:
+        if name in KEPT_FIELDS and self._phase is HEAD:
             self.headers[name.decode()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Take the end of a head."""
-        if self._phase is not ASKED:
+        """End a head; after an interim one (RFC 9110, section 15.2) another follows."""
+        status = self._parser.get_status_code()
+        if self._phase is not HEAD or status < _FIRST_FINAL_STATUS:
             return
-        self.status = self._parser.get_status_code()
-        if self.status >= _FIRST_FINAL_STATUS:
-            headers = self.headers
-            is_chunked = "chunked" in headers.get("transfer-encoding", "").lower()
-            has_length = "content-length" in headers or self.status == _NO_CONTENT
-            self._ends_with_connection = not (is_chunked or has_length)
-            self._phase = ANSWERING
+        self.status = status
+        headers = self.headers
+        is_chunked = "chunked" in headers.get("transfer-encoding", "").lower()
+        has_length = "content-length" in headers or status == _NO_CONTENT
+        self._ends_at_close = not (is_chunked or has_length)
+        self._move(Step.END_OF_HEAD)
 
     def on_body(self, data: bytes) -> None:
         """Take a part of the body."""
-        if self._phase is ANSWERING:
+        if self._phase is BODY:
             self._loose_bytes = 0
             self._pieces.append(data)
             self._waiting_bytes += len(data)
 
     def on_message_complete(self) -> None:
-        """End an answer; behind an interim one (RFC 9110, section 15.2) the final one comes."""
-        if self._phase is ANSWERING:
-            self._may_be_kept = self._parser.should_keep_alive()
-            self._phase = OVER
+        """End a response; the end of an interim one is none."""
+        if self._phase is BODY:
+            self._is_reusable = self._parser.should_keep_alive()
+            self._move(Step.END_OF_BODY)
 
 
 def _shut_down(transport: asyncio.Transport) -> None:
-    """Tell the other side now: a transport closes its socket in the next turn of the loop, or later."""
-    link = transport.get_extra_info("socket")
+    """Shut the connection down within this call; `transport.abort` closes it in the next turn of the loop.
+
+    A turn takes long while many streams talk, and for that long the server goes on generating.
+    The socket that uvloop's transports show (`PseudoSocket`) refuses `shutdown`. So a second socket object on the
+    same descriptor does it, and is detached, because closing it would close the descriptor of the transport.
+    Seen with uvloop 0.23 and CPython 3.11. Without it `test_abort_shuts_down_within_the_call` fails.
+    """
+    transports_socket = transport.get_extra_info("socket")
     with suppress(OSError):
-        # What a transport shows of its socket cannot do this (uvloop, asyncio's `TransportSocket`).
-        same = socket.socket(link.family, link.type, link.proto, fileno=link.fileno())
+        second = socket.socket(
+            transports_socket.family,
+            transports_socket.type,
+            transports_socket.proto,
+            fileno=transports_socket.fileno(),
+        )
         try:
-            same.shutdown(socket.SHUT_RDWR)
+            second.shutdown(socket.SHUT_RDWR)
         finally:
-            same.detach()
+            second.detach()

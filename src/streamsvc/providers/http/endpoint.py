@@ -1,27 +1,26 @@
-"""The way to one upstream: a request that always has the same head, over connections that are kept.
+"""Where one provider entry sends its requests: each has the same head, over connections that are kept.
 
-It goes to the same address with the same headers, so that is put into bytes once; what is sent is this
-and a body.
+Address and headers never change, so the head is put into bytes once; a request is these bytes and a body.
 """
 
 import math
 
 import httpx2
 
-from streamsvc.providers.http.connection import Connection
+from streamsvc.providers.http.exchange import Exchange
 from streamsvc.providers.http.pool import ConnectionPool
 
 
 class Endpoint:
-    """See the module. Made in a running event loop.
+    """Sends requests that differ only in their body. Created in a running event loop.
 
     Args:
-        request: its method, address and headers are those of every request; its body is none.
+        request: every request has its method, address and headers; it has no body.
         connect_seconds: deadline of a connection, TLS and a proxy included.
-        silent_seconds: how long a server may say nothing before it counts as silent.
+        silent_seconds: how long a server may send nothing before it counts as silent.
 
     Raises:
-        ProviderUnavailable: the request cannot be sent like this, or not through the proxy.
+        UnusableEndpoint: the request cannot be sent like this, or not through the proxy.
     """
 
     def __init__(
@@ -34,11 +33,19 @@ class Endpoint:
 
     @property
     def connections(self) -> tuple[int, int]:
-        """How many connections are in use or being opened, and how many are at rest."""
+        """How many connections are in use or being opened, and how many are idle."""
         return self._pool.connections
 
-    async def post(self, body: bytes) -> Connection:
-        """Send a request with this body; as `ConnectionPool.send`."""
+    async def post(self, body: bytes) -> Exchange:
+        """Send a request with this body, and wait for the head of its response.
+
+        The caller releases the exchange. When this raises or is cancelled, the connection has been closed.
+
+        Raises:
+            ConnectTimedOut: no connection in time.
+            ConnectFailed: no connection.
+            NoResponse: no response.
+        """
         return await self._pool.send(self._head, body)
 
     def close(self) -> None:

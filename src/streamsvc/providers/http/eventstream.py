@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from streamsvc.errors import UpstreamInvalid
+from streamsvc.providers.http.errors import LineTooLong
 
 # Numbers: to look for bytes of length one raises and swallows an exception each time.
 CR, LF = b"\r\n"
@@ -58,7 +58,7 @@ class EventStreamDecoder:
         """Give the payload of each block that *chunk* completes; to be gone through before the next chunk.
 
         Raises:
-            UpstreamInvalid: a line is longer than the bound; behind the payloads before it.
+            LineTooLong: a line is longer than the bound; raised after the payloads before it.
         """
         # Whole blocks of one `data` line each are what servers send, and are found at less cost.
         is_whole = self._is_between_blocks and chunk.endswith(b"\n\n") and CR not in chunk
@@ -83,7 +83,7 @@ class EventStreamDecoder:
         bound = self._max_line_bytes
         for line in self._lines(chunk):
             if self._data_bytes + len(line) > bound:
-                raise UpstreamInvalid
+                raise LineTooLong
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
                 self._data_bytes += len(line)
@@ -93,7 +93,7 @@ class EventStreamDecoder:
             else:
                 self._take_other(line)
         if self._data_bytes + self._rest_bytes > bound:
-            raise UpstreamInvalid
+            raise LineTooLong
         is_within = self._data or self._is_error or self._rest_bytes or self._after_cr
         self._is_between_blocks = not is_within
 

@@ -1,6 +1,6 @@
 """The connections to one server: opened, used again and closed.
 
-How many there are is bounded elsewhere, by generations.
+Their number is bounded elsewhere, by the number of generations.
 """
 
 import asyncio
@@ -9,12 +9,13 @@ import re
 
 import httpx2
 
-from streamsvc.errors import ProviderUnavailable
 from streamsvc.providers.http.connection import Connection
 from streamsvc.providers.http.dialing import Dialer, proxy_authorization
+from streamsvc.providers.http.errors import NoResponse, UnusableEndpoint
 
 KEEPALIVE_SECONDS = 4.0
-"""How long an idle connection is kept for the next request: many servers close theirs after 5 s."""
+"""How long an idle connection is kept for the next request. Servers on uvicorn, such as vLLM, close theirs after 5 s
+(`timeout_keep_alive`); who closes first cannot be caught sending on a connection that is just being closed."""
 
 STALE_SECONDS = 1.0
 """How long it may take until a kept connection shows that the server has closed it: a round trip."""
@@ -23,15 +24,15 @@ _CONTROL = re.compile(rb"[\0\r\n]")
 
 
 class ConnectionPool:
-    """See the module. Made in a running event loop.
+    """Sends requests on the connections to one server. Created in a running event loop.
 
     Args:
         url: of the server; its path does not matter.
         connect_seconds: deadline of a connection, TLS and a proxy included.
-        silent_seconds: how long a server may say nothing before it counts as silent.
+        silent_seconds: how long a server may send nothing before it counts as silent.
 
     Raises:
-        ProviderUnavailable: the proxy of the environment is of a kind that is not supported.
+        UnusableEndpoint: the proxy of the environment is of an unsupported kind.
     """
 
     def __init__(
@@ -46,26 +47,27 @@ class ConnectionPool:
 
     @property
     def connections(self) -> tuple[int, int]:
-        """How many connections are in use or being opened, and how many are at rest."""
+        """How many connections are in use or being opened, and how many are idle."""
         return len(self._all) - len(self._idle) + self._opening, len(self._idle)
 
     async def send(self, head: bytes, body: bytes) -> Connection:
-        """Send a request; return the connection when the head of its answer is there.
+        """Send a request; return its connection when the head of the response is there.
 
-        The caller releases it. Where this is left by an error or cancelled, it has been closed.
+        The caller releases it. When this raises or is cancelled, the connection has been closed.
 
         Args:
             head: as `encode_head` returns it.
             body: of the request.
 
         Raises:
-            ProviderTimedOut: no connection in time.
-            ProviderUnavailable: no connection, or no answer.
+            ConnectTimedOut: no connection in time.
+            ConnectFailed: no connection.
+            NoResponse: no response.
         """
         request = b"%b%d\r\n\r\n%b" % (head, len(body), body)
-        if (kept := self._take()) and await self._is_answered(kept, request):
+        if (kept := self._take_idle()) and await self._is_answered(kept, request):
             return kept
-        return await _ask(await self._connect(), request)
+        return await _send(await self._connect(), request)
 
     def close(self) -> None:
         """Close all connections."""
@@ -76,7 +78,7 @@ class ConnectionPool:
         """Return the head of a request, up to the value of its `Content-Length`.
 
         Raises:
-            ProviderUnavailable: a key, say, has the end of a line in it.
+            UnusableEndpoint: a header has a control character in it, such as a key with a line feed.
         """
         target, through_proxy = request.url.raw_path, b""
         if (proxy := self._dialer.plain_proxy) is not None:
@@ -84,7 +86,7 @@ class ConnectionPool:
             through_proxy = proxy_authorization(proxy)
         ours = {b"connection", b"content-length", b"transfer-encoding"}
         if any(_CONTROL.search(value) for _, value in request.headers.raw):
-            raise ProviderUnavailable from ValueError("a header field with a control character")
+            raise UnusableEndpoint("a header field with a control character")
         fields = b"".join(
             b"%b: %b\r\n" % (name, value)
             for name, value in request.headers.raw
@@ -94,22 +96,21 @@ class ConnectionPool:
         return b"%b %b HTTP/1.1\r\n%b%bContent-Length: " % (method, target, fields, through_proxy)
 
     async def _is_answered(self, kept: Connection, request: bytes) -> bool:
-        """Ask on a kept connection; tell whether the server was still there.
+        """Send on a kept connection; return whether the server was still there.
 
-        One that has closed it meanwhile has refused nothing. That shows within a round trip, by an end
-        before the first byte of an answer. An end that takes longer comes from a server that had the
-        request.
+        A server that had closed it meanwhile has refused nothing. That shows within a round trip, as an end
+        before the first byte of a response. An end that takes longer comes from a server that had the request.
         """
         until = self._loop.time() + self._stale_seconds
         try:
-            await _ask(kept, request)
-        except ProviderUnavailable:
-            if kept.has_heard or self._loop.time() >= until:
+            await _send(kept, request)
+        except NoResponse as exc:
+            if exc.has_begun or self._loop.time() >= until:
                 raise
             return False
         return True
 
-    def _take(self) -> Connection | None:
+    def _take_idle(self) -> Connection | None:
         """Return the idle connection that was used last, if there is one."""
         while self._idle:
             connection, expiry = self._idle.popitem()
@@ -141,9 +142,9 @@ class ConnectionPool:
         return Connection(self._changed)
 
 
-async def _ask(connection: Connection, request: bytes) -> Connection:
+async def _send(connection: Connection, request: bytes) -> Connection:
     try:
-        await connection.ask(request)
+        await connection.send(request)
     except BaseException:
         connection.abort()
         raise

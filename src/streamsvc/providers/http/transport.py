@@ -1,28 +1,28 @@
-"""An SDK's HTTP client over connections of ours: the same bounds, look-ups and reuse for every provider."""
+"""The same connections below an SDK's HTTP client: bounds, look-ups and reuse are those of every provider."""
 
 from collections.abc import AsyncIterator
 
 import httpx2
 from typing_extensions import override
 
-from streamsvc.errors import ProviderError, ProviderTimedOut, UpstreamCut
-from streamsvc.providers.http.connection import Connection
+from streamsvc.providers.http.errors import BodyCut, ConnectTimedOut, TransportError
+from streamsvc.providers.http.exchange import Exchange
 from streamsvc.providers.http.pool import ConnectionPool
 
 
 class Transport(httpx2.AsyncBaseTransport):
     """Sends the requests of an `httpx2.AsyncClient` to one server, by HTTP/1.1.
 
-    What fails is raised as httpx2's own error, which SDKs know; ours is its cause. The head of an answer
-    has the fields of `http1.KEPT_FIELDS`. Timeouts are the caller's, but for that of a connection.
+    A failure is raised as httpx2's own error, which SDKs know; ours is its cause. A response has the headers
+    of `connection.KEPT_FIELDS`. The only deadline is that of a connection; others are the caller's.
 
     Args:
         url: of the server; a request to another one is refused.
         connect_seconds: deadline of a connection, TLS and a proxy included.
-        silent_seconds: how long a server may say nothing before it counts as silent.
+        silent_seconds: how long a server may send nothing before it counts as silent.
 
     Raises:
-        ProviderUnavailable: the proxy of the environment is of a kind that is not supported.
+        UnusableEndpoint: the proxy of the environment is of an unsupported kind.
     """
 
     def __init__(self, url: str, *, connect_seconds: float, silent_seconds: float) -> None:
@@ -33,7 +33,7 @@ class Transport(httpx2.AsyncBaseTransport):
 
     @property
     def connections(self) -> tuple[int, int]:
-        """How many connections are in use or being opened, and how many are at rest."""
+        """How many connections are in use or being opened, and how many are idle."""
         return self._pool.connections
 
     @override
@@ -42,14 +42,12 @@ class Transport(httpx2.AsyncBaseTransport):
             raise httpx2.UnsupportedProtocol("another server than the configured one")
         body = await request.aread()
         try:
-            connection = await self._pool.send(self._pool.encode_head(request), body)
-        except ProviderTimedOut as exc:
+            exchange = await self._pool.send(self._pool.encode_head(request), body)
+        except ConnectTimedOut as exc:
             raise httpx2.ConnectTimeout("no connection in time") from exc
-        except ProviderError as exc:
-            raise httpx2.ConnectError("no connection, or no answer") from exc
-        return httpx2.Response(
-            connection.status, headers=connection.headers, stream=_Body(connection)
-        )
+        except TransportError as exc:
+            raise httpx2.ConnectError("no connection, or no response") from exc
+        return httpx2.Response(exchange.status, headers=exchange.headers, stream=_Body(exchange))
 
     @override
     async def aclose(self) -> None:
@@ -57,10 +55,10 @@ class Transport(httpx2.AsyncBaseTransport):
 
 
 class _Body(httpx2.AsyncByteStream):
-    """The body of an answer; closing it releases the connection."""
+    """The body of a response; closing it releases the connection."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection: Connection | None = connection
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange: Exchange | None = exchange
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -70,20 +68,20 @@ class _Body(httpx2.AsyncByteStream):
             pieces.append(data)
             return False
 
-        while self._connection is not None:
+        while self._exchange is not None:
             try:
-                await self._connection.read(take)
-            except UpstreamCut as exc:
-                raise httpx2.ReadError("the answer broke off") from exc
+                await self._exchange.read(take)
+            except BodyCut as exc:
+                raise httpx2.ReadError("the response broke off") from exc
             if not pieces:
                 return
             yield pieces.pop()
 
     @override
     async def aclose(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.release()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.release()
 
 
 def _origin(url: httpx2.URL) -> tuple[str, bytes, int | None]:

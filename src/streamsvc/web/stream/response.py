@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from streamsvc.config.settings import StreamSettings
-from streamsvc.dialects.base import Dialect, lost_block, preamble
+from streamsvc.dialects.base import Dialect
+from streamsvc.dialects.sse import lost_block, preamble
 from streamsvc.engine.audience import ViewerSlot
 from streamsvc.events import Record
 from streamsvc.web.stream.first_event import DeferredHead, FirstEventWait

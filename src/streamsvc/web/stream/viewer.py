@@ -13,7 +13,8 @@ from typing import NamedTuple
 from typing_extensions import override
 
 from streamsvc.config.settings import StreamSettings
-from streamsvc.dialects.base import BrokenOff, Dialect, preamble
+from streamsvc.dialects.base import BrokenOff, Dialect
+from streamsvc.dialects.sse import preamble
 from streamsvc.engine.audience import ViewerSlot
 from streamsvc.eventlog.base import EventLog, Reader
 from streamsvc.events import Done, Record

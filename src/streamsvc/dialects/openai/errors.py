@@ -1,0 +1,63 @@
+"""Failures in the shape that OpenAI's clients know: statuses, types, codes, and the last block of a stream."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from streamsvc.dialects.sse import data_block
+from streamsvc.errors import CursorLost, UpstreamCut
+from streamsvc.events import Done, PublicError, Status
+
+DONE = b"data: [DONE]\n\n"
+"""The last block of every stream."""
+
+STOPPED = PublicError("stopped", "The answer was stopped.", retryable=False)
+CUT = PublicError(UpstreamCut.code, UpstreamCut.message, retryable=True)
+LOST = PublicError(CursorLost.code, CursorLost.message, retryable=True)
+
+STATUSES: Mapping[str, int] = {
+    "content_filter": 400,
+    "context_length_exceeded": 400,
+    "provider_refused": 400,
+    "provider_model_not_found": 404,
+    "stopped": 409,
+    "provider_rate_limited": 429,
+    "drained": 503,
+    "provider_unavailable": 503,
+    "provider_timeout": 504,
+}
+"""The HTTP status of a failed answer, by our code; 502 for any other."""
+
+CODES: Mapping[str, str] = {
+    "provider_model_not_found": "model_not_found",
+    "provider_rate_limited": "rate_limit_exceeded",
+}
+"""OpenAI's code for a failure, if it differs from ours."""
+
+TYPES: Mapping[int, str] = {409: "stopped", 429: "requests"}
+"""The `type` of an error, by its status; any other is the client's fault below 500, else the server's."""
+
+
+def error_of(done: Done) -> PublicError | None:
+    """Return the error that OpenAI's clients get for this end, or None if it is an answer.
+
+    A prompt refused by a content filter is an error (400, code `content_filter`), as with OpenAI and Azure. An
+    answer that a filter cut short is an answer; its finish reason says so.
+    """
+    return done.error or (STOPPED if done.status is Status.STOPPED else None)
+
+
+def status_of(error: PublicError) -> int:
+    """Return the HTTP status of a failed answer."""
+    return STATUSES.get(error.code, 502)
+
+
+def error_object(message: str, code: str, *, status: int, param: str | None = None) -> Any:
+    """Return an error in OpenAI's form (`types/shared/error_object.py`), under the key `error`."""
+    kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")  # noqa: PLR2004
+    code = CODES.get(code, code)
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def error_block(error: PublicError) -> bytes:
+    """Return the end of a stream that has begun and failed: the error, then `[DONE]`."""
+    return data_block(error_object(error.message, error.code, status=status_of(error))) + DONE

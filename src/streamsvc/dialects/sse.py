@@ -1,0 +1,65 @@
+"""Blocks of an event stream (HTML, section 9.2), and the names that the native API gives its events."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from streamsvc.errors import CursorLost
+from streamsvc.events import Done, Event, Progress, Reasoning, Restart, Start, Text
+
+EVENT_NAMES: Mapping[type[Event], bytes] = {
+    Start: b"event: start\n",
+    Text: b"",
+    Reasoning: b"event: reasoning\n",
+    Restart: b"event: restart\n",
+    Progress: b"event: status\n",
+    Done: b"event: done\n",
+}
+"""The `event` line of each event. Text has none, so that `onmessage` gets all text and nothing else."""
+
+KEEPALIVE = b": ka\n"
+"""A lone comment line. Several client libraries take a blank line after it for an empty event."""
+
+encode_json = msgspec.json.Encoder().encode
+"""Encodes a value as JSON. `one_line` makes it safe for clients that split at more than LF."""
+
+
+def one_line(json: bytes) -> bytes:
+    r"""Return JSON that every client takes for one line.
+
+    Some clients end a line at U+0085, U+2028 or U+2029; they are escaped. Encoded JSON has no other such character:
+    it escapes all control characters up to U+001F (RFC 8259, section 7).
+    """
+    json = json.replace(b"\xc2\x85", b"\\u0085")
+    return json.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+
+
+def json_line(value: object) -> bytes:
+    """Return *value* as JSON that every client takes for one line."""
+    json = encode_json(value)
+    return json if json.isascii() else one_line(json)
+
+
+def data_block(value: object) -> bytes:
+    """Return a block that has data, no id and no name."""
+    return b"data: %b\n\n" % json_line(value)
+
+
+def preamble(retry_ms: int) -> bytes:
+    """Return the `retry` line; it is part of the first block of a connection."""
+    return b"retry: %d\n" % retry_ms
+
+
+def lost_block(generation: str) -> bytes:
+    """Return the block that says that a cursor cannot be honoured.
+
+    It is not a record of any log, so its id has the word `gone` instead of a number.
+    """
+    data = {
+        "type": "done",
+        "status": "failed",
+        "finish_reason": "error",
+        "usage": None,
+        "error": {"code": CursorLost.code, "message": CursorLost.message, "retryable": True},
+    }
+    return b"id: %b.gone\nevent: done\ndata: %b\n\n" % (generation.encode(), json_line(data))

@@ -1,0 +1,206 @@
+"""The body of a response, from bytes to chunks: an event stream, or what a server sends instead of one.
+
+The first byte shows what it is, and where that says nothing, the content type: many servers send an event
+stream as `text/plain`, or without a type. A server that ignores `stream: true` sends one JSON object, whose text
+is the answer. A login page is not an answer.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from enum import Enum, auto
+
+import anyio
+
+from streamsvc.errors import ProviderError, ProviderMisconfigured, UpstreamInvalid
+from streamsvc.providers.answer import AnswerSoFar
+from streamsvc.providers.base import Finish
+from streamsvc.providers.error_mapping import error_for_transport
+from streamsvc.providers.http.errors import LineTooLong, TransportError
+from streamsvc.providers.http.eventstream import EventStreamDecoder
+from streamsvc.providers.http.exchange import Read
+
+_EVENT_STREAM = "text/event-stream"
+_BLANK = b" \t\r\n\xef\xbb\xbf"
+_FIELDS = (b":", b"data:", b"event:", b"id:", b"retry:", b"error:")
+"""How the lines of an event stream begin; `error` is a field that some servers add."""
+
+
+class Kind(Enum):
+    """What a body is."""
+
+    STREAM = auto()
+    JSON = auto()
+    OTHER = auto()
+
+
+class BodyReader:
+    """Cuts a body into chunks, and knows when it has ended.
+
+    Args:
+        answer: collects what the chunks say.
+        take_chunk: reads the JSON of one chunk into *answer*.
+        content_type: of the response; empty if it has none.
+        max_bytes: bound of a line of an event stream, and of a body that is JSON.
+
+    Attributes:
+        is_done: whether `[DONE]` has arrived.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_content_type",
+        "_decoder",
+        "_end_at",
+        "_held",
+        "_is_paused",
+        "_is_stream",
+        "_kind",
+        "_max_bytes",
+        "_take_chunk",
+        "is_done",
+    )
+
+    def __init__(
+        self,
+        answer: AnswerSoFar,
+        take_chunk: Callable[[bytes], None],
+        *,
+        content_type: str,
+        max_bytes: int,
+    ) -> None:
+        self.is_done = False
+        self._answer = answer
+        self._take_chunk = take_chunk
+        self._content_type = content_type.partition(";")[0].strip().lower()
+        self._max_bytes = max_bytes
+        self._decoder = EventStreamDecoder(max_bytes)
+        self._kind: Kind | None = None
+        self._is_stream = (
+            False  # says the same as the kind; a token is asked for it by a plain flag
+        )
+        self._held = bytearray()  # a body that is JSON, or of unknown kind so far
+        self._end_at = math.inf
+        self._is_paused = False
+
+    async def read(self, read: Read) -> Finish:
+        """Read the body to its end, and return how the answer ended.
+
+        Args:
+            read: as `Exchange.read`.
+
+        Raises:
+            ProviderError: it broke off, states an error or cannot be read, before the answer was whole.
+        """
+        try:
+            await self._read(read)
+        except TransportError as exc:
+            if not self._answer.is_whole:
+                raise error_for_transport(exc) from exc
+        except ProviderError:
+            if not self._answer.is_whole:
+                raise
+        return self._answer.finish()
+
+    async def _read(self, read: Read) -> None:
+        """Read until the end of the body, of the stream, or of the wait for either.
+
+        The deadline of that wait changes with what arrives, so each one has a `read` and a scope of its own.
+        """
+        while not self.is_done:
+            self._is_paused = False
+            self._end_at = self._answer.end_at
+            with _until(self._end_at) as wait:
+                await read(self.take)
+                if not self._is_paused:
+                    self._take_end()
+                    return
+            if wait is not None and wait.cancelled_caught:
+                return
+
+    def take(self, data: bytes) -> bool:
+        """Take a part of the body; return whether to go on with the same deadline."""
+        if not self._is_stream:
+            data = self._begin(data)
+        for payload in self._decoder.feed(data):
+            if payload.startswith(b"{"):
+                self._take_chunk(payload)
+            else:
+                self._take_other(payload)
+            if self.is_done:
+                break
+        self._is_paused = self.is_done or self._answer.end_at != self._end_at
+        return not self._is_paused
+
+    def _take_other(self, payload: bytes) -> None:
+        payload = payload.strip()
+        if payload.strip(b'"') == b"[DONE]":
+            self.is_done = True
+        elif payload:  # some servers keep a connection alive with nothing
+            self._take_chunk(payload)
+
+    def _begin(self, data: bytes) -> bytes:
+        """Hold the beginning back until the kind of the body is known; return the part that is an event stream.
+
+        Raises:
+            ProviderMisconfigured: it is neither an event stream nor JSON.
+            UpstreamInvalid: it is JSON, and too long.
+        """
+        self._held += data
+        if self._kind is None:
+            self._held = self._held.lstrip(_BLANK)
+            self._kind = _kind(bytes(self._held[:8]), is_stream=self._says_stream)
+        if self._kind is Kind.STREAM:
+            self._is_stream = True
+            data, self._held = bytes(self._held), bytearray()
+            return data
+        if self._kind is Kind.OTHER:
+            raise ProviderMisconfigured
+        if len(self._held) > self._max_bytes:
+            raise UpstreamInvalid
+        return b""
+
+    @property
+    def _says_stream(self) -> bool:
+        return self._content_type == _EVENT_STREAM
+
+    def _take_end(self) -> None:
+        """Take the tidy end of the body, with a last block that lacks its blank line."""
+        if self._is_stream:
+            with suppress(UpstreamInvalid, LineTooLong):  # half a chunk does not count
+                for payload in self._decoder.flush():
+                    self._take_other(payload)
+        elif self._kind is Kind.JSON:
+            self._take_document(bytes(self._held))
+        elif self._content_type and not self._says_stream:
+            raise ProviderMisconfigured
+
+    def _take_document(self, body: bytes) -> None:
+        """Take a body that is JSON: one value, or one on each line."""
+        lines = body.splitlines()
+        try:
+            self._take_chunk(body)
+        except UpstreamInvalid:
+            if len(lines) == 1:
+                raise
+            for line in filter(None, map(bytes.strip, lines)):
+                self._take_chunk(line)
+        if self._answer.is_empty:
+            raise ProviderMisconfigured
+        self._answer.end_without_reason()
+
+
+def _kind(beginning: bytes, *, is_stream: bool) -> Kind | None:
+    """Tell what a body is by its first bytes that are not blank; None if they are too few."""
+    if not beginning:
+        return None
+    if beginning.startswith((b"{", b"[")):
+        return Kind.JSON
+    if beginning.startswith(_FIELDS) or (is_stream and not beginning.startswith(b"<")):
+        return Kind.STREAM
+    return None if any(field.startswith(beginning) for field in _FIELDS) else Kind.OTHER
+
+
+def _until(deadline: float) -> AbstractContextManager[anyio.CancelScope | None]:
+    """Return a scope that ends at a deadline, or none without a deadline: each held stream would keep it in memory."""
+    return nullcontext() if deadline == math.inf else anyio.CancelScope(deadline=deadline)

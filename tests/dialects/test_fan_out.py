@@ -1,0 +1,92 @@
+"""A block is made once, however many viewers get it and however many records come at a time."""
+
+from collections import Counter
+from contextlib import AsyncExitStack
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import Serve
+from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
+from streamsvc.dialects.native.frames import NativeDialect
+from streamsvc.dialects.native.shared import SharedEncoder
+from streamsvc.dialects.native.text import TextDialect
+from streamsvc.events import Record, Text
+from support.eventstream import view
+
+VIEWERS = 5
+BATCH = 3
+BATCHES = 4
+
+DIALECTS: dict[str, type[SharedEncoder]] = {"json": NativeDialect, "text": TextDialect}
+
+SILENT = Settings(
+    providers={"fake": FakeSettings(first_word_seconds=3600)},
+    generations=GenerationSettings(grace_seconds=60),
+)
+
+
+@pytest.fixture(params=DIALECTS)
+def form(request: pytest.FixtureRequest) -> str:
+    form: str = request.param
+    return form
+
+
+@pytest.fixture
+def made(form: str, monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
+    """Count the blocks that are made, by the number of their record."""
+    counts: Counter[int] = Counter()
+    make = DIALECTS[form].block
+
+    def block(self: SharedEncoder, record: Record) -> bytes:
+        counts[record.seq] += 1
+        return make(self, record)
+
+    monkeypatch.setattr(DIALECTS[form], "block", block)
+    return counts
+
+
+@pytest.mark.promise("fan-out:shared")
+async def test_five_viewers_of_batches_of_three_share_each_block(
+    serve: Serve, form: str, made: Counter[int]
+) -> None:
+    service = await serve(SILENT)
+    answer = await service.client.post("/v1/generations", json={"prompt": "hi"})
+    generation = answer.json()["id"]
+    with anyio.fail_after(10):
+        async with AsyncExitStack() as stack:
+            viewers = [
+                await stack.enter_async_context(
+                    view(service.port, f"/v1/generations/{generation}/events?format={form}")
+                )
+                for _ in range(VIEWERS)
+            ]
+            for viewer in viewers:
+                assert (await viewer.event()).type == "start"
+            made.clear()
+            for batch in range(BATCHES):
+                for word in range(BATCH):  # in one turn of the event loop
+                    service.log.append(generation, Text(f"{batch}.{word}"))
+                seen = [[await viewer.event() for _ in range(BATCH)] for viewer in viewers]
+                for events in seen:
+                    assert [f"{batch}.{word}" in events[word].data for word in range(BATCH)]
+    assert made == dict.fromkeys(range(1, BATCH * BATCHES + 1), 1)
+
+
+@pytest.mark.parametrize("dialect", [NativeDialect(), TextDialect()])
+@given(texts=st.lists(st.text(min_size=1), min_size=1, max_size=5))
+def test_a_shared_block_is_the_block_of_its_record(
+    dialect: NativeDialect | TextDialect, texts: list[str]
+) -> None:
+    """Also where another dialect has encoded the same record, and in any order."""
+    records = [Record("gen_a", seq, Text(text)) for seq, text in enumerate(texts)]
+    fresh = type(dialect)()
+    others = NativeDialect(), TextDialect()
+    for record in reversed(records):
+        for other in others:
+            other.encode(record)
+    for record in (*records, *records):
+        whole = fresh.encode(Record(record.generation, record.seq, record.event))
+        assert dialect.encode(record) == whole
