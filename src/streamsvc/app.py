@@ -18,11 +18,12 @@ from streamsvc.dialects.native.text import TextDialect
 from streamsvc.dialects.openai.request import ChatCompletionParser
 from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.dialects.request import RequestBuilder
+from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.web.addresses import is_openai
-from streamsvc.web.ai_sdk import Chats, UIMessageEndpoints, refusal_text
+from streamsvc.web.ai_sdk import UIMessageEndpoints, refusal_text
 from streamsvc.web.bodies import BodyReader
 from streamsvc.web.cors import Cors
 from streamsvc.web.hosts import HostGuard, Hosts
@@ -44,12 +45,13 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
         environ: where the providers' keys are.
 
     Returns:
-        An ASGI application; its `state` has the `supervisor`, the `log` and the `providers`. It needs a server that runs on
+        An ASGI application; its `state` has the `supervisor`, the `log`, the `directory` and the `providers`. It needs a server that runs on
         asyncio and sends lifespan events; until those have come every request is a 503.
     """
     log = MemoryEventLog(settings.generations)
     providers = ProviderRegistry(settings.providers, environ)
-    supervisor = Supervisor(providers=providers, log=log, settings=settings)
+    directory = MemoryDirectory(log, settings)
+    supervisor = Supervisor(providers=providers, log=log, directory=directory, settings=settings)
     bodies = BodyReader(settings.limits)
     builder = RequestBuilder(
         default_provider=settings.provider,
@@ -81,7 +83,7 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
         bodies=bodies,
         parser=UIMessageParser(builder, settings.ai_sdk, settings.generations),
         origins=origins,
-        chats=Chats(settings.limits.max_generations + settings.generations.keep_count),
+        directory=directory,
         settings=settings.stream,
     )
     operations = OperationEndpoints(supervisor=supervisor, default_provider=settings.provider)
@@ -121,7 +123,8 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
         exception_handlers=problems.handlers,
     )
     app.router.redirect_slashes = False  # a redirect would be built from the client's Host
-    app.state.supervisor, app.state.log, app.state.providers = supervisor, log, providers
+    app.state.supervisor, app.state.directory = supervisor, directory
+    app.state.log, app.state.providers = log, providers
     return app
 
 

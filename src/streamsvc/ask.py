@@ -13,6 +13,7 @@ import httpx2
 import msgspec
 
 from streamsvc.config.settings import Settings
+from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import RequestError
 from streamsvc.eventlog.base import live_records
@@ -124,9 +125,12 @@ async def _ask_directly(
     settings: Settings, environ: Mapping[str, str], order: GenerationRequest
 ) -> int:
     log = MemoryEventLog(settings.generations)
+    directory = MemoryDirectory(log, settings)
     async with (
         ProviderRegistry(settings.providers, environ) as providers,
-        Supervisor(providers=providers, log=log, settings=settings) as supervisor,
+        Supervisor(
+            providers=providers, log=log, directory=directory, settings=settings
+        ) as supervisor,
     ):
         generation = await supervisor.create(order)
         with supervisor.viewer(generation):

@@ -82,9 +82,9 @@ async def test_the_stop_button_of_use_chat_stops_the_answer(
 ) -> None:
     async with chat_page(serve, tmp_path, origin, words_per_second=5) as (service, page):
         await page.wait_for_function(f"{ANSWERS}.length > 5")
-        [generation] = service.supervisor._running.values()
+        [generation] = service.directory.running_here
         await page.click("text=Stop")
-        await generation.ended.wait()
+        await generation.wait_ended()
         snapshot = (await service.client.get(f"/v1/generations/{generation.id}")).json()
         assert snapshot["outcome"] == "client_stop"
         await shown(page, STATUS, "ready")

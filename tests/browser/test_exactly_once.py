@@ -188,7 +188,7 @@ async def test_closing_the_tab_stops_the_generation_by_beacon(serve: Serve, name
             with anyio.fail_after(40):
                 while not service.supervisor.running:  # noqa: ASYNC110  # a browser is starting
                     await anyio.sleep(0.01)
-                generation = next(iter(service.supervisor._running.values()))
-                await generation.ended.wait()
+                generation = next(iter(service.directory.running_here))
+                await generation.wait_ended()
         snapshot = (await service.client.get(f"/v1/generations/{generation.id}")).json()
     assert snapshot["outcome"] == "client_stop"

@@ -91,9 +91,9 @@ async def until(is_so: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def ending(service: Service, outcome: str) -> AsyncIterator[None]:
     """Wait behind the block for the end of the one generation that runs, and look at its outcome."""
-    [generation] = service.supervisor._running.values()
+    [generation] = service.directory.running_here
     yield
-    await generation.ended.wait()
+    await generation.wait_ended()
     snapshot = (await service.client.get(f"/v1/generations/{generation.id}")).json()
     assert snapshot["outcome"] == outcome
 

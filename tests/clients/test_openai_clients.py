@@ -380,8 +380,8 @@ async def test_an_answer_that_is_stopped_is_an_error_and_is_not_asked_for_again(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
             await made.call()
-            generation = next(reversed(service.supervisor._running))
-            await service.supervisor.stop(generation)
+            generation = [*service.directory.running_here][-1]
+            await service.supervisor.stop(generation.id)
     assert _without_words(reports[0].error) == Failure("ConflictError", 409, "stopped", "stopped")
     assert made.counts == (1, 1)
 

@@ -95,8 +95,8 @@ class Bench:
     async def quiet(self) -> None:
         """Wait until nothing is generated and nobody watches."""
         with anyio.fail_after(10):
-            for generation in list(self.service.supervisor._running.values()):
-                await generation.ended.wait()
+            for generation in list(self.service.directory.running_here):
+                await generation.wait_ended()
             while self.service.supervisor.running or self.service.supervisor.viewers:  # noqa: ASYNC110
                 await anyio.sleep(0.005)
 

@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
 from streamsvc.engine.circuit import State
+from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import (
     ContextLengthExceeded,
@@ -119,7 +120,8 @@ class Bench(Supervisor):
         )
         self.providers = providers
         self.log = SlowLog(settings.generations)
-        super().__init__(providers=registry, log=self.log, settings=settings)
+        directory = MemoryDirectory(self.log, settings)
+        super().__init__(providers=registry, log=self.log, directory=directory, settings=settings)
 
     async def answer(self, order: GenerationRequest = ORDER) -> list[Event]:
         """Ask once, stay until the end, and return what viewers are told, without the `Start`."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from streamsvc.engine.audience import TRANSITIONS, Audience, Move, State
+from streamsvc.engine.stopping import StopScope
 from support.doubles import in_virtual_time, run_in_virtual_time
 
 ATTACH = 30.0
@@ -34,8 +35,11 @@ class Watched:
     """
 
     def __init__(self, grace_seconds: float) -> None:
-        self.scope = anyio.CancelScope()
-        self.audience = Audience(self.scope, attach_seconds=ATTACH, grace_seconds=grace_seconds)
+        self.stop_scope = StopScope()
+        self.scope = self.stop_scope.scope
+        self.audience = Audience(
+            self.stop_scope, attach_seconds=ATTACH, grace_seconds=grace_seconds
+        )
         self.ended_at: float | None = None
         self._began = anyio.current_time()
 
@@ -176,7 +180,7 @@ class RecordedAudience(Audience):
 async def test_the_table_has_every_pair_that_can_occur_and_no_other() -> None:
     """Found by trying every order of comings and of goings."""
     for joins_at in product([True, False], repeat=8):
-        audience = RecordedAudience(anyio.CancelScope(), attach_seconds=1, grace_seconds=1)
+        audience = RecordedAudience(StopScope(), attach_seconds=1, grace_seconds=1)
         with ExitStack() as viewers:
             for joins in joins_at:
                 if joins:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from streamsvc.config.settings import GenerationSettings
-from streamsvc.engine.entries import ProviderEntries
+from streamsvc.engine.entries import ProviderEntries, ProviderSlot
 from streamsvc.engine.generation import Generation
 from streamsvc.errors import (
     EmptyAnswer,
@@ -80,18 +80,20 @@ class Bench:
         self.provider = provider
         settings = GenerationSettings(grace_seconds=GRACE, max_log_bytes=max_log_bytes)
         self.log = SlowLog(settings)
+        entries = ProviderEntries(
+            Providers(
+                {"fake": provider},
+                attempts=1,
+                first_token_seconds=FIRST_TOKEN,
+                idle_seconds=IDLE,
+                total_seconds=total_seconds,
+            )
+        )
+        self.slot = ProviderSlot(entries.route("fake"))
         self.generation = Generation(
             "gen_a",
             GenerationRequest(prompt=PROMPT, provider="fake", **order),
-            route=ProviderEntries(
-                Providers(
-                    {"fake": provider},
-                    attempts=1,
-                    first_token_seconds=FIRST_TOKEN,
-                    idle_seconds=IDLE,
-                    total_seconds=total_seconds,
-                )
-            ).route("fake"),
+            slot=self.slot.__enter__(),
             log=self.log,
             settings=settings,
         )

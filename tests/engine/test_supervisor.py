@@ -1,4 +1,4 @@
-"""The supervisor starts generations, finds them, stops them, and brings all of them home."""
+"""The supervisor starts generations, finds them, stops them, and drains them at shutdown."""
 
 import logging
 import re
@@ -10,7 +10,8 @@ import pytest
 from typing_extensions import override
 
 from streamsvc.config.settings import GenerationSettings, LimitSettings, OpenAISettings, Settings
-from streamsvc.engine.supervisor import KEYS_AT_A_TIME, Supervisor, new_id
+from streamsvc.engine.directory.memory import KEYS_AT_A_TIME, MemoryDirectory
+from streamsvc.engine.supervisor import Supervisor, new_id
 from streamsvc.errors import (
     Draining,
     GenerationNotFound,
@@ -68,7 +69,10 @@ class Bench(Supervisor):
             providers=dict(registry.entries),
         )
         self.log = log(settings.generations)
-        super().__init__(providers=registry, log=self.log, settings=settings)
+        self.directory = MemoryDirectory(self.log, settings)
+        super().__init__(
+            providers=registry, log=self.log, directory=self.directory, settings=settings
+        )
 
     async def done(self, generation_id: str) -> Done:
         """How a generation ended."""
@@ -187,7 +191,10 @@ async def test_a_provider_without_its_key_is_refused() -> None:
     settings = Settings(providers={**entries})
     log = SlowLog(settings.generations)
     registry = ProviderRegistry(entries, {"A_KEY": ""})
-    async with Supervisor(providers=registry, log=log, settings=settings) as supervisor:
+    directory = MemoryDirectory(log, settings)
+    async with Supervisor(
+        providers=registry, log=log, directory=directory, settings=settings
+    ) as supervisor:
         with pytest.raises(ProviderNotReady, match="its key is not set"):
             await supervisor.create(ORDER)
         assert len(log) == 0
@@ -425,13 +432,16 @@ async def test_keys_of_dropped_generations_are_forgotten_a_few_with_each_new_one
         with bench.viewer(slow):
             for number in range(100):
                 await bench.create(ORDER, key=f"old{number}")
-            assert len(bench._keys) == 101
+            assert bench.directory.keys == 101
             await anyio.sleep(KEEP + 1)
             for number in range(20):
-                before = len(bench._keys)
+                before = bench.directory.keys
                 await bench.create(ORDER, key=f"new{number}")
-                assert before - len(bench._keys) < KEYS_AT_A_TIME
-            assert bench._keys.keys() == {"slow", *(f"new{number}" for number in range(20))}
+                assert before - bench.directory.keys < KEYS_AT_A_TIME
+            assert bench.directory._keys.keys() == {
+                "slow",
+                *(f"new{number}" for number in range(20)),
+            }
             assert (
                 await bench.create(GenerationRequest(prompt=PROMPT, provider="slow"), key="slow")
                 == slow

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from streamsvc.app import create_app
 from streamsvc.config.settings import Settings
+from streamsvc.engine.directory.base import Directory
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.server.connection import Protocol
@@ -30,6 +31,7 @@ class Service:
         server: what holds its connections.
         supervisor: its engine.
         log: its event log.
+        directory: knows what runs.
     """
 
     url: str
@@ -47,6 +49,11 @@ class Service:
     def log(self) -> MemoryEventLog:
         log: MemoryEventLog = self.app.state.log
         return log
+
+    @property
+    def directory(self) -> Directory:
+        directory: Directory = self.app.state.directory
+        return directory
 
 
 class _QuietServer(Server):

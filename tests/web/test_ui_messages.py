@@ -20,9 +20,6 @@ from streamsvc.config.settings import (
     StreamSettings,
 )
 from streamsvc.errors import CursorLost
-from streamsvc.web.ai_sdk import Answer as ChatAnswer
-from streamsvc.web.ai_sdk import Chats
-from support import virtual_time
 from support.eventstream import Answer, parse, view
 from support.service import Service
 from support.transcript import assert_is_transcript
@@ -163,40 +160,6 @@ async def test_there_is_nothing_to_resume_in_a_chat_that_is_idle(serve: Serve) -
     with anyio.fail_after(5):
         async with view(service.port, "/api/chat/chat-1/stream", method="HEAD") as head:
             assert head.status == 200
-
-
-@pytest.mark.promise("resume:no-gap")
-def test_a_whole_answer_can_be_had_again_for_the_grace_and_then_the_chat_is_idle() -> None:
-    async def perform() -> None:
-        chats = Chats(10)
-        answer = ChatAnswer("gen_a", grace_seconds=30)
-        assert chats.put("a", answer) is None
-        await anyio.sleep(80_000)
-        assert chats.get("a") is answer  # nobody has been sent all of it
-        chats.sent(answer)
-        await anyio.sleep(29.9)
-        assert chats.get("a") is answer
-        await anyio.sleep(0.1)
-        assert chats.get("a") is None
-        assert len(chats) == 0
-
-    virtual_time.run(perform())
-
-
-def test_the_oldest_chats_are_forgotten_when_there_are_too_many() -> None:
-    async def perform() -> None:
-        chats = Chats(2)
-        for name in "aba":
-            chats.put(name, ChatAnswer(name, grace_seconds=1))
-        before = chats.put("a", ChatAnswer("again", grace_seconds=1))
-        assert before is not None
-        assert before.generation == "a"
-        chats.put("c", ChatAnswer("c", grace_seconds=1))
-        found = {name: chats.get(name) for name in "abc"}
-        assert {name for name, answer in found.items() if answer} == {"a", "c"}
-        assert len(chats) == 2
-
-    virtual_time.run(perform())
 
 
 async def test_without_a_grace_a_chat_is_idle_as_soon_as_its_answer_has_been_sent(

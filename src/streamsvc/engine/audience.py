@@ -1,28 +1,28 @@
 """Who is watching a generation, and how long it may go on unwatched.
 
-The orders that are legal stand in one table. The deadline of an unwatched generation is that of its
-cancel scope: whoever joins before the scope is cancelled has stopped the clock, and whoever joins
-after finds a generation that is ending. There is no moment between the two, and no timer of ours.
+`TRANSITIONS` lists every legal transition. The deadline of an unwatched generation is that of its
+cancel scope: a viewer that joins before the scope is cancelled has stopped the clock, and one that
+joins later finds a generation that is ending. There is no moment between the two, and no second timer.
 """
 
-import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from enum import Enum, auto
 from typing import Protocol, Self
 
-import anyio
 from typing_extensions import override
 
+from streamsvc.engine.stopping import StopScope
 from streamsvc.eventloop import clock
+from streamsvc.events import Outcome
 
 
 class State(Enum):
-    """Where the audience of a running generation stands."""
+    """The state of the audience of a running generation."""
 
-    EXPECTED = auto()
+    EXPECTED = auto()  # no viewer has come yet
     WATCHING = auto()
-    AWAY = auto()
+    AWAY = auto()  # all viewers have left
 
 
 class Move(Enum):
@@ -43,38 +43,39 @@ class Audience:
     """The viewers of one generation.
 
     Args:
-        scope: the generation's cancel scope, which gets its deadline from here.
+        stop_scope: stops the generation, as `no_viewers`; its deadline is set here only.
         attach_seconds: how long the first viewer may take to come.
-        grace_seconds: how long the generation goes on when the last viewer has left; 0: not at all.
+        grace_seconds: how long the generation goes on after the last viewer has left; 0: it stops at
+            once.
     """
 
     def __init__(
-        self, scope: anyio.CancelScope, *, attach_seconds: float, grace_seconds: float
+        self, stop_scope: StopScope, *, attach_seconds: float, grace_seconds: float
     ) -> None:
-        self._scope = scope
+        self._stop_scope = stop_scope
         self._grace_seconds = grace_seconds
         self._viewers = 0
         self._state = State.EXPECTED
         self._now = clock()
-        scope.deadline = self._now() + attach_seconds
+        stop_scope.stop_at(self._now() + attach_seconds, Outcome.NO_VIEWERS)
 
     @property
     def state(self) -> State:
-        """Where it stands."""
+        """Its state."""
         return self._state
 
     def viewer(self) -> "ViewerSlot":
-        """Return what one of the viewers holds."""
+        """Return what counts one viewer while it is held."""
         return ViewerSlot(self)
 
     def join(self) -> None:
-        """One more is watching."""
+        """Count one more viewer."""
         self._viewers += 1
         if self._viewers == 1:
             self._move(Move.FIRST_JOINS)
 
     def leave(self) -> None:
-        """One less is."""
+        """Count one viewer less."""
         self._viewers -= 1
         if self._viewers == 0:
             self._move(Move.LAST_LEAVES)
@@ -82,29 +83,32 @@ class Audience:
     def _move(self, move: Move) -> None:
         self._state = TRANSITIONS[self._state, move]
         if self._state is State.WATCHING:
-            self._scope.deadline = math.inf
+            self._stop_scope.go_on()
         elif self._grace_seconds:
-            self._scope.deadline = self._now() + self._grace_seconds
+            self._stop_scope.stop_at(self._now() + self._grace_seconds, Outcome.NO_VIEWERS)
         else:
-            self._scope.cancel()
+            self._stop_scope.stop(Outcome.NO_VIEWERS)
 
 
 class Count(Protocol):
-    """Whatever counts viewers."""
+    """Counts viewers. Neither call waits or raises."""
 
     def join(self) -> None:
-        """One more is watching."""
+        """Count one more viewer."""
         ...
 
     def leave(self) -> None:
-        """One less is."""
+        """Count one viewer less."""
         ...
 
 
 class ViewerSlot(AbstractContextManager["ViewerSlot"]):
-    """A viewer, counted while the context is held, or until it leaves before that.
+    """Counts a viewer while the context is held, or until it leaves before that.
 
-    A generator would be ten times as large, and there is one for each stream that is held.
+    A class and not a `contextmanager`: a generator is ten times as large, and every open stream holds one.
+
+    Args:
+        counts: what counts the viewer.
     """
 
     __slots__ = ("_counts",)
@@ -123,7 +127,7 @@ class ViewerSlot(AbstractContextManager["ViewerSlot"]):
         self.leave()
 
     def leave(self) -> None:
-        """Watch no longer; again, and nothing happens."""
+        """Stop watching; a second call does nothing."""
         counts, self._counts = self._counts, ()
         for count in counts:
             count.leave()

@@ -1,8 +1,8 @@
 """One answer, from as many calls to providers as it takes.
 
-A provider that fails is asked again where that may help, and then the next in line is asked, within
-the deadlines and a bounded number of calls. Before the first token viewers see none of it but a
-`status`; after it, what they have is either continued exactly or begun anew with a `restart`.
+A call that failed is retried where that may help; then the next entry of the route is called, within
+the deadlines and a bounded number of calls. Until the first token viewers see at most a `status`
+event; after it, what they have is either continued exactly or replaced after a `restart`.
 """
 
 import logging
@@ -15,7 +15,7 @@ import msgspec
 
 from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.attempt import attempt
-from streamsvc.engine.entries import ProviderEntry, entry_with_free_slot
+from streamsvc.engine.entries import ProviderEntry, ProviderSlot
 from streamsvc.engine.rescue import CatchUp
 from streamsvc.errors import (
     EmptyAnswer,
@@ -26,199 +26,200 @@ from streamsvc.errors import (
     causes,
 )
 from streamsvc.eventloop import clock
-from streamsvc.events import Event, Progress, Reasoning, Restart, Text
+from streamsvc.events import Event, Progress, Restart
 from streamsvc.messages import Prompt
-from streamsvc.providers.base import Finish
+from streamsvc.providers.base import Delta, Finish
 from streamsvc.snapshot import Standing
 
 logger = logging.getLogger(__name__)
 
 _LEAST_BACKOFF = 0.5
-"""The part of a backoff that is always waited; the rest is jitter, so that many do not come at once."""
+"""The part of a backoff that is always waited; the rest is jitter, so that retries spread out."""
 
 
 class Failover:
-    """The way to one answer.
+    """The calls that lead to one answer; read it from `run` down.
 
     Args:
         generation_id: for the log lines.
-        prompt: what is asked.
-        route: whom to ask, in this order. A place is taken on the first that has room.
+        prompt: the request.
+        slot: the generation's provider slot, held; its route is who may be called, in this order.
         emit: writes an event for the viewers.
-        said: reads back what viewers have of the answer.
+        read_answer: reads back what viewers have of the answer.
         settings: whether to rescue, and how many calls there may be.
 
-    Raises:
-        Overloaded: no lane of the route has room.
-
     Attributes:
-        entry: who answers; of an answer that failed, whose failure is told.
+        entry: the one that answers; after a failure, the one whose failure is reported.
         calls: how many calls there have been.
-        may_have_cost: whether a provider has begun to answer, or was left while it might have.
+        may_be_billed: whether a provider has begun to answer, or was left while it might have.
     """
 
     def __init__(
         self,
         generation_id: str,
         prompt: Prompt,
-        route: tuple[ProviderEntry, ...],
+        slot: ProviderSlot,
         *,
         emit: Callable[[Event], None],
-        said: Callable[[], Awaitable[Standing]],
+        read_answer: Callable[[], Awaitable[Standing]],
         settings: GenerationSettings,
     ) -> None:
-        self.entry = route[0]
+        self.entry = slot.route[0]
         self.calls = 0
         self.may_be_billed = False
         self._id = generation_id
         self._prompt = prompt
-        self._route = route
+        self._slot = slot
+        self._route = slot.route
         self._emit = emit
-        self._said = said
+        self._read_answer = read_answer
         self._settings = settings
-        self._has_begun = False
-        self._got_token = False
-        self._broken_by = ""
-        self._failures: list[tuple[ProviderEntry, ProviderError]] = []
-        self._end = 0.0
         self._now = clock()
-        self._place = entry_with_free_slot(route)
-        self._place.running += 1
+        self._end = 0.0
+        self._failures: list[tuple[ProviderEntry, ProviderError]] = []
+        self._has_begun = False  # viewers have a token
+        self._got_token = False  # the same, of the call that runs or was last
+        self._broken_by = ""  # the code of the failure that cut the last call after its first token
 
     @property
     def model(self) -> str:
         """The model that `entry` is asked for."""
-        return self._other_model(self.entry) or self.entry.section.model
-
-    def _other_model(self, entry: ProviderEntry) -> str:
-        """Return the model that the client named: it is one of the entry that it named, and no other."""
-        return self._prompt.model if entry is self._route[0] else ""
-
-    def leave(self) -> None:
-        """Give the place back, once."""
-        self._place.running -= 1
+        return self._named_model(self.entry) or self.entry.section.model
 
     async def run(self) -> Finish:
-        """Return how the answer ended; all that goes before has been said.
+        """Return how the answer ended; everything before that has been emitted.
 
         Raises:
-            ProviderError: there is none. Of several failures, the first that may be over when the
-                request is made again later, else the first.
+            ProviderError: there is no answer. Of several failures the first that is worth a new
+                request later, else the first.
         """
         self._end = self._now() + self._route[0].section.total_seconds
         for entry in self._route:
-            if self._may_go_on and self._is_open(entry) and (finish := await self._ask(entry)):
+            if self._may_call and self._is_usable(entry) and (finish := await self._ask(entry)):
                 return finish
-        # Where all are to be left in peace, somebody has to be asked all the same.
-        if not self.calls and (finish := await self._ask(self._place)):
+        # If every circuit is open, call the entry that holds the slot anyway.
+        if not self.calls and (finish := await self._ask(self._slot.entry)):
             return finish
-        failures = (failure for failure in self._failures if failure[1].retryable)
-        self.entry, error = next(failures, self._failures[0])
+        retryable = (failure for failure in self._failures if failure[1].retryable)
+        self.entry, error = next(retryable, self._failures[0])
         raise error
 
-    @property
-    def _may_go_on(self) -> bool:
-        """Whether what has happened so far allows another call."""
-        may_be_saved = self._settings.rescue or not self._has_begun
-        is_in_time = self._now() < self._end
-        return may_be_saved and is_in_time and self.calls < self._settings.max_calls
-
-    def _is_open(self, entry: ProviderEntry) -> bool:
-        return entry.circuit.admits and (entry is self._place or entry.has_free_slot)
-
-    def _has_open_behind(self, entry: ProviderEntry) -> bool:
-        return any(map(self._is_open, self._route[self._route.index(entry) + 1 :]))
-
     async def _ask(self, entry: ProviderEntry) -> Finish | None:
-        """Ask one provider, and again where that may help; None where it has failed."""
-        tries = 0
+        """Call one entry, again where that may help; return None when it has failed for good."""
+        self._switch_to(entry)
         first_token_at = self._now() + entry.section.first_token_bound
+        tries = 0
         while True:
             tries += 1
             try:
                 with entry.circuit.call() as on_first_token:
-                    if tries == 1:
-                        self._move_to(entry)
                     return await self._call(entry, first_token_at, on_first_token)
-            except ProviderError as exc:
-                self._note(entry, exc)
-                error = exc
-            if self._got_token:
-                self._broken_by = error.code
-                first_token_at = self._now() + entry.section.first_token_bound
-            wait = self._wait_seconds(entry, error, tries, first_token_at)
+            except ProviderError as error:
+                self._note(entry, error)
+                if self._got_token:
+                    self._broken_by = error.code
+                    first_token_at = self._now() + entry.section.first_token_bound
+                wait = self._seconds_to_retry(entry, error, tries, first_token_at)
+                retrying = Progress(state="retrying", provider=entry.name, reason=error.code)
             if wait is None:
                 return None
-            self._emit(Progress(state="retrying", provider=entry.name, reason=error.code))
+            self._emit(retrying)
             await anyio.sleep(wait)
-            if not entry.circuit.admits and self._has_open_behind(entry):
+            if not entry.circuit.admits and self._has_usable_after(entry):
                 return None
-
-    def _move_to(self, entry: ProviderEntry) -> None:
-        """Take the place along to another provider, and say so."""
-        self.entry = entry
-        if entry is not self._place:
-            self._place.running -= 1
-            entry.running += 1
-            self._place = entry
-        if entry is not self._route[0]:
-            reason = "busy" if self._route[0].circuit.admits else "circuit_open"
-            if self._failures:
-                reason = self._failures[-1][1].code
-            self._emit(Progress(state="switching", provider=entry.name, reason=reason))
 
     async def _call(
         self, entry: ProviderEntry, first_token_at: float, on_first_token: Callable[[], None]
     ) -> Finish:
+        """Call one entry once; after a first token, fit the answer to what viewers have.
+
+        Raises:
+            ProviderError: it failed.
+        """
         self.calls += 1
         self._got_token = False
         catch_up = await self._catch_up(entry) if self._has_begun else None
-        now = self._now()
         try:
             finish = await attempt(
                 entry,
-                msgspec.structs.replace(
-                    self._prompt, call=self.calls, model=self._other_model(entry)
-                ),
+                self._prompt_for(entry),
                 first_token_at=first_token_at,
-                end=min(self._end, now + entry.section.total_seconds),
-                on_first_token=partial(self._begin, on_first_token),
-                emit=self._emit if catch_up is None else partial(self._say_new, catch_up),
+                end=min(self._end, self._now() + entry.section.total_seconds),
+                on_first_token=partial(self._on_first_token, on_first_token),
+                emit=self._emit if catch_up is None else partial(self._emit_new, catch_up),
             )
         except ProviderModelNotFound as exc:
-            if self._other_model(entry):
+            if self._named_model(entry):
                 raise NamedModelNotFound from exc
             raise
         except BaseException as exc:
-            self.may_be_billed |= _may_have_cost(exc)
+            self.may_be_billed |= _may_be_billed(exc)
             raise
-        # A rescue that a filter refuses before a word leaves viewers what they have, and says how it ended.
+        # A content filter that refuses a rescue before its first token leaves viewers what they have.
         is_filtered = finish.reason == "content_filter" and not self._got_token
         for event in catch_up.finish() if catch_up and not is_filtered else ():
             self._emit(event)
         is_refused = finish.is_refused and not self._has_begun
         return msgspec.structs.replace(finish, is_refused=is_refused)
 
-    def _begin(self, on_first_token: Callable[[], None]) -> None:
-        self._has_begun = self._got_token = self.may_be_billed = True
-        on_first_token()
+    # ---- What a call is given
+
+    def _switch_to(self, entry: ProviderEntry) -> None:
+        """Take the slot along to an entry; viewers learn of it unless it is the requested one."""
+        self.entry = entry
+        self._slot.move_to(entry)
+        if entry is self._route[0]:
+            return
+        if self._failures:
+            reason = self._failures[-1][1].code
+        else:
+            reason = "busy" if self._route[0].circuit.admits else "circuit_open"
+        self._emit(Progress(state="switching", provider=entry.name, reason=reason))
+
+    def _prompt_for(self, entry: ProviderEntry) -> Prompt:
+        return msgspec.structs.replace(
+            self._prompt, call=self.calls, model=self._named_model(entry)
+        )
+
+    def _named_model(self, entry: ProviderEntry) -> str:
+        """Return the model that the client named, or nothing: it belongs to the requested entry only."""
+        return self._prompt.model if entry is self._route[0] else ""
 
     async def _catch_up(self, entry: ProviderEntry) -> CatchUp:
         restart = Restart(reason=self._broken_by, provider=entry.name, model=self.model)
-        return CatchUp(str((await self._said()).text), restart)
+        return CatchUp(str((await self._read_answer()).text), restart)
 
-    def _say_new(self, catch_up: CatchUp, delta: Text | Reasoning) -> None:
+    def _on_first_token(self, tell_circuit: Callable[[], None]) -> None:
+        self._has_begun = self._got_token = self.may_be_billed = True
+        tell_circuit()
+
+    def _emit_new(self, catch_up: CatchUp, delta: Delta) -> None:
         for event in catch_up.take(delta):
             self._emit(event)
 
-    def _wait_seconds(
+    # ---- Whether there is another call, and when
+
+    @property
+    def _may_call(self) -> bool:
+        """Whether there may be another call, to any entry."""
+        may_be_saved = self._settings.rescue or not self._has_begun
+        is_in_time = self._now() < self._end
+        return may_be_saved and is_in_time and self.calls < self._settings.max_calls
+
+    def _is_usable(self, entry: ProviderEntry) -> bool:
+        return entry.circuit.admits and (entry is self._slot.entry or entry.has_free_slot)
+
+    def _has_usable_after(self, entry: ProviderEntry) -> bool:
+        return any(map(self._is_usable, self._route[self._route.index(entry) + 1 :]))
+
+    def _seconds_to_retry(
         self, entry: ProviderEntry, error: ProviderError, tries: int, first_token_at: float
     ) -> float | None:
-        """Return how long to wait before the same provider is asked again; None: not again."""
+        """Return how long to wait before the same entry is called again; None: do not call it again."""
         section = entry.section
-        has_other = self._has_open_behind(entry)
-        is_done = not error.retry_same_provider or tries >= section.attempts or not self._may_go_on
-        if is_done or (has_other and not entry.circuit.admits):
+        is_final = not error.retry_same_provider or tries >= section.attempts or not self._may_call
+        has_other = self._has_usable_after(entry)
+        if is_final or (has_other and not entry.circuit.admits):
             return None
         backoff = min(section.backoff_seconds * 2 ** (tries - 1), section.max_backoff_seconds)
         wait = backoff * random.uniform(_LEAST_BACKOFF, 1)  # noqa: S311  # a jitter
@@ -239,8 +240,8 @@ class Failover:
         )  # fmt: skip
 
 
-def _may_have_cost(exc: BaseException) -> bool:
-    """Tell whether a call that ended so may be billed: we left a provider at work, or it said nothing."""
+def _may_be_billed(exc: BaseException) -> bool:
+    """Return whether a call that ended so may be billed: it was left at work, or its answer was empty."""
     if isinstance(exc, EmptyAnswer):
         return True
     if isinstance(exc, ProviderTimedOut):

@@ -1,14 +1,13 @@
-"""Starts generations, finds them, stops them, and brings them home when the service shuts down.
+"""Starts generations, finds and stops them through the directory, and drains its own at shutdown.
 
-Every generation runs as a task of one task group, which is open for as long as the supervisor is
-held as an async context manager: the application's lifespan.
+Every generation that runs here is a task of one task group, which is open for as long as the
+supervisor is held as an async context manager: the application's lifespan.
 """
 
 import base64
 import hashlib
 import logging
 import os
-from itertools import islice
 from typing import Self
 
 import anyio
@@ -17,9 +16,10 @@ import msgspec
 
 from streamsvc.config.settings import Settings
 from streamsvc.engine.audience import ViewerSlot
-from streamsvc.engine.entries import ProviderEntries, ProviderEntry
+from streamsvc.engine.directory.base import STOP_SECONDS, Directory, KeyUse
+from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlot
 from streamsvc.engine.generation import Generation
-from streamsvc.errors import Draining, GenerationNotFound, InvalidField, Overloaded
+from streamsvc.errors import Draining, InvalidField, Overloaded
 from streamsvc.eventlog.base import EventLog
 from streamsvc.events import Outcome
 from streamsvc.messages import GenerationRequest
@@ -27,36 +27,38 @@ from streamsvc.providers.registry import ProviderRegistry
 
 logger = logging.getLogger(__name__)
 
-STOP_SECONDS = 5.0
-"""How long a stop waits for a generation to write its end."""
-
-KEYS_AT_A_TIME = 8
-"""How many idempotency keys are looked after with each new one; more than one, so that they dwindle."""
-
 ID_PREFIX = "gen_"
 _ID_BYTES = 20
 
+_Route = tuple[ProviderEntry, ...]
+
 
 class Supervisor:
-    """The running generations of this process.
+    """Creates and stops generations; runs those that were created in this process.
 
     Args:
-        providers: whom to ask.
-        log: where the events go.
+        providers: the configured providers.
+        log: stores the events.
+        directory: knows which generations run, here or elsewhere.
         settings: bounds and waiting times.
     """
 
     _tasks: anyio.abc.TaskGroup
 
-    def __init__(self, *, providers: ProviderRegistry, log: EventLog, settings: Settings) -> None:
+    def __init__(
+        self,
+        *,
+        providers: ProviderRegistry,
+        log: EventLog,
+        directory: Directory,
+        settings: Settings,
+    ) -> None:
         self._entries = ProviderEntries(providers)
         self._log = log
+        self._directory = directory
         self._settings = settings
-        self._running: dict[str, Generation] = {}
-        self._keys: dict[str, tuple[bytes, str]] = {}
-        self._keying = anyio.Lock()
         self._viewer_count = _ViewerCount()
-        self._draining = False
+        self._is_draining = False
         self._idle = anyio.Event()
 
     async def __aenter__(self) -> Self:
@@ -65,63 +67,62 @@ class Supervisor:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        """End every generation that is left, and wait for it."""
+        """End every generation that still runs here, and wait for it."""
         self._tasks.cancel_scope.cancel()
         await self._tasks.__aexit__(None, None, None)
 
     @property
     def is_draining(self) -> bool:
         """Whether the service has stopped taking new work."""
-        return self._draining
+        return self._is_draining
 
     @property
     def running(self) -> int:
-        """How many generations are running."""
-        return len(self._running)
-
-    @property
-    def entries(self) -> ProviderEntries:
-        """The provider entries, with what runs on them and how their circuits are."""
-        return self._entries
+        """How many generations run in this process."""
+        return len(self._directory.running_here)
 
     @property
     def viewers(self) -> int:
-        """How many viewers are connected."""
+        """How many viewers are connected to this process."""
         return self._viewer_count.size
 
-    async def create(self, order: GenerationRequest, *, key: str | None = None) -> str:
+    @property
+    def entries(self) -> ProviderEntries:
+        """The provider entries, with their slots and circuits."""
+        return self._entries
+
+    async def create(self, request: GenerationRequest, *, key: str | None = None) -> str:
         """Start a generation, and return its id once its log is open.
 
         Args:
-            order: what is wanted.
-            key: the client's idempotency key. While the first generation with it is kept, its id
-                is returned, and nothing is started.
+            request: what is wanted.
+            key: the client's idempotency key. While the log of the first generation with it is kept,
+                that one's id is returned, and nothing is started.
 
         Raises:
-            InvalidField: an unknown provider or fault, or a key that stood for another order.
-            ProviderNotReady: the provider's key is missing.
+            InvalidField: an unknown provider or fault, or a key that was used with another request.
+            ProviderNotReady: the provider's API key is missing.
             Overloaded: a bound is reached.
             Draining: the service is shutting down.
         """
-        route = self._entries.route(order.provider, fault=order.prompt.fault)
+        route = self._entries.route(request.provider, fault=request.prompt.fault)
         if not key:
-            return await self._start(order, route)
-        fingerprint = hashlib.sha256(msgspec.json.encode(order)).digest()
-        async with self._keying:
-            if known := await self._known(key, fingerprint):
-                return known
-            generation_id = await self._start(order, route)
-            self._keys[key] = (fingerprint, generation_id)
-            return generation_id
+            return await self._start(request, route)
+        fingerprint = hashlib.sha256(msgspec.json.encode(request)).digest()
+        async with self._directory.claim(key) as claim:
+            if claim.use is None:
+                claim.use = KeyUse(fingerprint, await self._start(request, route))
+            elif claim.use.fingerprint != fingerprint:
+                sentence = "This 'Idempotency-Key' was used with another request."
+                raise InvalidField(sentence, field="Idempotency-Key")
+            return claim.use.generation
 
     def viewer(self, generation_id: str) -> ViewerSlot:
-        """Return what a viewer of a generation holds."""
-        generation = self._running.get(generation_id)
-        return (
-            ViewerSlot(self._viewer_count)
-            if generation is None
-            else ViewerSlot(self._viewer_count, generation.audience)
-        )
+        """Return what counts one viewer of a generation while it is held."""
+        audience = self._directory.audience(generation_id)
+        if audience is None:  # it has ended: the viewer reads what is stored
+            return ViewerSlot(self._viewer_count)
+        return ViewerSlot(self._viewer_count, audience)
 
     def check_viewers(self) -> None:
         """Refuse one viewer too many.
@@ -133,28 +134,23 @@ class Supervisor:
             raise Overloaded("limits.max_viewers")
 
     async def stop(self, generation_id: str) -> None:
-        """End a generation at once; one that has ended stays as it is.
+        """End a generation at once, wherever it runs; one that has ended stays as it is.
 
         Raises:
-            GenerationNotFound: it never was, or is no longer kept.
+            GenerationNotFound: it never existed, or is no longer kept.
         """
-        generation = self._running.get(generation_id)
-        if generation is None:
+        if not await self._directory.stop(generation_id, Outcome.CLIENT_STOP):
             await self._log.read(generation_id, after=0)
-            return
-        generation.stop(Outcome.CLIENT_STOP)
-        with anyio.move_on_after(STOP_SECONDS):
-            await generation.ended.wait()
 
     async def drain(self, seconds: float) -> None:
-        """Take no new work, let generations finish for *seconds*, then end the rest.
+        """Take no new work, let the generations of this process finish for *seconds*, then end the rest.
 
         Cancelled, it ends the rest at once, and returns when that is done.
         """
-        self._draining = True
+        self._is_draining = True
         logger.info(
             "drain.started generations=%d viewers=%d seconds=%g (a second signal ends the wait)",
-            len(self._running), self._viewer_count.size, seconds,
+            self.running, self.viewers, seconds,
         )  # fmt: skip
         try:
             with anyio.move_on_after(seconds):
@@ -164,83 +160,56 @@ class Supervisor:
                 await self._end_the_rest()
 
     async def _end_the_rest(self) -> None:
-        cut = len(self._running)
-        for generation in self._running.values():
+        cut = self.running
+        for generation in self._directory.running_here:
             generation.stop(Outcome.DRAINED)
         await self._wait_until_idle()
         logger.info("drain.finished cut=%d", cut)
 
-    async def _start(self, order: GenerationRequest, route: tuple[ProviderEntry, ...]) -> str:
+    async def _start(self, request: GenerationRequest, route: _Route) -> str:
+        """Start a generation. With the log in memory nothing here waits: the bounds are checked, and kept."""
         self._check_room()
-        generation = Generation(
-            new_id(),
-            order,
-            route=route,
-            log=self._log,
-            settings=self._settings.generations,
-        )
-        self._running[generation.id] = generation
-        try:
-            await generation.open_log()
-        except BaseException:
-            self._leave(generation)
-            raise
-        self._tasks.start_soon(self._run, generation, name=generation.id)
+        with ProviderSlot(route) as slot:
+            generation = Generation(
+                new_id(), request, slot=slot, log=self._log, settings=self._settings.generations
+            )
+            try:
+                await self._directory.enter(generation)
+                await generation.open_log()
+                self._tasks.start_soon(self._run, generation, slot, name=generation.id)
+            except BaseException:
+                self._leave(generation)
+                raise
+            slot.hand_over()
         return generation.id
 
-    async def _run(self, generation: Generation) -> None:
-        try:
-            await generation.run()
-        finally:
-            self._leave(generation)
+    async def _run(self, generation: Generation, slot: ProviderSlot) -> None:
+        with slot:
+            try:
+                await generation.run()
+            finally:
+                self._leave(generation)
 
     def _leave(self, generation: Generation) -> None:
-        generation.leave()
-        del self._running[generation.id]
-        if not self._running:
+        self._directory.leave(generation)
+        if not self.running:
             self._idle.set()
 
     async def _wait_until_idle(self) -> None:
-        while self._running:
+        while self.running:
             if self._idle.is_set():
                 self._idle = anyio.Event()
             await self._idle.wait()
 
-    async def _known(self, key: str, fingerprint: bytes) -> str | None:
-        """Return the generation that a key stands for, while there is one."""
-        await self._forget_some_keys()
-        if key not in self._keys or not await self._forget_if_dropped(key):
-            return None
-        first, generation_id = self._keys[key]
-        if first != fingerprint:
-            sentence = "This 'Idempotency-Key' was used with another request."
-            raise InvalidField(sentence, field="Idempotency-Key")
-        return generation_id
-
-    async def _forget_some_keys(self) -> None:
-        """Forget keys whose generations are no longer kept: a few at a time, each in its turn."""
-        for key in list(islice(self._keys, KEYS_AT_A_TIME)):
-            if await self._forget_if_dropped(key):
-                self._keys[key] = self._keys.pop(key)
-
-    async def _forget_if_dropped(self, key: str) -> bool:
-        """Forget a key whose generation is no longer kept; tell whether it still is."""
-        try:
-            await self._log.read(self._keys[key][1], after=0)
-        except GenerationNotFound:
-            del self._keys[key]
-            return False
-        return True
-
     def _check_room(self) -> None:
-        if self._draining:
+        if self._is_draining:
             raise Draining
-        if len(self._running) >= self._settings.limits.max_generations:
+        if self.running >= self._settings.limits.max_generations:
             raise Overloaded("limits.max_generations")
 
 
 class _ViewerCount:
-    """All viewers that are connected."""
+    """All viewers that are connected to this process."""
 
     def __init__(self) -> None:
         self.size = 0

@@ -5,12 +5,10 @@
 A refusal is a sentence in plain text, because the hook shows the body of an error as it is.
 """
 
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -20,10 +18,10 @@ from streamsvc.dialects.ai_sdk.request import UIMessageParser
 from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.invalid import MAX_QUOTED_CHARS
 from streamsvc.dialects.plain.frames import PlainDialect
+from streamsvc.engine.directory.base import ChatAnswer, Directory
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import CursorLost, GenerationNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_batches
-from streamsvc.eventloop import now
 from streamsvc.events import Restart
 from streamsvc.web.bodies import BodyReader
 from streamsvc.web.origins import Origins
@@ -40,66 +38,6 @@ from streamsvc.web.stream.viewer import LogPosition
 NO_STORE = {"Cache-Control": "no-store"}
 
 
-class Answer(msgspec.Struct):
-    """The latest answer of a chat.
-
-    Attributes:
-        generation: which one it is.
-        grace_seconds: how long a client that has lost its connection may take to come back.
-        over_at: when nobody is expected to come back for it any more; infinite until some client
-            has been sent all of it.
-    """
-
-    generation: str
-    grace_seconds: float
-    over_at: float = math.inf
-
-
-class Chats:
-    """Which answer is to be had in which chat: the latest, until its clients must have it.
-
-    That an answer has been sent to its end does not tell that it has arrived: a proxy or a kernel may
-    have taken the end for a client whose network is gone. Clients say nothing of what they have, so
-    an answer can be had again for as long as one may take to come back. A client that has it already
-    puts it in the place of itself.
-
-    Args:
-        bound: how many are remembered; the oldest are forgotten.
-    """
-
-    def __init__(self, bound: int) -> None:
-        self._bound = bound
-        self._answers: dict[str, Answer] = {}
-
-    def __len__(self) -> int:
-        """How many are remembered."""
-        return len(self._answers)
-
-    def put(self, chat: str, answer: Answer) -> Answer | None:
-        """Remember the answer that is being made; return the one that was there before."""
-        before = self._answers.pop(chat, None)
-        self._answers[chat] = answer
-        if len(self._answers) > self._bound:
-            del self._answers[next(iter(self._answers))]
-        return before
-
-    def get(self, chat: str) -> Answer | None:
-        """Return the answer that a client may lack."""
-        answer = self._answers.get(chat)
-        if answer is not None and answer.over_at <= now():
-            self.forget(chat)
-            return None
-        return answer
-
-    def sent(self, answer: Answer) -> None:
-        """Note that a client has been sent an answer to its end."""
-        answer.over_at = now() + answer.grace_seconds
-
-    def forget(self, chat: str) -> None:
-        """Forget the answer: nobody wants the rest of it."""
-        self._answers.pop(chat, None)
-
-
 class UIMessageEndpoints:
     """The HTTP interface that `useChat` expects.
 
@@ -109,7 +47,7 @@ class UIMessageEndpoints:
         bodies: reads the bodies of requests.
         parser: parses them.
         origins: whose pages may create and stop.
-        chats: which answer is whose.
+        directory: knows the latest answer of each chat.
         settings: how a stream looks.
     """
 
@@ -121,7 +59,7 @@ class UIMessageEndpoints:
         bodies: BodyReader,
         parser: UIMessageParser,
         origins: Origins,
-        chats: Chats,
+        directory: Directory,
         settings: StreamSettings,
     ) -> None:
         self._supervisor = supervisor
@@ -130,7 +68,7 @@ class UIMessageEndpoints:
         self._parser = parser
         self._origins = origins
         self._dialects: Mapping[str, Dialect] = {"ui": AISDKDialect(), "plain": PlainDialect()}
-        self._chats = chats
+        self._directory = directory
         self._settings = settings
 
     async def create(self, request: Request) -> Response:
@@ -144,50 +82,49 @@ class UIMessageEndpoints:
         self._supervisor.check_viewers()
         with named_as_given(request):
             generation = await self._supervisor.create(order, key=key_of(request))
-        answer = Answer(generation, order.grace_seconds or 0.0)
-        before = self._chats.put(chat, answer)
-        if before is not None and before.generation != generation:
+        answer = ChatAnswer(generation=generation, grace_seconds=order.grace_seconds or 0.0)
+        before = await self._directory.put_answer(chat, answer)
+        if before is not None and before != generation:
             await self._end(before)  # the page shows one answer at a time
-        return await self._stream(answer, dialect)
+        return await self._stream(chat, answer, dialect)
 
     async def resume(self, request: Request) -> Response:
         """`GET /api/chat/{id}/stream`: the answer from its start; 204 where there is none to come."""
         if request.method == "HEAD":
             return head_response()
         refuse_prefetch(request)
-        answer = self._chats.get(request.path_params["id"])
+        chat = request.path_params["id"]
+        answer = await self._directory.answer(chat)
         if answer is None:
             return Response(status_code=204, headers=NO_STORE)
         try:
             dialect = self._dialect(request)
             self._supervisor.check_viewers()
-            return await self._stream(answer, dialect)
+            return await self._stream(chat, answer, dialect)
         except GenerationNotFound:
-            if answer.over_at < math.inf:
+            if answer.was_sent:
                 return Response(status_code=204, headers=NO_STORE)
             return PlainTextResponse(CursorLost.message, status_code=410, headers=NO_STORE)
 
     async def stop(self, request: Request) -> Response:
         """`POST /api/chat/{id}/stop`: end the answer, and the call to the provider; idempotent."""
-        chat = request.path_params["id"]
         self._origins.check(request)
-        if answer := self._chats.get(chat):
-            self._chats.forget(chat)
-            await self._end(answer)
+        if generation := await self._directory.drop_answer(request.path_params["id"]):
+            await self._end(generation)
         return Response(status_code=204, headers=NO_STORE)
 
-    async def _end(self, answer: Answer) -> None:
+    async def _end(self, generation: str) -> None:
         with suppress(GenerationNotFound):
-            await self._supervisor.stop(answer.generation)
+            await self._supervisor.stop(generation)
 
-    async def _stream(self, answer: Answer, dialect: Dialect) -> Response:
+    async def _stream(self, chat: str, answer: ChatAnswer, dialect: Dialect) -> Response:
         generation = answer.generation
         return EventStream(
             LogPosition(
                 self._log, generation, await self._last_restart(generation), self._supervisor.viewer
             ),
             dialect=dialect,
-            on_done=partial(self._chats.sent, answer),
+            on_done=partial(self._directory.mark_sent, chat, answer),
             settings=self._settings,
             headers={"X-Generation-Id": generation},
         )

@@ -1,9 +1,11 @@
 """The provider entries as the engine uses them: who is asked for whom, and who has room."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from streamsvc.config.settings import FakeSettings, OpenAISettings, ProviderSettings
-from streamsvc.engine.entries import ProviderEntries, ProviderEntry, entry_with_free_slot
+from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlot
 from streamsvc.errors import InvalidField, Overloaded, ProviderNotReady
 from streamsvc.providers.registry import ProviderRegistry
 
@@ -14,7 +16,7 @@ ENTRIES: dict[str, ProviderSettings] = {
 }
 
 
-def new_lanes(environ: dict[str, str] | None = None) -> ProviderEntries:
+def new_entries(environ: dict[str, str] | None = None) -> ProviderEntries:
     return ProviderEntries(ProviderRegistry(ENTRIES, environ or {}))
 
 
@@ -24,40 +26,60 @@ def names(route: tuple[ProviderEntry, ...]) -> list[str]:
 
 def test_a_route_is_the_entry_and_its_own_fallbacks_in_their_order() -> None:
     """And not those of its fallbacks: nobody is asked whom the entry does not name."""
-    entries = new_lanes({"A_KEY": "sk-key"})
+    entries = new_entries({"A_KEY": "sk-key"})
     assert names(entries.route("first")) == ["first", "keyless", "second"]
     assert names(entries.route("keyless")) == ["keyless", "first"]
 
 
 @pytest.mark.promise("upstream:rescue")
 def test_a_fallback_without_its_key_is_passed_over() -> None:
-    assert names(new_lanes().route("first")) == ["first", "second"]
+    assert names(new_entries().route("first")) == ["first", "second"]
 
 
 @pytest.mark.promise("input:clear-error")
 def test_an_entry_that_cannot_be_used_has_no_route() -> None:
     """Not even to its fallbacks: whoever asks for it by name is told."""
     with pytest.raises(ProviderNotReady):
-        new_lanes().route("keyless")
+        new_entries().route("keyless")
     with pytest.raises(InvalidField):
-        new_lanes().route("fourth")
+        new_entries().route("fourth")
 
 
 def test_every_route_leads_over_the_same_lanes() -> None:
-    entries = new_lanes()
+    entries = new_entries()
     assert entries.route("first")[1] is entries.route("second")[0]
     assert [entry.name for entry in entries] == [*ENTRIES]
     assert [entry.is_ready for entry in entries] == [True, False, True]
 
 
 @pytest.mark.promise("input:clear-error")
-def test_the_first_lane_with_room_is_taken_and_where_there_is_none_that_is_told() -> None:
-    route = new_lanes().route("first")
-    taken = []
-    for _ in range(3):
-        entry = entry_with_free_slot(route)
-        entry.running += 1
-        taken.append(entry.name)
-    assert taken == ["first", "second", "second"]
-    with pytest.raises(Overloaded, match=r"providers\.first\.max_generations"):
-        entry_with_free_slot(route)
+def test_a_slot_is_taken_on_the_first_entry_that_has_one() -> None:
+    """And where no entry has, the error names the setting of the requested one."""
+    route = new_entries().route("first")
+    with ExitStack() as stack:
+        slots = [stack.enter_context(ProviderSlot(route)) for _ in range(3)]
+        assert [slot.entry.name for slot in slots] == ["first", "second", "second"]
+        with pytest.raises(Overloaded, match=r"providers\.first\.max_generations"):
+            stack.enter_context(ProviderSlot(route))
+        assert [entry.running for entry in route] == [1, 2]
+    assert [entry.running for entry in route] == [0, 0]
+
+
+def test_a_slot_moves_along_and_is_given_back_where_it_is() -> None:
+    first, second = new_entries().route("first")
+    with ProviderSlot((first, second)) as slot:
+        slot.move_to(first)
+        assert (first.running, second.running) == (1, 0)
+        slot.move_to(second)
+        assert (first.running, second.running) == (0, 1)
+    assert (first.running, second.running) == (0, 0)
+
+
+def test_a_slot_that_is_handed_over_is_given_back_by_the_next_context() -> None:
+    entry = new_entries().route("second")[0]
+    with ProviderSlot((entry,)) as slot:
+        slot.hand_over()
+    assert entry.running == 1
+    with slot:
+        assert entry.running == 1
+    assert entry.running == 0

@@ -1,0 +1,1 @@
+"""The directory: what the service knows of generations besides their records."""

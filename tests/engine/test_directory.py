@@ -1,0 +1,44 @@
+"""The directory in memory keeps the contract."""
+
+import anyio
+import pytest
+from directory_conformance import CONTRACT, MAX_CHATS, Check, Subject, answer_of
+
+from streamsvc.config.settings import GenerationSettings, LimitSettings, Settings
+from streamsvc.engine.directory.memory import MemoryDirectory
+from streamsvc.eventlog.memory import MemoryEventLog
+from support.doubles import in_virtual_time
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    return in_virtual_time(request.param)
+
+
+def new_directory() -> tuple[MemoryDirectory, MemoryEventLog]:
+    settings = Settings(
+        limits=LimitSettings(max_generations=1),
+        generations=GenerationSettings(keep_count=MAX_CHATS - 1),
+    )
+    log = MemoryEventLog(settings.generations)
+    return MemoryDirectory(log, settings), log
+
+
+@pytest.mark.promise("resume:never-regenerate")
+@pytest.mark.promise("resume:no-gap")
+@pytest.mark.promise("cancel:stop")
+@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
+async def test_the_directory_in_memory_keeps_the_contract(check: Check) -> None:
+    directory, log = new_directory()
+    with anyio.fail_after(100_000):
+        await check(Subject(directory, log, drop=log._streams.__delitem__))
+
+
+async def test_a_chat_whose_grace_is_over_takes_no_memory() -> None:
+    directory, _ = new_directory()
+    answer = answer_of("gen_a", grace_seconds=1)
+    await directory.put_answer("chat", answer)
+    directory.mark_sent("chat", answer)
+    await anyio.sleep(1)
+    assert await directory.answer("chat") is None
+    assert directory.chats == 0
