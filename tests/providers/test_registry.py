@@ -11,8 +11,9 @@ import pytest
 from streamsvc.config.settings import FakeSettings, GeminiSettings, OpenAISettings, ProviderSettings
 from streamsvc.errors import InvalidField, ProviderNotReady
 from streamsvc.messages import Message, Prompt
-from streamsvc.providers.base import Provider
-from streamsvc.providers.registry import ADAPTERS, ProviderRegistry
+from streamsvc.providers import fake, gemini, openai, registry
+from streamsvc.providers.base import OpenProvider, Provider
+from streamsvc.providers.registry import ProviderRegistry, load_adapter
 from support.answering import answering
 from support.upstreams import OPENAI, finish, text, upstream
 
@@ -155,14 +156,31 @@ async def test_leaving_the_registry_closes_what_was_opened() -> None:
             await api.calls[0].closed.wait()
 
 
+# mypy compares each adapter with the port; the registry finds them by name.
+FAKE: OpenProvider[FakeSettings] = fake.open_provider
+OPENAI_ADAPTER: OpenProvider[OpenAISettings] = openai.open_provider
+GEMINI_ADAPTER: OpenProvider[GeminiSettings] = gemini.open_provider
+
+
 def test_every_kind_of_entry_has_an_adapter() -> None:
-    assert ADAPTERS.keys() == set(ProviderSettings.__args__)
+    adapters = {
+        FakeSettings: FAKE,
+        OpenAISettings: OPENAI_ADAPTER,
+        GeminiSettings: GEMINI_ADAPTER,
+    }
+    assert adapters.keys() == set(ProviderSettings.__args__)
+    for entry in ENTRIES.values():
+        assert load_adapter(entry) is adapters[type(entry)]
 
 
-async def test_all_that_have_their_key_are_opened_and_one_that_fails_holds_up_no_other(
+async def test_entry_that_cannot_be_opened_does_not_hold_up_the_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(ADAPTERS, OpenAISettings, "streamsvc.no_such_module")
+    def kind_of(entry: ProviderSettings) -> str:
+        return "no_such_module" if isinstance(entry, OpenAISettings) else actual(entry)
+
+    actual = registry.kind_of
+    monkeypatch.setattr(registry, "kind_of", kind_of)
     async with ProviderRegistry(ENTRIES, {"GEMINI_KEY": "g"}) as providers:
         await providers.open_ready()
         assert providers._open.keys() == {

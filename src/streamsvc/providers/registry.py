@@ -1,9 +1,8 @@
 """From the name of a provider entry to an open provider.
 
-An SDK takes about a second to import, so an adapter is imported when an entry of its kind is first
-used, and not before; in a worker thread, so that streams that are flowing do not notice. A process that
-serves nothing else uses all that have their key before its first request (`open_ready`): an import that
-comes later fails where no descriptor is left.
+An SDK takes about a second to import, so an adapter is imported when an entry of its kind is first used, and in a
+worker thread, so that running streams do not stall. A service process opens all entries that have their key
+before its first request (`open_ready`): a later import fails when no file descriptor is left.
 """
 
 import importlib
@@ -16,24 +15,11 @@ import anyio
 import anyio.to_thread
 
 from streamsvc.config.check import api_key
-from streamsvc.config.settings import (
-    FakeSettings,
-    FaultName,
-    GeminiSettings,
-    OpenAISettings,
-    ProviderSettings,
-    UpstreamSection,
-)
+from streamsvc.config.settings import FakeSettings, FaultName, ProviderSettings, UpstreamSection
 from streamsvc.errors import InvalidField, ProviderNotReady, describe
-from streamsvc.providers.base import Provider
+from streamsvc.providers.base import OpenProvider, Provider
 
 logger = logging.getLogger(__name__)
-
-ADAPTERS: Mapping[type[ProviderSettings], str] = {
-    FakeSettings: "streamsvc.providers.fake",
-    OpenAISettings: "streamsvc.providers.openai",
-    GeminiSettings: "streamsvc.providers.gemini",
-}
 
 
 class ProviderRegistry:
@@ -41,7 +27,7 @@ class ProviderRegistry:
 
     Args:
         entries: the settings by entry name.
-        environ: where the keys are.
+        environ: holds the keys.
     """
 
     def __init__(self, entries: Mapping[str, ProviderSettings], environ: Mapping[str, str]) -> None:
@@ -69,10 +55,10 @@ class ProviderRegistry:
         return self._key(self._entries[name]) is not None
 
     def check(self, name: str, *, fault: str = "") -> ProviderSettings:
-        """Return the settings of an entry that can be used, and broken in this way if one is named.
+        """Return the settings of an entry that can be used, with this fault if one is named.
 
         Raises:
-            InvalidField: no such entry, or no such fault, or none may be chosen there.
+            InvalidField: there is no such entry, no such fault, or the entry allows none.
             ProviderNotReady: its key is missing.
         """
         if name not in self._entries:
@@ -98,28 +84,27 @@ class ProviderRegistry:
         raise InvalidField(why, field="fault")
 
     async def get(self, name: str) -> Provider:
-        """Return the provider of an entry, opened if this is its first use.
+        """Return the provider of an entry, opened on its first use.
 
         Raises:
-            InvalidField: no such entry.
+            InvalidField: there is no such entry.
             ProviderNotReady: its key is missing.
+            ProviderError: it cannot be opened.
         """
         if provider := self._open.get(name):
             return provider
         entry = self.check(name)
         async with self._opening:
             if name not in self._open:
-                adapter = await anyio.to_thread.run_sync(
-                    importlib.import_module, ADAPTERS[type(entry)]
-                )
-                opened = adapter.open_provider(entry, self._key(entry))
-                self._open[name] = cast("Provider", await self._stack.enter_async_context(opened))
+                open_provider = await anyio.to_thread.run_sync(load_adapter, entry)
+                opened = open_provider(entry, self._key(entry) or "")
+                self._open[name] = await self._stack.enter_async_context(opened)
         return self._open[name]
 
     async def open_ready(self) -> None:
-        """Open every entry that has its key, so that no answer waits for an import or fails with one.
+        """Open every entry that has its key, so that no answer waits for an import or fails because of one.
 
-        One that cannot be opened does not hold up the others; its own requests say why.
+        An entry that cannot be opened does not hold up the others; its own requests say why.
         """
         for name in self._entries:
             if self.is_ready(name):
@@ -130,3 +115,14 @@ class ProviderRegistry:
 
     def _key(self, entry: ProviderSettings) -> str | None:
         return api_key(entry, self._environ) if isinstance(entry, UpstreamSection) else ""
+
+
+def load_adapter(entry: ProviderSettings) -> OpenProvider[ProviderSettings]:
+    """Import the adapter of an entry: the module of this package that is named as the entry's kind."""
+    module = importlib.import_module(f"{__package__}.{kind_of(entry)}")
+    return cast("OpenProvider[ProviderSettings]", module.open_provider)
+
+
+def kind_of(entry: ProviderSettings) -> str:
+    """Return the kind of an entry; it is stated once, as the tag of its settings."""
+    return str(type(entry).__struct_config__.tag)
