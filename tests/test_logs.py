@@ -60,7 +60,7 @@ def test_a_crash_is_described_with_our_frames_and_no_values() -> None:
     line = describe(caught.value)
     assert line.startswith("exception=RuntimeError at=test_logs.py:")
     assert "frames=server/logs.py:" in line
-    assert ":LineFormatter.format>logs.py:" in line
+    assert ":LineFormatter.format>server/logs.py:" in line
     assert SECRET not in line
 
 

@@ -48,8 +48,8 @@ async def test_a_port_in_use_is_one_line_that_names_the_setting(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("host", "why"),
     [
-        ("host.invalid", "is not a host name or address known here."),
-        ("a..b", "is not a host name or address known here."),
+        ("host.invalid", "is not a known host name or address."),
+        ("a..b", "is not a known host name or address."),
         ("192.0.2.1", "is not an address of this machine."),
     ],
 )

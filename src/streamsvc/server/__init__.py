@@ -1,1 +1,1 @@
-"""uvicorn, as this service needs it: listening, connections, signals, logs."""
+"""The server: uvicorn, with our listening, connections, signals, memory and logs."""

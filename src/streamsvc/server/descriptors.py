@@ -1,4 +1,4 @@
-"""File descriptors: how many this process may have, and the first three, which have to be there."""
+"""File descriptors: how many this process may open, and the first three, which have to be open."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ if sys.platform != "win32":
 logger = logging.getLogger(__name__)
 
 _MOST = 1_048_576
-"""What is asked for where the hard limit is infinite."""
+"""The limit to set if the hard limit is infinite."""
 
 _OWN = 64
 """For the event loop, the log, name look-ups and what libraries open."""
@@ -19,8 +19,8 @@ _OWN = 64
 def keep_standard_streams() -> None:
     """Open the null device for each standard stream that the process was started without.
 
-    Else the first descriptors that the event loop opens get their numbers, and libuv aborts the process
-    when it closes one of them.
+    Otherwise the first descriptors that the event loop opens get the numbers 0 to 2, and libuv aborts the process
+    when it closes one of them (libuv 1.52).
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004  # standard error
         os.set_inheritable(descriptor, True)
@@ -28,7 +28,7 @@ def keep_standard_streams() -> None:
 
 
 def raise_limit() -> int:
-    """Raise the soft limit of open descriptors to the hard one; return how many may be open."""
+    """Raise the soft limit of open descriptors to the hard limit; return the limit."""
     if sys.platform == "win32":
         return _MOST
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -46,8 +46,8 @@ def room_for_connections(descriptors: int, upstream: int) -> int:
     """Return how many clients may be connected.
 
     Args:
-        descriptors: how many may be open.
-        upstream: how many calls to providers run at most; up to half of the descriptors are for them.
+        descriptors: the limit of open descriptors.
+        upstream: how many calls to providers may run; up to half of the descriptors are reserved for them.
     """
     rest = descriptors - min(_OWN, descriptors // 4)
     return max(1, rest - min(upstream, rest // 2))

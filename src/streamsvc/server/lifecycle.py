@@ -1,13 +1,16 @@
-"""uvicorn, with a shutdown that lets streams end: SIGTERM begins a drain, and the drain ends the server.
+"""uvicorn's server with a drain: SIGTERM lets running streams end before the server closes.
 
-While it drains the server still listens, so that a load balancer sees `/readyz` say no, and a viewer
-who lost the connection can have the rest. A second signal ends the wait; viewers are still told. A
-third one ends everything.
+| signal | effect                                                                          |
+| ------ | ------------------------------------------------------------------------------- |
+| first  | drain: no new generations, running ones may end; the sockets still listen        |
+| second | the drain ends now: running answers are cut, each with a last event that says so |
+| third  | close without waiting for connections                                            |
+
+During the drain a load balancer still reaches `/readyz`, which says 503, and a viewer who has lost the connection
+can resume.
 """
 
 import asyncio
-import ctypes
-import gc
 import signal
 import socket
 import sys
@@ -23,37 +26,31 @@ import uvicorn
 from typing_extensions import override
 from uvicorn.config import STARTUP_FAILURE
 
+from streamsvc.server import memory
 from streamsvc.server.connection import Protocol
 from streamsvc.server.listening import Listening, bind, miss_lost_clients
 from streamsvc.server.logs import log_loop_error
 from streamsvc.server.pending import PendingConnections, Room
 
-GC_THRESHOLDS = 20_000, 10, 10
-"""When the garbage collector looks: what is made for a token is freed without it."""
-
-_MANY, _FEW = 64, 1 / 16
-"""How many connections there were, and what part of them is left, when memory is given back."""
-
-_SETTLE_SECONDS = 3
-
 _SWEEP_SECONDS = 1.0
-"""How often connections are looked at whose request does not come."""
-
-_TICKS_A_SECOND = 10
+"""How often late requests are closed, and memory is watched."""
 
 _SHARE_OF_CLOSING = 0.8
-"""The part of the time for closing after which the connections that are left are dropped."""
+"""The share of `close_seconds` after which the remaining connections are aborted."""
 
 
 class Server(uvicorn.Server):
-    """A server that is drained before it is stopped.
+    """A server that drains before it stops.
+
+    It overrides methods that uvicorn does not document. Seen with 0.54.0; `tests/test_shutdown.py` and
+    `test_process_life.py` prove each signal with a process.
 
     Args:
         config: uvicorn's.
-        drain: takes no new work, and returns when the work is done or its time is over.
-        silence_seconds: how long a client's machine may not answer before it counts as gone: one
-            that falls off the network says no goodbye.
-        prepare: is awaited after the start of the application, and before the first connection.
+        drain: refuses new work, and returns when running work has ended or its time is over.
+        prepare: is awaited after the application has started and before the first connection is accepted.
+        silence_seconds: how long a client's machine may leave packets unanswered before its connection is closed:
+            a machine that falls off the network sends no FIN.
         request_seconds: how long a request may take to arrive.
         max_connections: how many clients may be connected.
     """
@@ -75,11 +72,12 @@ class Server(uvicorn.Server):
         self._drain = drain
         self._prepare = prepare
         self._signals = 0
-        self._most = self._empty_seconds = 0
+        self._peak = memory.PeakWatch()
         self._hurry: Callable[[], object] | None = None
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then listen; uvicorn's own would let uvloop accept (see `listening`)."""
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
@@ -93,7 +91,7 @@ class Server(uvicorn.Server):
             miss_lost_clients(listener, self._silence_seconds)
         room = Room(self.server_state.connections, self._max_connections, self._pending)
         listening = Listening(listeners, self._protocol, room)
-        self.servers = [listening]  # type: ignore[list-item]  # uvicorn closes it, and waits for that
+        self.servers = [listening]  # type: ignore[list-item]  # uvicorn closes it and waits
         self._log_started_message(listeners)
         self._sweep(loop)
         self._settle()
@@ -104,19 +102,15 @@ class Server(uvicorn.Server):
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._pending.sweep()
+        self._peak.observe(len(self.server_state.connections))
         self._sweeping = loop.call_later(_SWEEP_SECONDS, self._sweep, loop)
 
     def _settle(self) -> None:
-        """Keep what is there now from the garbage collector.
-
-        The modules of the SDKs alone cost a full collection 0.1 s, in which no word flows.
-        """
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        memory.freeze()
 
     @override
     async def main_loop(self) -> None:
+        """Serve until the first signal, then drain until the second one or the end of the drain."""
         await super().main_loop()
         with anyio.CancelScope() as patience:
             self._hurry = partial(asyncio.get_running_loop().call_soon_threadsafe, patience.cancel)
@@ -126,10 +120,10 @@ class Server(uvicorn.Server):
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close, within the time that is configured for it.
+        """Close within `close_seconds`.
 
-        Who has not read the end of a stream by then is dropped. uvicorn would cancel the task, and
-        take that for a crash.
+        Connections that have not read the end of their stream by then are aborted. uvicorn would cancel their
+        tasks, and log that as an error (0.54.0).
         """
         bound = self.config.timeout_graceful_shutdown
         async with anyio.create_task_group() as tasks:
@@ -145,32 +139,14 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             cast("Protocol", connection).abort()
 
-    def _tidy(self) -> None:
-        """Give memory back when most streams have gone.
-
-        What a stream was is freed by the collector, which runs when there is more of it, and so would
-        not; and what is freed stays with the C library, until it is told.
-        """
-        now = len(self.server_state.connections)
-        self._most = max(self._most, now)
-        has_emptied = self._most >= _MANY and now <= self._most * _FEW
-        self._empty_seconds = self._empty_seconds + 1 if has_emptied else 0
-        if self._empty_seconds == _SETTLE_SECONDS:
-            self._most, self._empty_seconds = now, 0
-            gc.collect()
-            if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # malloc_trim(3): glibc's
-                trim(0)
-
     @override
     async def on_tick(self, counter: int) -> bool:
-        if counter % _TICKS_A_SECOND == 0:
-            self._tidy()
         return await super().on_tick(counter) or self._signals > 0
 
     @override
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take SIGHUP as SIGTERM, unless it is ignored, as under nohup(1)."""
+        """Treat SIGHUP as SIGTERM, unless it is ignored, as under nohup(1)."""
         with super().capture_signals():
             hangup = getattr(signal, "SIGHUP", None)
             is_main = threading.current_thread() is threading.main_thread()
@@ -185,7 +161,13 @@ class Server(uvicorn.Server):
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take a signal. Never handed on to uvicorn, which would die of it after a clean shutdown."""
+        """Count a signal.
+
+        uvicorn's own method is not called: it raises the signal again after a clean shutdown, and the process would
+        die of it with a status other than 0. sse-starlette replaces `uvicorn.Server.handle_exit` when it is
+        imported, to end all streams at the first signal; this override keeps that away from the drain
+        (uvicorn 0.54.0, sse-starlette 3.7.0).
+        """
         self._signals += 1
         if self._signals > 1 and self._hurry is not None:
             self._hurry()

@@ -1,8 +1,9 @@
-"""The port: taken before the service starts, and new connections accepted as fast as they come.
+"""The listening sockets: bound before the service starts, and up to a hundred connections accepted a turn.
 
-libuv accepts one connection in a turn of the event loop, and uvloop closes its listener for good when there
-is no descriptor left and libuv could not reopen the one it keeps in reserve (uvloop 0.23, libuv 1.52). So
-connections are accepted here.
+Connections are accepted here and not by uvloop, for two reasons (uvloop 0.23, libuv 1.52). libuv accepts one
+connection in a turn of the event loop, so a crowd that reconnects waits for as many turns. And uvloop closes its
+listener for good when no descriptor is left and libuv cannot reopen the one it keeps in reserve: the process
+would live on and be unreachable.
 """
 
 import asyncio
@@ -17,19 +18,19 @@ from streamsvc.errors import ConfigError
 from streamsvc.server.pending import Room
 
 BACKLOG = 2048
-"""How many connections the kernel holds until they are accepted; `net.core.somaxconn` may be less."""
+"""How many connections the kernel queues for accepting, at most `net.core.somaxconn` (listen(2))."""
 
 ACCEPTS_A_TURN = 100
-"""How many connections are accepted before other work has its turn: some milliseconds."""
+"""How many connections are accepted in one turn of the event loop: some milliseconds."""
 
 _PAUSE_SECONDS = 0.05
-"""How long none is accepted when no descriptor is left."""
+"""How long accepting pauses when no descriptor is left."""
 
 _DROPPED_AT_ONCE = 16
-"""How many waiting connections are closed then."""
+"""How many pending connections are closed then."""
 
 _NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-"""What an address says that this machine lacks, such as that of `localhost` in IPv6 where that is off."""
+"""Errors of an address that this machine does not have, such as ::1 for `localhost` where IPv6 is off."""
 
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -39,17 +40,15 @@ def bind(host: str, port: int) -> list[socket.socket]:
 
     Args:
         host: a name or an address.
-        port: 0 is any free one, the same for all addresses.
+        port: 0 chooses a free one, the same for all addresses.
 
     Raises:
-        ConfigError: the text names the setting.
+        ConfigError: the host is unknown, or the port cannot be used; the text names the setting.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as exc:
-        raise ConfigError(
-            f"server.host: {host!r} is not a host name or address known here."
-        ) from exc
+        raise ConfigError(f"server.host: {host!r} is not a known host name or address.") from exc
     sockets: list[socket.socket] = []
     failure: OSError | None = None
     for family, *_, address in dict.fromkeys(found):
@@ -68,7 +67,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
 
 
 def _listen(family: int, address: tuple[object, ...]) -> socket.socket:
-    # The protocol is named, because asyncio sets TCP_NODELAY only on sockets that know theirs.
+    # IPPROTO_TCP and not 0: asyncio sets TCP_NODELAY only on sockets whose `proto` says TCP.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
@@ -99,14 +98,15 @@ def _reason(error: OSError, host: str, port: int) -> str:
 
 
 _MOST_SECONDS, _MOST_PROBES, _MOST_MS = 32_767, 127, 2**31 - 1
-"""What Linux takes for these options (tcp(7))."""
+"""The largest values that Linux accepts for these options (tcp(7))."""
 
 
 def miss_lost_clients(listener: socket.socket, seconds: float) -> None:
-    """Have the kernel close connections whose client has not answered for so long; Linux and macOS.
+    """Have the kernel close connections whose client does not acknowledge packets for *seconds*.
 
-    A machine that falls off the network sends no FIN. `TCP_USER_TIMEOUT` bounds the time for what is
-    written; keepalive probes find out where nothing is. Accepted connections inherit both.
+    A machine that falls off the network sends no FIN. `TCP_USER_TIMEOUT` (tcp(7), Linux) bounds the time for
+    written data; keepalive probes find lost clients of silent connections (Linux and macOS). Accepted connections
+    inherit both.
     """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     idle = min(_MOST_SECONDS, max(1, int(seconds / 2)))
@@ -126,12 +126,15 @@ def miss_lost_clients(listener: socket.socket, seconds: float) -> None:
 
 
 class Listening:
-    """Accepts connections; has what uvicorn asks of an `asyncio.Server`.
+    """Accepts connections; has the methods of `asyncio.Server` that uvicorn calls.
+
+    One descriptor, of the null device, is kept in reserve: when none is left, it is closed for a moment, so that
+    waiting connections can be accepted and closed. Otherwise their clients would hang until they give up.
 
     Args:
-        sockets: they listen, and are closed with this.
+        sockets: listen already; they are closed with this.
         protocol: makes the protocol of a connection.
-        room: is asked before each.
+        room: is asked before each connection.
 
     Attributes:
         sockets: as given.
@@ -156,7 +159,7 @@ class Listening:
             self._resume(listener)
 
     def close(self) -> None:
-        """Accept no more; what is accepted stays."""
+        """Accept no more connections; accepted ones stay open."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -169,7 +172,7 @@ class Listening:
             os.close(self._reserve)
 
     async def wait_closed(self) -> None:
-        """Wait until each accepted connection is handed over."""
+        """Wait until each accepted connection has its protocol."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -186,18 +189,18 @@ class Listening:
             except OSError as exc:
                 if exc.errno in _NO_ROOM:
                     self._pause(listener)
-                return  # an error of the one connection: accept(2)
+                return  # an error of this one connection: accept(2)
             accepted.setblocking(False)
             if not self._take(accepted):
                 return
 
     def _take(self, accepted: socket.socket) -> bool:
-        """Hand a connection over, or close it; False where that is decided in the next turn."""
+        """Give a connection its protocol, or close it; return False if the next turn decides."""
         if self._room.admit(len(self._tasks)):
             task = self._loop.create_task(self._hand_over(accepted))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        elif self._tasks and not self._is_closed:  # one of those that come now may make room
+        elif self._tasks and not self._is_closed:  # one that is arriving may make room
             self._loop.call_soon(self._take, accepted)
             return False
         else:
@@ -212,18 +215,18 @@ class Listening:
             accepted.close()
 
     def _pause(self, listener: socket.socket) -> None:
-        """Let the loop do other work while no descriptor is left, and close what waits longest."""
+        """Stop accepting for a moment, and close the oldest pending connections: no descriptor is left."""
         if not sum(self._room.make() for _ in range(_DROPPED_AT_ONCE)):
             self._refuse_all(listener)
         self._loop.remove_reader(listener.fileno())
         self._pauses[listener] = self._loop.call_later(_PAUSE_SECONDS, self._resume, listener)
 
     def _refuse_all(self, listener: socket.socket) -> None:
-        """Close the connections that ask to be accepted, with the descriptor in reserve."""
+        """Accept and close all waiting connections, with the descriptor in reserve."""
         if self._reserve is not None:
             os.close(self._reserve)
             self._reserve = None
-        with suppress(OSError):  # there are no more, or another thread has taken the descriptor
+        with suppress(OSError):  # no more connections, or another thread took the descriptor
             for _ in range(ACCEPTS_A_TURN):
                 listener.accept()[0].close()
         with suppress(OSError):  # next time there may be one

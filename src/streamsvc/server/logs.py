@@ -1,7 +1,7 @@
-"""Log lines: one line a record, without the text of an exception, and written by a thread of their own.
+"""Log lines: one for each record, without the text of exceptions, written by a thread of their own.
 
-Whatever reads standard error may stop to read, and a write then waits for ever. So the event loop only puts
-lines into a queue; where that is full, lines are dropped and counted, and the count is logged as soon as
+The program that reads standard error may stop reading, and then a write blocks for ever. So the event loop only
+puts lines into a queue. When the queue is full, lines are dropped and counted, and the count is logged as soon as
 there is room.
 """
 
@@ -21,21 +21,21 @@ from streamsvc.errors import describe
 _logger = logging.getLogger(__name__)
 
 QUEUE_LINES = 10_000
-"""How many lines wait for a slow reader: some MB."""
+"""How many lines may wait for a slow reader: some MB."""
 
 _BATCH_LINES = 100
 """How many lines are written at once."""
 
 FLUSH_SECONDS = 1.0
-"""How long the end of the process waits for lines to be written."""
+"""How long the process waits at its end for lines to be written."""
 
 _LINE = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
 
 
 def log_config(level: str) -> dict[str, Any]:
-    """Return the logging set-up: our own lines at *level*, other libraries' warnings only.
+    """Return the logging set-up, for `logging.config.dictConfig`.
 
-    Some libraries write prompts and answers at lower levels.
+    Our own lines are logged at *level*, other libraries' at WARNING: some log prompts and answers below that.
     """
     return {
         "version": 1,
@@ -51,9 +51,9 @@ def log_config(level: str) -> dict[str, Any]:
 
 
 class LineFormatter(logging.Formatter):
-    """One line for each record; an exception is its kind and its frames (`errors.describe`).
+    """Formats a record as one line; an exception becomes its class and its frames (`errors.describe`).
 
-    The text of an exception may hold a prompt or a key, also where a library logs it.
+    The text of an exception may contain a prompt or a key, also when a library logs it.
     """
 
     @override
@@ -73,15 +73,15 @@ class LineFormatter(logging.Formatter):
 
 
 class BackgroundHandler(logging.Handler):
-    """Writes lines to a descriptor in a thread; the one who logs never waits for it.
+    """Writes lines to a descriptor in a thread; logging never waits for the write.
 
-    The thread is a daemon, so one that is stuck in a write does not hold up the end of the process. It
-    writes to the descriptor and not to `sys.stderr`, whose lock it would keep then: the interpreter
-    aborts where it cannot take that at its end.
+    The thread is a daemon, so that one stuck in a write does not delay the end of the process. It writes to the
+    descriptor and not to `sys.stderr`: stuck in a write it would hold the lock of that stream, and the interpreter
+    aborts when it cannot take the lock at its end (CPython 3.11).
 
     Args:
         descriptor: where to write.
-        lines: how many may wait.
+        lines: how many may wait to be written.
     """
 
     def __init__(self, descriptor: int = 2, *, lines: int = QUEUE_LINES) -> None:
@@ -89,8 +89,8 @@ class BackgroundHandler(logging.Handler):
         self._descriptor = descriptor
         self._most = lines
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._dropped = 0  # ever; counted by those who log
-        self._unwritten = 0  # ever; counted by the writer
+        self._dropped = 0  # in total; counted by the threads that log
+        self._unwritten = 0  # in total; counted by the writer
         self._reported = 0
         self._has_ended = threading.Event()
         threading.Thread(target=self._write_all, name="log writer", daemon=True).start()
@@ -102,24 +102,24 @@ class BackgroundHandler(logging.Handler):
             return
         try:
             line = self.format(record)
-        except Exception as exc:  # noqa: BLE001  # a mistake in a call; its values stay out of the log
+        except Exception as exc:  # noqa: BLE001  # a wrong logging call; its values stay out of the log
             line = f"{time.strftime('%F %T')} ERROR   {__name__} log.crashed {describe(exc)}"
         self._lines.put(line)
 
     @override
     def handle(self, record: logging.LogRecord) -> bool:
-        """Emit without the base class's lock: the queue has its own, and a signal may interrupt this."""
+        """Emit without the base class's lock: the queue has its own, and a signal handler may log during this."""
         if passed := self.filter(record):
             self.emit(record)
         return bool(passed)
 
     @override
     def flush(self) -> None:
-        """Do nothing: whoever logs never waits."""
+        """Do nothing: logging never waits."""
 
     @override
     def close(self) -> None:
-        """Wait until all is written, for a bounded time."""
+        """Wait until all lines are written, for at most `FLUSH_SECONDS`."""
         if not self._has_ended.is_set():
             self._lines.put(None)
             self._has_ended.wait(FLUSH_SECONDS)
@@ -146,7 +146,7 @@ class BackgroundHandler(logging.Handler):
             while data:
                 try:
                     data = data[os.write(self._descriptor, data) :]
-                except BlockingIOError:  # whoever shares the descriptor has made it non-blocking
+                except BlockingIOError:  # a process that shares the descriptor made it non-blocking
                     select.select([], [self._descriptor], [])
         except OSError:  # the reader has gone, or the disk is full
             self._unwritten += lines
@@ -155,16 +155,16 @@ class BackgroundHandler(logging.Handler):
 
 
 def log_crashes() -> None:
-    """Log exceptions that nothing catches, in threads and finalizers, in our one line.
+    """Log uncaught exceptions of threads and finalizers as one line each.
 
-    Python writes them to standard error itself, with their text, and waits for whoever reads that.
+    By default Python writes them to standard error, with their text, and blocks if nothing reads it.
     """
     sys.unraisablehook = _unraisable
     threading.excepthook = _in_thread
 
 
 def log_loop_error(_loop: object, context: dict[str, Any]) -> None:
-    """Log what an event loop says of a callback or task: an exception handler of asyncio's."""
+    """Log an error of a callback or task; see `asyncio.loop.set_exception_handler`."""
     error = context.get("exception")
     if isinstance(error, BaseException):
         _logger.error("loop.crashed %s", describe(error))

@@ -1,7 +1,7 @@
-"""The connections whose next request is not complete: each has a bounded time, and the oldest makes room.
+"""Connections whose next request is incomplete: each has a bounded time, and the oldest makes room for others.
 
 A connection that sends nothing, or half a request, costs a descriptor and some memory. It is closed after
-a time, and before that where a new client would find no room otherwise.
+a time, and earlier if a new client would be refused otherwise.
 """
 
 import logging
@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 class PendingConnection(Protocol):
-    """What can be done with such a connection."""
+    """A connection as this module uses it."""
 
     def on_request_late(self) -> None:
-        """Close it, with a refusal where a request has begun."""
+        """Close it, with a refusal if a request has begun."""
         ...
 
     def abort(self) -> None:
@@ -25,10 +25,10 @@ class PendingConnection(Protocol):
 
 
 class PendingConnections:
-    """The connections whose next request is not complete, the one that waits longest first.
+    """The connections whose next request is incomplete, the oldest first.
 
     Args:
-        seconds: how long a request may take, from the opening of the connection or its first byte.
+        seconds: how long a request may take, from the opening of the connection or from its first byte.
         now: the event loop's clock.
     """
 
@@ -42,16 +42,16 @@ class PendingConnections:
         return connection in self._since
 
     def begin(self, connection: PendingConnection) -> None:
-        """Note that a connection waits from now on."""
+        """Start the time of a connection, or start it again."""
         self._since.pop(connection, None)
         self._since[connection] = self._now()
 
     def end(self, connection: PendingConnection) -> None:
-        """Note that a request is complete, or the connection closed."""
+        """Remove a connection: its request is complete, or it has closed."""
         self._since.pop(connection, None)
 
     def drop_oldest(self) -> bool:
-        """Make room for another connection; return whether there was one to drop."""
+        """Abort the oldest connection; return False if there is none."""
         for connection in self._since:
             self.end(connection)
             self.refusals["dropped_for_another"] += 1
@@ -60,7 +60,7 @@ class PendingConnections:
         return False
 
     def sweep(self) -> None:
-        """Close the connections whose time is over."""
+        """Close the connections whose time is over; the owner calls this about once a second."""
         due = self._now() - self._seconds
         late = []
         for connection, since in self._since.items():
@@ -73,7 +73,7 @@ class PendingConnections:
         self.report()
 
     def report(self) -> None:
-        """Log what was refused since the last report, in one line: there may be very many."""
+        """Log the refusals since the last report as one line of counts: a line each would let an attack fill the log."""
         if self.refusals:
             counts = " ".join(f"{code}={count}" for code, count in sorted(self.refusals.items()))
             logger.info("connections.refused %s", counts)
@@ -81,12 +81,12 @@ class PendingConnections:
 
 
 class Room:
-    """How many connections there may be.
+    """The bound of open connections.
 
     Args:
-        connections: those there are.
-        most: their bound.
-        pending: those that make room for others.
+        connections: the open ones.
+        most: the bound.
+        pending: the ones that may be dropped for a new one.
     """
 
     def __init__(self, connections: Sized, most: int, pending: PendingConnections) -> None:
@@ -95,13 +95,17 @@ class Room:
         self._pending = pending
 
     def admit(self, arriving: int) -> bool:
-        """Tell whether there is room for one more beside those that arrive, and make some if not."""
+        """Return whether one more connection may open, if need be in place of a pending one.
+
+        Args:
+            arriving: how many are accepted and not among the open ones yet.
+        """
         return len(self._connections) + arriving < self._most or self.make()
 
     def make(self) -> bool:
-        """Drop the connection that waits longest; return whether there was one."""
+        """Drop the oldest pending connection; return False if there is none."""
         return self._pending.drop_oldest()
 
     def refuse(self) -> None:
-        """Note that one was not admitted."""
+        """Count a connection that was not admitted."""
         self._pending.refusals["no_room"] += 1

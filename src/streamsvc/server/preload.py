@@ -1,6 +1,7 @@
-"""What the way of an answer needs of the standard library, imported before the first request.
+"""Codecs that an answer may need, imported before the first request.
 
-Python imports a codec when it is first used. With no descriptor left that fails, in the middle of an answer.
+Python imports a codec when it is first used. That fails when no descriptor is left, and would break an answer in
+the middle (CPython 3.11; `tests/test_late_imports.py`).
 """
 
 import codecs
@@ -9,6 +10,6 @@ _CODECS = ("ascii", "idna", "latin-1", "utf-8", "utf-16-le", "utf-8-sig")
 
 
 def preload() -> None:
-    """Import it."""
+    """Import the codecs."""
     for name in _CODECS:
         codecs.lookup(name)

@@ -19,12 +19,17 @@ EXIT_CONFIG = 2
 
 
 def serve(settings: Settings, environ: Mapping[str, str]) -> int:
-    """Serve until a signal comes; return the exit code."""
+    """Serve until a signal; return the exit code.
+
+    Args:
+        settings: the whole configuration.
+        environ: holds the providers' keys.
+    """
     descriptors.keep_standard_streams()
     try:
         sockets = bind(settings.server.host, settings.server.port)
     except ConfigError as exc:
-        print(exc, file=sys.stderr)  # noqa: T201  # as the command line does with other settings
+        print(exc, file=sys.stderr)  # noqa: T201  # as the command line does for other settings
         return EXIT_CONFIG
     app = create_app(settings, environ)
     config = uvicorn.Config(
@@ -33,9 +38,9 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
         port=settings.server.port,
         root_path=settings.server.root_path,
         log_config=log_config(settings.server.log_level),
-        # uvicorn's access log would write prompts: they are part of the address of `/stream-ai`.
+        # uvicorn's access log would contain prompts: they are part of the address of `/stream-ai`.
         access_log=False,
-        proxy_headers=False,  # nobody asks for a client's address or scheme
+        proxy_headers=False,  # nothing reads a client's address or scheme
         http=Protocol,
         ws="none",
         server_header=False,

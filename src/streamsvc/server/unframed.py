@@ -1,7 +1,7 @@
-"""Answers that end with their connection, for clients that do not keep it.
+"""Answers that end with their connection, for clients that close it after the answer.
 
-Where the client closes the connection after the answer no chunks are needed, and HTTP/1.0 knows none
-(RFC 9112, sections 6.1 and 6.3). A FIN is the end of such an answer, so one that is cut needs a reset.
+Such an answer needs no chunks, and HTTP/1.0 does not have them (RFC 9112, sections 6.1 and 6.3). It ends at a
+FIN, so an incomplete one has to be cut by a reset.
 """
 
 import sys
@@ -20,13 +20,15 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 def until_closed(
     cycle: RequestResponseCycle, app: ASGI3Application, abort: Callable[[], None]
 ) -> ASGI3Application:
-    """Return *app*, whose answer is sent without chunks if its length is unknown.
+    """Return *app*, with an answer that has no chunks if its length is unknown.
+
+    uvicorn sends chunks to HTTP/1.0 clients, too, which cannot read them (0.54.0). So the cycle is given the
+    length `sys.maxsize`, which no answer reaches, and its true length with the last part of the body.
 
     Args:
-        cycle: uvicorn's side of the request. It sends chunks whatever the client's version, unless
-            it is made to believe in an endless length.
+        cycle: uvicorn's side of the request.
         app: answers this one request.
-        abort: cuts the connection where the answer stays incomplete.
+        abort: cuts the connection if the answer stays incomplete.
     """
 
     async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -35,7 +37,7 @@ def until_closed(
         async def unframed(message: ASGISendEvent) -> None:
             nonlocal has_length
             if message["type"] == "http.response.start":
-                # The head of a stream says keep-alive; uvicorn adds the truth.
+                # The head of a stream says keep-alive; uvicorn adds `close`.
                 headers = [field for field in message["headers"] if field[0] != b"connection"]
                 message = {**message, "headers": headers}
                 has_length = any(name == b"content-length" for name, _ in headers)

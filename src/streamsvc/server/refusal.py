@@ -1,0 +1,107 @@
+"""What a client may send, and the answer where it sends more or something else.
+
+Such a request never reaches the application: it is too long, too slow, or not HTTP. Statuses are those of
+RFC 9110 and RFC 6585; bodies are problem documents (RFC 9457).
+"""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from streamsvc.errors import StreamsvcError
+from streamsvc.web.problems import Problem
+
+HEAD_BYTES = 131_072
+"""The bound of a request's head, give or take one read; uvicorn has none."""
+
+MAX_TARGET_BYTES = 65_535
+"""The bound of a request target: httptools cannot parse a longer one."""
+
+MAX_FIELDS = 256
+"""The bound of the fields in a head and its trailer; browsers and proxies send some dozens."""
+
+MAX_WAITING = 64
+"""How many requests may wait on a connection for the answers before them."""
+
+FRAMING_BYTES = 2
+"""How many bytes of chunk sizes, extensions and trailers are accepted for each byte of a body, beyond
+`HEAD_BYTES`: a short body may arrive in chunks of one byte, but an endless trailer is an attack."""
+
+
+class Refused(Exception):
+    """Stops the parser when raised in one of its callbacks.
+
+    Attributes:
+        problem: the answer.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+
+def _problem(status: HTTPStatus, code: str, detail: str) -> Problem:
+    return Problem(title=status.phrase, status=status, detail=detail, code=code)
+
+
+NOT_HTTP = _problem(
+    HTTPStatus.BAD_REQUEST,
+    "malformed_request",
+    "The request could not be read as HTTP/1.1.",
+)
+TOO_MUCH_FRAMING = _problem(
+    HTTPStatus.BAD_REQUEST,
+    "malformed_request",
+    "The body has more framing than content: chunk extensions or trailers.",
+)
+TOO_LATE = _problem(
+    HTTPStatus.REQUEST_TIMEOUT,
+    "request_timeout",
+    "The request took too long to arrive.",
+)
+TARGET_TOO_LONG = _problem(
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    "too_large",
+    f"The address is longer than {MAX_TARGET_BYTES} bytes; POST takes long prompts.",
+)
+HEAD_TOO_LONG = _problem(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "too_large",
+    f"The head of the request is longer than {HEAD_BYTES} bytes.",
+)
+TOO_MANY_FIELDS = _problem(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "too_large",
+    f"There are more than {MAX_FIELDS} header fields.",
+)
+TOO_MANY_WAITING = _problem(
+    HTTPStatus.TOO_MANY_REQUESTS,
+    "too_many_requests",
+    f"At most {MAX_WAITING} requests may wait on a connection.",
+)
+NOT_A_PROXY = _problem(
+    HTTPStatus.NOT_IMPLEMENTED,
+    "not_implemented",
+    "This is not a proxy.",
+)
+CRASHED = _problem(HTTPStatus.INTERNAL_SERVER_ERROR, StreamsvcError.code, StreamsvcError.message)
+
+
+def encode(problem: Problem, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the last answer on a connection as bytes, head and body.
+
+    Args:
+        problem: the body.
+        headers: further header fields.
+    """
+    body = msgspec.json.encode(problem)
+    fields = [
+        *headers,
+        (b"content-type", b"application/problem+json"),
+        (b"cache-control", b"no-store"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    lines = [b"%b: %b\r\n" % field for field in fields]
+    return b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body])
