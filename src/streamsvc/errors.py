@@ -18,7 +18,11 @@ clients see. The text of a foreign exception never travels further than `__cause
     │   ├── ProviderNotReady        503
     │   └── Overloaded              503
     │       └── Draining            503
-    ├── CursorLost                  records after a viewer's cursor are gone
+    ├── CursorLost                  the records after a viewer's cursor are gone
+    ├── LogError                    part of the event log's port, in `eventlog.base`; no client sees it
+    │   ├── LogEnded                the reader has everything
+    │   ├── LogFull                 the generation has said more than its log may hold
+    │   └── LogClosed               an append after the `Done`
     └── ProviderError               the upstream's answer; ends a generation, `retryable` or not
         ├── ProviderAuthFailed      401, 403
         ├── ProviderQuotaExhausted  402, a bill that is not paid, a quota that is used up
@@ -215,6 +219,10 @@ class ProviderNotReady(RequestError):
         super().__init__(
             f"The provider {provider!r} is configured, but its key is not set.", field="provider"
         )
+
+
+class LogError(StreamsvcError):
+    """What an event log says of itself; a client never sees it, unless the program has a bug."""
 
 
 class CursorLost(StreamsvcError):

@@ -97,7 +97,7 @@ async def events_come_back_as_they_went_in(log: EventLog) -> None:
 
 
 @contract
-async def a_read_gives_what_is_behind_the_cursor_and_nothing_else(log: EventLog) -> None:
+async def a_read_gives_what_comes_after_the_cursor_and_nothing_else(log: EventLog) -> None:
     written = await write(log, START, Text("a"), Text("b"), DONE)
     for after in range(BEFORE_FIRST, 3):
         assert await log.read("gen_a", after=after) == written[after + 1 :]
@@ -138,7 +138,7 @@ async def a_waiting_reader_is_given_the_next_record(log: EventLog) -> None:
 
 
 @contract
-async def an_append_wakes_every_waiting_reader_of_that_log_and_of_no_other(log: EventLog) -> None:
+async def an_append_wakes_every_reader_that_waits_for_that_log_only(log: EventLog) -> None:
     await write(log, START)
     await write(log, START, generation="gen_b")
     answers: dict[str, list[Sequence[Record]]] = {"gen_a": [], "gen_b": []}
@@ -165,7 +165,7 @@ async def a_wait_ends_after_its_time_with_nothing(log: EventLog) -> None:
 
 
 @contract
-async def a_cancelled_read_takes_nothing_with_it(log: EventLog) -> None:
+async def a_cancelled_read_loses_no_record(log: EventLog) -> None:
     """Neither a record nor another reader's wake-up."""
     await write(log, START)
     answers: list[Sequence[Record]] = []
@@ -202,7 +202,7 @@ async def the_end_wakes_a_waiting_reader(log: EventLog) -> None:
 
 
 @contract
-async def a_reader_at_the_end_of_a_closed_log_is_told_so_and_does_not_wait(log: EventLog) -> None:
+async def a_reader_at_the_end_of_a_closed_log_does_not_wait(log: EventLog) -> None:
     """An empty answer would have it ask again and again."""
     await write(log, START, DONE)
     with anyio.fail_after(5), pytest.raises(LogEnded):
@@ -210,7 +210,7 @@ async def a_reader_at_the_end_of_a_closed_log_is_told_so_and_does_not_wait(log: 
 
 
 @contract
-async def nothing_can_be_written_behind_the_end(log: EventLog) -> None:
+async def nothing_can_be_appended_after_the_end(log: EventLog) -> None:
     """And the attempt leaves the log as it was."""
     written = await write(log, START, DONE)
     for event in (Text("late"), DONE, START):
@@ -360,7 +360,7 @@ async def what_has_piled_up_comes_to_a_follower_in_one_piece(log: EventLog) -> N
 
 
 @contract
-async def a_follower_that_takes_nothing_is_left_in_peace_until_it_asks(log: EventLog) -> None:
+async def a_follower_that_takes_nothing_gets_nothing_until_it_asks(log: EventLog) -> None:
     written = await write(log, START, Text("a"))
     reader = Following(takes=0)
     following = log.follow("gen_a", after=BEFORE_FIRST, reader=reader)
@@ -399,7 +399,24 @@ async def followers_at_different_places_each_get_their_own(log: EventLog) -> Non
 
 
 @contract
-async def a_follower_that_wants_no_more_gets_no_more(log: EventLog) -> None:
+async def followers_at_the_same_place_get_the_same_records(log: EventLog) -> None:
+    """The same objects, so that a dialect encodes each once; also where another is in between."""
+    await write(log, START, *map(Text, "abc"))
+    readers = [Following(), Following(takes=1), Following()]
+    followings = [
+        log.follow("gen_a", after=after, reader=reader)
+        for after, reader in zip((0, 1, 0), readers, strict=True)
+    ]
+    await settled()
+    first, _, third = (reader.deliveries[0] for reader in readers)
+    assert [record.seq for record in first] == [1, 2, 3]
+    assert all(one is other for one, other in zip(first, third, strict=True))
+    for following in followings:
+        following.close()
+
+
+@contract
+async def a_follower_that_closes_gets_no_more(log: EventLog) -> None:
     await write(log, START)
     reader = Following()
     following = log.follow("gen_a", after=BEFORE_FIRST, reader=reader)
@@ -412,7 +429,7 @@ async def a_follower_that_wants_no_more_gets_no_more(log: EventLog) -> None:
 
 
 @contract
-async def a_follower_of_nothing_is_told(log: EventLog) -> None:
+async def a_follower_of_nothing_is_lost(log: EventLog) -> None:
     await write(log, START)
     unknown, beyond, left = Following(), Following(), Following()
     log.follow("gen_b", after=BEFORE_FIRST, reader=unknown).resume()

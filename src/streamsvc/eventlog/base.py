@@ -4,32 +4,31 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from streamsvc.errors import LogError
 from streamsvc.events import Event, Record
 
 BEFORE_FIRST = -1
 """The cursor of a viewer that has seen nothing: the first record is 0."""
 
-
 BATCH_RECORDS = 256
-"""How many records one read returns at most, so that nobody's replay holds up the event loop."""
-
+"""How many records one read returns at most, so that no replay holds up the event loop."""
 
 WAIT_SECONDS = 60.0
-"""How long one call waits for the next record; then the next call does."""
+"""How long one call waits for the next record before another call does."""
 
 
 class Reader(Protocol):
-    """Whoever follows a generation. Neither call waits, and neither raises."""
+    """Follows a generation. Neither call waits, and neither raises."""
 
     def deliver(self, records: Sequence[Record]) -> int:
-        """Take the next records, at least one is given; return how many were taken.
+        """Take some of the next records, of which there is at least one; return how many were taken.
 
-        The others come again at once. After 0 there are none until the reader asks for them.
+        The others come again at once. After a 0 none come until the reader calls `Following.resume`.
         """
         ...
 
     def lost(self) -> None:
-        """Learn that there is nothing to follow: the log has been dropped, or never reached the cursor."""
+        """There is nothing to follow: the log has been dropped, or never reached the cursor."""
         ...
 
 
@@ -37,11 +36,11 @@ class Following(Protocol):
     """A reader's place in a log."""
 
     def resume(self) -> None:
-        """Ask for records again, behind a `deliver` that took none."""
+        """Ask for records again, after a `deliver` that took none."""
         ...
 
     def close(self) -> None:
-        """Want no more."""
+        """Stop following: the reader is not called again. May be called more than once."""
         ...
 
 
@@ -49,28 +48,33 @@ class EventLog(Protocol):
     """An append-only log per generation: one writer, any number of readers.
 
     Records are numbered 0, 1, 2 … without holes. A generation's log is opened by its `Start` and
-    closed by its `Done`; some time after that it is dropped as a whole. A reader has a cursor of
-    its own, so a slow, late or vanished reader costs the log nothing and delays nobody. The calls
+    closed by its `Done`; some time after that it is dropped as a whole. Every reader has its own
+    cursor, so a slow, late or vanished reader costs the log nothing and delays no other. The calls
     are those of a Redis stream: `XADD` with explicit ids, and `XREAD BLOCK`, which `follow` leaves
-    to the log, so that one wake-up serves all who follow.
+    to the log, so that one wake-up serves all followers.
     """
 
     def append(self, generation: str, event: Event) -> None:
-        """Put *event* behind the last record and wake the readers.
+        """Put *event* after the last record and wake the readers.
 
-        The writer does not wait for it to be stored: words come in callbacks, and faster than any
-        network. Where that matters, `flush` does.
+        The writer does not wait until it is stored: words come in callbacks, and faster than any
+        network. Where that matters, it waits for `flush`.
 
         Raises:
-            GenerationNotFound: the log is not open: no `Start` yet, or dropped.
+            GenerationNotFound: the log is not open: it has no `Start` yet, or was dropped.
             LogClosed: the log ends in its `Done`.
             LogFull: the generation's log has reached its bound. A `Done` is always taken.
-            Overloaded: a `Start`, and all logs together have reached theirs.
+            Overloaded: for a `Start`, if all logs together have reached theirs.
         """
         ...
 
     async def flush(self, generation: str) -> None:
-        """Wait until all that was appended is stored; raises what has kept it from that."""
+        """Wait until everything appended is stored.
+
+        Raises:
+            GenerationNotFound: the log was dropped before that.
+            Overloaded: the store has no room for it.
+        """
         ...
 
     async def read(
@@ -78,9 +82,9 @@ class EventLog(Protocol):
     ) -> Sequence[Record]:
         """Return the stored records with `seq > after`, in order, at most `BATCH_RECORDS` of them.
 
-        Where there is none, wait up to *wait_seconds* for the next one; an empty answer means that
-        none came. A long log is read in many calls, each of which lets other tasks run. May be
-        cancelled at any time.
+        If there is none, wait up to *wait_seconds* for the next one; an empty answer means that none
+        came. A long log is read in many calls, each of which lets other tasks run. May be cancelled
+        at any time.
 
         Raises:
             GenerationNotFound: no such log, or it has been dropped.
@@ -92,15 +96,16 @@ class EventLog(Protocol):
     def follow(self, generation: str, *, after: int, reader: Reader) -> Following:
         """Give a reader the records with `seq > after`, in order, as they come, up to the `Done`.
 
-        That happens soon after they are there, and never within this call or within `append`; what
-        has piled up comes in one piece, of at most `BATCH_RECORDS`. Behind the `Done` there is nothing:
-        whoever follows from there is never called.
+        They are delivered soon after they are stored, and never within this call or within `append`;
+        what has piled up comes in one piece of at most `BATCH_RECORDS`. Readers at the same place are
+        given the same `Record` objects. Nothing follows a `Done`: a reader whose cursor is there is
+        never called.
         """
         ...
 
 
 async def stored_batches(log: EventLog, generation: str) -> AsyncIterator[Sequence[Record]]:
-    """Iterate over what is stored now, without waiting for more, as it is read: other tasks run in between.
+    """Iterate over what is stored now, without waiting for more. Other tasks run in between.
 
     Raises:
         GenerationNotFound: no such log, or it has been dropped.
@@ -120,7 +125,7 @@ async def stored_records(log: EventLog, generation: str) -> AsyncIterator[Record
 
 
 async def live_records(log: EventLog, generation: str) -> AsyncIterator[Record]:
-    """Iterate over what is stored and what comes, up to the `Done`.
+    """Iterate over what is stored and what comes, up to and including the `Done`.
 
     Raises:
         GenerationNotFound: no such log, or it has been dropped.
@@ -133,13 +138,13 @@ async def live_records(log: EventLog, generation: str) -> AsyncIterator[Record]:
                 after = record.seq
 
 
-class LogEnded(Exception):
+class LogEnded(LogError):
     """A reader has everything that there will ever be."""
 
 
-class LogFull(Exception):
+class LogFull(LogError):
     """A generation has said more than its log may hold."""
 
 
-class LogClosed(Exception):
-    """Something was appended behind a `Done`: a mistake in the program."""
+class LogClosed(LogError):
+    """Something was appended after a `Done`: a bug in the program."""
