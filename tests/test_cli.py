@@ -139,7 +139,7 @@ def test_good_settings_are_described_with_the_file_they_come_from(tmp_path: Path
     result = run(tmp_path, "check-config")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == (
-        "The settings are good (config.toml). The provider is 'fake'.\n"
+        "Configuration OK (config.toml). Provider: 'fake'.\n"
         "  fake: kind fake, model words\n"
         "  a: kind openai, model m, no key set\n"
         f"  openai: kind openai, model {OPENAI_MODEL}, no key set\n"
@@ -147,14 +147,14 @@ def test_good_settings_are_described_with_the_file_they_come_from(tmp_path: Path
     )
     environ = {"A_KEY": "sk-secret", "STREAMSVC_PROVIDER": "a"}
     result = run(tmp_path, "check-config", environ=environ)
-    assert "The provider is 'a'." in result.stdout
+    assert "Provider: 'a'." in result.stdout
     assert "  a: kind openai, model m, key set\n" in result.stdout
 
 
 def test_without_a_file_the_defaults_are_described(tmp_path: Path) -> None:
     result = run(tmp_path, "check-config")
     assert result.returncode == 0
-    assert "there is no file, these are the defaults" in result.stdout
+    assert "Configuration OK (no file, defaults)." in result.stdout
 
 
 @pytest.mark.promise("secret:kept")

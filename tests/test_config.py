@@ -16,9 +16,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamsvc.config.check import api_key
-from streamsvc.config.load import KINDS, load
+from streamsvc.config.load import load
 from streamsvc.config.settings import (
+    KINDS,
     FakeSettings,
     GeminiSettings,
     OpenAISettings,
@@ -117,7 +117,7 @@ def test_the_example_of_a_local_server_works_when_its_comment_signs_are_taken_aw
     local = read(text[:at] + text[at:].replace("# ", "")).providers["local"]
     assert isinstance(local, OpenAISettings)
     assert local.url == "http://127.0.0.1:11434/v1"
-    assert api_key(local, {}) == ""
+    assert local.key({}) == ""
 
 
 # ---- Where settings come from
@@ -264,10 +264,10 @@ def test_other_variables_are_none_of_our_business() -> None:
 def test_of_keys_only_the_variables_name_is_a_setting() -> None:
     """White space around a key, as in a file that was mounted as a secret, is no part of it."""
     entry = OpenAISettings(model="m", api_key_env="A_KEY")
-    assert api_key(entry, {"A_KEY": f" {SECRET}\n"}) == SECRET
-    assert api_key(entry, {"A_KEY": " "}) is None
-    assert api_key(entry, {}) is None
-    assert api_key(OpenAISettings(model="m"), {}) == ""
+    assert entry.key({"A_KEY": f" {SECRET}\n"}) == SECRET
+    assert entry.key({"A_KEY": " "}) is None
+    assert entry.key({}) is None
+    assert OpenAISettings(model="m").key({}) == ""
     text = f'provider = "openai"\n{OPENAI}api_key_env = "A_KEY"\n'
     loaded = read(text, {"A_KEY": SECRET})
     assert SECRET not in repr(loaded)

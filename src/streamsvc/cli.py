@@ -1,8 +1,7 @@
 """The command line: `streamsvc serve | check-config | ask`.
 
-Exit codes: 0 all well; 1 the answer failed; 2 the settings or the arguments are wrong; 130 stopped by
-Ctrl-C; 141 whoever read the output has gone. What a command needs is imported when it is called, so
-that each starts fast.
+Exit codes: 0 success; 1 the answer failed; 2 the settings or the arguments are wrong; 130 stopped by Ctrl-C; 141
+the reader of the output closed the pipe. A command imports what it needs when it runs, so that each starts fast.
 """
 
 import argparse
@@ -13,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streamsvc import __version__
-from streamsvc.config.check import api_key
 from streamsvc.config.file import find
-from streamsvc.config.load import KINDS, load, setting_for
+from streamsvc.config.load import load, setting_for
 from streamsvc.config.settings import ProviderSettings, Settings, UpstreamSection
 from streamsvc.errors import ConfigError
 
@@ -33,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Python writes what is left in the buffer once more when it exits.
+        # At exit Python flushes the rest of its buffer, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE_CLOSED
     return code
@@ -63,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the arguments; the process ends with 2 where there is one too many."""
+    """Read the arguments; unknown ones end the process with 2, and a hint if they are settings."""
     parser = argparse.ArgumentParser(
         prog="streamsvc",
         description="Streams language-model answers word by word over server-sent events.",
@@ -82,57 +80,55 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
-    """Add the commands, and return the parser of each by its name."""
+    """Add the commands; return their parsers by name."""
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     config = argparse.ArgumentParser(add_help=False)
     config.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
-        help="the settings (default: $STREAMSVC_CONFIG, else ./config.toml, else the defaults)",
+        help="the settings file (default: $STREAMSVC_CONFIG, or ./config.toml if it exists)",
     )
     commands.add_parser("serve", parents=[config], help="run the service")
     commands.add_parser(
-        "check-config", parents=[config], help="read the settings and say what they come to"
+        "check-config", parents=[config], help="check the settings and list the providers"
     )
     ask = commands.add_parser(
-        "ask", parents=[config], help="ask one question and print the words as they come"
+        "ask", parents=[config], help="ask one question and print the answer as it streams"
     )
     ask.add_argument("prompt", type=_valid_text)
-    ask.add_argument("--provider", metavar="NAME", help="a provider entry (default: as configured)")
     ask.add_argument(
-        "--url", help="a running service (default: on this machine, at the port of the settings)"
+        "--provider", metavar="NAME", help="a provider entry (default: `provider` in the settings)"
     )
+    ask.add_argument("--url", help="a running service (default: the host and port in the settings)")
     ask.add_argument(
-        "--direct", action="store_true", help="ask the provider itself; no service is needed"
+        "--direct", action="store_true", help="ask the provider directly, without a service"
     )
     return commands.choices
 
 
 def _service_url(settings: Settings) -> str:
-    """Return where a service with these settings is reached from its own machine."""
+    """Return the URL of a service with these settings, for a client on the same machine."""
     host = settings.server.host
-    if host in {"0.0.0.0", "::"}:  # noqa: S104  # to listen on, not to call
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  # addresses to listen on, not to connect to
         host = "127.0.0.1"
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
 
 
 def _valid_text(argument: str) -> str:
-    """Return an argument of the command line, which may be any bytes, as text."""
+    """Return an argument as valid text; it may be any bytes, and what is not UTF-8 is replaced."""
     return argument.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _describe(settings: Settings, path: Path | None) -> None:
-    source = path or "there is no file, these are the defaults"
-    print(f"The settings are good ({source}). The provider is {settings.provider!r}.")
+    print(f"Configuration OK ({path or 'no file, defaults'}). Provider: {settings.provider!r}.")
     for name, entry in settings.providers.items():
         print(f"  {name}: {_in_words(entry)}")
 
 
 def _in_words(entry: ProviderSettings) -> str:
-    kinds = {section: kind for kind, section in KINDS.items()}
-    words = f"kind {kinds[type(entry)]}, model {entry.model}"
+    words = f"kind {entry.kind}, model {entry.model}"
     if isinstance(entry, UpstreamSection) and entry.api_key_env:
-        # The variable is not named: a key may stand in the place of its name.
-        words += ", no key set" if api_key(entry, os.environ) is None else ", key set"
+        # The variable is not named: someone may have put the key itself in its place.
+        words += ", no key set" if entry.key(os.environ) is None else ", key set"
     return words

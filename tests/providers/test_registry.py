@@ -176,11 +176,12 @@ def test_every_kind_of_entry_has_an_adapter() -> None:
 async def test_entry_that_cannot_be_opened_does_not_hold_up_the_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def kind_of(entry: ProviderSettings) -> str:
-        return "no_such_module" if isinstance(entry, OpenAISettings) else actual(entry)
+    def broken(entry: ProviderSettings) -> OpenProvider[ProviderSettings]:
+        if isinstance(entry, OpenAISettings):
+            raise ModuleNotFoundError
+        return load_adapter(entry)
 
-    actual = registry.kind_of
-    monkeypatch.setattr(registry, "kind_of", kind_of)
+    monkeypatch.setattr(registry, "load_adapter", broken)
     async with ProviderRegistry(ENTRIES, {"GEMINI_KEY": "g"}) as providers:
         await providers.open_ready()
         assert providers._open.keys() == {

@@ -35,11 +35,6 @@ _NO_KEY = re.compile(r"[A-Z][A-Z0-9]{0,15}(_[A-Z0-9]{1,15})*")
 """Names of variables that may be shown: short words in capitals, which no vendor's keys are."""
 
 
-def api_key(section: UpstreamSection, environ: Mapping[str, str]) -> str | None:
-    """Return the key of a provider entry; empty where none is needed, None where it is missing."""
-    return environ.get(section.api_key_env, "").strip() or None if section.api_key_env else ""
-
-
 def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
     """Check settings that are good each by itself, and note what is wrong."""
     generations = settings.generations
@@ -97,7 +92,7 @@ def _check_key(
     entry: UpstreamSection, path: tuple[str, ...], note: Note, environ: Mapping[str, str]
 ) -> None:
     """Check the key of the chosen entry; the others may be there for later."""
-    key = api_key(entry, environ)
+    key = entry.key(environ)
     can_be_shown = _NO_KEY.fullmatch(entry.api_key_env)
     name = repr(entry.api_key_env) if can_be_shown else "a name (not shown: it may be a key)"
     if key is None:

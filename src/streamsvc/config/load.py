@@ -33,9 +33,8 @@ from streamsvc.config.file import (
     shown,
 )
 from streamsvc.config.settings import (
+    KINDS,
     FakeSettings,
-    GeminiSettings,
-    OpenAISettings,
     ProviderSettings,
     Section,
     Settings,
@@ -43,12 +42,6 @@ from streamsvc.config.settings import (
 from streamsvc.errors import ConfigError
 
 PREFIX = "STREAMSVC_"
-
-KINDS: Mapping[str, type[ProviderSettings]] = {
-    "fake": FakeSettings,
-    "openai": OpenAISettings,
-    "gemini": GeminiSettings,
-}
 
 _SERVICE_LINK = re.compile(
     r"STREAMSVC_([A-Z0-9]+_)*(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_[A-Z]+)?=[a-z]+:/"

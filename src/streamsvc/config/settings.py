@@ -5,10 +5,12 @@ defaults; a test compares the two. How a file and the environment become a `Sett
 `config`. Seconds are floats, sizes are bytes unless the name says otherwise.
 """
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, get_args
 
 import msgspec
 from msgspec import Meta
+from typing_extensions import override
 
 Seconds = Annotated[float, Meta(ge=0)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
@@ -132,6 +134,19 @@ class ProviderSection(Section, frozen=True):
     circuit_seconds: PositiveSeconds = 15.0
 
     @property
+    def kind(self) -> str:
+        """The entry's `kind` in `config.toml`, stated once: as the tag of its class."""
+        return str(self.__struct_config__.tag)
+
+    def key(self, environ: Mapping[str, str]) -> str | None:  # noqa: ARG002  # no variable holds it
+        """Return the provider's key; "" if the entry needs none, None if it is not set.
+
+        Args:
+            environ: the process's environment, which holds the keys.
+        """
+        return ""
+
+    @property
     def first_token_bound(self) -> float:
         """The deadline that holds: as set, else longer where there is nobody to fall back on."""
         return self.first_token_seconds or (45.0 if self.fallbacks else 120.0)
@@ -229,6 +244,13 @@ class UpstreamSection(ProviderSection, frozen=True, kw_only=True):
     connect_seconds: PositiveSeconds = 5.0
     max_line_bytes: Annotated[int, Meta(ge=1024)] = 4_194_304
 
+    @override
+    def key(self, environ: Mapping[str, str]) -> str | None:
+        if not self.api_key_env:
+            return ""
+        # Stripped, because a mounted secret may end in a newline.
+        return environ.get(self.api_key_env, "").strip() or None
+
     @property
     def url(self) -> str:
         """The API's root: `base_url`, or the vendor's own."""
@@ -260,6 +282,12 @@ class GeminiSettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind
 
 
 ProviderSettings = FakeSettings | OpenAISettings | GeminiSettings
+"""An entry of any kind. A new kind is a class in this union, and an adapter module named as its tag."""
+
+KINDS: Mapping[str, type[ProviderSettings]] = {
+    str(section.__struct_config__.tag): section for section in get_args(ProviderSettings)
+}
+"""The class of each kind."""
 
 
 class Settings(Section, frozen=True):

@@ -14,8 +14,7 @@ from typing import Self, cast, get_args
 import anyio
 import anyio.to_thread
 
-from streamsvc.config.check import api_key
-from streamsvc.config.settings import FakeSettings, FaultName, ProviderSettings, UpstreamSection
+from streamsvc.config.settings import FakeSettings, FaultName, ProviderSettings
 from streamsvc.errors import InvalidField, ProviderNotReady, describe
 from streamsvc.providers.base import OpenProvider, Provider
 
@@ -52,7 +51,7 @@ class ProviderRegistry:
 
     def is_ready(self, name: str) -> bool:
         """Tell whether the entry has the key it needs."""
-        return self._key(self._entries[name]) is not None
+        return self._entries[name].key(self._environ) is not None
 
     def check(self, name: str, *, fault: str = "") -> ProviderSettings:
         """Return the settings of an entry that can be used, with this fault if one is named.
@@ -97,7 +96,7 @@ class ProviderRegistry:
         async with self._opening:
             if name not in self._open:
                 open_provider = await anyio.to_thread.run_sync(load_adapter, entry)
-                opened = open_provider(entry, self._key(entry) or "")
+                opened = open_provider(entry, entry.key(self._environ) or "")
                 self._open[name] = await self._stack.enter_async_context(opened)
         return self._open[name]
 
@@ -113,16 +112,8 @@ class ProviderRegistry:
                 except Exception as exc:  # noqa: BLE001  # an SDK's, of any kind
                     logger.error("provider.unopened provider=%s %s", name, describe(exc))  # noqa: TRY400
 
-    def _key(self, entry: ProviderSettings) -> str | None:
-        return api_key(entry, self._environ) if isinstance(entry, UpstreamSection) else ""
-
 
 def load_adapter(entry: ProviderSettings) -> OpenProvider[ProviderSettings]:
     """Import the adapter of an entry: the module of this package that is named as the entry's kind."""
-    module = importlib.import_module(f"{__package__}.{kind_of(entry)}")
+    module = importlib.import_module(f"{__package__}.{entry.kind}")
     return cast("OpenProvider[ProviderSettings]", module.open_provider)
-
-
-def kind_of(entry: ProviderSettings) -> str:
-    """Return the kind of an entry; it is stated once, as the tag of its settings."""
-    return str(type(entry).__struct_config__.tag)

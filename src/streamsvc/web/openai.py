@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import override
 
-from streamsvc.config.load import KINDS
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.openai.errors import LOST, error_object, error_of, status_of
 from streamsvc.dialects.openai.frames import OpenAIDialect, completion_of
@@ -211,8 +210,7 @@ def _retry(is_worth_it: bool) -> dict[str, str]:  # noqa: FBT001
 
 
 def _model(name: str, entry: ProviderEntry) -> dict[str, Any]:
-    kinds = {section: kind for kind, section in KINDS.items()}
-    return {"id": name, "object": "model", "created": 0, "owned_by": kinds[type(entry.section)]}
+    return {"id": name, "object": "model", "created": 0, "owned_by": entry.section.kind}
 
 
 def _json(

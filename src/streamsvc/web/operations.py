@@ -6,7 +6,6 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streamsvc.config.load import KINDS
 from streamsvc.engine.supervisor import Supervisor
 
 
@@ -24,11 +23,10 @@ class OperationEndpoints:
 
     async def providers(self, _request: Request) -> Response:
         """`GET /v1/providers`: what is configured, and how it is; never keys."""
-        kinds = {section: kind for kind, section in KINDS.items()}
         entries = [
             {
                 "name": entry.name,
-                "kind": kinds[type(entry.section)],
+                "kind": entry.section.kind,
                 "model": entry.section.model,
                 "ready": entry.is_ready,
                 "fallbacks": entry.section.fallbacks,
