@@ -31,6 +31,10 @@ coverage:
 bare:
     bash .ci/bare
 
+# Write the tables in docs/ that come from tests.
+tables:
+    PYTHONPATH=tests uv run python -m support.tables
+
 # What a token costs; see docs/performance.md. `just bench --quick` takes about a minute.
 bench *args:
     uv run python -m bench {{args}}

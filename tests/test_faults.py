@@ -16,19 +16,17 @@ import pytest
 from streamsvc.config.settings import GenerationSettings, ProviderSettings, Settings, StreamSettings
 from streamsvc.providers import answer
 from support.eventstream import BrowserEvent
-from support.faults import (
+from support.faults import FAULTS
+from support.faults.row import (
     DEADLINE_SECONDS,
     FALLBACK,
-    FAULTS,
     KEY,
     OTHER,
-    PAGE,
     PRIMARY,
     PROMPT,
     WELL,
     Event,
     Fault,
-    page,
 )
 from support.pools import close_kept, pools
 from support.service import serving
@@ -253,9 +251,3 @@ async def _are_well(stage: Stage, entries: Sequence[str]) -> None:
         assert (seen.done["status"], seen.done["provider"]) == ("completed", entry)
         assert "status" not in [event.json["type"] for event in seen.events]
     await stage.rest()
-
-
-def test_the_page_has_the_rows() -> None:
-    """`uv run python tests/support/faults.py` writes them anew."""
-    old = PAGE.read_text()
-    assert old == page(old)

@@ -14,7 +14,13 @@ from streamsvc.config.settings import ProviderSettings, Settings, StreamSettings
 from streamsvc.eventlog.base import stored_records
 from streamsvc.events import Done
 from support.eventstream import Answer, view, wire
-from support.faults import FALLBACK, HALF, OTHER, PRIMARY, WELL
+from support.faults.row import (
+    FALLBACK,
+    HALF,
+    OTHER,
+    PRIMARY,
+    WELL,
+)
 from support.pools import close_kept, pools
 from support.service import Service
 from support.stage import (

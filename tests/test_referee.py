@@ -20,7 +20,6 @@ from support.process import Running, serve, write_config
 from support.referee import (
     DEADLINES,
     OUTAGE_SECONDS,
-    PAGE,
     ROWS,
     WELL,
     WORDS,
@@ -28,7 +27,6 @@ from support.referee import (
     Column,
     Row,
     fallback_script,
-    page,
     scaled,
 )
 from support.upstreams import USAGE, Call, Script, upstream
@@ -332,9 +330,3 @@ async def test_a_provider_that_was_down_is_in_use_again(
 def test_the_columns_are_the_settings_they_say() -> None:
     entry = OpenAISettings(model="m", fallbacks=("other",))
     assert DEADLINES["default"] == (entry.first_token_bound, entry.idle_bound)
-
-
-def test_the_page_has_the_referees_table() -> None:
-    """`uv run python tests/support/referee.py` writes it anew."""
-    old = PAGE.read_text()
-    assert old == page(old)

@@ -1,13 +1,12 @@
 """The sixteen faults of a public failover benchmark, and what callers get with three sets of deadlines.
 
 Times are a fifth of what they are there, deadlines and stalls alike. `test_referee` plays the rows against a
-real process; `docs/faults.md` shows them; write them anew with `uv run python tests/support/referee.py`.
+real process; `docs/faults.md` shows them; `uv run just tables` writes them there.
 """
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import anyio
@@ -269,10 +268,7 @@ def fallback_script(call: Call) -> Script:
     return _PREFILL if is_prefilled else WELL
 
 
-# The page
-
-PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
-_BEGIN, _END = "<!-- rows of tests/support/referee.py -->\n", "<!-- end of the referee -->\n"
+# The table in docs/faults.md
 
 _CELLS: Mapping[Answerer, str] = {
     "primary": "answered by the provider",
@@ -282,15 +278,8 @@ _CELLS: Mapping[Answerer, str] = {
 }
 
 
-def page(old: str) -> str:
-    """Return the page with its table as the rows are now."""
-    before, _, rest = old.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{table()}\n{_END}{after}"
-
-
 def table() -> str:
-    """Return the rows in Markdown."""
+    """Return the rows as a table in Markdown."""
     lines = [
         f"| | fault | {' | '.join(HEADINGS.values())} |",
         f"| {' | '.join(itertools.repeat('---', 2 + len(HEADINGS)))} |",
@@ -313,7 +302,3 @@ def _cells(row: Row) -> Iterator[str]:
 
 def _sum(column: Column) -> str:
     return f"{sum(not is_waited_for(row, column) for row in ROWS)} of {len(ROWS)}"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text()))

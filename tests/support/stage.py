@@ -13,7 +13,8 @@ import anyio
 import anyio.lowlevel
 
 from support.eventstream import BrowserEvent, view
-from support.faults import BACKOFF_SECONDS, PROMPT
+from support.faults.row import PROMPT
+from support.faults.steps import BACKOFF_SECONDS
 from support.pools import pools
 from support.service import Service
 from support.upstreams import GEMINI, OPENAI, Call, Upstream, Wire

@@ -1,0 +1,17 @@
+"""Every fault of an upstream that streamsvc has to survive, and what it does then: one row each.
+
+`test_faults` plays each row on real sockets, with either API as the primary and the other one as the fallback, and
+compares both sides. `docs/faults.md` shows the rows; `uv run just tables` writes them there.
+"""
+
+from support.faults import before, bodies, ends, refusals, silence, within
+from support.faults.row import Fault
+
+FAULTS: tuple[Fault, ...] = (
+    *before.faults(),
+    *silence.faults(),
+    *within.faults(),
+    *ends.faults(),
+    *bodies.faults(),
+    *refusals.faults(),
+)

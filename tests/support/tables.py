@@ -1,0 +1,40 @@
+"""The tables in `docs/` that come from tests: `uv run just tables` writes them, a test compares them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from support import referee
+from support.faults import table as faults
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "faults.md": {"faults": faults.table, "referee": referee.table},
+}
+"""The tables of each page, by the name in their markers."""
+
+
+def written(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
+    """Return the text of a page with its tables as the rows are now.
+
+    Raises:
+        ValueError: the page lacks the markers of a table.
+    """
+    for name, table in tables.items():
+        begin, end = f"<!-- table {name} -->\n", f"<!-- end of table {name} -->\n"
+        if page.count(begin) != 1 or page.count(end) != 1:
+            raise ValueError(f"the markers of table {name}")
+        before, _, rest = page.partition(begin)
+        page = f"{before}{begin}\n{table()}\n{end}{rest.partition(end)[2]}"
+    return page
+
+
+def main() -> None:
+    """Write all tables."""
+    for name, tables in TABLES.items():
+        path = DOCS / name
+        path.write_text(written(path.read_text(), tables))
+
+
+if __name__ == "__main__":
+    main()

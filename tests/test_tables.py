@@ -1,0 +1,24 @@
+"""The tables in the documentation are those of the tests."""
+
+import pytest
+
+from support.tables import DOCS, TABLES, written
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_generated_tables_are_current(name: str) -> None:
+    """`uv run just tables` writes them."""
+    page = (DOCS / name).read_text()
+    assert page == written(page, TABLES[name])
+
+
+def test_changed_row_is_noticed() -> None:
+    page = (DOCS / "faults.md").read_text()
+    changed = page.replace("| 429 with", "| 428 with", 1)
+    assert changed != page
+    assert written(changed, TABLES["faults.md"]) == page
+
+
+def test_page_without_markers_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="table faults"):
+        written("no table", TABLES["faults.md"])
