@@ -1,4 +1,4 @@
-"""The UI message stream of the AI SDK: what its versions 6 and 7 both take, and nothing else."""
+"""The UI message stream of the AI SDK: what versions 6 and 7 both accept, and nothing else."""
 
 import itertools
 import json
@@ -69,13 +69,13 @@ ENDS = (
 
 
 def encode(events: Sequence[Event]) -> bytes:
-    """Return the stream of a generation that says so."""
+    """Return the stream of a generation with these events."""
     encoder = AISDKDialect().encoder()
     return b"".join(encoder.encode(Record("gen_a", seq, it)) for seq, it in enumerate(events))
 
 
 def chunks(stream: bytes) -> list[dict[str, Any]]:
-    """Return the chunks of a stream, as the AI SDK reads it: data, and an end that is no JSON."""
+    """Return the chunks of a stream, as the AI SDK reads it: data, and an end that is not JSON."""
     return [json.loads(event.data) for event in parse(stream) if event.data != "[DONE]"]
 
 
@@ -94,7 +94,7 @@ def test_the_message_has_the_id_of_the_generation() -> None:
     ]
 
 
-def test_each_run_of_text_or_reasoning_is_a_part_of_its_own() -> None:
+def test_each_run_of_text_or_reasoning_is_its_own_part() -> None:
     said: list[Event] = [
         Reasoning("a"),
         Reasoning("b"),
@@ -120,7 +120,7 @@ def test_each_run_of_text_or_reasoning_is_a_part_of_its_own() -> None:
     ]
 
 
-def test_a_status_is_a_note_that_is_kept_in_no_message_and_ends_no_part() -> None:
+def test_a_status_is_transient_and_does_not_end_a_part() -> None:
     stream = encode([START, Text("a"), SWITCHING, Text("b"), done()])
     data = {"state": "switching", "provider": "other", "reason": "upstream_cut"}
     assert chunks(stream)[4] == {"type": "data-status", "data": data, "transient": True}
@@ -128,7 +128,7 @@ def test_a_status_is_a_note_that_is_kept_in_no_message_and_ends_no_part() -> Non
 
 
 @pytest.mark.promise("end:exactly-one")
-def test_an_answer_that_begins_anew_ends_the_stream_and_says_so() -> None:
+def test_an_answer_that_starts_over_ends_the_stream_and_says_so() -> None:
     assert types(Text("a"), RESTART) == [
         *BEGIN, "text-start", "text-delta", "text-end", "data-restart", "error",
     ]  # fmt: skip
@@ -136,7 +136,7 @@ def test_an_answer_that_begins_anew_ends_the_stream_and_says_so() -> None:
     assert Restart in AISDKDialect.ends
 
 
-def test_a_replay_that_leaves_out_what_was_taken_back_is_a_whole_message() -> None:
+def test_a_replay_without_what_was_taken_back_is_a_whole_message() -> None:
     encoder = AISDKDialect().encoder()
     said: list[Event] = [Text("b"), done()]
     stream = b"".join(encoder.encode(Record("gen_a", 7 + seq, it)) for seq, it in enumerate(said))
@@ -145,8 +145,8 @@ def test_a_replay_that_leaves_out_what_was_taken_back_is_a_whole_message() -> No
 
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: f"{end.status}-{end.outcome}-{end.finish_reason}")  # fmt: skip
-def test_only_an_end_of_the_models_own_looks_finished(end: Done) -> None:
-    """A stop that was asked for is no error; one that was not is, to a client that comes back."""
+def test_only_an_end_by_the_model_looks_finished(end: Done) -> None:
+    """A requested stop is not an error; any other stop is one to a client that comes back."""
     last = chunks(encode([START, Text("a"), end]))[-1]
     match end.status, end.outcome:
         case ((Status.COMPLETED | Status.INCOMPLETE), _):
@@ -161,7 +161,7 @@ def test_only_an_end_of_the_models_own_looks_finished(end: Done) -> None:
     assert encode([START, Text("a"), end]).endswith(DONE)
 
 
-def test_a_replay_that_is_gone_is_an_error() -> None:
+def test_a_lost_replay_is_an_error() -> None:
     lost = AISDKDialect().lost("gen_a")
     assert chunks(lost) == [{"type": "error", "errorText": CursorLost.message}]
     assert lost.endswith(DONE)
@@ -177,10 +177,10 @@ pieces = st.builds(Text, texts) | st.builds(Reasoning, texts) | st.just(SWITCHIN
 @settings(deadline=None)
 @given(said=st.lists(pieces), end=st.sampled_from([*ENDS, RESTART]))
 @example(said=[Text("[DONE]"), Text("data: x\n\n")], end=done())
-def test_every_delta_lies_in_its_part_and_any_text_survives(
+def test_every_delta_is_inside_its_part_and_any_text_survives(
     said: list[Event], end: Done | Restart
 ) -> None:
-    """Parts are begun once and ended once, and nothing follows the end."""
+    """Each part starts once and ends once, and nothing follows the end."""
     open_part: tuple[str, str] | None = None
     seen: dict[str, str] = {"text": "", "reasoning": ""}
     ids = set()
@@ -214,8 +214,8 @@ def test_every_delta_lies_in_its_part_and_any_text_survives(
 
 @settings(deadline=None)
 @given(said=st.lists(pieces, max_size=5))
-def test_each_line_is_data_with_one_json_to_whoever_splits_it(said: list[Event]) -> None:
-    """No ids, no names, no comments; and no line end but LF."""
+def test_each_line_is_one_json_however_it_is_split(said: list[Event]) -> None:
+    """No ids, names or comments, and LF is the only line end."""
     stream = encode([START, *said, done()])
     assert b"\r" not in stream
     lines = stream.decode().split("\n")
@@ -236,8 +236,8 @@ def test_a_keepalive_between_blocks_is_seen_by_nobody() -> None:
 
 @pytest.mark.node
 @pytest.mark.parametrize("library", ["ai6", "ai7"])
-def test_the_schemas_of_both_versions_take_every_chunk(library: str) -> None:
-    """Every event, behind every other, and every end."""
+def test_the_schemas_of_both_versions_accept_every_chunk(library: str) -> None:
+    """Every event after every other, and every end."""
     said: list[Event] = [Text("a\u2028"), Reasoning("b"), SWITCHING]
     streams: list[list[Event]] = [[START, RESTART]]
     streams += [[START, *pair, end] for pair in itertools.permutations(said, 2) for end in ENDS]

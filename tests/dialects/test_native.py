@@ -1,4 +1,4 @@
-"""The native dialect, byte for byte: what goes in comes out of a browser's parser, and nothing else."""
+"""The native dialect, byte for byte: a browser's parser returns what was encoded, and nothing else."""
 
 import re
 
@@ -41,7 +41,7 @@ SWITCHING = Progress(state="switching", provider="other", reason="upstream_cut")
 RESTART = Restart(reason="upstream_cut", provider="other", model="words")
 
 LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
-"""All that Unicode or Python takes for the end of a line (Unicode Standard Annex 14, and more)."""
+"""Everything that Unicode or Python treats as the end of a line (Unicode Standard Annex 14, and more)."""
 
 texts = st.text(min_size=1) | st.text(
     st.sampled_from(LINE_ENDS + ' :a"\\\0\ufeff\U0001f980'), min_size=1
@@ -119,8 +119,8 @@ def test_a_record_is_one_block_of_id_name_and_json(seq: int, event: Event, block
 @example(event=TextEvent("\r\n\n\r"), seq=1)
 @example(event=TextEvent("data: x\n\nid: y\nevent: done\n\n"), seq=1)
 @example(event=TextEvent("\ufeff"), seq=1)
-def test_any_event_survives_the_way_to_a_browser(event: Event, seq: int) -> None:
-    """Encoded, parsed as the standard says, read as JSON: the same event."""
+def test_any_event_reaches_a_browser_unchanged(event: Event, seq: int) -> None:
+    """Encoded, parsed as the standard says, and decoded, it is the same event."""
     (seen,) = parse(ENCODE(Record(GENERATION, seq, event)))
     assert msgspec.json.decode(seen.data, type=Event) == event
     assert seen.last_event_id == f"{GENERATION}.{seq}"
@@ -128,7 +128,7 @@ def test_any_event_survives_the_way_to_a_browser(event: Event, seq: int) -> None
 
 @settings(deadline=None)
 @given(event=events)
-def test_every_payload_is_one_line_to_whoever_splits_it(event: Event) -> None:
+def test_every_payload_is_one_line_however_it_is_split(event: Event) -> None:
     """Some clients split at more than LF and CR: at U+2028, U+2029, U+0085 and control characters."""
     lines = ENCODE(Record(GENERATION, 1, event)).decode().split("\n")
     assert all(len(line.splitlines()) == 1 for line in lines if line)
@@ -136,7 +136,7 @@ def test_every_payload_is_one_line_to_whoever_splits_it(event: Event) -> None:
 
 
 @pytest.mark.parametrize("character", LINE_ENDS)
-def test_what_may_be_taken_for_a_line_end_is_escaped(character: str) -> None:
+def test_characters_that_clients_take_for_line_ends_are_escaped(character: str) -> None:
     line = json_line({"text": f"é{character}é"})
     assert character not in line.decode()
     assert msgspec.json.decode(line) == {"text": f"é{character}é"}
@@ -147,8 +147,8 @@ def test_other_text_is_not_escaped() -> None:
     assert json_line("é \U0001f980 ￿") == '"é \U0001f980 ￿"'.encode()
 
 
-def test_text_alone_has_no_name_and_no_name_is_one_that_browsers_use_themselves() -> None:
-    """`onmessage` sees all of the text and nothing else; `error` and `open` are connection events."""
+def test_only_text_is_unnamed_and_no_name_is_a_browsers_own() -> None:
+    """`onmessage` gets all text and nothing else; `error` and `open` are connection events."""
     assert [event for event, name in EVENT_NAMES.items() if not name] == [TextEvent]
     names = [name for name in EVENT_NAMES.values() if name]
     assert len(set(names)) == len(names)
@@ -160,7 +160,7 @@ def test_text_alone_has_no_name_and_no_name_is_one_that_browsers_use_themselves(
 @settings(deadline=None)
 @given(event=events)
 def test_the_name_of_an_event_is_its_type(event: Event) -> None:
-    """Except for text: a page may look at either."""
+    """Except for text. A page can use either."""
     (seen,) = parse(ENCODE(Record(GENERATION, 0, event)))
     kind = seen.json["type"]
     assert seen.type == ("message" if kind == "text" else kind)
@@ -169,7 +169,7 @@ def test_the_name_of_an_event_is_its_type(event: Event) -> None:
 @settings(deadline=None)
 @given(seq=st.integers(0, 10**12 - 1))
 def test_ids_are_short_and_need_no_quoting(seq: int) -> None:
-    """For CORS rules that are planned, and for cursors in addresses."""
+    """They are used in addresses, as cursors."""
     (seen,) = parse(ENCODE(Record(new_id(), seq, TextEvent("a"))))
     assert re.fullmatch(r"[A-Za-z0-9._-]+", seen.last_event_id)
     assert len(seen.last_event_id.encode()) < 64
@@ -177,7 +177,7 @@ def test_ids_are_short_and_need_no_quoting(seq: int) -> None:
 
 @pytest.mark.promise("alive:ping")
 def test_a_keepalive_between_blocks_is_seen_by_nobody() -> None:
-    """Not as an event, and not as a change of the cursor."""
+    """It is not an event, and does not change the cursor."""
     parser = EventStreamParser()
     text = ENCODE(Record(GENERATION, 1, TextEvent("a")))
     done = ENCODE(Record(GENERATION, 2, DONE))
@@ -188,15 +188,15 @@ def test_a_keepalive_between_blocks_is_seen_by_nobody() -> None:
     assert KEEPALIVE.count(b"\n") == 1
 
 
-def test_the_reconnection_time_is_a_line_of_the_first_block() -> None:
-    """A block of its own would be an empty event to some clients."""
+def test_the_retry_line_is_part_of_the_first_block() -> None:
+    """Some clients would take a block of its own for an empty event."""
     assert preamble(2000) == b"retry: 2000\n"
 
 
 @pytest.mark.promise("resume:no-gap")
 @settings(deadline=None)
 @given(texts=st.lists(texts, min_size=1, max_size=5), data=st.data())
-def test_a_stream_cut_at_any_byte_leaves_a_cursor_at_what_was_seen(
+def test_a_stream_cut_anywhere_leaves_the_cursor_of_what_was_seen(
     texts: list[str], data: st.DataObject
 ) -> None:
     """A block that was cut is neither seen nor counted, so it comes whole after the reconnect."""

@@ -1,4 +1,4 @@
-"""OpenAI's chunks, byte for byte: golden transcripts, and any text survives the way to `json.loads`."""
+"""OpenAI's chunks, byte for byte: golden transcripts, and any text reaches `json.loads` unchanged."""
 
 import json
 from collections.abc import Sequence
@@ -112,7 +112,7 @@ def test_answers_are_as_in_the_transcripts(name: str) -> None:
 @pytest.mark.parametrize("name", ANSWERS)
 @pytest.mark.parametrize("include_usage", [False, True])
 def test_every_chunk_is_what_the_schema_says(name: str, *, include_usage: bool) -> None:
-    """Validated strictly with the models of openai-python, which takes anything by itself."""
+    """Validated strictly with the models of openai-python, which does not validate by itself."""
     *chunks, end = _payloads(_encode(ANSWERS[name], include_usage=include_usage))
     assert end == "[DONE]"
     for chunk in chunks:
@@ -143,15 +143,15 @@ async def test_an_answer_in_one_piece_is_what_the_schema_says() -> None:
 @given(said=st.lists(st.tuples(st.sampled_from([Text, Reasoning]), texts), max_size=5), model=texts)
 @example(said=[(Text, '{"":""}')], model='{"":""}')
 @example(said=[(Text, "data: [DONE]\n\n")], model="\u2028")
-def test_any_text_survives_the_way_to_a_program(
+def test_any_text_reaches_a_program_unchanged(
     said: list[tuple[type[Text | Reasoning], str]], model: str
 ) -> None:
-    """One block for each record, one line of JSON in each block, whoever splits the lines."""
+    """One block for each record, one line of JSON in each block, however lines are split."""
     pieces = [kind(text) for kind, text in said]
     blocks = _encode([msgspec.structs.replace(START, model=model), *pieces])
     for block in blocks:
         assert block.startswith(b"data: {")
-        assert len(block.decode().splitlines()) == 2  # the line, and the empty one behind it
+        assert len(block.decode().splitlines()) == 2  # the line, and the empty one after it
     for piece, chunk in zip(pieces, _payloads(blocks)[1:], strict=True):
         key = "content" if isinstance(piece, Text) else "reasoning_content"
         assert chunk["choices"][0]["delta"] == {key: piece.text}
@@ -159,18 +159,18 @@ def test_any_text_survives_the_way_to_a_program(
 
 
 @pytest.mark.promise("alive:ping")
-def test_keepalives_anywhere_between_blocks_change_nothing() -> None:
+def test_keepalives_between_blocks_change_nothing() -> None:
     blocks = _encode(ANSWERS["openai"])
     with_keepalives = [KEEPALIVE + block + KEEPALIVE for block in blocks]
     assert _payloads(with_keepalives) == _payloads(blocks)
 
 
-def test_every_end_of_an_answer_has_a_finish_reason_that_openai_knows() -> None:
+def test_every_end_has_a_finish_reason_that_openai_knows() -> None:
     known = {"stop", "length", "content_filter", "tool_calls"}
     assert set(FINISH_REASONS.values()) == known
 
 
-def test_the_tables_of_failures_name_nothing_that_cannot_happen() -> None:
+def test_the_tables_of_failures_name_only_codes_that_exist() -> None:
     def below(error: type[ProviderError]) -> set[str]:
         return {error.code}.union(*map(below, error.__subclasses__()))
 
@@ -186,7 +186,7 @@ def test_the_type_of_an_error_is_that_of_its_status(status: int, kind: str) -> N
     assert error_object("No.", "a", status=status)["error"]["type"] == kind
 
 
-def test_a_usage_that_we_counted_says_so() -> None:
+def test_an_estimated_usage_says_so() -> None:
     usage = usage_of(Usage(input_tokens=1, output_tokens=2, estimated=True))
     assert usage == {
         "prompt_tokens": 1,
@@ -197,6 +197,6 @@ def test_a_usage_that_we_counted_says_so() -> None:
 
 
 @pytest.mark.promise("resume:honest")
-def test_a_stream_whose_rest_is_gone_ends_with_an_error() -> None:
+def test_a_lost_stream_ends_with_an_error() -> None:
     (error, end) = _payloads([OpenAIDialect().lost(GENERATION)])
     assert (error["error"]["code"], end) == ("not_resumable", "[DONE]")

@@ -1,4 +1,4 @@
-"""Plain text: the words, and a tidy end only behind a whole answer."""
+"""Plain text: the words, and a tidy end only after a whole answer."""
 
 import pytest
 from hypothesis import given, settings
@@ -47,7 +47,7 @@ def done(
 @pytest.mark.promise("stream:word-by-word")
 @settings(deadline=None)
 @given(text=st.text(min_size=1))
-def test_any_text_is_sent_as_it_is(text: str) -> None:
+def test_any_text_is_sent_unchanged(text: str) -> None:
     assert ENCODE(Record("gen_a", 1, Text(text))).decode() == text
 
 
@@ -60,7 +60,7 @@ def test_any_text_is_sent_as_it_is(text: str) -> None:
         done(Status.COMPLETED),
     ],
 )
-def test_there_is_nothing_but_text(event: Event) -> None:
+def test_all_other_events_send_nothing(event: Event) -> None:
     assert ENCODE(Record("gen_a", 1, event)) == b""
     assert DIALECT.keepalive == b""
 
@@ -71,7 +71,7 @@ def test_there_is_nothing_but_text(event: Event) -> None:
     [RESTART, *(done(status) for status in Status if status is not Status.COMPLETED)],
     ids=lambda event: getattr(event, "status", "restart"),
 )
-def test_whatever_is_no_whole_answer_is_broken_off(event: Event) -> None:
+def test_an_answer_that_is_not_whole_breaks_off(event: Event) -> None:
     with pytest.raises(BrokenOff):
         ENCODE(Record("gen_a", 1, event))
 
@@ -97,18 +97,16 @@ LINE = PlainDialect("e-1")
         (RESTART, "failed upstream_cut"),
     ],
 )
-def test_the_last_line_says_how_an_answer_ended_where_it_is_asked_for(
-    event: Event, line: str
-) -> None:
+def test_the_last_line_says_how_an_answer_ended(event: Event, line: str) -> None:
     assert LINE.encode(Record("gen_a", 1, event)) == f"\ne-1 {line}\n".encode()
 
 
 @pytest.mark.promise("resume:honest")
-def test_the_last_line_says_that_the_rest_is_gone() -> None:
+def test_the_last_line_says_that_the_stream_is_lost() -> None:
     assert LINE.lost("gen_a") == b"\ne-1 failed not_resumable\n"
 
 
 @pytest.mark.promise("resume:honest")
-def test_so_is_one_whose_rest_is_gone() -> None:
+def test_a_lost_stream_breaks_off() -> None:
     with pytest.raises(BrokenOff):
         DIALECT.lost("gen_a")

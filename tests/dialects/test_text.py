@@ -1,4 +1,4 @@
-"""The lesson's own frames: raw words, and then `event: done`."""
+"""Raw words: text as it is, every other event as in the native dialect."""
 
 import pytest
 from hypothesis import example, given, settings
@@ -46,9 +46,7 @@ RESTART = Restart(reason="upstream_cut", provider="other", model="words")
         ("é\U0001f980", "id: gen_a.1\ndata: é\U0001f980\n\n".encode()),
     ],
 )
-def test_words_are_sent_as_they_are_a_line_of_data_for_each_of_theirs(
-    text: str, block: bytes
-) -> None:
+def test_each_line_of_text_is_a_line_of_data(text: str, block: bytes) -> None:
     assert ENCODE(Record("gen_a", 1, Text(text))) == block
 
 
@@ -57,7 +55,7 @@ def test_words_are_sent_as_they_are_a_line_of_data_for_each_of_theirs(
 @given(text=st.text(min_size=1) | st.text(st.sampled_from("\r\n a:\0\ufeff\x85\u2028"), min_size=1))
 @example(text="data: x\n\nevent: done\n\n")
 @example(text="\r")
-def test_any_text_survives_the_way_to_a_browser_up_to_its_line_ends(text: str) -> None:
+def test_a_browser_gets_any_text_with_normalized_line_ends(text: str) -> None:
     """A carriage return becomes a line feed: an event stream can carry nothing else."""
     (seen,) = parse(ENCODE(Record("gen_a", 1, Text(text))))
     assert seen.data == text.replace("\r\n", "\n").replace("\r", "\n")
@@ -65,7 +63,7 @@ def test_any_text_survives_the_way_to_a_browser_up_to_its_line_ends(text: str) -
 
 
 @pytest.mark.parametrize("event", [START, Reasoning("a\nb"), SWITCHING, RESTART, DONE])
-def test_everything_but_text_is_as_in_the_native_dialect(event: Event) -> None:
-    """It is named, so whoever only listens to messages sees the words alone."""
+def test_all_other_events_are_as_in_the_native_dialect(event: Event) -> None:
+    """They have names, so a page that listens to messages alone gets only words."""
     record = Record("gen_a", 7, event)
     assert ENCODE(record) == NativeDialect().encode(record)

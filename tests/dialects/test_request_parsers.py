@@ -1,0 +1,166 @@
+"""Requests of each client API: bytes become a `GenerationRequest`, or a refusal that names the cause."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from streamsvc.config.settings import AISDKSettings, GenerationSettings, LimitSettings
+from streamsvc.dialects.ai_sdk.request import UIMessageParser
+from streamsvc.dialects.json_body import Body
+from streamsvc.dialects.native.request import NativeRequestParser
+from streamsvc.dialects.openai.request import ChatCompletionParser
+from streamsvc.dialects.request import RequestBuilder
+from streamsvc.errors import (
+    InvalidField,
+    MalformedRequest,
+    RequestError,
+    RequestTooLarge,
+    UnsupportedEncoding,
+)
+from streamsvc.messages import GenerationRequest, Message
+
+Parse = Callable[[Body], GenerationRequest]
+
+LIMITS = LimitSettings(max_prompt_chars=100)
+GENERATIONS = GenerationSettings(max_grace_seconds=50)
+BUILDER = RequestBuilder(default_provider="fake", limits=LIMITS, generations=GENERATIONS)
+NATIVE = NativeRequestParser(BUILDER)
+OPENAI = ChatCompletionParser(BUILDER, ["fake", "other"])
+AI_SDK = UIMessageParser(BUILDER, AISDKSettings(grace_seconds=30), GENERATIONS)
+
+PARSERS: Mapping[str, Parse] = {
+    "native": NATIVE.parse,
+    "openai": lambda body: OPENAI.parse(body).generation,
+    "ai-sdk": lambda body: AI_SDK.parse(body, may_come_back=True).generation,
+}
+TURNS: Mapping[str, Any] = {
+    "native": {"messages": [{"role": "user", "content": "hi"}]},
+    "openai": {"model": "fake", "messages": [{"role": "user", "content": "hi"}]},
+    "ai-sdk": {
+        "id": "chat",
+        "messages": [{"role": "user", "parts": [{"type": "text", "text": "hi"}]}],
+    },
+}
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.fixture(params=PARSERS)
+def api(request: pytest.FixtureRequest) -> str:
+    api: str = request.param
+    return api
+
+
+def _body(value: object) -> Body:
+    return Body(msgspec.json.encode(value), "application/json")
+
+
+def test_every_api_asks_for_the_same_in_its_own_words(api: str) -> None:
+    request = PARSERS[api](_body(TURNS[api]))
+    assert request.provider == "fake"
+    assert request.prompt.messages == (Message("user", "hi"),)
+    assert not request.prompt.system
+    assert not request.prompt.model
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize("api", PARSERS)
+@given(raw=st.binary() | json.map(msgspec.json.encode))
+@example(raw=b"")
+@example(raw=b"\xff")
+@example(raw=b"[" * 100_000)
+@example(raw=b'{"messages":1e999}')
+@example(raw=b'{"prompt":"\\ud83d"}')
+def test_any_bytes_are_a_request_or_a_refusal(api: str, raw: bytes) -> None:
+    """No other exception leaves a parser, and every refusal is one sentence."""
+    try:
+        PARSERS[api](Body(raw))
+    except RequestError as exc:
+        assert exc.message.endswith((".", "?"))  # noqa: PT017  # a request is fine, too
+        assert exc.message.isprintable()  # noqa: PT017
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize("api", PARSERS)
+@given(name=st.text(min_size=1, max_size=20), value=json)
+def test_any_further_field_is_a_request_or_a_refusal(api: str, name: str, value: object) -> None:
+    try:
+        PARSERS[api](_body({**TURNS[api], name: value}))
+    except RequestError as exc:
+        assert exc.message.endswith((".", "?"))  # noqa: PT017
+        assert exc.field or isinstance(exc, MalformedRequest)  # noqa: PT017
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    ("body", "kind", "sentence"),
+    [
+        (
+            Body(b"prompt=hi", "application/x-www-form-urlencoded"),
+            MalformedRequest,
+            (
+                "The body is not JSON: invalid character at line 1, column 1;"
+                " it came as application/x-www-form-urlencoded."
+            ),
+        ),
+        (
+            Body(b'{\n "messages": [}', "application/json"),
+            MalformedRequest,
+            "The body is not JSON: invalid character at line 2, column 15.",
+        ),
+        (Body(b"\x1f\x8b\x08"), UnsupportedEncoding, "The body is compressed"),
+    ],
+    ids=["form", "broken", "gzip"],
+)
+def test_a_body_that_is_not_json_is_refused_with_its_place(
+    api: str, body: Body, kind: type[RequestError], sentence: str
+) -> None:
+    with pytest.raises(kind) as refused:
+        PARSERS[api](body)
+    assert refused.value.message.startswith(sentence)
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize("api", ["native", "openai"])
+def test_a_body_that_is_nested_too_deeply_is_refused(api: str) -> None:
+    deep = b"[" * 5000 + b"]" * 5000
+    raw = msgspec.json.encode(TURNS[api]).replace(b'"hi"', deep)
+    with pytest.raises(MalformedRequest, match="nested too deeply"):
+        PARSERS[api](Body(raw))
+
+
+@pytest.mark.promise("input:clear-error")
+def test_the_bounds_hold_for_every_api(api: str) -> None:
+    with pytest.raises(InvalidField) as refused:
+        PARSERS[api](_body({**TURNS[api], "grace_seconds": 51}))
+    assert refused.value.field == "grace_seconds"
+    long = msgspec.json.decode(msgspec.json.encode(TURNS[api]).replace(b"hi", b"h" * 101))
+    with pytest.raises(RequestTooLarge):
+        PARSERS[api](_body(long))
+
+
+@pytest.mark.parametrize(
+    ("may_come_back", "asked", "grace_seconds"),
+    [(True, None, 30), (False, None, 0), (True, 5, 5), (False, 5, 5)],
+)
+def test_a_chat_that_can_resume_has_a_grace(
+    asked: float | None, grace_seconds: float, *, may_come_back: bool
+) -> None:
+    body = _body({**TURNS["ai-sdk"], "grace_seconds": asked})
+    chat, generation = AI_SDK.parse(body, may_come_back=may_come_back)
+    assert chat == "chat"
+    assert generation.grace_seconds == grace_seconds
+
+
+def test_a_query_has_what_a_page_can_say_in_an_address() -> None:
+    request = NATIVE.from_query({"prompt": "hi", "provider": "other", "fault": "cut", "key": "a"})
+    assert request.prompt.messages == (Message("user", "hi"),)
+    assert (request.provider, request.prompt.fault) == ("other", "cut")
