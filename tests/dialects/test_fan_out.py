@@ -1,4 +1,4 @@
-"""A block is made once, however many viewers get it and however many records come at a time."""
+"""A frame is made once, however many viewers get it and however many records come at a time."""
 
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -36,20 +36,20 @@ def form(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def made(form: str, monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
-    """Count the blocks that are made, by the number of their record."""
+    """Count the frames that are made, by the number of their record."""
     counts: Counter[int] = Counter()
-    make = DIALECTS[form].block
+    make = DIALECTS[form].frame
 
-    def block(self: SharedEncoder, record: Record) -> bytes:
+    def frame(self: SharedEncoder, record: Record) -> bytes:
         counts[record.seq] += 1
         return make(self, record)
 
-    monkeypatch.setattr(DIALECTS[form], "block", block)
+    monkeypatch.setattr(DIALECTS[form], "frame", frame)
     return counts
 
 
 @pytest.mark.promise("fan-out:shared")
-async def test_five_viewers_of_batches_of_three_share_each_block(
+async def test_five_viewers_of_batches_of_three_share_each_frame(
     serve: Serve, form: str, made: Counter[int]
 ) -> None:
     service = await serve(SILENT)
@@ -77,7 +77,7 @@ async def test_five_viewers_of_batches_of_three_share_each_block(
 
 @pytest.mark.parametrize("dialect", [NativeDialect(), TextDialect()])
 @given(texts=st.lists(st.text(min_size=1), min_size=1, max_size=5))
-def test_a_shared_block_is_the_block_of_its_record(
+def test_a_shared_frame_is_the_frame_of_its_record(
     dialect: NativeDialect | TextDialect, texts: list[str]
 ) -> None:
     """Also where another dialect has encoded the same record, and in any order."""

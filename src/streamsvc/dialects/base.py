@@ -1,4 +1,7 @@
-"""The port of every dialect's answers: a pure function from records to frames."""
+"""The port of every dialect's answers: a pure function from records to frames.
+
+A frame is what is sent for one record: whole blocks of an event stream, each with its blank line, or a piece of text.
+"""
 
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
@@ -21,7 +24,7 @@ class Encoder(Protocol):
     """
 
     def encode(self, record: Record) -> bytes:
-        """Return the frames of one record: whole blocks, or nothing if the dialect has no word for the event.
+        """Return the frame of one record; it is empty if the dialect has no word for the event.
 
         Raises:
             BrokenOff: only a broken connection can say what this record says. Nothing is sent for it.

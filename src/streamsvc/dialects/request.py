@@ -12,10 +12,19 @@ from streamsvc.config.settings import GenerationSettings, LimitSettings
 from streamsvc.errors import InvalidField, RequestTooLarge
 from streamsvc.messages import GenerationRequest, Message, Prompt
 
-Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-"""64 bits, as OpenAI has it; an adapter whose API takes fewer reduces it."""
-
 _StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]
+
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+TokenCount = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+StopSequences = _StopSequence | Annotated[list[_StopSequence], Meta(max_length=4)]
+GraceSeconds = Annotated[float, Meta(ge=0)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""64 bits, as in OpenAI's API; an adapter whose API takes fewer reduces it."""
+
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
+    Meta(max_length=16),
+]
 
 
 class Turn(msgspec.Struct, forbid_unknown_fields=True):
@@ -40,15 +49,12 @@ class RequestFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     messages: list[Turn] | None = None
     system: str = ""
     provider: str | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    stop: _StopSequence | Annotated[list[_StopSequence], Meta(max_length=4)] = []
+    temperature: Temperature | None = None
+    max_tokens: TokenCount | None = None
+    stop: StopSequences = []
     seed: Seed | None = None
-    grace_seconds: Annotated[float, Meta(ge=0)] | None = None
-    metadata: Annotated[
-        dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
-        Meta(max_length=16),
-    ] = {}
+    grace_seconds: GraceSeconds | None = None
+    metadata: Metadata = {}
     fault: str = ""
 
 

@@ -11,7 +11,14 @@ from msgspec import Meta
 from streamsvc.config.settings import AISDKSettings, GenerationSettings
 from streamsvc.dialects.invalid import quoted
 from streamsvc.dialects.json_body import Body, decode
-from streamsvc.dialects.request import RequestBuilder, RequestFields, Turn
+from streamsvc.dialects.request import (
+    GraceSeconds,
+    RequestBuilder,
+    RequestFields,
+    Temperature,
+    TokenCount,
+    Turn,
+)
 from streamsvc.errors import InvalidField
 from streamsvc.messages import GenerationRequest
 
@@ -38,9 +45,9 @@ class _Body(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     messageId: str | None = None  # noqa: N815  # the AI SDK's name
     system: str = ""
     provider: str | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    grace_seconds: Annotated[float, Meta(ge=0)] | None = None
+    temperature: Temperature | None = None
+    max_tokens: TokenCount | None = None
+    grace_seconds: GraceSeconds | None = None
     fault: str = ""
 
 

@@ -22,7 +22,7 @@ class NativeDialect(Dialect, SharedEncoder):
         return lost_block(generation)
 
     @override
-    def block(self, record: Record) -> bytes:
+    def frame(self, record: Record) -> bytes:
         event = record.event
         json = encode_json(event)  # not `json_line`, which is one more call for each token
         return b"id: %b.%d\n%bdata: %b\n\n" % (

@@ -1,4 +1,4 @@
-"""Blocks that are the same for every viewer, made once."""
+"""Frames that are the same for every viewer, made once."""
 
 from msgspec.structs import force_setattr
 from typing_extensions import override
@@ -8,21 +8,22 @@ from streamsvc.events import Record
 
 
 class SharedEncoder(Encoder):
-    """Makes the blocks of all streams of a dialect that keeps no state for a stream: each block once.
+    """Makes the frames of all streams of a dialect that keeps no state for a stream: each frame once.
 
-    A log gives the same `Record` to all viewers who follow at the same place, so the block is kept in the record: it
-    is found however many records come at a time, and is let go with them. A memo in here would have to guess
-    how much to keep: one block, as before, serves batches of one record alone.
+    A log gives the same `Record` to all viewers that follow at the same place, so the record keeps its frame. It
+    is found however many records come at a time, and is freed with them. Before, the encoder remembered its last
+    frame, which helps only if records come one at a time: with two or more, every viewer encoded them again.
+    `Record` is frozen, and this is a cache and not a part of its value: hence `force_setattr`.
     """
 
     @override
     def encode(self, record: Record) -> bytes:
         if (encoded := record.encoded) is not None and encoded[0] is self:
             return encoded[1]
-        block = self.block(record)
-        force_setattr(record, "encoded", (self, block))
-        return block
+        frame = self.frame(record)
+        force_setattr(record, "encoded", (self, frame))
+        return frame
 
-    def block(self, record: Record) -> bytes:
-        """Return the block of a record."""
+    def frame(self, record: Record) -> bytes:
+        """Return the frame of a record."""
         raise NotImplementedError

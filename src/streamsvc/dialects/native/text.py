@@ -25,7 +25,7 @@ class TextDialect(Dialect, SharedEncoder):
         return lost_block(generation)
 
     @override
-    def block(self, record: Record) -> bytes:
+    def frame(self, record: Record) -> bytes:
         event = record.event
         if isinstance(event, Text):
             lines = event.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

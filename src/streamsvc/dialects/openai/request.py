@@ -1,121 +1,17 @@
-"""The body of OpenAI's chat completions: what is supported, what is harmless, what is refused by name.
+"""The body of OpenAI's chat completions becomes a request; `fields` says what it may have."""
 
-The fields are those of openai-python, `types/chat/completion_create_params.py`. A null
-field counts as not given.
-"""
-
-import json
 import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta
 
-from streamsvc.dialects.invalid import quoted, unknown_field
+from streamsvc.dialects.invalid import quoted
 from streamsvc.dialects.json_body import Body, convert, decode
-from streamsvc.dialects.request import RequestBuilder, RequestFields, Seed, Turn
+from streamsvc.dialects.openai.fields import BODY, MESSAGE, PART, STREAM_OPTIONS, RequestBody
+from streamsvc.dialects.request import RequestBuilder, RequestFields, Turn
 from streamsvc.errors import InvalidField, ModelNotFound
 from streamsvc.messages import GenerationRequest
-
-_StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]
-_Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-
-
-class _StreamOptions(msgspec.Struct, frozen=True):
-    include_usage: bool = False
-
-
-class _Body(msgspec.Struct, kw_only=True):
-    model: str = ""
-    messages: list[dict[str, Any]] = []
-    stream: bool = False
-    stream_options: _StreamOptions = _StreamOptions()
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    max_tokens: _Tokens | None = None
-    max_completion_tokens: _Tokens | None = None
-    stop: _StopSequence | Annotated[list[_StopSequence], Meta(max_length=4)] = []
-    seed: Seed | None = None
-    metadata: Annotated[
-        dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
-        Meta(max_length=16),
-    ] = {}
-    grace_seconds: Annotated[float, Meta(ge=0)] = 0.0
-    fault: str = ""
-
-
-class Fields(msgspec.Struct, frozen=True):
-    """The fields of an object that clients send.
-
-    Attributes:
-        known: what is supported.
-        ignored: what can be left out without changing the answer.
-        neutral: values that ask for nothing, by field; some clients always send them. Any other value is refused.
-    """
-
-    known: Collection[str]
-    ignored: Collection[str] = ()
-    neutral: Mapping[str, tuple[Any, ...]] = {}
-
-    def asked(self, given: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-        """Return the fields that ask for something.
-
-        Raises:
-            InvalidField: one asks for something that is not supported.
-        """
-        asked = {}
-        for name, value in given.items():
-            if name in self.known and value is not None:
-                asked[name] = value
-            elif not (value is None or name in self.ignored or value in self.neutral.get(name, ())):
-                raise self._refusal(name, path)
-        return asked
-
-    def _refusal(self, name: str, path: str) -> InvalidField:
-        accepted = [json.dumps(value) for value in self.neutral.get(name, ()) if value]
-        if not accepted:
-            known = () if path else tuple(self.known)
-            return unknown_field(f"{path}{name}", known, sentence="Unsupported parameter:")
-        sentence = f"Unsupported parameter: {quoted(path + name)}; accepted: {', '.join(accepted)}."
-        return InvalidField(sentence, field=f"{path}{name}")
-
-
-BODY = Fields(
-    known=_Body.__struct_fields__,
-    ignored=(
-        "parallel_tool_calls",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "user",
-    ),
-    neutral={
-        "frequency_penalty": (0,),
-        "function_call": ("none", "auto"),
-        "functions": ([],),
-        "logit_bias": ({},),
-        "logprobs": (False,),
-        "modalities": (["text"],),
-        "n": (1,),
-        "presence_penalty": (0,),
-        "response_format": ({"type": "text"},),
-        "service_tier": ("auto", "default"),
-        "store": (False,),
-        "tool_choice": ("none", "auto"),
-        "tools": ([],),
-        "top_logprobs": (0,),
-        "top_p": (1,),
-        "verbosity": ("medium",),
-    },
-)
-STREAM_OPTIONS = Fields(known=("include_usage",), neutral={"include_obfuscation": (False,)})
-MESSAGE = Fields(
-    known=("role", "content"),
-    ignored=("reasoning_content",),  # our own output, sent back
-    neutral={"annotations": ([],), "tool_calls": ([],)},
-)
-PART = Fields(known=("type", "text"), ignored=("prompt_cache_breakpoint",))
 
 ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
     "developer": "system",
@@ -163,7 +59,7 @@ class ChatCompletionParser:
         asked = BODY.asked(decode(raw, dict[str, Any]))
         if isinstance(options := asked.get("stream_options"), dict):
             asked["stream_options"] = STREAM_OPTIONS.asked(options, "stream_options.")
-        body = convert(asked, _Body)
+        body = convert(asked, RequestBody)
         entry, model = self.model(body.model)
         if body.max_tokens and body.max_completion_tokens:
             sentence = "Give either 'max_tokens' or 'max_completion_tokens', not both."
