@@ -194,7 +194,7 @@ def test_certificates_that_cannot_be_read_are_one_line_on_standard_error(
     for path in ("missing.pem", "none.pem"):
         result = run(tmp_path, *command, environ={"SSL_CERT_FILE": path})
         assert (result.returncode, result.stdout) == (2, "")
-        accepted = "a file of certificates in PEM that can be read"
+        accepted = "a readable file of PEM certificates"
         assert result.stderr == f"SSL_CERT_FILE: found {path!r}; accepted: {accepted}\n"
 
 
@@ -318,7 +318,7 @@ async def test_ctrl_c_before_the_first_word_stops_it_too(tmp_path: Path, serve: 
     async with started(tmp_path, "ask", "--url", service.url, "hello") as process:
         await asked(service)
         process.send_signal(signal.SIGINT)
-        left = "\nLeft before the answer began.\n"  # where its head was still on the way
+        left = "\nStopped before the answer began.\n"  # where its head was still on the way
         assert await errors_of(process) in {STOPPED_SERVICE, left}
         assert await process.wait() == 130
         done = await only_done(service)
@@ -416,7 +416,7 @@ def test_an_address_that_is_none_is_told(tmp_path: Path, url: str) -> None:
         ),
         (
             b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
-            "The answer is no stream, but HTTP 404.\n",
+            "The answer is not a stream, but HTTP 404.\n",
         ),
         (b"", "\nThe connection to {} broke (RemoteProtocolError).\n"),
         (

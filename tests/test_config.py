@@ -303,10 +303,10 @@ TABLES = "ai_sdk, cors, generations, limits, playground, provider, providers, se
 KINDS_ACCEPTED = "one of 'fake', 'gemini', 'openai'"
 ENTRY_NAMES = "letters, digits, '-' and '_', beginning with a letter or a digit"
 LEVELS = "one of 'debug', 'error', 'info', 'warning'"
-ORIGIN = "scheme://host or scheme://host:port in small letters, or '*'"
+ORIGIN = "scheme://host or scheme://host:port in lower case, or '*'"
 VARIABLES = "the keys of config.toml, as in STREAMSVC_PROVIDER, STREAMSVC_SERVER__PORT"
 PORT = "a whole number from 0 to 65535"
-MODEL = "a text in quotes, not empty (it is required)"
+MODEL = "a string in quotes, not empty (it is required)"
 
 
 @pytest.mark.promise("input:clear-error")
@@ -351,8 +351,8 @@ MODEL = "a text in quotes, not empty (it is required)"
         ('[server]\nport = "9000"', "server.port: found '9000'", f"{PORT}, without quotes"),
         ("[server]\nport = 80.5", "server.port: found 80.5", PORT),
         ("[server]\nport = true", "server.port: found true", PORT),
-        ("[server]\nhost = 1", "server.host: found 1", "a text in quotes, not empty"),
-        ('[server]\nhost = ""', "server.host: found ''", "a text in quotes, not empty"),
+        ("[server]\nhost = 1", "server.host: found 1", "a string in quotes, not empty"),
+        ('[server]\nhost = ""', "server.host: found ''", "a string in quotes, not empty"),
         (
             "[server]\nclose_seconds = 2020-01-02",
             "server.close_seconds: found 2020-01-02",
@@ -360,11 +360,11 @@ MODEL = "a text in quotes, not empty (it is required)"
         ),
         ('[server]\nlog_level = "loud"', "server.log_level: found 'loud'", LEVELS),
         ("server = 8000", "server: found 8000", "a table, [server]"),
-        ('server = "a"', "server: found a text", "a table, [server]"),
+        ('server = "a"', "server: found a string", "a table, [server]"),
         ("[[server]]\nport = 1", "server: found a list", "a table, [server]"),
-        ("provider = {}", "provider: found a table", "a text in quotes, not empty"),
-        ('[cors]\norigins = "*"', "cors.origins: found '*'", "a list of texts in quotes"),
-        ("[cors]\norigins = [1]", "cors.origins: found [1]", "a list of texts in quotes"),
+        ("provider = {}", "provider: found a table", "a string in quotes, not empty"),
+        ('[cors]\norigins = "*"', "cors.origins: found '*'", "a list of strings in quotes"),
+        ("[cors]\norigins = [1]", "cors.origins: found [1]", "a list of strings in quotes"),
         (
             '[providers.g]\nkind = "gemini"\nmodel = "m"\ninclude_thoughts = "yes"',
             "providers.g.include_thoughts: found 'yes'",
@@ -377,7 +377,7 @@ MODEL = "a text in quotes, not empty (it is required)"
         ),
         (
             f"[server]\nport = 0x{'f' * 4000}",
-            "server.port: found a number of thousands of digits",
+            "server.port: found a number with thousands of digits",
             PORT,
         ),
         # out of range
@@ -425,10 +425,10 @@ MODEL = "a text in quotes, not empty (it is required)"
         ("[providers.a]\nkind = 1", "providers.a.kind: found 1", KINDS_ACCEPTED),
         ("[providers.a]\nkind = []", "providers.a.kind: found []", KINDS_ACCEPTED),
         ('[providers.a]\nkind = "openai"', "providers.a.model: found nothing", MODEL),
-        (f'providers.a = "{SECRET}"', "providers.a: found a text", "a table, [providers.a]"),
+        (f'providers.a = "{SECRET}"', "providers.a: found a string", "a table, [providers.a]"),
         (
             '[providers."a b"]\nkind = "fake"',
-            "providers.'a b': found an invalid name of an entry",
+            "providers.'a b': found an invalid entry name",
             ENTRY_NAMES,
         ),
         (
@@ -506,7 +506,7 @@ def test_a_base_url_that_is_no_address_is_a_mistake(url: str) -> None:
     line = mistake(f"{OPENAI}base_url = {json.dumps(url)}\n" + '[providers.fake]\nkind = "fake"')
     assert line == (
         f"config.toml: providers.openai.base_url: found {url!r}; "
-        "accepted: an address with http:// or https:// and without a query"
+        "accepted: an http:// or https:// URL without a query"
     )
 
 
@@ -516,7 +516,7 @@ def test_a_base_url_that_is_no_address_is_a_mistake(url: str) -> None:
     [
         ({"STREAMSVC_SERVER__PORT": "many"}, "STREAMSVC_SERVER__PORT: found 'many'", PORT),
         ({"STREAMSVC_SERVER__PORT": ""}, "STREAMSVC_SERVER__PORT: found ''", PORT),
-        ({"STREAMSVC_SERVER__HOST": ""}, "STREAMSVC_SERVER__HOST: found ''", "a text, not empty"),
+        ({"STREAMSVC_SERVER__HOST": ""}, "STREAMSVC_SERVER__HOST: found ''", "a string, not empty"),
         (
             {"STREAMSVC_SERVER__DRAIN_SECONDS": "inf"},
             "STREAMSVC_SERVER__DRAIN_SECONDS: found 'inf'",
@@ -530,7 +530,7 @@ def test_a_base_url_that_is_no_address_is_a_mistake(url: str) -> None:
         (
             {"STREAMSVC_CORS__ORIGINS": '["https://a.test"'},
             "STREAMSVC_CORS__ORIGINS: found '[\"https://a.test\"'",
-            "texts with commas between them",
+            "strings separated by commas",
         ),
         (
             {"STREAMSVC_CORS__ORIGINS": "https://a.test/"},
@@ -540,7 +540,7 @@ def test_a_base_url_that_is_no_address_is_a_mistake(url: str) -> None:
         (
             {"STREAMSVC_CORS__ORIGINS": "[\udcff"},
             "STREAMSVC_CORS__ORIGINS: found '[\\udcff'",
-            "texts with commas between them",
+            "strings separated by commas",
         ),
         (
             {"STREAMSVC_NONSENSE": SECRET},
@@ -574,17 +574,17 @@ def test_a_base_url_that_is_no_address_is_a_mistake(url: str) -> None:
         ),
         (
             {"STREAMSVC_SERVER": "x"},
-            "STREAMSVC_SERVER: found a text",
+            "STREAMSVC_SERVER: found a string",
             "variables for its keys, such as STREAMSVC_SERVER__HOST",
         ),
         (
             {"STREAMSVC_PROVIDERS__OPENAI": SECRET},
-            "STREAMSVC_PROVIDERS__OPENAI: found a text",
+            "STREAMSVC_PROVIDERS__OPENAI: found a string",
             "variables for its keys, such as STREAMSVC_PROVIDERS__OPENAI__KIND",
         ),
         (
             {"STREAMSVC_PROVIDERS": SECRET},
-            "STREAMSVC_PROVIDERS: found a text",
+            "STREAMSVC_PROVIDERS: found a string",
             "variables for its keys, such as STREAMSVC_PROVIDERS__OPENAI__MODEL",
         ),
         (
@@ -604,7 +604,7 @@ def test_a_base_url_that_is_no_address_is_a_mistake(url: str) -> None:
         ),
         (
             {"STREAMSVC_PROVIDERS____KIND": "fake"},
-            "STREAMSVC_PROVIDERS____KIND: found an invalid name of an entry",
+            "STREAMSVC_PROVIDERS____KIND: found an invalid entry name",
             ENTRY_NAMES,
         ),
         (
@@ -689,9 +689,7 @@ def test_what_is_not_toml_is_told_with_its_place(tmp_path: Path, raw: bytes, why
     (tmp_path / "config.toml").write_bytes(raw)
     with chdir(tmp_path), pytest.raises(ConfigError) as caught:
         load(None, {})
-    pattern = (
-        rf"config.toml: found {why}; accepted: TOML 1\.0 in UTF-8(, with quotes around texts)?"
-    )
+    pattern = rf"config.toml: found {why}; accepted: TOML 1\.0 in UTF-8(, with strings in quotes)?"
     assert re.fullmatch(pattern, str(caught.value))
 
 

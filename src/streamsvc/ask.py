@@ -58,11 +58,11 @@ def _follow_or_stop(client: httpx2.Client, body: Mapping[str, str]) -> int:
         return _follow(client, body, generation)
     except KeyboardInterrupt:
         if not generation:
-            _say("\nLeft before the answer began.")
+            _say("\nStopped before the answer began.")
         elif _stop(client, generation):
             _say("\nStopped: the service has closed the call to the provider.")
         else:
-            _say("\nLeft, but the service did not say that it has stopped.")
+            _say("\nDisconnected, but the service did not confirm that it stopped.")
         raise
     except BrokenPipeError:
         _stop(client, generation)
@@ -100,7 +100,7 @@ def _detail(response: httpx2.Response) -> str:
     try:
         return str(msgspec.json.decode(response.read())["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        return f"The answer is no stream, but HTTP {response.status_code}."
+        return f"The answer is not a stream, but HTTP {response.status_code}."
 
 
 def ask_provider(

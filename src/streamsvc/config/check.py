@@ -1,4 +1,4 @@
-"""What no single key of the settings can tell: names that have to exist, addresses, keys that are set."""
+"""Checks that a setting's type cannot express: names that have to exist, addresses, keys that are set."""
 
 import re
 import ssl
@@ -12,16 +12,16 @@ from streamsvc.config.settings import ProviderSettings, Settings, UpstreamSectio
 
 
 class Note(Protocol):
-    """Takes a mistake."""
+    """Receives a mistake."""
 
     def __call__(self, path: tuple[str, ...], found: str, accepted: str, *beside: str) -> None:
         """Note a mistake, unless the key has one already.
 
         Args:
-            path: of the key.
+            path: the path of the key.
             found: what was found there.
             accepted: what is accepted.
-            beside: the path of a key that this one does not fit to.
+            beside: the path of another key with which this one is inconsistent.
         """
         ...
 
@@ -32,11 +32,11 @@ _ORIGIN = re.compile(r"\*|https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _NO_KEY = re.compile(r"[A-Z][A-Z0-9]{0,15}(_[A-Z0-9]{1,15})*")
-"""Names of variables that may be shown: short words in capitals, which no vendor's keys are."""
+"""Names of variables that may be shown: short words in capitals, unlike any vendor's keys."""
 
 
 def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
-    """Check settings that are good each by itself, and note what is wrong."""
+    """Check settings that are valid each by itself, and note mistakes."""
     generations = settings.generations
     if generations.grace_seconds > generations.max_grace_seconds:
         accepted = f"at most max_grace_seconds, which is {generations.max_grace_seconds:.15g}"
@@ -65,7 +65,7 @@ def _check_addresses(settings: Settings, note: Note) -> None:
             note(("server", "hosts"), shown(host), accepted)
     for origin in settings.cors.origins:
         if not _ORIGIN.fullmatch(origin):
-            accepted = "scheme://host or scheme://host:port in small letters, or '*'"
+            accepted = "scheme://host or scheme://host:port in lower case, or '*'"
             note(("cors", "origins"), shown(origin), accepted)
 
 
@@ -80,10 +80,10 @@ def _check_fallbacks(name: str, entry: ProviderSettings, settings: Settings, not
 def _check_upstream(entry: UpstreamSection, path: tuple[str, ...], note: Note) -> None:
     if entry.base_url and not _is_address(entry.base_url):
         found = shown(entry.base_url, hide_text="@" in entry.base_url)
-        accepted = "an address with http:// or https:// and without a query"
+        accepted = "an http:// or https:// URL without a query"
         note((*path, "base_url"), found, accepted)
     if entry.api_key_env and not _VARIABLE.fullmatch(entry.api_key_env):
-        found = "a text that cannot be the name of a variable (not shown: it may be a key)"
+        found = "a string that cannot be the name of a variable (not shown: it may be a key)"
         accepted = "the name of an environment variable, such as OPENAI_API_KEY"
         note((*path, "api_key_env"), found, accepted)
 
@@ -91,7 +91,7 @@ def _check_upstream(entry: UpstreamSection, path: tuple[str, ...], note: Note) -
 def _check_key(
     entry: UpstreamSection, path: tuple[str, ...], note: Note, environ: Mapping[str, str]
 ) -> None:
-    """Check the key of the chosen entry; the others may be there for later."""
+    """Check the key of the chosen entry; the others may do without until they are used."""
     key = entry.key(environ)
     can_be_shown = _NO_KEY.fullmatch(entry.api_key_env)
     name = repr(entry.api_key_env) if can_be_shown else "a name (not shown: it may be a key)"
@@ -104,16 +104,16 @@ def _check_key(
 
 
 def check_certificates(environ: Mapping[str, str]) -> None:
-    """Check what every HTTP client reads when it is made, whomever it is going to call.
+    """Check the file of certificates that every HTTP client reads when it is created.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: the file cannot be read.
     """
     if path := environ.get(_CERTIFICATES):
         try:
             ssl.create_default_context(cafile=path)
         except OSError as exc:
-            accepted = "a file of certificates in PEM that can be read"
+            accepted = "a readable file of PEM certificates"
             configfile.refuse(_CERTIFICATES, shown(path), accepted, exc)
 
 

@@ -1,7 +1,7 @@
-"""Which `config.toml` is read, and what lies below it: the one that comes with the package.
+"""Which `config.toml` is read, and the defaults below it: the one that the package contains.
 
-Tables as they stand in files, and the words in which a mistake in one is told; what they mean is told in
-`config`.
+Also the form of a mistake: a line with the place, what was found there and what is accepted. `load` says what
+the tables mean.
 """
 
 import os.path
@@ -21,10 +21,10 @@ _SHOWN_CHARS = 60
 
 
 def find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the file that `load` reads: *path*, `STREAMSVC_CONFIG`, or `./config.toml`, if any.
+    """Return the file that `load` reads: *path*, `STREAMSVC_CONFIG`, or `./config.toml` if it exists.
 
-    A directory or a dead link by that name counts: it is a mistake to be told, and no reason to run
-    on the defaults.
+    A directory or a dead link of that name counts as existing: it is a mistake to report, not a reason to run
+    with the defaults.
     """
     if path is None and (named := environ.get(PATH_VARIABLE)):
         path = Path(named)
@@ -46,26 +46,26 @@ def read_file(path: Path) -> dict[str, Any]:
         found = f"bytes that are not UTF-8 (from byte {exc.start} on)"
         refuse(str(path), found, "TOML 1.0 in UTF-8", exc)
     except (ValueError, RecursionError) as exc:
-        quotes = ", with quotes around texts" if "Invalid value" in str(exc) else ""
+        quotes = ", with strings in quotes" if "Invalid value" in str(exc) else ""
         refuse(str(path), f"text that is not TOML ({exc})", f"TOML 1.0 in UTF-8{quotes}", exc)
 
 
 class Mistakes:
-    """What is wrong with the settings, a line each, told all at once."""
+    """The mistakes in the settings, a line each, raised together."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note a mistake that is raised inside, and go on after it."""
+        """Note a mistake that the body raises, and continue after the body."""
         try:
             yield
         except ConfigError as exc:
             self._lines.append(str(exc))
 
     def raise_all(self) -> None:
-        """Raise what was noted, if anything.
+        """Raise the mistakes, if there are any.
 
         Raises:
             ConfigError: a line for each.
@@ -75,20 +75,20 @@ class Mistakes:
 
 
 def shipped_providers() -> dict[str, dict[str, Any]]:
-    """Return the provider entries of the `config.toml` that comes with the package."""
+    """Return the provider entries of the `config.toml` that the package contains."""
     shipped = files("streamsvc").joinpath("config.toml").read_text(encoding="utf-8")
     providers: dict[str, dict[str, Any]] = tomllib.loads(shipped)["providers"]
     return providers
 
 
 def lay_below(raw: dict[str, Any], entries: Mapping[str, dict[str, Any]]) -> None:
-    """Add the entries that the file leaves out, and the keys it leaves out of them.
+    """Add the entries, and the keys of entries, that the file does not contain.
 
-    An entry that is given another kind has nothing in common with the one of its name.
+    An entry with another kind inherits nothing from the shipped entry of its name.
     """
     given = raw.setdefault("providers", {})
     if not isinstance(given, dict):
-        return  # a mistake, which is told when the table is read
+        return  # a mistake, which `load` reports when it reads the table
     for name, entry in entries.items():
         table = given.setdefault(name, {})
         if isinstance(table, dict) and table.get("kind", entry["kind"]) == entry["kind"]:
@@ -96,24 +96,24 @@ def lay_below(raw: dict[str, Any], entries: Mapping[str, dict[str, Any]]) -> Non
 
 
 def refuse(place: str, found: str, accepted: str, cause: Exception | None = None) -> NoReturn:
-    """Raise the one line, which stays one whatever is in it."""
+    """Raise a mistake as one line; unprintable characters are escaped."""
     line = f"{place}: found {found}; accepted: {accepted}"
     raise ConfigError("".join(c if c.isprintable() else repr(c)[1:-1] for c in line)) from cause
 
 
 def shown(raw: object, *, hide_text: bool = False) -> str:
-    """Say what was found, short and in the words of TOML."""
+    """Describe a value, briefly and in the words of TOML; *hide_text* hides text that may be a key."""
     if hide_text and isinstance(raw, str | list):
-        return "a list" if isinstance(raw, list) else "a text"
+        return "a list" if isinstance(raw, list) else "a string"
     if isinstance(raw, dict | bool):
         return "a table" if isinstance(raw, dict) else str(raw).lower()
     try:
         text = repr(raw) if isinstance(raw, str | list) else str(raw)
     except ValueError:
-        return "a number of thousands of digits"
+        return "a number with thousands of digits"
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
 
 
 def one_of(values: Iterable[str]) -> str:
-    """Say which names are accepted."""
+    """Describe a choice of names."""
     return f"one of {', '.join(repr(value) for value in sorted(values))}"

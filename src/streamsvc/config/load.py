@@ -1,12 +1,11 @@
 """From `config.toml` and the environment to `Settings`, or to a line for each thing that is wrong.
 
-The environment goes first: `STREAMSVC_PROVIDER=openai` stands for `provider = "openai"`, and a double
-underscore goes down a table: `STREAMSVC_SERVER__PORT=9000`. Every mistake is a line of a `ConfigError`
-that names the variable, or the file and its key, what was found and what is accepted. Keys of
-providers are no settings, only the names of the variables that hold them are; and what may be a key
-that was put in the wrong place is never shown.
+The environment overrides the file: `STREAMSVC_PROVIDER=openai` stands for `provider = "openai"`, and a double
+underscore separates a table from its key: `STREAMSVC_SERVER__PORT=9000`. Every mistake is a line of a `ConfigError`
+that names the variable, or the file and its key, what was found and what is accepted. Providers' keys are not
+settings; the names of the variables that hold them are. A value that may be a key in the wrong place is never shown.
 
-A key with a mistake is read as its default, so that the keys after it can be read too.
+A setting with a mistake is read as its default, so that the settings after it are checked as well.
 """
 
 import math
@@ -47,14 +46,14 @@ _SERVICE_LINK = re.compile(
     r"STREAMSVC_([A-Z0-9]+_)*(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_[A-Z]+)?=[a-z]+:/"
     r"|PORT_\d+_[A-Z]+_(PROTO|PORT|ADDR)=)"
 )
-"""What Kubernetes sets in every container beside a service whose name begins with `streamsvc`."""
+"""The variables that Kubernetes sets in every container for a service whose name begins with `streamsvc`."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+|<name>")
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def _places(kind: type[Section], *path: str) -> Iterator[tuple[str, ...]]:
-    """Yield where each key of a table is, and of the tables in it."""
+    """Yield the path of each key of a table, and of the tables in it."""
     for field in msgspec.structs.fields(kind):
         place = (*path, field.name)
         if isinstance(field.type, type) and issubclass(field.type, Section):
@@ -67,7 +66,7 @@ def _places(kind: type[Section], *path: str) -> Iterator[tuple[str, ...]]:
 
 
 class _FromEnvironment(msgspec.Struct, frozen=True):
-    """A value of an environment variable, which is text whatever the key's type."""
+    """The value of an environment variable: text, whatever the type of its setting."""
 
     variable: str
     text: str
@@ -77,11 +76,11 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Read the settings.
 
     Args:
-        path: the file; None means what `find` finds, else the defaults alone.
+        path: the file; None is what `find` returns, or the defaults.
         environ: the process's environment.
 
     Raises:
-        ConfigError: a line for the operator for each mistake.
+        ConfigError: a line for each mistake.
     """
     path = find(path, environ)
     mistakes = Mistakes()
@@ -101,10 +100,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
 
 def _lay_over(raw: dict[str, Any], variable: str, text: str) -> None:
-    """Lay the value of a variable over the file's, marked with the variable.
+    """Put the value of a variable in the place of the file's, marked with the variable.
 
     Raises:
-        ConfigError: a table of its name is not one.
+        ConfigError: the name leads through a key that is not a table.
     """
     if _SERVICE_LINK.match(f"{variable}={text}"):
         return
@@ -113,7 +112,7 @@ def _lay_over(raw: dict[str, Any], variable: str, text: str) -> None:
     for depth, name in enumerate(tables, 1):
         inner = table.setdefault(name, {})
         if not isinstance(inner, dict):
-            above = _variable_behind(inner) or _dotted(tables[:depth])
+            above = _variable_of(inner) or _dotted(tables[:depth])
             found = f"a key below {above}, which is not a table"
             refuse(variable, found, "the name of a setting")
         table = inner
@@ -121,12 +120,12 @@ def _lay_over(raw: dict[str, Any], variable: str, text: str) -> None:
 
 
 class _Reader:
-    """Turns raw tables into `Section`s, one key at a time, so that a mistake can be named.
+    """Turns raw tables into `Section`s, one key at a time, so that each mistake can name its key.
 
     Args:
-        source: what the file is called.
-        raw: what is in it, and in the environment.
-        mistakes: takes what is wrong.
+        source: the name of the file.
+        raw: the tables of the file, overridden by the environment.
+        mistakes: collects the mistakes.
     """
 
     def __init__(self, source: str, raw: dict[str, Any], mistakes: Mistakes) -> None:
@@ -139,14 +138,14 @@ class _Reader:
         return cast("Settings", self._section(Settings, self._raw, ()))
 
     def note(self, path: tuple[str, ...], found: str, accepted: str, *beside: str) -> None:
-        """Note what is wrong with the key at *path*, if that and the one *beside* are what was set."""
+        """Note a mistake of the key at *path*, unless that key or the one *beside* has one already."""
         if not self._broken & {path, beside}:
             with self._noted(path):
                 self._refuse(path, found, accepted)
 
     @contextmanager
     def _noted(self, path: tuple[str, ...]) -> Iterator[None]:
-        """Note a mistake of the key at *path* that is raised inside, and go on after it."""
+        """Note a mistake of the key at *path* that the body raises, and continue after the body."""
         with self._mistakes.noted():
             try:
                 yield
@@ -155,11 +154,11 @@ class _Reader:
                 raise
 
     def _refuse(self, path: tuple[str, ...], found: str, accepted: str) -> NoReturn:
-        """Say what is wrong with the key at *path*, and where that was set."""
-        if variable := _variable_behind(self._at(path)):
+        """Raise the mistake of the key at *path*, with the variable or file that set it."""
+        if variable := _variable_of(self._at(path)):
             refuse(variable, found, accepted)
         is_missing = self._at(path) is None
-        source = (is_missing and _variable_behind(self._at(path[:-1]))) or self._source
+        source = (is_missing and _variable_of(self._at(path[:-1]))) or self._source
         refuse(f"{source}: {_dotted(path)}", found, accepted)
 
     def _at(self, path: tuple[str, ...]) -> Any:
@@ -204,7 +203,7 @@ class _Reader:
     def _providers(self, raw: dict[str, Any]) -> dict[str, ProviderSettings]:
         entries: dict[str, ProviderSettings] = {}
         for name, entry in raw.items():
-            entries[name] = FakeSettings()  # stands for one that cannot be read
+            entries[name] = FakeSettings()  # in place of one that cannot be read
             with self._noted(("providers", name)):
                 entries[name] = self._provider(name, entry)
         return entries
@@ -213,7 +212,7 @@ class _Reader:
         path = ("providers", name)
         if not _PROVIDER_NAME.fullmatch(name):
             accepted = "letters, digits, '-' and '_', beginning with a letter or a digit"
-            self._refuse(path, "an invalid name of an entry", accepted)
+            self._refuse(path, "an invalid entry name", accepted)
         kind = self._table(raw, path, example="kind").get("kind")
         if isinstance(kind, _FromEnvironment):
             kind = kind.text
@@ -227,13 +226,13 @@ class _Reader:
             accepted = f"a table, [{_dotted(path)}]"
             if isinstance(raw, _FromEnvironment):
                 accepted = f"variables for its keys, such as {_variable((*path, example))}"
-            # Whoever looks for the place of a key may well try here.
+            # Hidden, because this may be a key that was put in the wrong place.
             self._refuse(path, shown(_text_of(raw), hide_text=True), accepted)
         return raw
 
     def _refuse_unknown(self, path: tuple[str, ...], known: list[str]) -> NoReturn:
         table, meant = path[:-1], _meant(path, known)
-        if not _variable_behind(self._at(path)):
+        if not _variable_of(self._at(path)):
             place = ", above the first table" if meant and table and len(meant) == 1 else ""
             hint = f" (did you mean {_dotted(meant)}{place}?)" if meant else ""
             self._refuse(path, f"an unknown key{hint}", ", ".join(sorted(known)))
@@ -244,23 +243,23 @@ class _Reader:
         self._refuse(path, f"an unknown setting{hint}", accepted)
 
 
-def _variable_behind(value: object) -> str | None:
-    """Return the variable that a value comes from, or the first of a table made of such only."""
+def _variable_of(value: object) -> str | None:
+    """Return the variable that a value comes from; for a table, the first one if all its values have one."""
     if isinstance(value, _FromEnvironment):
         return value.variable
     if isinstance(value, dict):
-        variables = [_variable_behind(inner) for inner in value.values()]
+        variables = [_variable_of(inner) for inner in value.values()]
         return variables[0] if variables and all(variables) else None
     return None
 
 
 def _text_of(value: object) -> object:
-    """Return what a variable says, or the value as it stands in the file."""
+    """Return the text of a variable, or the value in the file."""
     return value.text if isinstance(value, _FromEnvironment) else value
 
 
 def _meant(path: tuple[str, ...], known: Iterable[str]) -> tuple[str, ...] | None:
-    """Guess which setting an unknown key stands for: misspelt, or in the wrong place."""
+    """Guess which setting an unknown key means: it may be misspelt, or in the wrong table."""
     *table, name = path
     everywhere = [*_places(Settings)]
     for setting in everywhere:
@@ -272,7 +271,7 @@ def _meant(path: tuple[str, ...], known: Iterable[str]) -> tuple[str, ...] | Non
 
 
 def setting_for(option: str) -> tuple[str, str] | None:
-    """Return the key and the variable of the setting that an option of a command line stands for.
+    """Return the key and the variable of the setting that a command-line option means.
 
     Args:
         option: such as `--port`, `--server-port` or `--log-level=info`.
@@ -293,7 +292,7 @@ def _variable(path: Iterable[str]) -> str:
 
 
 def _convert(raw: object, expected: Any) -> object:
-    """Return a value as the type of its key; the text of a variable may stand for any type."""
+    """Convert a value to the type of its key; the text of a variable may be of any type."""
     if not isinstance(raw, _FromEnvironment):
         return msgspec.convert(raw, expected)
     if isinstance(inspect.type_info(expected), inspect.VarTupleType):
@@ -305,7 +304,7 @@ def _convert(raw: object, expected: Any) -> object:
 
 
 def _accepted(expected: Any, raw: object) -> str:
-    """Say in words what values a type takes, where *raw* was found."""
+    """Describe the values that a type accepts, in the words of TOML or of the environment, as *raw* is from."""
     is_text = isinstance(raw, _FromEnvironment)
     bare = ", without quotes" if isinstance(raw, str) else ""
     info = inspect.type_info(expected)
@@ -317,9 +316,9 @@ def _accepted(expected: Any, raw: object) -> str:
         case inspect.LiteralType(values=values):
             return one_of([str(value) for value in values])
         case inspect.StrType(min_length=length):
-            return f"a text{'' if is_text else ' in quotes'}{', not empty' if length else ''}"
+            return f"a string{'' if is_text else ' in quotes'}{', not empty' if length else ''}"
         case inspect.VarTupleType():
-            return "texts with commas between them" if is_text else "a list of texts in quotes"
+            return "strings separated by commas" if is_text else "a list of strings in quotes"
         case _:
             return f"true or false{bare}"
 

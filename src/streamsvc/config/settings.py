@@ -1,8 +1,7 @@
 """Every setting, its type, its bounds and its default; values only, frozen.
 
-`config.toml` at the top of the project explains each key to operators and states the same
-defaults; a test compares the two. How a file and the environment become a `Settings` is told in
-`config`. Seconds are floats, sizes are bytes unless the name says otherwise.
+`config.toml` explains each key to operators and states the same defaults; a test compares the two. `load` turns
+the file and the environment into a `Settings`. Seconds are floats; sizes are bytes unless the name says otherwise.
 """
 
 from collections.abc import Mapping
@@ -19,15 +18,15 @@ Name = Annotated[str, Meta(min_length=1)]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of `config.toml`: frozen, and no key that is not known."""
+    """A table of `config.toml`: frozen, and without unknown keys."""
 
 
 class ServerSettings(Section, frozen=True):
-    """Where to listen and how to leave.
+    """Where to listen, and how to shut down.
 
     Attributes:
-        hosts: the names by which it is asked besides those of the loopback, where it listens on that.
-        root_path: the path under which a proxy shows the service, where it takes that path off.
+        hosts: host names that clients may use besides the loopback ones, if `host` is a loopback address.
+        root_path: the path at which a proxy publishes the service, if the proxy removes it.
         request_seconds: how long a request may take to arrive, its head and body together.
     """
 
@@ -51,14 +50,14 @@ class StreamSettings(Section, frozen=True):
 
 
 class GenerationSettings(Section, frozen=True):
-    """How long a generation waits for viewers, and how much of what it said is kept.
+    """How long a generation waits for viewers, and how much of it is kept.
 
     Attributes:
         keep_count: how many ended generations are kept at most.
-        max_log_bytes: bound of one generation's log; what is said beyond it ends the answer.
-        max_total_log_bytes: bound of all logs together; ended ones are dropped to keep it.
-        rescue: whether an answer that broke off is begun again.
-        max_calls: how many calls to providers there are at most for one answer.
+        max_log_bytes: bound of one generation's log; an answer that exceeds it ends.
+        max_total_log_bytes: bound of all logs together; ended ones are dropped early to stay below it.
+        rescue: whether an answer that breaks off is started again.
+        max_calls: how many calls to providers one answer may take.
     """
 
     grace_seconds: Seconds = 0.0
@@ -74,7 +73,7 @@ class GenerationSettings(Section, frozen=True):
 
 
 class LimitSettings(Section, frozen=True):
-    """How much at once, and how large."""
+    """How many at once, and how large."""
 
     max_generations: Count = 1000
     max_viewers: Count = 5000
@@ -93,7 +92,7 @@ class AISDKSettings(Section, frozen=True):
     """The endpoints for the AI SDK.
 
     Attributes:
-        grace_seconds: how long a `useChat` whose connection is gone may take to come back.
+        grace_seconds: how long a disconnected `useChat` may take to return.
     """
 
     grace_seconds: Seconds = 30.0
@@ -106,20 +105,20 @@ class PlaygroundSettings(Section, frozen=True):
 
 
 class ProviderSection(Section, frozen=True):
-    """What every provider entry has, whatever its kind.
+    """The keys common to every kind of provider entry.
 
     Attributes:
-        first_token_seconds: from the request to the first text or reasoning, all tries together; 0 is
+        first_token_seconds: from the request to the first text or reasoning, all attempts together; 0 is
             `first_token_bound`.
         idle_seconds: between two tokens; 0 is `idle_bound`.
         total_seconds: from the request to the end of the answer.
-        max_generations: how many may run at once on this entry.
-        fallbacks: the entries that are asked when this one fails, in this order.
-        attempts: how often the entry is asked for one answer.
-        backoff_seconds: the wait before the second try; doubled for each further one.
-        max_backoff_seconds: the longest wait; while a fallback is there, also for `Retry-After`.
-        circuit_failures: how many failures in a row open the entry's circuit; 0: none.
-        circuit_seconds: how long an open circuit waits before one call probes.
+        max_generations: how many answers may run at once on this entry.
+        fallbacks: the entries to call, in this order, when this one fails.
+        attempts: how often the entry is called for one answer.
+        backoff_seconds: the wait before the first retry; doubled for each further one.
+        max_backoff_seconds: the longest wait; if there is a fallback, also for `Retry-After`.
+        circuit_failures: how many failures in a row open the entry's circuit; 0 switches it off.
+        circuit_seconds: how long an open circuit waits before one call tests the provider.
     """
 
     first_token_seconds: Seconds = 0.0
@@ -148,22 +147,22 @@ class ProviderSection(Section, frozen=True):
 
     @property
     def first_token_bound(self) -> float:
-        """The deadline that holds: as set, else longer where there is nobody to fall back on."""
+        """The effective deadline: as set, or by default longer if there is no fallback."""
         return self.first_token_seconds or (45.0 if self.fallbacks else 120.0)
 
     @property
     def idle_bound(self) -> float:
-        """The deadline that holds, likewise."""
+        """The effective deadline between two tokens, likewise."""
         return self.idle_seconds or (30.0 if self.fallbacks else 60.0)
 
     @property
     def first_token_silence(self) -> float:
-        """How long nothing has come when a call that breaks before its first token was silent."""
+        """From this much silence on, a call that breaks before its first token counts as timed out."""
         return self.first_token_bound / 2
 
     @property
     def idle_silence(self) -> float:
-        """The same after a token."""
+        """The same for a call that breaks after a token."""
         return self.idle_bound / 2
 
 
@@ -188,26 +187,25 @@ FaultName = Literal[
     "model_not_found",
     "flapping",
 ]
-"""The ways in which the fake provider can break; `providers.faults` says what each one does."""
+"""The faults of the fake provider; `providers.faults` says what each one does."""
 
 
 class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):
     """Words without a model: no key, no network, the same every time.
 
     Attributes:
-        model: the name that viewers are told.
+        model: the name that viewers see.
         reply: `auto` answers with `text`, with a code block when asked about code, and at length
             when asked to explain; `text` always with `text`; `echo` repeats the last user message.
         text: the answer.
         reasoning: thinking text that is streamed first, if not empty.
-        words_per_second: pace; 0 is as fast as possible.
+        words_per_second: the pace; 0 is as fast as possible.
         first_word_seconds: silence before the first word.
-        jitter: 0 to 1, the share by which each gap may vary.
-        seed: of the jitter; a request's own seed goes first.
-        fault: how it breaks.
-        fault_after_words: where an answer breaks.
-        fault_seconds: how much later the answers of `slow` come; how long `flapping` is down, and
-            well again.
+        jitter: the fraction, 0 to 1, by which each gap may vary.
+        seed: the seed of the jitter; a request's own seed overrides it.
+        fault: how the provider fails.
+        fault_after_words: after how many words an answer fails.
+        fault_seconds: the delay of `slow`, and the length of each phase of `flapping`.
         allow_faults: whether a request may choose the fault.
     """
 
@@ -226,14 +224,14 @@ class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):
 
 
 class UpstreamSection(ProviderSection, frozen=True, kw_only=True):
-    """What a provider reached over HTTP has besides.
+    """The further keys of a provider that is reached over HTTP.
 
     Attributes:
         model: as the provider's API names it.
-        api_key_env: the environment variable that holds the key; empty: none is needed.
+        api_key_env: the environment variable that holds the key; empty if none is needed.
         base_url: the API's root; Gemini's may end in a version, which is `v1` otherwise.
-        connect_seconds: the look-up of the name, TCP and TLS.
-        max_line_bytes: bound of one line of the upstream's event stream, and of an answer that is one JSON.
+        connect_seconds: how long connecting may take: name resolution, TCP and TLS.
+        max_line_bytes: bound of a line of the upstream's event stream, and of an answer that is one JSON document.
     """
 
     default_base_url: ClassVar[str]
@@ -258,10 +256,10 @@ class UpstreamSection(ProviderSection, frozen=True, kw_only=True):
 
 
 class OpenAISettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind", tag="openai"):
-    """OpenAI's chat completions, or any server that is compatible with them.
+    """OpenAI's chat completions, or any compatible server.
 
     Attributes:
-        max_tokens_field: what the server calls the bound of the answer.
+        max_tokens_field: the request field that limits the length of an answer.
     """
 
     default_base_url = "https://api.openai.com/v1"
@@ -273,7 +271,7 @@ class GeminiSettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind
     """Google's Gemini API.
 
     Attributes:
-        include_thoughts: ask for thought summaries, which are streamed as reasoning.
+        include_thoughts: whether to ask for thought summaries, which are streamed as reasoning.
     """
 
     default_base_url = "https://generativelanguage.googleapis.com"
