@@ -5,10 +5,12 @@ import httpx2
 httpx2.alias_httpx()  # respx patches httpx by name; it has to find httpx2 there
 
 import gc  # noqa: E402
+import ssl  # noqa: E402
 import sys  # noqa: E402
 import warnings  # noqa: E402
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator  # noqa: E402
 from contextlib import AsyncExitStack  # noqa: E402
+from functools import partial  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
@@ -85,3 +87,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
             gc.collect()
         sys.unraisablehook = hook
     return result
+
+
+@pytest.fixture
+def no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load no certificates: that takes longer than a test, and the tests that ask for this speak no TLS."""
+    bare = partial(ssl.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: bare())

@@ -4,10 +4,8 @@ The fake provider is told by its settings, the others by the script of an upstre
 Chunks without a token go out before, between and behind those with one, where an API has such.
 """
 
-import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from typing import Protocol
 
 import anyio
@@ -105,11 +103,8 @@ async def opened(settings: ProviderSettings) -> AsyncIterator[Provider]:
 UPSTREAMS = UpstreamSubject("openai", OPENAI), UpstreamSubject("gemini", GEMINI)
 SUBJECTS: tuple[Subject, ...] = (FakeSubject(), *UPSTREAMS)
 
-
-def load_no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading certificates takes longer than a test, and nothing here speaks TLS."""
-    bare = partial(ssl.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
-    monkeypatch.setattr(ssl, "create_default_context", lambda **_: bare())
+every = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+every_upstream = pytest.mark.parametrize("subject", UPSTREAMS, ids=lambda subject: subject.name)
 
 
 async def ask(provider: Provider) -> tuple[list[Piece], ProviderError | None]:

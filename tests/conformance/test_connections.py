@@ -1,42 +1,23 @@
-"""What every provider does with the connections below it: kept ones, and answers without an end."""
-
-import ssl
-from functools import partial
+"""Connections below every provider: kept ones, and responses without an end."""
 
 import anyio
 import pytest
 from provider import (
-    PROMPT,
-    UPSTREAMS,
     UpstreamSubject,
-    gather,
+    ask,
+    every_upstream,
     texts,
 )
 
 from streamsvc.errors import ProviderError, ProviderUnavailable, UpstreamCut
-from streamsvc.providers.base import Provider
 from streamsvc.providers.http import pool
 from streamsvc.providers.http.connection import LOOSE_BYTES
-from support.answering import Piece, answering
 from support.floods import FLOODS, Flood
 from support.upstreams import CLOSE, HEAD, RESET, USAGE, Exchange, Step, finish, status, text
 
 WELL = text("One ", "two."), finish()
 
-every_upstream = pytest.mark.parametrize("subject", UPSTREAMS, ids=[it.name for it in UPSTREAMS])
-
-
-@pytest.fixture(autouse=True)
-def no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading certificates takes longer than a test, and nothing here speaks TLS."""
-    bare = partial(ssl.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
-    monkeypatch.setattr(ssl, "create_default_context", lambda **_: bare())
-
-
-async def ask(provider: Provider) -> tuple[list[Piece], ProviderError | None]:
-    with anyio.fail_after(10):
-        async with answering(provider, PROMPT) as answer:
-            return await gather(answer)
+pytestmark = pytest.mark.usefixtures("no_certificates")
 
 
 # Kept connections
@@ -45,9 +26,7 @@ async def ask(provider: Provider) -> tuple[list[Piece], ProviderError | None]:
 @every_upstream
 @pytest.mark.promise("upstream:rescue")
 @pytest.mark.parametrize("end", [CLOSE, RESET], ids=["closed", "reset"])
-async def test_a_kept_connection_that_was_closed_has_refused_nothing(
-    subject: UpstreamSubject, end: Step
-) -> None:
+async def test_closed_kept_connection_costs_no_call(subject: UpstreamSubject, end: Step) -> None:
     async with subject.open(*WELL) as (api, provider):
         api.script(WELL, (end,), WELL)
         assert texts((await ask(provider))[0]) == ["One ", "two."]
@@ -59,12 +38,12 @@ async def test_a_kept_connection_that_was_closed_has_refused_nothing(
 
 
 @every_upstream
-async def test_a_request_is_sent_again_once_and_on_a_new_connection(
+async def test_request_is_resent_once_on_a_new_connection(
     subject: UpstreamSubject,
 ) -> None:
     async with subject.open(*WELL) as (api, provider):
         async with anyio.create_task_group() as tasks:
-            for _ in range(3):  # and so many connections are kept
+            for _ in range(3):  # and three connections are kept
                 tasks.start_soon(ask, provider)
         api.script((CLOSE,))
         before = len(api.calls)
@@ -88,7 +67,7 @@ def _part(*pieces: bytes) -> tuple[Step, ...]:
     ],
     ids=["half a head", "an interim answer", "a head", "a refusal"],
 )
-async def test_an_answer_that_has_begun_is_not_asked_for_again(
+async def test_request_is_not_resent_once_a_response_has_begun(
     subject: UpstreamSubject, script: tuple[Step, ...], expected: type[ProviderError]
 ) -> None:
     async with subject.open(*WELL) as (api, provider):
@@ -100,7 +79,7 @@ async def test_an_answer_that_has_begun_is_not_asked_for_again(
 
 
 @every_upstream
-async def test_a_kept_connection_that_ends_late_was_a_server_that_failed(
+async def test_kept_connection_that_ends_late_is_a_failed_server(
     subject: UpstreamSubject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "STALE_SECONDS", 0.0)
@@ -113,10 +92,10 @@ async def test_a_kept_connection_that_ends_late_was_a_server_that_failed(
 
 
 @every_upstream
-async def test_a_connection_is_kept_for_less_time_than_servers_keep_it(
+async def test_connection_is_kept_for_less_than_five_seconds(
     subject: UpstreamSubject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those on uvicorn close theirs after five seconds."""
+    """Servers on uvicorn close idle connections after five seconds (`timeout_keep_alive`)."""
     assert pool.KEEPALIVE_SECONDS < 5
     monkeypatch.setattr(pool, "KEEPALIVE_SECONDS", 0.05)
     async with subject.open(*WELL) as (api, provider):
@@ -125,11 +104,11 @@ async def test_a_connection_is_kept_for_less_time_than_servers_keep_it(
             await api.calls[0].closed.wait()
 
 
-# Answers without an end
+# Responses without an end
 
 PIECE_BYTES = 1000
 MOST_BYTES = 8_000_000
-"""What an upstream may send until it is stopped: the bound, and what sockets and reads hold."""
+"""How much an upstream may send until it is stopped: the bound, and what sockets and reads buffer."""
 
 
 def flood_of(begin: bytes, piece: bytes) -> Flood:
@@ -139,7 +118,7 @@ def flood_of(begin: bytes, piece: bytes) -> Flood:
 @every_upstream
 @pytest.mark.promise("upstream:bounded")
 @pytest.mark.parametrize("name", FLOODS)
-async def test_an_answer_without_an_end_is_given_up(subject: UpstreamSubject, name: str) -> None:
+async def test_endless_response_is_given_up(subject: UpstreamSubject, name: str) -> None:
     flood = flood_of(*FLOODS[name])
     async with subject.open(flood) as (api, provider):
         deltas, error = await ask(provider)
@@ -151,7 +130,7 @@ async def test_an_answer_without_an_end_is_given_up(subject: UpstreamSubject, na
 
 
 @every_upstream
-async def test_a_trailer_without_an_end_costs_no_words_and_no_answer(
+async def test_endless_trailer_costs_no_answer(
     subject: UpstreamSubject,
 ) -> None:
     flood = flood_of(b"0\r\nX: ", b"x")
@@ -164,8 +143,8 @@ async def test_a_trailer_without_an_end_costs_no_words_and_no_answer(
 
 
 @every_upstream
-async def test_what_is_below_the_bounds_is_passed_over(subject: UpstreamSubject) -> None:
-    """Interim answers, extensions and trailers, none of them short."""
+async def test_long_framing_below_the_bounds_is_skipped(subject: UpstreamSubject) -> None:
+    """Interim responses, chunk extensions and trailers, none of them short."""
     long = b"x" * (LOOSE_BYTES // 4)
     hints = b"HTTP/1.1 103 Early Hints\r\nX: %b\r\n\r\n" % long
 

@@ -1,6 +1,6 @@
-"""How an answer ends: the end of its stream is its end, and what a finish reason is worth before that.
+"""How an answer ends: at the end of its stream, and what a finish reason counts for before that.
 
-The rule stands in `streamsvc.providers.answer`; both APIs are held to it.
+`streamsvc.providers.answer` has the rule, and both APIs follow it.
 """
 
 from collections.abc import Callable
@@ -9,12 +9,11 @@ import anyio
 import pytest
 from provider import (
     PROMPT,
-    UPSTREAMS,
     UpstreamSubject,
     ask,
     end_of,
+    every_upstream,
     finishes,
-    load_no_certificates,
     texts,
 )
 
@@ -40,7 +39,7 @@ from support.upstreams import (
     text,
 )
 
-every_upstream = pytest.mark.parametrize("subject", UPSTREAMS, ids=lambda subject: subject.name)
+pytestmark = pytest.mark.usefixtures("no_certificates")
 
 WAIT_SECONDS = 0.1
 PAUSE_SECONDS = 3 * WAIT_SECONDS
@@ -50,12 +49,11 @@ LATER = Usage(input_tokens=3, output_tokens=9, reasoning_tokens=2)
 
 @pytest.fixture(autouse=True)
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    load_no_certificates(monkeypatch)
     monkeypatch.setattr(answer_module, "END_WAIT_SECONDS", WAIT_SECONDS)
 
 
 def send(make: Callable[[Wire], bytes]) -> Step:
-    """Send what the API has for something."""
+    """Send bytes that each API makes in its own way."""
     return lambda to: to.send(make(to.call.wire))
 
 
@@ -101,7 +99,7 @@ async def whole(subject: UpstreamSubject, *steps: Step) -> tuple[str, Finish]:
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("gap", [(), (PAUSE,)], ids=["at once", "after a pause"])
 @pytest.mark.parametrize("usage", [None, USAGE, ZEROS], ids=["no usage", "usage", "zeros"])
-async def test_a_reason_with_every_chunk_loses_no_word(
+async def test_reason_with_every_chunk_loses_no_word(
     subject: UpstreamSubject, gap: Script, usage: Usage | None
 ) -> None:
     script = [step for word in "abcd" for step in (stamped(word, usage=usage), *gap)]
@@ -110,19 +108,19 @@ async def test_a_reason_with_every_chunk_loses_no_word(
 
 
 @every_upstream
-async def test_a_reason_before_the_first_word_loses_no_word(subject: UpstreamSubject) -> None:
+async def test_reason_before_the_first_word_loses_no_word(subject: UpstreamSubject) -> None:
     said, end = await whole(subject, stamped(""), PAUSE, stamped("a", "b"), PAUSE, stamped("c"))
     assert (said, end.reason) == ("abc", "stop")
 
 
 @every_upstream
-async def test_text_after_a_finish_reason_is_said(subject: UpstreamSubject) -> None:
+async def test_text_after_a_finish_reason_is_emitted(subject: UpstreamSubject) -> None:
     said, end = await whole(subject, text("a", "b"), STOPPED, text("c"), PAUSE, text("d"))
     assert (said, end.reason) == ("abcd", "stop")
 
 
 @every_upstream
-async def test_the_last_finish_reason_stands(subject: UpstreamSubject) -> None:
+async def test_last_finish_reason_counts(subject: UpstreamSubject) -> None:
     said, end = await whole(subject, text("a"), STOPPED, text("b"), finish("length"))
     assert (said, end.reason) == ("ab", "length")
 
@@ -131,7 +129,7 @@ async def test_the_last_finish_reason_stands(subject: UpstreamSubject) -> None:
 @endings
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.promise("upstream:bounded")
-async def test_whatever_follows_a_whole_answer_makes_no_failure_of_it(
+async def test_whole_answer_survives_what_follows_it(
     subject: UpstreamSubject, ending: Script
 ) -> None:
     """It is complete and paid for: to ask again would be a second bill."""
@@ -143,7 +141,7 @@ async def test_whatever_follows_a_whole_answer_makes_no_failure_of_it(
 @pytest.mark.parametrize(
     "ending", [(CLOSE,), (ERROR,), (GARBAGE,)], ids=["cut", "error", "garbage"]
 )
-async def test_a_whole_answer_in_one_chunk_is_whole_whatever_follows(
+async def test_whole_answer_in_one_chunk_survives_what_follows(
     subject: UpstreamSubject, ending: Script
 ) -> None:
     said, end = await whole(subject, stamped("ab", usage=USAGE), *ending)
@@ -153,7 +151,7 @@ async def test_a_whole_answer_in_one_chunk_is_whole_whatever_follows(
 @every_upstream
 @breaks
 @pytest.mark.promise("end:exactly-one")
-async def test_what_strikes_among_words_that_all_have_a_reason_is_in_the_middle(
+async def test_break_among_words_that_all_have_a_reason_is_a_cut(
     subject: UpstreamSubject, ending: Script, expected: type[ProviderError]
 ) -> None:
     deltas, error = await end_of(subject, stamped("a", "b"), *ending)
@@ -163,7 +161,7 @@ async def test_what_strikes_among_words_that_all_have_a_reason_is_in_the_middle(
 @every_upstream
 @breaks
 @pytest.mark.promise("end:exactly-one")
-async def test_what_strikes_after_words_that_follow_a_reason_is_in_the_middle(
+async def test_break_after_words_that_follow_a_reason_is_a_cut(
     subject: UpstreamSubject, ending: Script, expected: type[ProviderError]
 ) -> None:
     deltas, error = await end_of(subject, text("a"), STOPPED, text("b"), *ending)
@@ -172,7 +170,7 @@ async def test_what_strikes_after_words_that_follow_a_reason_is_in_the_middle(
 
 @every_upstream
 @endings
-async def test_a_further_reason_after_further_words_ends_the_answer(
+async def test_another_reason_after_more_words_ends_the_answer(
     subject: UpstreamSubject, ending: Script
 ) -> None:
     said, end = await whole(subject, text("a"), STOPPED, text("b"), STOPPED, *ending)
@@ -189,7 +187,7 @@ async def _meaningless(to: Exchange) -> None:
 
 @every_upstream
 @pytest.mark.promise("upstream:bounded")
-async def test_what_means_nothing_does_not_extend_the_wait(subject: UpstreamSubject) -> None:
+async def test_empty_chunks_do_not_extend_the_wait(subject: UpstreamSubject) -> None:
     async with subject.open(text("a"), STOPPED, _meaningless) as (api, provider):
         deltas, error = await ask(provider)
         assert (texts(deltas), error) == (["a"], None)
@@ -216,7 +214,7 @@ async def test_what_means_nothing_does_not_extend_the_wait(subject: UpstreamSubj
         "latest", "only zeros", "none",
     ],
 )  # fmt: skip
-async def test_the_last_usage_stands_and_zeros_hide_none(
+async def test_last_usage_counts_and_zeros_hide_none(
     subject: UpstreamSubject, steps: Script, expected: Usage | None
 ) -> None:
     _, end = await whole(subject, text("a"), *steps)
@@ -225,7 +223,7 @@ async def test_the_last_usage_stands_and_zeros_hide_none(
 
 @every_upstream
 @pytest.mark.promise("end:exactly-one")
-async def test_an_end_is_announced_and_words_after_it_take_it_back(
+async def test_announced_end_is_taken_back_by_more_words(
     subject: UpstreamSubject,
 ) -> None:
     """For who cancels the call at a deadline: the last thing said is how it stands."""
@@ -250,7 +248,7 @@ async def test_an_end_is_announced_and_words_after_it_take_it_back(
 
 @every_upstream
 @pytest.mark.promise("upstream:bounded")
-async def test_a_single_chunk_with_a_reason_is_announced_and_waited_for(
+async def test_single_chunk_with_a_reason_is_announced(
     subject: UpstreamSubject,
 ) -> None:
     """It may be the first of many: how long to wait is the engine's decision."""
@@ -273,7 +271,7 @@ def _unfinished(wire: Wire) -> bytes:
 @every_upstream
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\r"], ids=repr)
-async def test_a_last_block_without_its_blank_line_is_taken_at_a_tidy_end(
+async def test_last_block_without_blank_line_counts_at_a_tidy_end(
     subject: UpstreamSubject, framing: Framing, end: bytes
 ) -> None:
     data = _unfinished(subject.wire) + end
@@ -283,7 +281,7 @@ async def test_a_last_block_without_its_blank_line_is_taken_at_a_tidy_end(
 
 @every_upstream
 @pytest.mark.promise("end:exactly-one")
-async def test_a_last_block_without_its_blank_line_is_dropped_at_a_cut(
+async def test_last_block_without_blank_line_is_dropped_at_a_cut(
     subject: UpstreamSubject,
 ) -> None:
     deltas, error = await end_of(subject, send(_unfinished), CLOSE)
@@ -299,7 +297,7 @@ async def test_half_a_chunk_at_a_tidy_end_is_a_cut(subject: UpstreamSubject) -> 
 
 
 @every_upstream
-async def test_half_a_chunk_after_a_whole_answer_is_passed_over(subject: UpstreamSubject) -> None:
+async def test_half_a_chunk_after_a_whole_answer_is_skipped(subject: UpstreamSubject) -> None:
     wire = subject.wire
     data = wire.token("a") + wire.reason("stop") + wire.counted(USAGE)[:-20]
     said, end = await whole(subject, body(data, "text/event-stream"))
@@ -307,6 +305,6 @@ async def test_half_a_chunk_after_a_whole_answer_is_passed_over(subject: Upstrea
 
 
 @every_upstream
-async def test_empty_chunks_after_an_end_are_passed_over(subject: UpstreamSubject) -> None:
+async def test_empty_chunks_after_an_end_are_skipped(subject: UpstreamSubject) -> None:
     said, _ = await whole(subject, text("a"), STOPPED, EMPTY, counted(USAGE))
     assert said == "a"

@@ -4,10 +4,8 @@ What all providers have in common is tried in `conformance`; here is what only t
 """
 
 import inspect
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import anyio
@@ -53,11 +51,7 @@ PROMPT = Prompt(messages=(Message("user", "Say it."),))
 STOP = GEMINI.finish("stop", USAGE)
 
 
-@pytest.fixture(autouse=True)
-def no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading certificates takes longer than a test, and nothing here speaks TLS."""
-    bare = partial(ssl.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
-    monkeypatch.setattr(ssl, "create_default_context", lambda **_: bare())
+pytestmark = pytest.mark.usefixtures("no_certificates")
 
 
 @pytest.fixture

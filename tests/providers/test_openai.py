@@ -5,10 +5,8 @@ connection itself matters the upstream is a real one.
 """
 
 import logging
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +54,7 @@ OPTIONS = {"include_usage": True, "include_obfuscation": False}
 STOP = OPENAI.choice({}, finish_reason="stop")
 
 
-@pytest.fixture(autouse=True)
-def no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading certificates takes longer than a test, and nothing here speaks TLS."""
-    bare = partial(ssl.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
-    monkeypatch.setattr(ssl, "create_default_context", lambda **_: bare())
+pytestmark = pytest.mark.usefixtures("no_certificates")
 
 
 class Endpoint:
