@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 
 import anyio
 import pytest
 
-from support.asking import CLIENTS, entries, sent
+from support.asking import CLIENTS, entries, get, sent
 from support.eventstream import wire
 from support.process import Running, serve, write_config
 from support.transcript import assert_is_transcript
 
 STREAMS = [name for name in CLIENTS if name != "openai-whole"]
+FORMATS = {"native": "json", "text": "text", "plain": "plain"}
 CHATS = [name for name, client in CLIENTS.items() if client.wraps == "chat"]
 
 
@@ -51,6 +53,30 @@ async def test_a_stop_is_told_to_the_viewer_in_its_dialect(service: Running, nam
     assert answer.is_whole == (client.transcript != "plain")
     assert_is_transcript(body, f"serve/{client.transcript}-stopped", is_whole=answer.is_whole)
     await service.logged(f"generation.finished id={generation} .*outcome=client_stop")
+
+
+@pytest.mark.promise("fan-out:shared")
+async def test_viewers_in_several_dialects_share_an_answer(service: Running) -> None:
+    """Two of each, who follow at the same place: all get the bytes that one alone gets."""
+    names = [*FORMATS] * 2
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(
+            sent(service.port, CLIENTS["native"].request("held"))
+        )
+        generation = first.headers["x-generation-id"]
+        events = f"/v1/generations/{generation}/events"
+        viewers = [
+            await stack.enter_async_context(
+                sent(service.port, get(f"{events}?format={FORMATS[name]}"))
+            )
+            for name in names
+        ]
+        for viewer in (first, *viewers):
+            await viewer.raw_until("é😀".encode())
+        await service.client.post(f"/v1/generations/{generation}/stop")
+        for name, viewer in zip(["native", *names], (first, *viewers), strict=True):
+            body = await viewer.body()
+            assert_is_transcript(body, f"serve/{name}-stopped", is_whole=viewer.is_whole)
 
 
 @pytest.mark.promise("cancel:stop")

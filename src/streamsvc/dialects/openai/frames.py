@@ -90,6 +90,7 @@ class _ChunkEncoder(Encoder):
             "created": start.created,
             "model": start.model,
         }
+        # A chunk with a marked delta, encoded once and cut at the mark: only the text of a token is encoded for it.
         mark = '{"":""}'
         whole = json_line(self._chunk({"": ""}, None))
         before, _, after = whole.partition(mark.encode())
