@@ -1,6 +1,8 @@
-"""The composition root: the one place where objects are made and handed to one another.
+"""The composition root: the one place where objects are created and connected.
 
-Importing anything in this package does nothing; `create_app` builds the service.
+`create_app` builds the service. Importing a module of this package has one effect, which is a dependency's:
+sse-starlette replaces `uvicorn.Server.handle_exit`. `server/lifecycle.py` overrides that method, so under
+`streamsvc serve` the replacement is never called; `tests/test_importing.py` looks for other effects.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -42,11 +44,11 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
 
     Args:
         settings: the whole configuration.
-        environ: where the providers' keys are.
+        environ: holds the providers' keys.
 
     Returns:
-        An ASGI application; its `state` has the `supervisor`, the `log`, the `directory` and the `providers`. It needs a server that runs on
-        asyncio and sends lifespan events; until those have come every request is a 503.
+        An ASGI application; its `state` has the `supervisor`, the `log`, the `directory` and the `providers`. It needs
+        a server that runs on asyncio and sends lifespan events; before the startup event every request gets a 503.
     """
     log = MemoryEventLog(settings.generations)
     providers = ProviderRegistry(settings.providers, environ)
@@ -98,7 +100,7 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with providers, supervisor, anyio.create_task_group() as tasks:
             tasks.start_soon(log.sweep, name="log sweeper")
-            # Now, and not in the middle of an outage, which is when a fallback is asked first.
+            # Not later: a fallback is first called in the middle of an outage.
             for entry in supervisor.entries.route(settings.provider):
                 await entry.provider()
             guard.has_started = True
