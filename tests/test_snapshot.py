@@ -121,7 +121,7 @@ def test_the_end_has_the_last_word() -> None:
     assert (snapshot.usage, snapshot.error, str(snapshot.text)) == (DONE.usage, None, "a")
 
 
-def test_deltas_are_joined_where_they_are_small_and_left_where_they_are_large() -> None:
+def test_small_deltas_are_joined_and_large_ones_are_not() -> None:
     text = LongText()
     text.extend(["a", "é", "b"])
     text.extend(["c"])

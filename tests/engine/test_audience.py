@@ -14,15 +14,12 @@ from typing_extensions import override
 
 from streamsvc.engine.audience import TRANSITIONS, Audience, Move, State
 from streamsvc.engine.stopping import StopScope
-from support.doubles import in_virtual_time, run_in_virtual_time
+from support.doubles import run_in_virtual_time, virtual_backends
+
+anyio_backend = virtual_backends()
 
 ATTACH = 30.0
 GRACE = 5.0
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
-    return in_virtual_time(request.param)
 
 
 class Watched:
@@ -59,7 +56,7 @@ async def watched(grace_seconds: float = GRACE) -> AsyncIterator[Watched]:
         tasks.cancel_scope.cancel()
 
 
-async def test_nobody_comes_and_it_ends_after_the_attach_time() -> None:
+async def test_without_a_first_viewer_it_ends_after_the_attach_time() -> None:
     async with watched() as it:
         await anyio.sleep(10 * ATTACH)
         assert it.ended_at == ATTACH
@@ -87,7 +84,7 @@ async def test_without_grace_it_ends_with_the_last_viewer() -> None:
 
 
 @pytest.mark.promise("cancel:disconnect")
-async def test_a_viewer_may_leave_before_its_context_ends_and_counts_once() -> None:
+async def test_a_viewer_that_leaves_early_counts_once() -> None:
     """As a connection does, in whose callback it is left before its task has its turn."""
     async with watched(grace_seconds=0) as it:
         with it.audience.viewer() as first, it.audience.viewer() as second:
@@ -100,7 +97,7 @@ async def test_a_viewer_may_leave_before_its_context_ends_and_counts_once() -> N
             assert it.ended_at == 0
 
 
-async def test_without_grace_it_ends_even_if_the_viewer_leaves_before_it_has_begun() -> None:
+async def test_without_grace_it_ends_if_the_viewer_leaves_before_it_runs() -> None:
     """A viewer may be faster than the task that runs the generation."""
     it = Watched(grace_seconds=0)
     with it.audience.viewer():
@@ -134,7 +131,7 @@ async def test_a_viewer_who_returns_within_the_grace_stops_the_clock() -> None:
 
 @pytest.mark.parametrize("gap", [-1.0, -1e-9, 0.0, 1e-12, 1e-9, 1.0])
 @pytest.mark.parametrize("joins_first", [True, False])
-async def test_a_viewer_at_the_very_end_of_the_grace_is_in_time_or_late_but_never_between(
+async def test_a_viewer_at_the_end_of_the_grace_is_in_time_or_late(
     gap: float, *, joins_first: bool
 ) -> None:
     """Whether the scope was cancelled when it joined tells whether the generation goes on."""
@@ -203,7 +200,7 @@ async def test_the_table_has_every_pair_that_can_occur_and_no_other() -> None:
     ),
     grace=st.sampled_from([0.0, 1.0, GRACE]),
 )
-def test_any_coming_and_going_ends_it_when_it_should_and_only_then(
+def test_any_joins_and_leaves_end_it_exactly_when_they_should(
     backend: str, steps: Sequence[str | int | float], grace: float
 ) -> None:
     """Against a model of three lines. A step is a join, the number of a viewer to leave, or a wait."""

@@ -9,7 +9,9 @@ import pytest
 
 from streamsvc.engine.circuit import TRANSITIONS, Circuit, Move, State
 from streamsvc.errors import ContextLengthExceeded, ProviderError, ProviderUnavailable
-from support.doubles import in_virtual_time
+from support.doubles import virtual_backends
+
+anyio_backend = virtual_backends()
 
 SECONDS = 15.0
 
@@ -22,11 +24,6 @@ NEVER = {
     (State.PROBING, Move.PROBE),
 }
 """What cannot happen: a mistake of ours if it does."""
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
-    return in_virtual_time(request.param)
 
 
 def new_circuit(failures: int = 3) -> Circuit:
@@ -52,7 +49,7 @@ def answer(circuit: Circuit) -> None:
         on_first_token()
 
 
-def test_every_move_in_every_state_has_its_place_in_the_table_or_never_happens() -> None:
+def test_the_table_has_every_move_that_can_happen() -> None:
     assert TRANSITIONS.keys() | NEVER == set(product(State, Move))
     assert not TRANSITIONS.keys() & NEVER
 
@@ -76,7 +73,7 @@ async def test_an_answer_begins_the_count_anew() -> None:
     assert state_of(circuit) is State.CLOSED
 
 
-async def test_a_provider_that_speaks_and_breaks_off_each_time_has_failed_each_time() -> None:
+async def test_every_answer_that_breaks_off_counts_as_a_failure() -> None:
     """Its viewers pay for each beginning."""
     circuit = new_circuit()
     for _ in range(3):
@@ -100,7 +97,7 @@ async def test_with_a_bound_of_0_it_never_opens() -> None:
     assert admits(circuit)
 
 
-async def test_when_its_time_is_over_one_call_probes_and_all_others_wait() -> None:
+async def test_after_the_pause_one_call_probes_and_others_wait() -> None:
     circuit = new_circuit()
     fail(circuit, times=3)
     await anyio.sleep(SECONDS - 0.001)
@@ -118,7 +115,7 @@ async def test_when_its_time_is_over_one_call_probes_and_all_others_wait() -> No
 
 
 @pytest.mark.parametrize("error", [None, ContextLengthExceeded()], ids=["whole", "refused"])
-async def test_a_probe_that_ends_without_a_word_closes_it_if_the_provider_works(
+async def test_a_probe_without_a_token_closes_it_if_the_provider_works(
     error: ProviderError | None,
 ) -> None:
     """An empty answer, or a refusal of what was asked: a circuit must not stay at its probe for ever."""
@@ -171,7 +168,7 @@ async def test_an_abandoned_probe_lets_the_next_one_through(*, is_crash: bool) -
 
 
 @pytest.mark.promise("cancel:disconnect")
-async def test_a_probe_that_is_left_when_it_has_spoken_has_shown_what_it_was_for() -> None:
+async def test_a_probe_cancelled_after_its_first_token_has_closed_it() -> None:
     circuit = new_circuit()
     fail(circuit, times=3)
     await anyio.sleep(SECONDS)
@@ -181,7 +178,7 @@ async def test_a_probe_that_is_left_when_it_has_spoken_has_shown_what_it_was_for
     assert state_of(circuit) is State.CLOSED
 
 
-async def test_an_open_circuit_that_is_asked_for_want_of_another_is_closed_by_an_answer() -> None:
+async def test_a_last_resort_call_that_answers_closes_an_open_circuit() -> None:
     circuit = new_circuit()
     fail(circuit, times=3)
     answer(circuit)
@@ -197,7 +194,7 @@ async def test_and_its_failure_does_not_put_the_next_probe_off() -> None:
     assert admits(circuit)
 
 
-async def test_calls_from_before_it_opened_tell_nothing_of_how_the_provider_is_now() -> None:
+async def test_calls_begun_before_it_opened_do_not_count_any_more() -> None:
     """A late answer does not close it, nor does one that times out when it has closed open it again."""
     circuit = new_circuit()
     with circuit.call() as on_first_token:
@@ -230,7 +227,7 @@ async def test_a_probe_that_speaks_and_breaks_off_opens_it_again() -> None:
         assert state_of(circuit) is State.OPEN
 
 
-async def test_a_whole_answer_from_before_does_not_make_up_for_a_failure_now() -> None:
+async def test_an_answer_begun_before_it_opened_forgives_nothing() -> None:
     circuit = new_circuit()
     with circuit.call():
         fail(circuit, times=3)
@@ -241,7 +238,7 @@ async def test_a_whole_answer_from_before_does_not_make_up_for_a_failure_now() -
     assert state_of(circuit) is State.OPEN
 
 
-async def test_a_probe_that_somebody_else_overtook_does_not_let_two_through() -> None:
+async def test_a_probe_that_was_overtaken_lets_no_second_one_through() -> None:
     """It was asked for want of another meanwhile, and failed; another probe is on its way."""
     circuit = new_circuit()
     fail(circuit, times=3)

@@ -7,12 +7,9 @@ from directory_conformance import CONTRACT, MAX_CHATS, Check, Subject, answer_of
 from streamsvc.config.settings import GenerationSettings, LimitSettings, Settings
 from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.eventlog.memory import MemoryEventLog
-from support.doubles import in_virtual_time
+from support.doubles import virtual_backends
 
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
-    return in_virtual_time(request.param)
+anyio_backend = virtual_backends()
 
 
 def new_directory() -> tuple[MemoryDirectory, MemoryEventLog]:

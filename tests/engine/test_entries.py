@@ -24,7 +24,7 @@ def names(route: tuple[ProviderEntry, ...]) -> list[str]:
     return [entry.name for entry in route]
 
 
-def test_a_route_is_the_entry_and_its_own_fallbacks_in_their_order() -> None:
+def test_a_route_is_the_entry_and_its_own_fallbacks_in_order() -> None:
     """And not those of its fallbacks: nobody is asked whom the entry does not name."""
     entries = new_entries({"A_KEY": "sk-key"})
     assert names(entries.route("first")) == ["first", "keyless", "second"]
@@ -32,7 +32,7 @@ def test_a_route_is_the_entry_and_its_own_fallbacks_in_their_order() -> None:
 
 
 @pytest.mark.promise("upstream:rescue")
-def test_a_fallback_without_its_key_is_passed_over() -> None:
+def test_a_fallback_without_its_key_is_skipped() -> None:
     assert names(new_entries().route("first")) == ["first", "second"]
 
 
@@ -45,7 +45,7 @@ def test_an_entry_that_cannot_be_used_has_no_route() -> None:
         new_entries().route("fourth")
 
 
-def test_every_route_leads_over_the_same_lanes() -> None:
+def test_all_routes_share_the_same_entries() -> None:
     entries = new_entries()
     assert entries.route("first")[1] is entries.route("second")[0]
     assert [entry.name for entry in entries] == [*ENTRIES]
@@ -75,7 +75,7 @@ def test_a_slot_moves_along_and_is_given_back_where_it_is() -> None:
     assert (first.running, second.running) == (0, 0)
 
 
-def test_a_slot_that_is_handed_over_is_given_back_by_the_next_context() -> None:
+def test_a_slot_handed_over_is_given_back_by_the_next_context() -> None:
     entry = new_entries().route("second")[0]
     with ProviderSlot((entry,)) as slot:
         slot.hand_over()

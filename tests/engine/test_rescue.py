@@ -60,7 +60,7 @@ def fold(said: str, told: list[Restart | Text | Reasoning]) -> str:
 @example(("", [Text("ab")]))
 @example(("ab", [Text("ab")]))
 @example(("ab", [Text("abb")]))
-def test_viewers_end_up_with_exactly_the_new_answer_unseen_where_it_goes_on(
+def test_viewers_end_up_with_exactly_the_new_answer(
     rescue: tuple[str, list[Delta]],
 ) -> None:
     """Announced where it does not; never both, and never twice."""
@@ -88,7 +88,7 @@ def test_as_much_as_can_be_told_is_told_at_once(rescue: tuple[str, list[Delta]])
 
 
 @pytest.mark.promise("upstream:rescue")
-def test_an_answer_that_ends_in_the_middle_of_the_first_is_another_one() -> None:
+def test_an_answer_shorter_than_the_first_is_another_one() -> None:
     assert fit("a b c", [Text("a "), Text("b")]) == [RESTART, Text("a b")]
 
 
@@ -97,6 +97,6 @@ def test_an_answer_without_a_word_is_another_one_too() -> None:
     assert fit("a b c", []) == [RESTART]
 
 
-def test_thinking_is_shown_once_and_goes_on_where_the_new_answer_does() -> None:
+def test_reasoning_is_shown_once_and_goes_on_after_the_catch_up() -> None:
     told = fit("ab", [Reasoning("x"), Text("a"), Reasoning("y"), Text("bc"), Reasoning("z")])
     assert told == [Text("c"), Reasoning("z")]

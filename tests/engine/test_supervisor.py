@@ -32,18 +32,15 @@ from support.doubles import (
     SlowLog,
     Step,
     events_of,
-    in_virtual_time,
+    virtual_backends,
 )
+
+anyio_backend = virtual_backends()
 
 STOP = Finish(reason="stop")
 KEEP = 300.0
 ORDER = GenerationRequest(prompt=PROMPT, provider="fake")
 OTHER_ORDER = GenerationRequest(prompt=Prompt(messages=(Message("user", "else"),)), provider="fake")
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
-    return in_virtual_time(request.param)
 
 
 class Bench(Supervisor):
@@ -101,7 +98,7 @@ def test_ids_are_unguessable_and_fit_every_wire() -> None:
     assert all(re.fullmatch(r"gen_[a-z2-7]{32}", one) for one in ids)
 
 
-async def test_a_created_generation_can_be_read_at_once_and_runs_to_its_end() -> None:
+async def test_a_created_generation_is_readable_and_runs_to_its_end() -> None:
     async with supervising(1.0, Text("a"), STOP) as bench:
         generation = await bench.create(ORDER)
         assert len(await bench.log.read(generation, after=-1)) == 1
@@ -144,7 +141,7 @@ async def test_the_last_viewer_leaving_stops_it() -> None:
         assert anyio.current_time() == pytest.approx(left_at, abs=0.001)
 
 
-async def test_a_viewer_of_what_is_over_counts_as_one_and_disturbs_nothing() -> None:
+async def test_a_viewer_of_an_ended_generation_only_counts() -> None:
     async with supervising(Text("a"), STOP) as bench:
         generation = await bench.create(ORDER)
         first = await bench.done(generation)
@@ -177,7 +174,7 @@ async def test_a_generation_that_crashes_harms_no_other() -> None:
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_an_unknown_provider_is_refused_with_the_names_of_those_there_are() -> None:
+async def test_an_unknown_provider_is_refused_with_the_known_names() -> None:
     async with Bench({"b": ScriptedProvider(), "a": ScriptedProvider()}) as bench:
         with pytest.raises(InvalidField, match=r"configured are: a, b\.") as caught:
             await bench.create(ORDER)
@@ -201,7 +198,7 @@ async def test_a_provider_without_its_key_is_refused() -> None:
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_one_generation_too_many_is_refused_until_another_has_ended() -> None:
+async def test_one_generation_too_many_is_refused_until_another_ends() -> None:
     async with supervising(HOLD, room=2) as bench:
         first = await bench.create(ORDER)
         await bench.create(ORDER)
@@ -224,7 +221,7 @@ async def test_an_entry_has_a_bound_of_its_own() -> None:
 
 
 @pytest.mark.promise("cancel:stop")
-async def test_a_stop_returns_when_the_end_is_written_and_may_be_repeated() -> None:
+async def test_a_stop_returns_after_the_end_and_may_be_repeated() -> None:
     async with supervising(Text("a"), HOLD) as bench:
         generation = await bench.create(ORDER)
         await anyio.wait_all_tasks_blocked()
@@ -266,7 +263,7 @@ async def test_what_never_was_or_is_no_longer_kept_cannot_be_stopped() -> None:
 
 
 @pytest.mark.promise("cancel:stop")
-async def test_a_stop_does_not_wait_for_ever_for_a_provider_that_does_not_let_go() -> None:
+async def test_a_stop_waits_only_so_long_for_a_provider_to_close() -> None:
     provider = ScriptedProvider(HOLD, leaving=60.0)
     async with Bench({"fake": provider}) as bench:
         generation = await bench.create(ORDER)
@@ -343,7 +340,7 @@ async def test_a_stop_during_a_drain_is_a_stop() -> None:
 
 @pytest.mark.promise("drain:no-loss")
 @pytest.mark.promise("cancel:clean")
-async def test_leaving_the_supervisor_ends_what_is_left_even_if_it_has_just_begun() -> None:
+async def test_leaving_the_supervisor_ends_even_what_has_just_begun() -> None:
     provider = ScriptedProvider(Text("a"), HOLD)
     async with Bench({"fake": provider}) as bench:
         old = await bench.create(ORDER)
@@ -356,7 +353,7 @@ async def test_leaving_the_supervisor_ends_what_is_left_even_if_it_has_just_begu
 
 
 @pytest.mark.promise("resume:never-regenerate")
-async def test_the_same_key_is_the_same_generation_while_it_runs_and_while_it_is_kept() -> None:
+async def test_a_key_returns_its_generation_while_that_is_kept() -> None:
     provider = ScriptedProvider(1.0, Text("a"), STOP)
     async with Bench({"fake": provider}) as bench:
         first = await bench.create(ORDER, key="k")
@@ -367,7 +364,7 @@ async def test_the_same_key_is_the_same_generation_while_it_runs_and_while_it_is
         assert provider.opened == 1
 
 
-async def test_without_a_key_or_with_another_every_request_is_a_generation_of_its_own() -> None:
+async def test_without_a_key_or_with_another_each_request_is_its_own() -> None:
     async with supervising(HOLD) as bench:
         keys = [None, None, "", "", "a", "b"]
         assert len({await bench.create(ORDER, key=key) for key in keys}) == 6
@@ -402,7 +399,7 @@ async def test_a_key_with_another_request_is_refused() -> None:
         assert await bench.create(ORDER, key="k") == first
 
 
-async def test_a_key_is_free_again_when_its_generation_is_no_longer_kept() -> None:
+async def test_a_key_is_free_when_its_generation_is_no_longer_kept() -> None:
     async with supervising(Text("a"), STOP) as bench:
         first = await bench.create(ORDER, key="k")
         await anyio.sleep(KEEP + 1)
@@ -423,7 +420,7 @@ async def test_a_key_is_free_again_also_while_an_older_one_is_not() -> None:
 
 
 @pytest.mark.promise("cancel:clean")
-async def test_keys_of_dropped_generations_are_forgotten_a_few_with_each_new_one() -> None:
+async def test_keys_of_dropped_generations_are_forgotten_a_few_at_a_time() -> None:
     """Also behind a key that is still wanted, and never so many that one request has to wait."""
     providers = {"slow": ScriptedProvider(HOLD), "fake": ScriptedProvider(Text("a"), STOP)}
     async with Bench(providers, room=200) as bench, anyio.create_task_group() as tasks:
@@ -492,7 +489,7 @@ async def test_after_any_number_of_aborts_nothing_is_left() -> None:
         tasks.cancel_scope.cancel()
 
 
-async def test_a_generation_for_which_the_log_has_no_room_leaves_nothing_behind() -> None:
+async def test_a_generation_that_the_log_refuses_leaves_nothing() -> None:
     """Neither a place among the running nor its key."""
     async with supervising(Text("a"), STOP) as bench:
         size, bench.log._size_bytes = bench.log._size_bytes, 10**12

@@ -26,7 +26,7 @@ def said(*pieces: Text | Reasoning) -> Standing:
         ([Reasoning("a" * 40), Text("b")], 11, 10),
     ],
 )
-def test_an_answer_is_a_token_for_each_piece_or_for_four_bytes_whichever_is_more(
+def test_an_answer_is_a_token_per_delta_or_per_four_bytes(
     pieces: list[Text | Reasoning], output: int, reasoning: int | None
 ) -> None:
     assert estimate(PROMPT, said(*pieces)) == Usage(

@@ -28,7 +28,7 @@ from streamsvc.errors import GenerationNotFound, Overloaded
 from streamsvc.eventlog.base import BEFORE_FIRST, LogFull
 from streamsvc.eventlog.memory import RECORD_BYTES, MemoryEventLog
 from streamsvc.events import Event, Outcome, Record, Status, Text
-from support.doubles import in_virtual_time, run_in_virtual_time
+from support.doubles import run_in_virtual_time, virtual_backends
 
 KEEP_FINISHED = 300.0
 KEEP_ABANDONED = 60.0
@@ -38,9 +38,7 @@ STOPPED = replace(DONE, status=Status.STOPPED, outcome=Outcome.CLIENT_STOP)
 seconds = st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0, 3.0])
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
-    return in_virtual_time(request.param)
+anyio_backend = virtual_backends()
 
 
 def new_log() -> MemoryEventLog:
@@ -121,7 +119,7 @@ async def test_the_time_of_a_log_begins_with_its_end() -> None:
 
 
 @pytest.mark.promise("cancel:clean")
-async def test_an_open_log_is_never_dropped_and_a_closed_one_leaves_nothing_behind() -> None:
+async def test_an_open_log_is_never_dropped_a_closed_one_entirely() -> None:
     async with swept_log() as log:
         await write(log, START, Text("a"))
         for number in range(100):
@@ -133,7 +131,7 @@ async def test_an_open_log_is_never_dropped_and_a_closed_one_leaves_nothing_behi
         assert log._expiries == []
 
 
-async def test_the_sweeper_is_woken_by_an_earlier_expiry_than_the_one_it_waits_for() -> None:
+async def test_an_earlier_expiry_wakes_the_sweeper() -> None:
     async with swept_log() as log:
         await write(log, START, DONE, generation="gen_long")
         await anyio.sleep(1)
@@ -166,7 +164,7 @@ async def test_a_reader_in_the_middle_of_a_dropped_log_is_told() -> None:
 
 
 @pytest.mark.promise("resume:honest")
-async def test_a_follower_that_could_not_take_the_end_of_a_dropped_log_is_told() -> None:
+async def test_a_follower_paused_before_the_end_of_a_dropped_log_is_lost() -> None:
     async with swept_log() as log:
         await write(log, START, DONE)
         reader = Following(takes=0)
@@ -224,9 +222,7 @@ def bounded_log(**bounds: Any) -> MemoryEventLog:
     return MemoryEventLog(GenerationSettings(**bounds))
 
 
-async def test_a_generation_that_says_too_much_is_told_that_its_log_is_full_and_can_still_end() -> (
-    None
-):
+async def test_a_full_log_refuses_words_and_takes_the_end() -> None:
     log = bounded_log(max_log_bytes=4096)
     await write(log, START)
     with pytest.raises(LogFull):
@@ -237,7 +233,7 @@ async def test_a_generation_that_says_too_much_is_told_that_its_log_is_full_and_
     assert done.seq == held
 
 
-async def test_the_ended_log_whose_time_is_over_next_goes_first_when_there_are_too_many() -> None:
+async def test_of_too_many_closed_logs_the_next_to_expire_goes_first() -> None:
     log = bounded_log(keep_count=2)
     await write(log, START, DONE, generation="gen_finished")
     await write(log, START, ABANDONED, generation="gen_abandoned")
@@ -249,7 +245,7 @@ async def test_the_ended_log_whose_time_is_over_next_goes_first_when_there_are_t
 
 
 @pytest.mark.promise("resume:honest")
-async def test_ended_logs_make_room_for_words_that_flow_and_open_ones_never_do() -> None:
+async def test_closed_logs_make_room_for_words_and_open_ones_never_do() -> None:
     """While open ones alone fill the memory, a new one is refused, and they have said enough."""
     log = bounded_log(max_total_log_bytes=8192)
     await write(log, START, Text("a" * 2000), DONE, generation="gen_ended")
@@ -278,7 +274,7 @@ async def test_the_size_of_all_logs_is_what_their_records_come_to() -> None:
         assert log.size_bytes == 0
 
 
-async def test_ended_logs_that_fill_the_memory_exactly_make_room_for_a_new_one() -> None:
+async def test_closed_logs_that_fill_the_memory_make_room_for_a_new_one() -> None:
     log = bounded_log(max_total_log_bytes=4096)
     await write(log, START)
     room = 4096 - log.size_bytes - 2 * RECORD_BYTES
@@ -288,7 +284,7 @@ async def test_ended_logs_that_fill_the_memory_exactly_make_room_for_a_new_one()
     assert not await is_kept(log, "gen_a")
 
 
-async def test_the_clients_own_words_count_too() -> None:
+async def test_the_clients_metadata_counts_too() -> None:
     log = bounded_log()
     await write(log, replace(START, metadata={"key": "a" * 5000}))
     assert log.size_bytes > 5000

@@ -6,6 +6,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import msgspec
+import pytest
 import trio
 from trio.testing import MockClock
 from typing_extensions import override
@@ -180,6 +181,16 @@ def in_virtual_time(backend: str) -> tuple[str, dict[str, Any]]:
     if backend == "trio":
         return backend, {"clock": MockClock(autojump_threshold=0)}
     return on_asyncio(VirtualTimeLoop)
+
+
+def virtual_backends() -> Any:
+    """Return an `anyio_backend` fixture for a module: asyncio and trio, each on a clock that jumps."""
+
+    @pytest.fixture(params=["asyncio", "trio"])
+    def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+        return in_virtual_time(request.param)
+
+    return anyio_backend
 
 
 def run_in_virtual_time(backend: str, check: Callable[[], Awaitable[None]]) -> None:
