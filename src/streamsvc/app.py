@@ -37,6 +37,8 @@ from streamsvc.web.playground import Playground
 from streamsvc.web.problems import CrashGuard, Guard, Problems
 from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.routes import routes
+from streamsvc.web.stream.shutdown import Shutdown
+from streamsvc.web.stream.streams import Streams
 
 
 def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
@@ -61,9 +63,13 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
         generations=settings.generations,
     )
     origins, refusals = Origins(settings.cors.origins), RefusalLog()
+    drain_seconds = settings.server.drain_seconds
+    shutdown = Shutdown(drain_seconds)
+    streams = Streams(log, supervisor.viewer, settings.stream, shutdown)
     generations = GenerationEndpoints(
         supervisor=supervisor,
         log=log,
+        streams=streams,
         bodies=bodies,
         parser=NativeRequestParser(builder),
         origins=origins,
@@ -73,7 +79,7 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     )
     chat_completions = ChatCompletionEndpoints(
         supervisor=supervisor,
-        log=log,
+        streams=streams,
         bodies=bodies,
         parser=ChatCompletionParser(builder, settings.providers),
         origins=origins,
@@ -82,11 +88,11 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     ui_messages = UIMessageEndpoints(
         supervisor=supervisor,
         log=log,
+        streams=streams,
         bodies=bodies,
         parser=UIMessageParser(builder, settings.ai_sdk, settings.generations),
         origins=origins,
         directory=directory,
-        settings=settings.stream,
     )
     operations = OperationEndpoints(supervisor=supervisor, default_provider=settings.provider)
 
@@ -96,10 +102,16 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
         refusals,
     )
 
+    async def drain_at_shutdown() -> None:
+        """Drain where the server is not ours, which calls `Supervisor.drain` itself."""
+        await shutdown.begun.wait()
+        await supervisor.drain(drain_seconds)
+
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with providers, supervisor, anyio.create_task_group() as tasks:
             tasks.start_soon(log.sweep, name="log sweeper")
+            tasks.start_soon(drain_at_shutdown, name="drain")
             # Not later: a fallback is first called in the middle of an outage.
             for entry in supervisor.entries.route(settings.provider):
                 await entry.provider()

@@ -154,20 +154,40 @@ async def serve(
         arguments: of the command line, after `serve`.
         environ: further variables, such as keys.
     """
+    command = [sys.executable, "-m", "streamsvc", "serve", *arguments]
+    async with started(command, directory, environment(settings, environ or {})) as running:
+        yield running
+
+
+@asynccontextmanager
+async def started(
+    command: Sequence[str],
+    directory: Path,
+    environ: Mapping[str, str],
+    *,
+    running_on: str = RUNNING_ON.pattern,
+    has_workers: bool = False,
+) -> AsyncIterator[Running]:
+    """Run a server until the context is left, as `serve` does; its workers are killed with it.
+
+    Args:
+        command: program and arguments.
+        directory: where it runs.
+        environ: its whole environment.
+        running_on: matches what it logs when it listens; the first group is the port.
+        has_workers: whether it runs in processes of its own, which hold its output open.
+    """
     async with (
         own_tasks() as tasks,
         await anyio.open_process(
-            [sys.executable, "-m", "streamsvc", "serve", *arguments],
-            env=environment(settings, environ or {}),
-            cwd=directory,
-            stdout=None,
+            command, env=environ, cwd=directory, stdout=None, start_new_session=has_workers
         ) as process,
     ):
         running = Running(process)
         tasks.start_soon(running.read_output)
         try:
             with anyio.fail_after(START_SECONDS):
-                running.port = int((await running.logged(RUNNING_ON.pattern))[1])
+                running.port = int((await running.logged(running_on))[1])
             running.client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{running.port}")
             async with running.client:
                 yield running
@@ -175,5 +195,8 @@ async def serve(
             with anyio.CancelScope(shield=True):
                 if process.returncode is None:
                     process.kill()
+                if has_workers:
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
                 await running.end()
             print(running.output)

@@ -37,10 +37,6 @@ class Nowhere(Wire):
         raise AssertionError(data)
 
     @override
-    async def flush(self) -> None:
-        raise AssertionError
-
-    @override
     def abort(self) -> None:
         raise AssertionError
 

@@ -1,4 +1,4 @@
-"""A viewer who does not read is given up, also over a server that only has `send`."""
+"""A viewer that does not read is dropped by a server that only has `send`, too."""
 
 import math
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Done, Outcome, Start, Status, Text
 from streamsvc.web.stream.response import EventStream
+from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.viewer import LogPosition
 from support.doubles import Room
 
@@ -61,7 +62,7 @@ def a_client_that_stays() -> Receive:
 
 @pytest.mark.promise("fan-out:shared")
 @pytest.mark.parametrize("is_stuck", [is_head, is_words, is_end])
-async def test_whatever_a_viewer_does_not_read_it_is_given_up_and_its_seat_is_free(
+async def test_unread_message_drops_viewer_and_frees_its_slot(
     is_stuck: Callable[[Message], bool], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "streamsvc")
@@ -73,10 +74,11 @@ async def test_whatever_a_viewer_does_not_read_it_is_given_up_and_its_seat_is_fr
         LogPosition(log, "gen_a", BEFORE_FIRST, lambda _: ViewerSlot(room)),
         dialect=NativeDialect(),
         settings=StreamSettings(send_timeout_seconds=0.05),
+        shutdown=Shutdown(0),
         headers={},
     )
     sent: list[Message] = []
-    scope: dict[str, Any] = {"type": "http", "headers": []}
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "headers": []}
     with anyio.fail_after(5):
         await stream(scope, a_client_that_stays(), stuck_at(is_stuck, sent))
     assert room.size == 0

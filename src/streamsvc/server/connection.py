@@ -132,10 +132,6 @@ class Protocol(HttpToolsProtocol, Wire):
             self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
 
     @override
-    async def flush(self) -> None:
-        """Do nothing: `write` has handed the data to the transport."""
-
-    @override
     def abort(self) -> None:
         """Drop the connection.
 

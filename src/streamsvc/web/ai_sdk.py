@@ -12,7 +12,6 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.ai_sdk.frames import AISDKDialect
 from streamsvc.dialects.ai_sdk.request import UIMessageParser
 from streamsvc.dialects.base import Dialect
@@ -32,8 +31,8 @@ from streamsvc.web.requests import (
     named_as_given,
     refuse_prefetch,
 )
-from streamsvc.web.stream.response import EventStream, head_response
-from streamsvc.web.stream.viewer import LogPosition
+from streamsvc.web.stream.streams import Streams
+from streamsvc.web.stream.whole import head_response
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -44,11 +43,11 @@ class UIMessageEndpoints:
     Args:
         supervisor: starts and stops generations.
         log: what they say.
+        streams: makes the answers to viewers.
         bodies: reads the bodies of requests.
         parser: parses them.
         origins: whose pages may create and stop.
         directory: knows the latest answer of each chat.
-        settings: how a stream looks.
     """
 
     def __init__(  # noqa: PLR0913  # what the endpoints stand on, each by its name
@@ -56,20 +55,20 @@ class UIMessageEndpoints:
         *,
         supervisor: Supervisor,
         log: EventLog,
+        streams: Streams,
         bodies: BodyReader,
         parser: UIMessageParser,
         origins: Origins,
         directory: Directory,
-        settings: StreamSettings,
     ) -> None:
         self._supervisor = supervisor
         self._log = log
+        self._streams = streams
         self._bodies = bodies
         self._parser = parser
         self._origins = origins
         self._dialects: Mapping[str, Dialect] = {"ui": AISDKDialect(), "plain": PlainDialect()}
         self._directory = directory
-        self._settings = settings
 
     async def create(self, request: Request) -> Response:
         """`POST /api/chat`: answer; what is still being answered in that chat is stopped."""
@@ -119,14 +118,11 @@ class UIMessageEndpoints:
 
     async def _stream(self, chat: str, answer: ChatAnswer, dialect: Dialect) -> Response:
         generation = answer.generation
-        return EventStream(
-            LogPosition(
-                self._log, generation, await self._last_restart(generation), self._supervisor.viewer
-            ),
+        return self._streams.stream(
+            generation,
+            after=await self._last_restart(generation),
             dialect=dialect,
             on_done=partial(self._directory.mark_sent, chat, answer),
-            settings=self._settings,
-            headers={"X-Generation-Id": generation},
         )
 
     async def _last_restart(self, generation: str) -> int:

@@ -39,8 +39,8 @@ from streamsvc.web.requests import (
     prefers,
     refuse_prefetch,
 )
-from streamsvc.web.stream.response import EventStream, busy_response, gone_response, head_response
-from streamsvc.web.stream.viewer import LogPosition
+from streamsvc.web.stream.streams import Streams
+from streamsvc.web.stream.whole import busy_response, gone_response, head_response
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -51,6 +51,7 @@ class GenerationEndpoints:
     Args:
         supervisor: starts and stops generations.
         log: what they say.
+        streams: makes the answers to viewers.
         bodies: reads the bodies of requests.
         parser: parses them.
         origins: whose pages may create.
@@ -64,6 +65,7 @@ class GenerationEndpoints:
         *,
         supervisor: Supervisor,
         log: EventLog,
+        streams: Streams,
         bodies: BodyReader,
         parser: NativeRequestParser,
         origins: Origins,
@@ -73,6 +75,7 @@ class GenerationEndpoints:
     ) -> None:
         self._supervisor = supervisor
         self._log = log
+        self._streams = streams
         self._bodies = bodies
         self._parser = parser
         self._origins = origins
@@ -178,14 +181,11 @@ class GenerationEndpoints:
         else:
             await self._log.read(generation_id, after=0)
         self._supervisor.check_viewers()
-        return EventStream(
-            LogPosition(self._log, generation_id, after, self._supervisor.viewer),
+        return self._streams.stream(
+            generation_id,
+            after=after,
             dialect=dialect,
-            settings=self._settings,
-            headers={
-                "Location": f"{_address(request, generation_id)}/events",
-                "X-Generation-Id": generation_id,
-            },
+            headers={"Location": f"{_address(request, generation_id)}/events"},
         )
 
     async def _describe(

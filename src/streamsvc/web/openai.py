@@ -23,7 +23,7 @@ from streamsvc.dialects.openai.request import ChatCompletionParser
 from streamsvc.engine.entries import ProviderEntry
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import ModelNotFound
-from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
+from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.events import Done, Event, PublicError, Reasoning, Record, Text
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
@@ -32,8 +32,7 @@ from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
 from streamsvc.web.requests import check_parameters, key_of, named_as_given
 from streamsvc.web.stream.first_event import DeferredHead
-from streamsvc.web.stream.response import EventStream
-from streamsvc.web.stream.viewer import LogPosition
+from streamsvc.web.stream.streams import Streams
 
 SDK_HEADERS = (
     "OpenAI-Organization",
@@ -60,7 +59,7 @@ class ChatCompletionEndpoints:
 
     Args:
         supervisor: starts generations.
-        log: what they say.
+        streams: makes the answers to viewers.
         bodies: reads the bodies of requests.
         parser: parses them.
         origins: whose pages may create.
@@ -71,14 +70,14 @@ class ChatCompletionEndpoints:
         self,
         *,
         supervisor: Supervisor,
-        log: EventLog,
+        streams: Streams,
         bodies: BodyReader,
         parser: ChatCompletionParser,
         origins: Origins,
         settings: StreamSettings,
     ) -> None:
         self._supervisor = supervisor
-        self._log = log
+        self._streams = streams
         self._bodies = bodies
         self._parser = parser
         self._origins = origins
@@ -93,11 +92,10 @@ class ChatCompletionEndpoints:
         with named_as_given(request, _FIELDS):
             generation = await self._supervisor.create(asked.generation, key=key_of(request))
         dialect = OpenAIDialect(include_usage=asked.include_usage)
-        return EventStream(
-            LogPosition(self._log, generation, BEFORE_FIRST, self._supervisor.viewer),
+        return self._streams.stream(
+            generation,
+            after=BEFORE_FIRST,
             dialect=dialect,
-            settings=self._settings,
-            headers={"X-Generation-Id": generation},
             instead=_FirstToken(generation, self._settings.head_seconds)
             if asked.stream
             else _Whole(generation),

@@ -1,83 +1,100 @@
-"""A log, followed for one viewer as an event stream; the only user of sse_starlette.
+"""A log, followed for one viewer as an event stream.
 
-The response is the viewer: it joins the audience when it begins to send and leaves when the
-connection ends, however that comes about. Everything about bytes and headers that `docs/wire.md`
-promises for streams is kept here.
+The response is the viewer: it joins the audience when it begins to send and leaves when the connection
+ends, for whatever reason. Over a connection of our own server the log writes to the wire (`viewer`);
+over any other ASGI server sse_starlette asks for the frames (`pull`) and keeps the connection. Everything
+about bytes and headers that `docs/wire.md` promises for streams is kept here.
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 
+import anyio
 import anyio.lowlevel
-from sse_starlette.sse import EventSourceResponse
+from sse_starlette.event import ServerSentEvent
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from streamsvc.config.settings import StreamSettings
-from streamsvc.dialects.base import Dialect
-from streamsvc.dialects.sse import lost_block, preamble
+from streamsvc.dialects.base import BrokenOff, Dialect
 from streamsvc.engine.audience import ViewerSlot
 from streamsvc.events import Record
 from streamsvc.web.stream.first_event import DeferredHead, FirstEventWait
-from streamsvc.web.stream.viewer import LogPosition, Viewer, drop
-from streamsvc.web.stream.wire import CONNECTION, Wire, send_wire
+from streamsvc.web.stream.pull import first_event, frames
+from streamsvc.web.stream.shutdown import Shutdown
+from streamsvc.web.stream.viewer import LogPosition, Viewer, drop, log_dropped
+from streamsvc.web.stream.whole import STREAM_HEADERS
+from streamsvc.web.stream.wire import CONNECTION, Wire
 
-STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
+
+class _Keepalive(ServerSentEvent):
+    """A ping of the library that is the dialect's own keepalive: one comment line, no blank line after it."""
+
+    def __init__(self, line: bytes) -> None:
+        super().__init__()
+        self._line = line
+
+    @override
+    def encode(self) -> bytes:
+        return self._line
 
 
-class EventStream(Response):
-    """The answer to one viewer: a generation's records behind a cursor, up to its end.
+class EventStream(EventSourceResponse):
+    """The answer to one viewer: a generation's records after a cursor, up to its end.
 
     Args:
-        place: where the viewer looks.
+        place: where the viewer stands.
         dialect: makes the frames.
         settings: how a stream looks, and how long a viewer may leave it unread.
+        shutdown: how a stream learns that a foreign server stops.
         headers: further headers of the answer.
-        instead: another answer that may be given in the place of the stream.
+        instead: another answer that may be given in place of the stream.
         on_done: is called when the `Done` is written.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a stream is made of, each by its name
         self,
         place: LogPosition,
         *,
         dialect: Dialect,
         settings: StreamSettings,
+        shutdown: Shutdown,
         headers: dict[str, str],
         instead: DeferredHead | None = None,
         on_done: Callable[[], None] | None = None,
     ) -> None:
-        # Not the base class's: this is held for as long as the stream is, and there is no content.
+        # The base class's constructor waits until its machinery is needed (`_pull`): it costs 25 µs and
+        # 1.2 kB a stream (sse_starlette 3.7), and over our own connection nothing of it is used.
         own = ((name.lower().encode(), value.encode("latin-1")) for name, value in headers.items())
         self.raw_headers = [*_head(type(dialect)), *own]
         self._place = place
         self._dialect = dialect
         self._settings = settings
+        self._shutdown = shutdown
         self._instead = instead
         self._on_done = on_done
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, and watch the client."""
-        offered: Wire | None = scope.get("extensions", {}).get(CONNECTION)
+        offered: Wire | None = (scope.get("extensions") or {}).get(CONNECTION)
         with self._place.viewer(self._place.generation) as slot:
-            # A generation that has just been started asks its provider now: the head has the time until
+            # A generation that has just been started calls its provider now: the head has the time until
             # the first token comes.
             await anyio.lowlevel.checkpoint()
-            if offered is not None:
-                begun = await self._begin(offered, slot, receive, send)
-                if begun is not None:
-                    # Held for as long as the stream is, and browsers send kilobytes.
-                    scope["headers"].clear()
-                    await self._stream(offered, slot, begun, send)
-            else:
-                async with send_wire(receive, send) as wire:
-                    begun = await self._begin(wire, slot, receive, send)
-                    if begun is not None:
-                        await self._stream(wire, slot, begun, send)
+            if offered is None:
+                await self._pull(slot, scope, receive, send)
+                return
+            begun = await self._begin(offered, slot, receive, send)
+            if begun is not None:
+                # Held as long as the stream is, and browsers send kilobytes.
+                scope["headers"].clear()
+                await self._stream(offered, slot, begun, send)
+
+    # Over a connection of our own server
 
     async def _begin(
         self, wire: Wire, slot: ViewerSlot, receive: Receive, send: Send
@@ -108,10 +125,10 @@ class EventStream(Response):
         )
         await viewing.watch(self._place, begun)
         if viewing.is_over:
-            await self._in_time(wire, _end(wire, send))
+            await self._in_time(wire, send({"type": "http.response.body", "body": b""}))
 
     async def _in_time(self, wire: Wire, sending: Awaitable[None]) -> None:
-        """Wait until something is sent, and give up a viewer that does not read: that ends the wait."""
+        """Wait until something is sent, and drop a viewer that does not read: that ends the wait."""
         patience_seconds = self._settings.send_timeout_seconds
         patience = asyncio.get_running_loop().call_later(patience_seconds, drop, wire)
         try:
@@ -119,10 +136,74 @@ class EventStream(Response):
         finally:
             patience.cancel()
 
+    # Over any other ASGI server
 
-async def _end(wire: Wire, send: Send) -> None:
-    await wire.flush()
-    await send({"type": "http.response.body", "body": b""})
+    async def _pull(self, slot: ViewerSlot, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer by the library's own machinery.
+
+        An answer that cannot end tidily is left incomplete: the server then cuts the connection.
+        """
+        in_time = _in_time(send, self._settings.send_timeout_seconds)
+        begun: Sequence[Record] = ()
+        try:
+            if (instead := self._instead) is not None:
+                is_there = await first_event(
+                    self._place, instead, receive, on_disconnect=slot.leave, shutdown=self._shutdown
+                )
+                if not is_there:
+                    return
+                begun = instead.begun
+                if other := await instead.answer():
+                    await other({"type": "http"}, receive, in_time)
+                    return
+            self._prepare(slot, begun)
+            await super().__call__(scope, receive, in_time)
+        except* SendTimeoutError:  # of the frames and of a ping, maybe at once
+            log_dropped()
+        except* BrokenOff:
+            pass
+
+    def _prepare(self, slot: ViewerSlot, begun: Sequence[Record]) -> None:
+        """Run the base class's constructor: from here on this is a response of the library."""
+
+        async def on_disconnect(_message: Message) -> None:
+            slot.leave()
+
+        keepalive, settings, head = self._dialect.keepalive, self._settings, self.raw_headers
+        super().__init__(
+            frames(
+                self._place,
+                begun,
+                dialect=self._dialect,
+                settings=settings,
+                on_done=self._on_done,
+            ),
+            ping=settings.ping_seconds if keepalive else 0,
+            ping_message_factory=lambda: _Keepalive(keepalive),
+            send_timeout=settings.send_timeout_seconds,
+            client_close_handler_callable=on_disconnect,
+            shutdown_event=self._shutdown.begun,
+            shutdown_grace_period=self._shutdown.grace_seconds,
+        )
+        self.raw_headers = head
+
+
+def _in_time(send: Send, seconds: float) -> Send:
+    """Bound what the library sends without its timeout: the head of an answer and its end.
+
+    A client that does not read would hold the viewer slot for as long as it likes.
+    """
+
+    async def sent(message: Message) -> None:
+        if message.get("more_body"):
+            await send(message)
+            return
+        with anyio.move_on_after(seconds) as patience:
+            await send(message)
+        if patience.cancelled_caught:
+            raise SendTimeoutError
+
+    return sent
 
 
 @cache
@@ -132,24 +213,3 @@ def _head(kind: type[Dialect]) -> list[tuple[bytes, bytes]]:
         iter(()), headers={**STREAM_HEADERS, **kind.headers}, media_type=kind.media_type
     )
     return response.raw_headers
-
-
-def gone_response(generation: str, settings: StreamSettings) -> Response:
-    """Answer a cursor that cannot be honoured: one `done`, never a shorter or a new stream."""
-    return _whole(preamble(settings.retry_ms) + lost_block(generation))
-
-
-def busy_response(settings: StreamSettings) -> Response:
-    """Tell an EventSource to come back later: a browser takes any other status as final."""
-    retry_ms = random.randint(settings.retry_ms, 3 * settings.retry_ms)  # noqa: S311  # a jitter
-    return _whole(preamble(retry_ms) + b": busy\n")
-
-
-def head_response() -> Response:
-    """Answer HEAD: the head of a stream, and nothing is created."""
-    return _whole(b"")
-
-
-def _whole(body: bytes) -> Response:
-    headers = {**STREAM_HEADERS, "X-Accel-Buffering": "no"}
-    return Response(body, headers=headers, media_type="text/event-stream")

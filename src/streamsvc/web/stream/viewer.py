@@ -1,7 +1,8 @@
-"""A viewer, between the log and the wire: is given records, writes frames, and keeps the time.
+"""The fast way of a stream, between the log and the wire: takes records, writes frames, keeps the time.
 
-Nothing here waits for each word: the log calls, the wire is written to at once, and a timer looks at the
-clock now and then. What comes before the frames and behind them is the response's (`web/sse.py`).
+Nothing here waits for each token: the log calls, the wire is written to at once, and a timer looks at the
+clock now and then. What comes before the frames and after them is the response's (`response`). `pull` is
+the same for servers that offer no wire.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from streamsvc.web.stream.wire import Listener, Wire
 logger = logging.getLogger(__name__)
 
 WRITE_BYTES = 65_536
-"""How much goes out in one write, about: it is what a viewer who does not read costs."""
+"""About how much goes out in one write: this is what a viewer that does not read costs."""
 
 
 class LogPosition(NamedTuple):
@@ -187,7 +188,7 @@ class Viewer(Reader, Listener):
 
     def _break_off(self) -> None:
         self._wire.abort()
-        self.on_disconnect()
+        self.on_disconnect()  # what has begun before the wire has this as its listener breaks off, too
 
     # What the clock says
 
@@ -214,5 +215,10 @@ class Viewer(Reader, Listener):
 
 def drop(wire: Wire) -> None:
     """Give up a viewer that does not read."""
-    logger.info("viewer.dropped reason=too_slow")
+    log_dropped()
     wire.abort()
+
+
+def log_dropped() -> None:
+    """Write the line for a viewer that is given up."""
+    logger.info("viewer.dropped reason=too_slow")

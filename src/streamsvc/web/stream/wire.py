@@ -1,40 +1,39 @@
-"""Where the bytes of a stream go: a connection that is written to at once, and never waited for.
+"""The port of a connection that is written to at once and never waited for.
 
-Our server offers its connections so, in an extension of the ASGI scope (ASGI specification,
-"Extensions"): a word then costs one call, and no task has to wake for it. Over any other server the
-same is had from `send`.
+Our server offers each of its connections as a `Wire`, in an extension of the ASGI scope (ASGI
+specification, "Extensions"): a token then costs one call, and no task wakes for it. A server that offers
+none gets a stream by way of `pull`.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Protocol
 
-import anyio
-from starlette.types import Receive, Send
-from typing_extensions import override
-
-CONNECTION = "streamsvc.server.connection"
-"""The extension that has the `Wire`."""
+CONNECTION = "streamsvc.connection"
+"""The extension whose value is the `Wire`."""
 
 
 class Listener(Protocol):
-    """Whoever is told what becomes of a connection."""
+    """What a connection reports to. Neither call waits, and neither raises."""
 
     def on_writable(self) -> None:
-        """Learn that a wire that was full is so no longer."""
+        """React to a wire that was full and has room again."""
         ...
 
     def on_disconnect(self) -> None:
-        """Learn that the client has left; maybe more than once."""
+        """React to the client's leaving, or to an `abort`; may be called more than once."""
         ...
 
 
 class Wire(Protocol):
-    """The way to one client: what is written goes into the body of its answer, behind the head.
+    """The connection to one client, while one answer is on its way.
+
+    Everything is called in the event loop's thread; nothing here raises because of the client. `write`
+    and `abort` may be called from within a call to the listener.
 
     Attributes:
-        listener: is told what happens to it.
-        is_full: whether what was written waits for the client to read: no more should be.
+        listener: is called when something happens to the connection; None while nobody listens. It is
+            called from the event loop, or from within `abort`, never from within `write`.
+        is_full: whether what was written still waits for the client to read. More may be written and is
+            kept in order; `on_writable` follows when there is room again.
     """
 
     listener: Listener | None
@@ -42,90 +41,17 @@ class Wire(Protocol):
 
     @property
     def is_lost(self) -> bool:
-        """Whether the client has left."""
+        """Whether the client has left. Once true it stays true, and writes do nothing."""
         ...
 
     def write(self, data: bytes) -> None:
-        """Send *data*, not empty; nothing happens where the client is gone."""
-        ...
-
-    async def flush(self) -> None:
-        """Wait until all has been handed to the server."""
+        """Append *data*, not empty, to the body of the answer; its head has to be sent before."""
         ...
 
     def abort(self) -> None:
-        """Drop the connection, and end every wait for it: ending the answer would wait for the client."""
+        """Drop the connection at once, with what it has not sent: the client can tell that it was cut.
+
+        Calls the listener's `on_disconnect` before it returns, and ends every `send` that waits. `is_lost`
+        is true from then on.
+        """
         ...
-
-
-class SendWire(Wire):
-    """Over the `send` of an ASGI server, one message at a time.
-
-    Args:
-        send: the server's.
-        scope: is cancelled to leave the answer as it is; the server then drops the connection.
-    """
-
-    def __init__(self, send: Send, scope: anyio.CancelScope) -> None:
-        self.listener: Listener | None = None
-        self.is_full = False
-        self._scope = scope
-        self._is_lost = False
-        self._send = send
-        self._waiting: list[bytes] = []
-        self._written = anyio.Event()
-        self._sent = anyio.Event()
-
-    @property
-    @override
-    def is_lost(self) -> bool:
-        return self._is_lost
-
-    @override
-    def write(self, data: bytes) -> None:
-        self._waiting.append(data)
-        self.is_full = True
-        self._written.set()
-
-    @override
-    async def flush(self) -> None:
-        while self._waiting:
-            await self._sent.wait()
-
-    @override
-    def abort(self) -> None:
-        self._scope.cancel()
-
-    async def pump(self) -> None:
-        """Send what is written, until it is cancelled."""
-        while True:
-            await self._written.wait()
-            self._written = anyio.Event()
-            blocks = self._waiting.copy()
-            body = b"".join(blocks)
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
-            del self._waiting[: len(blocks)]
-            self.is_full = bool(self._waiting)
-            self._sent.set()
-            self._sent = anyio.Event()
-            if self.listener is not None:
-                self.listener.on_writable()
-
-    async def watch(self, receive: Receive) -> None:
-        """Wait for the client to leave."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self._is_lost = True
-        if self.listener is not None:
-            self.listener.on_disconnect()
-
-
-@asynccontextmanager
-async def send_wire(receive: Receive, send: Send) -> AsyncIterator[Wire]:
-    """Hold a wire over what any ASGI server offers; to abort it is to be cancelled, and leave this."""
-    async with anyio.create_task_group() as tasks:
-        wire = SendWire(send, tasks.cancel_scope)
-        tasks.start_soon(wire.pump)
-        tasks.start_soon(wire.watch, receive)
-        yield wire
-        tasks.cancel_scope.cancel()

@@ -1,0 +1,56 @@
+"""Where endpoints get the answers to viewers from."""
+
+from collections.abc import Callable
+
+from streamsvc.config.settings import StreamSettings
+from streamsvc.dialects.base import Dialect
+from streamsvc.engine.audience import ViewerSlot
+from streamsvc.eventlog.base import EventLog
+from streamsvc.web.stream.first_event import DeferredHead
+from streamsvc.web.stream.response import EventStream
+from streamsvc.web.stream.shutdown import Shutdown
+from streamsvc.web.stream.viewer import LogPosition
+
+
+class Streams:
+    """Makes the answers to viewers.
+
+    Args:
+        log: where the records are.
+        viewer: makes what the viewer of a generation holds while it is connected.
+        settings: how a stream looks.
+        shutdown: how a stream learns that a foreign server stops.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        viewer: Callable[[str], ViewerSlot],
+        settings: StreamSettings,
+        shutdown: Shutdown,
+    ) -> None:
+        self._log = log
+        self._viewer = viewer
+        self._settings = settings
+        self._shutdown = shutdown
+
+    def stream(
+        self,
+        generation: str,
+        *,
+        after: int,
+        dialect: Dialect,
+        headers: dict[str, str] | None = None,
+        instead: DeferredHead | None = None,
+        on_done: Callable[[], None] | None = None,
+    ) -> EventStream:
+        """Return the answer to a viewer of *generation* that has seen the records up to *after*."""
+        return EventStream(
+            LogPosition(self._log, generation, after, self._viewer),
+            dialect=dialect,
+            settings=self._settings,
+            shutdown=self._shutdown,
+            headers={**(headers or {}), "X-Generation-Id": generation},
+            instead=instead,
+            on_done=on_done,
+        )

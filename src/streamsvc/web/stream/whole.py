@@ -1,0 +1,32 @@
+"""Answers in the form of a stream that hold no generation's records: they are whole at once."""
+
+import random
+
+from starlette.responses import Response
+
+from streamsvc.config.settings import StreamSettings
+from streamsvc.dialects.sse import lost_block, preamble
+
+STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
+"""Of every stream, whole or not."""
+
+
+def gone_response(generation: str, settings: StreamSettings) -> Response:
+    """Answer a cursor that cannot be honoured: one `done`, never a shorter or a new stream."""
+    return _whole(preamble(settings.retry_ms) + lost_block(generation))
+
+
+def busy_response(settings: StreamSettings) -> Response:
+    """Ask an EventSource to come back later: a browser takes any other status as final."""
+    retry_ms = random.randint(settings.retry_ms, 3 * settings.retry_ms)  # noqa: S311  # a jitter
+    return _whole(preamble(retry_ms) + b": busy\n")
+
+
+def head_response() -> Response:
+    """Answer HEAD with the head of a stream; nothing is created."""
+    return _whole(b"")
+
+
+def _whole(body: bytes) -> Response:
+    headers = {**STREAM_HEADERS, "X-Accel-Buffering": "no"}
+    return Response(body, headers=headers, media_type="text/event-stream")

@@ -1,0 +1,14 @@
+"""The service as an application for any ASGI server: `support.asgi:create`."""
+
+import os
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from streamsvc.app import create_app
+from streamsvc.config.load import load
+
+
+def create() -> Starlette:
+    """Build the service from the `config.toml` of the working directory and the environment."""
+    return create_app(load(Path("config.toml"), os.environ), os.environ)
