@@ -1,10 +1,10 @@
-// Text that grows, with fenced code blocks that are code blocks from their first line on.
+// Text that grows; a fenced code block looks like one from its first line on.
 // Whatever the model says becomes text nodes, never markup.
 
 const OPENING = /^ {0,3}(`{3,}(?=[^`]*$)|~{3,})[ \t]*(\S*)/; // CommonMark 0.31, section 4.5
 const MAY_OPEN = /^ {0,3}(`{0,2}|~{0,2}|`{3,}[^`]*|~{3,}.*)$/;
 
-const BLOCK_CHARS = 2000; // a paragraph is laid out anew with each word, so none grows without end
+const BLOCK_CHARS = 2000; // each word lays its paragraph out again, so no paragraph may grow forever
 
 export class Answer {
   #element;
@@ -47,7 +47,7 @@ export class Answer {
   }
 
   /**
-   * Mark this place; the label is no part of the text.
+   * Mark this position; the label is not part of the text.
    * @param {string} label
    */
   mark(label) {
@@ -140,7 +140,7 @@ export class Answer {
 }
 
 /**
- * Copy, or where the browser forbids that (a page without TLS), select.
+ * Copy the text, or select it where the browser forbids copying (a page without TLS).
  * @param {Element} element
  */
 async function toClipboard(element) {

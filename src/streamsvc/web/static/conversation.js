@@ -9,7 +9,7 @@ import { Viewer } from "./viewer.js";
  * @typedef {object} Run an answer, from the question to its end
  * @property {string} id of the generation
  * @property {Viewer} viewer
- * @property {number | undefined} grace seconds; unknown where the service's own holds
+ * @property {number | undefined} grace seconds; undefined if the service chose it
  *
  * @typedef {{role: string, content: string}} Message
  * @typedef {Omit<import("./generation.js").Order, "messages">} Choices
@@ -40,7 +40,7 @@ export class Conversation {
    * @param {Element} announcer says what happens, not every word
    * @param {import("./pulse.js").Pulse} pulse
    * @param {() => void} onChange
-   * @param {(seq: string) => void} onBack called when a connection that was lost is there again
+   * @param {(seq: string) => void} onBack called when a lost connection is back
    */
   constructor(log, announcer, pulse, onChange, onBack) {
     this.#log = log;
@@ -55,7 +55,7 @@ export class Conversation {
    * Ask the next question.
    * @param {string} prompt
    * @param {Choices} choices
-   * @returns {Promise<boolean>} whether it was taken
+   * @returns {Promise<boolean>} whether the service accepted it
    */
   async ask(prompt, choices) {
     this.#settle();
@@ -167,8 +167,8 @@ export class Conversation {
         if (state === "open") this.#opened(turn, wasAway ? seqOf(viewer.cursor) : "");
         wasAway = state !== "open";
         this.isBusy = viewer.isConnected;
-        if (state === "closed") this.#end(turn, "Left before its end.");
-        if (state === "refused") this.#end(turn, "The connection was refused; come back to it.", true);
+        if (state === "closed") this.#end(turn, "You left before the end.");
+        if (state === "refused") this.#end(turn, "The connection was refused; you can come back to this answer.", true);
         this.#onChange();
       },
     );
@@ -247,7 +247,7 @@ export class Conversation {
 
   /** @param {Element} part */
   #show(part) {
-    this.#log.querySelector(":scope > .hint")?.remove(); // what is there before there is anything
+    this.#log.querySelector(":scope > .hint")?.remove(); // the hint of an empty conversation
     this.#log.append(part);
   }
 
@@ -267,7 +267,7 @@ export class Conversation {
 }
 
 /**
- * Create; where the service allows less grace than was chosen, with its own.
+ * Create; if the service allows less grace than was chosen, let it choose.
  * @param {import("./generation.js").Order} order
  * @returns {Promise<{id: string, grace: number | undefined}>}
  */
@@ -290,13 +290,13 @@ function remember(id, messages) {
   try {
     sessionStorage.setItem("conversation", JSON.stringify({ id, messages }));
   } catch {
-    // The conversation is larger than the browser keeps, or it keeps nothing; a reload begins anew then.
+    // The browser does not store this much, or nothing at all; then a reload starts over.
   }
 }
 
 /**
  * @param {string} id
- * @returns {Message[]} up to the question of this answer; none if it is not the one that is remembered
+ * @returns {Message[]} up to the question of this answer; empty if another conversation is stored
  */
 function recall(id) {
   const kept = JSON.parse(sessionStorage.getItem("conversation") ?? "{}");

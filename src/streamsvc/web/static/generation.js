@@ -10,17 +10,17 @@ export class Refused extends Error {
   /** @param {{detail?: string, code?: string, field?: string}} problem */
   constructor(problem) {
     const about = problem.field ? ` (${problem.field})` : "";
-    super((problem.detail ?? "The service gave an answer that cannot be read.") + about);
+    super((problem.detail ?? "The service sent a response that cannot be read.") + about);
     this.code = problem.code;
     this.field = problem.field;
   }
 }
 
 /**
- * @typedef {object} Order what to ask; all of it in docs/wire.md
+ * @typedef {object} Order what to ask; docs/wire.md has all fields
  * @property {{role: string, content: string}[]} messages the conversation so far
  * @property {string} [provider]
- * @property {number} [grace_seconds] how long to go on when the last viewer is gone
+ * @property {number} [grace_seconds] how long to continue after the last viewer has left
  *
  * @typedef {object} Snapshot
  * @property {string} id
@@ -57,7 +57,7 @@ export async function request(address, options) {
 }
 
 /**
- * Ask. The answer is in the making when this returns, and waits for its first viewer.
+ * Ask. When this returns, the answer is being generated and waits for its first viewer.
  * @param {Order} order
  * @returns {Promise<Snapshot>}
  */
@@ -73,7 +73,7 @@ export function create(order) {
 const addressOf = (id) => `v1/generations/${encodeURIComponent(id)}`;
 
 /**
- * Look at it, in one piece.
+ * Return the answer so far, in one piece.
  * @param {string} id
  * @returns {Promise<Snapshot>}
  */
@@ -87,7 +87,7 @@ export const snapshot = (id) => request(addressOf(id));
 export const stop = (id) => request(`${addressOf(id)}/stop`, { method: "POST" });
 
 /**
- * Where its events are, all of them or those behind a cursor.
+ * The address of its events: all of them, or those after a cursor.
  * @param {string} id
  * @param {string} [cursor] the id of the last event that was seen
  */
@@ -95,9 +95,9 @@ export const eventsOf = (id, cursor) =>
   `${addressOf(id)}/events` + (cursor ? `?last_event_id=${encodeURIComponent(cursor)}` : "");
 
 /**
- * Follow it. When the connection is lost the browser comes back by itself, with the id of the last
- * event it has seen, and goes on at that word. Only when `onerror` finds it CLOSED it has given up: the
- * answer was no stream.
+ * Follow it. When the connection is lost, the browser reconnects by itself, with the id of the last
+ * event it has seen, and resumes at that word. It has given up only if `onerror` finds it CLOSED: then
+ * the response was not an event stream.
  * @param {string} id
  * @param {(event: Event, eventId: string) => void} onEvent
  * @param {string} [cursor]

@@ -1,4 +1,4 @@
-// Nerves of steel: what one can do to a stream, and what the service makes of it.
+// Try to break it: what you can do to a stream, and how the service copes.
 
 import { Answer } from "./answer.js";
 import { eventsOf, snapshot } from "./generation.js";
@@ -13,7 +13,7 @@ const RAW_CHARS = 200_000;
 /**
  * @typedef {object} Parts
  * @property {Element} says what has happened, also to screen readers
- * @property {Element} call how the call to the provider is
+ * @property {Element} call the state of the call to the provider
  * @property {HTMLElement} other
  * @property {Element} otherState
  * @property {HTMLAnchorElement} otherTab
@@ -42,7 +42,7 @@ export class Lab {
   }
 
   /**
-   * Work on another answer.
+   * Switch to another answer.
    * @param {import("./conversation.js").Run | null} run
    */
   take(run) {
@@ -77,8 +77,8 @@ export class Lab {
     const { viewer, grace } = this.#run;
     const meanwhile =
       grace === 0
-        ? "Without a grace a lost connection is a closed tab: the call is closed."
-        : "Words go on being written meanwhile.";
+        ? "Without a grace a lost connection counts as a closed tab: the call is closed."
+        : "The answer continues meanwhile.";
     this.#say(`Cut after event ${seqOf(viewer.cursor)}. ${meanwhile}`);
     viewer.cut(CUT_SECONDS);
   }
@@ -123,7 +123,7 @@ export class Lab {
     const { signal } = (this.#looking = new AbortController());
     const left = performance.now();
     const seconds = () => `${((performance.now() - left) / 1000).toFixed(1)} s`;
-    this.#say(`Left at event ${seqOf(run.viewer.cursor)}. This page watches no more.`);
+    this.#say(`Left at event ${seqOf(run.viewer.cursor)}. This page no longer watches.`);
     try {
       for (;;) {
         const { status, outcome, last_event_id } = await snapshot(run.id);
@@ -134,7 +134,7 @@ export class Lab {
           this.#say(
             outcome === "no_viewers"
               ? `The call to the provider was closed ${seconds()} after the tab, at event ${seq}.`
-              : `It came to its end within the grace, at event ${seq} (${outcome}).`,
+              : `It ended within the grace, at event ${seq} (${outcome}).`,
           );
           return;
         }
@@ -164,8 +164,8 @@ export class Lab {
       if (run !== this.#run) return;
       this.#say(
         status === 204
-          ? "204 No Content: it is finished, and stays finished. A browser that hears that asks no more."
-          : "The service no longer keeps this answer; it does not make a new one in its place.",
+          ? "204 No Content: it is finished, and stays finished. A browser that gets a 204 stops asking."
+          : "The service no longer keeps this answer, and does not generate another.",
       );
     } catch {
       this.#say("The service cannot be reached.");

@@ -1,4 +1,4 @@
-// The lesson: one answer, waited for and read along, side by side.
+// The lesson: waiting for an answer and reading along, side by side.
 
 import { Answer } from "./answer.js";
 import { sentenceOf } from "./conversation.js";
@@ -110,7 +110,7 @@ export class Lesson {
   }
 
   /**
-   * As a page does it that waits: nothing is shown before everything is there.
+   * Like a page that waits: show nothing before the whole answer is there.
    * @param {string} id
    */
   async #wait(id) {
@@ -124,9 +124,9 @@ export class Lesson {
   }
 
   /**
-   * As a page does it that streams.
+   * Like a page that streams.
    * @param {string} id
-   * @param {(error: string | undefined) => void} onEnd is given the sentence of its error, if it failed
+   * @param {(error: string | undefined) => void} onEnd gets the sentence of its error, if it failed
    * @param {(problem: Refused) => void} onLost
    */
   #stream(id, onEnd, onLost) {
@@ -153,9 +153,9 @@ export class Lesson {
 
   #comparison() {
     const [waited, streamed] = [this.#waits, this.#streams];
-    if (!streamed.firstMs) return "The answer has no words.";
+    if (!streamed.firstMs) return "The answer is empty.";
     const times = Math.round(waited.firstMs / streamed.firstMs);
-    if (times < 2) return "This answer was there nearly at once: there was nothing to wait for.";
+    if (times < 2) return "This answer came almost at once: there was nothing to wait for.";
     return (
       `Both ended after ${seconds(streamed.endMs)}. On the left there was nothing to read for ` +
       `${seconds(waited.firstMs)}; on the right for ${seconds(streamed.firstMs)}, ${times} times less. ` +

@@ -36,12 +36,12 @@ function refresh() {
   stop.disabled = !isBusy;
   cut.disabled = second.disabled = leave.disabled = !(isBusy && run);
   again.disabled = !run || isBusy;
-  if (focused?.disabled) (focused === leave ? again : prompt).focus(); // or the keyboard would be nowhere
+  if (focused?.disabled) (focused === leave ? again : prompt).focus(); // otherwise the keyboard focus is lost
 }
 
 /** @param {import("./viewer.js").State | "asked for" | "none"} state as far as this page knows */
 function showCall(state) {
-  if (state === "closed") return; // the lab looks at it from outside
+  if (state === "closed") return; // the lab watches it from outside
   if (state === "open" || state === "connecting") lab.call("open", "open");
   else if (state === "done") lab.call("closed", "done");
   else lab.call(state === "none" || state === "asked for" ? state : "not known while the connection is lost", "idle");
@@ -62,7 +62,7 @@ function askPrompt() {
 }
 
 function stopAnswer() {
-  lab.spare(); // so that a connection is free to say it on
+  lab.spare(); // so that a connection is free for it
   conversation.stop();
 }
 
@@ -98,7 +98,7 @@ part("race").addEventListener("submit", async (/** @type {SubmitEvent} */ event)
   part("go").textContent = "Start both";
 });
 
-refresh(); // some browsers bring buttons back as they were before a reload
+refresh(); // some browsers restore the state of buttons after a reload
 const followed = /^gen_[a-z2-7]{32}$/.exec(new URLSearchParams(location.search).get("follow") ?? "");
 if (followed) conversation.follow(followed[0]);
 try {

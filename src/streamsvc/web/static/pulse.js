@@ -1,4 +1,4 @@
-// What a stream looks like from below: its first token, its pace, the gaps between its words.
+// A stream in figures: its first token, its pace, the gaps between its words.
 
 const BARS = 120;
 const GAPS = 1000;
@@ -98,7 +98,7 @@ export class Pulse {
     const step = width / BARS;
     pen.fillStyle = getComputedStyle(canvas).color;
     shown.forEach((gap, at) => {
-      const bar = Math.max(scale, Math.sqrt(gap / longest) * height); // the small ones are to be seen
+      const bar = Math.max(scale, Math.sqrt(gap / longest) * height); // keep small gaps visible
       pen.fillRect(at * step, height - bar, Math.max(1, step - scale), bar);
     });
   }

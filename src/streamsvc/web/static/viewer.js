@@ -3,8 +3,8 @@
 import { eventsOf, follow } from "./generation.js";
 
 /**
- * Those that are connected. A page that is left by a link may be kept by the browser as it is, with its
- * streams open and the model paid; so they close with the page, and come back with it.
+ * The connected viewers. When the reader follows a link, the browser may keep this page with its streams
+ * open, and the model runs on; so they close with the page, and return with it.
  * @type {Set<Viewer>}
  */
 const connected = new Set();
@@ -46,8 +46,8 @@ export class Viewer {
   }
 
   /**
-   * Connect; who was there before comes back to the place where it was. After a loss the browser does
-   * that by itself.
+   * Connect; a viewer that was connected before resumes where it was. After a loss the browser does that
+   * by itself.
    */
   connect() {
     clearTimeout(this.#timer);
@@ -67,7 +67,7 @@ export class Viewer {
     );
     source.onopen = () => this.#change("open");
     source.onerror = () => {
-      // Either the browser is at work on it, or the answer was no stream, and it will not come back.
+      // Either the browser is reconnecting, or the response was not a stream, and it has given up.
       if (source.readyState === EventSource.CLOSED) this.#end("refused");
       else this.#change("reconnecting");
     };
@@ -88,7 +88,7 @@ export class Viewer {
   }
 
   /**
-   * Cut the connection, as a lost network does, and come back where it was.
+   * Cut the connection, as a lost network does, and resume where it was.
    * @param {number} seconds how long the network is away
    */
   cut(seconds) {
