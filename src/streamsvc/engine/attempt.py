@@ -33,22 +33,22 @@ async def attempt(
     on_first_token: Callable[[], None],
     emit: Callable[[Delta], None],
 ) -> Finish:
-    """Ask a provider, and say what it says.
+    """Call a provider and emit what it says.
 
-    Headers, comments and role chunks are no tokens: the adapters give none for them.
+    Headers, comments and role chunks are not tokens; the adapters emit nothing for them.
 
     Args:
         entry: the provider.
-        prompt: what is asked.
-        first_token_at: until when the first token has to be there, on the event loop's clock.
-        end: until when the answer has to be whole.
-        on_first_token: called before the first delta is said.
-        emit: is given each delta, in order.
+        prompt: the request.
+        first_token_at: the deadline for the first token, on the event loop's clock.
+        end: the deadline for the whole answer.
+        on_first_token: called before the first delta is emitted.
+        emit: gets each delta, in order.
 
     Raises:
-        ProviderError: it failed, or broke off, or missed a deadline. The call is closed by then. One
-            that breaks after a long silence has missed that deadline. An answer that is whole when a
-            deadline passes is an answer, and no failure; one that ends with nothing in it is one.
+        ProviderError: the call failed, broke off or missed a deadline, and is closed. A call that breaks after
+            a long silence has missed the deadline. An answer that is complete when a deadline passes is not
+            a failure; an empty answer is one.
     """
     scope = anyio.CancelScope()
     listener = _Listener(scope, entry.section, first_token_at, end, on_first_token, emit)

@@ -1,7 +1,7 @@
-"""When to leave a provider in peace: a circuit that opens when it fails again and again.
+"""When to skip a provider: a circuit that opens when calls keep failing.
 
-The orders that are legal stand in one table. An open circuit lets one call through when its time is
-over, to see whether the provider is well again; everybody else is served by a fallback meanwhile.
+`TRANSITIONS` lists every legal transition. After a pause, an open circuit lets one call through, to see whether the
+provider works again; meanwhile everybody else is served by a fallback.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """How the answer of a further attempt is fitted to what viewers already have.
 
-Models are asked anew, and not to continue a text: many refuse that. A model that says the same again
-is caught up with unseen. One that says something else begins anew, and viewers are told.
+The model gets the same question again; it is not asked to continue a text, because many models refuse that. If it
+says the same again, viewers notice nothing. If it says something else, they get a `Restart`.
 """
 
 from collections.abc import Sequence

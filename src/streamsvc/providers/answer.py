@@ -1,16 +1,16 @@
-"""What has come of one answer: its words, what it has used, and whether it may be taken as whole.
+"""One answer so far: its words, its usage, and whether it counts as complete.
 
-A finish reason says how an answer ends, and not that nothing follows: some servers give one with every
-chunk, some send text, usage or an error after it. The end of an answer is the end of its stream. What
-that means where the stream does not come to a tidy end:
+A finish reason says how an answer ends, not that nothing follows: some servers send one with every chunk,
+some send text, usage or an error after it. An answer ends where its stream ends. If the stream does not end
+tidily, the finish reason decides:
 
-* A reason that came after words without one ends the answer. Whatever happens next (silence, a deadline, a
-  cut, an error, garbage), the answer is whole, and it is paid for once. The end of the stream is waited
-  for `END_WAIT_SECONDS`, and then no longer.
-* A reason that came with the first words, or before them, may be one that the server gives with every
-  chunk. The answer is whole if something happens, but the end is waited for as long as the engine does.
-* Words after a reason take it back. Where such words have a reason of their own, and all words so far had
-  one, the reasons say nothing: only the end of the stream is an end, and a cut is a cut.
+* A reason that came after words without one completes the answer. Whatever happens next (silence, a deadline,
+  a cut, an error, garbage), the answer is complete, and paid for once. The end of the stream is awaited for
+  `END_WAIT_SECONDS` at most.
+* A reason that came with the first words, or before them, may be one that the server sends with every chunk.
+  The answer counts as complete if something happens, but the end is awaited for as long as the engine allows.
+* Words after a reason revoke it. If they have a reason of their own, and so did all words before them, the
+  reasons mean nothing: only the end of the stream is an end, and a cut is a cut.
 """
 
 import math

@@ -1,12 +1,11 @@
 """Event streams of upstreams, from bytes to the payloads of their `data` fields.
 
-Reading them is what the service does for each token, so this is our own: lines are found and cut in
-bytes, and nothing is decoded here. The rules are those of the HTML Living Standard, section 9.2.6
-(server-sent events, interpreting an event stream); ids, reconnection times and names are of no use
-to a client that never reconnects, and are skipped, but for the name `error`: some servers say so that a
-block is an error, others have a field of that name (llama.cpp). Both are given on in OpenAI's envelope.
-JSON that stands between the blocks as it is, on one line or several, is a payload too: Gemini's errors
-may come so.
+This runs for every token, so it is our own code: it finds and cuts lines in bytes, and decodes nothing. The
+rules are those of the HTML Living Standard, section 9.2.6 (server-sent events, interpreting an event stream).
+A client that never reconnects has no use for ids, reconnection times and names, so they are skipped, except
+for the name `error`: some servers mark a block as an error this way, and others have a field of that name
+(llama.cpp). Both are passed on in OpenAI's envelope. Bare JSON between the blocks, on one line or several, is
+a payload, too: Gemini's errors may arrive like that.
 """
 
 import codecs

@@ -199,9 +199,9 @@ export class Conversation {
       answer.clear();
       thoughts.hidden = true;
       thoughts.lastElementChild?.replaceChildren();
-      if (event.type === "restart") footer.textContent = `${event.provider} begins anew: ${event.reason}.`;
+      if (event.type === "restart") footer.textContent = `${event.provider} starts over: ${event.reason}.`;
     } else if (event.type === "status") {
-      const what = event.state === "retrying" ? "is asked again" : "is asked instead";
+      const what = event.state === "retrying" ? "is retried" : "takes over";
       footer.textContent = `${event.provider} ${what}: ${event.reason}.`;
     } else if (event.type === "text") {
       answer.append(event.text ?? "");
