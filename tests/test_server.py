@@ -200,10 +200,10 @@ async def test_a_client_that_sent_a_large_body_is_missed_at_once_when_it_leaves(
             )
             assert b" 100 " in await client.receive()  # so the body is read by itself
             await client.send(data)
-            while not service.supervisor.viewers:  # noqa: ASYNC110  # counted, not told
-                await anyio.sleep(0.001)
-        while service.supervisor.running:  # noqa: ASYNC110
-            await anyio.sleep(0.001)
+            while not service.supervisor.viewers:
+                await anyio.lowlevel.checkpoint()
+        while service.supervisor.running:
+            await anyio.lowlevel.checkpoint()
 
 
 @pytest.mark.promise("secret:kept")

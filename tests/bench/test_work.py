@@ -35,6 +35,9 @@ MOST_HANDLES = 3.1
 MOST_WRITES = 2.05
 """`send` on a socket; one of them is the upstream's own."""
 
+MOST_BLOCKS = 1.5
+"""Blocks of memory that a token leaves behind: its text, and a place in a list now and then."""
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 TOKEN = b'data: {"model":"m","choices":[{"index":0,"delta":{"content":"@word "}}]}\n\n'
 END = (
@@ -172,6 +175,7 @@ async def test_a_token_is_so_much_work_and_no_more(serve: Serve, path: str) -> N
     assert calls <= MOST_CALLS
     assert handles <= MOST_HANDLES
     assert writes <= MOST_WRITES
+    assert kept <= MOST_BLOCKS
 
 
 async def _stream(port: int, path: str, upstreams: list[_Upstream], tokens: int) -> _Client:

@@ -7,6 +7,7 @@ from itertools import chain, repeat
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from streamsvc.config.settings import (
@@ -97,8 +98,8 @@ class Bench:
         with anyio.fail_after(10):
             for generation in list(self.service.directory.running_here):
                 await generation.wait_ended()
-            while self.service.supervisor.running or self.service.supervisor.viewers:  # noqa: ASYNC110
-                await anyio.sleep(0.005)
+            while self.service.supervisor.running or self.service.supervisor.viewers:
+                await anyio.lowlevel.checkpoint()
 
     async def closed(self, call: int = 0) -> Call:
         """Wait until the upstream has seen its connection closed."""

@@ -19,5 +19,18 @@ PROMISES = {
     "drain:no-loss": "On SIGTERM: no new work, streams may finish up to a bound, the rest are told how to go on.",
 }
 
-PLANNED: dict[str, str] = {}
+PLANNED = {
+    "content:whole": "A tool call, an image, a structured answer and every parameter mean the same everywhere, or are refused by name.",
+    "content:exact": "What a provider needs back on the next turn survives the round trip through every dialect.",
+    "scale:any-worker": "Attach, resume, stop, snapshot and idempotency work from any worker, with the same bytes.",
+    "scale:one-writer": "No viewer ever sees two different events under one id.",
+    "scale:told": "When a producer dies, every viewer has words again or a `done` within 5 seconds.",
+    "door:closed": "With keys configured, nothing is created, read, stopped or listed without one.",
+    "door:own": "A principal reaches its own generations and nobody else's.",
+    "door:browser": "A native EventSource can be let in without a long-lived secret in its address.",
+    "door:bounded": "Rate, tokens, concurrency and viewers are bounded for each principal.",
+    "seen:outside": "An operator sees who waits for what: metrics, one trace, one log line a generation.",
+    "seen:never-secret": "No prompt, answer, key, ticket or address of a user is in a metric, span, log line or error.",
+    "change:no-loss": "A new configuration or version is rolled out without losing a word of a running answer.",
+}
 """Promises of the design that nothing keeps yet; they move up with the work that keeps them."""

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 
@@ -180,14 +181,14 @@ async def test_an_answer_that_is_no_longer_kept_is_an_error_unless_it_was_sent_w
     async with posted(service, asked(grace_seconds=0.01)) as answer:
         await answer.raw_until(b"text-delta")
     with anyio.fail_after(5):
-        while len(service.log):  # noqa: ASYNC110  # dropped by the sweeper
-            await anyio.sleep(0.005)
+        while len(service.log):
+            await anyio.lowlevel.checkpoint()
     lost = await resume(service)
     assert (lost.status, bytes(lost.raw).decode()) == (410, CursorLost.message)
     assert types(await post(service, asked()))[-1] == "finish"
     with anyio.fail_after(5):
-        while len(service.log):  # noqa: ASYNC110
-            await anyio.sleep(0.005)
+        while len(service.log):
+            await anyio.lowlevel.checkpoint()
     assert (await resume(service)).status == 204
 
 
@@ -367,8 +368,8 @@ async def test_leaving_plain_text_stops_the_answer(serve: Serve) -> None:
     async with posted(service, asked(), PLAIN) as answer:
         await answer.raw_until(b"Words, ")
     with anyio.fail_after(5):
-        while service.supervisor.running:  # noqa: ASYNC110
-            await anyio.sleep(0.005)
+        while service.supervisor.running:
+            await anyio.lowlevel.checkpoint()
     generation = answer.headers["x-generation-id"]
     snapshot = (await service.client.get(f"/v1/generations/{generation}")).json()
     assert snapshot["outcome"] == "no_viewers"
