@@ -23,23 +23,23 @@ from streamsvc.providers.base import Delta, Finish, SurrogateJoiner
 from streamsvc.providers.finish_words import answer_end
 
 END_WAIT_SECONDS = 5.0
-"""How long the end of the stream is waited for after a finish reason that ends the answer."""
+"""How long to wait for the end of the stream after a finish reason that ends the answer."""
 
 _NEVER_WITH_EVERY_CHUNK = frozenset[AnswerEnd](("length", "content_filter", "tool_calls"))
-"""The reasons that end an answer also before its first word."""
+"""Reasons that end an answer even before its first word."""
 
 
 class AnswerSoFar:
-    """See the module.
+    """Collects what the chunks of an answer say, and emits it.
 
     Args:
-        emit: is given each delta, and a `Finish` whenever the answer may be whole.
+        emit: gets each delta, and a `Finish` whenever the answer may be whole.
 
     Attributes:
         model: the model that answers, as the upstream says.
-        has_halves: whether the text may have halves of UTF-16 pairs in it.
+        has_halves: whether the text may contain halves of UTF-16 pairs.
         is_whole: whether the answer is complete even if its stream breaks now.
-        end_at: until when the end of the stream is waited for, on the event loop's clock.
+        end_at: when to stop waiting for the end of the stream, on the event loop's clock.
     """
 
     __slots__ = (
@@ -73,11 +73,11 @@ class AnswerSoFar:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing of an answer has come: no word, and no reason."""
+        """Whether nothing of an answer has arrived: no word and no reason."""
         return self._reason is None and not self._has_plain_words
 
     def take(self, reasoning: str, text: str, word: str | None) -> None:
-        """Take what one chunk says, any of it empty; *word* is the upstream's finish reason.
+        """Take the words of one chunk, any of them empty; *word* is the upstream's finish reason.
 
         Raises:
             ProviderError: the word says that the provider failed.
@@ -119,7 +119,7 @@ class AnswerSoFar:
         self._announce()
 
     def block(self, word: str) -> None:
-        """Take the upstream's word for a prompt that a filter has stopped."""
+        """Take the upstream's word for a prompt that a filter has refused."""
         self.is_whole = True
         self.end_at = now() + END_WAIT_SECONDS
         self._reason, self._word = "content_filter", word
@@ -127,7 +127,7 @@ class AnswerSoFar:
         self._announce()
 
     def count(self, usage: Usage | None) -> None:
-        """Take what the upstream has counted; the last count stands, but zeros hide none before them."""
+        """Take the upstream's count; the last one stands, but zeros do not replace an earlier one."""
         if usage is None or usage == self._usage:
             return
         if self._usage is None or usage.input_tokens or usage.output_tokens:
@@ -135,15 +135,15 @@ class AnswerSoFar:
             self._announce()
 
     def end_without_reason(self) -> None:
-        """Take the end of a body that is known to be whole, such as one JSON object."""
+        """Take the end of a body that is whole by itself, such as one JSON object."""
         if self._reason is None and self._has_plain_words:
             self._reason = "stop"
 
     def finish(self) -> Finish:
-        """Say what was held back, and return how the answer ended.
+        """Emit what was held back, and return how the answer ended.
 
         Raises:
-            UpstreamCut: nothing has said that it has.
+            UpstreamCut: no finish reason has arrived.
         """
         if self._reason is None:
             raise UpstreamCut
@@ -154,7 +154,7 @@ class AnswerSoFar:
         return self._finish(self._reason)
 
     def _announce(self) -> None:
-        """Say how the answer ends if nothing follows."""
+        """Emit how the answer ends if nothing follows."""
         if self.is_whole and self._reason is not None:
             self._emit(self._finish(self._reason))
 

@@ -1,8 +1,8 @@
 """What an upstream's error says, whatever it is wrapped in.
 
-Servers have as many shapes for it as there are frameworks: OpenAI's envelope, a text, FastAPI's `detail`,
-an array of errors, vLLM's `"object": "error"`, the error of another server as JSON in a text. A walk over
-the first parts of the value finds the words in all of them; it is bounded in steps and does not recurse.
+Every framework has its own shape: OpenAI's envelope, a text, FastAPI's `detail`, an array of errors, vLLM's
+`"object": "error"`, another server's error as JSON in a text. A walk over the first parts of the value finds the
+words in all of them; it is bounded in steps and does not recurse.
 """
 
 import json
@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 from streamsvc.providers.wording import bare
 
 _MOST_PARTS = 64
-"""How many values are looked at; errors with words have them in the first few."""
+"""How many values are looked at; the words of an error are in the first few."""
 
 _MOST_CHARS = 1000
-"""How much of a text is looked at: the sentence comes first, an echo of the request later."""
+"""How much of a text is looked at: the sentence comes first, a repetition of the request later."""
 
 _CODES = (
     "code", "errorcode", "error_code", "type", "error_type", "error", "status", "reason", "__type",
 )  # fmt: skip
-"""Keys of words for programs, the most exact first."""
+"""Keys of words that are meant for programs, the most exact first."""
 
 _STATUSES = ("code", "status", "status_code", "statuscode", "error_code")
 _TEXTS = (
@@ -38,17 +38,17 @@ _STATUS = re.compile("[1-5][0-9]{2}")
 _ERROR_STATUSES = range(400, 600)
 _QUOTATION_MARKS = re.compile("[`'\"*\u2019]")
 _ECHO = re.compile(r"""['"]input['"]\s*:""")
-"""Where pydantic's errors give the input back; vLLM puts them into a text."""
+"""Where pydantic's errors repeat the input; vLLM puts them into a text."""
 
 
 class ErrorBody(NamedTuple):
     """What an error says.
 
     Attributes:
-        status: the HTTP status that it names, if it does: 400 to 599.
-        codes: its words for programs, bare, the innermost first.
-        text: its sentences in small letters, without quotation marks.
-        retry_delay: the `retryDelay` of Google's `RetryInfo`, as it stands there.
+        status: the HTTP status that it names, 400 to 599, if it names one.
+        codes: its words for programs, as `bare` returns them, the innermost first.
+        text: its sentences in lower case, without quotation marks.
+        retry_delay: the `retryDelay` of Google's `RetryInfo`, unchanged.
     """
 
     status: int | None
@@ -58,7 +58,7 @@ class ErrorBody(NamedTuple):
 
 
 def parse_body(raw: bytes) -> object:
-    """Return the JSON of a body, or its text where it is not JSON."""
+    """Return the value of a JSON body, or the text of another one."""
     text = raw.decode(errors="replace")
     try:
         body: object = json.loads(text)
@@ -68,7 +68,7 @@ def parse_body(raw: bytes) -> object:
 
 
 def read_error(body: object) -> ErrorBody:
-    """Gather what an error says: an object, an array or a text, in its envelope or without."""
+    """Gather what an error says: an object, an array or a text, with its envelope or without."""
     statuses: list[int] = []
     codes: list[str] = []
     texts: list[str] = []
@@ -96,7 +96,7 @@ def read_error(body: object) -> ErrorBody:
 
 
 def _take_text(text: str, texts: list[str], parts: deque[object]) -> None:
-    """Take a sentence, or open what is JSON in a text: the error of a server that another one asked."""
+    """Take a sentence, or open JSON in a text: the error of a server behind a gateway."""
     if text.lstrip()[:1] in {"{", "["}:
         inner = parse_body(text.encode(errors="replace"))
         if not isinstance(inner, str):
@@ -118,5 +118,5 @@ def _codes(fields: Mapping[str, Any]) -> Iterator[str]:
     for name in _CODES:
         value = fields.get(name)
         if isinstance(value, str):
-            # Amazon's types have their namespace before a number sign.
+            # Amazon puts a namespace and a number sign before the type.
             yield bare(value.rpartition("#")[2])

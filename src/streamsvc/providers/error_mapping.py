@@ -55,7 +55,7 @@ _BY_STATUS: Mapping[int, _Kind] = {
     408: ProviderUnavailable,  # the server gave up waiting for a request that it had in full
     409: ProviderUnavailable,  # a lock on the server; OpenAI's SDK retries it, too
     413: ContextLengthExceeded,
-    499: ProviderUnavailable,  # nginx, in front of a server that it took for a client that had left
+    499: ProviderUnavailable,  # nginx saw its connection to the server as a client that had left
     501: ProviderMisconfigured,
     505: ProviderMisconfigured,
     508: ProviderMisconfigured,

@@ -1,7 +1,7 @@
-"""What the words of an upstream's error mean: those for programs, and those of its sentences.
+"""What the words of an upstream's error mean: codes, and the words of its sentences.
 
-From the documentation and the sources of the servers; `tests/providers/test_error_words.py` has their
-sentences, and others that must not be taken for them.
+They come from the documentation and the sources of the servers. `tests/providers/test_error_words.py` has their
+sentences, and others that must not be confused with them.
 """
 
 import re
@@ -57,7 +57,7 @@ EXACT_CODES = _by_word(
         """,
     }
 )
-"""Words that say more than the status beside them."""
+"""Codes that say more than the status beside them."""
 
 LIMIT_CODES = _by_word(
     {
@@ -68,7 +68,7 @@ LIMIT_CODES = _by_word(
         """
     }
 )
-"""Words for a rate limit; sentences beside them speak of tokens, too."""
+"""Codes of a rate limit; the sentences beside them also mention tokens."""
 
 LOOSE_CODES = _by_word(
     {
@@ -79,7 +79,7 @@ LOOSE_CODES = _by_word(
             request_timeout deadline_exceeded model_error generation incomplete_generation
         """,
         ProviderModelNotFound: "not_found not_found_error",
-        # Google's word for a region or an account that is not served.
+        # Google's code for a region or an account that it does not serve.
         ProviderAuthFailed: "failed_precondition",
         ProviderRefused: """
             invalid_request_error invalid_argument bad_request bad_request_error validation
@@ -88,7 +88,7 @@ LOOSE_CODES = _by_word(
         """,
     }
 )
-"""Words that stand in the place of a status, and say no more than one."""
+"""Codes that say no more than a status."""
 
 FILTERED = re.compile(
     r"content[ _]filter|content (?:management )?polic|usage polic|flagged (?:as|by|for)\b"
@@ -122,7 +122,7 @@ _TOO_LONG = re.compile(
     )
 )
 _OTHER_TOO_LONG = re.compile(
-    # The bound of the answer, where it is not one of two things that are added up.
+    # The bound of the answer, unless it is added to the length of the prompt.
     r"(?<!\+ )(?<!and )\bmax(?:imum)?[ _]?(?:\w+[ _])?tokens\W{0,3}(?:\d+\W+)?"
     r"(?:is|are|must|value|exceeds|cannot|should|too)\b"
     # Other fields of a request.
@@ -161,10 +161,10 @@ NO_SUCH_PATH = re.compile(
     r"|cannot post /).*",
     re.DOTALL,
 )
-"""What is said of an address, and not of a model."""
+"""Sentences about an address and not about a model."""
 
 TOO_LARGE_FOR_A_LIMIT = re.compile(r"request too large for\b")
-"""One request that is over the limit of a minute: waiting does not help (OpenAI, status 429)."""
+"""One request that exceeds the limit for a minute, so waiting does not help (OpenAI, status 429)."""
 
 
 def _is_too_long(said: str) -> bool:
@@ -187,12 +187,12 @@ _FAILED: tuple[tuple[Callable[[str], object], Kind], ...] = (
 
 
 def kind_of_sentence(said: str, *, is_refused: bool) -> Kind | None:
-    """Return what a sentence means, or None where it is not known.
+    """Return what a sentence means, or None if it is unknown.
 
     Args:
-        said: as `ErrorBody.text` has it.
-        is_refused: whether a status says that the request was refused (400, 422); else the sentence may
-            speak of a limit or an outage, too.
+        said: as `ErrorBody.text`.
+        is_refused: whether the status says that the request was refused (400, 422); if not, the sentence may
+            also be about a limit or an outage.
     """
     table = _REFUSED if is_refused else _FAILED
     return next((kind for means, kind in table if means(said)), None)

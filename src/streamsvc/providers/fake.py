@@ -1,7 +1,7 @@
 """Words without a model: deterministic, paced, no key and no network.
 
-For integration tests of front ends, for the first minute with the service, and for everybody who
-wants to look at a stream. It breaks in the ways of `faults` where it is told to.
+For integration tests of front ends, for the first minute with the service, and for a look at a stream. It fails
+in the ways of `faults`, if the settings or the request say so.
 """
 
 import random
@@ -24,7 +24,7 @@ from streamsvc.providers.base import Delta, Finish, Provider
 from streamsvc.providers.faults import Call, Silence, Step, play
 
 _WORD = re.compile(r"\s*\S+\s?|\s+")
-"""A word with the space behind it; cut so, the pieces put together are the text again."""
+"""A word with the space after it; all pieces joined are the text again."""
 
 _ASKS_FOR_CODE = re.compile(
     r"\b(code|function|class|method|script|program|snippet|implement|refactor|debug|regex|algorithm"
@@ -59,8 +59,8 @@ anyway, so a page that waits for the last of them hides the first ones for no re
 Streaming shows each word when it is written. The answer takes as long as before, but the wait is over \
 after the first few words, because people read along while the rest is on its way.
 
-It has a second use. Who reads along sees early that an answer goes wrong, and stops it; who leaves \
-closes the connection, and the model stops too. Nothing is written, or paid for, that nobody reads.
+It has a second use. Readers see early that an answer goes wrong, and can stop it; closing the page \
+closes the connection, and the model stops, too. Nothing is written, or paid for, that nobody reads.
 
 These words come from the fake provider: no model was asked.
 """
@@ -68,7 +68,7 @@ These words come from the fake provider: no model was asked.
 
 @asynccontextmanager
 async def open_provider(settings: FakeSettings, _key: str) -> AsyncIterator[Provider]:
-    """Hold nothing: the fake provider has no connections."""
+    """Open nothing: the fake provider has no connections. As `base.OpenProvider`."""
     yield FakeProvider(settings)
 
 
@@ -104,7 +104,7 @@ class FakeProvider(Provider):
         raise UpstreamCut
 
     def _steps(self, prompt: Prompt) -> Iterable[Step]:
-        """Return what is said, or done instead."""
+        """Return the steps of one call: deltas, and what a fault makes of them."""
         settings = self._settings
         call = Call(
             number=prompt.call,
@@ -118,7 +118,7 @@ class FakeProvider(Provider):
         return play(settings.fault, call)
 
     def _answer(self, prompt: Prompt, preface: str) -> Iterator[Delta | Finish]:
-        """Say what is said when all goes well: word by word, so that a long text holds nobody up."""
+        """Yield a complete answer word by word, so that a long text does not block the event loop."""
         yield from map(Reasoning, words(self._settings.reasoning))
         reason: AnswerEnd = "stop"
         for number, word in enumerate(words(before_stop(preface + self._reply(prompt), prompt))):
@@ -129,13 +129,13 @@ class FakeProvider(Provider):
         yield Finish(reason=reason, provider_reason=reason)
 
     def _pace(self, prompt: Prompt) -> Iterator[float]:
-        """Yield when each word is due, on the event loop's clock: delays do not add up.
+        """Yield when each word is due, on the event loop's clock, so that delays do not add up.
 
-        The time begins with the first step.
+        Time starts with the first step.
         """
         settings = self._settings
         seed = settings.seed if prompt.seed is None else prompt.seed
-        draw = random.Random(seed)  # noqa: S311  # repeatable on purpose, and no secret
+        draw = random.Random(seed)  # noqa: S311  # repeatable on purpose, not a secret
         gap = 1 / settings.words_per_second if settings.words_per_second else 0.0
         due = now() + settings.first_word_seconds
         while True:
@@ -154,14 +154,14 @@ class FakeProvider(Provider):
 
 
 def reply_to(question: str) -> str:
-    """Return an answer that fits the question; empty where any other would do."""
+    """Return an answer that fits the question; empty if none of them does."""
     if _ASKS_FOR_CODE.search(question):
         return _CODE_REPLY
     return _PROSE_REPLY if _ASKS_FOR_PROSE.search(question) else ""
 
 
 def words(text: str) -> Iterator[str]:
-    """Cut *text* into words that keep their spaces; put together they are *text* again."""
+    """Cut *text* into words that keep their spaces; joined they are *text* again."""
     return (match[0] for match in _WORD.finditer(text))
 
 

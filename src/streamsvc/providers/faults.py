@@ -1,8 +1,8 @@
-"""How the fake provider breaks on purpose: each fault by its name, as a change to what it would say.
+"""How the fake provider fails on purpose: each fault by name, as a change to its answer.
 
-A fault is a pure function from a call to the steps that are played for it. It waits for nothing and
-knows no clock; playing the steps at their pace is the provider's. A name that ends in `_once`, and
-`restart`, look at the number of the call: the next one for the same answer goes well.
+A fault is a pure function from a call to its steps. It does not wait and knows no clock; the provider plays the
+steps at their pace. Names that end in `_once`, and `restart`, look at the number of the call: the next call for
+the same answer succeeds.
 """
 
 import math
@@ -27,20 +27,20 @@ from streamsvc.events import Text
 from streamsvc.providers.base import Delta, Finish
 
 RETRY_AFTER_SECONDS = 1.0
-"""What a rate limit that says when to come back says."""
+"""The `Retry-After` of a rate limit that has one."""
 
 REWORDED = "In other words: "
-"""What another answer begins with."""
+"""How the other answer of `restart` begins."""
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """Nothing is said for so long: before the first word, or for ever."""
+    """Nothing is emitted for *seconds*; by default, for ever."""
 
     seconds: float = math.inf
 
 
 Step = Delta | Finish | Silence | ProviderError
-"""What is played next; an error is raised, and the last step."""
+"""One step of a call. An error is raised, and is the last step."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,9 +48,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         number: which call for the same answer it is, from 1.
-        answer: gives what is said when all goes well, behind the words that it is given.
-        after_words: where an answer breaks; one that is shorter breaks before its end.
-        seconds: how long silences and outages take.
+        answer: returns the steps of a complete answer that begins with the given words.
+        after_words: after how many words an answer breaks; a shorter one breaks before its end.
+        seconds: how long silences and outages last.
         age_seconds: how long the provider has been open.
     """
 
@@ -65,7 +65,7 @@ Fault = Callable[[Call], Iterable[Step]]
 
 
 def play(name: FaultName, call: Call) -> Iterable[Step]:
-    """Return the steps of a call that breaks in the way of that name."""
+    """Return the steps of a call with the fault *name*."""
     return FAULTS[name](call)
 
 
@@ -78,17 +78,17 @@ def _reworded(call: Call) -> Iterable[Step]:
 
 
 def _refused(error: Callable[[], ProviderError]) -> Fault:
-    """Answer with an error before the first word."""
+    """Fail before the first word."""
     return lambda _call: (error(),)
 
 
 def _broken(breach: Callable[[], ProviderError | Silence]) -> Fault:
-    """Break in the middle."""
+    """Break within the answer."""
     return lambda call: chain(_beginning(call), (breach(),))
 
 
 def _once(fault: Fault, then: Fault = _well) -> Fault:
-    """Break on the first call for an answer only."""
+    """Break only on the first call for an answer."""
     return lambda call: (fault if call.number == 1 else then)(call)
 
 
@@ -101,7 +101,7 @@ def _slow(call: Call) -> Iterable[Step]:
 
 
 def _held_back(call: Call) -> Iterable[Step]:
-    """Say the beginning, and that a filter holds the rest back."""
+    """Emit the beginning; a content filter ends the answer."""
     finish = Finish(reason="content_filter", provider_reason="content_filter")
     return chain(_beginning(call), (finish,))
 
@@ -112,7 +112,7 @@ def _flapping(call: Call) -> Iterable[Step]:
 
 
 def _beginning(call: Call) -> Iterator[Step]:
-    """Say what comes before the break: all reasoning, and the answer's first words."""
+    """Yield what comes before the break: all reasoning, and the first words of the answer."""
     words = 0
     for step in _well(call):
         if isinstance(step, Finish):
@@ -131,7 +131,7 @@ def _rate_limited_for_a_while() -> ProviderError:
 
 def _reset() -> ProviderError:
     error = ProviderUnavailable()
-    error.__cause__ = ConnectionResetError()  # as the operator's log shows it
+    error.__cause__ = ConnectionResetError()  # shown as the cause in the log
     return error
 
 
@@ -156,4 +156,4 @@ FAULTS: Mapping[FaultName, Fault] = {
     "model_not_found": _refused(ProviderModelNotFound),
     "flapping": _flapping,
 }
-"""What each name does. A test proves that none is missing."""
+"""What each fault does. A test proves that none is missing."""

@@ -1,8 +1,8 @@
-"""Why an answer ended, in the words of every upstream: one table for all adapters.
+"""What finish reasons mean, in the words of every upstream: one table for all adapters.
 
 From the API references of OpenAI, Azure, Gemini (google-genai, `types.FinishReason`), Anthropic, Bedrock,
 Cohere, Mistral, DeepSeek, Zhipu, Baidu, watsonx and OpenRouter, and from vLLM, SGLang, TGI, TensorRT-LLM,
-llama.cpp, Ollama and LM Studio. Spelling does not count (`wording`). A word that is not here is `other`.
+llama.cpp, Ollama and LM Studio. Spelling does not matter (`wording`). A word that is not listed is `other`.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _ENDS: Mapping[AnswerEnd, str] = {
 }
 
 _FAILURES: Mapping[type[ProviderError], str] = {
-    # The model's output could not be used: Gemini asks itself for tools that nobody offered.
+    # The model's output cannot be used: Gemini calls tools that the request did not offer.
     ProviderError: """
         error failed failure engine_error malformed_function_call malformed_response unexpected_tool_call
         too_many_tool_calls
@@ -44,12 +44,12 @@ _FAILURES: Mapping[type[ProviderError], str] = {
         network_error abort aborted cancel cancelled canceled user_cancel insufficient_system_resource
         timeout time_limit server_error internal_error internal_server_error overloaded model_unloaded
     """,
-    ProviderAuthFailed: "pup_limited_disabled",  # the account is limited for what it was used for
-    ProviderRefused: "missing_thought_signature",  # the history of the request lacks something
+    ProviderAuthFailed: "pup_limited_disabled",  # the account is limited because of how it was used
+    ProviderRefused: "missing_thought_signature",  # the history in the request is incomplete
 }
 
 _NOT_YET = frozenset(map(bare, ("", "null", "none", "not_finished")))
-"""What some servers send with each chunk in the place of JSON's null."""
+"""What some servers send with each chunk instead of null."""
 
 _END_BY_WORD: Mapping[str, AnswerEnd] = {
     bare(word): end for end, words in _ENDS.items() for word in words.split()
@@ -60,10 +60,10 @@ _FAILURE_BY_WORD: Mapping[str, type[ProviderError]] = {
 
 
 def answer_end(word: str) -> AnswerEnd | None:
-    """Return the end that an upstream's word means; None: the answer goes on.
+    """Return the end that an upstream's word means; None if the answer goes on.
 
     Raises:
-        ProviderError: the word says that the provider failed, so the answer is not one.
+        ProviderError: the word says that the provider failed.
     """
     known = bare(word)
     if known in _NOT_YET:

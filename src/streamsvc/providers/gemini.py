@@ -92,7 +92,7 @@ class GeminiProvider(Provider):
         """Have the SDK send the request; return the body of the response.
 
         Raises:
-            ProviderError: there is none; the SDK's errors are made ours.
+            ProviderError: there is no response, or it is a refusal; the SDK's errors become ours.
         """
         try:
             # Nothing is sent before the first step of the iteration.

@@ -102,7 +102,7 @@ def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
     deadlines = httpx2.Timeout(None, connect=section.connect_seconds)
 
     async def set_deadlines(request: httpx2.Request) -> None:
-        # The SDK sends its own timeout with each request, which is none.
+        # The SDK sets its own timeout on each request: no timeout.
         request.extensions["timeout"] = deadlines.as_dict()
 
     return httpx2.AsyncClient(

@@ -1,8 +1,8 @@
-"""Chunks of servers that keep to their API loosely: what is needed is read, the rest is passed over.
+"""Chunks of servers that follow their API loosely: what is needed is read, the rest is skipped.
 
-Normal chunks are decoded into structs; what is here is for those that do not fit. A value that holds no
-words (null, a number in the place of an object, an empty list) is passed over. Where the words of an answer
-should be and something else is, text may be lost: that is an error.
+Normal chunks are decoded into structs; this is for those that do not fit. A value without words (null, a number
+instead of an object, an empty list) is skipped. Anything else in the place of an answer's words is an error,
+because text may be lost.
 """
 
 import json
@@ -13,17 +13,17 @@ from streamsvc.errors import UpstreamInvalid
 from streamsvc.providers.base import whole
 
 MOST_TOKENS = 2**53
-"""What every reader of JSON can count to (RFC 8259, section 6)."""
+"""The largest integer that every JSON reader can represent, plus one (RFC 8259, section 6)."""
 
 _MOST_LEVELS = 4
-"""How deep parts of a text may lie in one another."""
+"""How deep the parts of a text may be nested."""
 
 _WORDS = ("text", "thinking", "reasoning", "summary", "refusal", "content", "value")
-"""Where a part has its words: OpenAI's and Mistral's `text`, the `thinking` of Mistral and Anthropic, and so on."""
+"""The keys of a part's words: OpenAI's and Mistral's `text`, the `thinking` of Mistral and Anthropic, and others."""
 
 
 def load(payload: bytes) -> object:
-    """Return the value of a JSON text; half an emoji as an escape stays what it is.
+    """Return the value of a JSON text; the escape of half an emoji stays as it is.
 
     Raises:
         UpstreamInvalid: it is not JSON, or not UTF-8.
@@ -36,14 +36,14 @@ def load(payload: bytes) -> object:
 
 
 def objects(value: object) -> Iterator[Mapping[str, Any]]:
-    """Yield the object that a value is, or those in the list that it is."""
+    """Yield a value that is an object, or the objects in a value that is a list."""
     for item in value if isinstance(value, list) else (value,):
         if isinstance(item, dict):
             yield item
 
 
 def word(value: object) -> str | None:
-    """Return a word such as a finish reason; whatever is there instead of a word is one, too."""
+    """Return a word such as a finish reason, whatever type it has; None if there is none."""
     if not value:
         return None
     if isinstance(value, str):
@@ -52,7 +52,7 @@ def word(value: object) -> str | None:
 
 
 def count(value: object) -> int | None:
-    """Return a number of tokens, also one in quotes; None for anything else."""
+    """Return a number of tokens, also from a string; None for anything else."""
     if (
         isinstance(value, str)
         and value.isascii()
@@ -69,7 +69,7 @@ def words(content: object, levels: int = _MOST_LEVELS) -> tuple[str, str]:
     """Return the thinking and the text of a content: a text, a part, or a list of these.
 
     Raises:
-        UpstreamInvalid: there is something in the place of the words that is none of them.
+        UpstreamInvalid: the place of the words holds something else.
     """
     match content:
         case str():
@@ -88,7 +88,7 @@ def words(content: object, levels: int = _MOST_LEVELS) -> tuple[str, str]:
 
 
 def thoughts(value: object) -> str:
-    """Return the thinking in a value of any shape; what cannot be read is passed over."""
+    """Return the thinking in a value of any shape; what cannot be read is skipped."""
     try:
         return "".join(words(value))
     except UpstreamInvalid:
@@ -101,7 +101,7 @@ def _part(part: Mapping[str, Any], levels: int) -> tuple[str, str]:
     if name is None:
         if part and "type" not in part and not any(name in part for name in _WORDS):
             raise UpstreamInvalid
-        return "", ""  # an image, a reference, a text of no length
+        return "", ""  # an image, a reference, an empty text
     reasoning, text = words(part[name], levels - 1)
     if name == "thinking" or "thinking" in kind or "reasoning" in kind or part.get("thought"):
         return reasoning + text, ""

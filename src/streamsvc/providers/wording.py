@@ -1,4 +1,4 @@
-"""Words for programs, compared as every upstream spells them."""
+"""Words for programs, compared whatever their spelling."""
 
 import re
 
@@ -6,5 +6,5 @@ _SEPARATORS = re.compile(r"[^a-z0-9]+")
 
 
 def bare(word: str) -> str:
-    """Return *word* in small letters and digits only: `MAX_TOKENS`, `maxTokens` and `max-tokens` are one."""
+    """Return *word* in lower case, letters and digits only: `MAX_TOKENS`, `maxTokens` and `max-tokens` are equal."""
     return _SEPARATORS.sub("", word.lower())

@@ -340,7 +340,7 @@ class Connection(asyncio.Protocol):
             self._waiting_bytes += len(data)
 
     def on_message_complete(self) -> None:
-        """End a response; the end of an interim one is none."""
+        """End a response; an interim one (RFC 9110, section 15.2) changes nothing."""
         if self._phase is BODY:
             self._is_reusable = self._parser.should_keep_alive()
             self._move(Step.END_OF_BODY)

@@ -16,7 +16,7 @@ from streamsvc.providers.http.errors import ConnectFailed, ConnectTimedOut, Unus
 from streamsvc.providers.http.names import Names
 
 FAMILY_SECONDS = 0.25
-"""How much earlier one address of a host is tried than the next (RFC 8305, section 8)."""
+"""How long to wait for one address of a host before also trying the next (RFC 8305, section 8)."""
 
 _TUNNEL_HEAD_BYTES = 16_384
 _PORTS = {"http": 80, "https": 443}

@@ -1,10 +1,10 @@
-"""Event streams of upstreams, from bytes to the payloads of their `data` fields.
+"""Event streams, from bytes to the payloads of their `data` fields.
 
 This runs for every token, so it is our own code: it finds and cuts lines in bytes, and decodes nothing. The
 rules are those of the HTML Living Standard, section 9.2.6 (server-sent events, interpreting an event stream).
 A client that never reconnects has no use for ids, reconnection times and names, so they are skipped, except
 for the name `error`: some servers mark a block as an error this way, and others have a field of that name
-(llama.cpp). Both are passed on in OpenAI's envelope. Bare JSON between the blocks, on one line or several, is
+(llama.cpp). Both become a payload `{"error": …}`. Bare JSON between the blocks, on one line or several, is
 a payload, too: Gemini's errors may arrive like that.
 """
 
@@ -16,7 +16,7 @@ import msgspec
 
 from streamsvc.providers.http.errors import LineTooLong
 
-# Numbers: to look for bytes of length one raises and swallows an exception each time.
+# Numbers, because `in` with bytes of length one raises and swallows an exception each time (CPython 3.11).
 CR, LF = b"\r\n"
 
 
@@ -24,8 +24,8 @@ class EventStreamDecoder:
     """Cuts an event stream into payloads, whatever the sizes of the chunks it is fed.
 
     Args:
-        max_line_bytes: a longer line is an error, and so are the lines of one block that come to
-            more; it bounds what one upstream can hold in memory.
+        max_line_bytes: bound of a line, and of the lines of one block together. It bounds the memory that
+            one upstream can occupy.
     """
 
     __slots__ = (
@@ -54,12 +54,12 @@ class EventStreamDecoder:
         self._is_json = False
 
     def feed(self, chunk: bytes) -> Iterable[bytes]:
-        """Give the payload of each block that *chunk* completes; to be gone through before the next chunk.
+        """Yield the payload of each block that *chunk* completes. Consume them all before feeding the next chunk.
 
         Raises:
             LineTooLong: a line is longer than the bound; raised after the payloads before it.
         """
-        # Whole blocks of one `data` line each are what servers send, and are found at less cost.
+        # The fast path: servers nearly always send whole blocks of one `data` line each.
         is_whole = self._is_between_blocks and chunk.endswith(b"\n\n") and CR not in chunk
         if not is_whole or len(chunk) > self._max_line_bytes:
             return self._cut(chunk)
@@ -71,14 +71,14 @@ class EventStreamDecoder:
         return payloads
 
     def flush(self) -> Iterable[bytes]:
-        """Give the payload of a last block without its blank line: that counts where the body ended tidily.
+        """Yield the payload of a last block that lacks its blank line; for a body that ended tidily.
 
-        The standard drops such a block; a server that forgets the blank line has still sent its last words.
+        The standard drops such a block, but a server that forgets the blank line has sent its last words in it.
         """
         return self._cut(b"\n\n")
 
     def _cut(self, chunk: bytes) -> Iterator[bytes]:
-        """Go through the lines."""
+        """Yield the payloads line by line: the whole rule, at any cut."""
         bound = self._max_line_bytes
         for line in self._lines(chunk):
             if self._data_bytes + len(line) > bound:
@@ -97,7 +97,7 @@ class EventStreamDecoder:
         self._is_between_blocks = not is_within
 
     def _end_block(self) -> bytes:
-        """Return the payload of a block, and begin the next one."""
+        """Return the payload of a block and begin the next one."""
         said = b"\n".join(self._data)
         payload = _in_envelope(said) if self._is_error else said
         self._data.clear()
@@ -106,7 +106,7 @@ class EventStreamDecoder:
         return payload
 
     def _take_other(self, line: bytes) -> None:
-        """Take a line that is not data: one that says that the block is an error, or JSON; skip all others."""
+        """Take a line that marks the block as an error, or is JSON; skip all others."""
         if line.startswith(b"event:"):
             self._is_error = line[6:].strip() == b"error"
             return
@@ -121,7 +121,7 @@ class EventStreamDecoder:
         self._data_bytes += len(line)
 
     def _lines(self, chunk: bytes) -> list[bytes]:
-        """Return the lines that *chunk* completes, and keep what is left of it."""
+        """Return the lines that *chunk* completes, and keep the rest."""
         if self._after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
@@ -144,7 +144,7 @@ class EventStreamDecoder:
 
 
 def _in_envelope(said: bytes) -> bytes:
-    """Return what an error says, JSON or text, as a payload in OpenAI's envelope."""
+    """Return an error, JSON or text, as a payload `{"error": …}`."""
     said = said.strip()
     try:
         says_something = bool(msgspec.json.decode(said))

@@ -18,8 +18,8 @@ Read = Callable[[Take], Awaitable[None]]
 class Exchange(Protocol):
     """A request that was sent, and its response, whose head has arrived.
 
-    One owner: whoever gets it reads it and calls `release` or `abort` in the end, also when cancelled.
-    All of it is for the event loop's thread.
+    It has one owner, which reads it and calls `release` or `abort` in the end, also when cancelled. Everything is
+    for the thread of the event loop.
     """
 
     @property

@@ -1,10 +1,10 @@
-"""The addresses of a host, looked up without waiting for anybody else's.
+"""The addresses of a host, looked up without waiting for other hosts.
 
-An event loop looks names up in a few threads that all share: libuv's four, or those of asyncio's executor.
-One name server that hangs holds them all, and the process waits for them when it ends. Here every host has
-threads of its own, few of them, and no process waits for a daemon thread. The C library is asked, as
-operators expect: `/etc/hosts`, `nsswitch.conf` and a container's search domains hold. c-ares (aiodns) would
-need no thread, but it reads only some of these.
+An event loop looks names up in a few shared threads: libuv's four, or those of asyncio's executor. One name
+server that hangs blocks them all, and the process waits for them when it ends. Here each host has a few threads
+of its own, and no process waits for a daemon thread. The C library does the look-up, as operators expect:
+`/etc/hosts`, `nsswitch.conf` and a container's search domains count. c-ares (aiodns) needs no thread, but reads
+only some of these.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ AddrInfo = tuple[
 """What `socket.getaddrinfo` returns for an address."""
 
 MOST_LOOKUPS = 4
-"""How many look-ups of one host may run at once: those that hang, and one that may do better."""
+"""How many look-ups of one host may run at once: some may hang while another one succeeds."""
 
 
 class Names:
-    """Looks up one host. Callers that come while a look-up is young share it.
+    """Looks up one host. Callers share a look-up that is young.
 
     Args:
         host: a name in ASCII (IDNA), or an address.
-        port: given back in the addresses.
-        patience_seconds: how long callers wait. A look-up that has run for longer hangs: the next caller
-            begins another one, up to `MOST_LOOKUPS`.
+        port: returned in the addresses.
+        patience_seconds: how long callers wait. A look-up that has run for longer counts as hanging: the next
+            caller begins another one, up to `MOST_LOOKUPS`.
     """
 
     def __init__(self, host: bytes, port: int, *, patience_seconds: float) -> None:
@@ -42,13 +42,13 @@ class Names:
         self._running = 0
 
     async def look_up(self) -> Sequence[AddrInfo]:
-        """Return the addresses, at least one, in the order in which they are to be tried (RFC 6724).
+        """Return the addresses, at least one, in the order to try them in (RFC 6724).
 
-        The bound is the caller's; a look-up that is left goes on in its thread.
+        The caller sets the deadline; a look-up that is left goes on in its thread.
 
         Raises:
             OSError: there is no such host, or no answer.
-            UnicodeError: the name cannot be one.
+            UnicodeError: this cannot be a name.
         """
         with suppress(OSError):  # an address needs no look-up
             return _look_up(self._host, self._port, socket.AI_NUMERICHOST)
@@ -58,7 +58,7 @@ class Names:
         return found
 
     def _join(self) -> asyncio.Future[Sequence[AddrInfo] | Exception]:
-        """Return a look-up that runs, begun now if none is young."""
+        """Return a running look-up; begin one if none is young."""
         now = self._loop.time()
         latest = self._latest
         is_young = now - self._began < self._patience_seconds
@@ -73,7 +73,7 @@ class Names:
             found: Sequence[AddrInfo] | Exception
             try:
                 found = _look_up(self._host, self._port)
-            except Exception as exc:  # noqa: BLE001  # raised where it is waited for
+            except Exception as exc:  # noqa: BLE001  # raised in the caller
                 found = exc
             with suppress(RuntimeError):  # the event loop has been closed
                 self._loop.call_soon_threadsafe(self._end, lookup, found)

@@ -15,7 +15,7 @@ from streamsvc.providers.http.errors import NoResponse, UnusableEndpoint
 
 KEEPALIVE_SECONDS = 4.0
 """How long an idle connection is kept for the next request. Servers on uvicorn, such as vLLM, close theirs after 5 s
-(`timeout_keep_alive`); who closes first cannot be caught sending on a connection that is just being closed."""
+(`timeout_keep_alive`). The side that closes first never sends on a connection that the other side is closing."""
 
 STALE_SECONDS = 1.0
 """How long it may take until a kept connection shows that the server has closed it: a round trip."""
