@@ -1,6 +1,6 @@
-"""What a generation says: a closed union of events, and the record that numbers one.
+"""The events of a generation, a closed union, and the record that numbers one.
 
-Events are what viewers see, in every dialect; the field names are those of the native wire format.
+Events are what viewers see, in every dialect; their field names are those of the native wire format.
 A generation's log begins with one `Start` and ends with exactly one `Done`.
 """
 
@@ -10,10 +10,10 @@ from typing import Literal
 import msgspec
 
 AnswerEnd = Literal["stop", "length", "content_filter", "tool_calls", "other"]
-"""Why a model stopped, in one vocabulary for all providers."""
+"""Why a model stopped; one vocabulary for all providers."""
 
 FinishReason = AnswerEnd | Literal["stopped", "error"]
-"""Why a generation ended: the model's reason, or that there was none."""
+"""Why a generation ended: the model's reason, `stopped` before it had one, or `error`."""
 
 
 class Status(StrEnum):
@@ -34,7 +34,7 @@ class Outcome(StrEnum):
     DRAINED = "drained"
     INTERNAL_ERROR = "internal_error"
     CONNECT_TIMEOUT = "connect_timeout"
-    FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105  # no password
+    FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105  # not a password
     IDLE_TIMEOUT = "idle_timeout"
     TOTAL_TIMEOUT = "total_timeout"
     LOG_FULL = "log_full"
@@ -43,13 +43,13 @@ class Outcome(StrEnum):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tokens, as the provider counted them.
+    """Tokens as the provider counted them, or as streamsvc estimated them.
 
     Attributes:
         input_tokens: tokens of the prompt.
         output_tokens: tokens of the answer, reasoning included.
-        reasoning_tokens: the part of `output_tokens` spent on reasoning, where it is told.
-        estimated: true where streamsvc counted in the provider's place.
+        reasoning_tokens: the part of `output_tokens` spent on reasoning, if the provider reports it.
+        estimated: true if the provider reported nothing and streamsvc estimated.
     """
 
     input_tokens: int
@@ -59,7 +59,13 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PublicError(msgspec.Struct, frozen=True):
-    """What a viewer is told of a failure."""
+    """A failure as viewers see it.
+
+    Attributes:
+        code: for programs; see `streamsvc.errors`.
+        message: a sentence for people.
+        retryable: whether the same request may succeed later.
+    """
 
     code: str
     message: str
@@ -69,7 +75,7 @@ class PublicError(msgspec.Struct, frozen=True):
 class Start(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="start", tag_field="type"
 ):
-    """Always first. On a replay it tells the page to clear its text."""
+    """Always first. On a replay, a page clears its text at this event."""
 
     generation: str
     provider: str
@@ -85,18 +91,18 @@ class Text(msgspec.Struct, frozen=True, gc=False, tag="text", tag_field="type"):
 
 
 class Reasoning(msgspec.Struct, frozen=True, gc=False, tag="reasoning", tag_field="type"):
-    """A piece of the model's thinking, kept apart from the answer; never empty."""
+    """A piece of the model's reasoning, separate from the answer; never empty."""
 
     text: str
 
 
 class Restart(msgspec.Struct, frozen=True, kw_only=True, tag="restart", tag_field="type"):
-    """The answer broke off, and another one begins: the page clears its text.
+    """The answer broke off and a different one begins: a page clears its text.
 
     Attributes:
-        reason: the code of the error that broke it off.
-        provider: who answers now.
-        model: the model of that entry.
+        reason: the code of the error that cut the answer.
+        provider: the entry that answers now.
+        model: the model that it is asked for.
     """
 
     reason: str
@@ -105,12 +111,12 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True, tag="restart", tag_fiel
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field="type"):
-    """What is happening while there are no words; viewers may pass over it.
+    """What happens while there is no text; viewers may ignore it.
 
     Attributes:
-        state: whether a provider is asked again, or another one is.
-        provider: the one that is asked.
-        reason: the code of the error before; `circuit_open` or `busy` where nobody was asked yet.
+        state: `retrying`: the same entry is called again; `switching`: the next one is.
+        provider: the entry that is called.
+        reason: the code of the failure before; `circuit_open` or `busy` if no call has been made yet.
     """
 
     state: Literal["retrying", "switching"]
@@ -122,7 +128,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_field="typ
     """Always last, exactly once.
 
     Attributes:
-        error: what failed; for `content_filter` also, where the prompt was refused before the first word.
+        error: what failed. Also set for `content_filter` if the prompt was refused before the first token.
     """
 
     status: Status
@@ -139,7 +145,7 @@ Event = Start | Text | Reasoning | Restart | Progress | Done
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """An event with its place in the log of its generation: 0, 1, 2 … without holes.
+    """An event with its sequence number in the log of its generation: 0, 1, 2 … without holes.
 
     Attributes:
         encoded: the frame of an encoder that encodes alike for all viewers, and that encoder. A cache: only the

@@ -1,4 +1,4 @@
-"""What a client asks of a model, in one form for every provider.
+"""What a client asks for, in one form for every provider.
 
 Values only: nothing here knows HTTP, a provider's API or the settings.
 """
@@ -18,7 +18,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
-    """One request for an answer.
+    """What a model is asked.
 
     Attributes:
         messages: the turns, oldest first; at least one.
@@ -26,11 +26,11 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
         temperature: sampling temperature, 0 to 2; None leaves it to the model.
         max_tokens: upper bound of the answer, in the model's tokens.
         stop: sequences that end the answer and are not part of it.
-        seed: asks the model to be repeatable, as far as it can.
-        model: another model of the provider than its entry names; empty: that one.
-        fault: how the fake provider is to break, by name; empty: as configured.
-        call: which call for the same answer this is, from 1. For the fake provider, whose faults may
-            happen once.
+        seed: asks the model for repeatable answers, as far as it can.
+        model: a model other than the entry's; empty: the entry's.
+        fault: the fault that the fake provider shall show, by name; empty: as configured.
+        call: the number of this call for the same answer, from 1. Used by the fake provider, whose faults
+            may happen once.
     """
 
     messages: tuple[Message, ...]
@@ -48,10 +48,10 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a client wants generated, as accepted.
 
     Attributes:
-        prompt: what is asked.
-        provider: the name of the provider entry that is asked.
+        prompt: what the model is asked.
+        provider: the name of the requested provider entry.
         grace_seconds: how long to go on without viewers; None: as configured.
-        metadata: the client's own words, given back in the `Start`.
+        metadata: the client's own pairs, returned in the `Start`.
     """
 
     prompt: Prompt

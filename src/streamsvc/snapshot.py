@@ -1,6 +1,7 @@
-"""What a generation has said so far: its records, folded batch by batch.
+"""A generation's records in one piece, folded batch by batch.
 
-An answer may be long, and other streams flow meanwhile: no step here grows with it.
+An answer may be long and other streams share the event loop, so the work for a batch does not grow with
+the answer.
 """
 
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ class LongText:
         return self._size_bytes
 
     def clear(self) -> None:
-        """Take all of it back."""
+        """Drop all of it."""
         self._pieces: list[str] = []
         self._loose: list[str] = []
         self._size_bytes = self.deltas = 0
@@ -81,7 +82,7 @@ class LongText:
 
 
 class Standing:
-    """What stands of an answer: what came after the last `Restart`, if there is one."""
+    """What viewers have of an answer: everything after the last `Restart`, if there is one."""
 
     def __init__(self) -> None:
         self.text = LongText()
@@ -111,7 +112,7 @@ class Standing:
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
-    """The answer so far; `status` is `running` until there is a `Done`."""
+    """The answer so far; `status` is `running` until the `Done`."""
 
     id: str = ""
     status: Status | str = "running"
@@ -145,10 +146,10 @@ class Folding:
         for record in records:
             match record.event:
                 case Start(created=created, metadata=metadata) as start:
-                    self._answers(start.provider, start.model)
+                    self._set_provider(start.provider, start.model)
                     self.snapshot.created, self.snapshot.metadata = created, metadata
                 case Restart(provider=provider, model=model):
-                    self._answers(provider, model)
+                    self._set_provider(provider, model)
                 case Done() as done:
                     self._finish(done)
                 case Text() | Reasoning() | Progress():
@@ -156,13 +157,13 @@ class Folding:
                 case other:
                     assert_never(other)
 
-    def _answers(self, provider: str, model: str) -> None:
+    def _set_provider(self, provider: str, model: str) -> None:
         self.snapshot.provider, self.snapshot.model = provider, model
 
     def _finish(self, done: Done) -> None:
         snapshot = self.snapshot
         snapshot.status = done.status
-        self._answers(done.provider, done.model)
+        self._set_provider(done.provider, done.model)
         snapshot.finish_reason = done.finish_reason
         snapshot.provider_finish_reason = done.provider_finish_reason
         snapshot.outcome = done.outcome

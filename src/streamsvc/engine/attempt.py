@@ -21,7 +21,8 @@ from streamsvc.messages import Prompt
 from streamsvc.providers.base import Delta, Finish
 
 _TICK_SECONDS = 0.001
-"""How exact timers are (libuv counts milliseconds): a timer that fires early is set again, and not in a loop."""
+"""How exact timers are (libuv counts milliseconds). One that fires early is set again by at least this, so
+that it does not fire in a loop."""
 
 
 async def attempt(
@@ -58,8 +59,8 @@ async def attempt(
             provider = await entry.provider()
             finish = await provider.generate(prompt, listener.on_delta)
         except ProviderContentFiltered as exc:
-            # Refused before or within an answer, it is the same to everybody: an end, and no failure
-            # that another provider should be asked to route around.
+            # A content filter ends the answer, whether before or within it: it is not a failure that
+            # another provider should route around.
             is_refused = not listener.has_token
             return Finish(reason="content_filter", provider_reason=exc.code, is_refused=is_refused)
         except (ProviderUnavailable, UpstreamCut) as exc:
@@ -75,14 +76,14 @@ async def attempt(
 
 
 class _Listener(AbstractContextManager["_Listener"]):
-    """Hears what a provider says, passes it on, and cancels the call when a deadline passes.
+    """Passes a provider's deltas on, and cancels the call when a deadline passes; held while the call runs.
 
-    A word costs a look at the clock. One timer for the call is set for the deadline as it was, and
-    when it fires, for the deadline as it is by then. Held while the call runs.
+    A delta costs one look at the clock and no timer: the call's one timer is set for the deadline as it
+    was, and when it fires, for the deadline as it is by then.
 
     Attributes:
-        finish: how the answer ends, where it is whole unless more is said.
-        has_heard: whether there was a word.
+        finish: how the answer ends unless another delta follows, if the provider has announced it.
+        has_token: whether there was a delta.
     """
 
     __slots__ = (
@@ -90,7 +91,7 @@ class _Listener(AbstractContextManager["_Listener"]):
         "_emit",
         "_end",
         "_first_token_at",
-        "_heard_at",
+        "_last_delta_at",
         "_now",
         "_on_first_token",
         "_scope",
@@ -121,11 +122,11 @@ class _Listener(AbstractContextManager["_Listener"]):
         self._call_at = timers()
         self.finish: Finish | None = None
         self.has_token = False
-        self._heard_at = self._now()
+        self._last_delta_at = self._now()
 
     @override
     def __enter__(self) -> Self:
-        self._timer = self._call_at(self._due, self._look)
+        self._timer = self._call_at(self._due, self._on_timer)
         return self
 
     @override
@@ -134,18 +135,18 @@ class _Listener(AbstractContextManager["_Listener"]):
 
     @property
     def silence(self) -> str:
-        """The deadline of the silence now: `first_token` or `idle`."""
+        """Which deadline the present silence would miss: `first_token` or `idle`."""
         return "idle" if self.has_token else "first_token"
 
     @property
     def was_silent(self) -> bool:
-        """Whether the silence now is a large part of what it may be."""
+        """Whether the present silence has lasted a large part of its deadline."""
         section = self._section
         least = section.idle_silence if self.has_token else section.first_token_silence
-        return self._now() - self._heard_at >= least
+        return self._now() - self._last_delta_at >= least
 
     def on_delta(self, delta: Delta | Finish) -> None:
-        """Take the next word, or how the answer ends if there is none."""
+        """Take the next delta, or how the answer ends if none follows."""
         if isinstance(delta, Finish):
             self.finish = delta
             return
@@ -155,21 +156,21 @@ class _Listener(AbstractContextManager["_Listener"]):
             self.has_token = True
             self._on_first_token()
         self._emit(delta)
-        self._heard_at = self._now()
-        if is_first:  # the only time that the deadline may come nearer
+        self._last_delta_at = self._now()
+        if is_first:  # the only delta after which the deadline may be nearer than before
             self._timer.cancel()
-            self._timer = self._call_at(self._due, self._look)
+            self._timer = self._call_at(self._due, self._on_timer)
 
     @property
     def _due(self) -> float:
-        """When the call has to be given up, as things are."""
-        idle_at = self._heard_at + self._section.idle_bound
+        """When the call has to be given up, unless another delta comes."""
+        idle_at = self._last_delta_at + self._section.idle_bound
         return min(idle_at if self.has_token else self._first_token_at, self._end)
 
-    def _look(self) -> None:
-        """Give the call up, or wait for the deadline that a word has moved."""
+    def _on_timer(self) -> None:
+        """Give the call up, or wait for the deadline that a delta has moved."""
         now, due = self._now(), self._due
         if now < due:
-            self._timer = self._call_at(max(due, now + _TICK_SECONDS), self._look)
+            self._timer = self._call_at(max(due, now + _TICK_SECONDS), self._on_timer)
         else:
             self._scope.cancel()

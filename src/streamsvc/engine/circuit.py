@@ -1,7 +1,7 @@
-"""When to skip a provider: a circuit that opens when calls keep failing.
+"""A circuit breaker for each provider entry: it skips a provider that keeps failing.
 
-`TRANSITIONS` lists every legal transition. After a pause, an open circuit lets one call through, to see whether the
-provider works again; meanwhile everybody else is served by a fallback.
+`TRANSITIONS` lists every legal transition. An open circuit lets one call through when its pause is over,
+to probe whether the provider has recovered; a fallback serves all other requests meanwhile.
 """
 
 import logging
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    """Whether calls pass: all, none, or one that is on its way."""
+    """Which calls pass: all, none, or only the probe that is under way."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -38,7 +38,7 @@ class Move(StrEnum):
 TRANSITIONS: Mapping[tuple[State, Move], State] = {
     (State.CLOSED, Move.TRIP): State.OPEN,
     (State.OPEN, Move.PROBE): State.PROBING,
-    (State.OPEN, Move.RECOVER): State.CLOSED,  # asked for want of another, it answered
+    (State.OPEN, Move.RECOVER): State.CLOSED,  # called as a last resort, and it answered
     (State.PROBING, Move.TRIP): State.OPEN,
     (State.PROBING, Move.ABANDON): State.OPEN,
     (State.PROBING, Move.RECOVER): State.CLOSED,
@@ -48,14 +48,14 @@ TRANSITIONS: Mapping[tuple[State, Move], State] = {
 class Circuit:
     """The circuit of one provider entry.
 
-    A call that began before the circuit opened tells how the provider was, and not how it is: nothing
-    that comes of it counts any more. A probe that speaks closes the circuit, but until an answer is
-    whole, one failure opens it again.
+    A call that began before the circuit last opened says nothing about the provider now: how it ends does
+    not count any more. The first token of a probe closes the circuit, but until an answer is whole, one
+    failure opens it again.
 
     Args:
         name: the entry, for the log.
-        failures: how many in a row open it; 0: it never opens.
-        seconds: how long it stays open before one call may try again.
+        failures: how many consecutive failures open it; 0: it never opens.
+        seconds: how long it stays open before one call may probe.
     """
 
     def __init__(self, name: str, *, failures: int, seconds: float) -> None:
@@ -69,7 +69,7 @@ class Circuit:
 
     @property
     def state(self) -> State:
-        """Where it stands."""
+        """Its state."""
         return self._state
 
     @property
@@ -80,13 +80,13 @@ class Circuit:
         return self._state is State.CLOSED
 
     def call(self) -> "Call":
-        """Make a call, and let the circuit see how it ends."""
+        """Return a context to make one call in; the circuit learns how it ends."""
         return Call(self)
 
     def begin(self) -> tuple[int, bool]:
-        """Begin a call; return when, in openings of the circuit, and whether it is a probe.
+        """Begin a call; return how often the circuit has opened so far, and whether this is a probe.
 
-        A probe is let through by `admits` and begins here: nothing may be awaited in between.
+        Nothing may be awaited between `admits`, which lets a probe through, and this call.
         """
         is_probe = self._state is State.OPEN and self.admits
         if is_probe:
@@ -94,16 +94,16 @@ class Circuit:
         return self._opened, is_probe
 
     def end(self, began: int, exc: BaseException | None, *, is_probe: bool) -> None:
-        """Learn how a call ended."""
+        """Count how a call ended."""
         if isinstance(exc, ProviderError) and exc.is_outage:
             self._failed(began)
-        elif exc is None or isinstance(exc, ProviderError):  # or it does not like the request
+        elif exc is None or isinstance(exc, ProviderError):  # an error of this request only
             self._works(began)
         elif is_probe and began == self._opened and self._state is State.PROBING:
             self._move(Move.ABANDON)
 
     def on_first_token(self, began: int) -> None:
-        """Learn that the provider of a call speaks."""
+        """Note the first token of a call."""
         if began == self._opened and self._state is not State.CLOSED:
             self._move(Move.RECOVER)
             logger.warning("circuit.closed provider=%s", self._name)
@@ -132,9 +132,9 @@ class Circuit:
 
 
 class Call(AbstractContextManager[Callable[[], None]]):
-    """A call to a provider, while it is held; small, because each stream holds one.
+    """One call to a provider, while the context is held; small, because every open stream holds one.
 
-    Gives what is to be called as soon as the provider speaks: that ends a probe.
+    The context's value is to be called at the first token: that ends a probe.
     """
 
     __slots__ = ("_began", "_circuit", "_is_probe")
@@ -145,9 +145,9 @@ class Call(AbstractContextManager[Callable[[], None]]):
     @override
     def __enter__(self) -> Callable[[], None]:
         self._began, self._is_probe = self._circuit.begin()
-        return self._speaks
+        return self._on_first_token
 
-    def _speaks(self) -> None:
+    def _on_first_token(self) -> None:
         self._circuit.on_first_token(self._began)
 
     @override

@@ -1,26 +1,26 @@
-"""What an answer has used, counted in the provider's place where that did not come to tell."""
+"""The usage of an answer, estimated where the provider did not report it."""
 
 from streamsvc.events import Usage
 from streamsvc.messages import Prompt
 from streamsvc.snapshot import LongText, Standing
 
 BYTES_PER_TOKEN = 4
-"""Of UTF-8, about, over languages and models: nobody's tokenizer, and said to be an estimate."""
+"""A rough mean of UTF-8 over languages and models, not a tokenizer; the result is marked as an estimate."""
 
 
-def estimate(prompt: Prompt, said: Standing) -> Usage:
-    """Estimate the tokens of a prompt and of what was said.
+def estimate(prompt: Prompt, answer: Standing) -> Usage:
+    """Estimate the tokens of a prompt and of its answer.
 
-    A delta is one token at least, so there are as many tokens as deltas, or more.
+    A delta is at least one token, so there are at least as many tokens as deltas.
     """
     turns = [prompt.system, *(turn.content for turn in prompt.messages)]
-    asked = LongText()
-    asked.extend([turn for turn in turns if turn])
-    thought = _tokens(said.reasoning)
+    input_text = LongText()
+    input_text.extend([turn for turn in turns if turn])
+    reasoning = _tokens(answer.reasoning)
     return Usage(
-        input_tokens=_tokens(asked),
-        output_tokens=_tokens(said.text) + thought,
-        reasoning_tokens=thought or None,
+        input_tokens=_tokens(input_text),
+        output_tokens=_tokens(answer.text) + reasoning,
+        reasoning_tokens=reasoning or None,
         estimated=True,
     )
 
