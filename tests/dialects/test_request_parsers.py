@@ -164,3 +164,67 @@ def test_a_query_has_what_a_page_can_say_in_an_address() -> None:
     request = NATIVE.from_query({"prompt": "hi", "provider": "other", "fault": "cut", "key": "a"})
     assert request.prompt.messages == (Message("user", "hi"),)
     assert (request.provider, request.prompt.fault) == ("other", "cut")
+
+
+def _asking(**fields: object) -> dict[str, object]:
+    return {**TURNS["openai"], **fields}
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    ("api", "body", "field", "sentence"),
+    [
+        ("openai", _asking(tools=[1]), "tools", "Unsupported parameter: 'tools'."),
+        ("openai", _asking(n=2), "n", "Unsupported parameter: 'n'; accepted: 1."),
+        ("openai", _asking(model=""), "model", "A 'model' is required."),
+        ("openai", _asking(model="fake/../x"), "model", "Invalid 'model': 'fake/../x'."),
+        (
+            "openai",
+            _asking(max_tokens=1, max_completion_tokens=1),
+            "max_tokens",
+            "Give either 'max_tokens' or 'max_completion_tokens', not both.",
+        ),
+        (
+            "openai",
+            _asking(stream_options={"include_obfuscation": True}),
+            "stream_options.include_obfuscation",
+            "Unsupported parameter: 'stream_options.include_obfuscation'.",
+        ),
+        (
+            "openai",
+            _asking(messages=[{"role": "tool", "content": "hi"}]),
+            "messages[0].role",
+            "Invalid 'messages[0].role'; accepted: developer, system, user, assistant.",
+        ),
+        (
+            "openai",
+            _asking(messages=[{"role": "user", "content": [{"type": "image_url"}]}]),
+            "messages[0].content[0]",
+            "Invalid 'messages[0].content[0]'; only parts of the type 'text' are supported.",
+        ),
+        (
+            "ai-sdk",
+            {"id": "chat", "messages": [{"role": "user", "parts": [{"type": "file"}]}]},
+            "messages[0].parts[0]",
+            "Parts of the type 'file' are not supported.",
+        ),
+        (
+            "native",
+            {"prompt": "hi", "max_completion_tokens": 1},
+            "max_completion_tokens",
+            "Unknown field 'max_completion_tokens'; here it is 'max_tokens'.",
+        ),
+    ],
+)
+def test_what_an_api_does_not_support_is_refused_by_name(
+    api: str, body: object, field: str, sentence: str
+) -> None:
+    with pytest.raises(InvalidField) as refused:
+        PARSERS[api](_body(body))
+    assert (refused.value.field, refused.value.message) == (field, sentence)
+
+
+def test_a_model_of_an_entry_replaces_its_own() -> None:
+    request = OPENAI.parse(_body(_asking(model="other/m-2", stream=True)))
+    assert (request.generation.provider, request.generation.prompt.model) == ("other", "m-2")
+    assert (request.stream, request.include_usage) == (True, False)

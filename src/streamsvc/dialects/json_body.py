@@ -61,15 +61,12 @@ def convert(value: object, kind: type[_Body]) -> _Body:
     """Turn decoded JSON into a value of this kind.
 
     Raises:
-        MalformedRequest: it is nested too deeply.
         InvalidField: it is not of this kind; names the field.
     """
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
         raise invalid_field(str(exc), kind) from exc
-    except RecursionError as exc:
-        raise _too_deep() from exc
 
 
 def _decoded(raw: bytes, kind: type[_Body]) -> _Body:
@@ -96,7 +93,7 @@ def _decoded(raw: bytes, kind: type[_Body]) -> _Body:
             text = text.replace(_ANY_KEY, f"`$.{_key_out_of_range(raw)}", 1)
         raise invalid_field(text, kind) from exc
     except RecursionError as exc:
-        raise _too_deep() from exc
+        raise MalformedRequest("The body is nested too deeply.") from exc
 
 
 def _key_out_of_range(raw: bytes) -> str:
@@ -111,10 +108,6 @@ def _key_out_of_range(raw: bytes) -> str:
             except msgspec.ValidationError:
                 return key
     return ""
-
-
-def _too_deep() -> MalformedRequest:
-    return MalformedRequest("The body is nested too deeply.")
 
 
 def _fault(raw: bytes, text: str) -> str:
