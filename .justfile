@@ -1,4 +1,4 @@
-# Everything a change must pass.
+# What a change must pass on your machine. `.ci/run` does the same in a clean clone, with browsers and clients, and `bare`.
 check: lint types layers coverage
 
 # Format, then fix what can be fixed.

@@ -5,8 +5,9 @@ sse-starlette replaces `uvicorn.Server.handle_exit`. `server/lifecycle.py` overr
 `streamsvc serve` the replacement is never called; `tests/test_importing.py` looks for other effects.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 
 import anyio
 from starlette.applications import Starlette
@@ -41,6 +42,23 @@ from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.streams import Streams
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What endpoints share."""
+
+    settings: Settings
+    log: MemoryEventLog
+    providers: ProviderRegistry
+    directory: MemoryDirectory
+    supervisor: Supervisor
+    shutdown: Shutdown
+    streams: Streams
+    bodies: BodyReader
+    builder: RequestBuilder
+    origins: Origins
+    refusals: RefusalLog
+
+
 def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     """Build the service.
 
@@ -52,94 +70,121 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
         An ASGI application; its `state` has the `supervisor`, the `log`, the `directory` and the `providers`. It needs
         a server that runs on asyncio and sends lifespan events; before the startup event every request gets a 503.
     """
+    parts = _create_parts(settings, environ)
+    guard = Guard()
+    problems = Problems(
+        {error_response: is_openai, refusal_text: lambda path: path.startswith("/api/chat")},
+        parts.refusals,
+    )
+    app = Starlette(
+        routes=routes(
+            _generations(parts),
+            _chat_completions(parts),
+            _ui_messages(parts),
+            OperationEndpoints(supervisor=parts.supervisor, default_provider=settings.provider),
+            Playground() if settings.playground.enabled else None,
+        ),
+        lifespan=_lifespan(parts, guard),
+        middleware=[
+            *_host_guard(settings.server, problems),
+            *_cors(settings.cors, parts.origins, problems),
+            Middleware(CrashGuard, problems, guard),
+        ],
+        exception_handlers=problems.handlers,
+    )
+    app.router.redirect_slashes = False  # a redirect would be built from the client's Host
+    app.state.supervisor, app.state.directory = parts.supervisor, parts.directory
+    app.state.log, app.state.providers = parts.log, parts.providers
+    return app
+
+
+def _create_parts(settings: Settings, environ: Mapping[str, str]) -> _Parts:
     log = MemoryEventLog(settings.generations)
     providers = ProviderRegistry(settings.providers, environ)
     directory = MemoryDirectory(log, settings)
     supervisor = Supervisor(providers=providers, log=log, directory=directory, settings=settings)
-    bodies = BodyReader(settings.limits)
-    builder = RequestBuilder(
-        default_provider=settings.provider,
-        limits=settings.limits,
-        generations=settings.generations,
-    )
-    origins, refusals = Origins(settings.cors.origins), RefusalLog()
-    drain_seconds = settings.server.drain_seconds
-    shutdown = Shutdown(drain_seconds)
-    streams = Streams(log, supervisor.viewer, settings.stream, shutdown)
-    generations = GenerationEndpoints(
-        supervisor=supervisor,
+    shutdown = Shutdown(settings.server.drain_seconds)
+    return _Parts(
+        settings=settings,
         log=log,
-        streams=streams,
-        bodies=bodies,
-        parser=NativeRequestParser(builder),
-        origins=origins,
-        refusals=refusals,
-        dialects={"json": NativeDialect(), "plain": PlainDialect(), "text": TextDialect()},
-        settings=settings.stream,
-    )
-    chat_completions = ChatCompletionEndpoints(
-        supervisor=supervisor,
-        streams=streams,
-        bodies=bodies,
-        parser=ChatCompletionParser(builder, settings.providers),
-        origins=origins,
-        settings=settings.stream,
-    )
-    ui_messages = UIMessageEndpoints(
-        supervisor=supervisor,
-        log=log,
-        streams=streams,
-        bodies=bodies,
-        parser=UIMessageParser(builder, settings.ai_sdk, settings.generations),
-        origins=origins,
+        providers=providers,
         directory=directory,
+        supervisor=supervisor,
+        shutdown=shutdown,
+        streams=Streams(log, supervisor.viewer, settings.stream, shutdown),
+        bodies=BodyReader(settings.limits),
+        builder=RequestBuilder(
+            default_provider=settings.provider,
+            limits=settings.limits,
+            generations=settings.generations,
+        ),
+        origins=Origins(settings.cors.origins),
+        refusals=RefusalLog(),
     )
-    operations = OperationEndpoints(supervisor=supervisor, default_provider=settings.provider)
 
-    guard = Guard()
-    problems = Problems(
-        {error_response: is_openai, refusal_text: lambda path: path.startswith("/api/chat")},
-        refusals,
+
+def _generations(parts: _Parts) -> GenerationEndpoints:
+    return GenerationEndpoints(
+        supervisor=parts.supervisor,
+        log=parts.log,
+        streams=parts.streams,
+        bodies=parts.bodies,
+        parser=NativeRequestParser(parts.builder),
+        origins=parts.origins,
+        refusals=parts.refusals,
+        dialects={"json": NativeDialect(), "plain": PlainDialect(), "text": TextDialect()},
+        settings=parts.settings.stream,
     )
+
+
+def _chat_completions(parts: _Parts) -> ChatCompletionEndpoints:
+    return ChatCompletionEndpoints(
+        supervisor=parts.supervisor,
+        streams=parts.streams,
+        bodies=parts.bodies,
+        parser=ChatCompletionParser(parts.builder, parts.settings.providers),
+        origins=parts.origins,
+        settings=parts.settings.stream,
+    )
+
+
+def _ui_messages(parts: _Parts) -> UIMessageEndpoints:
+    settings = parts.settings
+    return UIMessageEndpoints(
+        supervisor=parts.supervisor,
+        log=parts.log,
+        streams=parts.streams,
+        bodies=parts.bodies,
+        parser=UIMessageParser(parts.builder, settings.ai_sdk, settings.generations),
+        origins=parts.origins,
+        directory=parts.directory,
+    )
+
+
+def _lifespan(
+    parts: _Parts, guard: Guard
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    supervisor, server = parts.supervisor, parts.settings.server
 
     async def drain_at_shutdown() -> None:
-        """Drain where the server is not ours, which calls `Supervisor.drain` itself."""
-        await shutdown.begun.wait()
-        await supervisor.drain(drain_seconds)
+        """Drain under a server that is not ours; ours calls `Supervisor.drain` itself."""
+        await parts.shutdown.begun.wait()
+        await supervisor.drain(server.drain_seconds)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with providers, supervisor, anyio.create_task_group() as tasks:
-            tasks.start_soon(log.sweep, name="log sweeper")
+        async with parts.providers, supervisor, anyio.create_task_group() as tasks:
+            tasks.start_soon(parts.log.sweep, name="log sweeper")
             tasks.start_soon(drain_at_shutdown, name="drain")
             # Not later: a fallback is first called in the middle of an outage.
-            for entry in supervisor.entries.route(settings.provider):
+            for entry in supervisor.entries.route(parts.settings.provider):
                 await entry.provider()
             guard.has_started = True
             yield
             guard.has_started = False
             tasks.cancel_scope.cancel()
 
-    app = Starlette(
-        routes=routes(
-            generations,
-            chat_completions,
-            ui_messages,
-            operations,
-            Playground() if settings.playground.enabled else None,
-        ),
-        lifespan=lifespan,
-        middleware=[
-            *_host_guard(settings.server, problems),
-            *_cors(settings.cors, origins, problems),
-            Middleware(CrashGuard, problems, guard),
-        ],
-        exception_handlers=problems.handlers,
-    )
-    app.router.redirect_slashes = False  # a redirect would be built from the client's Host
-    app.state.supervisor, app.state.directory = supervisor, directory
-    app.state.log, app.state.providers = log, providers
-    return app
+    return lifespan
 
 
 def _host_guard(settings: ServerSettings, problems: Problems) -> list[Middleware]:
