@@ -20,6 +20,8 @@ from streamsvc.errors import (
     ContextLengthExceeded,
     ProviderError,
     ProviderMisconfigured,
+    ProviderQuotaExhausted,
+    ProviderRateLimited,
     ProviderUnavailable,
     UpstreamCut,
     UpstreamInvalid,
@@ -30,6 +32,7 @@ from support.upstreams import (
     Exchange,
     Framing,
     body,
+    frame,
     raw,
     text,
 )
@@ -190,6 +193,33 @@ async def test_error_under_200_is_that_error(
 
 
 @every_upstream
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b'{"code": "context_length_exceeded"}', ContextLengthExceeded),
+        (b'{"type": "rate_limit_exceeded"}', ProviderRateLimited),
+        (b'{"status": 503, "title": "Service Unavailable"}', ProviderUnavailable),
+        (b"The maximum context length is 4096 tokens.", ContextLengthExceeded),
+        (b"Error: insufficient balance", ProviderQuotaExhausted),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("content_type", ["text/plain", STREAM, None])
+async def test_error_of_only_a_code_or_only_words_is_known(
+    subject: UpstreamSubject, said: bytes, expected: type[ProviderError], content_type: str | None
+) -> None:
+    deltas, seen = await end_of(subject, body(said, content_type))
+    assert (deltas, type(seen)) == ([], expected)
+
+
+@every_upstream
+async def test_error_in_a_chunk_of_only_a_code_is_known(subject: UpstreamSubject) -> None:
+    said = frame({"code": "context_length_exceeded", "request_id": "1"})
+    deltas, seen = await end_of(subject, raw(said))
+    assert (deltas, type(seen)) == ([], ContextLengthExceeded)
+
+
+@every_upstream
 async def test_bare_json_error_within_a_stream_is_that_error(
     subject: UpstreamSubject,
 ) -> None:
@@ -245,6 +275,22 @@ async def test_page_is_refused_at_its_first_byte(subject: UpstreamSubject) -> No
         assert type((await ask(provider))[1]) is ProviderMisconfigured
         with anyio.fail_after(5):
             await api.calls[0].closed.wait()
+
+
+@every_upstream
+@pytest.mark.parametrize("coding", [b"", b"identity", b"utf-8", b"Identity, none"], ids=repr)
+async def test_content_coding_that_changes_no_byte_is_accepted(
+    subject: UpstreamSubject, coding: bytes
+) -> None:
+    async def coded(to: Exchange) -> None:
+        to.is_over = True
+        await to.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: %b\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (coding, len(streamed(subject)), streamed(subject))
+        )
+
+    deltas, error = await end_of(subject, coded)
+    assert (texts(deltas), error) == (["One ", "two"], None)
 
 
 @every_upstream

@@ -44,6 +44,7 @@ pytestmark = pytest.mark.usefixtures("no_certificates")
 WAIT_SECONDS = 0.1
 PAUSE_SECONDS = 3 * WAIT_SECONDS
 ZEROS = Usage(input_tokens=0, output_tokens=0, reasoning_tokens=0)
+HALF = Usage(input_tokens=USAGE.input_tokens, output_tokens=0, reasoning_tokens=0)
 LATER = Usage(input_tokens=3, output_tokens=9, reasoning_tokens=2)
 
 
@@ -206,12 +207,13 @@ async def test_empty_chunks_do_not_extend_the_wait(subject: UpstreamSubject) -> 
         ((stamped("b", usage=USAGE), counted(ZEROS)), USAGE),
         ((counted(USAGE), STOPPED, counted(LATER)), LATER),
         ((STOPPED, counted(LATER), counted(USAGE)), USAGE),
+        ((STOPPED, counted(USAGE), counted(HALF)), USAGE),
         ((STOPPED, counted(ZEROS)), ZEROS),
         ((STOPPED,), None),
     ],
     ids=[
         "before", "after", "zeros first", "zeros with the reason", "zeros last", "later",
-        "latest", "only zeros", "none",
+        "latest", "half zeros last", "only zeros", "none",
     ],
 )  # fmt: skip
 async def test_last_usage_counts_and_zeros_hide_none(

@@ -8,8 +8,8 @@ from streamsvc.events import AnswerEnd
 from streamsvc.providers.finish_words import answer_end
 
 ENDS: dict[AnswerEnd, tuple[str, ...]] = {
-    "stop": ("stop", "STOP", "Stop", "eos", "eos_token", "end", "end_turn", "stop_sequence", "COMPLETE", "eosFound"),
-    "length": ("length", "max_tokens", "MAX_TOKENS", "model_length", "maxPredictedTokensReached", "limit"),
+    "stop": ("FINISH_REASON_STOP", "FinishReason.STOP", "REASON_STOP", "stop", "STOP", "Stop", "eos", "eos_token", "end", "end_turn", "stop_sequence", "COMPLETE", "eosFound"),
+    "length": ("REASON_MAX_LEN", "FINISH_REASON_MAX_TOKENS", "length", "max_tokens", "MAX_TOKENS", "model_length", "maxPredictedTokensReached", "limit"),
     "content_filter": ("content_filter", "content-filter", "sensitive", "SAFETY", "refusal", "guardrail_intervened"),
     "tool_calls": ("tool_calls", "tool-calls", "tool_use", "function_call"),
     "other": ("tired", "LANGUAGE", "OTHER", "load"),

@@ -127,10 +127,16 @@ class AnswerSoFar:
         self._announce()
 
     def count(self, usage: Usage | None) -> None:
-        """Take the upstream's count; the last one stands, but zeros do not replace an earlier one."""
+        """Take the upstream's count; the last one stands, but a zero does not replace an earlier count of its kind."""
         if usage is None or usage == self._usage:
             return
-        if self._usage is None or usage.input_tokens or usage.output_tokens:
+        if (before := self._usage) is not None:
+            usage = Usage(
+                input_tokens=usage.input_tokens or before.input_tokens,
+                output_tokens=usage.output_tokens or before.output_tokens,
+                reasoning_tokens=usage.reasoning_tokens or before.reasoning_tokens,
+            )
+        if usage != before:
             self._usage = usage
             self._announce()
 

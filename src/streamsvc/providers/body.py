@@ -15,7 +15,7 @@ import anyio
 from streamsvc.errors import ProviderError, ProviderMisconfigured, UpstreamInvalid
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish
-from streamsvc.providers.error_mapping import error_for_transport
+from streamsvc.providers.error_mapping import error_for_text, error_for_transport
 from streamsvc.providers.http.errors import LineTooLong, TransportError
 from streamsvc.providers.http.eventstream import EventStreamDecoder
 from streamsvc.providers.http.exchange import Read
@@ -143,7 +143,7 @@ class BodyReader:
         """Hold the beginning back until the kind of the body is known; return the part that is an event stream.
 
         Raises:
-            ProviderMisconfigured: it is neither an event stream nor JSON.
+            ProviderError: it is neither an event stream nor JSON.
             UpstreamInvalid: it is JSON, and too long.
         """
         self._held += data
@@ -152,10 +152,12 @@ class BodyReader:
             self._kind = _kind(bytes(self._held[:8]), is_stream=self._says_stream)
         if self._kind is Kind.STREAM:
             self._is_stream = True
-            data, self._held = bytes(self._held), bytearray()
+            data = bytes(self._held)
+            if data.startswith(_FIELDS):
+                self._held.clear()  # else it may be the text of an error
             return data
         if self._kind is Kind.OTHER:
-            raise ProviderMisconfigured
+            raise error_for_text(bytes(self._held))
         if len(self._held) > self._max_bytes:
             raise UpstreamInvalid
         return b""
@@ -170,6 +172,8 @@ class BodyReader:
             with suppress(UpstreamInvalid, LineTooLong):  # half a chunk does not count
                 for payload in self._decoder.flush():
                     self._take_other(payload)
+            if self._held and self._answer.is_empty:
+                raise error_for_text(bytes(self._held))
         elif self._kind is Kind.JSON:
             self._take_document(bytes(self._held))
         elif self._content_type and not self._says_stream:

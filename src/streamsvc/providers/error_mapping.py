@@ -128,6 +128,13 @@ def stated_error(body: object) -> ProviderError | None:
     return error_in_stream(body) if isinstance(body, dict) and _states_error(body) else None
 
 
+def error_for_text(raw: bytes) -> ProviderError:
+    """Return the error for a text in the place of an answer: what its words say, or an address that is not the API's."""
+    text = raw.strip().decode(errors="replace")
+    said = read_error("" if text.startswith("<") else text)
+    return (_kind_of_words(said, is_refused=False) or ProviderMisconfigured)()
+
+
 def raise_stated_error(error: object, payload: bytes) -> None:
     """Raise the error that a chunk is, if it is one.
 
@@ -145,7 +152,13 @@ def _states_error(body: Mapping[str, Any]) -> bool:
     named = {name.lower() for name, value in body.items() if value}
     if named & _ENVELOPES or "error" in (body.get("object"), body.get("type")):
         return True
-    return not named & _ANSWERS and bool(named & _SENTENCES)
+    return not named & _ANSWERS and (bool(named & _SENTENCES) or _names_failure(read_error(body)))
+
+
+def _names_failure(said: ErrorBody) -> bool:
+    """Tell whether a value without a sentence has an error's status, or a word that is one of errors only."""
+    names = error_words.EXACT_CODES.keys() | error_words.LIMIT_CODES.keys()
+    return said.status is not None or not names.isdisjoint(said.codes)
 
 
 def _error(status: int | None, said: ErrorBody, headers: Mapping[str, str]) -> ProviderError:

@@ -2,9 +2,12 @@
 
 From the API references of OpenAI, Azure, Gemini (google-genai, `types.FinishReason`), Anthropic, Bedrock,
 Cohere, Mistral, DeepSeek, Zhipu, Baidu, watsonx and OpenRouter, and from vLLM, SGLang, TGI, TensorRT-LLM,
-llama.cpp, Ollama and LM Studio. Spelling does not matter (`wording`). A word that is not listed is `other`.
+llama.cpp, Ollama and LM Studio. Spelling does not matter (`wording`), nor does the name of an enumeration before
+the word, as protobuf and Python write it: `FINISH_REASON_STOP`, `FinishReason.STOP`, `REASON_MAX_LEN` (xAI).
+A word that is not listed is `other`.
 """
 
+import re
 from collections.abc import Mapping
 
 from streamsvc.errors import (
@@ -22,7 +25,7 @@ _ENDS: Mapping[AnswerEnd, str] = {
         end end_turn end_of_turn end_of_text end_id eos eos_token eos_found eot complete completed normal
     """,
     "length": """
-        length max_length max_tokens max_output_tokens max_new_tokens max_completion_tokens token_limit
+        length max_length max_len max_context max_tokens max_output_tokens max_new_tokens max_completion_tokens token_limit
         limit model_length context_length context_length_reached context_length_exceeded
         model_context_window_exceeded max_predicted_tokens_reached continuation
     """,
@@ -48,6 +51,8 @@ _FAILURES: Mapping[type[ProviderError], str] = {
     ProviderRefused: "missing_thought_signature",  # the history in the request is incomplete
 }
 
+_ENUMERATION = re.compile(r"^(?:finish|stop)?reason(?=.)")
+
 _NOT_YET = frozenset(map(bare, ("", "null", "none", "not_finished")))
 """What some servers send with each chunk instead of null."""
 
@@ -65,7 +70,7 @@ def answer_end(word: str) -> AnswerEnd | None:
     Raises:
         ProviderError: the word says that the provider failed.
     """
-    known = bare(word)
+    known = _ENUMERATION.sub("", bare(word), count=1)
     if known in _NOT_YET:
         return None
     if failure := _FAILURE_BY_WORD.get(known):

@@ -11,6 +11,11 @@ REFUSAL_BYTES = 65_536
 REFUSAL_SECONDS = 2.0
 """How much of a refusal's body is read, and for how long; its status says most."""
 
+_COMPRESSIONS = frozenset(
+    ("gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz")
+)
+"""The content codings of IANA's registry that change bytes. Some servers say `utf-8` there, or nothing."""
+
 REUSE_SECONDS = 0.1
 """How long the body of a complete answer may take to end, so that its connection can be used again."""
 
@@ -33,7 +38,8 @@ def body_reader(
     Raises:
         UpstreamInvalid: the body is compressed, although the request declined that.
     """
-    if headers.get("content-encoding", "identity").lower() != "identity":
+    codings = headers.get("content-encoding", "").lower().split(",")
+    if not _COMPRESSIONS.isdisjoint(map(str.strip, codings)):
         raise UpstreamInvalid
     content_type = headers.get("content-type", "")
     return BodyReader(answer, take_chunk, content_type=content_type, max_bytes=max_bytes)
