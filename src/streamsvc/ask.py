@@ -1,7 +1,7 @@
-"""`streamsvc ask`: one question, its words printed as they come.
+"""`streamsvc ask`: asks one question and prints the answer as it comes.
 
-Ctrl-C stops the call to the provider, and says so; so does closing the pipe the words go to, without
-a word. Asked directly, a provider runs in the service's own engine: the same deadlines, the same end.
+Ctrl-C stops the call to the provider, and a line says so; closing the output pipe stops it silently. With
+`--direct` the provider runs in the service's own engine, with the same deadlines and the same end.
 """
 
 import logging
@@ -23,7 +23,7 @@ from streamsvc.messages import GenerationRequest, Message, Prompt
 from streamsvc.providers.registry import ProviderRegistry
 
 STOP_SECONDS = 3.0
-"""How long Ctrl-C waits for the service to say that it has stopped."""
+"""How long Ctrl-C waits for the service to confirm the stop."""
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -52,7 +52,7 @@ def ask_service(url: str, question: str, *, provider: str | None) -> int:
 
 
 def _follow_or_stop(client: httpx2.Client, body: Mapping[str, str]) -> int:
-    """Print the answer; leaving early stops it, however long it might go on without viewers."""
+    """Print the answer; leaving early stops it at once, without its grace."""
     generation: list[str] = []
     try:
         return _follow(client, body, generation)
@@ -70,7 +70,7 @@ def _follow_or_stop(client: httpx2.Client, body: Mapping[str, str]) -> int:
 
 
 def _stop(client: httpx2.Client, generation: list[str]) -> bool:
-    """Stop the generation, if there is one yet; tell whether the service said so."""
+    """Stop the generation, if it has started; return whether the service confirmed it."""
     try:
         for one in generation:
             path = f"/v1/generations/{one}/stop"
@@ -108,11 +108,11 @@ def ask_provider(
 ) -> int:
     """Ask a provider without a service; return the exit code."""
     name = provider or settings.provider
-    order = GenerationRequest(prompt=Prompt(messages=(Message("user", question),)), provider=name)
-    # What the engine logs for operators is said to the one who asks in a sentence.
+    request = GenerationRequest(prompt=Prompt(messages=(Message("user", question),)), provider=name)
+    # The engine's log lines are for operators; here a sentence on standard error takes their place.
     logging.getLogger("streamsvc").addHandler(logging.NullHandler())
     try:
-        return anyio.run(_ask_directly, settings, environ, order)
+        return anyio.run(_ask_directly, settings, environ, request)
     except KeyboardInterrupt:
         _say(f"\nStopped: the call to {name} is closed.")
         return EXIT_INTERRUPTED
@@ -122,7 +122,7 @@ def ask_provider(
 
 
 async def _ask_directly(
-    settings: Settings, environ: Mapping[str, str], order: GenerationRequest
+    settings: Settings, environ: Mapping[str, str], request: GenerationRequest
 ) -> int:
     log = MemoryEventLog(settings.generations)
     directory = MemoryDirectory(log, settings)
@@ -132,7 +132,7 @@ async def _ask_directly(
             providers=providers, log=log, directory=directory, settings=settings
         ) as supervisor,
     ):
-        generation = await supervisor.create(order)
+        generation = await supervisor.create(request)
         with supervisor.viewer(generation):
             async for record in live_records(log, generation):
                 if isinstance(record.event, Done):
@@ -142,7 +142,7 @@ async def _ask_directly(
 
 
 def _print(event: Event) -> None:
-    """Show the words; all else goes to standard error, so that the answer can be piped."""
+    """Print the text; everything else goes to standard error, so that the answer can be piped."""
     match event:
         case Text(text=text):
             print(text, end="", flush=True)
@@ -152,7 +152,7 @@ def _print(event: Event) -> None:
             _say(f"[{reason}: {'asking again' if state == 'retrying' else 'asking'} {provider}]")
         case Restart(reason=reason, provider=provider):
             print(flush=True)
-            _say(f"[{reason}: that was not the end; {provider} begins anew]")
+            _say(f"[{reason}: that was not the end; {provider} starts again]")
         case _:
             pass
 

@@ -1,11 +1,11 @@
 """Everything that can go wrong, as one tree.
 
-Each class has a public `code` and a public sentence, `message`: that, and nothing else, is what
-clients see. The text of a foreign exception never travels further than `__cause__`.
+Each class has a public `code` and a public sentence, `message`; clients see these and nothing else. The
+text of a foreign exception never gets further than `__cause__`.
 
     StreamsvcError
-    ├── ConfigError                 the operator's settings; the process does not start
-    ├── RequestError                the client's request; has an HTTP `status`
+    ├── ConfigError                 unusable settings; the process does not start
+    ├── RequestError                a refused request; has an HTTP `status`
     │   ├── MalformedRequest        400
     │   ├── OriginRefused           403
     │   ├── GenerationNotFound      404
@@ -23,21 +23,21 @@ clients see. The text of a foreign exception never travels further than `__cause
     │   ├── LogEnded                the reader has everything
     │   ├── LogFull                 the generation has said more than its log may hold
     │   └── LogClosed               an append after the `Done`
-    └── ProviderError               the upstream's answer; ends a generation, `retryable` or not
+    └── ProviderError               a failed call to a provider; ends a generation, `retryable` or not
         ├── ProviderAuthFailed      401, 403
-        ├── ProviderQuotaExhausted  402, a bill that is not paid, a quota that is used up
-        ├── ProviderMisconfigured   3xx, 405, 421 …: nothing about the request
+        ├── ProviderQuotaExhausted  402, an unpaid bill, a quota that is used up
+        ├── ProviderMisconfigured   3xx, 405, 421 …: the address is at fault, not the request
         ├── ProviderModelNotFound   404
-        │   └── NamedModelNotFound  of a model that the client named
+        │   └── NamedModelNotFound  the same for a model that the client named
         ├── ProviderRefused         400, 422
         ├── ProviderContentFiltered 4xx of a content filter
         ├── ContextLengthExceeded   413, and 400 with the words for it
         ├── ProviderRateLimited     429
         ├── ProviderUnavailable     5xx, connection refused, reset before the answer
         ├── ProviderTimedOut        connect, first token, idle, total
-        ├── UpstreamCut             the answer ended in its middle
-        ├── EmptyAnswer             the answer ended, and there was nothing in it
-        └── UpstreamInvalid         the answer is not what the API's documentation says
+        ├── UpstreamCut             the connection ended before the answer did
+        ├── EmptyAnswer             the answer ended with nothing in it
+        └── UpstreamInvalid         the answer does not follow the API's documentation
 """
 
 import traceback
@@ -49,7 +49,7 @@ from typing import ClassVar
 _PACKAGE = Path(__file__).parent
 
 _MOST_FRAMES = 20
-"""How many frames a log line has; an endless recursion has a thousand."""
+"""How many frames a log line shows; an endless recursion has a thousand."""
 
 
 class StreamsvcError(Exception):
@@ -60,7 +60,7 @@ class StreamsvcError(Exception):
 
 
 class ConfigError(StreamsvcError):
-    """Settings that cannot be used. The text is a line for the operator for each mistake."""
+    """Unusable settings. The text has one line for the operator for each mistake."""
 
     code = "config_error"
 
@@ -71,7 +71,8 @@ class RequestError(StreamsvcError):
     Attributes:
         status: the HTTP status of the answer.
         field: the JSON field, query parameter or header at fault, if there is one.
-        log_details: what the log says besides the code, as `name=value`: nothing of a prompt or a key.
+        log_details: what the log line shows besides the code, as `name=value`; never part of a prompt or
+            a key.
     """
 
     code = "bad_request"
@@ -92,7 +93,7 @@ class MalformedRequest(RequestError):
 
 
 class OriginRefused(RequestError):
-    """A page of another origin, which may not read the answer, must not start one either."""
+    """A page of another origin may not read an answer, so it must not start one either."""
 
     code = "origin_refused"
     status = 403
@@ -100,13 +101,14 @@ class OriginRefused(RequestError):
     def __init__(self, origin: str | None) -> None:
         pages = "Pages of this origin" if origin is None else f"Pages of the origin {origin}"
         super().__init__(
-            f"{pages} are not allowed; cors.origins in the settings allows them.", field="Origin"
+            f"{pages} are not allowed; to allow them, add the origin to cors.origins in the settings.",
+            field="Origin",
         )
         self.log_details = f"origin={origin or '*'} setting=cors.origins"
 
 
 class HostRefused(RequestError):
-    """A `Host` that is not served: a name that somebody else may have pointed at this machine."""
+    """A `Host` that is not served: another party may have pointed that name at this machine."""
 
     code = "host_refused"
     status = 421
@@ -114,7 +116,7 @@ class HostRefused(RequestError):
     def __init__(self, host: str | None) -> None:
         name = "This host" if host is None else f"The host {host}"
         super().__init__(
-            f"{name} is not served here; if it is this service's, name it in server.hosts"
+            f"{name} is not served here; if it belongs to this service, add it to server.hosts"
             " in the settings.",
             field="Host",
         )
@@ -122,28 +124,28 @@ class HostRefused(RequestError):
 
 
 class GenerationNotFound(RequestError):
-    """No such generation: never made, or past its retention."""
+    """The generation never existed, or is past its retention."""
 
     code = "generation_not_found"
     status = 404
 
     def __init__(self) -> None:
-        super().__init__("There is no such generation, or it is no longer kept.")
+        super().__init__("The generation does not exist, or is no longer kept.")
 
 
 class ModelNotFound(RequestError):
-    """What a client names as the model is no provider entry."""
+    """The `model` of a request is not the name of a provider entry."""
 
     code = "model_not_found"
     status = 404
 
     def __init__(self, known: Iterable[str]) -> None:
         names = ", ".join(sorted(known))
-        super().__init__(f"There is no such model; there are: {names}.", field="model")
+        super().__init__(f"The model does not exist; available are: {names}.", field="model")
 
 
 class RequestTooLarge(RequestError):
-    """The input is larger than the configured bound."""
+    """The request is larger than the configured bound."""
 
     code = "too_large"
     status = 413
@@ -162,9 +164,9 @@ class UnsupportedEncoding(RequestError):
 
 
 class InvalidField(RequestError):
-    """A field of a readable request is wrong; `field` says which, and so does the sentence.
+    """A field of a readable request is wrong; both `field` and the sentence name it.
 
-    Many clients show the sentence alone.
+    Many clients show only the sentence.
     """
 
     code = "invalid_field"
@@ -175,7 +177,7 @@ class Overloaded(RequestError):
     """A configured bound on running generations or viewers is reached.
 
     Attributes:
-        retry_after_seconds: when it is worth trying again.
+        retry_after_seconds: how long a client should wait before it tries again.
     """
 
     code = "overloaded"
@@ -197,16 +199,16 @@ class Draining(Overloaded):
 
 
 class PrefetchRefused(RequestError):
-    """A browser asks ahead of its user, who may never come; the answer would be paid for.
+    """A browser prefetches an answer that its user may never read, and that would be paid for.
 
-    A browser keeps what a prefetch got if its status is 2xx, and asks again if it is not.
+    A browser keeps the result of a prefetch if its status is 2xx, and requests it again otherwise.
     """
 
     code = "prefetch_refused"
     status = 503
 
     def __init__(self) -> None:
-        super().__init__("Answers are not prefetched; ask when somebody reads.")
+        super().__init__("Answers cannot be prefetched; send the request when it is needed.")
 
 
 class ProviderNotReady(RequestError):
@@ -222,7 +224,7 @@ class ProviderNotReady(RequestError):
 
 
 class LogError(StreamsvcError):
-    """What an event log says of itself; a client never sees it, unless the program has a bug."""
+    """What the event log's port raises besides the errors of requests; never reaches a client."""
 
 
 class CursorLost(StreamsvcError):
@@ -233,17 +235,16 @@ class CursorLost(StreamsvcError):
 
 
 class ProviderError(StreamsvcError):
-    """The upstream failed. Ends a generation as `failed`.
+    """A call to a provider failed. Ends a generation as `failed`, unless another call succeeds.
 
     Attributes:
-        outcome: the word for it in logs and in the terminal event.
+        outcome: the word for it in the logs and in the `Done`.
         retryable: whether the same request may succeed later.
-        is_worth_repeating: whether the same provider is asked again at once. One that was silent, or
-            that does not like the request, is not.
-        is_outage: whether it counts against the provider's circuit. What the request is to blame
-            for does not.
-        setting: the key of the provider entry that an operator should look at.
-        retry_after_seconds: when the upstream wants to be asked again, where it said so.
+        retry_same_provider: whether the same provider is called again at once; not after a silence, nor
+            when it refused the request as such.
+        is_outage: whether it counts against the provider's circuit; not if the request is at fault.
+        setting: the key of the provider entry that the operator should check.
+        retry_after_seconds: how long the upstream asks to wait, if it said so.
     """
 
     code = "upstream_error"
@@ -269,7 +270,7 @@ class ProviderAuthFailed(ProviderError):
 class ProviderQuotaExhausted(ProviderError):
     """The account with the upstream is out of credit or quota (402, `insufficient_quota`).
 
-    Unlike a rate limit, waiting does not help.
+    Unlike after a rate limit, waiting does not help.
     """
 
     code = "provider_quota"
@@ -280,7 +281,7 @@ class ProviderQuotaExhausted(ProviderError):
 
 
 class ProviderMisconfigured(ProviderError):
-    """The answer concerns the entry's address, not the request: 3xx, 405, 407, 421, 501 …, a page under 200."""
+    """The entry's address is at fault, not the request: 3xx, 405, 407, 421, 501 …, or a web page with a 200."""
 
     code = "provider_misconfigured"
     message = "The provider does not answer at its configured address."
@@ -300,7 +301,7 @@ class ProviderModelNotFound(ProviderError):
 
 
 class NamedModelNotFound(ProviderModelNotFound):
-    """The upstream does not know the model that the client named: no fault of the entry's."""
+    """The upstream does not know the model that the client named; the entry is not at fault."""
 
     message = "The provider does not know that model."
     is_outage = False
@@ -318,7 +319,7 @@ class ProviderRefused(ProviderError):
 
 
 class ProviderContentFiltered(ProviderError):
-    """The upstream refused the prompt for what it says: nobody else is to be asked."""
+    """The upstream refused the prompt for its content; no other provider is called."""
 
     code = "content_filter"
     message = "The provider's content filter refused the request."
@@ -328,9 +329,9 @@ class ProviderContentFiltered(ProviderError):
 
 
 class ContextLengthExceeded(ProviderError):
-    """The input is longer than the model's context window, or than the upstream takes (413).
+    """The input is longer than the model's context window, or than the upstream accepts (413).
 
-    Clients that shorten a conversation know the error by its code or by the words of OpenAI's sentence;
+    Clients that shorten a conversation recognise the error by its code or by words of OpenAI's sentence;
     the message has those that LiteLLM, opencode and Cline look for.
     """
 
@@ -345,14 +346,14 @@ class ContextLengthExceeded(ProviderError):
 
 
 class ProviderRateLimited(ProviderError):
-    """The upstream asks for patience (429)."""
+    """The upstream limits the rate of requests (429)."""
 
     code = "provider_rate_limited"
     message = "The provider is rate-limiting the service."
 
 
 class ProviderUnavailable(ProviderError):
-    """The upstream is down, overloaded or out of reach."""
+    """The upstream is down, overloaded or unreachable."""
 
     code = "provider_unavailable"
     message = "The provider is not available."
@@ -362,7 +363,7 @@ class ProviderTimedOut(ProviderError):
     """A deadline of the provider entry passed.
 
     Attributes:
-        deadline: which one: `connect`, `first_token`, `idle` or `total`.
+        deadline: `connect`, `first_token`, `idle` or `total`.
     """
 
     code = "provider_timeout"
@@ -384,7 +385,7 @@ class UpstreamCut(ProviderError):
 
 
 class UpstreamInvalid(ProviderError):
-    """The upstream sent something that is not its own protocol."""
+    """The upstream sent something that does not follow its own protocol."""
 
     code = "upstream_invalid"
     message = "The provider sent an answer that could not be read."
@@ -399,10 +400,10 @@ class EmptyAnswer(ProviderError):
 
 
 def describe(exc: BaseException) -> str:
-    """Return the kind of an exception, where it comes from, and our frames on the way, for logs.
+    """Return an exception's kind, where it was raised, and our frames on the way, for a log line.
 
-    Frames are `file:line:function`, the outermost first. There are no values and no source lines, and not
-    the exception's text: each may hold a prompt or a key.
+    Frames are `file:line:function`, the outermost first. Values, source lines and the exception's text are
+    left out: each may contain a prompt or a key.
     """
     passed = [*_frames(exc)]
     while isinstance(exc, BaseExceptionGroup):  # what task groups wrap around it
@@ -427,7 +428,7 @@ def _frames(exc: BaseException) -> Iterator[tuple[CodeType, int]]:
 
 
 def causes(exc: BaseException) -> str:
-    """Return the kinds of what lies behind an exception, nearest first, for logs."""
+    """Return the kinds of an exception's causes, nearest first, for a log line."""
     kinds = []
     while (cause := exc.__cause__ or exc.__context__) is not None:
         kinds.append(type(cause).__name__)

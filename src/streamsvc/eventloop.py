@@ -1,8 +1,9 @@
 """The event loop's clock, queue and timers, for tasks and for callbacks of the loop alike.
 
-A callback has no task, and anyio finds the loop by the task: `anyio.current_time` raises `NoEventLoopError`
-in a callback of a loop that `asyncio.run` has started, as uvicorn does. So only this module asks which loop
-it is.
+anyio has no timers for callbacks, and finds the loop by the current task, which a callback does not have:
+`anyio.current_time` raises `NoEventLoopError` in a callback of a loop that `asyncio.run` has started, as
+uvicorn does (seen with anyio 4.16). So this module, and no other, asks which loop runs. The service runs on
+asyncio only; on trio the engine and the log run in tests, which proves that they follow anyio's rules.
 """
 
 import asyncio
@@ -14,10 +15,10 @@ import anyio.lowlevel
 
 
 class Timer(Protocol):
-    """A call that is due later."""
+    """A scheduled call."""
 
     def cancel(self) -> object:
-        """Drop the call; one that was made or dropped before stays so."""
+        """Drop the call; nothing happens if it was made or dropped before."""
         ...
 
 
@@ -30,9 +31,9 @@ def now() -> float:
 
 
 def clock() -> Callable[[], float]:
-    """Return what tells the time of the running event loop, in seconds, at the cost of reading it.
+    """Return a function that reads the running event loop's time, in seconds.
 
-    Made before a loop runs, it looks for the loop at each call, as `now` does.
+    It is `now` without looking for the loop at each call. Made before a loop runs, it is `now`.
     """
     try:
         return asyncio.get_running_loop().time
@@ -41,7 +42,7 @@ def clock() -> Callable[[], float]:
 
 
 def soon() -> Callable[[Callable[[], object]], object]:
-    """Return what has a function called in the next turn of the running event loop."""
+    """Return a function that schedules a call for the next turn of the running event loop."""
     try:
         return asyncio.get_running_loop().call_soon
     except RuntimeError:
@@ -51,9 +52,9 @@ def soon() -> Callable[[Callable[[], object]], object]:
 
 
 def timers() -> Callable[[float, Callable[[], object]], Timer]:
-    """Return what has a function called at a time of the running event loop's clock.
+    """Return a function that schedules a call at a time of the running event loop's clock.
 
-    It is called where timers fire, outside of any task, and must not raise.
+    The call is made outside of any task, and must not raise.
     """
     try:
         return asyncio.get_running_loop().call_at
