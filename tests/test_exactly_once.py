@@ -203,7 +203,7 @@ def configuration(grace_seconds: float) -> Settings:
     schedule=st.lists(moves, max_size=30),
     grace_seconds=st.sampled_from([0.0, 0.2, 1.0, 60.0]),
 )
-def test_each_viewer_has_each_event_once_whatever_connections_do(
+def test_each_viewer_gets_each_event_exactly_once(
     text: str, schedule: list[tuple[str, float]], grace_seconds: float
 ) -> None:
     """And there was one generation, so one upstream call."""

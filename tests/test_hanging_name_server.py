@@ -77,7 +77,7 @@ async def ask(service: Running, provider: str) -> Sequence[Any]:
 @both
 @pytest.mark.promise("upstream:bounded")
 @pytest.mark.promise("upstream:rescue")
-async def test_a_hanging_look_up_holds_no_other_and_no_shutdown(tmp_path: Path, kind: str) -> None:
+async def test_hanging_look_up_blocks_no_other_and_no_shutdown(tmp_path: Path, kind: str) -> None:
     ended: list[str] = []
     async with upstream(text("Well."), finish()) as api:
         port = api.url.rpartition(":")[2]
@@ -107,7 +107,7 @@ async def test_a_hanging_look_up_holds_no_other_and_no_shutdown(tmp_path: Path, 
 
 @both
 @pytest.mark.promise("upstream:bounded")
-async def test_a_proxy_whose_name_hangs_is_given_up_likewise(tmp_path: Path, kind: str) -> None:
+async def test_hanging_look_up_of_a_proxy_is_given_up(tmp_path: Path, kind: str) -> None:
     entries = {"hangs": entry(kind, "http://elsewhere.test", fallbacks=["fine"])}
     environ = {"http_proxy": "http://hanging.test:3128", "no_proxy": ""}
     async with hanging(tmp_path, entries, **environ) as service:

@@ -17,7 +17,7 @@ WELL = text("Well."), finish()
 @pytest.mark.parametrize("kind", WIRES)
 @pytest.mark.parametrize("end", [CLOSE, RESET], ids=["closed", "reset"])
 @pytest.mark.promise("upstream:rescue")
-async def test_a_kept_connection_that_was_closed_costs_no_attempt(
+async def test_closed_kept_connection_costs_no_attempt(
     tmp_path: Path, kind: str, end: Step
 ) -> None:
     async with upstream() as api:

@@ -86,9 +86,7 @@ async def _circuit(service: Service) -> str:
 
 @both
 @pytest.mark.promise("upstream:bounded")
-async def test_while_a_provider_is_down_the_fallback_answers_and_afterwards_it_is_in_use_again(
-    build: Build, kind: str
-) -> None:
+async def test_fallback_answers_until_the_provider_recovers(build: Build, kind: str) -> None:
     """Steady requests: every one of them is answered; the provider is asked a few times, to see."""
     failures = 3
     stage = await build(kind, circuit_failures=failures, circuit_seconds=CIRCUIT_SECONDS)
@@ -136,9 +134,7 @@ async def test_while_a_provider_is_down_the_fallback_answers_and_afterwards_it_i
 
 
 @both
-async def test_waiting_for_a_provider_that_says_nothing_costs_no_cpu(
-    build: Build, kind: str
-) -> None:
+async def test_waiting_for_a_silent_provider_costs_no_cpu(build: Build, kind: str) -> None:
     """Silent, head only, stalled in mid-answer, and between two tries, all at once."""
     stage = await build(kind, backoff_seconds=30, max_backoff_seconds=60, first_token_seconds=60)
     scripts: list[Script] = [(HOLD,), (HEAD, HOLD), (HALF, HOLD), (status(503),)]
@@ -204,7 +200,7 @@ PLACES: Mapping[str, LogPosition] = {
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.promise("cancel:stop")
-async def test_whoever_goes_during_a_retry_a_fallback_or_a_rescue_tears_it_down(
+async def test_leaving_during_failover_tears_it_down(
     build: Build, kind: str, place: str, *, is_stop: bool
 ) -> None:
     """The open call is closed, nobody is asked afterwards, and the log has one end."""

@@ -129,7 +129,7 @@ def _of_status(status: int, said: object) -> type[ProviderError]:
 
 
 @pytest.mark.parametrize("sentence", OVERFLOWS.values(), ids=OVERFLOWS.keys())
-def test_an_input_that_is_too_long_is_known_by_its_sentence(sentence: str) -> None:
+def test_too_long_input_is_recognised_by_its_sentence(sentence: str) -> None:
     error = {"message": sentence, "type": "invalid_request_error", "code": None}
     assert _of_status(400, {"error": error}) is ContextLengthExceeded
     assert _of_status(422, {"detail": sentence}) is ContextLengthExceeded
@@ -138,14 +138,14 @@ def test_an_input_that_is_too_long_is_known_by_its_sentence(sentence: str) -> No
 
 
 @pytest.mark.parametrize("sentence", NO_OVERFLOWS.values(), ids=NO_OVERFLOWS.keys())
-def test_another_bound_is_not_an_input_that_is_too_long(sentence: str) -> None:
+def test_other_bounds_are_not_a_too_long_input(sentence: str) -> None:
     error = {"message": sentence, "type": "invalid_request_error"}
     assert _of_status(400, {"error": error}) is ProviderRefused
     assert type(error_in_stream(error)) is ProviderRefused
 
 
 @pytest.mark.parametrize(("sentence", "kind"), MEANINGS.items(), ids=lambda it: str(it)[:40])
-def test_a_refusal_is_known_by_its_sentence(sentence: str, kind: type[ProviderError]) -> None:
+def test_refusal_is_recognised_by_its_sentence(sentence: str, kind: type[ProviderError]) -> None:
     assert _of_status(400, {"error": {"message": sentence}}) is kind
     if kind is not ProviderRefused:
         assert type(error_in_stream({"message": sentence})) is kind
@@ -161,7 +161,7 @@ def test_a_refusal_is_known_by_its_sentence(sentence: str, kind: type[ProviderEr
         ("Oh.", ProviderError),
     ],
 )
-def test_without_a_status_a_sentence_may_speak_of_limits_and_outages(
+def test_sentence_without_a_status_may_mean_limit_or_outage(
     sentence: str, kind: type[ProviderError]
 ) -> None:
     assert type(error_in_stream({"message": sentence})) is kind
@@ -201,7 +201,7 @@ def test_without_a_status_a_sentence_may_speak_of_limits_and_outages(
         "late in the text",
     ],
 )
-def test_an_echo_of_the_prompt_is_not_taken_for_a_reason(
+def test_repeated_prompt_is_not_a_reason(
     status: int, body: object, kind: type[ProviderError]
 ) -> None:
     assert _of_status(status, body) is kind

@@ -66,13 +66,13 @@ def times(timed: Sequence[tuple[float, Piece]]) -> list[float]:
 # What it says
 
 
-async def test_it_says_the_same_every_time() -> None:
+async def test_answer_is_the_same_every_time() -> None:
     assert await ask() == await ask()
     assert await ask(jitter=0.5) == await ask(jitter=0.5)
 
 
 @pytest.mark.promise("stream:word-by-word")
-async def test_it_says_one_word_at_a_time_and_counts_them() -> None:
+async def test_words_are_emitted_one_by_one_and_counted() -> None:
     timed = await ask()
     assert [delta for _, delta in timed] == [
         *map(Text, ("FastAPI ", "is ", "the ", "future ", "of ", "AI ", "development.")),
@@ -94,12 +94,12 @@ def test_cutting_into_words_loses_nothing(text: str) -> None:
 
 @given(st.lists(st.text("abc🙂", min_size=1, max_size=5), max_size=20))
 @deterministic
-def test_a_word_is_a_word(tokens: list[str]) -> None:
+def test_word_keeps_one_space(tokens: list[str]) -> None:
     assert [piece.strip() for piece in words(" ".join(tokens))] == tokens
 
 
 @pytest.mark.parametrize("question", ["Hello", " a\r\n\r b\u2028 ", "Write code!", "🙂 👩‍💻"])
-async def test_an_echo_repeats_the_last_message_as_it_is(question: str) -> None:
+async def test_echo_repeats_the_last_message_unchanged(question: str) -> None:
     turns = Message("user", "First"), Message("assistant", "Second"), Message("user", question)
     assert answer(await ask(Prompt(messages=turns), reply="echo")) == question
 
@@ -107,7 +107,7 @@ async def test_an_echo_repeats_the_last_message_as_it_is(question: str) -> None:
 @pytest.mark.parametrize(
     "question", ["Write a Python function", "show me CODE", "```x```", "Refactor this.", "sql?"]
 )
-async def test_a_question_about_code_is_answered_with_a_fenced_block(question: str) -> None:
+async def test_code_question_gets_a_fenced_block(question: str) -> None:
     said = answer(await ask(prompt(question)))
     before, code, after = said.split("```")
     assert before.endswith("\n")
@@ -118,16 +118,16 @@ async def test_a_question_about_code_is_answered_with_a_fenced_block(question: s
 
 
 @pytest.mark.parametrize("question", ["Hello", "What is a codex?", "classic encodings", ""])
-async def test_any_other_question_is_answered_with_the_text(question: str) -> None:
+async def test_other_questions_get_the_text(question: str) -> None:
     assert answer(await ask(prompt(question))) == TEXT
     assert answer(await ask(prompt(question), text="Hi  there\n")) == "Hi  there\n"
 
 
-async def test_told_to_say_the_text_it_says_no_code() -> None:
+async def test_reply_text_never_answers_with_code() -> None:
     assert answer(await ask(prompt("Write code!"), reply="text")) == TEXT
 
 
-async def test_an_empty_text_is_an_end_without_a_word() -> None:
+async def test_empty_text_ends_without_a_word() -> None:
     timed = await ask(text="")
     assert [type(delta) for _, delta in timed] == [Finish]
     assert end(timed).usage == Usage(input_tokens=2, output_tokens=0)
@@ -156,9 +156,7 @@ async def test_reasoning_comes_first_and_is_counted_apart() -> None:
         ((" is", " the"), "FastAPI"),
     ],
 )
-async def test_the_first_stop_sequence_ends_the_answer_and_is_no_part_of_it(
-    stop: tuple[str, ...], said: str
-) -> None:
+async def test_first_stop_sequence_ends_the_answer(stop: tuple[str, ...], said: str) -> None:
     timed = await ask(prompt(stop=stop))
     assert answer(timed) == said
     assert end(timed).reason == "stop"
@@ -173,7 +171,7 @@ async def test_the_first_stop_sequence_ends_the_answer_and_is_no_part_of_it(
         (100, TEXT, "stop"),
     ],
 )
-async def test_the_bound_of_an_answer_counts_words_and_tells_when_it_was_met(
+async def test_max_tokens_counts_words_and_sets_the_reason(
     bound: int, said: str, reason: str
 ) -> None:
     timed = await ask(prompt(max_tokens=bound))
@@ -183,13 +181,13 @@ async def test_the_bound_of_an_answer_counts_words_and_tells_when_it_was_met(
 
 @given(st.text("ab .", max_size=30), st.lists(st.text("ab .", min_size=1, max_size=3), max_size=3))
 @deterministic
-def test_no_stop_sequence_is_ever_in_an_answer(text: str, stop: list[str]) -> None:
+def test_answer_never_contains_a_stop_sequence(text: str, stop: list[str]) -> None:
     said = before_stop(text, prompt(stop=tuple(stop)))
     assert text.startswith(said)
     assert not any(sequence in said for sequence in stop)
 
 
-async def test_the_whole_prompt_is_counted() -> None:
+async def test_whole_prompt_is_counted() -> None:
     turns = Message("user", "one two"), Message("assistant", "three"), Message("user", " four ")
     assert count_words(Prompt(messages=turns, system="five six")) == 6
 
@@ -197,12 +195,12 @@ async def test_the_whole_prompt_is_counted() -> None:
 # When it says it
 
 
-async def test_the_first_word_comes_after_its_delay_and_the_others_at_the_pace() -> None:
+async def test_first_word_has_a_delay_and_the_others_a_pace() -> None:
     timed = await ask(text="a b c d", first_word_seconds=0.5, words_per_second=4)
     assert times(timed) == [0.5, 0.75, 1.0, 1.25, 1.25]
 
 
-async def test_no_pace_takes_no_time() -> None:
+async def test_zero_pace_takes_no_time() -> None:
     assert times(await ask(first_word_seconds=0, words_per_second=0)) == [0.0] * 8
 
 
@@ -226,7 +224,7 @@ async def test_jitter_varies_each_gap_within_its_share() -> None:
     assert len({round(gap, 5) for gap in gaps}) > 25
 
 
-async def test_jitter_is_drawn_from_the_seed_and_a_request_may_bring_its_own() -> None:
+async def test_jitter_comes_from_the_seed_or_the_requests_own() -> None:
     fields: dict[str, Any] = {"jitter": 1, "words_per_second": 5}
     configured, other = await ask(seed=1, **fields), await ask(seed=2, **fields)
     assert times(configured) != times(other)
@@ -235,7 +233,7 @@ async def test_jitter_is_drawn_from_the_seed_and_a_request_may_bring_its_own() -
     assert times(await ask(prompt(seed=0), seed=2, **fields)) == times(await ask(**fields))
 
 
-async def test_cancelled_in_the_middle_it_says_no_more() -> None:
+async def test_cancelled_answer_emits_nothing_more() -> None:
     told: list[Delta | Finish] = []
     with anyio.move_on_after(0.5) as scope:
         await FakeProvider(FakeSettings(words_per_second=5)).generate(prompt(), told.append)
@@ -246,7 +244,7 @@ async def test_cancelled_in_the_middle_it_says_no_more() -> None:
     assert told == before
 
 
-async def test_a_cancelled_wait_passes_through() -> None:
+async def test_cancellation_of_a_wait_propagates() -> None:
     with anyio.move_on_after(1) as scope:
         await ask(first_word_seconds=10)
     assert scope.cancelled_caught

@@ -100,11 +100,11 @@ SEEN: dict[FaultName, tuple[tuple[str, object, float], tuple[str, object, float]
 """What the first and the second call for an answer say, how they end, and after how many seconds."""
 
 
-def test_every_name_has_a_behaviour_and_is_tried() -> None:
+def test_every_fault_has_a_behaviour_and_a_test() -> None:
     assert [*FAULTS] == [*SEEN] == [*get_args(FaultName)]
 
 
-def test_the_shipped_settings_explain_every_name() -> None:
+def test_shipped_settings_explain_every_fault() -> None:
     lines = [line.split() for line in SHIPPED.read_text(encoding="utf-8").splitlines()]
     places = [
         place for place, line in enumerate(lines) if line[:2] in (["fault", "="], ["seed", "="])
@@ -116,9 +116,7 @@ def test_the_shipped_settings_explain_every_name() -> None:
 @pytest.mark.promise("upstream:rescue")
 @pytest.mark.parametrize("name", SEEN)
 @pytest.mark.parametrize("by_request", [False, True], ids=["configured", "requested"])
-async def test_a_fault_breaks_the_calls_that_it_should_and_no_others(
-    name: FaultName, *, by_request: bool
-) -> None:
+async def test_fault_breaks_only_the_calls_it_should(name: FaultName, *, by_request: bool) -> None:
     provider = FakeProvider(entry(allow_faults=True) if by_request else entry(fault=name))
     for number, (text, end, seconds) in enumerate(SEEN[name], 1):
         prompt = asked(call=number, fault=name if by_request else "")
@@ -134,20 +132,20 @@ async def test_calls_of_other_answers_do_not_count() -> None:
         assert isinstance(end, UpstreamCut)
 
 
-async def test_only_the_rate_limit_that_passes_says_when() -> None:
+async def test_only_rate_limit_once_has_a_retry_after() -> None:
     for name, seconds in (("rate_limit_once", 1.0), ("rate_limit", None)):
         _, end, _ = await call(FakeProvider(entry(fault=name)), asked())
         assert isinstance(end, ProviderError)
         assert end.retry_after_seconds == seconds
 
 
-async def test_a_reset_is_one_in_the_log() -> None:
+async def test_reset_shows_its_cause_in_the_log() -> None:
     _, end, _ = await call(FakeProvider(entry(fault="reset")), asked())
     assert isinstance(end, ProviderError)
     assert isinstance(end.__cause__, ConnectionResetError)
 
 
-async def test_a_request_chooses_where_it_may() -> None:
+async def test_request_chooses_a_fault_where_allowed() -> None:
     provider = FakeProvider(entry(fault="cut", allow_faults=True))
     assert (await call(provider, asked()))[0] == BEGINNING
     assert (await call(provider, asked(fault="none")))[0] == TEXT
@@ -155,7 +153,7 @@ async def test_a_request_chooses_where_it_may() -> None:
     assert isinstance(end, ProviderAuthFailed)
 
 
-async def test_a_fallback_that_allows_none_stays_well() -> None:
+async def test_fallback_without_faults_still_answers() -> None:
     """The fault of a request is the business of the entry that it was checked for."""
     assert (await call(FakeProvider(entry()), asked(fault="unavailable")))[0] == TEXT
 
@@ -164,7 +162,7 @@ async def test_a_fallback_that_allows_none_stays_well() -> None:
     ("after_words", "said"),
     [(1, "One "), (3, BEGINNING), (4, TEXT), (5, TEXT), (100, TEXT)],
 )
-async def test_an_answer_breaks_where_it_should_and_before_its_end(
+async def test_answer_breaks_after_its_words_and_before_its_end(
     after_words: int, said: str
 ) -> None:
     text, end, _ = await call(
@@ -174,14 +172,14 @@ async def test_an_answer_breaks_where_it_should_and_before_its_end(
     assert isinstance(end, UpstreamCut)
 
 
-async def test_an_answer_without_words_breaks_too() -> None:
+async def test_empty_answer_breaks_too() -> None:
     for name in ("cut", "garbage"):
         text, end, _ = await call(FakeProvider(entry(fault=name, text="")), asked())
         assert text == ""
         assert isinstance(end, ProviderError)
 
 
-async def test_the_words_of_the_answer_count_and_not_those_of_the_thinking() -> None:
+async def test_break_counts_words_of_the_answer_only() -> None:
     provider = FakeProvider(entry(fault="content_filter", fault_after_words=1, reasoning="Hm. So."))
     async with answering(provider, asked()) as deltas:
         said = [delta async for delta in deltas]
@@ -190,7 +188,7 @@ async def test_the_words_of_the_answer_count_and_not_those_of_the_thinking() -> 
     assert said == [Reasoning("Hm. "), Reasoning("So."), Text("One "), end]
 
 
-async def test_the_other_answer_keeps_to_the_bounds_of_the_prompt() -> None:
+async def test_restarted_answer_keeps_the_bounds_of_the_prompt() -> None:
     provider = FakeProvider(entry(fault="restart"))
     said, end, _ = await call(provider, asked(call=2, max_tokens=4))
     assert said == "In other words: One "
@@ -198,7 +196,7 @@ async def test_the_other_answer_keeps_to_the_bounds_of_the_prompt() -> None:
     assert end.reason == "length"
 
 
-async def test_after_a_silence_the_words_come_at_their_pace() -> None:
+async def test_words_after_a_silence_keep_their_pace() -> None:
     began = anyio.current_time()
     provider = FakeProvider(entry(fault="slow", fault_seconds=10))
     async with answering(provider, asked()) as deltas:
@@ -207,7 +205,7 @@ async def test_after_a_silence_the_words_come_at_their_pace() -> None:
 
 
 @pytest.mark.promise("upstream:rescue")
-async def test_flapping_goes_by_the_clock_from_when_the_provider_was_opened() -> None:
+async def test_flapping_starts_when_the_provider_is_opened() -> None:
     provider = FakeProvider(
         entry(fault="flapping", fault_seconds=60, words_per_second=0, first_word_seconds=0)
     )
@@ -219,7 +217,7 @@ async def test_flapping_goes_by_the_clock_from_when_the_provider_was_opened() ->
     assert is_well == [False, False, True, True] * 2 + [False, False]
 
 
-async def test_leaving_a_silence_ends_it() -> None:
+async def test_cancelling_a_silence_ends_it() -> None:
     for name in ("silent", "slow", "stall"):
         provider = FakeProvider(entry(fault=name))
         with anyio.move_on_after(10) as scope:

@@ -31,24 +31,24 @@ FAILURES = {
 @pytest.mark.parametrize(
     ("word", "end"), [(word, end) for end, its in ENDS.items() for word in its]
 )
-def test_a_finish_word_of_any_server_is_known(word: str, end: AnswerEnd) -> None:
+def test_finish_words_of_all_servers_are_known(word: str, end: AnswerEnd) -> None:
     assert answer_end(word) == end
 
 
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize(("word", "code"), FAILURES.items())
-def test_a_finish_word_may_say_that_the_provider_failed(word: str, code: str) -> None:
+def test_finish_word_may_mean_a_failure(word: str, code: str) -> None:
     with pytest.raises(ProviderError) as caught:
         answer_end(word)
     assert caught.value.code == code
 
 
 @pytest.mark.parametrize("word", ["", "null", "None", "not_finished"])
-def test_some_words_say_that_the_answer_goes_on(word: str) -> None:
+def test_some_finish_words_mean_the_answer_goes_on(word: str) -> None:
     assert answer_end(word) is None
 
 
-def test_every_finish_reason_of_googles_sdk_has_been_looked_at() -> None:
+def test_every_finish_reason_of_googles_sdk_is_mapped() -> None:
     """A new one may be a filter, or a failure."""
     others = {"FINISH_REASON_UNSPECIFIED", "IMAGE_OTHER", "LANGUAGE", "NO_IMAGE", "OTHER"}
     unknown = set()

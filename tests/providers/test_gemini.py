@@ -113,7 +113,7 @@ def sent(api: respx.Route) -> Any:
         ("/voice", "/voice/v1/models/"),
     ],
 )
-async def test_the_base_url_says_the_version_where_it_ends_in_one(
+async def test_base_url_may_end_in_a_version(
     monkeypatch: pytest.MonkeyPatch, path: str, asked: str
 ) -> None:
     """Once, and whatever the environment has for the SDK; else it is that of the SDK."""
@@ -125,7 +125,7 @@ async def test_the_base_url_says_the_version_where_it_ends_in_one(
     ]
 
 
-def test_the_default_version_is_that_of_the_sdk() -> None:
+def test_default_version_is_the_sdks() -> None:
     assert adapter.address("https://api.test") == (
         "https://api.test",
         _api_client.GOOGLE_AI_API_DEFAULT_VERSION,
@@ -147,7 +147,7 @@ def test_the_default_version_is_that_of_the_sdk() -> None:
     ],
     ids=["nothing", "temperature", "stop", "seed", "max tokens"],
 )
-async def test_a_parameter_is_sent_under_its_name_and_only_where_it_is_given(
+async def test_parameter_is_sent_under_its_name_only_if_given(
     api: respx.Route, asked: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     api.mock(return_value=stream(STOP))
@@ -157,14 +157,14 @@ async def test_a_parameter_is_sent_under_its_name_and_only_where_it_is_given(
     assert body == {"contents": [{"role": "user", "parts": [{"text": "Say it."}]}]}
 
 
-async def test_the_system_text_is_sent_apart_from_the_turns(api: respx.Route) -> None:
+async def test_system_text_is_sent_apart_from_the_turns(api: respx.Route) -> None:
     api.mock(return_value=stream(STOP))
     await ask(msgspec.structs.replace(PROMPT, system="Be brief."))
     assert sent(api)["systemInstruction"]["parts"] == [{"text": "Be brief."}]
     assert len(sent(api)["contents"]) == 1
 
 
-async def test_the_assistant_is_called_model(api: respx.Route) -> None:
+async def test_assistant_is_called_model(api: respx.Route) -> None:
     api.mock(return_value=stream(STOP))
     turns = Message("user", "One?"), Message("assistant", "Two."), Message("user", "Three? 🙂")
     await ask(Prompt(messages=turns))
@@ -175,7 +175,7 @@ async def test_the_assistant_is_called_model(api: respx.Route) -> None:
     ]
 
 
-async def test_thoughts_are_asked_for_as_configured(api: respx.Route) -> None:
+async def test_thoughts_are_requested_as_configured(api: respx.Route) -> None:
     api.mock(return_value=stream(STOP))
     await ask(include_thoughts=True)
     [(name, value)] = sent(api)["generationConfig"]["thinkingConfig"].items()
@@ -185,7 +185,7 @@ async def test_thoughts_are_asked_for_as_configured(api: respx.Route) -> None:
 
 
 @pytest.mark.promise("secret:kept")
-async def test_nothing_of_the_environment_reaches_the_upstream(
+async def test_environment_does_not_reach_the_upstream(
     api: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not a key, not another address, and not another way to sign in."""
@@ -206,7 +206,7 @@ async def test_nothing_of_the_environment_reaches_the_upstream(
     assert request.headers["x-goog-api-key"] == "none-needed"
 
 
-async def test_the_configured_key_is_sent_in_a_header_and_never_in_the_address(
+async def test_key_is_sent_in_a_header_and_never_in_the_url(
     api: respx.Route,
 ) -> None:
     """Addresses are written to the logs of whatever stands between."""
@@ -218,7 +218,7 @@ async def test_the_configured_key_is_sent_in_a_header_and_never_in_the_address(
     assert request.url.query == b"alt=sse"
 
 
-async def test_only_the_connect_deadline_is_the_clients(api: respx.Route) -> None:
+async def test_connect_deadline_is_the_only_client_timeout(api: respx.Route) -> None:
     """The SDK sends a timeout of its own with each request: none at all."""
     api.mock(return_value=stream(STOP))
     await ask(connect_seconds=1.5)
@@ -229,7 +229,7 @@ async def test_only_the_connect_deadline_is_the_clients(api: respx.Route) -> Non
 # Errors
 
 
-async def test_every_error_of_the_sdk_has_an_error_of_ours(api: respx.Route) -> None:
+async def test_every_error_of_the_sdk_is_mapped(api: respx.Route) -> None:
     """Total over the SDK's classes: a new one breaks this test, not a viewer."""
     classes = {it for it in vars(sdk_errors).values() if inspect.isclass(it)}
     raised = {it for it in classes if issubclass(it, Exception) and not issubclass(it, Warning)}
@@ -258,7 +258,7 @@ async def test_every_error_of_the_sdk_has_an_error_of_ours(api: respx.Route) -> 
         (httpx2.DecodingError, UpstreamInvalid),
     ],
 )
-async def test_a_failure_below_http_has_an_error_of_ours(
+async def test_every_httpx_error_is_mapped(
     api: respx.Route, kind: type[httpx2.RequestError], expected: type[ProviderError]
 ) -> None:
     api.mock(side_effect=kind("secret"))
@@ -268,7 +268,7 @@ async def test_a_failure_below_http_has_an_error_of_ours(
     assert "secret" not in str(caught.value)
 
 
-async def test_a_refused_key_is_told_from_other_bad_requests(api: respx.Route) -> None:
+async def test_refused_key_differs_from_other_bad_requests(api: respx.Route) -> None:
     """Gemini answers 400 to a bad key; the reason is in the details."""
     details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]
     error = {"code": 400, "message": "API key not valid.", "details": details}
@@ -289,7 +289,7 @@ async def test_a_refused_key_is_told_from_other_bad_requests(api: respx.Route) -
     ids=repr,
 )
 @pytest.mark.promise("end:exactly-one")
-async def test_an_error_in_the_place_of_a_chunk_ends_the_answer(
+async def test_error_instead_of_a_chunk_ends_the_answer(
     api: respx.Route, error: object, expected: type[ProviderError]
 ) -> None:
     api.mock(return_value=stream(GEMINI.token("One "), frame({"error": error}), STOP))
@@ -317,15 +317,13 @@ def _ends(word: str, usage: Usage | None = None, *, reason: Any = "stop") -> Fin
         ("LANGUAGE", "other"),
     ],
 )
-async def test_a_finish_reason_becomes_one_of_ours_and_is_kept(
-    api: respx.Route, word: str, reason: str
-) -> None:
+async def test_finish_reason_is_mapped_and_kept(api: respx.Route, word: str, reason: str) -> None:
     api.mock(return_value=stream(GEMINI.candidate(finishReason=word)))
     assert await ask() == [_ends(word, reason=reason)]
 
 
 @pytest.mark.promise("provider:swap")
-async def test_a_blocked_prompt_ends_without_a_word_and_is_no_failure(api: respx.Route) -> None:
+async def test_blocked_prompt_ends_without_a_word_or_failure(api: respx.Route) -> None:
     counted = {"promptTokenCount": 4}
     blocked = chunk(promptFeedback={"blockReason": "JAILBREAK"}, usageMetadata=counted)
     api.mock(return_value=stream(blocked))
@@ -336,12 +334,12 @@ async def test_a_blocked_prompt_ends_without_a_word_and_is_no_failure(api: respx
     assert await ask() == [refused]
 
 
-async def test_a_blocked_answer_keeps_the_words_before_it(api: respx.Route) -> None:
+async def test_blocked_answer_keeps_the_words_before_it(api: respx.Route) -> None:
     api.mock(return_value=stream(GEMINI.token("One "), GEMINI.candidate(finishReason="SAFETY")))
     assert await ask() == [Text("One "), _ends("SAFETY", reason="content_filter")]
 
 
-async def test_a_prompt_that_was_looked_at_and_not_blocked_is_answered(api: respx.Route) -> None:
+async def test_prompt_feedback_without_a_block_ends_nothing(api: respx.Route) -> None:
     """Feedback beside a candidate ends nothing."""
     word = {"index": 0, "content": {"parts": [{"text": "One"}]}}
     both = chunk(candidates=[word], promptFeedback={"safetyRatings": []})
@@ -350,7 +348,7 @@ async def test_a_prompt_that_was_looked_at_and_not_blocked_is_answered(api: resp
 
 
 @pytest.mark.promise("end:exactly-one")
-async def test_a_reason_in_every_chunk_gives_one_finish_at_the_end(api: respx.Route) -> None:
+async def test_reason_in_every_chunk_gives_one_finish(api: respx.Route) -> None:
     """Older models say STOP all the time; the end of the body is the end."""
     words = [
         GEMINI.candidate(content={"parts": [{"text": it}]}, finishReason="STOP") for it in "12"
@@ -361,7 +359,7 @@ async def test_a_reason_in_every_chunk_gives_one_finish_at_the_end(api: respx.Ro
 
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("frames", [(), (GEMINI.token("One"),), (chunk(usageMetadata={}),)])
-async def test_the_end_of_the_body_without_a_reason_is_no_finish(
+async def test_body_that_ends_without_a_reason_is_cut(
     api: respx.Route, frames: tuple[bytes, ...]
 ) -> None:
     api.mock(return_value=stream(*frames))
@@ -371,7 +369,7 @@ async def test_the_end_of_the_body_without_a_reason_is_no_finish(
 
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("rest", [CLOSE, RESET, HOLD], ids=["closed", "reset", "silent"])
-async def test_what_the_connection_does_behind_a_reason_makes_no_failure_of_an_answer(
+async def test_answer_survives_what_follows_its_finish_reason(
     rest: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is complete and paid for: to ask again would be a second bill."""
@@ -388,7 +386,7 @@ async def test_what_the_connection_does_behind_a_reason_makes_no_failure_of_an_a
 
 @pytest.mark.parametrize("piece_bytes", [1, 2, 7, 10_000])
 @pytest.mark.parametrize("comment", [b": keepalive\n\n", b":\r\n", b": { \r\n\r\n", b":}\n"])
-async def test_comments_of_a_proxy_are_passed_over(comment: bytes, piece_bytes: int) -> None:
+async def test_comments_of_a_proxy_are_skipped(comment: bytes, piece_bytes: int) -> None:
     """The SDK would take them for the JSON of an error."""
     frames = comment.join([b"", GEMINI.token("One:"), GEMINI.token(": two"), STOP, b""])
     async with (
@@ -412,7 +410,7 @@ async def test_usage_is_cumulative_and_the_last_one_counts(api: respx.Route) -> 
     assert await ask() == [_ends("STOP", usage)]
 
 
-async def test_no_usage_is_no_usage(api: respx.Route) -> None:
+async def test_missing_usage_stays_missing(api: respx.Route) -> None:
     api.mock(return_value=stream(GEMINI.candidate(finishReason="STOP")))
     assert await ask() == [_ends("STOP")]
 
@@ -426,7 +424,7 @@ async def test_thoughts_are_reasoning(api: respx.Route) -> None:
     assert (await ask())[:-1] == [Reasoning("Hm. "), Text("One")]
 
 
-async def test_other_candidates_and_other_parts_are_no_text(api: respx.Route) -> None:
+async def test_other_candidates_and_parts_are_not_text(api: respx.Route) -> None:
     other = {"index": 1, "content": {"parts": [{"text": "Two"}]}, "finishReason": "SAFETY"}
     mine = {"index": 0, "content": {"parts": [{"text": "One"}]}}
     call = parts({"functionCall": {"name": "f", "args": {}}}, {"thoughtSignature": "c2ln"})
@@ -435,7 +433,7 @@ async def test_other_candidates_and_other_parts_are_no_text(api: respx.Route) ->
     assert await ask() == [Text("One"), _ends("STOP")]
 
 
-async def test_nothing_is_sent_again_after_a_failure(api: respx.Route) -> None:
+async def test_sdk_never_retries_by_itself(api: respx.Route) -> None:
     """The SDK would try again by itself, and without end where a token says so."""
     unavailable: Any = httpx2.Response(503, json={"error": {"code": 503}})
     api.mock(return_value=unavailable)
@@ -448,7 +446,7 @@ async def test_nothing_is_sent_again_after_a_failure(api: respx.Route) -> None:
 
 
 @pytest.mark.promise("cancel:clean")
-async def test_generations_side_by_side_close_their_own_connection_only() -> None:
+async def test_concurrent_calls_close_only_their_own_connection() -> None:
     """The SDK tells nobody which response is whose; the adapter has to know."""
     go_on = anyio.Event()
     async with (

@@ -78,7 +78,7 @@ async def test_callers_share_a_look_up(resolver: Resolver) -> None:
     assert resolver.asked == 2  # nothing is remembered
 
 
-async def test_a_caller_that_leaves_takes_nothing_from_the_others(resolver: Resolver) -> None:
+async def test_caller_that_leaves_does_not_affect_the_others(resolver: Resolver) -> None:
     host = names()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(host.look_up)
@@ -90,7 +90,7 @@ async def test_a_caller_that_leaves_takes_nothing_from_the_others(resolver: Reso
 
 
 @pytest.mark.promise("upstream:bounded")
-async def test_a_look_up_that_hangs_is_tried_again_a_few_times(resolver: Resolver) -> None:
+async def test_hanging_look_up_is_repeated_a_few_times(resolver: Resolver) -> None:
     host = names(patience_seconds=0.01)
     for number in range(1, 3 * MOST_LOOKUPS):
         with anyio.move_on_after(0.02):
@@ -105,7 +105,7 @@ async def test_a_look_up_that_hangs_is_tried_again_a_few_times(resolver: Resolve
 
 
 @pytest.mark.parametrize("error", [socket.gaierror(-2, "no"), UnicodeError("label too long")])
-async def test_a_failure_is_every_callers(resolver: Resolver, error: Exception) -> None:
+async def test_failed_look_up_fails_for_every_caller(resolver: Resolver, error: Exception) -> None:
     resolver.answers = [error, FOUND]
     resolver.may_answer.set()
     host = names()
@@ -114,7 +114,7 @@ async def test_a_failure_is_every_callers(resolver: Resolver, error: Exception) 
     assert await host.look_up() == FOUND
 
 
-async def test_without_a_thread_there_is_no_look_up(
+async def test_look_up_fails_without_a_thread(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(_thread: threading.Thread) -> None:
@@ -130,7 +130,7 @@ async def test_without_a_thread_there_is_no_look_up(
 
 
 @pytest.mark.parametrize("address", [b"127.0.0.1", b"::1"])
-async def test_an_address_needs_no_thread(address: bytes) -> None:
+async def test_address_needs_no_thread(address: bytes) -> None:
     host = Names(address, 443, patience_seconds=1)
     before = threading.active_count()
     ((_, kind, _, _, found), *_) = await host.look_up()
@@ -138,7 +138,7 @@ async def test_an_address_needs_no_thread(address: bytes) -> None:
     assert threading.active_count() == before
 
 
-def test_an_answer_that_comes_after_the_loop_is_dropped(resolver: Resolver) -> None:
+def test_late_result_is_dropped_after_the_loop_closed(resolver: Resolver) -> None:
     async def leave() -> None:
         with anyio.move_on_after(0.01):
             await names().look_up()

@@ -135,7 +135,7 @@ def sent(api: Endpoint, number: int = -1) -> Any:
     ],
     ids=["nothing", "temperature", "stop", "seed", "max tokens", "max tokens, older", "system"],
 )
-async def test_a_parameter_is_sent_under_its_name_and_only_where_it_is_given(
+async def test_parameter_is_sent_under_its_name_only_if_given(
     api: Endpoint, asked: dict[str, Any], configured: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     api.answers(stream(STOP, DONE))
@@ -161,7 +161,7 @@ async def test_turns_are_sent_in_order_with_their_roles(api: Endpoint) -> None:
 
 
 @pytest.mark.promise("secret:kept")
-async def test_the_sdk_logs_no_prompt_whatever_its_own_variable_says(
+async def test_sdk_logs_no_prompt_whatever_openai_log_says(
     api: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`OPENAI_LOG=debug` would have it log every request with its body."""
@@ -173,7 +173,7 @@ async def test_the_sdk_logs_no_prompt_whatever_its_own_variable_says(
 
 
 @pytest.mark.promise("secret:kept")
-async def test_nothing_of_the_environment_reaches_the_upstream(
+async def test_environment_does_not_reach_the_upstream(
     api: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key meant for one vendor must not go to the server of another."""
@@ -188,7 +188,7 @@ async def test_nothing_of_the_environment_reaches_the_upstream(
     assert call.headers["authorization"] == "Bearer none-needed"
 
 
-async def test_the_configured_key_is_sent_and_compression_is_declined(api: Endpoint) -> None:
+async def test_configured_key_is_sent_and_compression_declined(api: Endpoint) -> None:
     api.answers(stream(STOP, DONE))
     await ask(key="sk-mine")
     headers = api.calls[-1].headers
@@ -201,7 +201,7 @@ async def test_the_configured_key_is_sent_and_compression_is_declined(api: Endpo
 
 @pytest.mark.parametrize("code", [400, 422])
 @pytest.mark.parametrize("name", ["stream_options", "include_usage", "include_obfuscation"])
-async def test_stream_options_are_left_out_once_a_server_has_refused_them(
+async def test_stream_options_are_dropped_after_a_refusal(
     api: Endpoint, code: int, name: str
 ) -> None:
     """It is asked again at once, and never again with them."""
@@ -213,14 +213,14 @@ async def test_stream_options_are_left_out_once_a_server_has_refused_them(
     assert ["stream_options" in sent(api, number) for number in range(3)] == [True, False, False]
 
 
-async def test_another_refusal_is_not_tried_again(api: Endpoint) -> None:
+async def test_other_refusals_are_not_repeated(api: Endpoint) -> None:
     api.answers(refusal(400, message="temperature is too hot"))
     with pytest.raises(ProviderRefused):
         await ask()
     assert len(api.calls) == 1
 
 
-async def test_a_refusal_without_stream_options_too_is_an_error_and_proves_nothing(
+async def test_refusal_without_stream_options_proves_nothing(
     api: Endpoint,
 ) -> None:
     """A server that gives the input back names whatever the prompt does."""
@@ -233,7 +233,7 @@ async def test_a_refusal_without_stream_options_too_is_an_error_and_proves_nothi
     assert ["stream_options" in sent(api, number) for number in range(3)] == [True, False, True]
 
 
-async def test_a_server_that_refuses_stream_options_is_asked_twice_once_and_then_once() -> None:
+async def test_refused_stream_options_cost_one_extra_request() -> None:
     """As the server sees it, which is asked again over the same connection."""
     refused = status(400, {"error": {"message": "Unrecognized", "param": "stream_options"}})
     async with upstream() as api, opened(base_url=f"{api.url}/v1") as provider:
@@ -267,7 +267,7 @@ async def test_a_server_that_refuses_stream_options_is_asked_twice_once_and_then
     ],
     ids=repr,
 )
-async def test_what_a_refusal_says_tells_it_from_others(
+async def test_refusals_differ_by_what_they_say(
     api: Endpoint, error: dict[str, Any], expected: type[ProviderError]
 ) -> None:
     """What it says itself: some servers give the input back beside it."""
@@ -299,7 +299,7 @@ async def test_what_a_refusal_says_tells_it_from_others(
     ids=lambda value: str(value)[:40],
 )
 @pytest.mark.promise("end:exactly-one")
-async def test_an_error_in_the_place_of_a_chunk_may_say_itself_in_many_ways(
+async def test_error_chunk_may_have_many_shapes(
     api: Endpoint, error: object, expected: type[ProviderError]
 ) -> None:
     api.answers(stream(OPENAI.token("One "), frame({"error": error}), STOP, DONE))
@@ -318,7 +318,7 @@ def _ends(reason: str = "stop", usage: Usage | None = None) -> Finish:
 
 
 @pytest.mark.promise("end:exactly-one")
-async def test_an_error_may_stand_in_a_choice(api: Endpoint) -> None:
+async def test_error_may_be_inside_a_choice(api: Endpoint) -> None:
     """As with OpenRouter, whose finish reason is `error` then."""
     failed = OPENAI.choice({}, finish_reason="error", error={"code": 429, "message": "no"})
     api.answers(stream(OPENAI.token("One "), failed, DONE))
@@ -328,7 +328,7 @@ async def test_an_error_may_stand_in_a_choice(api: Endpoint) -> None:
             await anext(deltas)
 
 
-async def test_null_as_a_text_is_not_a_finish_reason(api: Endpoint) -> None:
+async def test_null_string_is_not_a_finish_reason(api: Endpoint) -> None:
     """A server that sends it with each chunk has not ended its answer so."""
     words = [OPENAI.choice({"content": it}, finish_reason="null") for it in ("One ", "two")]
     api.answers(stream(*words, DONE))
@@ -348,23 +348,21 @@ async def test_null_as_a_text_is_not_a_finish_reason(api: Endpoint) -> None:
         ("tired", "other"),
     ],
 )
-async def test_a_finish_reason_becomes_one_of_ours_and_is_kept(
-    api: Endpoint, word: str, reason: str
-) -> None:
+async def test_finish_reason_is_mapped_and_kept(api: Endpoint, word: str, reason: str) -> None:
     api.answers(stream(OPENAI.choice({}, finish_reason=word), DONE))
     [end] = await ask()
     assert isinstance(end, Finish)
     assert (end.reason, end.provider_reason) == (reason, word)
 
 
-async def test_a_finish_without_done_is_a_finish(api: Endpoint) -> None:
+async def test_finish_without_done_is_a_finish(api: Endpoint) -> None:
     api.answers(stream(OPENAI.token("One"), STOP))
     assert await ask() == [Text("One"), _ends()]
 
 
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("end", [b"", DONE], ids=["end of the body", "[DONE]"])
-async def test_an_end_without_a_finish_reason_is_none(api: Endpoint, end: bytes) -> None:
+async def test_end_without_a_finish_reason_is_a_cut(api: Endpoint, end: bytes) -> None:
     api.answers(stream(OPENAI.token("One"), end))
     with pytest.raises(UpstreamCut):
         await ask()
@@ -374,7 +372,7 @@ async def test_an_end_without_a_finish_reason_is_none(api: Endpoint, end: bytes)
     ("details", "reasoning_tokens"),
     [(None, None), ({}, None), ({"reasoning_tokens": 2}, 2), ({"audio_tokens": 1}, None)],
 )
-async def test_usage_comes_behind_the_finish_and_is_part_of_it(
+async def test_usage_after_the_finish_belongs_to_it(
     api: Endpoint, details: object, reasoning_tokens: int | None
 ) -> None:
     counted = {"prompt_tokens": 3, "completion_tokens": 5, "completion_tokens_details": details}
@@ -405,7 +403,7 @@ async def test_usage_before_the_finish_is_kept(api: Endpoint, rest: tuple[bytes,
     assert await ask() == [Text("One"), _ends(usage=Usage(input_tokens=3, output_tokens=5))]
 
 
-async def test_usage_behind_the_finish_stands_above_one_before_it(api: Endpoint) -> None:
+async def test_usage_after_the_finish_replaces_an_earlier_one(api: Endpoint) -> None:
     so_far = frame({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}})
     counted = frame({"choices": [], "usage": COUNTED})
     api.answers(stream(so_far, STOP, counted, DONE))
@@ -413,7 +411,7 @@ async def test_usage_behind_the_finish_stands_above_one_before_it(api: Endpoint)
 
 
 @pytest.mark.parametrize("value", [None, "three", "-1", -1, True, 2.5, 10**30, "9" * 30], ids=repr)
-async def test_a_count_that_is_none_costs_no_answer(api: Endpoint, value: object) -> None:
+async def test_invalid_count_does_not_cost_the_answer(api: Endpoint, value: object) -> None:
     """What else was counted is kept; where nothing was, there is no usage."""
     details = {"reasoning_tokens": value}
     half = {**COUNTED, "prompt_tokens": value, "completion_tokens_details": details}
@@ -433,7 +431,7 @@ async def _chatter(to: Exchange) -> None:
 
 @pytest.mark.promise("upstream:bounded")
 @pytest.mark.parametrize("rest", [HOLD, _chatter], ids=["silent", "comments"])
-async def test_a_finished_answer_waits_for_usage_only_so_long(
+async def test_wait_for_usage_after_the_finish_is_bounded(
     rest: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some servers send none and leave the connection open; what else they send does not count."""
@@ -447,7 +445,7 @@ async def test_a_finished_answer_waits_for_usage_only_so_long(
             await api.calls[0].closed.wait()
 
 
-async def test_a_connection_that_breaks_behind_the_finish_does_no_harm() -> None:
+async def test_break_after_the_finish_does_no_harm() -> None:
     async with (
         upstream(text("One"), raw(STOP), CLOSE) as api,
         opened(base_url=f"{api.url}/v1") as provider,
@@ -455,7 +453,7 @@ async def test_a_connection_that_breaks_behind_the_finish_does_no_harm() -> None
         assert await gather(provider) == [Text("One"), _ends()]
 
 
-async def test_a_body_that_never_ends_behind_done_costs_the_connection_and_no_more(
+async def test_endless_body_after_done_only_costs_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The connection is worth a moment, and not all the time that a clean-up may take."""
@@ -485,14 +483,14 @@ async def test_reasoning_under_both_names_is_given_once(api: Endpoint) -> None:
     assert (await ask())[:-1] == [Reasoning("Hm.")]
 
 
-async def test_what_some_servers_send_between_the_words_is_passed_over(api: Endpoint) -> None:
+async def test_empty_chunks_between_the_words_are_skipped(api: Endpoint) -> None:
     nothing = b"data:\n\n", b"data: \n\n", frame({"choices": None}), frame({"usage": 7})
     unnumbered = frame({"choices": [{"index": None, "delta": {"content": "two"}}]})
     api.answers(stream(*nothing, OPENAI.token("One "), *nothing, unnumbered, STOP, DONE))
     assert await ask() == [Text("One "), Text("two"), _ends()]
 
 
-async def test_other_choices_and_tool_calls_are_no_text(api: Endpoint) -> None:
+async def test_other_choices_and_tool_calls_are_not_text(api: Endpoint) -> None:
     other = frame({"choices": [{"index": 1, "delta": {"content": "Two"}, "finish_reason": "stop"}]})
     tools = OPENAI.choice({"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]})
     refused = OPENAI.choice({"refusal": None, "content": "One"})
@@ -501,7 +499,7 @@ async def test_other_choices_and_tool_calls_are_no_text(api: Endpoint) -> None:
 
 
 @pytest.mark.promise("secret:kept")
-async def test_the_key_is_the_configured_one_whatever_netrc_says(
+async def test_netrc_does_not_replace_the_configured_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A default entry there is for any host; it neither replaces the key nor refuses the request."""
@@ -517,7 +515,7 @@ async def test_the_key_is_the_configured_one_whatever_netrc_says(
         assert (await upstream_api.call()).headers["authorization"] == "Bearer sk-test"
 
 
-async def test_a_proxy_of_the_environment_is_asked_and_may_be_passed_by(
+async def test_environment_proxy_is_used_and_no_proxy_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with upstream(text("a"), finish()) as proxy:
@@ -540,9 +538,7 @@ async def test_a_proxy_of_the_environment_is_asked_and_may_be_passed_by(
 
 @pytest.mark.promise("secret:kept")
 @pytest.mark.parametrize("key", ["sk-\ntest", "sk-test\r\nX-Other: field", "sk-\0"])
-async def test_a_key_that_would_be_more_than_its_header_field_is_never_sent(
-    api: Endpoint, key: str
-) -> None:
+async def test_key_with_control_characters_is_never_sent(api: Endpoint, key: str) -> None:
     """And it is in no error."""
     api.answers(stream(OPENAI.token("One"), STOP, DONE))
     with pytest.raises(ProviderUnavailable) as caught:

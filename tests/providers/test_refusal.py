@@ -57,7 +57,7 @@ def of_status(status: int, body: object = None, headers: dict[str, str] | None =
 
 @pytest.mark.promise("provider:swap")
 @pytest.mark.parametrize("body", WRAPPINGS.values(), ids=WRAPPINGS.keys())
-def test_an_error_means_the_same_in_any_wrapping(body: Any) -> None:
+def test_error_body_means_the_same_in_any_wrapping(body: Any) -> None:
     """As an answer with a status, as a chunk, and as a body under 200."""
     assert type(of_status(400, body)) is ContextLengthExceeded
     assert type(error_in_stream(body)) is ContextLengthExceeded
@@ -73,12 +73,12 @@ def test_an_error_means_the_same_in_any_wrapping(body: Any) -> None:
     ],
     ids=repr,
 )  # fmt: skip
-def test_what_states_no_error_is_not_taken_for_one(body: object) -> None:
+def test_value_that_states_no_error_is_not_one(body: object) -> None:
     assert stated_error(body) is None
 
 
 @pytest.mark.parametrize("depth", [10, 900, 30_000])
-def test_a_nested_error_body_does_not_recurse(depth: int) -> None:
+def test_nested_error_body_does_not_recurse(depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
     assert type(of_status(400, nested)) is ProviderRefused
     assert type(of_status(500, b'{"error":%b}' % nested)) is ProviderUnavailable
@@ -111,14 +111,14 @@ STATUSES: dict[int, type[ProviderError]] = {
 @pytest.mark.promise("provider:swap")
 @pytest.mark.parametrize(("status", "kind"), STATUSES.items())
 @pytest.mark.parametrize("body", [None, b"", b"\xff\xfe", [], "no", {"error": {}}], ids=repr)
-def test_a_status_without_a_telling_body_has_one_meaning(
+def test_status_without_a_telling_body_has_one_meaning(
     status: int, kind: type[ProviderError], body: object
 ) -> None:
     assert type(of_status(status, body)) is kind
 
 
 @pytest.mark.parametrize("status", [it for it in STATUSES if it not in {400, 413, 422}])
-def test_a_status_that_says_nothing_of_the_request_is_not_its_fault(status: int) -> None:
+def test_unknown_status_does_not_blame_the_request(status: int) -> None:
     """It counts against the entry, and the client is not told that it asked wrongly."""
     error = of_status(status)
     assert error.is_outage
@@ -177,13 +177,13 @@ def test_a_status_that_says_nothing_of_the_request_is_not_its_fault(status: int)
     ],
     ids=lambda value: str(value)[:60],
 )  # fmt: skip
-def test_words_that_say_more_than_the_status(
+def test_words_that_say_more_than_the_status_count(
     status: int, body: Any, kind: type[ProviderError]
 ) -> None:
     assert type(of_status(status, body)) is kind
 
 
-def test_googles_sentence_for_a_rate_is_not_a_bill() -> None:
+def test_googles_rate_limit_sentence_is_not_a_quota() -> None:
     """It is OpenAI's for a quota that is used up; but Google says when to come back."""
     info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}
     message = "You exceeded your current quota, please check your plan and billing details."
@@ -210,13 +210,13 @@ def test_googles_sentence_for_a_rate_is_not_a_bill() -> None:
     ],
     ids=lambda value: str(value)[:60],
 )  # fmt: skip
-def test_an_error_without_a_status_is_known_by_its_words(
+def test_error_without_a_status_is_recognised_by_words(
     error: object, kind: type[ProviderError]
 ) -> None:
     assert type(error_in_stream(error)) is kind
 
 
-def test_the_sentence_of_an_overflow_has_the_words_that_clients_look_for() -> None:
+def test_overflow_message_has_the_words_clients_match() -> None:
     """LiteLLM, opencode and Cline shorten the conversation then."""
     said = ContextLengthExceeded.message.lower()
     for words in (

@@ -77,7 +77,7 @@ def _serve_and_tell(provider: str) -> tuple[str, set[str]]:
     return told["body"], set(told["modules"])
 
 
-def test_words_without_a_model_need_no_sdk_and_no_http_client() -> None:
+def test_fake_provider_imports_no_sdk_and_no_http_client() -> None:
     """All that a service with fake words imports is what serves them: the SDKs take a second each."""
     body, modules = _serve_and_tell("fake")
     assert '"status":"completed"' in body
@@ -85,7 +85,7 @@ def test_words_without_a_model_need_no_sdk_and_no_http_client() -> None:
 
 
 @pytest.mark.parametrize(("used", "unused"), [("openai", "google.genai"), ("gemini", "openai")])
-def test_an_sdk_is_imported_when_an_entry_of_its_kind_is_used(used: str, unused: str) -> None:
+def test_sdk_is_imported_when_its_kind_is_first_used(used: str, unused: str) -> None:
     body, modules = _serve_and_tell(used)
     assert '"code":"provider_unavailable"' in body  # nothing listens there
     assert {"openai": "openai", "gemini": "google.genai"}[used] in modules
@@ -93,7 +93,7 @@ def test_an_sdk_is_imported_when_an_entry_of_its_kind_is_used(used: str, unused:
 
 
 @pytest.mark.promise("provider:swap")
-async def test_an_entry_is_opened_by_its_kind_and_only_once() -> None:
+async def test_entry_is_opened_by_its_kind_and_only_once() -> None:
     async with ProviderRegistry(ENTRIES, {}) as providers:
         opened: list[Provider] = []
 
@@ -116,7 +116,7 @@ async def test_two_entries_of_one_kind_are_two_providers() -> None:
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("environ", [{}, {"OPENAI_KEY": ""}, {"GEMINI_KEY": "other"}])
-async def test_an_entry_without_its_key_is_not_ready(environ: Mapping[str, str]) -> None:
+async def test_entry_without_its_key_is_not_ready(environ: Mapping[str, str]) -> None:
     async with ProviderRegistry(ENTRIES, environ) as providers:
         assert not providers.is_ready("openai")
         with pytest.raises(ProviderNotReady, match="'openai'") as caught:
@@ -127,7 +127,7 @@ async def test_an_entry_without_its_key_is_not_ready(environ: Mapping[str, str])
 
 
 @pytest.mark.promise("secret:kept")
-async def test_an_entry_with_its_key_is_ready_and_the_key_is_nowhere_to_be_seen() -> None:
+async def test_entry_with_its_key_is_ready_and_hides_it() -> None:
     async with ProviderRegistry(ENTRIES, {"OPENAI_KEY": "sk-secret"}) as providers:
         assert providers.is_ready("openai")
         assert providers.check("openai") is ENTRIES["openai"]
@@ -137,14 +137,14 @@ async def test_an_entry_with_its_key_is_ready_and_the_key_is_nowhere_to_be_seen(
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_an_unknown_entry_is_refused_with_the_names_of_those_there_are() -> None:
+async def test_unknown_entry_is_refused_with_the_known_names() -> None:
     async with ProviderRegistry(ENTRIES, {}) as providers:
         with pytest.raises(InvalidField, match="fake, gemini, local, openai") as caught:
             await providers.get("nobody")
     assert caught.value.field == "provider"
 
 
-async def test_leaving_the_registry_closes_what_was_opened() -> None:
+async def test_leaving_the_registry_closes_its_providers() -> None:
     prompt = Prompt(messages=(Message("user", "Say it."),))
     with anyio.fail_after(10):
         async with upstream(text("a"), finish()) as api:

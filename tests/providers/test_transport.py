@@ -15,7 +15,7 @@ def client(url: str) -> tuple[httpx2.AsyncClient, Transport]:
     return httpx2.AsyncClient(transport=transport, base_url=url), transport
 
 
-async def test_another_server_is_refused() -> None:
+async def test_request_to_another_server_is_refused() -> None:
     http_client, transport = client("http://127.0.0.1:1")
     async with http_client:
         for url in ("http://127.0.0.1:2", "https://127.0.0.1:1", "http://localhost:1"):
@@ -24,7 +24,7 @@ async def test_another_server_is_refused() -> None:
     assert transport.connections == (0, 0)
 
 
-async def test_a_whole_body_gives_its_connection_back_once() -> None:
+async def test_whole_body_returns_its_connection_once() -> None:
     async with upstream(text("One"), finish()) as api:
         http_client, transport = client(api.url)
         async with http_client:
@@ -39,7 +39,7 @@ async def test_a_whole_body_gives_its_connection_back_once() -> None:
             assert [call.connection for call in api.calls] == [1, 1]
 
 
-async def test_a_body_that_is_left_closes_its_connection() -> None:
+async def test_abandoned_body_closes_its_connection() -> None:
     async with upstream(text("One"), finish()) as api:
         http_client, _ = client(api.url)
         async with http_client:
@@ -59,7 +59,7 @@ async def test_a_body_that_is_left_closes_its_connection() -> None:
     ],
     ids=["closed", "reset", "closed after the head", "reset in the body"],
 )
-async def test_a_failure_is_httpx2s_own(script: Script, expected: type[Exception]) -> None:
+async def test_failure_is_raised_as_httpx2s_own(script: Script, expected: type[Exception]) -> None:
     async with upstream(*script) as api:
         http_client, transport = client(api.url)
         async with http_client:
@@ -68,7 +68,7 @@ async def test_a_failure_is_httpx2s_own(script: Script, expected: type[Exception
         assert transport.connections == (0, 0)
 
 
-async def test_a_status_and_its_headers_come_through() -> None:
+async def test_status_and_headers_are_passed_on() -> None:
     async with upstream(status(503, headers={"Retry-After": "7", "X-Other": "x"})) as api:
         http_client, _ = client(api.url)
         async with http_client:

@@ -52,7 +52,7 @@ response_slot: ContextVar[ResponseSlot] = ContextVar("response_slot")
 The SDK does not say which response belongs to which call, and gives no argument of a call to its HTTP client. What
 it does is to call the client in the task of the caller, so the hook finds the slot by a context variable. Without
 it, one generation that is left would close another one's connection
-(`test_generations_side_by_side_close_their_own_connection_only`). Seen with google-genai 3.6.
+(`test_concurrent_calls_close_only_their_own_connection`). Seen with google-genai 3.6.
 """
 
 

@@ -62,7 +62,7 @@ def split(data: bytes, cuts: Sequence[int]) -> list[bytes]:
 
 @given(blocks, line_ends, st.lists(st.integers(0, 500), max_size=20))
 @deterministic
-def test_what_was_put_in_comes_out_whatever_the_line_ends_and_the_chunks(
+def test_payloads_survive_any_line_ends_and_chunks(
     blocks: list[list[str]], line_end: bytes, cuts: list[int]
 ) -> None:
     data = b"".join(
@@ -85,7 +85,7 @@ def test_any_split_of_the_bytes_gives_the_same_payloads(data: bytes, cuts: list[
 
 @given(streams, st.lists(st.integers(0, 500), max_size=20), st.integers(1, 40))
 @deterministic
-def test_any_split_of_the_bytes_meets_the_bound_at_the_same_place(
+def test_any_split_of_the_bytes_meets_the_same_bound(
     data: bytes, cuts: list[int], bound: int
 ) -> None:
     assert decode(split(data, cuts), bound=bound) == decode([data], bound=bound)
@@ -117,7 +117,7 @@ def test_the_rules_of_the_standard_hold(data: bytes, payloads: list[bytes]) -> N
 
 
 @pytest.mark.parametrize("ends", [b"\n", b"\r", b"\r\n"])
-def test_a_payload_is_given_with_the_first_byte_that_ends_its_block(ends: bytes) -> None:
+def test_payload_comes_with_the_first_byte_that_ends_its_block(ends: bytes) -> None:
     """A word that waits for the next one would be late by a token."""
     decoder = EventStreamDecoder(BOUND)
     assert list(decoder.feed(b"data: a" + ends + ends)) == [b"a"]
@@ -126,7 +126,7 @@ def test_a_payload_is_given_with_the_first_byte_that_ends_its_block(ends: bytes)
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, BOUND * 2])
-def test_a_line_may_be_as_long_as_the_bound_and_no_longer(piece_bytes: int) -> None:
+def test_line_may_be_exactly_as_long_as_the_bound(piece_bytes: int) -> None:
     line = b"data: ".ljust(BOUND, b"x")
     for data, is_over in ((line + b"\n\n", False), (line + b"x\n\n", True)):
         pieces = (data[at : at + piece_bytes] for at in range(0, len(data), piece_bytes))
@@ -136,7 +136,7 @@ def test_a_line_may_be_as_long_as_the_bound_and_no_longer(piece_bytes: int) -> N
 
 
 @pytest.mark.parametrize("line", [b"data: 123\n", b"data: 123", b": 123"])
-def test_what_is_held_is_bounded_also_without_a_line_end(line: bytes) -> None:
+def test_unfinished_line_is_bounded(line: bytes) -> None:
     """Neither a line nor a block that never ends can fill the memory."""
     payloads, met = decode([line] * BOUND)
     assert (payloads, met) == ([], True)
@@ -147,7 +147,7 @@ def test_what_is_not_held_is_not_bounded() -> None:
     assert (payloads, met) == ([b"a"] * BOUND, False)
 
 
-def test_a_long_line_in_small_pieces_costs_no_more_than_in_large_ones() -> None:
+def test_small_pieces_of_a_long_line_cost_no_more() -> None:
     """Nothing that is held is copied again for each piece: a megabyte a byte at a time is done at once."""
     data = b"data: " + b"x" * 1_000_000
     decoder = EventStreamDecoder(2_000_000)
@@ -174,9 +174,7 @@ def test_a_long_line_in_small_pieces_costs_no_more_than_in_large_ones() -> None:
     ids=repr,
 )
 @pytest.mark.parametrize("size", [1, 1000])
-def test_a_block_that_is_an_error_comes_in_an_envelope(
-    block: bytes, payload: bytes, size: int
-) -> None:
+def test_error_block_comes_in_an_envelope(block: bytes, payload: bytes, size: int) -> None:
     """And the blocks around it as they are."""
     stream = b"data: a\n\n" + block + b"data: b\n\n"
     decoder = EventStreamDecoder(1000)
@@ -216,7 +214,7 @@ def test_json_between_the_blocks_is_a_payload(json_text: bytes, size: int, end: 
     ids=repr,
 )
 @pytest.mark.parametrize("size", [1, 1000])
-def test_a_flush_gives_a_last_block_without_its_blank_line(
+def test_flush_yields_a_last_block_without_its_blank_line(
     rest: bytes, payloads: list[bytes], size: int
 ) -> None:
     decoder = EventStreamDecoder(1000)
