@@ -273,7 +273,7 @@ def fallback_script(call: Call) -> Script:
 _CELLS: Mapping[Answerer, str] = {
     "primary": "answered by the provider",
     "fallback": "answered by the fallback",
-    "nobody": "400 with the reason; nobody else is asked",
+    "nobody": "400 with the reason; no other provider is called",
     "both": "answered by the fallback, then by the provider",
 }
 

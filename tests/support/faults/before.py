@@ -40,8 +40,8 @@ def faults() -> Iterator[Fault]:
     yield from _breaks()
     yield Fault(
         name="error-chunk-at-once",
-        words="An error object in the place of the first chunk, once",
-        conduct="Asks the same provider again.",
+        words="An error object instead of the first chunk, once",
+        conduct="Retries the same provider.",
         primary=((HEAD, ERROR_IN_STREAM), WELL),
         events=(retrying("provider_unavailable"), said(SAID + REST)),
         end=ANSWERED,
@@ -54,7 +54,7 @@ def _rate_limits() -> Iterator[Fault]:
     yield Fault(
         name="rate-limited-once",
         words="429 with `Retry-After`, once",
-        conduct="Waits for what it says, and asks again.",
+        conduct="Waits as long as it says, then retries.",
         primary=((patience(PATIENCE_SECONDS),), WELL),
         events=(retrying("provider_rate_limited"), said(SAID + REST)),
         end=ANSWERED,
@@ -64,7 +64,7 @@ def _rate_limits() -> Iterator[Fault]:
     yield Fault(
         name="rate-limited-for-long",
         words="429 with a `Retry-After` that is longer than `max_backoff_seconds`",
-        conduct="Does not wait: the fallback is asked at once.",
+        conduct="Does not wait: calls the fallback at once.",
         primary=((patience(3),),),
         events=(switching("provider_rate_limited"), said(OTHER_TEXT)),
         end=ANSWERED_ELSEWHERE,
@@ -73,7 +73,7 @@ def _rate_limits() -> Iterator[Fault]:
     yield Fault(
         name="rate-limited-for-too-long-alone",
         words="429 with a `Retry-After` beyond the first-token deadline",
-        conduct="Does not wait for what would be too late: fails at once.",
+        conduct="Does not wait, because that would be too late: fails at once.",
         primary=((patience(60),),),
         fallback=None,
         events=(),
@@ -87,7 +87,7 @@ def _server_errors() -> Iterator[Fault]:
     yield Fault(
         name="broken-once",
         words="500, once",
-        conduct="Asks the same provider again.",
+        conduct="Retries the same provider.",
         primary=((BROKEN,), WELL),
         events=(AGAIN, said(SAID + REST)),
         end=ANSWERED,
@@ -97,8 +97,8 @@ def _server_errors() -> Iterator[Fault]:
     yield from rounds("down", "503, for ever", (DOWN,), "provider_unavailable")
     yield Fault(
         name="everybody-down",
-        words="503 for ever, by the fallback too",
-        conduct="Fails when everybody had its tries, or after `max_calls` calls in all.",
+        words="503 for ever, from the fallback, too",
+        conduct="Fails when all providers have had their attempts, or after `max_calls` calls in all.",
         primary=((DOWN,),),
         fallback=(DOWN,),
         events=(
@@ -115,13 +115,13 @@ def _server_errors() -> Iterator[Fault]:
 
 def _breaks() -> Iterator[Fault]:
     for name, step, words in (
-        ("reset", RESET, "The connection is reset before the head of an answer"),
-        ("hung-up", CLOSE, "The connection is closed before the head of an answer"),
+        ("reset", RESET, "The connection is reset before the head of a response"),
+        ("hung-up", CLOSE, "The connection is closed before the head of a response"),
     ):
         yield Fault(
             name=f"{name}-once",
             words=f"{words}, once",
-            conduct="Asks the same provider again.",
+            conduct="Retries the same provider.",
             primary=((step,), WELL),
             events=(AGAIN, said(SAID + REST)),
             end=ANSWERED,
@@ -131,8 +131,8 @@ def _breaks() -> Iterator[Fault]:
         yield Fault(
             name=f"kept-{name}",
             words=f"{words.replace('The', 'A kept')}",
-            conduct="It has refused nothing: sends the request again on a new connection, unseen, "
-            "and also with `attempts = 1`.",
+            conduct="The server has refused nothing: sends the request again on a new connection, unnoticed, "
+            "even with `attempts = 1`.",
             primary=((step,), WELL),
             entry={"attempts": 1},
             events=(said(SAID + REST),),
@@ -144,7 +144,7 @@ def _breaks() -> Iterator[Fault]:
         )
     yield from rounds(
         "reset",
-        "The connection is reset before the head of an answer, for ever",
+        "The connection is reset before the head of a response, for ever",
         (RESET,),
         "provider_unavailable",
     )

@@ -31,7 +31,7 @@ def faults() -> Iterator[Fault]:
     """What a good status comes with in the place of an event stream, or with nothing in it."""
     yield Fault(
         name="one-json",
-        words="One JSON in the place of a stream, as of a server that ignores `stream: true`",
+        words="One JSON object instead of a stream, as from a server that ignores `stream: true`",
         conduct="Its text is the answer.",
         primary=((ONE_JSON,),),
         events=(said(SAID + REST),),
@@ -43,14 +43,14 @@ def faults() -> Iterator[Fault]:
             OTHER,
             (switching("provider_misconfigured"), said(OTHER_TEXT)),
             ANSWERED_ELSEWHERE,
-            "but the fallback",
+            "calls the fallback",
         ),
-        (None, (), failed("provider_misconfigured"), "and fails"),
+        (None, (), failed("provider_misconfigured"), "fails"),
     ):
         yield Fault(
             name="page" if fallback else "page-alone",
             words="A page under 200, such as a login page",
-            conduct=f"Does not ask again, {conduct}; the log names the entry and `base_url`.",
+            conduct=f"No retry: {conduct}; the log names the entry and `base_url`.",
             primary=((PAGE,),),
             fallback=fallback,
             events=events,
@@ -61,7 +61,7 @@ def faults() -> Iterator[Fault]:
     yield Fault(
         name="empty-once",
         words="An answer that ends (`stop`) with nothing in it, once",
-        conduct="Asks the same provider again.",
+        conduct="Retries the same provider.",
         primary=((finish(),), WELL),
         events=(retrying("empty_answer"), said(SAID + REST)),
         end=ANSWERED,

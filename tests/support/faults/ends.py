@@ -51,7 +51,7 @@ def _ends_that_are_none() -> Iterator[Fault]:
     yield Fault(
         name="stamped-cut",
         words="A finish reason with every chunk, and the connection is closed in the middle",
-        conduct="The reasons say nothing, so it is a cut: asks again, and goes on unseen.",
+        conduct="The reasons mean nothing, so this is a cut: retries, and continues unnoticed.",
         primary=((stamped("The ", "sky "), CLOSE), WELL),
         events=(said(SAID), CUT, said(REST)),
         end=ANSWERED,
@@ -61,7 +61,7 @@ def _ends_that_are_none() -> Iterator[Fault]:
     yield Fault(
         name="stamped-once",
         words="The answer in one chunk with a finish reason, then silence, the connection open",
-        conduct="More may come: waits for `idle_seconds`. The answer is whole all the same.",
+        conduct="More may follow: waits for `idle_seconds`. The answer counts as complete.",
         primary=((stamped("The sky is blue."), HOLD),),
         events=(said(SAID + REST),),
         end=End(usage="estimated"),
@@ -71,7 +71,7 @@ def _ends_that_are_none() -> Iterator[Fault]:
     yield Fault(
         name="more-text",
         words="Text after the finish reason",
-        conduct="Says it.",
+        conduct="Passes it on.",
         primary=((HALF, REASON, text("is ", "blue."), COUNTED),),
         events=(said(SAID + REST),),
         end=ANSWERED,
@@ -80,17 +80,17 @@ def _ends_that_are_none() -> Iterator[Fault]:
 
 
 def _complete_answers() -> Iterator[Fault]:
-    complete = "Goes by the finish reason: completed, with usage, and nobody is asked again."
+    complete = "The finish reason counts: completed, with usage, and no further call."
     for name, words, script in (
         ("no-done", "Complete, but without `[DONE]`", (*WELL[:1], NO_DONE)),
         (
             "no-done-cut",
-            "Complete, and then the connection breaks in the place of the end",
+            "Complete, and then the connection breaks instead of ending",
             (*WELL[:1], NO_DONE, CLOSE),
         ),
         (
             "no-done-open",
-            "Complete, and then the connection stays open in the place of the end",
+            "Complete, and then the connection stays open instead of ending",
             (*WELL[:1], NO_DONE, HOLD),
         ),
         (

@@ -36,7 +36,7 @@ def rounds(
     yield Fault(
         name=f"{name}-for-ever",
         words=words,
-        conduct="Asks again, `attempts` times in all, with a backoff between; then the fallback.",
+        conduct="Retries with a backoff, up to `attempts` calls in all, then calls the fallback.",
         primary=(script,),
         port=port,
         events=(*tries, switching(code), said(OTHER_TEXT)),
@@ -47,7 +47,7 @@ def rounds(
     yield Fault(
         name=f"{name}-for-ever-alone",
         words=words,
-        conduct="Asks again, `attempts` times in all, and fails.",
+        conduct="Retries, up to `attempts` calls in all, then fails.",
         primary=(script,),
         fallback=None,
         port=port,

@@ -41,7 +41,7 @@ def faults() -> Iterator[Fault]:
          "context_length_exceeded", "", ("openai", "gemini")),
         ("401", "401", BAD_KEY, "provider_auth", "api_key_env", ("openai", "gemini")),
         ("403", "403", NOT_ALLOWED, "provider_auth", "api_key_env", ("openai", "gemini")),
-        ("400-key", "400: Gemini's word for a refused key", GOOGLES_BAD_KEY,
+        ("400-key", "400: Gemini's code for a refused key", GOOGLES_BAD_KEY,
          "provider_auth", "api_key_env", ("gemini",)),
         ("404", "404", NO_MODEL, "provider_model_not_found", "model", ("openai", "gemini")),
         ("400-model", "400: the model is unknown", MODEL_IN_400, "provider_model_not_found", "model",
@@ -52,9 +52,9 @@ def faults() -> Iterator[Fault]:
          "api_key_env", ("openai", "gemini")),
         *((f"{code}", f"{code}", status(code), "provider_misconfigured", "base_url",
            ("openai", "gemini")) for code in (307, 407, 421, 424, 425)),
-        ("context-in-stream", "200: the input is longer than the model can read, said in the stream",
+        ("context-in-stream", "200: the input is longer than the model can read, as an error in the stream",
          TOO_LONG_IN_STREAM, "context_length_exceeded", "", ("openai", "gemini")),
-        ("context-event", "The same as `event: error`", TOO_LONG_EVENT,
+        ("context-event", "The same, as `event: error`", TOO_LONG_EVENT,
          "context_length_exceeded", "", ("openai",)),
     )  # fmt: skip
     for name, words, step, code, setting, kinds in refused:
@@ -62,7 +62,7 @@ def faults() -> Iterator[Fault]:
         yield Fault(
             name=f"refused-{name}",
             words=words,
-            conduct=f"Does not ask again, but the fallback{log}.",
+            conduct=f"No retry: calls the fallback{log}.",
             primary=((step,),),
             events=(switching(code), said(OTHER_TEXT)),
             end=ANSWERED_ELSEWHERE,
@@ -73,7 +73,7 @@ def faults() -> Iterator[Fault]:
         yield Fault(
             name=f"refused-{name}-alone",
             words=words,
-            conduct=f"Does not ask again, and fails{log}.",
+            conduct=f"No retry: fails{log}.",
             primary=((step,),),
             fallback=None,
             events=(),
@@ -86,7 +86,7 @@ def faults() -> Iterator[Fault]:
 
 
 def _filters() -> Iterator[Fault]:
-    nobody = "Asks nobody else: `incomplete`, and the reason reaches the viewer."
+    nobody = "Calls no other provider: `incomplete`, and the reason reaches the viewer."
     yield Fault(
         name="filtered-prompt",
         words="A content filter refuses the prompt",
@@ -99,7 +99,7 @@ def _filters() -> Iterator[Fault]:
     yield Fault(
         name="filtered-rescue",
         words="The connection is closed in the middle of an answer, and the next time a filter refuses the prompt",
-        conduct="The text stands, and nobody else is asked.",
+        conduct="The text stays, and no other provider is called.",
         primary=((HALF, CLOSE), (BLOCKED,)),
         events=(said(SAID), CUT),
         end=filtered("estimated"),

@@ -10,16 +10,16 @@ from support.upstreams import USAGE, Script, finish, text
 PRIMARY, FALLBACK = "primary", "fallback"
 
 DEADLINE_SECONDS = 0.3
-"""Of the deadline that a row is about; those that it is not about are long."""
+"""The deadline that a row is about; all other deadlines are long."""
 
 SILENT_SECONDS = 0.2
-"""A silence that is a large part of that deadline."""
+"""A silence of more than half of that deadline."""
 
 PAUSE_SECONDS = 2 * DEADLINE_SECONDS
-"""Of a provider that says more than it seemed to: longer than the end of a stream is waited for."""
+"""A pause after which more follows: longer than the wait for the end of a stream."""
 
 PATIENCE_SECONDS = 0.2
-"""What a `Retry-After` asks for."""
+"""The value of a `Retry-After`."""
 
 KEY = "sk-a-key-that-nobody-may-see"
 PROMPT = "sesame"
@@ -31,20 +31,20 @@ WELL: Script = (text("The ", "sky ", "is ", "blue."), finish())
 
 OTHER_USAGE = Usage(input_tokens=7, output_tokens=11, reasoning_tokens=1)
 SAME: Script = (text("The sk", "y is", " blue."), finish(usage=OTHER_USAGE))
-"""The same answer by somebody else."""
+"""The same answer from another provider."""
 
 OTHER_TEXT = "It depends."
 OTHER: Script = (text("It ", "depends."), finish(usage=OTHER_USAGE))
-"""Another answer by somebody else."""
+"""Another answer from another provider."""
 
 CHANGED: Script = (text("Blue ", "it ", "is."), finish())
 CHANGED_TEXT = "Blue it is."
-"""Another answer by the same provider."""
+"""Another answer from the same provider."""
 
 Port = Literal["open", "closed", "full"]
 Deadline = Literal["connect", "first_token", "idle"]
 Event = tuple[str, ...]
-"""What a viewer gets before `done`: its type and what it says."""
+"""What a viewer gets before `done`: the type of an event and its content."""
 
 
 def retrying(reason: str, provider: str = PRIMARY) -> Event:
@@ -60,7 +60,7 @@ def restart(reason: str, provider: str = FALLBACK) -> Event:
 
 
 def said(words: str) -> Event:
-    """Text; consecutive pieces are one."""
+    """Text; consecutive pieces are joined."""
     return ("text", words)
 
 
@@ -98,21 +98,21 @@ class Fault:
         name: of the test.
         words: the fault.
         conduct: what streamsvc does.
-        primary: what the primary plays, a script a request, the last one for all that follow.
-        fallback: what the fallback plays; None: there is no fallback.
+        primary: the scripts that the primary plays, one for each request, the last one for all that follow.
+        fallback: the script that the fallback plays; None if there is no fallback.
         port: whether the primary listens, and whether it accepts.
-        entry: settings of the primary's entry, where they matter.
+        entry: settings of the primary's entry that matter here.
         rescue: the setting.
         events: what the viewer gets before `done`.
         end: what `done` says.
-        calls: how often the primary and the fallback are asked.
-        gaps: how long the primary is left in peace before each further call, at least.
+        calls: how many requests the primary and the fallback get.
+        gaps: the shortest pause before each further call of the primary.
         deadline: the one that passes.
-        silent_seconds: how long the provider says nothing, at least.
+        silent_seconds: the shortest time that the provider is silent.
         is_kept: whether the first call comes on a connection that the primary has kept.
-        unseen: how many requests the primary sees that nobody else does.
+        unseen: how many requests reach the primary without showing anywhere else.
         setting: the key of the entry that the operator's log names.
-        kinds: of the primary; a fault that only one API can have names it.
+        kinds: the kinds of primary that can have this fault.
     """
 
     name: str

@@ -37,14 +37,26 @@ from support.upstreams import (
 def faults() -> Iterator[Fault]:
     silences: tuple[tuple[str, Script, Port, Deadline, str], ...] = (
         ("unreachable", (), "full", "connect", "Connections are not accepted"),
-        ("silent", (HOLD,), "open", "first_token", "The request is taken, and nothing answers"),
-        ("head-only", (HEAD, HOLD), "open", "first_token", "The head comes at once, and no token"),
+        (
+            "silent",
+            (HOLD,),
+            "open",
+            "first_token",
+            "The request is accepted, and no response comes",
+        ),
+        (
+            "head-only",
+            (HEAD, HOLD),
+            "open",
+            "first_token",
+            "The head of the response comes at once, but no token",
+        ),
         (
             "dribbling",
             (HEAD, EMPTY, dribble),
             "open",
             "first_token",
-            "Comments, role chunks and empty chunks come, and no token",
+            "Comments, role chunks and empty chunks come, but no token",
         ),
     )
     for name, script, port, deadline, words in silences:
@@ -52,7 +64,7 @@ def faults() -> Iterator[Fault]:
         yield Fault(
             name=name,
             words=words,
-            conduct=f"Waits for `{deadline}_seconds`, closes the call, and asks the fallback.",
+            conduct=f"Waits for `{deadline}_seconds`, closes the call, and calls the fallback.",
             primary=(script,),
             port=port,
             events=(switching("provider_timeout"), said(OTHER_TEXT)),
@@ -83,13 +95,13 @@ def faults() -> Iterator[Fault]:
 def _stalls() -> Iterator[Fault]:
     stalls = "Silence in the middle of an answer, the connection open"
     for name, script, events, conduct in (
-        ("same", SAME, (said(REST),), "which says the same: goes on from there unseen"),
-        ("other", OTHER, (restart("provider_timeout"), said(OTHER_TEXT)), "and says `restart`"),
+        ("same", SAME, (said(REST),), "which repeats the answer: continues from there, unnoticed"),
+        ("other", OTHER, (restart("provider_timeout"), said(OTHER_TEXT)), "and sends `restart`"),
     ):
         yield Fault(
             name=f"stalled-{name}",
             words=stalls,
-            conduct=f"Waits for `idle_seconds`, closes the call, and asks the fallback, {conduct}.",
+            conduct=f"Waits for `idle_seconds`, closes the call, and calls the fallback, {conduct}.",
             primary=((HALF, HOLD),),
             fallback=script,
             events=(said(SAID), switching("provider_timeout"), *events),
@@ -133,7 +145,7 @@ def _silences_that_break() -> Iterator[Fault]:
         yield Fault(
             name=f"silent-then-{name}",
             words=f"Silence for more than half of `{deadline}_seconds`; then the call is {words}",
-            conduct="As silence: does not ask again, but the fallback.",
+            conduct="Treated as silence: no retry; calls the fallback.",
             primary=(script,),
             events=(*first, switching("provider_timeout"), *again, said(OTHER_TEXT)),
             end=ANSWERED_ELSEWHERE,
@@ -145,7 +157,7 @@ def _silences_that_break() -> Iterator[Fault]:
         name="silent-then-close-alone",
         words="Silence for more than half of `idle_seconds`; then the call is closed in the middle "
         "of the answer",
-        conduct="As silence: does not ask again, and fails.",
+        conduct="Treated as silence: no retry, and fails.",
         primary=((HALF, STAY_SILENT, CLOSE),),
         fallback=None,
         events=(said(SAID),),

@@ -48,8 +48,8 @@ def faults() -> Iterator[Fault]:
         yield from _breaks(name, words, script, "upstream_cut")
     yield Fault(
         name="cut-again",
-        words="The connection is closed in the middle of an answer, and the next time before that",
-        conduct="Asks once more, and goes on from what the viewer has.",
+        words="The connection is closed in the middle of an answer, and the next time even earlier",
+        conduct="Retries, and continues from what the viewer has.",
         primary=((HALF, CLOSE), (text("The "), CLOSE), WELL),
         events=(said(SAID), CUT, CUT, said(REST)),
         end=ANSWERED,
@@ -69,7 +69,7 @@ def _garbage() -> Iterator[Fault]:
         yield Fault(
             name=f"{name}-once",
             words=f"{words}, once",
-            conduct="Text may be lost, so it is as a cut: asks again, and goes on unseen.",
+            conduct="Text may be lost, so this is a cut: retries, and continues unnoticed.",
             primary=((HALF, step, HOLD), WELL),
             entry={"max_line_bytes": LINE_BYTES},
             events=(said(SAID), ODD, said(REST)),
@@ -80,7 +80,7 @@ def _garbage() -> Iterator[Fault]:
         yield Fault(
             name=f"{name}-alone",
             words=f"{words}, each time",
-            conduct="Asks again, `attempts` times in all, and fails.",
+            conduct="Retries, up to `attempts` calls in all, then fails.",
             primary=((HALF, step, HOLD),),
             fallback=None,
             entry={"max_line_bytes": LINE_BYTES},
@@ -95,7 +95,7 @@ def _stated_failures() -> Iterator[Fault]:
     yield Fault(
         name="error-chunk",
         words="An error object in the middle of an answer, once",
-        conduct="Asks again, and goes on unseen.",
+        conduct="Retries, and continues unnoticed.",
         primary=((HALF, ERROR_IN_STREAM), WELL),
         events=(said(SAID), AGAIN, said(REST)),
         end=ANSWERED,
@@ -109,7 +109,7 @@ def _stated_failures() -> Iterator[Fault]:
         yield Fault(
             name=f"finish-{name}",
             words=f"The finish reason `{word}`, once",
-            conduct="The provider has failed, and says so: asks again, and goes on unseen.",
+            conduct="The provider says that it failed: retries, and continues unnoticed.",
             primary=((HALF, finish(word)), WELL),
             events=(said(SAID), retrying(code), said(REST)),
             end=ANSWERED,
@@ -124,7 +124,7 @@ def _breaks(name: str, words: str, script: Script, code: str) -> Iterator[Fault]
     yield Fault(
         name=f"cut-{name}-same",
         words=f"{words}, once",
-        conduct="Asks again; the model says the same: goes on from there unseen.",
+        conduct="Retries; the model repeats itself: continues from there, unnoticed.",
         primary=(script, WELL),
         events=(said(SAID), again, said(REST)),
         end=ANSWERED,
@@ -134,7 +134,7 @@ def _breaks(name: str, words: str, script: Script, code: str) -> Iterator[Fault]
     yield Fault(
         name=f"cut-{name}-changed-alone",
         words=f"{words}, once",
-        conduct="Asks again; the model says something else: `restart`, and the new answer.",
+        conduct="Retries; the model answers differently: `restart`, then the new answer.",
         primary=(script, CHANGED),
         fallback=None,
         events=(said(SAID), again, restart(code, PRIMARY), said(CHANGED_TEXT)),
@@ -144,13 +144,13 @@ def _breaks(name: str, words: str, script: Script, code: str) -> Iterator[Fault]
     )
     tries = (said(SAID), again, again)
     for how, other, events, conduct in (
-        ("same", SAME, (said(REST),), "which says the same: goes on from there unseen"),
-        ("other", OTHER, (restart(code), said(OTHER_TEXT)), "and says `restart`"),
+        ("same", SAME, (said(REST),), "which repeats the answer: continues from there, unnoticed"),
+        ("other", OTHER, (restart(code), said(OTHER_TEXT)), "and sends `restart`"),
     ):
         yield Fault(
             name=f"cut-{name}-for-ever-{how}",
             words=f"{words}, each time",
-            conduct=f"Asks again, `attempts` times in all; then the fallback, {conduct}.",
+            conduct=f"Retries, up to `attempts` calls in all, then calls the fallback, {conduct}.",
             primary=(script,),
             fallback=other,
             events=(*tries, switching(code), *events),
@@ -161,7 +161,7 @@ def _breaks(name: str, words: str, script: Script, code: str) -> Iterator[Fault]
     yield Fault(
         name=f"cut-{name}-for-ever-alone",
         words=f"{words}, each time",
-        conduct="Asks again, `attempts` times in all, and fails; the text stands, and is no answer.",
+        conduct="Retries, up to `attempts` calls in all, then fails; the text stays, but is not a complete answer.",
         primary=(script,),
         fallback=None,
         events=tries,
@@ -172,7 +172,7 @@ def _breaks(name: str, words: str, script: Script, code: str) -> Iterator[Fault]
     yield Fault(
         name=f"cut-{name}-no-rescue",
         words=f"{words}, with `rescue = false`",
-        conduct="Fails at once; the text stands, and is no answer.",
+        conduct="Fails at once; the text stays, but is not a complete answer.",
         primary=(script,),
         rescue=False,
         events=(said(SAID),),
