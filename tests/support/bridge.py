@@ -17,6 +17,7 @@ class Connection:
     """One request and what came back.
 
     Attributes:
+        scope: of the request.
         status: of the answer, once its head is there.
         body: as far as it has come.
         complete: whether the answer ended tidily.
@@ -25,7 +26,7 @@ class Connection:
 
     def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
         url = urlsplit(target)
-        self._scope = {
+        self.scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
@@ -51,16 +52,17 @@ class Connection:
         method: str = "GET", headers: dict[str, str] | None = None, body: bytes = b"",
     ) -> Self:  # fmt: skip
         connection = cls(method, target, headers or {}, body)
-        tasks.start_soon(connection._run, app)
+        tasks.start_soon(connection.run, app)
         return connection
 
     def cut(self) -> None:
         """Lose the connection; nothing that the application sends from now on arrives."""
         self._gone.set()
 
-    async def _run(self, app: ASGIApp) -> None:
+    async def run(self, app: ASGIApp) -> None:
+        """Have the request answered."""
         try:
-            await app(self._scope, self._receive, self._send)
+            await app(self.scope, self._receive, self._send)
         finally:
             self.ended.set()
             self._grow()

@@ -12,6 +12,7 @@ from streamsvc.config.settings import CorsSettings, FakeSettings, ServerSettings
 from streamsvc.errors import HostRefused, OriginRefused
 from streamsvc.web.hosts import Hosts
 from streamsvc.web.origins import Origins
+from streamsvc.web.requests import read_head
 from support.eventstream import Answer, view
 from support.service import Service, serving
 
@@ -47,8 +48,9 @@ def may_create(origin: str, host: str, *allowed: str, site: str = "") -> bool:
     headers = [(b"origin", origin.encode("latin-1")), (b"host", host.encode("latin-1"))]
     if site:
         headers.append((b"sec-fetch-site", site.encode()))
+    head = read_head(Request({"type": "http", "headers": headers, "query_string": b""}))
     try:
-        Origins(allowed).check(Request({"type": "http", "headers": headers}))
+        Origins(allowed).check(head)
     except OriginRefused:
         return False
     return True

@@ -23,14 +23,10 @@ from streamsvc.errors import CursorLost, GenerationNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_batches
 from streamsvc.events import Restart
 from streamsvc.web.bodies import BodyReader
+from streamsvc.web.negotiation import format_of
 from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
-from streamsvc.web.requests import (
-    format_of,
-    key_of,
-    named_as_given,
-    refuse_prefetch,
-)
+from streamsvc.web.requests import RequestHead
 from streamsvc.web.stream.streams import Streams
 from streamsvc.web.stream.whole import head_response
 
@@ -70,34 +66,34 @@ class UIMessageEndpoints:
         self._dialects: Mapping[str, Dialect] = {"ui": AISDKDialect(), "plain": PlainDialect()}
         self._directory = directory
 
-    async def create(self, request: Request) -> Response:
+    async def create(self, request: Request, head: RequestHead) -> Response:
         """`POST /api/chat`: answer; what is still being answered in that chat is stopped."""
-        dialect = self._dialect(request)
-        self._origins.check(request)
+        dialect = self._dialect(head)
+        self._origins.check(head)
         # The AI SDK's text transport does not tell a message from its replay.
         may_come_back = dialect is not self._dialects["plain"]
-        body = await self._bodies.read(request)
+        body = await self._bodies.read(request, head)
         chat, order = self._parser.parse(body, may_come_back=may_come_back)
         self._supervisor.check_viewers()
-        with named_as_given(request):
-            generation = await self._supervisor.create(order, key=key_of(request))
+        with head.field_names():
+            generation = await self._supervisor.create(order, key=head.key())
         answer = ChatAnswer(generation=generation, grace_seconds=order.grace_seconds or 0.0)
         before = await self._directory.put_answer(chat, answer)
         if before is not None and before != generation:
             await self._end(before)  # the page shows one answer at a time
         return await self._stream(chat, answer, dialect)
 
-    async def resume(self, request: Request) -> Response:
+    async def resume(self, request: Request, head: RequestHead) -> Response:
         """`GET /api/chat/{id}/stream`: the answer from its start; 204 where there is none to come."""
         if request.method == "HEAD":
             return head_response()
-        refuse_prefetch(request)
+        head.refuse_prefetch()
         chat = request.path_params["id"]
         answer = await self._directory.answer(chat)
         if answer is None:
             return Response(status_code=204, headers=NO_STORE)
         try:
-            dialect = self._dialect(request)
+            dialect = self._dialect(head)
             self._supervisor.check_viewers()
             return await self._stream(chat, answer, dialect)
         except GenerationNotFound:
@@ -105,9 +101,9 @@ class UIMessageEndpoints:
                 return Response(status_code=204, headers=NO_STORE)
             return PlainTextResponse(CursorLost.message, status_code=410, headers=NO_STORE)
 
-    async def stop(self, request: Request) -> Response:
+    async def stop(self, request: Request, head: RequestHead) -> Response:
         """`POST /api/chat/{id}/stop`: end the answer, and the call to the provider; idempotent."""
-        self._origins.check(request)
+        self._origins.check(head)
         if generation := await self._directory.drop_answer(request.path_params["id"]):
             await self._end(generation)
         return Response(status_code=204, headers=NO_STORE)
@@ -137,8 +133,8 @@ class UIMessageEndpoints:
             after = next(restarts, after)
         return after
 
-    def _dialect(self, request: Request) -> Dialect:
-        return format_of(request, self._dialects, usual="ui")
+    def _dialect(self, head: RequestHead) -> Dialect:
+        return format_of(head, self._dialects, usual="ui")
 
 
 def refusal_text(problem: Problem, headers: Mapping[str, str]) -> Response:

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from streamsvc.config.settings import LimitSettings
 from streamsvc.dialects.json_body import Body
 from streamsvc.errors import RequestTooLarge, UnsupportedEncoding
-from streamsvc.web.requests import header
+from streamsvc.web.requests import RequestHead
 
 
 class BodyReader:
@@ -18,16 +18,16 @@ class BodyReader:
     def __init__(self, limits: LimitSettings) -> None:
         self._max_bytes = limits.max_body_bytes
 
-    async def read(self, request: Request) -> Body:
+    async def read(self, request: Request, head: RequestHead) -> Body:
         """Read a body.
 
         Raises:
             RequestTooLarge: it has more than `max_body_bytes`.
             UnsupportedEncoding: it is compressed.
         """
-        if (header(request, b"content-encoding") or "identity").strip().lower() != "identity":
+        if (head.content_encoding or "identity").strip().lower() != "identity":
             raise UnsupportedEncoding
-        length = header(request, b"content-length") or "0"
+        length = head.content_length
         if length.isdecimal() and int(length) > self._max_bytes:
             raise _too_large(self._max_bytes)
         body = bytearray()
@@ -35,7 +35,7 @@ class BodyReader:
             body += chunk
             if len(body) > self._max_bytes:
                 raise _too_large(self._max_bytes)
-        return Body(bytes(body), header(request, b"content-type") or "")
+        return Body(bytes(body), head.content_type)
 
 
 def _too_large(bound: int) -> RequestTooLarge:

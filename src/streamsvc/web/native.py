@@ -19,25 +19,15 @@ from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_bat
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
 from streamsvc.web.bodies import BodyReader
+from streamsvc.web.negotiation import EVENT_STREAM, JSON, PLAIN, end_of, format_of, prefers
 from streamsvc.web.origins import Origins
 from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.requests import (
     CREATE_PARAMETERS,
-    EVENT_STREAM,
     EVENTS_PARAMETERS,
-    JSON,
-    PLAIN,
     STREAM_PARAMETERS,
     Cursor,
-    check_parameters,
-    cursor_of,
-    end_of,
-    format_of,
-    has_cursor,
-    key_of,
-    named_as_given,
-    prefers,
-    refuse_prefetch,
+    RequestHead,
 )
 from streamsvc.web.stream.streams import Streams
 from streamsvc.web.stream.whole import busy_response, gone_response, head_response
@@ -83,59 +73,59 @@ class GenerationEndpoints:
         self._dialects = dialects
         self._settings = settings
 
-    async def stream_ai(self, request: Request) -> Response:
+    async def stream_ai(self, request: Request, head: RequestHead) -> Response:
         """`GET /stream-ai?prompt=…`: create and stream in one step; resume with a cursor."""
-        check_parameters(request, STREAM_PARAMETERS)
-        dialect = self._dialect(request)
+        head.check_parameters(STREAM_PARAMETERS)
+        dialect = self._dialect(head)
         if request.method == "HEAD":
             return head_response()
-        refuse_prefetch(request)
+        head.refuse_prefetch()
         try:
-            if cursor := cursor_of(request):
+            if cursor := head.cursor:
                 return await self._attach(request, cursor.generation, cursor, dialect)
-            if has_cursor(request):  # not ours: there is nothing to resume, and nothing to create
+            if head.has_cursor:  # not ours: there is nothing to resume, and nothing to create
                 return gone_response(new_id(), self._settings)
-            self._origins.check(request)
-            order = self._parser.from_query(request.query_params)
+            self._origins.check(head)
+            order = self._parser.from_query(head.parameters)
             self._supervisor.check_viewers()
-            with named_as_given(request):
-                generation_id = await self._supervisor.create(order, key=key_of(request))
+            with head.field_names():
+                generation_id = await self._supervisor.create(order, key=head.key())
             return await self._attach(request, generation_id, None, dialect)
         except Overloaded as exc:
             return self._busy(request, exc, dialect)
 
-    async def create(self, request: Request) -> Response:
+    async def create(self, request: Request, head: RequestHead) -> Response:
         """`POST /v1/generations`: create; the answer is JSON, or the stream where that is asked."""
-        check_parameters(request, CREATE_PARAMETERS)
-        dialect = self._dialect(request)
-        streams = prefers(request, EVENT_STREAM, JSON) or dialect.media_type == PLAIN
-        cursor = cursor_of(request)
+        head.check_parameters(CREATE_PARAMETERS)
+        dialect = self._dialect(head)
+        streams = prefers(head, EVENT_STREAM, JSON) or dialect.media_type == PLAIN
+        cursor = head.cursor
         if cursor is not None and streams:
             return await self._attach(request, cursor.generation, cursor, dialect)
         if cursor is not None:
             return await self._describe(request, cursor.generation)
-        if has_cursor(request):
+        if head.has_cursor:
             sentence = "The 'Last-Event-ID' was not issued by this service."
             raise InvalidField(sentence, field="Last-Event-ID")
-        self._origins.check(request)
-        order = self._parser.parse(await self._bodies.read(request))
+        self._origins.check(head)
+        order = self._parser.parse(await self._bodies.read(request, head))
         if streams:
             self._supervisor.check_viewers()
-        with named_as_given(request):
-            generation_id = await self._supervisor.create(order, key=key_of(request))
+        with head.field_names():
+            generation_id = await self._supervisor.create(order, key=head.key())
         if streams:
             return await self._attach(request, generation_id, None, dialect)
         return await self._describe(request, generation_id, status=201)
 
-    async def events(self, request: Request) -> Response:
+    async def events(self, request: Request, head: RequestHead) -> Response:
         """`GET /v1/generations/{id}/events`: attach or resume."""
-        check_parameters(request, EVENTS_PARAMETERS)
-        dialect = self._dialect(request)
+        head.check_parameters(EVENTS_PARAMETERS)
+        dialect = self._dialect(head)
         generation_id = request.path_params["id"]
         if request.method == "HEAD":
             return head_response()
-        refuse_prefetch(request)
-        cursor = cursor_of(request)
+        head.refuse_prefetch()
+        cursor = head.cursor
         if cursor and cursor.generation != generation_id:
             cursor = None
         try:
@@ -205,9 +195,9 @@ class GenerationEndpoints:
             media_type="application/json",
         )
 
-    def _dialect(self, request: Request) -> Dialect:
-        dialect = format_of(request, self._dialects, usual="json")
-        end = end_of(request)
+    def _dialect(self, head: RequestHead) -> Dialect:
+        dialect = format_of(head, self._dialects, usual="json")
+        end = end_of(head)
         if not end:
             return dialect
         if dialect.media_type != PLAIN:

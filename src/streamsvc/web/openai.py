@@ -30,7 +30,7 @@ from streamsvc.web import long_json
 from streamsvc.web.bodies import BodyReader
 from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
-from streamsvc.web.requests import check_parameters, key_of, named_as_given
+from streamsvc.web.requests import RequestHead
 from streamsvc.web.stream.first_event import DeferredHead
 from streamsvc.web.stream.streams import Streams
 
@@ -83,14 +83,14 @@ class ChatCompletionEndpoints:
         self._origins = origins
         self._settings = settings
 
-    async def create(self, request: Request) -> Response:
+    async def create(self, request: Request, head: RequestHead) -> Response:
         """`POST /v1/chat/completions`: streamed where `stream` says so, else in one piece."""
-        check_parameters(request, frozenset({"key"}))
-        self._origins.check(request)
-        asked = self._parser.parse(await self._bodies.read(request))
+        head.check_parameters(frozenset({"key"}))
+        self._origins.check(head)
+        asked = self._parser.parse(await self._bodies.read(request, head))
         self._supervisor.check_viewers()
-        with named_as_given(request, _FIELDS):
-            generation = await self._supervisor.create(asked.generation, key=key_of(request))
+        with head.field_names(_FIELDS):
+            generation = await self._supervisor.create(asked.generation, key=head.key())
         dialect = OpenAIDialect(include_usage=asked.include_usage)
         return self._streams.stream(
             generation,

@@ -10,10 +10,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from starlette.requests import Request
-
 from streamsvc.errors import OriginRefused
-from streamsvc.web.requests import header
+from streamsvc.web.requests import RequestHead
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_CHARS = 300
@@ -82,13 +80,13 @@ class Origins:
         """Tell whether the settings name this origin."""
         return self._is_any or origin_of(origin) in self._allowed
 
-    def check(self, request: Request) -> None:
+    def check(self, head: RequestHead) -> None:
         """Let a request pass that may create.
 
         Raises:
             OriginRefused: it comes from a page of another origin.
         """
-        origin, site = header(request, b"origin"), header(request, b"sec-fetch-site")
+        origin, site = head.origin, head.fetch_site
         if site == "same-origin" or self._is_any:
             return
         # Browsers that say it know better than a comparison (Fetch Metadata, section 2.3).
@@ -96,9 +94,9 @@ class Origins:
         if origin is None:
             # No page, or one that asks without wanting to read, as an image does. An address that a
             # person follows is none of these.
-            if is_elsewhere and header(request, b"sec-fetch-dest") != "document":
+            if is_elsewhere and head.fetch_dest != "document":
                 raise OriginRefused(None)
-        elif not self.allows(origin) and (is_elsewhere or not _is_own(origin, request)):
+        elif not self.allows(origin) and (is_elsewhere or not _is_own(origin, head.host)):
             raise OriginRefused(shown(origin))
 
 
@@ -112,8 +110,8 @@ def shown(origin: str) -> str | None:
     return f"{parsed.scheme}://{host}" if is_default else f"{parsed.scheme}://{host}:{parsed.port}"
 
 
-def _is_own(origin: str, request: Request) -> bool:
-    page, served = origin_of(origin), authority_of(header(request, b"host") or "")
+def _is_own(origin: str, host: str) -> bool:
+    page, served = origin_of(origin), authority_of(host)
     if page is None or served is None or page.host != served.host:
         return False
     defaults = _DEFAULT_PORTS.values()
