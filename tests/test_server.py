@@ -1,4 +1,4 @@
-"""What the server asks of the kernel."""
+"""The server's connection: lost clients, pipelined requests, long heads, disconnects."""
 
 import gc
 import json
@@ -21,13 +21,13 @@ from support.rawhttp import exchange
 
 
 async def no_drain() -> None:
-    """Nothing runs."""
+    """A server whose drain has nothing to wait for."""
 
 
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux's")
-async def test_a_client_that_falls_off_the_network_counts_as_gone_after_a_time() -> None:
-    """What is sent to it, keepalives too, goes unacknowledged: the kernel closes the connection."""
+async def test_client_that_falls_off_the_network_is_disconnected() -> None:
+    """Data and keepalives stay unacknowledged, and the kernel closes the connection."""
     config = uvicorn.Config(
         create_app(Settings(), {}), port=0, http=Protocol, ws="none", log_config=None
     )
@@ -58,10 +58,8 @@ SILENT = Settings(
 
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.parametrize("leave", ["close", "reset"])
-async def test_a_client_that_asks_for_more_and_leaves_is_missed_at_once(
-    serve: Serve, leave: str
-) -> None:
-    """Whoever stopped reading at the second request would see neither its end nor the client's."""
+async def test_disconnect_with_a_request_waiting_is_seen_at_once(serve: Serve, leave: str) -> None:
+    """Uvicorn pauses reading at the second request, and would see neither its end nor the disconnect."""
     service = await serve(SILENT)
     with anyio.fail_after(5):
         async with wire(service.port) as connection:
@@ -73,7 +71,7 @@ async def test_a_client_that_asks_for_more_and_leaves_is_missed_at_once(
                 await anyio.lowlevel.checkpoint()
 
 
-async def test_requests_behind_a_running_one_are_answered_in_their_order(serve: Serve) -> None:
+async def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
     service = await serve(SILENT)
     with anyio.fail_after(5):
         async with wire(service.port) as connection:
@@ -97,9 +95,7 @@ async def test_requests_behind_a_running_one_are_answered_in_their_order(serve: 
     ],
     ids=["requests", "a body"],
 )
-async def test_what_a_client_sends_behind_a_running_request_is_not_read_without_bound(
-    serve: Serve, endless: bytes
-) -> None:
+async def test_pipelined_data_is_read_within_a_bound(serve: Serve, endless: bytes) -> None:
     service = await serve(SILENT)
     with anyio.fail_after(5):
         async with wire(service.port) as connection:
@@ -121,7 +117,7 @@ async def test_what_a_client_sends_behind_a_running_request_is_not_read_without_
 @pytest.mark.parametrize(
     "piece", [b"X-A: " + b"a" * 4000 + b"\r\n", b"a" * 4000], ids=["many", "one"]
 )
-async def test_a_head_without_an_end_is_refused_and_not_kept(serve: Serve, piece: bytes) -> None:
+async def test_endless_head_is_refused_and_not_kept(serve: Serve, piece: bytes) -> None:
     service = await serve(SILENT)
     with anyio.fail_after(5):
         async with wire(service.port) as connection:
@@ -145,7 +141,7 @@ async def test_a_head_without_an_end_is_refused_and_not_kept(serve: Serve, piece
                 await anyio.lowlevel.checkpoint()
 
 
-async def test_a_long_head_is_read(serve: Serve) -> None:
+async def test_long_head_is_read(serve: Serve) -> None:
     service = await serve(SILENT)
     with anyio.fail_after(5):
         async with wire(service.port) as connection:
@@ -153,10 +149,10 @@ async def test_a_long_head_is_read(serve: Serve) -> None:
             assert (answer.status, bool(await answer.body())) == (200, True)
 
 
-async def test_what_a_browser_says_of_itself_is_let_go_while_its_stream_is_held(
+async def test_request_headers_are_freed_while_the_stream_is_held(
     serve: Serve,
 ) -> None:
-    """Cookies and the like are kilobytes, and a stream is held for minutes."""
+    """Cookies and the like are kilobytes, and a stream may last for minutes."""
     service = await serve(SILENT)
     with anyio.fail_after(5):
         async with wire(service.port) as connection:
@@ -180,10 +176,10 @@ async def test_what_a_browser_says_of_itself_is_let_go_while_its_stream_is_held(
     ],
     ids=["native", "chat", "chat in one piece"],
 )
-async def test_a_client_that_sent_a_large_body_is_missed_at_once_when_it_leaves(
+async def test_disconnect_after_a_large_body_is_seen_at_once(
     serve: Serve, path: str, body: dict[str, object]
 ) -> None:
-    """Uvicorn stops reading behind 64 KiB of a body, and would not see the end of the connection."""
+    """Uvicorn pauses reading after 64 KiB of a body, and would not see the disconnect."""
     service = await serve(SILENT)
     padding = "x" * 90_000
     if "chat" in path:
@@ -198,7 +194,7 @@ async def test_a_client_that_sent_a_large_body_is_missed_at_once_when_it_leaves(
                 "Content-Type: application/json\r\nExpect: 100-continue\r\n"
                 f"Content-Length: {len(data)}\r\n\r\n".encode()
             )
-            assert b" 100 " in await client.receive()  # so the body is read by itself
+            assert b" 100 " in await client.receive()  # so the body arrives in a read of its own
             await client.send(data)
             while not service.supervisor.viewers:
                 await anyio.lowlevel.checkpoint()
@@ -207,7 +203,7 @@ async def test_a_client_that_sent_a_large_body_is_missed_at_once_when_it_leaves(
 
 
 @pytest.mark.promise("secret:kept")
-async def test_a_mistake_of_ours_in_a_parser_callback_is_a_500(
+async def test_exception_in_a_parser_callback_is_a_500(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = "xyzzy-plugh"

@@ -1,4 +1,4 @@
-"""How a real process leaves: `streamsvc serve`, real signals, open streams."""
+"""Shutdown of `streamsvc serve` as a process: real signals, open streams."""
 
 import re
 import signal
@@ -17,14 +17,14 @@ SILENT = {"PROVIDERS__FAKE__FIRST_WORD_SECONDS": "3600"}
 
 
 def assert_left_well(running: Running, code: int) -> None:
-    """No traceback, no complaint, and the exit code of a shutdown that was asked for."""
+    """Assert exit code 0, a drain, and neither tracebacks nor warnings."""
     assert code == 0, running.output
     running.assert_quiet()
     assert "drain.started" in running.output
 
 
 @pytest.mark.promise("drain:no-loss")
-async def test_a_stream_that_can_finish_does_and_meanwhile_nothing_new_begins(
+async def test_drain_lets_streams_finish_and_refuses_new_ones(
     tmp_path: Path,
 ) -> None:
     paced = {"PROVIDERS__FAKE__TEXT": "word " * 15, "PROVIDERS__FAKE__WORDS_PER_SECOND": "15"}
@@ -42,7 +42,7 @@ async def test_a_stream_that_can_finish_does_and_meanwhile_nothing_new_begins(
                 later = await service.client.get(ASK)
                 assert later.status_code == 200
                 assert re.fullmatch(r"retry: \d+\n: busy\n", later.text)
-                # Another viewer may still come back for the rest.
+                # Another viewer can still resume.
                 cursor = {"Last-Event-ID": events[-1].last_event_id}
                 async with view(service.port, "/stream-ai", headers=cursor) as back:
                     rest = await back.events()
@@ -56,7 +56,7 @@ async def test_a_stream_that_can_finish_does_and_meanwhile_nothing_new_begins(
 
 @pytest.mark.promise("drain:no-loss")
 @pytest.mark.promise("end:exactly-one")
-async def test_a_stream_that_cannot_finish_is_told_so_when_the_time_is_over(
+async def test_drain_timeout_ends_streams_with_drained(
     tmp_path: Path,
 ) -> None:
     async with serve(tmp_path, {**SILENT, "SERVER__DRAIN_SECONDS": "0.4"}) as service:
@@ -77,9 +77,7 @@ async def test_a_stream_that_cannot_finish_is_told_so_when_the_time_is_over(
 
 @pytest.mark.promise("drain:no-loss")
 @pytest.mark.parametrize("at_once", [False, True])
-async def test_a_second_signal_ends_the_wait_and_viewers_are_told(
-    tmp_path: Path, *, at_once: bool
-) -> None:
+async def test_second_signal_ends_the_drain_with_a_done(tmp_path: Path, *, at_once: bool) -> None:
     async with serve(tmp_path, {**SILENT, "SERVER__DRAIN_SECONDS": "3600"}) as service:
         with anyio.fail_after(15):
             async with view(service.port, ASK) as viewer:
@@ -96,7 +94,7 @@ async def test_a_second_signal_ends_the_wait_and_viewers_are_told(
 
 
 def with_large_answer(directory: Path, close_seconds: int) -> None:
-    """Configure an answer larger than the kernel's buffers on the way to a viewer."""
+    """Configure an answer larger than the kernel's buffers between service and viewer."""
     answer = " ".join(["x" * 65_536] * 100)
     fake = f'kind = "fake", first_word_seconds = 0, words_per_second = 0, text = "{answer}"'
     server = f"close_seconds = {close_seconds}"
@@ -106,7 +104,7 @@ def with_large_answer(directory: Path, close_seconds: int) -> None:
 
 
 @pytest.mark.promise("drain:no-loss")
-async def test_a_viewer_who_does_not_read_holds_nobody_up(tmp_path: Path) -> None:
+async def test_viewer_that_does_not_read_does_not_delay_shutdown(tmp_path: Path) -> None:
     with_large_answer(tmp_path, close_seconds=1)
     async with serve(tmp_path, {}) as service:
         with anyio.fail_after(15):
@@ -117,7 +115,7 @@ async def test_a_viewer_who_does_not_read_holds_nobody_up(tmp_path: Path) -> Non
                 assert_left_well(service, await service.end())
 
 
-async def test_a_third_signal_ends_everything(tmp_path: Path) -> None:
+async def test_third_signal_closes_without_waiting(tmp_path: Path) -> None:
     with_large_answer(tmp_path, close_seconds=3600)
     async with serve(tmp_path, {}) as service:
         with anyio.fail_after(15):
@@ -125,14 +123,14 @@ async def test_a_third_signal_ends_everything(tmp_path: Path) -> None:
                 assert (await connection.ask("GET", ASK)).status == 200
                 service.process.send_signal(signal.SIGTERM)
                 await service.logged("Waiting for connections")
-                # Unlike signals are not taken for one.
+                # Two different ones, because equal pending signals merge into one.
                 service.process.send_signal(signal.SIGINT)
                 service.process.send_signal(signal.SIGTERM)
                 assert await service.end() == 0
 
 
 @pytest.mark.promise("secret:kept")
-async def test_a_whole_life_at_the_finest_log_level_tells_no_prompt_and_no_answer(
+async def test_debug_log_contains_no_prompt_and_no_answer(
     tmp_path: Path,
 ) -> None:
     secret = "xyzzy-plugh"

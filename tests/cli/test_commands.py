@@ -1,0 +1,134 @@
+"""Settings and arguments as the commands see them: output, standard error and exit codes."""
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+import streamsvc
+from streamsvc.config.file import shipped_providers
+from support.commands import (
+    run,
+)
+
+OPENAI_MODEL, GEMINI_MODEL = (shipped_providers()[name]["model"] for name in ("openai", "gemini"))
+
+
+def test_valid_settings_are_described_with_their_file(tmp_path: Path) -> None:
+    text = '[providers.fake]\nkind = "fake"\n[providers.a]\nkind = "openai"\nmodel = "m"\n'
+    (tmp_path / "config.toml").write_text(f'{text}api_key_env = "A_KEY"\n')
+    result = run(tmp_path, "check-config")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == (
+        "Configuration OK (config.toml). Provider: 'fake'.\n"
+        "  fake: kind fake, model words\n"
+        "  a: kind openai, model m, no key set\n"
+        f"  openai: kind openai, model {OPENAI_MODEL}, no key set\n"
+        f"  gemini: kind gemini, model {GEMINI_MODEL}, no key set\n"
+    )
+    environ = {"A_KEY": "sk-secret", "STREAMSVC_PROVIDER": "a"}
+    result = run(tmp_path, "check-config", environ=environ)
+    assert "Provider: 'a'." in result.stdout
+    assert "  a: kind openai, model m, key set\n" in result.stdout
+
+
+def test_without_a_file_the_defaults_are_described(tmp_path: Path) -> None:
+    result = run(tmp_path, "check-config")
+    assert result.returncode == 0
+    assert "Configuration OK (no file, defaults)." in result.stdout
+
+
+@pytest.mark.promise("secret:kept")
+def test_description_shows_no_key_even_in_the_wrong_place(
+    tmp_path: Path,
+) -> None:
+    environ = {
+        "STREAMSVC_PROVIDERS__A__KIND": "gemini",
+        "STREAMSVC_PROVIDERS__A__MODEL": "m",
+        "STREAMSVC_PROVIDERS__A__API_KEY_ENV": "AIzaSySecret",
+        "AIzaSySecret": "sk-secret",
+    }
+    result = run(tmp_path, "check-config", environ=environ)
+    assert result.returncode == 0
+    assert "ecret" not in result.stdout + result.stderr
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize("command", [["check-config"], ["serve"], ["ask", "--direct", "hello"]])
+def test_mistake_is_one_line_on_standard_error(tmp_path: Path, command: list[str]) -> None:
+    """With every command, and nothing starts."""
+    named = tmp_path / "bad.toml"
+    named.write_text("[server]\nport = 70000\n")
+    result = run(tmp_path, *command, "--config", named)
+    assert (result.returncode, result.stdout) == (2, "")
+    line = "server.port: found 70000; accepted: a whole number from 0 to 65535"
+    assert result.stderr == f"{named}: {line}\n"
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize("command", [["check-config"], ["serve"], ["ask", "hello"]], ids=str)
+def test_unreadable_certificates_are_one_line(tmp_path: Path, command: list[str]) -> None:
+    """Otherwise every HTTP client would fail with a traceback."""
+    (tmp_path / "none.pem").write_text("no certificate")
+    for path in ("missing.pem", "none.pem"):
+        result = run(tmp_path, *command, environ={"SSL_CERT_FILE": path})
+        assert (result.returncode, result.stdout) == (2, "")
+        accepted = "a readable file of PEM certificates"
+        assert result.stderr == f"SSL_CERT_FILE: found {path!r}; accepted: {accepted}\n"
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["ask"], ["serve", "--port", "1"]])
+def test_invalid_arguments_print_the_usage(tmp_path: Path, arguments: list[str]) -> None:
+    result = run(tmp_path, *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("usage: streamsvc")
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    ("option", "setting"),
+    [
+        (["--port", "9000"], "set server.port in config.toml, or STREAMSVC_SERVER__PORT"),
+        (["--host=0.0.0.0"], "set server.host in config.toml, or STREAMSVC_SERVER__HOST"),
+        (
+            ["--log-level", "debug"],
+            "set server.log_level in config.toml, or STREAMSVC_SERVER__LOG_LEVEL",
+        ),
+        (["--provider", "openai"], "set provider in config.toml, or STREAMSVC_PROVIDER"),
+    ],
+)
+def test_option_that_is_a_setting_gets_a_hint(
+    tmp_path: Path, option: list[str], setting: str
+) -> None:
+    result = run(tmp_path, "serve", *option)
+    assert (result.returncode, result.stdout) == (2, "")
+    *usage, line = result.stderr.splitlines()
+    assert usage == ["usage: streamsvc serve [-h] [--config FILE]"]
+    unknown = f"unrecognized arguments: {' '.join(option)}"
+    assert line == f"streamsvc serve: error: {unknown} ({setting})"
+
+
+def test_unknown_option_gets_no_hint(tmp_path: Path) -> None:
+    result = run(tmp_path, "serve", "--reload")
+    assert result.stderr.endswith("streamsvc serve: error: unrecognized arguments: --reload\n")
+
+
+def test_version_is_the_packages(tmp_path: Path) -> None:
+    result = run(tmp_path, "--version")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"streamsvc {streamsvc.__version__}\n"
+    assert streamsvc.__version__ == importlib.metadata.version("streamsvc")
+
+
+@pytest.mark.promise("input:clear-error")
+def test_every_mistake_is_a_line(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[server]\nport = 70000\nprot = 1\n")
+    result = run(tmp_path, "serve", environ={"STREAMSVC_PROVIDER": "opnai"})
+    assert (result.returncode, result.stdout) == (2, "")
+    assert [line.partition(": found")[0] for line in result.stderr.splitlines()] == [
+        "config.toml: server.prot",
+        "config.toml: server.port",
+        "STREAMSVC_PROVIDER",
+    ]
