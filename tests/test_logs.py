@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 import pytest
 from typing_extensions import override
 
-from streamsvc.errors import describe
 from streamsvc.server import logs
 from streamsvc.server.logs import BackgroundHandler, LineFormatter
+from streamsvc.traces import describe
 
 SECRET = "xyzzy-plugh"
 

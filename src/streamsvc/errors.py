@@ -40,16 +40,8 @@ text of a foreign exception never gets further than `__cause__`.
         └── UpstreamInvalid         the answer does not follow the API's documentation
 """
 
-import traceback
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from types import CodeType
+from collections.abc import Iterable
 from typing import ClassVar
-
-_PACKAGE = Path(__file__).parent
-
-_MOST_FRAMES = 20
-"""How many frames a log line shows; an endless recursion has a thousand."""
 
 
 class StreamsvcError(Exception):
@@ -397,40 +389,3 @@ class EmptyAnswer(ProviderError):
     code = "empty_answer"
     message = "The provider's answer was empty."
     is_outage = False
-
-
-def describe(exc: BaseException) -> str:
-    """Return an exception's kind, where it was raised, and our frames on the way, for a log line.
-
-    Frames are `file:line:function`, the outermost first. Values, source lines and the exception's text are
-    left out: each may contain a prompt or a key.
-    """
-    passed = [*_frames(exc)]
-    while isinstance(exc, BaseExceptionGroup):  # what task groups wrap around it
-        exc = exc.exceptions[0]
-        passed += _frames(exc)
-    frames = [(Path(code.co_filename), line, code.co_qualname) for code, line in passed]
-    place = f"{frames[-1][0].name}:{frames[-1][1]}" if frames else "unknown"
-    ours = [
-        f"{path.relative_to(_PACKAGE)}:{line}:{function}"
-        for path, line, function in frames
-        if path.is_relative_to(_PACKAGE)
-    ]
-    if len(ours) > _MOST_FRAMES:
-        ours[_MOST_FRAMES // 2 : -_MOST_FRAMES // 2] = ["..."]
-    way = ">".join(ours) or "none"
-    return f"exception={type(exc).__name__} at={place} causes={causes(exc)} frames={way}"
-
-
-def _frames(exc: BaseException) -> Iterator[tuple[CodeType, int]]:
-    for frame, line in traceback.walk_tb(exc.__traceback__):
-        yield frame.f_code, line
-
-
-def causes(exc: BaseException) -> str:
-    """Return the kinds of an exception's causes, nearest first, for a log line."""
-    kinds = []
-    while (cause := exc.__cause__ or exc.__context__) is not None:
-        kinds.append(type(cause).__name__)
-        exc = cause
-    return "<".join(kinds) or "none"

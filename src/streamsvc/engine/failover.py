@@ -23,13 +23,13 @@ from streamsvc.errors import (
     ProviderError,
     ProviderModelNotFound,
     ProviderTimedOut,
-    causes,
 )
 from streamsvc.eventloop import clock
 from streamsvc.events import Event, Progress, Restart
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Delta, Finish
 from streamsvc.snapshot import Standing
+from streamsvc.traces import causes
 
 logger = logging.getLogger(__name__)
 

@@ -18,12 +18,13 @@ from streamsvc.engine.entries import ProviderSlot
 from streamsvc.engine.failover import Failover
 from streamsvc.engine.stopping import StopScope
 from streamsvc.engine.usage import estimate
-from streamsvc.errors import ProviderError, describe
+from streamsvc.errors import ProviderError
 from streamsvc.eventlog.base import EventLog, LogFull, stored_batches
 from streamsvc.eventloop import clock
 from streamsvc.events import Done, Outcome, Start
 from streamsvc.messages import GenerationRequest
 from streamsvc.snapshot import Standing
+from streamsvc.traces import describe
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,9 @@ import anyio
 import anyio.to_thread
 
 from streamsvc.config.settings import FakeSettings, FaultName, ProviderSettings
-from streamsvc.errors import InvalidField, ProviderNotReady, describe
+from streamsvc.errors import InvalidField, ProviderNotReady
 from streamsvc.providers.base import OpenProvider, Provider
+from streamsvc.traces import describe
 
 logger = logging.getLogger(__name__)
 

@@ -31,11 +31,11 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from streamsvc.errors import describe
 from streamsvc.server import refusal
 from streamsvc.server.pending import PendingConnections
 from streamsvc.server.refusal import Refused
 from streamsvc.server.unframed import until_closed
+from streamsvc.traces import describe
 from streamsvc.web.problems import Problem
 from streamsvc.web.stream.wire import CONNECTION, Listener, Wire
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from streamsvc.errors import describe
+from streamsvc.traces import describe
 
 _logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from streamsvc.errors import (
     RequestError,
     StreamsvcError,
     UnsupportedEncoding,
-    describe,
 )
+from streamsvc.traces import describe
 from streamsvc.web.addresses import not_allowed, not_found
 from streamsvc.web.origins import shown
 from streamsvc.web.refusals import RefusalLog
