@@ -1,4 +1,4 @@
-"""What the service promises of its speed, and by how much a run keeps or misses it."""
+"""The bounds of speed that the service promises, and by how much a run keeps or misses them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The load generator: streams over raw sockets, with as little work for a token as can be.
+"""The load generator: streams over raw sockets, with as little work for each token as possible.
 
 Tokens are counted as bytes (`bench.stamps`); only a stream whose times are wanted looks at stamps.
 """
@@ -16,7 +16,7 @@ _PING = b": ka"
 
 @dataclass
 class Tally:
-    """What all streams have brought."""
+    """The counts of all streams together."""
 
     tokens: int = 0
     reads: int = 0
@@ -49,11 +49,11 @@ class Stream(asyncio.Protocol):
 
     @property
     def status(self) -> str:
-        """The status of the answer, or nothing before there is one."""
+        """The status of the answer, or "" before its head has arrived."""
         return self.head[9:12].decode()
 
     def header(self, name: str) -> str:
-        """Return a header of the answer, or nothing."""
+        """Return a header of the answer, or "" if it is missing."""
         for line in self.head.decode("latin-1").split("\r\n"):
             field, _, value = line.partition(":")
             if field.lower() == name:
@@ -61,7 +61,7 @@ class Stream(asyncio.Protocol):
         return ""
 
     def send(self, request: bytes) -> None:
-        """Ask."""
+        """Send the request."""
         assert self._transport is not None  # noqa: S101
         self.request_us = now_us()
         self._transport.write(request)
@@ -107,7 +107,7 @@ class Stream(asyncio.Protocol):
 
 
 async def open_stream(port: int, request: bytes, tally: Tally, *, is_timed: bool = False) -> Stream:
-    """Connect, and then ask: the connection is no part of what is timed."""
+    """Connect, then send the request: the time to connect is not measured."""
     _, stream = await asyncio.get_running_loop().create_connection(
         lambda: Stream(tally, is_timed=is_timed), "127.0.0.1", port
     )

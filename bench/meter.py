@@ -1,4 +1,4 @@
-"""What happened between two moments: CPU of each side, tokens, and who was the bottleneck."""
+"""What happened between two moments: CPU time of each side, tokens, and which side was the bottleneck."""
 
 import time
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ LATE_MS = 5.0
 
 @dataclass(frozen=True)
 class Cores:
-    """Who runs where.
+    """Which process runs on which core.
 
     Attributes:
         target: the core of the target.
@@ -45,7 +45,7 @@ class Span:
         return self.cpu_us / self.tokens if self.tokens else None
 
     def notes(self) -> list[str]:
-        """Say what makes this measurement worth less."""
+        """Return what limits the value of this measurement."""
         notes: list[str] = []
         harness = self.load_share + self.upstream_share
         if harness > BOTTLENECK_SHARE:
@@ -62,7 +62,7 @@ class Span:
 
 
 class Meter:
-    """Reads all clocks and counts at once; `span` is what happened since."""
+    """Reads all clocks and counts when created; `span` returns the differences since."""
 
     def __init__(self, target: int, upstream: int, tally: Tally, cores: Cores) -> None:
         self._pids = (target, upstream)
@@ -71,7 +71,7 @@ class Meter:
         self._began = self._read()
 
     def span(self) -> Span:
-        """Return what happened since this meter was made."""
+        """Return the differences since this meter was created."""
         began, now = self._began, self._read()
         seconds, tokens, target, upstream, load, busy_target, busy_load = (
             after - before for before, after in zip(began, now, strict=True)
@@ -102,7 +102,7 @@ class Meter:
 
 
 def percentile(values: Sequence[float], percent: int) -> float | None:
-    """Return a percentile of what was measured (inclusive: never beyond it), or None for nothing."""
+    """Return a percentile of the values (inclusive: never beyond them), or None if there are none."""
     if not values:
         return None
     if len(values) == 1:

@@ -1,4 +1,4 @@
-"""What the fake upstream is to answer, as the name of a model: `t200-p50-f100`.
+"""The answer that the fake upstream shall give, as the name of a model: `t200-p50-f100`.
 
 The upstream takes the first plan that it finds in the body of a request, so the plan can be the name
 of the model, or the prompt, where a target fixes the model.
@@ -21,8 +21,8 @@ class Plan:
         tokens: how many there are.
         per_second: the pace; 0 is as fast as the socket takes them.
         first_ms: the silence from the request to the first one.
-        is_held: whether the stream stays open, silent, behind the last one.
-        key: tells this stream from others in what the upstream remembers, if it is to remember it.
+        is_held: whether the stream stays open and silent after the last token.
+        key: identifies this stream in the records of the upstream; empty if it needs none.
     """
 
     tokens: int

@@ -1,4 +1,4 @@
-"""Processes on cores: started, pinned, asked whether they are ready, ended; and what they use."""
+"""Processes on cores: started, pinned, awaited and ended; and the resources they use."""
 
 import os
 import resource
@@ -20,7 +20,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class NotStarted(Exception):
-    """A server ended, or was not ready in time; with the end of what it wrote."""
+    """A server ended, or was not ready in time; holds the end of its output."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Running:
 
 
 def raise_file_limit() -> int:
-    """Allow this process, and those it starts, as many open files as there may be; return that."""
+    """Raise the limit of open files for this process and its children to the maximum; return it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody listens on."""
+    """Return an unused port of the loopback."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
@@ -69,7 +69,7 @@ def rss_bytes(pid: int) -> int:
 
 
 def busy_seconds(core: int) -> float:
-    """Return how long a core has been busy, with whatever."""
+    """Return how long a core has been busy, over all processes."""
     for line in Path("/proc/stat").read_text().splitlines():
         name, *ticks = line.split()
         if name == f"cpu{core}":
@@ -79,11 +79,11 @@ def busy_seconds(core: int) -> float:
 
 
 _OTHERS = ("STREAMSVC_", "OPENAI_", "GEMINI_", "GOOGLE_", "COVERAGE_", "PYTHONDONTWRITEBYTECODE")
-"""What of our own environment would change what is measured."""
+"""Variables of our own environment that would change the results."""
 
 
 def environ_for(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a target: ours without what would reach out, and *extra*."""
+    """Return the environment of a target: ours without keys and proxies, and with *extra*."""
     ours = {
         name: value
         for name, value in os.environ.items()

@@ -78,7 +78,7 @@ def tables(results: Sequence[Result]) -> str:
 
 
 def heading(machine: Mapping[str, Any]) -> str:
-    """Return where, when and with what was measured."""
+    """Return the machine, the date and the versions of a run."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
         f"{machine['date']}; {machine['cpu']}, {machine['cores']} cores: the target alone on core "
@@ -89,7 +89,7 @@ def heading(machine: Mapping[str, Any]) -> str:
 
 
 def _notes(rows: Sequence[Result]) -> list[str]:
-    """Return the notes of a table; what others used comes once for each core, at its most."""
+    """Return the notes of a table; the CPU time of other processes appears once for each core, as its maximum."""
     notes: list[str] = []
     others: dict[str, int] = {}
     for row in rows:

@@ -17,7 +17,7 @@ from bench.stage import Metrics, Sample
 FLOOR, DIRECT = "floor", "direct"
 
 RATIOS: Mapping[str, str] = {"paced": "us_per_token", "unpaced": "tokens_per_second"}
-"""By scenario: the metric whose ratio to the floor's counts."""
+"""By scenario: the metric that is compared with the floor's."""
 
 _PACKAGES = (
     "anyio", "httptools", "httpx2", "litellm", "msgspec", "openai", "sse-starlette", "starlette",
@@ -27,7 +27,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Result:
-    """What came out for one target.
+    """The results of one target.
 
     Attributes:
         scenario: what was done.
@@ -77,7 +77,7 @@ def _medians(rounds: Sequence[Sample]) -> dict[str, float | None]:
 
 
 def _ratio(sample: Sample, samples: Iterable[Sample]) -> float | None:
-    """Return the ratio of a sample to what it is compared with in its own round."""
+    """Return the ratio of a sample to the one it is compared with in the same round."""
     if sample.scenario == "fan-out":
         metric, case, target = "us_per_generated_token", "1 viewer", sample.target
     elif sample.scenario in RATIOS:
@@ -89,7 +89,7 @@ def _ratio(sample: Sample, samples: Iterable[Sample]) -> float | None:
 
 
 def _added_ms(sample: Sample, samples: Iterable[Sample]) -> float | None:
-    """Return by how much the first token comes later than without a target, in the same round."""
+    """Return how much later the first token arrives than without a target, in the same round."""
     metric = "first_p50_ms"
     value, base = sample.metrics.get(metric), _beside(sample, samples, sample.case, DIRECT, metric)
     return value - base if value is not None and base is not None else None
@@ -98,7 +98,7 @@ def _added_ms(sample: Sample, samples: Iterable[Sample]) -> float | None:
 def _beside(
     sample: Sample, samples: Iterable[Sample], case: str, target: str, metric: str
 ) -> float | None:
-    """Return what was measured of another target or case, in the same round."""
+    """Return the sample of another target or case in the same round."""
     wanted = (sample.scenario, case, target, sample.round)
     for other in samples:
         if (other.scenario, other.case, other.target, other.round) == wanted:
@@ -107,7 +107,7 @@ def _beside(
 
 
 def machine(cores: Cores) -> dict[str, Any]:
-    """Return where and with what was measured."""
+    """Return the machine and the versions."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": _cpu_model(),

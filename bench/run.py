@@ -1,4 +1,4 @@
-"""One run: the processes, the scenarios one after the other, and what came out as JSON."""
+"""One run: the processes, the scenarios one after the other, and the results as JSON."""
 
 import gc
 import json
@@ -26,7 +26,7 @@ SCENARIO_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What is to be run.
+    """What to run.
 
     Attributes:
         mode: the name of the sizes.
@@ -42,7 +42,7 @@ class GenerationRequest:
 
 
 def run(order: GenerationRequest) -> dict[str, Any]:
-    """Measure; return everything that goes into the JSON."""
+    """Measure; return the content of the JSON file."""
     cores = _cores()
     os.sched_setaffinity(0, {cores.load})
     about = {**machine(cores), "nice": order.nice}
@@ -58,13 +58,13 @@ def run(order: GenerationRequest) -> dict[str, Any]:
 
 
 def load_results(path: Path) -> tuple[dict[str, Any], list[Result]]:
-    """Return a run that was written, and its results."""
+    """Read a run from its file; return it and its results."""
     written: dict[str, Any] = json.loads(path.read_text())
     return written, [Result(**result) for result in written["results"]]
 
 
 async def _run(order: GenerationRequest, cores: Cores) -> list[Sample]:
-    gc.disable()  # a collection here would be a gap there; `Stage` collects between samples
+    gc.disable()  # a collection here would show as a gap between tokens; `Stage` collects between samples
     files = raise_file_limit()
     samples: list[Sample] = []
     async with anyio.create_task_group() as tasks:
@@ -75,7 +75,7 @@ async def _run(order: GenerationRequest, cores: Cores) -> list[Sample]:
 
 
 async def _cancel_at_sigterm(scope: anyio.CancelScope) -> None:
-    """End the run with its processes; what has been measured counts."""
+    """End the run and its processes; the samples so far are kept."""
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
         async for _ in signals:
             scope.cancel()
@@ -109,7 +109,7 @@ def _present(names: Sequence[str]) -> list[Target]:
 
 
 def _cores() -> Cores:
-    """Give the target a core of its own; on a machine with one core, say so."""
+    """Give the target a core of its own; note it if the machine has only one."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) == 1:
         _say("There is one core only: target, upstream and load generator share it.")

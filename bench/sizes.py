@@ -1,4 +1,4 @@
-"""How much is measured: everything that bounds a run, for each mode."""
+"""The size of a run in each mode: everything that bounds it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,30 +9,30 @@ class Sizes:
     """The bounds of one run; times in seconds."""
 
     shares_targets: bool
-    """Whether one process of a target serves for several scenarios; else each has new ones."""
+    """Whether a process of a target serves several scenarios; otherwise each scenario starts new ones."""
     rounds: int
-    """How often a scenario goes through all targets; the median of the rounds counts."""
+    """How often a scenario measures all targets; the result is the median of the rounds."""
     paced_streams: tuple[int, ...]
     steady_seconds: float
     ramp_seconds: float
-    """In which the streams of a sample begin."""
+    """The time in which the streams of a sample start."""
     settle_seconds: float
-    """From there to the steady part."""
+    """The time from then to the steady part."""
     unpaced_streams: int
     unpaced_tokens: int
     probes: int
     """Streams whose added times are measured, one after the other."""
     flowing: int
-    """Streams that flow beside the probes."""
+    """Streams that run beside the probes."""
     memory_streams: int
     release_seconds: float
-    """From the end of the streams to the last look at memory."""
+    """The time from the end of the streams to the last reading of memory."""
     aborts: int
     aborts_among: int
-    """Streams that flow beside those that are aborted."""
+    """Streams that run beside the aborted ones."""
     held_streams: int
     held_beyond: int
-    """Streams more than the bound: these have to be refused."""
+    """Streams beyond the bound, which have to be refused."""
     held_ping_seconds: float
     starts: int
     generations: int

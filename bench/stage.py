@@ -1,4 +1,4 @@
-"""What scenarios work with: the upstream, a running target, streams that are opened and let go."""
+"""What scenarios work with: the upstream, running targets, and streams."""
 
 import gc
 import json
@@ -59,7 +59,7 @@ class Upstream:
         self.pid = running.pid
 
     async def stats(self) -> dict[str, Any]:
-        """Return what it has done since the last reset."""
+        """Return its counts since the last reset."""
         stats: dict[str, Any] = await self._ask("stats")
         return stats
 
@@ -68,11 +68,11 @@ class Upstream:
         return {one["key"]: one for one in await self._ask("closed")}
 
     async def reset(self) -> None:
-        """Forget."""
+        """Reset the counts."""
         await self._ask("reset")
 
     async def until_quiet(self) -> bool:
-        """Wait until no stream is open; tell whether that came in time."""
+        """Wait until no stream is open; return False if that takes too long."""
         with anyio.move_on_after(QUIET_SECONDS):
             while (await self.stats())["open"]:  # noqa: ASYNC110  # another process
                 await anyio.sleep(0.05)
@@ -90,21 +90,21 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Guest:
-    """A target that runs."""
+    """A running target."""
 
     target: Target
     running: Running
     stage: "Stage"
 
     async def open(self, plan: Plan, tally: Tally, *, is_timed: bool = False) -> Stream:
-        """Ask for one stream."""
+        """Open one stream."""
         request = self.target.request(plan)
         return await open_stream(self.running.port, request, tally, is_timed=is_timed)
 
     async def open_many(
         self, plan: Plan, count: int, tally: Tally, *, over_seconds: float
     ) -> list[Stream]:
-        """Ask for streams, at random moments of the time given, so that their tokens mingle."""
+        """Open streams at random moments of the given time, so that their tokens interleave."""
         streams: list[Stream] = []
         # The same moments in each run and for each target.
         moments = sorted(random.Random(count).uniform(0, over_seconds) for _ in range(count))  # noqa: S311
@@ -115,7 +115,7 @@ class Guest:
         return streams
 
     async def open_all(self, plan: Plan, count: int, tally: Tally) -> list[Stream]:
-        """Ask for streams as fast as they are answered, a few at once."""
+        """Open streams as fast as they are answered, a few at once."""
         streams: list[Stream] = []
 
         async def ask(share: int) -> None:
@@ -131,14 +131,14 @@ class Guest:
         return streams
 
     def meter(self, tally: Tally) -> Meter:
-        """Begin to measure."""
+        """Start measuring."""
         stage = self.stage
         return Meter(self.running.pid, stage.upstream.pid, tally, stage.cores)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What is there for all scenarios.
+    """What all scenarios share.
 
     Attributes:
         upstream: the one that all targets ask.
@@ -178,7 +178,7 @@ class Stage:
 
     @asynccontextmanager
     async def guests(self, targets: Sequence[Target]) -> AsyncIterator[list[Guest]]:
-        """Run targets side by side; where the sizes say so they stay for the next scenario."""
+        """Run targets side by side; in modes that reuse processes they stay for the next scenario."""
         async with AsyncExitStack() as own:
             guests: list[Guest] = []
             for target in targets:
@@ -192,7 +192,7 @@ class Stage:
             yield guests
 
     async def begin_sample(self) -> None:
-        """Wait for what the last sample left, and begin with clean counters."""
+        """Wait until the last sample's streams have closed, and reset the counters."""
         await self.upstream.until_quiet()
         await self.upstream.reset()
         gc.collect()
@@ -209,7 +209,7 @@ async def open_upstream(core: int) -> AsyncIterator[Upstream]:
 
 
 async def all_closed(streams: Sequence[Stream], *, within_seconds: float) -> None:
-    """Wait for the ends of streams, so long at most; abort those that are left."""
+    """Wait for streams to end, within a bound; abort the remaining ones."""
     with anyio.move_on_after(within_seconds):
         for stream in streams:
             await stream.closed

@@ -22,7 +22,7 @@ def now_us() -> int:
 
 
 class StampReader:
-    """Finds the stamps in what a connection brings, however it is cut."""
+    """Finds the stamps in the data of a connection, however it is split."""
 
     def __init__(self) -> None:
         self._rest = b""

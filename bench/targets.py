@@ -1,4 +1,4 @@
-"""What is measured: how each target is started, and how it is asked for a stream."""
+"""The targets: how each is started, and how a stream is requested."""
 
 import json
 import shutil

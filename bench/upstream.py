@@ -1,4 +1,4 @@
-"""A fake upstream that is cheap: OpenAI's wire format, as the plan in the request says.
+"""A cheap fake upstream: OpenAI's wire format, by the plan in the request.
 
 Run as `python -m bench.upstream PORT`. There is no task for a stream: one timer ticks every
 millisecond for all of them, and what a token is made of is encoded beforehand. It counts what it
@@ -61,7 +61,7 @@ _STAMPS_KEPT = 64
 
 @dataclass
 class Stats:
-    """What the upstream has done since the last reset."""
+    """The counts of the upstream since the last reset."""
 
     requests: int = 0
     sent: int = 0
@@ -91,7 +91,7 @@ class Wheel:
         self._runs = False
 
     def add(self, stream: "Stream", due: float) -> None:
-        """Have *stream* do its step at *due*, a time of the monotonic clock in seconds."""
+        """Schedule the next step of *stream* at *due*, in seconds of the monotonic clock."""
         slot = max(math.ceil(due * 1000), self._next)
         self._slots.setdefault(slot, []).append(stream)
         if not self._runs:
@@ -112,7 +112,7 @@ class Wheel:
 
 
 class Stream:
-    """One answer in the making."""
+    """A running answer."""
 
     __slots__ = ("_closes", "_connection", "_due", "_gap", "_received_us", "_usage", "plan", "sent", "stamps")  # fmt: skip
 
@@ -161,7 +161,9 @@ class Stream:
             self._connection.wheel.add(self, self._due)
 
     def _send_burst(self) -> None:
-        if not self._connection.is_blocked:  # else it goes on when the connection can take more
+        if (
+            not self._connection.is_blocked
+        ):  # otherwise it continues when the connection is writable
             self._write(min(_BURST_TOKENS, self.plan.tokens - self.sent))
             if self.sent == self.plan.tokens:
                 self._end()
@@ -186,7 +188,7 @@ class Stream:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; requests come on it one after the other."""
+    """A connection, with one request after the other."""
 
     def __init__(self, wheel: Wheel, stats: Stats, closed: list[Closed]) -> None:
         self.loop = asyncio.get_running_loop()
@@ -245,7 +247,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def finish(self, *, closes: bool) -> None:
-        """End the stream that runs; the connection can be used again."""
+        """End the running stream; the connection can be reused."""
         self.stream = None
         self.stats.open -= 1
         if closes and self._transport is not None:
@@ -281,7 +283,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(port: int) -> None:
-    """Serve on a port of the loopback, until the process is ended."""
+    """Serve on a port of the loopback until the process ends."""
     loop = asyncio.get_running_loop()
     wheel, stats = Wheel(loop), Stats()
     closed: list[Closed] = []

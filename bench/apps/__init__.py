@@ -1,1 +1,1 @@
-"""What streamsvc is measured against; each module is a server, run as a process of its own."""
+"""Servers that streamsvc is compared with; each module runs as a process of its own."""

@@ -1,4 +1,4 @@
-"""The floor: as little as a relay in Python can do. `python -m bench.apps.floor PORT UPSTREAM_PORT`.
+"""The floor: the least that a relay in Python can do. `python -m bench.apps.floor PORT UPSTREAM_PORT`.
 
 A raw ASGI application on uvicorn, uvloop and httptools; the upstream's chunks are cut by hand, and
 each is passed on as it is, with one send. No log, no resume, no parsing, no deadline; it only closes

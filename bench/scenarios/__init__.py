@@ -1,4 +1,4 @@
-"""What is done to the targets; each scenario yields samples as it gets them."""
+"""The scenarios; each yields samples as it measures them."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 

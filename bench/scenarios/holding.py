@@ -1,4 +1,4 @@
-"""What streams cost that are open and silent: memory, and the most that one core holds."""
+"""The cost of open, silent streams: memory, and how many one core can hold."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -13,14 +13,14 @@ from bench.stage import Guest, Sample, Stage, all_closed
 _MEMORY = Plan(tokens=50, per_second=50, is_held=True)
 _HELD = Plan(tokens=1, is_held=True)
 _FORGETS = {"STREAMSVC_GENERATIONS__KEEP_ABANDONED_SECONDS": "0.5"}
-"""What is kept for viewers who may come back is memory on purpose; this is about the rest."""
+"""Logs kept for viewers that may return take memory on purpose; this measures the rest."""
 
 _FILES_PER_STREAM = 2
 _OTHER_FILES = 500
 
 
 async def memory(stage: Stage) -> AsyncIterator[Sample]:
-    """Hold streams that have said 50 tokens, and let them go; each target is started anew."""
+    """Hold streams after 50 tokens, then close them; each target runs in a new process."""
     for target in stage.targets:
         async with stage.guest(target, _FORGETS) as guest:
             yield await _memory(guest)
@@ -30,13 +30,13 @@ async def _memory(guest: Guest) -> Sample:
     sizes, tally, pid = guest.stage.sizes, Tally(), guest.running.pid
     count = sizes.memory_streams
     await guest.stage.begin_sample()
-    for _ in range(3):  # what the first request imports is no cost of a stream
+    for _ in range(3):  # imports by the first requests are not a cost of a stream
         warm = await guest.open(Plan(tokens=50), Tally())
         await all_closed([warm], within_seconds=5)
     before = rss_bytes(pid)
     with anyio.move_on_after(60):
         streams = await guest.open_many(_MEMORY, count, tally, over_seconds=count / 200)
-        while tally.tokens < _MEMORY.tokens * count:  # noqa: ASYNC110  # counted, not told
+        while tally.tokens < _MEMORY.tokens * count:  # noqa: ASYNC110  # counted in a callback
             await anyio.sleep(0.1)
         await anyio.sleep(sizes.settle_seconds)
     held = rss_bytes(pid)
@@ -55,7 +55,7 @@ async def _memory(guest: Guest) -> Sample:
 
 
 async def held(stage: Stage) -> AsyncIterator[Sample]:
-    """Hold as many streams as are configured, see each get its keepalives, and ask for more."""
+    """Hold the configured number of streams, check that each gets its keepalives, and request more."""
     for target in [target for target in stage.targets if target.is_streamsvc][:1]:
         most = (stage.files - _OTHER_FILES) // _FILES_PER_STREAM
         count = min(stage.sizes.held_streams, most)

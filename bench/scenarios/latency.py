@@ -1,4 +1,4 @@
-"""How much later a token comes than the upstream sent it: the first one, and the gaps between.
+"""How much later tokens arrive than the upstream sent them: the first one, and the gaps between.
 
 Added time to first token: from the request to the first token, less what the upstream took from
 reading its request to sending that token. Added gap: the time between two tokens as they come, less
@@ -24,7 +24,7 @@ _PROBING_SECONDS = 20.0
 
 
 async def latency(stage: Stage) -> AsyncIterator[Sample]:
-    """Send one probe after the other, on an idle target and beside flowing streams."""
+    """Send one probe after the other, to an idle target and beside running streams."""
     async with stage.guests([TARGETS["direct"], *stage.targets]) as guests:
         for flowing in (0, stage.sizes.flowing):
             for number in range(stage.sizes.rounds):
@@ -44,7 +44,7 @@ async def _latency(guest: Guest, flowing: int, number: int) -> Sample:
     began = anyio.current_time()
     while len(probes) < max(sizes.probes // sizes.rounds, 1):
         probes.append(await _probe(guest))
-        if anyio.current_time() - began > _PROBING_SECONDS:  # it cannot follow
+        if anyio.current_time() - began > _PROBING_SECONDS:  # it cannot keep up
             break
     span = meter.span()
     await all_closed(streams, within_seconds=0)
@@ -79,7 +79,7 @@ def added_first_ms(stream: Stream) -> list[float]:
 
 
 def added_gaps_ms(times_us: Sequence[tuple[int, int, int]]) -> list[float]:
-    """Return by how much each gap grew; one that shrank counts below zero."""
+    """Return by how much each gap grew; negative if it shrank."""
     return [
         ((came - came_before) - (sent - sent_before)) / 1000
         for (came_before, sent_before, _), (came, sent, _) in pairwise(times_us)

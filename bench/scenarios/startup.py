@@ -7,7 +7,7 @@ from bench.targets import TARGETS
 
 
 async def startup(stage: Stage) -> AsyncIterator[Sample]:
-    """Start each target several times; streamsvc also on its fake provider."""
+    """Start each target several times; streamsvc also with its fake provider."""
     targets = list(stage.targets)
     if any(target.is_streamsvc for target in targets):
         targets.insert(0, TARGETS["streamsvc-fake"])

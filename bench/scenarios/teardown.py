@@ -1,4 +1,4 @@
-"""How long the upstream goes on when the client is gone: from the abort to its connection's close."""
+"""How long the upstream continues after the client has left: from the abort to its connection's close."""
 
 import random
 from collections.abc import AsyncIterator
@@ -16,12 +16,12 @@ _LONG = 1_000_000
 _WAIT_SECONDS = 2.0
 _ABORTING_SECONDS = 45.0
 _SOON_US = 1000
-"""A token that is sent later than this after the abort is one that should not have been."""
+"""A token sent later than this after the abort counts as wasted."""
 _keys = count(1)
 
 
 async def teardown(stage: Stage) -> AsyncIterator[Sample]:
-    """Abort streams one after the other, of an idle target and beside flowing streams."""
+    """Abort streams one after the other, on an idle target and beside running streams."""
     async with stage.guests(stage.targets) as guests:
         for flowing in (0, stage.sizes.aborts_among):
             for guest in guests:
@@ -38,7 +38,7 @@ async def _teardown(guest: Guest, flowing: int) -> Sample:
     phases = random.Random(0)  # noqa: S311
     began = anyio.current_time()
     for _ in range(sizes.aborts):
-        if anyio.current_time() - began > _ABORTING_SECONDS:  # it cannot follow, and opens slowly
+        if anyio.current_time() - began > _ABORTING_SECONDS:  # it cannot keep up, and opens slowly
             break
         key = next(_keys)
         stream = await guest.open(Plan(_LONG, PER_SECOND, key=key), Tally())

@@ -1,4 +1,4 @@
-"""What a token costs: paced, as fast as they go, and with many viewers."""
+"""The cost of a token: paced, unpaced, and with many viewers."""
 
 import time
 from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ async def _paced(guest: Guest, count: int, number: int) -> Sample:
 
 
 async def unpaced(stage: Stage) -> AsyncIterator[Sample]:
-    """Stream as fast as the upstream's socket gives and the target takes."""
+    """Stream as fast as the upstream's socket and the target allow."""
     async with stage.guests(stage.targets) as guests:
         for number in range(stage.sizes.rounds):
             for guest in guests:
