@@ -93,6 +93,22 @@ async def test_a_slash_too_many_is_said_in_the_shape_of_openai(service: Service,
     assert "a slash too many" in assert_is_not_found(await ask(service, method, path))
 
 
+@pytest.mark.parametrize(
+    "path", ["/V1/chat/completions", "/v1/Chat/Completions", "/OpenAI/v1/models"]
+)
+async def test_other_letter_cases_are_answered_in_the_shape_of_openai(
+    service: Service, path: str
+) -> None:
+    method = "GET" if path.endswith("models") else "POST"
+    assert_is_not_found(await ask(service, method, path))
+
+
+@pytest.mark.promise("input:clear-error")
+async def test_a_suggested_address_has_no_syntax_of_a_route(service: Service) -> None:
+    answer = await ask(service, "GET", "/api/chat/a/streams")
+    assert bytes(answer.raw).decode().endswith("; did you mean /api/chat/{id}/stream?")
+
+
 async def test_a_wrong_base_url_below_a_path_is_found_too(serve: Serve) -> None:
     service = await serve(Settings(server=ServerSettings(root_path="/llm")))
     message = assert_is_not_found(await ask(service, "POST", "/chat/completions"))

@@ -10,7 +10,8 @@ from streamsvc.dialects.invalid import nearest, quoted
 _OPENAI = re.compile(
     r"(?P<base>(?:/(?:api|openai|deployments/[^/]+|v\d\w*))*)"
     r"/(?:chat/completions|models|completions|responses|embeddings|moderations|images|audio|files"
-    r"|uploads|batches|fine_tuning|assistants|threads|vector_stores|realtime|messages|rerank)(?:/.*)?"
+    r"|uploads|batches|fine_tuning|assistants|threads|vector_stores|realtime|messages|rerank)(?:/.*)?",
+    re.IGNORECASE,
 )
 """An endpoint of OpenAI's API, or one that often is beside them, below any `base_url`."""
 
@@ -18,6 +19,9 @@ _SERVED = "Of OpenAI's API, POST /v1/chat/completions and GET /v1/models are ser
 _OURS = "/v1/chat/"
 
 _ID = re.compile(r"gen_[a-z2-7]{32}")
+_CONVERTER = re.compile(r":\w+(?=\})")
+"""How a parameter of a route is read, `{id:path}`; no part of an address."""
+
 _SLASHES = re.compile(r"/{2,}")
 
 _INSTEAD = {
@@ -48,7 +52,7 @@ def not_found(path: str, routes: Iterable[BaseRoute]) -> str:
             return f"{nothing}: base_url must end in /v1, right after this service's address. {_SERVED}"
         slashes = ": there is a slash too many, perhaps in base_url" if plain != path else ""
         return f"{nothing}{slashes}. {_SERVED}"
-    served = tuple(route.path for route in routes if isinstance(route, Route))
+    served = tuple(_CONVERTER.sub("", it.path) for it in routes if isinstance(it, Route))
     near = nearest(_ID.sub("{id}", plain), served)
     return f"{nothing}; did you mean {near}?" if near else f"{nothing}."
 
