@@ -370,3 +370,27 @@ async def test_sigterm_ends_streams_with_a_done_where_the_server_lets_it(
                     assert "done" not in {event.type for event in events}
                 assert viewer.is_whole == server.drains
                 assert code is not None
+
+
+@pytest.mark.promise("drain:no-loss")
+async def test_sigterm_answers_a_head_that_waits_where_the_server_lets_it(
+    server: Server, tmp_path: Path
+) -> None:
+    write_config(tmp_path, {"providers.silent": {**AT_ONCE, **ENTRIES["silent"]}})
+    async with server.run(tmp_path, SETTINGS) as service, wire(service.port) as connection:
+        with anyio.fail_after(PATIENCE_SECONDS):
+            body = b'{"model":"silent","messages":[{"role":"user","content":"hi"}]}'
+            await connection.send(
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
+                % (len(body), body)
+            )
+            while not (await ready(service))["viewers"]:
+                pass
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(service.terminate)
+                if server.drains:
+                    answer = await connection.answer("POST")
+                    assert (answer.status, (await answer.json())["error"]["code"]) == (
+                        503,
+                        "drained",
+                    )

@@ -60,6 +60,19 @@ def a_client_that_stays() -> Receive:
     return receive
 
 
+SCOPE: dict[str, Any] = {"type": "http", "method": "GET", "headers": []}
+
+
+def viewing(log: MemoryEventLog, room: Room) -> EventStream:
+    return EventStream(
+        LogPosition(log, "gen_a", BEFORE_FIRST, lambda _: ViewerSlot(room)),
+        dialect=NativeDialect(),
+        settings=StreamSettings(send_timeout_seconds=0.05),
+        shutdown=Shutdown(0),
+        headers={},
+    )
+
+
 @pytest.mark.promise("fan-out:shared")
 @pytest.mark.parametrize("is_stuck", [is_head, is_words, is_end])
 async def test_unread_message_drops_viewer_and_frees_its_slot(
@@ -70,17 +83,22 @@ async def test_unread_message_drops_viewer_and_frees_its_slot(
     for event in (START, Text("one "), DONE):
         log.append("gen_a", event)
     room = Room()
-    stream = EventStream(
-        LogPosition(log, "gen_a", BEFORE_FIRST, lambda _: ViewerSlot(room)),
-        dialect=NativeDialect(),
-        settings=StreamSettings(send_timeout_seconds=0.05),
-        shutdown=Shutdown(0),
-        headers={},
-    )
+    stream = viewing(log, room)
     sent: list[Message] = []
-    scope: dict[str, Any] = {"type": "http", "method": "GET", "headers": []}
     with anyio.fail_after(5):
-        await stream(scope, a_client_that_stays(), stuck_at(is_stuck, sent))
+        await stream(SCOPE, a_client_that_stays(), stuck_at(is_stuck, sent))
     assert room.size == 0
     assert not any(map(is_stuck, sent))
     assert caplog.messages == ["viewer.dropped reason=too_slow"]
+
+
+async def test_library_logs_no_word_of_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """sse_starlette logs each chunk at DEBUG."""
+    caplog.set_level("DEBUG")
+    log = MemoryEventLog(GenerationSettings())
+    for event in (START, Text("secret "), DONE):
+        log.append("gen_a", event)
+    sent: list[Message] = []
+    await viewing(log, Room())(SCOPE, a_client_that_stays(), stuck_at(lambda _: False, sent))
+    assert b"secret" in b"".join(message.get("body", b"") for message in sent)
+    assert "secret" not in caplog.text
