@@ -1,0 +1,90 @@
+"""What tests of the native interface share: generations that are created, followed and waited for."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from streamsvc.config.settings import (
+    FakeSettings,
+    Settings,
+)
+from streamsvc.eventlog.base import BEFORE_FIRST, LogEnded
+from support.eventstream import BrowserEvent, view
+from support.service import Service
+
+ASK = "/stream-ai?prompt=hi"
+CREATE = "/v1/generations"
+QUESTION = {"prompt": "hi"}
+STREAM = {"Accept": "text/event-stream"}
+NEVER = f"gen_{'a' * 32}"
+"""An id in the right form that was never given out."""
+
+HURRIED = FakeSettings(words_per_second=0, first_word_seconds=0, text="One two three four five.")
+SILENT = FakeSettings(first_word_seconds=3600)
+SLOW = FakeSettings(first_word_seconds=0, words_per_second=40, text="word " * 20)
+
+
+def with_fake(fake: FakeSettings, **sections: object) -> Settings:
+    return Settings(providers={"fake": fake}, **sections)  # type: ignore[arg-type]
+
+
+@contextmanager
+def creates(service: Service, count: int) -> Iterator[None]:
+    """Expect so many new generations."""
+    before = len(service.log)
+    yield
+    assert len(service.log) - before == count
+
+
+def events_of(generation: str) -> str:
+    return f"{CREATE}/{generation}/events"
+
+
+async def follow(
+    service: Service, target: str, headers: Mapping[str, str] | None = None
+) -> tuple[int, list[BrowserEvent]]:
+    """Read a stream to its end; return its status and events."""
+    async with view(service.port, target, headers=headers) as viewer:
+        events = await viewer.events()
+        assert viewer.is_whole
+        return viewer.status, events
+
+
+async def finished(service: Service, target: str = ASK) -> tuple[str, list[BrowserEvent]]:
+    """Have a generation run to its end; return its id and its events."""
+    async with view(service.port, target) as viewer:
+        return viewer.headers["x-generation-id"], await viewer.events()
+
+
+async def created(service: Service, **body: object) -> str:
+    """Create a generation that nobody watches yet."""
+    response = await service.client.post(CREATE, json={**QUESTION, **body})
+    assert response.status_code == 201
+    return str(response.json()["id"])
+
+
+async def snapshot(service: Service, generation: str) -> dict[str, Any]:
+    response = await service.client.get(f"{CREATE}/{generation}")
+    assert response.status_code == 200
+    return dict(response.json())
+
+
+async def until_finished(service: Service, generation: str) -> dict[str, Any]:
+    """Wait for the end of a generation without being its viewer."""
+    after = BEFORE_FIRST
+    with suppress(LogEnded):
+        while records := await service.log.read(generation, after=after, wait_seconds=10):
+            after = records[-1].seq
+    return await snapshot(service, generation)
+
+
+async def until_unwatched(service: Service) -> None:
+    """Wait until the service has noticed that all viewers have gone."""
+    while (await service.client.get("/readyz")).json()["viewers"]:
+        pass
+
+
+async def until_forgotten(service: Service, generation: str) -> None:
+    """Wait until a finished generation is no longer kept."""
+    while (await service.client.get(f"{CREATE}/{generation}")).is_success:
+        pass

@@ -1,0 +1,127 @@
+"""A generation is created, described and stopped."""
+
+from collections.abc import AsyncIterator
+
+import anyio
+import msgspec
+import pytest
+
+from conftest import Serve
+from support.eventstream import view
+from support.native import (
+    ASK,
+    CREATE,
+    HURRIED,
+    SILENT,
+    SLOW,
+    created,
+    events_of,
+    finished,
+    follow,
+    snapshot,
+    with_fake,
+)
+from support.service import Service, serving
+
+
+@pytest.fixture(scope="module")
+async def service() -> AsyncIterator[Service]:
+    """Give a service that answers at once; shared, so generations are counted with `creates`."""
+    async with serving(with_fake(HURRIED), {}) as service:
+        yield service
+
+
+async def test_accept_decides_between_json_and_stream(service: Service) -> None:
+    stream, json = "text/event-stream", "application/json"
+    for accept, wanted in (
+        *((stream, stream), (f"{stream}, {json}", stream), (f"{stream};q=1", stream)),
+        *((json, json), ("*/*", json), (f"{json}, {stream}", json), ("", json), ("text/html", json)),
+    ):  # fmt: skip
+        async with view(
+            service.port, CREATE, method="POST", headers={"Accept": accept}, body=b'{"prompt":"hi"}'
+        ) as viewer:
+            generation = viewer.headers["x-generation-id"]
+            assert viewer.headers["content-type"].startswith(wanted)
+            if wanted == stream:
+                assert (viewer.status, viewer.headers["location"]) == (200, events_of(generation))
+                assert (await viewer.events())[-1].type == "done"
+            else:
+                assert (viewer.status, viewer.headers["location"]) == (
+                    201,
+                    f"{CREATE}/{generation}",
+                )
+                assert (await viewer.json())["id"] == generation
+
+
+@pytest.mark.promise("cancel:stop")
+async def test_stop_ends_generation_and_informs_every_viewer(serve: Serve) -> None:
+    service = await serve(with_fake(SILENT))
+    generation = await created(service)
+    target = events_of(generation)
+    stop = f"{CREATE}/{generation}/stop"
+    with anyio.fail_after(5):
+        async with (
+            view(service.port, target) as one,
+            view(service.port, target) as two,
+            view(service.port, f"{target}?format=text") as three,
+        ):
+            stopped = await service.client.post(stop)
+            assert stopped.status_code == 200
+            assert stopped.json()["status"] == "stopped"
+            for viewer in (one, two, three):
+                start, done = await viewer.events()
+                assert start.type == "start"
+                assert (done.json["status"], done.json["outcome"]) == ("stopped", "client_stop")
+                assert viewer.is_whole
+        # Again, and as navigator.sendBeacon does it.
+        beacon = {"Content-Type": "text/plain;charset=UTF-8"}
+        for headers, content in (({}, b""), (beacon, b"bye")):
+            again = await service.client.post(stop, headers=headers, content=content)
+            assert (again.status_code, again.json()) == (200, stopped.json())
+
+
+@pytest.mark.promise("cancel:stop")
+async def test_stop_of_a_complete_generation_changes_nothing(service: Service) -> None:
+    generation, events = await finished(service)
+    before = await snapshot(service, generation)
+    stopped = await service.client.post(f"{CREATE}/{generation}/stop")
+    assert stopped.json() == before
+    assert before["status"] == "completed"
+    assert await follow(service, events_of(generation)) == (200, events)
+
+
+async def test_snapshot_has_text_so_far_and_a_cursor_to_resume_from(serve: Serve) -> None:
+    service = await serve(with_fake(msgspec.structs.replace(SLOW, reasoning="Well, now.")))
+    with anyio.fail_after(10):
+        async with view(service.port, ASK) as viewer:
+            generation = viewer.headers["x-generation-id"]
+            seen = [await viewer.event() for _ in range(6)]
+            early = await snapshot(service, generation)
+            assert early["status"] == "running"
+            assert early["finish_reason"] is None
+            assert early["reasoning"] == "Well, now."
+            assert early["text"].startswith("word word word ")
+            headers = {"Last-Event-ID": early["last_event_id"]}
+            _, rest = await follow(service, events_of(generation), headers)
+            seen += await viewer.events()
+    text = "".join(event.json["text"] for event in rest if event.type == "message")
+    assert early["text"] + text == SLOW.text
+    late = await snapshot(service, generation)
+    assert late["text"] == SLOW.text
+    assert late["last_event_id"] == seen[-1].last_event_id
+    done = seen[-1].json
+    same = ("status", "finish_reason", "provider_finish_reason", "outcome", "usage", "error")
+    assert {name: late[name] for name in same} == {name: done[name] for name in same}
+    start = seen[0].json
+    assert late["id"] == start["generation"]
+    assert {name: late[name] for name in ("provider", "model", "created")} == {
+        name: start[name] for name in ("provider", "model", "created")
+    }
+
+
+async def test_metadata_is_returned_in_start_and_snapshot(service: Service) -> None:
+    metadata = {"thread": "7", "": "", "😀": "\u2028"}
+    generation = await created(service, metadata=metadata)
+    _, events = await follow(service, events_of(generation))
+    assert events[0].json["metadata"] == metadata
+    assert (await snapshot(service, generation))["metadata"] == metadata
