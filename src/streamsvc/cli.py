@@ -13,7 +13,8 @@ from pathlib import Path
 
 from streamsvc import __version__
 from streamsvc.config.file import find
-from streamsvc.config.load import load, setting_for
+from streamsvc.config.load import load
+from streamsvc.config.paths import setting_for
 from streamsvc.config.settings import ProviderSettings, Settings, UpstreamSection
 from streamsvc.errors import ConfigError
 

@@ -1,7 +1,7 @@
 """Sentences about fields that clients send: which one is wrong, and what is accepted.
 
 Many clients show nothing but the sentence, so it names the field. The one place where msgspec's sentences become
-ours. `config.load` does not read them: it knows the place of each key, and says what its type accepts.
+ours. `config.reader` does not read them: it knows the place of each key, and says what its type accepts.
 """
 
 import re

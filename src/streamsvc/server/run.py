@@ -4,9 +4,10 @@ import sys
 from collections.abc import Mapping
 
 import uvicorn
+from starlette.applications import Starlette
 
 from streamsvc.app import create_app
-from streamsvc.config.settings import Settings
+from streamsvc.config.settings import ServerSettings, Settings
 from streamsvc.errors import ConfigError
 from streamsvc.server import descriptors
 from streamsvc.server.connection import Protocol
@@ -32,20 +33,6 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
         print(exc, file=sys.stderr)  # noqa: T201  # as the command line does for other settings
         return EXIT_CONFIG
     app = create_app(settings, environ)
-    config = uvicorn.Config(
-        app,
-        host=settings.server.host,
-        port=settings.server.port,
-        root_path=settings.server.root_path,
-        log_config=log_config(settings.server.log_level),
-        # uvicorn's access log would contain prompts: they are part of the address of `/stream-ai`.
-        access_log=False,
-        proxy_headers=False,  # nothing reads a client's address or scheme
-        http=Protocol,
-        ws="none",
-        server_header=False,
-        timeout_graceful_shutdown=settings.server.close_seconds,
-    )
     log_crashes()
     preload()
     limits = settings.limits
@@ -55,7 +42,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
         await app.state.supervisor.drain(settings.server.drain_seconds)
 
     Server(
-        config,
+        _uvicorn_config(app, settings.server),
         drain,
         prepare=app.state.providers.open_ready,
         silence_seconds=settings.stream.send_timeout_seconds,
@@ -63,3 +50,20 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
         max_connections=min(room, limits.max_connections),
     ).run(sockets)
     return 0
+
+
+def _uvicorn_config(app: Starlette, settings: ServerSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        root_path=settings.root_path,
+        log_config=log_config(settings.log_level),
+        # uvicorn's access log would contain prompts: they are part of the address of `/stream-ai`.
+        access_log=False,
+        proxy_headers=False,  # nothing reads a client's address or scheme
+        http=Protocol,
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=settings.close_seconds,
+    )

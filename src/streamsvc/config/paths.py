@@ -1,0 +1,60 @@
+"""The path of each setting, as a key of the file and as a variable of the environment."""
+
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+
+import msgspec
+
+from streamsvc.config.settings import KINDS, Section, Settings
+
+PREFIX = "STREAMSVC_"
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+|<name>")
+
+
+def places(kind: type[Section], *path: str) -> Iterator[tuple[str, ...]]:
+    """Yield the path of each key of a table, and of the tables in it."""
+    for field in msgspec.structs.fields(kind):
+        place = (*path, field.name)
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            yield from places(field.type, *place)
+        elif place == ("providers",):
+            for entry in KINDS.values():
+                yield from places(entry, *place, "<name>")
+        else:
+            yield place
+
+
+def dotted(path: Iterable[str]) -> str:
+    """Return the path as a key of the file, such as `server.port`."""
+    return ".".join(name if _BARE_KEY.fullmatch(name) else repr(name) for name in path)
+
+
+def variable_for(path: Iterable[str]) -> str:
+    """Return the variable of a path, such as `STREAMSVC_SERVER__PORT`."""
+    return PREFIX + "__".join(path).upper()
+
+
+def guess(path: tuple[str, ...], known: Iterable[str]) -> tuple[str, ...] | None:
+    """Guess which setting an unknown key means: it may be misspelt, or in the wrong table."""
+    *table, name = path
+    everywhere = [*places(Settings)]
+    for setting in everywhere:
+        if not table and name == "_".join(setting):
+            return setting
+    if close := get_close_matches(name, known, n=1):
+        return (*table, close[0])
+    return next((setting for setting in everywhere if setting[-1] == name), None)
+
+
+def setting_for(option: str) -> tuple[str, str] | None:
+    """Return the key and the variable of the setting that a command-line option means.
+
+    Args:
+        option: such as `--port`, `--server-port` or `--log-level=info`.
+    """
+    name = option.partition("=")[0].strip("-").replace("-", "_")
+    for place in places(Settings):
+        if name in {place[-1], "_".join(place)} and "<name>" not in place:
+            return dotted(place), variable_for(place)
+    return None

@@ -1,0 +1,70 @@
+"""Values of settings: from the file or a variable, converted to their type, and the types in words."""
+
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from streamsvc.config.file import one_of
+
+
+class FromEnvironment(msgspec.Struct, frozen=True):
+    """The value of an environment variable: text, whatever the type of its setting."""
+
+    variable: str
+    text: str
+
+
+def variable_of(value: object) -> str | None:
+    """Return the variable that a value comes from; for a table, the first one if all its values have one."""
+    if isinstance(value, FromEnvironment):
+        return value.variable
+    if isinstance(value, dict):
+        variables = [variable_of(inner) for inner in value.values()]
+        return variables[0] if variables and all(variables) else None
+    return None
+
+
+def text_of(value: object) -> object:
+    """Return the text of a variable, or the value in the file."""
+    return value.text if isinstance(value, FromEnvironment) else value
+
+
+def convert(raw: object, expected: Any) -> object:
+    """Convert a value to the type of its key; the text of a variable may be of any type."""
+    if not isinstance(raw, FromEnvironment):
+        return msgspec.convert(raw, expected)
+    if isinstance(inspect.type_info(expected), inspect.VarTupleType):
+        parts = [part.strip() for part in raw.text.split(",")]
+        is_json = raw.text.startswith("[")
+        items = msgspec.json.decode(raw.text) if is_json else [part for part in parts if part]
+        return msgspec.convert(items, expected)
+    return msgspec.convert(raw.text, expected, strict=False)
+
+
+def describe(expected: Any, raw: object) -> str:
+    """Describe the values that a type accepts, in the words of TOML or of the environment, as *raw* is from."""
+    is_text = isinstance(raw, FromEnvironment)
+    bare = ", without quotes" if isinstance(raw, str) else ""
+    info = inspect.type_info(expected)
+    match info:
+        case inspect.IntType():
+            return f"a whole number{_range(info)}{bare}"
+        case inspect.FloatType():
+            return f"a number{_range(info)}{bare}"
+        case inspect.LiteralType(values=values):
+            return one_of([str(value) for value in values])
+        case inspect.StrType(min_length=length):
+            return f"a string{'' if is_text else ' in quotes'}{', not empty' if length else ''}"
+        case inspect.VarTupleType():
+            return "strings separated by commas" if is_text else "a list of strings in quotes"
+        case _:
+            return f"true or false{bare}"
+
+
+def _range(info: inspect.IntType | inspect.FloatType) -> str:
+    if info.gt is not None:
+        return f" above {info.gt:.15g}"
+    if info.ge is not None and info.le is not None:
+        return f" from {info.ge:.15g} to {info.le:.15g}"
+    return f" of at least {info.ge:.15g}" if info.ge is not None else ""
