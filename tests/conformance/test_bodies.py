@@ -34,6 +34,7 @@ from support.upstreams import (
     body,
     frame,
     raw,
+    status,
     text,
 )
 
@@ -66,6 +67,16 @@ async def test_event_stream_may_have_any_content_type(
     assert error is None
     assert texts(deltas) == ["One ", "two"]
     assert [end.usage for end in finishes(deltas)] == [USAGE]
+
+
+@every_upstream
+@pytest.mark.parametrize("code", [201, 202, 203, 206])
+async def test_any_success_means_the_same(subject: UpstreamSubject, code: int) -> None:
+    headers = {"Content-Type": STREAM}
+    deltas, error = await end_of(subject, status(code, streamed(subject), headers))
+    assert (texts(deltas), error) == (["One ", "two"], None)
+    deltas, error = await end_of(subject, status(code, {"id": "job"}))
+    assert (deltas, type(error)) == ([], ProviderMisconfigured)
 
 
 @every_upstream

@@ -123,6 +123,8 @@ async def _take_response(response: httpx2.Response) -> None:
         raise error_for_answer(response.status_code, refusal, response.headers)
     slot.body = body
     response.stream = _EmptyBody()
+    # The SDK (google-genai 3.6) refuses any other success, such as 201.
+    response.status_code = httpx2.codes.OK
 
 
 def error_for_request(exc: httpx2.HTTPError) -> ProviderError:
