@@ -10,7 +10,7 @@ from typing_extensions import override
 from streamsvc.engine.circuit import State
 from streamsvc.errors import ProviderRefused, ProviderUnavailable
 from streamsvc.events import Status, Text
-from support.answers import ORDER, WELL, Bench, completed, retrying, supervising, switching
+from support.answers import REQUEST, WELL, Bench, completed, retrying, supervising, switching
 from support.doubles import HOLD, ScriptedProvider, Step, Takes, events_of, virtual_backends
 
 anyio_backend = virtual_backends()
@@ -98,7 +98,7 @@ async def test_a_probe_whose_viewer_leaves_lets_the_next_one_probe() -> None:
     ) as bench:
         await bench.answer()
         await anyio.sleep(15)
-        generation = await bench.create(ORDER)
+        generation = await bench.create(REQUEST)
         with bench.viewer(generation):
             await anyio.sleep(1)
             assert await bench.done() == completed("second")

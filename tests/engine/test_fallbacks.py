@@ -8,7 +8,7 @@ from streamsvc.errors import Overloaded, ProviderRefused, ProviderUnavailable, U
 from streamsvc.events import Done, Event, Restart, Start, Status, Text
 from support.answers import (
     FIRST_TOKEN,
-    ORDER,
+    REQUEST,
     WELL,
     completed,
     rate_limited,
@@ -24,7 +24,7 @@ async def test_a_named_model_is_asked_of_the_requested_entry_only() -> None:
     first, second = Takes((Text("a"), UpstreamCut()), (ProviderRefused(),)), ScriptedProvider(*WELL)
     async with supervising(first, second) as bench:
         prompt = msgspec.structs.replace(PROMPT, model="larger")
-        generation = await bench.create(msgspec.structs.replace(ORDER, prompt=prompt))
+        generation = await bench.create(msgspec.structs.replace(REQUEST, prompt=prompt))
         with bench.viewer(generation):
             events = await events_of(bench.log, generation)
         assert [prompt.model for prompt in first.prompts] == ["larger", "larger"]
@@ -117,12 +117,12 @@ async def test_full_entries_are_skipped_and_a_status_says_so() -> None:
             answers.append(await bench.answer())
 
         async with anyio.create_task_group() as tasks:
-            for places in ([1, 0, 0], [1, 1, 0], [1, 1, 1]):
+            for slots in ([1, 0, 0], [1, 1, 0], [1, 1, 1]):
                 tasks.start_soon(ask)
                 await anyio.sleep(1)
-                assert bench.places == places
+                assert bench.slots == slots
             with pytest.raises(Overloaded, match=r"providers\.first\.max_generations"):
-                await bench.create(ORDER)
+                await bench.create(REQUEST)
         assert answers == [
             [Text("well"), completed("first")],
             [switching("busy"), Text("well"), completed("second")],
@@ -133,9 +133,9 @@ async def test_full_entries_are_skipped_and_a_status_says_so() -> None:
 async def test_a_generation_that_falls_back_frees_its_slot() -> None:
     first = Takes([ProviderRefused()], WELL)
     async with supervising(first, ScriptedProvider(HOLD), max_generations=1) as bench:
-        waiting = await bench.create(ORDER)
+        waiting = await bench.create(REQUEST)
         await anyio.wait_all_tasks_blocked()
-        assert bench.places == [0, 1]
+        assert bench.slots == [0, 1]
         assert await bench.done() == completed("first")
         await bench.stop(waiting)
 
@@ -146,7 +146,7 @@ async def test_a_full_fallback_is_skipped() -> None:
     async with supervising(
         first, second, third, entries={"second": {"max_generations": 1}}
     ) as bench:
-        waiting = await bench.create(ORDER)
+        waiting = await bench.create(REQUEST)
         await anyio.wait_all_tasks_blocked()
         assert await bench.answer() == [
             switching("provider_refused", "third"),

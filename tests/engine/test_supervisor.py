@@ -39,8 +39,10 @@ anyio_backend = virtual_backends()
 
 STOP = Finish(reason="stop")
 KEEP = 300.0
-ORDER = GenerationRequest(prompt=PROMPT, provider="fake")
-OTHER_ORDER = GenerationRequest(prompt=Prompt(messages=(Message("user", "else"),)), provider="fake")
+REQUEST = GenerationRequest(prompt=PROMPT, provider="fake")
+OTHER_REQUEST = GenerationRequest(
+    prompt=Prompt(messages=(Message("user", "else"),)), provider="fake"
+)
 
 
 class Bench(Supervisor):
@@ -100,7 +102,7 @@ def test_ids_are_unguessable_and_fit_every_wire() -> None:
 
 async def test_a_created_generation_is_readable_and_runs_to_its_end() -> None:
     async with supervising(1.0, Text("a"), STOP) as bench:
-        generation = await bench.create(ORDER)
+        generation = await bench.create(REQUEST)
         assert len(await bench.log.read(generation, after=-1)) == 1
         assert bench.running == 1
         assert (await bench.done(generation)).status is Status.COMPLETED
@@ -112,7 +114,7 @@ async def test_a_created_generation_is_readable_and_runs_to_its_end() -> None:
 async def test_any_number_of_viewers_share_one_call_to_the_provider() -> None:
     provider = ScriptedProvider(1.0, Text("a"), 1.0, STOP)
     async with Bench({"fake": provider}) as bench:
-        generation = await bench.create(ORDER)
+        generation = await bench.create(REQUEST)
         ends: list[Done] = []
 
         async def view() -> None:
@@ -132,7 +134,7 @@ async def test_any_number_of_viewers_share_one_call_to_the_provider() -> None:
 @pytest.mark.promise("cancel:disconnect")
 async def test_the_last_viewer_leaving_stops_it() -> None:
     async with supervising(HOLD) as bench:
-        generation = await bench.create(ORDER)
+        generation = await bench.create(REQUEST)
         with bench.viewer(generation), bench.viewer(generation):
             await anyio.sleep(1)
             assert bench.running == 1
@@ -143,7 +145,7 @@ async def test_the_last_viewer_leaving_stops_it() -> None:
 
 async def test_a_viewer_of_an_ended_generation_only_counts() -> None:
     async with supervising(Text("a"), STOP) as bench:
-        generation = await bench.create(ORDER)
+        generation = await bench.create(REQUEST)
         first = await bench.done(generation)
         await anyio.wait_all_tasks_blocked()
         with bench.viewer(generation):
@@ -155,7 +157,7 @@ async def test_a_viewer_of_an_ended_generation_only_counts() -> None:
 @pytest.mark.promise("input:clear-error")
 async def test_one_viewer_too_many_is_refused() -> None:
     async with supervising(HOLD) as bench:
-        generation = await bench.create(ORDER)
+        generation = await bench.create(REQUEST)
         with bench.viewer(generation), bench.viewer(generation):
             bench.check_viewers()
             with bench.viewer(generation), pytest.raises(Overloaded):
@@ -177,7 +179,7 @@ async def test_a_generation_that_crashes_harms_no_other() -> None:
 async def test_an_unknown_provider_is_refused_with_the_known_names() -> None:
     async with Bench({"b": ScriptedProvider(), "a": ScriptedProvider()}) as bench:
         with pytest.raises(InvalidField, match=r"configured are: a, b\.") as caught:
-            await bench.create(ORDER)
+            await bench.create(REQUEST)
         assert caught.value.field == "provider"
         assert bench.running == len(bench.log) == 0
 
@@ -193,21 +195,21 @@ async def test_a_provider_without_its_key_is_refused() -> None:
         providers=registry, log=log, directory=directory, settings=settings
     ) as supervisor:
         with pytest.raises(ProviderNotReady, match="its key is not set"):
-            await supervisor.create(ORDER)
+            await supervisor.create(REQUEST)
         assert len(log) == 0
 
 
 @pytest.mark.promise("input:clear-error")
 async def test_one_generation_too_many_is_refused_until_another_ends() -> None:
     async with supervising(HOLD, room=2) as bench:
-        first = await bench.create(ORDER)
-        await bench.create(ORDER)
+        first = await bench.create(REQUEST)
+        await bench.create(REQUEST)
         with pytest.raises(Overloaded):
-            await bench.create(ORDER)
+            await bench.create(REQUEST)
         assert len(bench.log) == 2
         await bench.stop(first)
         await anyio.wait_all_tasks_blocked()
-        await bench.create(ORDER)
+        await bench.create(REQUEST)
 
 
 @pytest.mark.promise("input:clear-error")
@@ -223,7 +225,7 @@ async def test_an_entry_has_a_bound_of_its_own() -> None:
 @pytest.mark.promise("cancel:stop")
 async def test_a_stop_returns_after_the_end_and_may_be_repeated() -> None:
     async with supervising(Text("a"), HOLD) as bench:
-        generation = await bench.create(ORDER)
+        generation = await bench.create(REQUEST)
         await anyio.wait_all_tasks_blocked()
         for _ in range(3):
             await bench.stop(generation)
@@ -235,7 +237,7 @@ async def test_a_stop_returns_after_the_end_and_may_be_repeated() -> None:
 @pytest.mark.promise("cancel:stop")
 async def test_a_stop_leaves_what_has_ended_as_it_is() -> None:
     async with supervising(Text("a"), STOP) as bench:
-        generation = await bench.create(ORDER)
+        generation = await bench.create(REQUEST)
         done = await bench.done(generation)
         await bench.stop(generation)
         assert await bench.done(generation) == done
@@ -244,7 +246,7 @@ async def test_a_stop_leaves_what_has_ended_as_it_is() -> None:
 @pytest.mark.promise("cancel:stop")
 async def test_many_stops_at_once_are_one() -> None:
     async with supervising(HOLD) as bench:
-        generation = await bench.create(ORDER)
+        generation = await bench.create(REQUEST)
         async with anyio.create_task_group() as tasks:
             for _ in range(10):
                 tasks.start_soon(bench.stop, generation)
@@ -256,7 +258,7 @@ async def test_what_never_was_or_is_no_longer_kept_cannot_be_stopped() -> None:
     async with supervising(Text("a"), STOP) as bench:
         with pytest.raises(GenerationNotFound):
             await bench.stop("gen_never")
-        generation = await bench.create(ORDER)
+        generation = await bench.create(REQUEST)
         await anyio.sleep(KEEP + 1)
         with pytest.raises(GenerationNotFound):
             await bench.stop(generation)
@@ -266,7 +268,7 @@ async def test_what_never_was_or_is_no_longer_kept_cannot_be_stopped() -> None:
 async def test_a_stop_waits_only_so_long_for_a_provider_to_close() -> None:
     provider = ScriptedProvider(HOLD, leaving=60.0)
     async with Bench({"fake": provider}) as bench:
-        generation = await bench.create(ORDER)
+        generation = await bench.create(REQUEST)
         await anyio.wait_all_tasks_blocked()
         began = anyio.current_time()
         await bench.stop(generation)
@@ -276,16 +278,16 @@ async def test_a_stop_waits_only_so_long_for_a_provider_to_close() -> None:
 @pytest.mark.promise("drain:no-loss")
 async def test_a_drain_takes_no_new_work_and_waits_for_what_is_running() -> None:
     async with supervising(3.0, Text("a"), 3.0, STOP) as bench, anyio.create_task_group() as tasks:
-        first = await bench.create(ORDER)
+        first = await bench.create(REQUEST)
         await anyio.sleep(1)
-        second = await bench.create(ORDER)
+        second = await bench.create(REQUEST)
         began = anyio.current_time()
         was_draining = bench.is_draining
         tasks.start_soon(bench.drain, 60.0)
         await anyio.wait_all_tasks_blocked()
         assert (was_draining, bench.is_draining) == (False, True)
         with pytest.raises(Draining):
-            await bench.create(ORDER)
+            await bench.create(REQUEST)
         for generation in (first, second):
             with bench.viewer(generation):
                 assert (await bench.done(generation)).status is Status.COMPLETED
@@ -301,7 +303,7 @@ async def test_a_drain_cuts_what_is_left_at_its_bound_and_says_so(
 ) -> None:
     caplog.set_level(logging.INFO)
     async with supervising(Text("a"), HOLD) as bench:
-        generations = [await bench.create(ORDER) for _ in range(3)]
+        generations = [await bench.create(REQUEST) for _ in range(3)]
         await anyio.wait_all_tasks_blocked()
         began = anyio.current_time()
         await bench.drain(seconds)
@@ -319,7 +321,7 @@ async def test_a_drain_cuts_what_is_left_at_its_bound_and_says_so(
 
 async def test_a_drain_with_nothing_to_do_returns_at_once() -> None:
     async with supervising(Text("a"), STOP) as bench:
-        await bench.done(await bench.create(ORDER))
+        await bench.done(await bench.create(REQUEST))
         await anyio.wait_all_tasks_blocked()
         began = anyio.current_time()
         await bench.drain(60)
@@ -330,7 +332,7 @@ async def test_a_drain_with_nothing_to_do_returns_at_once() -> None:
 async def test_a_stop_during_a_drain_is_a_stop() -> None:
     """Whoever asked for it is told that; the others, that the service went."""
     async with supervising(HOLD) as bench, anyio.create_task_group() as tasks:
-        stopped, cut = await bench.create(ORDER), await bench.create(ORDER)
+        stopped, cut = await bench.create(REQUEST), await bench.create(REQUEST)
         tasks.start_soon(bench.drain, 5.0)
         await anyio.sleep(1)
         await bench.stop(stopped)
@@ -343,9 +345,9 @@ async def test_a_stop_during_a_drain_is_a_stop() -> None:
 async def test_leaving_the_supervisor_ends_even_what_has_just_begun() -> None:
     provider = ScriptedProvider(Text("a"), HOLD)
     async with Bench({"fake": provider}) as bench:
-        old = await bench.create(ORDER)
+        old = await bench.create(REQUEST)
         await anyio.wait_all_tasks_blocked()
-        new = await bench.create(ORDER)
+        new = await bench.create(REQUEST)
     for generation in (old, new):
         assert (await bench.done(generation)).outcome is Outcome.DRAINED
     assert bench.running == 0
@@ -356,38 +358,38 @@ async def test_leaving_the_supervisor_ends_even_what_has_just_begun() -> None:
 async def test_a_key_returns_its_generation_while_that_is_kept() -> None:
     provider = ScriptedProvider(1.0, Text("a"), STOP)
     async with Bench({"fake": provider}) as bench:
-        first = await bench.create(ORDER, key="k")
-        assert await bench.create(ORDER, key="k") == first
+        first = await bench.create(REQUEST, key="k")
+        assert await bench.create(REQUEST, key="k") == first
         await bench.done(first)
         await anyio.wait_all_tasks_blocked()
-        assert await bench.create(ORDER, key="k") == first
+        assert await bench.create(REQUEST, key="k") == first
         assert provider.opened == 1
 
 
 async def test_without_a_key_or_with_another_each_request_is_its_own() -> None:
     async with supervising(HOLD) as bench:
         keys = [None, None, "", "", "a", "b"]
-        assert len({await bench.create(ORDER, key=key) for key in keys}) == 6
+        assert len({await bench.create(REQUEST, key=key) for key in keys}) == 6
 
 
 @pytest.mark.promise("resume:never-regenerate")
 async def test_a_key_attaches_also_at_the_limit_and_during_a_drain() -> None:
     """It starts nothing, so nothing is in its way."""
     async with supervising(HOLD, room=1) as bench, anyio.create_task_group() as tasks:
-        first = await bench.create(ORDER, key="k")
-        assert await bench.create(ORDER, key="k") == first
+        first = await bench.create(REQUEST, key="k")
+        assert await bench.create(REQUEST, key="k") == first
         tasks.start_soon(bench.drain, 5.0)
         await anyio.wait_all_tasks_blocked()
-        assert await bench.create(ORDER, key="k") == first
+        assert await bench.create(REQUEST, key="k") == first
 
 
 @pytest.mark.promise("input:clear-error")
 async def test_a_key_with_another_request_is_refused() -> None:
     """Down to the last parameter; and the first generation is not disturbed."""
     async with supervising(HOLD) as bench:
-        first = await bench.create(ORDER, key="k")
+        first = await bench.create(REQUEST, key="k")
         others = [
-            OTHER_ORDER,
+            OTHER_REQUEST,
             GenerationRequest(prompt=PROMPT, provider="fake", grace_seconds=1),
             GenerationRequest(prompt=PROMPT, provider="fake", metadata={"a": "b"}),
         ]
@@ -396,14 +398,14 @@ async def test_a_key_with_another_request_is_refused() -> None:
                 await bench.create(order, key="k")
             assert caught.value.field == "Idempotency-Key"
         assert bench.running == 1
-        assert await bench.create(ORDER, key="k") == first
+        assert await bench.create(REQUEST, key="k") == first
 
 
 async def test_a_key_is_free_when_its_generation_is_no_longer_kept() -> None:
     async with supervising(Text("a"), STOP) as bench:
-        first = await bench.create(ORDER, key="k")
+        first = await bench.create(REQUEST, key="k")
         await anyio.sleep(KEEP + 1)
-        assert await bench.create(OTHER_ORDER, key="k") != first
+        assert await bench.create(OTHER_REQUEST, key="k") != first
 
 
 async def test_a_key_is_free_again_also_while_an_older_one_is_not() -> None:
@@ -413,9 +415,9 @@ async def test_a_key_is_free_again_also_while_an_older_one_is_not() -> None:
         tasks.start_soon(bench.log.sweep)
         slow = await bench.create(GenerationRequest(prompt=PROMPT, provider="slow"), key="older")
         with bench.viewer(slow):
-            first = await bench.create(ORDER, key="k")
+            first = await bench.create(REQUEST, key="k")
             await anyio.sleep(KEEP + 1)
-            assert await bench.create(OTHER_ORDER, key="k") != first
+            assert await bench.create(OTHER_REQUEST, key="k") != first
         tasks.cancel_scope.cancel()
 
 
@@ -428,12 +430,12 @@ async def test_keys_of_dropped_generations_are_forgotten_a_few_at_a_time() -> No
         slow = await bench.create(GenerationRequest(prompt=PROMPT, provider="slow"), key="slow")
         with bench.viewer(slow):
             for number in range(100):
-                await bench.create(ORDER, key=f"old{number}")
+                await bench.create(REQUEST, key=f"old{number}")
             assert bench.directory.keys == 101
             await anyio.sleep(KEEP + 1)
             for number in range(20):
                 before = bench.directory.keys
-                await bench.create(ORDER, key=f"new{number}")
+                await bench.create(REQUEST, key=f"new{number}")
                 assert before - bench.directory.keys < KEYS_AT_A_TIME
             assert bench.directory._keys.keys() == {
                 "slow",
@@ -448,12 +450,12 @@ async def test_keys_of_dropped_generations_are_forgotten_a_few_at_a_time() -> No
 
 async def test_a_refused_request_leaves_its_key_free() -> None:
     async with supervising(HOLD, room=1) as bench:
-        first = await bench.create(ORDER)
+        first = await bench.create(REQUEST)
         with pytest.raises(Overloaded):
-            await bench.create(ORDER, key="k")
+            await bench.create(REQUEST, key="k")
         await bench.stop(first)
         await anyio.wait_all_tasks_blocked()
-        await bench.create(OTHER_ORDER, key="k")
+        await bench.create(OTHER_REQUEST, key="k")
 
 
 @pytest.mark.promise("resume:never-regenerate")
@@ -463,7 +465,7 @@ async def test_the_same_key_twice_at_the_same_moment_is_one_generation() -> None
         ids: list[str] = []
 
         async def create() -> None:
-            ids.append(await bench.create(ORDER, key="k"))
+            ids.append(await bench.create(REQUEST, key="k"))
 
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
@@ -479,7 +481,7 @@ async def test_after_any_number_of_aborts_nothing_is_left() -> None:
     async with Bench({"fake": provider}, room=10_000) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.log.sweep)
         for number in range(500):
-            generation = await bench.create(ORDER, key=str(number))
+            generation = await bench.create(REQUEST, key=str(number))
             with bench.viewer(generation):
                 if number % 2:
                     await anyio.wait_all_tasks_blocked()
@@ -494,10 +496,10 @@ async def test_a_generation_that_the_log_refuses_leaves_nothing() -> None:
     async with supervising(Text("a"), STOP) as bench:
         size, bench.log._size_bytes = bench.log._size_bytes, 10**12
         with pytest.raises(Overloaded):
-            await bench.create(ORDER, key="once")
+            await bench.create(REQUEST, key="once")
         assert bench.running == 0
         bench.log._size_bytes = size
-        await bench.create(ORDER, key="once")
+        await bench.create(REQUEST, key="once")
         assert len(bench.log) == 1
 
 
@@ -516,7 +518,7 @@ async def test_a_drain_does_not_wait_for_a_generation_that_never_began() -> None
 
     async def create(bench: Bench) -> None:
         with pytest.raises(Overloaded):
-            await bench.create(ORDER)
+            await bench.create(REQUEST)
 
     async with Bench(providers, log=FullLog) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(create, bench)
@@ -529,7 +531,7 @@ async def test_a_drain_does_not_wait_for_a_generation_that_never_began() -> None
 
 async def test_two_drains_at_once_both_end_when_the_work_is_done() -> None:
     async with supervising(Text("a"), 2.0, STOP) as bench:
-        generation = await bench.create(ORDER)
+        generation = await bench.create(REQUEST)
         began = anyio.current_time()
         with bench.viewer(generation):
             async with anyio.create_task_group() as tasks:

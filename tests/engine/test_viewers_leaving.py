@@ -7,7 +7,7 @@ import pytest
 
 from streamsvc.errors import ProviderRefused
 from streamsvc.events import Done, Outcome, Text, Usage
-from support.answers import ORDER, STOP, TOTAL, counted, rate_limited, supervising
+from support.answers import REQUEST, STOP, TOTAL, counted, rate_limited, supervising
 from support.doubles import HOLD, ScriptedProvider, Takes, events_of, virtual_backends
 
 anyio_backend = virtual_backends()
@@ -52,11 +52,11 @@ async def test_leaving_or_stopping_closes_everything_at_any_stage(
     """`supervising` sees that every call is closed, every place given back, and no task left."""
     async with supervising(*providers()) as bench:
         before = len(anyio.get_running_tasks())
-        generation = await bench.create(ORDER)
+        generation = await bench.create(REQUEST)
         with bench.viewer(generation):
             await anyio.sleep(20)
             assert bench.calls == calls
-            assert sum(bench.places) == 1
+            assert sum(bench.slots) == 1
             if is_stop:
                 await bench.stop(generation)
         left_at = anyio.current_time()

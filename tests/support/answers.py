@@ -40,7 +40,7 @@ IDLE = 50.0
 
 TOTAL = 1000.0
 
-ORDER = GenerationRequest(prompt=PROMPT, provider="first")
+REQUEST = GenerationRequest(prompt=PROMPT, provider="first")
 
 
 class Bench(Supervisor):
@@ -84,8 +84,8 @@ class Bench(Supervisor):
         directory = MemoryDirectory(self.log, settings)
         super().__init__(providers=registry, log=self.log, directory=directory, settings=settings)
 
-    async def answer(self, order: GenerationRequest = ORDER) -> list[Event]:
-        """Ask once, stay until the end, and return what viewers are told, without the `Start`."""
+    async def answer(self, order: GenerationRequest = REQUEST) -> list[Event]:
+        """Ask once, stay until the end, and return the events after the `Start`."""
         generation = await self.create(order)
         with self.viewer(generation):
             start, *events = await events_of(self.log, generation)
@@ -100,28 +100,28 @@ class Bench(Supervisor):
 
     @property
     def calls(self) -> tuple[int, ...]:
-        """How often each provider has been asked."""
+        """How often each provider has been called."""
         return tuple(provider.opened for provider in self.providers)
 
     @property
-    def places(self) -> list[int]:
-        """How many generations there are on each entry."""
+    def slots(self) -> list[int]:
+        """How many slots of each entry are taken."""
         return [entry.running for entry in self.entries]
 
     def circuit_of(self, name: str) -> State:
-        """How the circuit of an entry is."""
+        """The state of an entry's circuit."""
         return {entry.name: entry.circuit.state for entry in self.entries}[name]
 
 
 @asynccontextmanager
 async def supervising(*providers: ScriptedProvider, **settings: Any) -> AsyncIterator[Bench]:
-    """Ask what is wanted; in the end everything is closed, and every place given back."""
+    """Run a supervisor; in the end every call must be closed and every slot given back."""
     with anyio.fail_after(100 * TOTAL):
         async with Bench(*providers, **settings) as bench:
             yield bench
             await anyio.wait_all_tasks_blocked()
             assert bench.running == 0
-            assert bench.places == [0] * len(providers)
+            assert bench.slots == [0] * len(providers)
             assert all(provider.opened == provider.closed for provider in providers)
 
 
@@ -149,7 +149,7 @@ def failed(of: str, error: ProviderError, usage: Usage | None = None) -> Done:
 
 
 def counted(said: int, *, thought: int = 0) -> Usage:
-    """What streamsvc estimates: the prompt, and a token for each short piece."""
+    """The usage that streamsvc estimates: the prompt, and a token for each short piece."""
     return Usage(
         input_tokens=5,
         output_tokens=said + thought,
@@ -182,7 +182,7 @@ def gaps(provider: ScriptedProvider) -> list[float]:
 
 
 def text_of(said: Sequence[Event | Step]) -> str:
-    """Return what a page shows in the end."""
+    """Return the text that a page shows in the end."""
     text = ""
     for one in said:
         if isinstance(one, Restart):

@@ -64,14 +64,14 @@ class Bench:
         )
 
     async def watched(self) -> list[Event]:
-        """Run to the end with a viewer who stays; return what the log says."""
+        """Run to the end with a viewer that stays; return the events of the log."""
         await self.generation.open_log()
         with self.generation.audience.viewer():
             await self.generation.run()
         return await self.events()
 
     async def events(self) -> list[Event]:
-        """What the log says when it is over; the promises that hold for every generation."""
+        """Return the events of the log after its end; check what holds for every generation."""
         events = await events_of(self.log, "gen_a")
         assert [isinstance(event, Start) for event in events] == [
             True,
@@ -83,7 +83,7 @@ class Bench:
         return events
 
     async def done(self) -> Done:
-        """How it ended."""
+        """Return how it ended."""
         done = (await self.events())[-1]
         assert isinstance(done, Done)
         return done
@@ -93,7 +93,7 @@ class Bench:
 async def running(
     *script: Step, grace_seconds: float | None = None, **steps: Step
 ) -> AsyncIterator[Bench]:
-    """Run a generation beside the test."""
+    """Run a generation concurrently with the test."""
     bench = Bench(ScriptedProvider(*script, **steps), grace_seconds=grace_seconds)
     await bench.generation.open_log()
     with anyio.fail_after(10 * TOTAL):
@@ -103,13 +103,13 @@ async def running(
 
 
 async def generate(*script: Step, **steps: Step) -> list[Event]:
-    """Run a generation that is watched to its end; return what its log says."""
+    """Run a generation that is watched to its end; return the events of its log."""
     with anyio.fail_after(10 * TOTAL):
         return await Bench(ScriptedProvider(*script, **steps)).watched()
 
 
 def counted(said: int = 0, *, thought: int = 0) -> Usage:
-    """What streamsvc estimates: the prompt, and as many tokens as there were short words."""
+    """The usage that streamsvc estimates: the prompt, and a token for each short piece."""
     return Usage(
         input_tokens=5,
         output_tokens=said + thought,
