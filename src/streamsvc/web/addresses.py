@@ -1,4 +1,4 @@
-"""What to say of an address that is not served, or not with this method."""
+"""Sentences for an address that is not served, or not with this method."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _OPENAI = re.compile(
     r"|uploads|batches|fine_tuning|assistants|threads|vector_stores|realtime|messages|rerank)(?:/.*)?",
     re.IGNORECASE,
 )
-"""An endpoint of OpenAI's API, or one that often is beside them, below any `base_url`."""
+"""An endpoint of OpenAI's API, or one that servers often add to it, below any `base_url`."""
 
 _SERVED = "Of OpenAI's API, POST /v1/chat/completions and GET /v1/models are served."
 _OURS = "/v1/chat/"
@@ -28,21 +28,21 @@ _INSTEAD = {
     "/stream-ai": ", or POST /v1/generations with a JSON body",
     "/v1/generations": "; an EventSource takes GET /stream-ai?prompt=…",
 }
-"""What else to use at an address that has other methods only."""
+"""What to use instead at an address that only has other methods."""
 
 
 def is_openai(path: str) -> bool:
-    """Tell whether a path is one of OpenAI's API, as a client with a wrong `base_url` asks for it too."""
+    """Return whether a path belongs to OpenAI's API, also as a client with a wrong `base_url` builds it."""
     plain = _plain(path)
     return plain.startswith(_OURS) or _OPENAI.fullmatch(plain) is not None
 
 
 def not_found(path: str, routes: Iterable[BaseRoute]) -> str:
-    """Return a sentence for a path that is not served: what may have been meant.
+    """Return a sentence for a path that is not served, with the path that may have been meant.
 
     Args:
         path: below the `root_path`.
-        routes: what is served.
+        routes: those that are served.
     """
     plain = _plain(path)
     nothing = f"There is nothing at {quoted(path)}"
@@ -58,12 +58,12 @@ def not_found(path: str, routes: Iterable[BaseRoute]) -> str:
 
 
 def not_allowed(method: str, path: str, allow: str) -> str:
-    """Return a sentence for a method that an address does not have.
+    """Return a sentence for a method that an address does not allow.
 
     Args:
         method: of the request.
         path: below the `root_path`.
-        allow: the methods that it has, as in the header of this name.
+        allow: the methods it allows, as in the header of this name.
     """
     methods = sorted({name.strip() for name in allow.split(",")} - {"", "HEAD"})
     if not methods:
@@ -72,5 +72,5 @@ def not_allowed(method: str, path: str, allow: str) -> str:
 
 
 def _plain(path: str) -> str:
-    """Return a path without the slashes that are too many."""
+    """Return a path without superfluous slashes."""
     return _SLASHES.sub("/", path).rstrip("/")

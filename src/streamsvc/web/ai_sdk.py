@@ -1,7 +1,7 @@
 """The AI SDK's UI message stream over the same engine: what an unmodified `useChat` needs.
 
 `POST /api/chat` answers, `GET /api/chat/{id}/stream` resumes by a replay from the start, and
-`POST /api/chat/{id}/stop` stops for real: `stop()` of the hook only hangs up, as a lost network does.
+`POST /api/chat/{id}/stop` stops the generation: `stop()` of the hook only closes the connection, which looks like a lost network.
 A refusal is a sentence in plain text, because the hook shows the body of an error as it is.
 """
 
@@ -38,10 +38,10 @@ class UIMessageEndpoints:
 
     Args:
         supervisor: starts and stops generations.
-        log: what they say.
+        log: their records.
         streams: makes the answers to viewers.
         bodies: reads the bodies of requests.
-        parser: parses them.
+        parser: parses these bodies.
         origins: whose pages may create and stop.
         directory: knows the latest answer of each chat.
     """
@@ -67,10 +67,10 @@ class UIMessageEndpoints:
         self._directory = directory
 
     async def create(self, request: Request, head: RequestHead) -> Response:
-        """`POST /api/chat`: answer; what is still being answered in that chat is stopped."""
+        """`POST /api/chat`: answer; an answer that still runs in that chat is stopped."""
         dialect = self._dialect(head)
         self._origins.check(head)
-        # The AI SDK's text transport does not tell a message from its replay.
+        # The AI SDK's text transport cannot distinguish a message from its replay.
         may_come_back = dialect is not self._dialects["plain"]
         body = await self._bodies.read(request, head)
         chat, order = self._parser.parse(body, may_come_back=may_come_back)
@@ -84,7 +84,7 @@ class UIMessageEndpoints:
         return await self._stream(chat, answer, dialect)
 
     async def resume(self, request: Request, head: RequestHead) -> Response:
-        """`GET /api/chat/{id}/stream`: the answer from its start; 204 where there is none to come."""
+        """`GET /api/chat/{id}/stream`: the answer from its start; 204 if there is none."""
         if request.method == "HEAD":
             return head_response()
         head.refuse_prefetch()
@@ -122,7 +122,7 @@ class UIMessageEndpoints:
         )
 
     async def _last_restart(self, generation: str) -> int:
-        """Return the cursor of a replay: what was taken back is not said again.
+        """Return the cursor for a replay: text that a `Restart` took back is not sent again.
 
         Raises:
             GenerationNotFound: it is no longer kept.
@@ -138,7 +138,7 @@ class UIMessageEndpoints:
 
 
 def refusal_text(problem: Problem, headers: Mapping[str, str]) -> Response:
-    """Answer what is wrong with a request: the hook shows the body of an error as it is."""
+    """Return a refusal as one sentence: the hook shows the body of an error as it is."""
     field = (problem.field or "")[:MAX_QUOTED_CHARS]
     about = "" if field in problem.detail else f" ({field})"
     return PlainTextResponse(

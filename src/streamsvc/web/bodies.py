@@ -1,4 +1,4 @@
-"""Request bodies as HTTP brings them: read within their bound, or refused."""
+"""Request bodies, read within their bound or refused."""
 
 from starlette.requests import Request
 
@@ -12,7 +12,7 @@ class BodyReader:
     """Reads the bodies of requests.
 
     Args:
-        limits: the largest body.
+        limits: have the size of the largest body.
     """
 
     def __init__(self, limits: LimitSettings) -> None:
@@ -22,7 +22,7 @@ class BodyReader:
         """Read a body.
 
         Raises:
-            RequestTooLarge: it has more than `max_body_bytes`.
+            RequestTooLarge: it is larger than `max_body_bytes`.
             UnsupportedEncoding: it is compressed.
         """
         if (head.content_encoding or "identity").strip().lower() != "identity":

@@ -1,4 +1,4 @@
-"""Which pages of other origins may read: Starlette's CORS, with origins compared as origins."""
+"""CORS: Starlette's middleware, with origins compared as origins."""
 
 from collections.abc import Coroutine
 from typing import Any
@@ -13,12 +13,12 @@ from streamsvc.web.problems import Problems, preflight_origin
 
 
 class Cors(CORSMiddleware):
-    """Middleware that answers preflights, and lets pages read what they may.
+    """Middleware that answers preflights and lets allowed pages read.
 
     Args:
-        app: what is asked.
+        app: the application.
         origins: whose pages may read.
-        problems: answers and logs a preflight of any other page, of which nothing else is heard.
+        problems: answers and logs a preflight of any other page, which sends nothing else.
         options: of Starlette's middleware.
     """
 
@@ -35,7 +35,7 @@ class Cors(CORSMiddleware):
 
     @override
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
-        """Run the application; no frame of this stays on the way of a stream."""
+        """Run the application; returns its coroutine, so that no frame of this one is held by a stream."""
         origin = preflight_origin(scope) if scope["type"] == "http" else None
         if origin is None or self._origins.allows(origin):
             return super().__call__(scope, receive, send)

@@ -1,8 +1,8 @@
-"""Under which names the service is served.
+"""The host names that requests may be sent to.
 
-A page may point its own name at 127.0.0.1 when it is loaded (DNS rebinding). To a browser the service
-is then of that page's origin, so only the `Host` tells. Where the service listens on a loopback
-address, it is served by the names of the loopback alone, and by those of the settings.
+A page may point its own name at 127.0.0.1 once it is loaded (DNS rebinding). The browser then takes the
+service for part of that page's origin, and only the `Host` shows the difference. So a service that listens
+on a loopback address accepts the names of the loopback and those in the settings, and no others.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ _NAMES = {"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"}
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host in its canonical form is the loopback (RFC 6761, section 6.3)."""
+    """Return whether a host in its canonical form is the loopback (RFC 6761, section 6.3)."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -27,11 +27,11 @@ def is_loopback(host: str) -> bool:
 
 
 class Hosts:
-    """The names by which the service is served.
+    """The names that the service accepts.
 
     Args:
-        settings: where it listens, and what it is called besides. `*.` before a name is any name below
-            it, and `*` alone any name.
+        settings: where it listens, and its further names. `*.` before a name means any name below it,
+            `*` alone any name.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -42,13 +42,13 @@ class Hosts:
         self._suffixes = tuple(name[1:] for name in named if name.startswith("*."))
 
     def check(self, host: str) -> None:
-        """Let a request pass that is meant for this service.
+        """Accept a request that is meant for this service.
 
         Args:
-            host: the `Host` field, with or without a port. An empty one is of no browser.
+            host: the `Host` field, with or without a port. No browser sends an empty one.
 
         Raises:
-            HostRefused: the name is of somebody else.
+            HostRefused: the name is not one of these.
         """
         authority = authority_of(host)
         if host and not (authority and self._is_served(authority)):
@@ -60,7 +60,7 @@ class Hosts:
 
 
 class HostGuard:
-    """Middleware that refuses what is meant for another host, before anything else looks at it."""
+    """Middleware that refuses requests meant for another host, before anything else handles them."""
 
     def __init__(self, app: ASGIApp, hosts: Hosts, problems: Problems) -> None:
         self._app = app
@@ -68,7 +68,7 @@ class HostGuard:
         self._problems = problems
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Run the application; no frame of this stays on the way of a stream."""
+        """Run the application; returns its coroutine, so that no frame of this one is held by a stream."""
         if scope["type"] == "http":
             try:
                 for field, value in scope["headers"]:

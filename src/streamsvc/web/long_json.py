@@ -1,4 +1,4 @@
-"""JSON with long texts in it, encoded a piece at a time: other streams flow meanwhile."""
+"""JSON that contains long texts, encoded piece by piece, so that other streams are not held up."""
 
 from collections.abc import AsyncIterator
 
@@ -8,10 +8,10 @@ import msgspec
 from streamsvc.snapshot import LongText
 
 STEP_BYTES = 65_536
-"""How much is encoded in one turn of the event loop, about."""
+"""About how much is encoded in one turn of the event loop."""
 
 _HOLE = b"\0"
-"""Stands where a text is to be put: JSON has no such byte of its own (RFC 8259, section 7)."""
+"""Marks the place of a text: valid JSON does not contain this byte (RFC 8259, section 7)."""
 
 
 async def encode(value: object) -> bytes:
@@ -24,8 +24,8 @@ async def encode(value: object) -> bytes:
 
     first, *others = msgspec.json.encode(value, enc_hook=leave_out).split(_HOLE)
     parts = [first]
-    for text, behind in zip(texts, others, strict=True):
-        parts += (b'"', *[part async for part in _encoded(text)], b'"', behind)
+    for text, rest in zip(texts, others, strict=True):
+        parts += (b'"', *[part async for part in _encoded(text)], b'"', rest)
     return b"".join(parts)
 
 

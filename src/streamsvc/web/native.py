@@ -1,7 +1,7 @@
-"""The endpoints of generations: create, follow, look at, stop.
+"""The native endpoints: create, follow, describe and stop a generation.
 
-What a client gets when it connects and connects again is one table, in `docs/wire.md`; `_attach` and
-`_create` are that table.
+`docs/wire.md` has one table for what a client gets when it connects and reconnects; `stream_ai`, `create`,
+`events` and `_attach` implement it.
 """
 
 from collections.abc import Mapping
@@ -40,13 +40,13 @@ class GenerationEndpoints:
 
     Args:
         supervisor: starts and stops generations.
-        log: what they say.
+        log: their records.
         streams: makes the answers to viewers.
         bodies: reads the bodies of requests.
-        parser: parses them.
+        parser: parses these bodies.
         origins: whose pages may create.
-        refusals: where a refusal is logged that looks like a stream.
-        dialects: by the value of `?format=`; the one without a name is the default.
+        refusals: logs a refusal that looks like a stream.
+        dialects: by the value of `?format=`; `json` is the default.
         settings: how a stream looks.
     """
 
@@ -95,7 +95,7 @@ class GenerationEndpoints:
             return self._busy(request, exc, dialect)
 
     async def create(self, request: Request, head: RequestHead) -> Response:
-        """`POST /v1/generations`: create; the answer is JSON, or the stream where that is asked."""
+        """`POST /v1/generations`: create; the answer is JSON, or the stream if the client asks for it."""
         head.check_parameters(CREATE_PARAMETERS)
         dialect = self._dialect(head)
         streams = prefers(head, EVENT_STREAM, JSON) or dialect.media_type == PLAIN
@@ -134,11 +134,11 @@ class GenerationEndpoints:
             return self._busy(request, exc, dialect)
 
     async def snapshot(self, request: Request) -> Response:
-        """`GET /v1/generations/{id}`: what there is so far, in one piece."""
+        """`GET /v1/generations/{id}`: the answer so far, in one piece."""
         return await self._describe(request, request.path_params["id"])
 
     async def stop(self, request: Request) -> Response:
-        """`POST /v1/generations/{id}/stop`: end it at once; again, and nothing changes."""
+        """`POST /v1/generations/{id}/stop`: end it at once; idempotent."""
         generation_id = request.path_params["id"]
         await self._supervisor.stop(generation_id)
         try:
@@ -147,7 +147,7 @@ class GenerationEndpoints:
             return Response(status_code=204, headers=NO_STORE)
 
     def _busy(self, request: Request, exc: Overloaded, dialect: Dialect) -> Response:
-        """Answer a client that comes back by itself; any other is refused."""
+        """Ask a client that reconnects by itself to do so; refuse any other."""
         if not dialect.is_resumable:
             raise exc
         self._refusals.note(request.scope, 200, exc.code, exc.log_details)
@@ -156,7 +156,7 @@ class GenerationEndpoints:
     async def _attach(
         self, request: Request, generation_id: str, cursor: Cursor | None, dialect: Dialect
     ) -> Response:
-        """Answer a viewer: the stream behind its cursor, or why there is none."""
+        """Answer a viewer: the stream after its cursor, or why there is none."""
         after = BEFORE_FIRST
         if cursor is not None:
             if cursor.seq is None:
@@ -206,5 +206,5 @@ class GenerationEndpoints:
 
 
 def _address(request: Request, generation_id: str) -> str:
-    """Return a generation's own address, as the client sees it."""
+    """Return a generation's address as the client sees it."""
     return f"{request.scope.get('root_path', '')}/v1/generations/{generation_id}"

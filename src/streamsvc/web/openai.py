@@ -1,8 +1,8 @@
 """OpenAI's chat completions over the same engine: `POST /v1/chat/completions`, `GET /v1/models`.
 
-Clients of this kind cannot come back to a stream, so leaving ends it, unless they ask for a grace. The
-head of an answer waits for the first token or a failure, because a failure with a status is one they
-understand; not for long, because a proxy takes silence for a dead connection.
+These clients cannot resume a stream, so leaving ends it unless they ask for a grace time. The head of an
+answer waits for the first token or a failure, because they understand a failure that has a status; it does
+not wait for long, because a proxy takes silence for a dead connection.
 """
 
 import math
@@ -47,11 +47,11 @@ SDK_HEADERS = (
     "X-Stainless-Runtime-Version",
     "X-Stainless-Timeout",
 )
-"""What openai-node sends; a page on another origin needs leave for each of them."""
+"""What openai-node sends; CORS has to allow each of them to a page of another origin."""
 
 
 _FIELDS = {"provider": "model"}
-"""What the engine's fields are called in this API."""
+"""Names of this API for the engine's fields."""
 
 
 class ChatCompletionEndpoints:
@@ -61,7 +61,7 @@ class ChatCompletionEndpoints:
         supervisor: starts generations.
         streams: makes the answers to viewers.
         bodies: reads the bodies of requests.
-        parser: parses them.
+        parser: parses these bodies.
         origins: whose pages may create.
         settings: how a stream looks.
     """
@@ -84,7 +84,7 @@ class ChatCompletionEndpoints:
         self._settings = settings
 
     async def create(self, request: Request, head: RequestHead) -> Response:
-        """`POST /v1/chat/completions`: streamed where `stream` says so, else in one piece."""
+        """`POST /v1/chat/completions`: streamed if `stream` is true, else in one piece."""
         head.check_parameters(frozenset({"key"}))
         self._origins.check(head)
         asked = self._parser.parse(await self._bodies.read(request, head))
@@ -102,14 +102,14 @@ class ChatCompletionEndpoints:
         )
 
     async def models(self, _request: Request) -> Response:
-        """`GET /v1/models`: the provider entries that can be asked."""
+        """`GET /v1/models`: the provider entries that are ready."""
         entries = [
             _model(entry.name, entry) for entry in self._supervisor.entries if entry.is_ready
         ]
         return _json({"object": "list", "data": entries})
 
     async def model(self, request: Request) -> Response:
-        """`GET /v1/models/{id}`: one of them, or what it may be overridden with."""
+        """`GET /v1/models/{id}`: one of them, or a model that a request may name instead."""
         name = request.path_params["id"]
         if not name:  # the list, with a slash too many
             raise HTTPException(HTTPStatus.NOT_FOUND)
@@ -121,14 +121,14 @@ class ChatCompletionEndpoints:
 
 
 def error_response(problem: Problem, headers: Mapping[str, str]) -> Response:
-    """Answer what is wrong with a request; its clients know 400 where others have 422."""
+    """Return a refusal as OpenAI's error object; its clients expect 400 where other APIs have 422."""
     status = 400 if problem.status == 422 else problem.status  # noqa: PLR2004
     error = error_object(problem.detail, problem.code, status=status, param=problem.field)
     return _json(error, status=status, headers={**_retry("Retry-After" in headers), **headers})
 
 
 class _FirstToken(DeferredHead):
-    """Waits for the first token, but not for long: an answer that failed before it is no stream."""
+    """Waits for the first token, for a bounded time: an answer that fails before it gets a status."""
 
     def __init__(self, generation: str, seconds: float) -> None:
         self._generation = generation
@@ -155,7 +155,7 @@ class _FirstToken(DeferredHead):
 
 
 class _Whole(DeferredHead):
-    """Waits for the end: the answer is asked for in one piece."""
+    """Waits for the end: the client asks for the answer in one piece."""
 
     seconds = math.inf
 
@@ -195,7 +195,7 @@ def _failure_of(generation: str, done: Done) -> Response | None:
 
 def _failed(generation: str, error: PublicError) -> Response:
     status = status_of(error)
-    # What is worth repeating has been repeated, except where this process shuts down.
+    # The engine has repeated what is worth repeating, except when this process shuts down.
     headers = {"X-Generation-Id": generation, **_retry(error.code == "drained")}
     return _json(
         error_object(error.message, error.code, status=status), status=status, headers=headers
@@ -203,7 +203,7 @@ def _failed(generation: str, error: PublicError) -> Response:
 
 
 def _retry(is_worth_it: bool) -> dict[str, str]:  # noqa: FBT001
-    """Tell the SDKs, which by themselves repeat 408, 409, 429 and 5xx twice."""
+    """Return the header that overrides the SDKs' own rule, which repeats 408, 409, 429 and 5xx twice."""
     return {"X-Should-Retry": "true" if is_worth_it else "false"}
 
 
@@ -214,7 +214,7 @@ def _model(name: str, entry: ProviderEntry) -> dict[str, Any]:
 def _json(
     value: object, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Answer with JSON; bytes are some already."""
+    """Answer with JSON; bytes are already encoded."""
     return Response(
         value if isinstance(value, bytes) else msgspec.json.encode(value),
         status_code=status,

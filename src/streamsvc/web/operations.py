@@ -1,4 +1,4 @@
-"""The endpoints for operators: what is configured, and how the process is."""
+"""The endpoints for operators: configuration and health."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ class OperationEndpoints:
     """Health and configuration; never keys.
 
     Args:
-        supervisor: what is running, and on whom.
-        default_provider: the entry that is asked where a client names none.
+        supervisor: knows the entries and what runs on them.
+        default_provider: the entry for requests that name none.
     """
 
     def __init__(self, *, supervisor: Supervisor, default_provider: str) -> None:
@@ -22,7 +22,7 @@ class OperationEndpoints:
         self._default_provider = default_provider
 
     async def providers(self, _request: Request) -> Response:
-        """`GET /v1/providers`: what is configured, and how it is; never keys."""
+        """`GET /v1/providers`: the configured entries and their state; never keys."""
         entries = [
             {
                 "name": entry.name,
@@ -38,11 +38,11 @@ class OperationEndpoints:
         return _json({"default": self._default_provider, "providers": entries})
 
     async def healthz(self, _request: Request) -> Response:
-        """`GET /healthz`: the process lives."""
+        """`GET /healthz`: the process is alive."""
         return _json({"status": "ok"})
 
     async def readyz(self, _request: Request) -> Response:
-        """`GET /readyz`: it takes new work; 503 when it is draining."""
+        """`GET /readyz`: whether new work is accepted; 503 while draining."""
         state = {
             "status": "draining" if self._supervisor.is_draining else "ready",
             "generations": self._supervisor.running,

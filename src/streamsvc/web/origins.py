@@ -1,7 +1,7 @@
 """Whose pages may create: origins, compared as origins (RFC 6454, sections 4 and 5).
 
-The scheme by which a browser came is unknown here, because a proxy may have taken TLS off. So a `Host`
-without a port, or with that of HTTP or HTTPS, stands for both.
+The scheme that the browser used is unknown here, because a proxy may terminate TLS. So a `Host` without a
+port, or with the port of HTTP or HTTPS, stands for both schemes.
 """
 
 import ipaddress
@@ -33,7 +33,7 @@ class Origin(NamedTuple):
     port: int | None
 
 
-@lru_cache(maxsize=256)  # a service is asked by few names
+@lru_cache(maxsize=256)  # a service has few names
 def _authority(text: str) -> Authority | None:
     if not (text.isascii() and text.isprintable()) or any(c in text for c in "@/?#\\ "):
         return None
@@ -48,12 +48,12 @@ def _authority(text: str) -> Authority | None:
 
 
 def authority_of(text: str) -> Authority | None:
-    """Return what `host[:port]` means, or None if it means nothing (RFC 9110, section 7.2)."""
+    """Parse `host[:port]`; None if it is invalid (RFC 9110, section 7.2)."""
     return _authority(text) if len(text) <= _MAX_CHARS else None
 
 
 def origin_of(text: str) -> Origin | None:
-    """Return what a serialized origin means, or None: `null`, or no origin at all."""
+    """Parse a serialized origin; None for `null` and for anything that is not an origin."""
     scheme, separator, rest = text.partition("://")
     authority = authority_of(rest)
     if not separator or authority is None:
@@ -65,11 +65,11 @@ def origin_of(text: str) -> Origin | None:
 class Origins:
     """Which pages may create: those of the service's own origin, and those that are configured.
 
-    A browser sends the origin of a page with its requests, and withholds the answer from a page that
-    may not read it; but by then the answer would have begun, and be paid for.
+    A browser sends the origin of a page with its requests, and withholds the answer from a page that may
+    not read it; but by then the provider would have been called, and paid.
 
     Args:
-        allowed: origins; `*` is any.
+        allowed: origins; `*` allows any.
     """
 
     def __init__(self, allowed: tuple[str, ...]) -> None:
@@ -77,11 +77,11 @@ class Origins:
         self._allowed = {origin for text in allowed if (origin := origin_of(text)) is not None}
 
     def allows(self, origin: str) -> bool:
-        """Tell whether the settings name this origin."""
+        """Return whether the settings name this origin."""
         return self._is_any or origin_of(origin) in self._allowed
 
     def check(self, head: RequestHead) -> None:
-        """Let a request pass that may create.
+        """Accept a request that may create.
 
         Raises:
             OriginRefused: it comes from a page of another origin.
@@ -89,11 +89,11 @@ class Origins:
         origin, site = head.origin, head.fetch_site
         if site == "same-origin" or self._is_any:
             return
-        # Browsers that say it know better than a comparison (Fetch Metadata, section 2.3).
+        # What the browser says is more reliable than a comparison (Fetch Metadata, section 2.3).
         is_elsewhere = site in {"cross-site", "same-site"}
         if origin is None:
-            # No page, or one that asks without wanting to read, as an image does. An address that a
-            # person follows is none of these.
+            # Not a page, or a request that reads nothing, as for an image. A link that a person follows
+            # is a document.
             if is_elsewhere and head.fetch_dest != "document":
                 raise OriginRefused(None)
         elif not self.allows(origin) and (is_elsewhere or not _is_own(origin, head.host)):
@@ -101,7 +101,7 @@ class Origins:
 
 
 def shown(origin: str) -> str | None:
-    """Return an origin for a sentence or a log, as a browser writes it; None if it is not one."""
+    """Return an origin for a sentence or a log, as a browser writes it; None if it is invalid."""
     parsed = origin_of(origin)
     if parsed is None:
         return "null" if origin == "null" else None

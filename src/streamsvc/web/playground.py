@@ -1,8 +1,8 @@
-"""The playground: a page that shows what the service does, as files that are served as they are.
+"""The playground: a page that shows what the service does, served as static files.
 
-Everything it loads comes from here, and the headers say so to the browser: no script, style or
-connection of another origin, and no text that becomes markup (CSP Level 3; Trusted Types). Its own
-addresses are relative, so it works under whatever path a proxy shows it.
+The page loads only what is served here, and the headers make the browser enforce that: no script, style or
+connection of another origin, and no text that becomes markup (CSP Level 3; Trusted Types). Its addresses
+are relative, so it works below any path that a proxy gives it.
 """
 
 import os
@@ -25,10 +25,10 @@ CONTENT_SECURITY_POLICY = (
 _PAGE = "index.html"
 
 _HEADERS = {
-    "Cache-Control": "no-cache",  # asked for again each time, and answered with 304: a new version is seen
+    "Cache-Control": "no-cache",  # revalidated each time, so that a new version is seen
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",  # an address may hold a generation's id
+    "Referrer-Policy": "no-referrer",  # an address may contain a generation's id
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -45,7 +45,7 @@ class Playground(StaticFiles):
 
     @override
     async def get_response(self, path: str, scope: Scope) -> Response:
-        if path == _PAGE:  # from here its relative addresses would lead nowhere
+        if path == _PAGE:  # its relative addresses would be wrong here
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return await super().get_response(path, scope)
 

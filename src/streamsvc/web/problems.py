@@ -1,4 +1,4 @@
-"""Errors before a stream begins: problem details (RFC 9457), or what an API of others has for them."""
+"""Errors before a stream begins: problem details (RFC 9457), or the shape that a client's API defines."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The body of an answer that is no success.
+    """The body of an unsuccessful answer.
 
     Attributes:
         title: the HTTP status in words, as `about:blank` asks (RFC 9457, section 4.2.1).
@@ -50,11 +50,11 @@ _NOT_STARTED = (
 )
 
 Shape = Callable[[Problem, Mapping[str, str]], Response]
-"""Makes an answer of a problem and further headers."""
+"""Makes an answer from a problem and further headers: the form in which one API reports errors."""
 
 
 def problem_details(problem: Problem, headers: Mapping[str, str]) -> Response:
-    """Return a problem as RFC 9457 has it."""
+    """Return a problem in the form of RFC 9457."""
     return Response(
         msgspec.json.encode(problem),
         status_code=problem.status,
@@ -64,14 +64,14 @@ def problem_details(problem: Problem, headers: Mapping[str, str]) -> Response:
 
 
 class Problems:
-    """Answers what is wrong with a request in the words of the API that was asked.
+    """Answers unsuccessful requests in the shape of the API that they are for.
 
     Args:
-        shapes: for which paths an answer has another shape than that of problem details.
-        refusals: where they are logged.
+        shapes: each with the paths it is for; any other path gets problem details.
+        refusals: logs them.
 
     Attributes:
-        handlers: for an application, by what is raised.
+        handlers: for Starlette, by what is raised.
     """
 
     def __init__(self, shapes: Mapping[Shape, Callable[[str], bool]], refusals: RefusalLog) -> None:
@@ -131,7 +131,7 @@ class Problems:
 
 
 def preflight_origin(scope: Scope) -> str | None:
-    """Return the origin of a page that a browser asks leave for (Fetch, section 4.9), or None."""
+    """Return the origin of a page if this is its CORS preflight (Fetch, section 4.9), else None."""
     if scope["method"] != "OPTIONS":
         return None
     headers = Headers(scope=scope)
@@ -139,7 +139,7 @@ def preflight_origin(scope: Scope) -> str | None:
 
 
 def headers_of(error: RequestError) -> Mapping[str, str]:
-    """Return the header fields that tell a client what to do about a refusal."""
+    """Return the header fields that say what a client can do about a refusal."""
     if isinstance(error, Overloaded):
         return {"Retry-After": str(error.retry_after_seconds)}
     if isinstance(error, UnsupportedEncoding):
@@ -176,10 +176,10 @@ class Guard:
 
 
 class CrashGuard:
-    """Middleware that ends a mistake of ours: a 500 to the client, its kind and place to the operator.
+    """Middleware for unexpected exceptions: a 500 for the client, kind and place for the operator.
 
-    Starlette would hand the exception on to the server, which logs its text; that may hold a prompt. A
-    server that sends no lifespan events is a mistake of the same kind, and gets a 503.
+    Starlette would pass the exception to the server, which logs its text, and that may hold a prompt. A
+    server that sends no lifespan events gets a 503 for every request.
     """
 
     def __init__(self, app: ASGIApp, problems: Problems, guard: Guard) -> None:

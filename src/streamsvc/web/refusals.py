@@ -1,7 +1,7 @@
 """The log of refused requests: one line each, and no more than an operator can read.
 
-A line holds nothing that a client is free to write: no query, no body, no header, and of a path only
-what looks like a name. A scanner cannot flood the log: lines are bounded in a window of time.
+A line holds nothing that a client can choose freely: no query, body or header, and only those parts of a
+path that look like a name. A scanner cannot flood the log: lines are bounded in a window of time.
 """
 
 import logging
@@ -14,22 +14,22 @@ from starlette.types import Scope
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60.0
-"""In this time the same is written once; what was left out is counted in a line of the next window."""
+"""The same line is written once in this time; the next window begins with how many were left out."""
 
 MAX_LINES = 100
-"""How many lines are written in that time at most."""
+"""The most lines in that time."""
 
 _NAME = re.compile(r"[A-Za-z0-9._~:@+-]{0,38}", re.ASCII)
-"""A part of an address: an id of ours is as long, and keys are longer."""
+"""A part of a path: as long as the id of a generation; API keys are longer."""
 
 _MAX_PARTS = 8
 
 
 class RefusalLog:
-    """Writes what is refused.
+    """Writes a line for a refused request.
 
     Args:
-        clock: seconds that never go back.
+        clock: monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -70,7 +70,7 @@ class RefusalLog:
 
 
 def shown_path(scope: Scope) -> str:
-    """Return the path of a request as far as it holds names; `*` is what it holds besides."""
+    """Return the path of a request, with `*` for each part that does not look like a name."""
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
     parts = path.split("/", _MAX_PARTS)
     return "/".join(part if _NAME.fullmatch(part) else "*" for part in parts)

@@ -30,7 +30,7 @@ _NO_PARAMETERS = QueryParams("")
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """The last event that a client has seen, by an id of ours.
+    """The last event that a client has seen.
 
     Attributes:
         generation: its generation.
@@ -46,10 +46,10 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         parameters: of the query, decoded.
-        has_cursor: whether the client resumes, with an id of ours or not.
-        cursor: `Last-Event-ID`, else that of the query; None if there is none or it is not ours.
-        accept: the field of this name, as are the following; empty or None where it is missing.
-        host: without it a request came by HTTP/1.0.
+        has_cursor: whether the client resumes, be its cursor valid or not.
+        cursor: `Last-Event-ID`, else that of the query; None if it is missing or was not issued here.
+        accept: the field of this name; empty if missing, as with the others that are not optional.
+        host: the field of this name.
         origin: of the page, as the browser sent it.
         fetch_site: `Sec-Fetch-Site` (Fetch Metadata, section 2.3).
         fetch_dest: `Sec-Fetch-Dest`.

@@ -23,7 +23,7 @@ def routes(
     operations: OperationEndpoints,
     playground: Playground | None,
 ) -> list[BaseRoute]:
-    """Return the route table: what is asked most comes first, because it is gone through from the top."""
+    """Return the route table, the most frequent first, because it is searched from the top."""
     one = "/v1/generations/{id}"
     page: list[BaseRoute] = []
     if playground is not None:

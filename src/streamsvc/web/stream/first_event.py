@@ -1,4 +1,4 @@
-"""What is waited for before the head of an answer: a status says more to some clients than a stream does."""
+"""The wait for an event before the head of an answer: some clients understand a status better than a stream."""
 
 import asyncio
 import math
@@ -16,34 +16,34 @@ from streamsvc.web.stream.wire import Listener, Wire
 
 
 class DeferredHead(Protocol):
-    """Another answer that may be given in the place of a stream, and what is known for it.
+    """A head that waits for an event, and may then become another answer instead of a stream.
 
     Attributes:
-        seconds: how long to wait.
+        seconds: how long to wait at most.
     """
 
     seconds: float
 
     @property
     def begun(self) -> Sequence[Record]:
-        """What was taken, for the stream to begin with; nothing where there will be none."""
+        """The records that were taken, for the stream to begin with; none if there will be no stream."""
         return ()
 
     def is_due(self, event: Event) -> bool:
-        """Tell whether an event is the one that is waited for."""
+        """Return whether an event ends the wait."""
         ...
 
     def take(self, records: Sequence[Record]) -> None:
-        """Take the next records, at least one, at most up to the one that is waited for."""
+        """Take the next records, at least one, none after the one that ends the wait."""
         ...
 
     async def answer(self) -> Response | None:
-        """Return the answer, of what was taken when the wait was over; None: it is to be the stream."""
+        """Return the answer once the wait is over, from what was taken; None means the stream."""
         ...
 
 
 class FirstEventWait(Reader, Listener):
-    """The wait; the viewer is one meanwhile."""
+    """The wait over a connection of our own server; the viewer holds its slot meanwhile."""
 
     def __init__(self, wire: Wire, slot: ViewerSlot, instead: DeferredHead) -> None:
         self._wire = wire
@@ -53,7 +53,7 @@ class FirstEventWait(Reader, Listener):
         self._ended: asyncio.Future[None] = self._loop.create_future()
 
     async def watch(self, place: LogPosition) -> None:
-        """Follow the log until it is decided, or the time is over, or the client has left."""
+        """Follow the log until the event comes, the time is over or the client has left."""
         following = place.log.follow(place.generation, after=place.after, reader=self)
         seconds = self._instead.seconds
         timer = self._loop.call_later(seconds, self._end) if seconds < math.inf else None
@@ -78,7 +78,7 @@ class FirstEventWait(Reader, Listener):
 
     @override
     def deliver(self, records: Sequence[Record]) -> int:
-        if self._ended.done():  # whoever waits has its turn after this
+        if self._ended.done():  # the waiting task runs after this
             return 0
         for taken, record in enumerate(records, 1):
             if self._instead.is_due(record.event):

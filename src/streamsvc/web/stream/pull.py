@@ -98,7 +98,7 @@ async def first_event(
         head: takes the records.
         receive: the server's, which says when the client leaves.
         on_disconnect: is called then, and ends the wait.
-        shutdown: is told if the server stops meanwhile.
+        shutdown: is watched meanwhile.
 
     Returns:
         Whether the client is still there.

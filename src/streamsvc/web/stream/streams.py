@@ -1,4 +1,4 @@
-"""Where endpoints get the answers to viewers from."""
+"""The answers to viewers, as endpoints ask for them."""
 
 from collections.abc import Callable
 
@@ -16,8 +16,8 @@ class Streams:
     """Makes the answers to viewers.
 
     Args:
-        log: where the records are.
-        viewer: makes what the viewer of a generation holds while it is connected.
+        log: has the records.
+        viewer: makes the slot that a viewer holds while it is connected.
         settings: how a stream looks.
         shutdown: how a stream learns that a foreign server stops.
     """

@@ -28,13 +28,13 @@ WRITE_BYTES = 65_536
 
 
 class LogPosition(NamedTuple):
-    """Where a viewer looks.
+    """A viewer's position in the log of a generation.
 
     Attributes:
-        log: where the records are.
-        generation: whose they are.
-        after: the viewer's cursor.
-        viewer: makes what the viewer of a generation holds while it is connected.
+        log: has the records.
+        generation: whose records they are.
+        after: the viewer's cursor, the number of the last record it has.
+        viewer: makes the slot that a viewer holds while it is connected.
     """
 
     log: EventLog
@@ -44,11 +44,11 @@ class LogPosition(NamedTuple):
 
 
 class Viewer(Reader, Listener):
-    """See the module. Small, because there is one for each stream that is held.
+    """Writes one stream. Small, because there is one for each stream that is held.
 
     Attributes:
-        is_over: whether all has been written; else the client has left, or the connection is dropped
-            without a tidy end, so that a client that can comes back with its cursor.
+        is_over: whether everything has been written. If not, the client has left, or the connection is
+            dropped without a tidy end, so that a client that can resumes with its cursor.
     """
 
     __slots__ = (
@@ -96,11 +96,11 @@ class Viewer(Reader, Listener):
         self._ended: asyncio.Future[None] = loop.create_future()
 
     async def watch(self, place: LogPosition, begun: Sequence[Record]) -> None:
-        """Write what the log says, until there is no more or nobody to read it.
+        """Write records until the log ends or the client leaves.
 
         Args:
-            place: where to look.
-            begun: what has been read there already; it goes out with the head.
+            place: where to start.
+            begun: the records after its cursor that have been read already; they go out with the head.
         """
         after = place.after + (self.deliver(begun) if begun else 0)
         following = place.log.follow(place.generation, after=after, reader=self)
@@ -126,7 +126,7 @@ class Viewer(Reader, Listener):
 
     @override
     def on_disconnect(self) -> None:
-        self._slot.leave()  # here, so that the upstream is left without a turn of this viewer's task
+        self._slot.leave()  # here, so that the upstream is closed before this viewer's task runs
         self._finish()
 
     # What the log says
@@ -152,7 +152,7 @@ class Viewer(Reader, Listener):
             self._write(b"".join(blocks))
             self._break_off()
             return 0
-        except Exception as exc:  # noqa: BLE001  # raised where it is this response that fails
+        except Exception as exc:  # noqa: BLE001  # raised again in `watch`, as an error of this response
             self._mistake = exc
             self._break_off()
             return 0
@@ -193,9 +193,9 @@ class Viewer(Reader, Listener):
     # What the clock says
 
     def _look_at_the_clock(self) -> None:
-        """Send a keepalive in silence, and give up a viewer that does not read.
+        """Send a keepalive in silence, and drop a viewer that does not read.
 
-        A timer looks at the clock now and then; there is none for each block.
+        One timer per viewer wakes now and then; blocks set none.
         """
         now = self._now()
         due = now + self._patience_seconds  # until then a block may have been stuck as long
@@ -214,11 +214,11 @@ class Viewer(Reader, Listener):
 
 
 def drop(wire: Wire) -> None:
-    """Give up a viewer that does not read."""
+    """Drop a viewer that does not read."""
     log_dropped()
     wire.abort()
 
 
 def log_dropped() -> None:
-    """Write the line for a viewer that is given up."""
+    """Write the log line for a viewer that is dropped."""
     logger.info("viewer.dropped reason=too_slow")
