@@ -268,12 +268,6 @@ async def test_a_lone_surrogate_is_taken_as_the_replacement_character(
     assert said(answer) == means
 
 
-@pytest.mark.parametrize("path", ENDPOINTS)
-async def test_a_byte_order_mark_before_the_json_is_skipped(service: Service, path: str) -> None:
-    body = b"\xef\xbb\xbf" + json.dumps(conversation(path, ("user", "bom"))).encode()
-    assert (await post(service, path, body)).status in {200, 201}
-
-
 async def test_a_lone_surrogate_in_an_address_is_taken_likewise(service: Service) -> None:
     async with view(service.port, "/stream-ai?prompt=%ED%A0%BDa") as answer:
         assert "a" in said_in(await answer.body())

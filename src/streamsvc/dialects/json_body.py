@@ -3,7 +3,6 @@
 A sentence names the line and column of broken JSON, or the field (`invalid`).
 """
 
-import codecs
 import re
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
@@ -42,21 +41,19 @@ class Body(NamedTuple):
 def decode(body: Body, kind: type[_Body]) -> _Body:
     """Decode a JSON body.
 
-    Half of a surrogate pair becomes U+FFFD, as in a query string. A byte order mark before the JSON is skipped
-    (RFC 8259, section 8.1): PowerShell and .NET write one.
+    Half of a surrogate pair becomes U+FFFD, as in a query string.
 
     Raises:
         UnsupportedEncoding: it is compressed.
         MalformedRequest: it is not JSON, or is nested too deeply; says where.
         InvalidField: it is not of this kind; names the field.
     """
-    raw = body.raw.removeprefix(codecs.BOM_UTF8)
     try:
-        return _decoded(raw, kind)
+        return _decoded(body.raw, kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        if raw.startswith(_GZIP):
+        if body.raw.startswith(_GZIP):
             raise UnsupportedEncoding from exc
-        sentence = f"{_fault(raw, str(exc))}{_came_as(body.content_type)}."
+        sentence = f"{_fault(body.raw, str(exc))}{_came_as(body.content_type)}."
         raise MalformedRequest(sentence) from exc
 
 
