@@ -78,7 +78,7 @@ PARTS: Mapping[str, Part] = {
     "lighttpd": Part("lighttpd", "apt-get install lighttpd lighttpd-mod-openssl", _lighttpd),
     "openssl": _program("OpenSSL", "openssl", "openssl"),
     "curl": _program("curl", "curl", "curl"),
-    "ip": _program("iproute2", "iproute2", "ip"),
+    "ip": Part("iproute2", "apt-get install iproute2", lambda: shutil.which("ip")),
 }
 
 
