@@ -33,6 +33,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
         print(exc, file=sys.stderr)  # noqa: T201  # as the command line does for other settings
         return EXIT_CONFIG
     app = create_app(settings, environ)
+    config = _uvicorn_config(app, settings.server)  # sets up the log, for all that follows
     log_crashes()
     preload()
     limits = settings.limits
@@ -42,7 +43,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
         await app.state.supervisor.drain(settings.server.drain_seconds)
 
     Server(
-        _uvicorn_config(app, settings.server),
+        config,
         drain,
         prepare=app.state.providers.open_ready,
         silence_seconds=settings.stream.send_timeout_seconds,
