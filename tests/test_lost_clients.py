@@ -89,7 +89,7 @@ async def serve_on_the_link(directory: Path) -> AsyncIterator[Running]:
             running.port = int(found[1])
             yield running
         finally:
-            with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(10, shield=True):  # its reader may be gone
                 if process.returncode is None:
                     process.kill()
                 await running.end()

@@ -192,7 +192,7 @@ async def started(
             async with running.client:
                 yield running
         finally:
-            with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(10, shield=True):  # its reader may be gone
                 if process.returncode is None:
                     process.kill()
                 if has_workers:
