@@ -45,6 +45,7 @@ REPORTING = """
   let number = 0;
   const report = () => fetch("/report" + location.search, {
     method: "POST",
+    keepalive: true,  // a reload does not take back what was shown before it
     body: JSON.stringify([performance.timeOrigin, ++number, answer.textContent]),
   });
   new MutationObserver(report).observe(answer, {childList: true, characterData: true});
