@@ -1,4 +1,4 @@
-"""Where a request ends, and its answer: offers, versions, chunks and everything else that frames them."""
+"""Framing of requests and responses: upgrades, versions, chunks, trailers and limits."""
 
 import json
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ CREATE = b"POST /v1/generations HTTP/1.1\r\n" + HOST
 
 
 class Case(NamedTuple):
-    """What is sent, and the statuses of the answers; the last request has the connection closed."""
+    """The bytes to send, and the expected status of each response; the last response closes the connection."""
 
     sent: bytes
     statuses: Sequence[int]
@@ -100,7 +100,7 @@ CASES = {
         (413,),
     ),
     "garbage-in-body": Case(CREATE + CHUNKS + b"\r\nzz\r\n", (400,)),
-    "garbage-behind": Case(HEALTH + b"\0\0\0\r\n\r\n", (200, 400)),
+    "garbage-after": Case(HEALTH + b"\0\0\0\r\n\r\n", (200, 400)),
     "length-and-chunks": Case(CREATE + LENGTH + CHUNKS + b"\r\n" + BODY + LAST, (400,)),
     "large-body": Case(
         CREATE + b"Content-Length: 3000000\r\n\r\n" + b"a" * 3_000_000 + LAST, (413, 200)
@@ -125,7 +125,7 @@ def check(case: Case, seen: Exchange) -> None:
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("size", [7, 1 << 30], ids=["pieces", "whole"])
 @pytest.mark.parametrize("name", CASES)
-async def test_each_request_has_one_answer_and_no_byte_counts_twice(
+async def test_each_request_gets_one_response_however_it_is_framed(
     serve: Serve, name: str, size: int
 ) -> None:
     case = CASES[name]
@@ -136,7 +136,7 @@ async def test_each_request_has_one_answer_and_no_byte_counts_twice(
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_a_process_frames_requests_likewise_and_logs_no_complaint(tmp_path: Path) -> None:
+async def test_a_process_frames_requests_alike_and_logs_no_warning(tmp_path: Path) -> None:
     settings = {"LIMITS__MAX_BODY_BYTES": "100000"}
     async with serve_process(tmp_path, settings) as service:
         for case in CASES.values():
@@ -146,7 +146,7 @@ async def test_a_process_frames_requests_likewise_and_logs_no_complaint(tmp_path
     assert "malformed_request=" in service.output
 
 
-async def test_a_trailer_is_no_field_of_the_next_request(serve: Serve) -> None:
+async def test_a_trailer_does_not_leak_into_the_next_request(serve: Serve) -> None:
     service = await serve(QUICK)
     sent = CREATE + CHUNKS + b"\r\n" + CHUNKED[:-2] + b"Expect: 100-continue\r\n\r\n"
     sent += CREATE + LENGTH + b"Connection: close\r\n\r\n" + BODY
@@ -159,9 +159,7 @@ OLD = {"1.0": b"HTTP/1.0\r\n", "1.1-close": b"HTTP/1.1\r\nConnection: close\r\n"
 
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("version", OLD)
-async def test_a_client_that_closes_gets_text_without_chunk_sizes(
-    serve: Serve, version: str
-) -> None:
+async def test_a_response_ended_by_close_has_no_chunk_sizes(serve: Serve, version: str) -> None:
     service = await serve(QUICK)
     target = b"GET /stream-ai?prompt=hi&format=plain " + OLD[version] + HOST + b"\r\n"
     seen = await exchange(service.port, [target])
@@ -177,8 +175,8 @@ async def test_a_client_that_closes_gets_text_without_chunk_sizes(
 
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("version", OLD)
-async def test_a_cut_of_an_answer_without_chunks_is_a_reset(serve: Serve, version: str) -> None:
-    """A FIN is the end of such an answer, and it must not look whole."""
+async def test_a_cut_response_without_chunks_ends_in_a_reset(serve: Serve, version: str) -> None:
+    """A FIN marks the end of such a response, so a FIN would make it look complete."""
     fake = FakeSettings(
         words_per_second=0, first_word_seconds=0, text=TEXT, fault="cut", attempts=1
     )
@@ -190,8 +188,10 @@ async def test_a_cut_of_an_answer_without_chunks_is_a_reset(serve: Serve, versio
 
 
 @pytest.mark.promise("input:clear-error")
-@pytest.mark.parametrize("part", ["nothing", "half a head", "half a body", "a byte at a time"])
-async def test_a_request_that_does_not_come_is_given_up(serve: Serve, part: str) -> None:
+@pytest.mark.parametrize(
+    "part", ["nothing", "half a head", "half a body", "one byte after another"]
+)
+async def test_a_request_that_does_not_arrive_in_time_gets_408(serve: Serve, part: str) -> None:
     service = await serve(
         Settings(server=ServerSettings(request_seconds=0.5), providers=QUICK.providers)
     )
@@ -199,7 +199,7 @@ async def test_a_request_that_does_not_come_is_given_up(serve: Serve, part: str)
         "nothing": b"",
         "half a head": HEALTH[:20],
         "half a body": CREATE + LENGTH + b"\r\n" + BODY[:5],
-        "a byte at a time": CREATE,
+        "one byte after another": CREATE,
     }[part]
     with anyio.fail_after(15):
         async with await anyio.connect_tcp("127.0.0.1", service.port) as stream:
@@ -211,16 +211,16 @@ async def test_a_request_that_does_not_come_is_given_up(serve: Serve, part: str)
                         raw += await stream.receive()
                     except anyio.EndOfStream:
                         break
-                if part == "a byte at a time":
+                if part == "one byte after another":
                     with anyio.CancelScope():
                         await stream.send(b"x")
     assert raw.startswith(b"HTTP/1.1 408 ") if sent else raw == b""
     assert b'"code":"request_timeout"' in raw or not sent
-    while len(service.server.server_state.connections) > 1:  # that of its client
+    while len(service.server.server_state.connections) > 1:  # one is the test client's own
         await anyio.lowlevel.checkpoint()
 
 
-async def test_a_slow_answer_is_not_a_late_request(serve: Serve) -> None:
+async def test_a_slow_answer_does_not_count_as_a_late_request(serve: Serve) -> None:
     fake = FakeSettings(words_per_second=5, first_word_seconds=0.5, text="one two three four five")
     settings = Settings(server=ServerSettings(request_seconds=0.2), providers={"fake": fake})
     service = await serve(settings)
@@ -231,7 +231,7 @@ async def test_a_slow_answer_is_not_a_late_request(serve: Serve) -> None:
 
 @pytest.mark.needs("curl")
 @pytest.mark.promise("input:clear-error")
-async def test_curl_offers_http2_and_its_body_arrives(tmp_path: Path) -> None:
+async def test_a_body_arrives_although_curl_offers_http2(tmp_path: Path) -> None:
     async with serve_process(tmp_path, {}) as service:
         url = f"http://127.0.0.1:{service.port}/v1"
         ask = ["curl", "-sS", "--http2", "-d", BODY.decode(), f"{url}/generations"]

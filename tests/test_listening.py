@@ -1,4 +1,4 @@
-"""New connections: accepted in few turns of the loop, never more than there is room for."""
+"""New connections: accepted within a few turns of the loop, and never more than the limit allows."""
 
 import asyncio
 import logging
@@ -35,7 +35,7 @@ SILENT = Settings(providers={"fake": FakeSettings(first_word_seconds=3600)})
 
 @contextmanager
 def clients(port: int, count: int) -> Iterator[list[socket.socket]]:
-    """Open connections that say nothing."""
+    """Open connections that send nothing."""
     with ExitStack() as stack:
         opened = [stack.enter_context(socket.socket()) for _ in range(count)]
         for client in opened:
@@ -43,11 +43,11 @@ def clients(port: int, count: int) -> Iterator[list[socket.socket]]:
         yield opened
 
 
-def test_all_that_wait_are_accepted_in_few_turns_of_the_loop() -> None:
-    """Uvloop's own server accepts one connection in a turn."""
+def test_all_waiting_connections_are_accepted_within_four_turns() -> None:
+    """Uvloop's own server accepts one connection per turn."""
     turns = 4
 
-    async def accepted_in_some_turns() -> int:
+    async def accepted_within_the_turns() -> int:
         made: list[asyncio.Protocol] = []
 
         def protocol() -> asyncio.Protocol:
@@ -58,13 +58,13 @@ def test_all_that_wait_are_accepted_in_few_turns_of_the_loop() -> None:
         listening = Listening(bind("127.0.0.1", 0), protocol, room)
         with clients(listening.sockets[0].getsockname()[1], 80):
             for _ in range(turns):
-                await asyncio.sleep(0)  # noqa: TID251  # one turn, and not more
+                await asyncio.sleep(0)  # noqa: TID251  # exactly one turn
             listening.close()
             await listening.wait_closed()
             return len(made)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(accepted_in_some_turns()) == 80
+        assert runner.run(accepted_within_the_turns()) == 80
 
 
 def test_a_host_with_several_addresses_has_one_port() -> None:
@@ -82,8 +82,8 @@ def test_a_port_in_use_names_the_setting() -> None:
         bind("127.0.0.1", listener.getsockname()[1])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the options are Linux's")
-def test_silence_of_a_client_is_bounded_by_probes_and_by_time() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="these socket options exist only on Linux")
+def test_lost_clients_are_found_by_probes_and_by_a_timeout() -> None:
     [listener] = bind("127.0.0.1", 0)
     with listener:
         miss_lost_clients(listener, 30)
@@ -91,14 +91,14 @@ def test_silence_of_a_client_is_bounded_by_probes_and_by_time() -> None:
         options = [listener.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names]
         assert options == [15, 5, 3, 30_000]
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        for seconds in (0.01, 1e9):  # whatever the settings say
+        for seconds in (0.01, 1e9):  # extreme settings are accepted, too
             miss_lost_clients(listener, seconds)
 
 
-def test_an_address_that_this_machine_lacks_holds_up_no_other(
+def test_an_unavailable_address_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Such as that of localhost in IPv6, in a container without it."""
+    """For example `::1` for localhost in a container without IPv6."""
     stream = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
     found = [(*stream, ("192.0.2.1", 0)), (*stream, ("127.0.0.1", 0))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
@@ -120,7 +120,7 @@ class Connection(PendingConnection):
         self.ended = "dropped"
 
 
-def test_the_one_that_waits_longest_is_late_first_and_makes_room(
+def test_the_oldest_pending_connection_is_the_first_to_go(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -129,7 +129,7 @@ def test_the_one_that_waits_longest_is_late_first_and_makes_room(
     first, second, third = Connection(), Connection(), Connection()
     for now, connection in enumerate((first, second, third)):  # noqa: B007  # the clock reads it
         pending.begin(connection)
-    pending.begin(first)  # its next request has begun
+    pending.begin(first)  # its next request begins
     now = 11.0
     pending.sweep()
     assert [first.ended, second.ended, third.ended] == ["", "late", ""]
@@ -145,15 +145,17 @@ def test_the_one_that_waits_longest_is_late_first_and_makes_room(
     ("limit", "upstream", "room"),
     [(20_000, 1000, 18_936), (1024, 1000, 480), (64, 1000, 24), (1, 1, 1), (1 << 20, 1000, 1_047_512)],
 )  # fmt: skip
-def test_room_is_left_for_calls_to_providers(limit: int, upstream: int, room: int) -> None:
+def test_descriptors_are_reserved_for_calls_to_providers(
+    limit: int, upstream: int, room: int
+) -> None:
     assert descriptors.room_for_connections(limit, upstream) == room
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a limit of POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="the limit exists only on POSIX")
 async def test_the_soft_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 600:
-        pytest.skip("the limit of descriptors is too low on this machine")
+        pytest.skip("the hard limit of descriptors is too low on this machine")
     resource.setrlimit(resource.RLIMIT_NOFILE, (500, hard))
     try:
         async with serve_process(tmp_path, QUICK) as service:
@@ -165,7 +167,7 @@ async def test_the_soft_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_at_the_bound_an_idle_connection_makes_room_and_a_stream_does_not(
+async def test_at_the_limit_an_idle_connection_is_closed_not_a_stream(
     tmp_path: Path,
 ) -> None:
     settings = {"LIMITS__MAX_CONNECTIONS": "5", "PROVIDERS__FAKE__FIRST_WORD_SECONDS": "3600"}
@@ -187,7 +189,7 @@ async def test_at_the_bound_an_idle_connection_makes_room_and_a_stream_does_not(
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_where_each_connection_has_a_stream_the_next_is_closed(tmp_path: Path) -> None:
+async def test_at_the_limit_with_streams_only_a_new_one_is_closed(tmp_path: Path) -> None:
     settings = {"LIMITS__MAX_CONNECTIONS": "3", "PROVIDERS__FAKE__FIRST_WORD_SECONDS": "3600"}
     async with serve_process(tmp_path, settings) as service:
         with anyio.fail_after(20):
@@ -197,14 +199,14 @@ async def test_where_each_connection_has_a_stream_the_next_is_closed(tmp_path: P
                 with pytest.raises((EOFError, ConnectionError)):
                     await streams.open()
             await service.logged("connections.refused no_room=1")
-            async with wire(service.port) as newcomer:  # they have left
+            async with wire(service.port) as newcomer:  # the streams are closed
                 assert (await newcomer.ask("GET", "/healthz")).status == 200
             assert await service.terminate() == 0
     service.assert_quiet()
 
 
 class AsyncStreams:
-    """Streams that are held."""
+    """Opens streams, and holds them until the context is left."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -222,9 +224,9 @@ class AsyncStreams:
 
 
 @pytest.mark.promise("input:clear-error")
-@pytest.mark.skipif(sys.platform != "linux", reason="prlimit(2) is Linux's")
-async def test_without_a_descriptor_it_refuses_without_haste_and_recovers(tmp_path: Path) -> None:
-    """No busy loop and no flood of lines; and when there is room again others are answered."""
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit(2) exists only on Linux")
+async def test_without_descriptors_it_refuses_calmly_and_recovers(tmp_path: Path) -> None:
+    """It runs no busy loop and floods no log, and answers again once descriptors are free."""
     async with serve_process(tmp_path, {**QUICK, "SERVER__LOG_LEVEL": "debug"}) as service:
         pid = service.process.pid
         with anyio.fail_after(30):
@@ -234,7 +236,7 @@ async def test_without_a_descriptor_it_refuses_without_haste_and_recovers(tmp_pa
             lines = service.output.count("\n")
             with clients(service.port, 40):
                 cpu = cpu_ticks(pid)
-                await anyio.sleep(1)  # what it does in this time is measured
+                await anyio.sleep(1)  # the window in which its CPU time is measured, not a wait
                 assert cpu_ticks(pid) - cpu < 50  # hundredths of a second
                 async with wire(service.port) as newcomer:
                     assert (await newcomer.ask("GET", "/healthz")).status == 200
@@ -253,7 +255,7 @@ def cpu_ticks(pid: int) -> int:
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_an_app_whose_server_sends_no_lifespan_events_says_so(
+async def test_an_app_without_lifespan_events_refuses_with_the_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = create_app(SILENT, {})
@@ -280,6 +282,6 @@ async def test_an_app_whose_server_sends_no_lifespan_events_says_so(
     assert "crashed" not in caplog.text
 
 
-async def test_an_app_with_lifespan_events_has_started(serve: Serve) -> None:
+async def test_an_app_with_lifespan_events_is_ready(serve: Serve) -> None:
     service = await serve(SILENT)
     assert (await service.client.get("/readyz")).status_code == 200

@@ -1,4 +1,4 @@
-"""Log lines: one for each record, nothing of an exception but its kind and frames, and no waiting."""
+"""Log lines: one per record, only the type and frames of an exception, and no waiting for the reader."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ def raised(exc: Exception) -> Exception:
 
 @contextmanager
 def handler(*, lines: int = 100) -> Iterator[tuple[BackgroundHandler, int]]:
-    """Hold a handler, and the end of its pipe that is read."""
+    """Yield a handler and the read end of its pipe."""
     reader, writer = os.pipe()
     made = BackgroundHandler(writer, lines=lines)
     made.setFormatter(LineFormatter("%(levelname)s %(message)s"))
@@ -45,7 +45,7 @@ def handler(*, lines: int = 100) -> Iterator[tuple[BackgroundHandler, int]]:
 
 
 @pytest.mark.promise("secret:kept")
-def test_an_exception_is_its_kind_and_frames_in_one_line() -> None:
+def test_an_exception_is_one_line_with_its_type_and_place() -> None:
     exc = raised(ExceptionGroup(SECRET, [raised(ValueError(SECRET))]))
     line = LineFormatter("%(message)s").format(a_record("boom\n%s", "a\r\nb\x1b[2J", exc=exc))
     assert line.startswith("boom\\na\\r\\nb\\x1b[2J exception=ValueError at=test_logs.py:")
@@ -54,7 +54,7 @@ def test_an_exception_is_its_kind_and_frames_in_one_line() -> None:
 
 
 @pytest.mark.promise("secret:kept")
-def test_a_crash_is_described_with_our_frames_and_no_values() -> None:
+def test_a_crash_is_described_by_our_frames_without_values() -> None:
     with pytest.raises(RuntimeError) as caught:
         asyncio.run(_crash_in_the_service())
     line = describe(caught.value)
@@ -73,7 +73,7 @@ async def _crash_in_the_service() -> None:
     LineFormatter("%(message)s").format(a_record("%s", Hostile()))
 
 
-def test_an_endless_recursion_is_described_in_short() -> None:
+def test_the_description_of_an_endless_recursion_is_short() -> None:
     record = a_record("%s", _Endless())
     with pytest.raises(RecursionError) as caught:
         LineFormatter("%(message)s").format(record)
@@ -87,7 +87,7 @@ class _Endless:
 
 
 def fill(descriptor: int) -> int:
-    """Write to a pipe until it takes no more; return how much."""
+    """Write to a pipe until it is full; return the number of bytes."""
     os.set_blocking(descriptor, False)
     written = 0
     with suppress(BlockingIOError):
@@ -97,7 +97,7 @@ def fill(descriptor: int) -> int:
     return written
 
 
-def test_a_logger_never_waits_and_lost_lines_are_counted() -> None:
+def test_logging_never_waits_and_dropped_lines_are_counted() -> None:
     with handler(lines=10) as (made, reader):
         ballast = fill(made._descriptor)
         for number in range(1000):
@@ -117,7 +117,7 @@ def test_a_logger_never_waits_and_lost_lines_are_counted() -> None:
     assert sum(lost) >= 1000 - 2 * 10 - 2
 
 
-def test_a_descriptor_made_non_blocking_by_others_is_waited_for() -> None:
+def test_a_line_waits_for_a_full_non_blocking_descriptor() -> None:
     with handler() as (made, reader):
         ballast = fill(made._descriptor)
         os.set_blocking(made._descriptor, False)
@@ -127,7 +127,7 @@ def test_a_descriptor_made_non_blocking_by_others_is_waited_for() -> None:
         assert os.read(reader, 100) == b"ERROR late\n"
 
 
-def test_lines_for_a_reader_that_left_are_counted() -> None:
+def test_lines_to_a_closed_pipe_are_counted() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     made = BackgroundHandler(writer)
@@ -138,7 +138,7 @@ def test_lines_for_a_reader_that_left_are_counted() -> None:
     os.close(writer)
 
 
-def test_the_end_does_not_wait_for_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_does_not_wait_for_a_stuck_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "FLUSH_SECONDS", 0.05)
     with handler() as (made, _):
         fill(made._descriptor)
@@ -147,7 +147,7 @@ def test_the_end_does_not_wait_for_a_reader(monkeypatch: pytest.MonkeyPatch) -> 
         assert not made._has_ended.is_set()
 
 
-def test_a_wrong_call_of_the_log_is_a_line_without_its_values() -> None:
+def test_a_wrong_logging_call_is_a_line_without_its_values() -> None:
     with handler() as (made, reader):
         made.handle(a_record("%d", SECRET))
         line = os.read(reader, 1 << 16).decode()
@@ -156,7 +156,7 @@ def test_a_wrong_call_of_the_log_is_a_line_without_its_values() -> None:
 
 
 @pytest.mark.promise("secret:kept")
-def test_what_python_says_of_threads_and_finalizers_is_our_line(
+def test_crashes_of_threads_and_finalizers_are_one_line_each(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
@@ -183,7 +183,7 @@ class _Unfinished:
 
 
 @pytest.mark.promise("secret:kept")
-def test_a_crash_in_a_callback_of_the_loop_is_our_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_crash_in_a_loop_callback_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     def crash(value: str) -> None:
         raise ValueError(value)
 

@@ -1,4 +1,4 @@
-"""What happens around a real process: its port, its standard streams, its signals and its log."""
+"""The surroundings of a real process: its port, its standard streams, its signals and its log."""
 
 import os
 import re
@@ -53,7 +53,7 @@ async def test_a_port_in_use_is_one_line_that_names_the_setting(tmp_path: Path) 
         ("192.0.2.1", "is not an address of this machine."),
     ],
 )
-async def test_a_host_that_cannot_be_listened_on_is_one_line(
+async def test_an_unusable_host_is_one_line_that_says_why(
     tmp_path: Path, host: str, why: str
 ) -> None:
     done = await run_to_its_end(tmp_path, {"SERVER__HOST": host})
@@ -82,7 +82,7 @@ async def listening_port(process: anyio.abc.Process) -> int:
 async def serve_under_shell(
     directory: Path, redirection: str, settings: Mapping[str, str]
 ) -> AsyncIterator[tuple[anyio.abc.Process, int]]:
-    """Run the service with its standard streams as a shell leaves them."""
+    """Run the service with the standard streams that a shell redirection leaves it."""
     command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *SERVE]
     async with await anyio.open_process(
         command, env=environment(settings, {}), cwd=directory, stdin=None, stdout=None, stderr=None
@@ -96,9 +96,9 @@ async def serve_under_shell(
 
 
 @pytest.mark.promise("drain:no-loss")
-@pytest.mark.skipif(sys.platform != "linux", reason="the port is found in /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="the port is read from /proc")
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-", "2>&-"])
-async def test_a_process_without_standard_streams_serves_and_ends_well(
+async def test_without_standard_streams_it_serves_and_exits_with_0(
     tmp_path: Path, closed: str
 ) -> None:
     async with serve_under_shell(tmp_path, closed, QUICK) as (process, port):
@@ -110,7 +110,7 @@ async def test_a_process_without_standard_streams_serves_and_ends_well(
 
 
 @pytest.mark.promise("drain:no-loss")
-async def test_a_hangup_drains(tmp_path: Path) -> None:
+async def test_sighup_starts_a_drain(tmp_path: Path) -> None:
     paced = {"PROVIDERS__FAKE__TEXT": "word " * 10, "PROVIDERS__FAKE__WORDS_PER_SECOND": "15"}
     async with serve(tmp_path, paced) as service:
         with anyio.fail_after(20):
@@ -124,9 +124,9 @@ async def test_a_hangup_drains(tmp_path: Path) -> None:
     service.assert_quiet()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the port is found in /proc")
-async def test_a_hangup_that_is_ignored_stays_so(tmp_path: Path) -> None:
-    """As under nohup(1)."""
+@pytest.mark.skipif(sys.platform != "linux", reason="the port is read from /proc")
+async def test_an_ignored_sighup_stays_ignored(tmp_path: Path) -> None:
+    """nohup(1) starts programs this way."""
     command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *SERVE]
     async with await anyio.open_process(
         command, env=environment(QUICK, {}), cwd=tmp_path, stderr=None, stdout=None
@@ -147,9 +147,9 @@ async def test_a_hangup_that_is_ignored_stays_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("drain:no-loss")
-@pytest.mark.skipif(sys.platform != "linux", reason="the port is found in /proc")
-async def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
-    """The pipe is full after 350 answers; what could not be written is counted when it is read."""
+@pytest.mark.skipif(sys.platform != "linux", reason="the port is read from /proc")
+async def test_an_unread_log_blocks_no_answer(tmp_path: Path) -> None:
+    """The pipe is full after 350 answers; once it is read, the dropped lines are counted."""
     reader, writer = os.pipe()
     with open(reader, "rb", closefd=True) as log:  # noqa: ASYNC230, PTH123
         async with await anyio.open_process(
@@ -172,8 +172,8 @@ async def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
     assert 100 < sum("generation.finished" in line for line in lines) < 1000
 
 
-async def test_many_connections_at_once_do_not_keep_a_new_one_out(tmp_path: Path) -> None:
-    """All that wait are accepted in a few turns of the loop, however long a turn takes."""
+async def test_500_open_streams_do_not_delay_a_new_connection(tmp_path: Path) -> None:
+    """All waiting connections are accepted within a few turns of the loop, however long a turn takes."""
     paced = {"PROVIDERS__FAKE__TEXT": "word " * 1000, "PROVIDERS__FAKE__WORDS_PER_SECOND": "50"}
     async with serve(tmp_path, paced) as service:
         with anyio.fail_after(50):

@@ -1,7 +1,7 @@
-"""The providers that are held to the one contract, and how each is made to say something.
+"""The providers under the conformance suite, and how a test makes each of them say something.
 
-The fake provider is told by its settings, the others by the script of an upstream on a real socket.
-Chunks without a token go out before, between and behind those with one, where an API has such.
+Settings script the fake provider; the others call a scripted upstream on a real socket.
+Where an API has chunks without a token, the upstream sends them before, between and after those with one.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -27,19 +27,19 @@ PROMPT = Prompt(messages=(Message("user", "Say it."),))
 
 
 class Subject(Protocol):
-    """One implementation of the port."""
+    """One implementation of `Provider`."""
 
     name: str
 
     def saying(
         self, *deltas: str, reasoning: Sequence[str] = (), reason: FinishReason = "stop"
     ) -> AbstractAsyncContextManager[AsyncIterator[Piece]]:
-        """Ask a model that says just this."""
+        """Ask a model that says exactly this."""
         ...
 
 
 class FakeSubject(Subject):
-    """The fake provider; it cuts its text itself."""
+    """The fake provider, which splits its text by itself."""
 
     name = "fake"
 
@@ -64,7 +64,7 @@ class FakeSubject(Subject):
 
 
 class UpstreamSubject(Subject):
-    """A provider with an upstream that speaks its wire format."""
+    """A provider and a scripted upstream that speaks its wire format."""
 
     def __init__(self, name: str, wire: Wire) -> None:
         self.name = name
@@ -95,7 +95,7 @@ class UpstreamSubject(Subject):
 
 @asynccontextmanager
 async def opened(settings: ProviderSettings) -> AsyncIterator[Provider]:
-    """Open the provider of one entry, as the service does."""
+    """Open a provider from its settings, as the service does."""
     async with ProviderRegistry({"it": settings}, {}) as providers:
         yield await providers.get("it")
 
@@ -108,29 +108,29 @@ every_upstream = pytest.mark.parametrize("subject", UPSTREAMS, ids=lambda subjec
 
 
 async def ask(provider: Provider) -> tuple[list[Piece], ProviderError | None]:
-    """Ask, and return what was said, and the error that ended it, if one did."""
+    """Ask; return the pieces of the answer, and the error that ended it, if any."""
     with anyio.fail_after(10):
         try:
             async with answering(provider, PROMPT) as answer:
                 return await gather(answer)
-        except ProviderError as exc:  # an API may be asked on entering
+        except ProviderError as exc:  # some providers call their API on entering
             return [], exc
 
 
 async def end_of(
     subject: UpstreamSubject, *steps: Step
 ) -> tuple[list[Piece], ProviderError | None]:
-    """Ask an upstream that plays a script."""
+    """Ask an upstream that plays a script; return what `ask` returns."""
     async with subject.open(*steps) as (_, provider):
         return await ask(provider)
 
 
 async def gather(deltas: AsyncIterator[Piece]) -> tuple[list[Piece], ProviderError | None]:
-    """Return all deltas, and the error that ended them, if one did."""
+    """Return all deltas, and the error that ended them, if any."""
     seen: list[Piece] = []
     try:
         async for delta in deltas:
-            seen.append(delta)  # noqa: PERF401  # what came before an error counts
+            seen.append(delta)  # noqa: PERF401  # the deltas before an error count
     except ProviderError as exc:
         return seen, exc
     return seen, None
@@ -142,10 +142,10 @@ def texts(deltas: Sequence[Piece]) -> list[str]:
 
 
 def thoughts(deltas: Sequence[Piece]) -> list[str]:
-    """Return the pieces of the thinking."""
+    """Return the pieces of the reasoning."""
     return [delta.text for delta in deltas if isinstance(delta, Reasoning)]
 
 
 def finishes(deltas: Sequence[Piece]) -> list[Finish]:
-    """Return the ends; there should be one."""
+    """Return the finishes; there should be one."""
     return [delta for delta in deltas if isinstance(delta, Finish)]
