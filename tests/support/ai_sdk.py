@@ -1,4 +1,4 @@
-"""A chat of the AI SDK under Node.js, driven from a test: the real state machine of `useChat`."""
+"""A chat of the AI SDK in Node.js, driven from a test: the real state machine of `useChat`."""
 
 import asyncio
 import json
@@ -16,12 +16,12 @@ CLIENTS = Path(__file__).parents[1] / "clients"
 
 
 class Seen(msgspec.Struct):
-    """What a chat is after a command.
+    """The state of a chat after a command.
 
     Attributes:
-        grown: how long the text of the answer was at each change.
-        notes: the data parts that were handed to `onData`.
-        finishes: what `onFinish` was told.
+        grown: the length of the answer's text at each change.
+        notes: the data parts that `onData` received.
+        finishes: the arguments that `onFinish` received.
     """
 
     status: Literal["submitted", "streaming", "ready", "error"]
@@ -33,11 +33,11 @@ class Seen(msgspec.Struct):
 
     @property
     def answers(self) -> list[dict[str, Any]]:
-        """The messages of the assistant."""
+        """The assistant's messages."""
         return [message for message in self.messages if message["role"] == "assistant"]
 
     def texts(self, kind: str = "text") -> list[str]:
-        """Return each answer's parts of a kind, put together."""
+        """Return the joined parts of one kind, for each answer."""
         return [
             "".join(part["text"] for part in answer["parts"] if part["type"] == kind)
             for answer in self.answers
@@ -45,13 +45,13 @@ class Seen(msgspec.Struct):
 
 
 class Chat:
-    """A chat in a process of its own."""
+    """A chat in its own process."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     async def __call__(self, command: str, argument: object = None) -> Seen:
-        """Carry out a command of `ai_sdk_chat.js`, and return what the chat is then."""
+        """Run a command of `ai_sdk_chat.js`, and return the chat's state after it."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps([command, argument]).encode() + b"\n")
@@ -64,7 +64,7 @@ class Chat:
 async def ai_sdk_chat(
     library: str, port: int, chat: str = "chat-1", *, transport: str = "default"
 ) -> AsyncIterator[Chat]:
-    """Open a chat with the service on a port of the loopback."""
+    """Open a chat with the service on a loopback port."""
     process = await asyncio.create_subprocess_exec(
         find("node"),
         str(CLIENTS / "ai_sdk_chat.js"),

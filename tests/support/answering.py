@@ -1,4 +1,4 @@
-"""What a provider says, to be gone through piece by piece: for tests that look at its answers."""
+"""A provider's answer as an iterator, for tests that look at it piece by piece."""
 
 import math
 from collections.abc import AsyncIterator
@@ -15,18 +15,22 @@ Piece = Delta | Finish
 
 @asynccontextmanager
 async def answering(provider: Provider, prompt: Prompt) -> AsyncIterator[AsyncIterator[Piece]]:
-    """Ask a provider; what it raises is raised in its place, and leaving leaves the call."""
+    """Call a provider, and yield an iterator over its answer.
+
+    The iterator raises the provider's exception after the pieces that came before it.
+    Leaving the context cancels the call.
+    """
     send, receive = anyio.create_memory_object_stream[Piece | Exception](math.inf)
 
     def emit(piece: Piece) -> None:
-        if not isinstance(piece, Finish):  # what is returned is the last word
+        if not isinstance(piece, Finish):  # the returned `Finish` is the one that counts
             send.send_nowait(piece)
 
     async def ask() -> None:
         with send:
             try:
                 send.send_nowait(await provider.generate(prompt, emit))
-            except Exception as exc:  # noqa: BLE001  # whatever it is
+            except Exception as exc:  # noqa: BLE001  # a provider may raise anything
                 send.send_nowait(exc)
 
     failure: Exception | None = None
@@ -35,7 +39,7 @@ async def answering(provider: Provider, prompt: Prompt) -> AsyncIterator[AsyncIt
         with receive:
             try:
                 yield _pieces(receive)
-            except Exception as exc:  # noqa: BLE001  # raised below, and not as one of a group
+            except Exception as exc:  # noqa: BLE001  # raised below, outside the exception group
                 failure = exc
         tasks.cancel_scope.cancel()
     if failure is not None:

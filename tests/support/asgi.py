@@ -10,5 +10,5 @@ from streamsvc.config.load import load
 
 
 def create() -> Starlette:
-    """Build the service from the `config.toml` of the working directory and the environment."""
+    """Build the service from the environment and the working directory's `config.toml`."""
     return create_app(load(Path("config.toml"), os.environ), os.environ)

@@ -1,4 +1,4 @@
-"""How a client of each dialect asks a service: the request, and what a refusal looks like to it."""
+"""Clients of each dialect: the requests they send, and the refusals they can read."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -20,13 +20,13 @@ FAULTS = {
     "filtered": "content_filter",
     "held": "stall",
 }
-"""Entries of kind `fake`, and how each breaks; `held` says three words, and then nothing."""
+"""Entries of kind `fake`, and the fault of each; `held` sends three words, then nothing more."""
 
 TEXT = 'Words, "quotes", é😀\r\n\u2028 and the end.'
 
 
 def entries(**fields: object) -> dict[str, dict[str, object]]:
-    """Return a table of a `config.toml` for each of `FAULTS`; they answer at once."""
+    """Return the tables of a `config.toml` for all `FAULTS`; each entry answers at once."""
     usual = {
         "kind": "fake",
         "text": TEXT,
@@ -51,7 +51,7 @@ class Request:
 
     Attributes:
         target: the path with its query.
-        body: JSON; None: it is a GET.
+        body: JSON; None makes it a GET.
     """
 
     target: str
@@ -64,13 +64,13 @@ class Client:
     """A client of one dialect.
 
     Attributes:
-        name: also of its transcripts.
-        path: where it asks.
-        shape: of what it is answered when it is refused.
+        name: also the name of its transcripts, but see `transcript`.
+        path: the endpoint.
+        shape: the shape of the refusals it gets.
         query: further parameters.
-        accept: what it says it takes.
-        wraps: which body it sends; None: it asks by GET.
-        stream: of a chat completion.
+        accept: its `Accept` header.
+        wraps: the kind of body it sends; None makes it a GET.
+        stream: the `stream` field of a chat completion.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Client:
         return "plain" if self.accept == "text/plain" else self.name.removesuffix("-get")
 
     def request(self, provider: str = "fake", *, chat: str = "chat-1", **fields: Any) -> Request:
-        """Return a request for an answer by a provider entry, with further fields of its body."""
+        """Return a request to a provider entry, with further fields in its body."""
         headers = {"Accept": self.accept}
         query = dict(self.query)
         body: dict[str, Any] | None = None
@@ -132,14 +132,14 @@ async def sent(
     raw: bytes | None = None,
     seconds: float = 20,
 ) -> AsyncIterator[Answer]:
-    """Send a request, and give its answer as soon as the head is there.
+    """Send a request, and yield the answer as soon as its head arrives.
 
     Args:
-        port: of the service.
-        request: what is asked.
-        headers: further ones.
-        raw: a body in the place of its own.
-        seconds: bound of all that is done with the answer.
+        port: the service's port.
+        request: the request.
+        headers: further headers.
+        raw: a body that replaces the request's own.
+        seconds: the time limit for everything done with the answer.
     """
     body = None if request.body is None else json.dumps(request.body).encode()
     with anyio.fail_after(seconds):
@@ -160,9 +160,24 @@ async def answered(
     headers: Mapping[str, str] | None = None,
     raw: bytes | None = None,
 ) -> Answer:
-    """Send a request, and read its answer to the end."""
+    """Send a request of a client, and read the answer to its end."""
     async with sent(port, request, headers=headers, raw=raw) as answer:
         await answer.body()
+    return answer
+
+
+async def fetch(
+    port: int,
+    target: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+) -> Answer:
+    """Send any request, and read the answer to its end within ten seconds."""
+    with anyio.fail_after(10):
+        async with view(port, target, method=method, headers=headers, body=body) as answer:
+            await answer.body()
     return answer
 
 
@@ -172,12 +187,12 @@ def get(target: str) -> Request:
 
 
 def chat_stream(chat: str) -> Request:
-    """Return what `resumeStream` of `useChat` sends."""
+    """Return the request that `resumeStream` of `useChat` sends."""
     return get(f"/api/chat/{quote(chat, safe='')}/stream")
 
 
 def refusal_of(answer: Answer, shape: Shape) -> tuple[int, str | None]:
-    """Return the status and the code of a refusal, which has to be in the shape of its dialect.
+    """Return the status and the code of a refusal, and check that it has the shape of its dialect.
 
     A sentence has no code.
     """

@@ -1,13 +1,10 @@
-"""What tests of the native interface share: generations that are created, followed and waited for."""
+"""Helpers for tests of the native API: create a generation, follow it, wait for its end."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from streamsvc.config.settings import (
-    FakeSettings,
-    Settings,
-)
+from streamsvc.config.settings import FakeSettings, Settings
 from streamsvc.eventlog.base import BEFORE_FIRST, LogEnded
 from support.eventstream import BrowserEvent, view
 from support.service import Service
@@ -17,7 +14,7 @@ CREATE = "/v1/generations"
 QUESTION = {"prompt": "hi"}
 STREAM = {"Accept": "text/event-stream"}
 NEVER = f"gen_{'a' * 32}"
-"""An id in the right form that was never given out."""
+"""A well-formed id that was never issued."""
 
 HURRIED = FakeSettings(words_per_second=0, first_word_seconds=0, text="One two three four five.")
 SILENT = FakeSettings(first_word_seconds=3600)
@@ -30,7 +27,7 @@ def with_fake(fake: FakeSettings, **sections: object) -> Settings:
 
 @contextmanager
 def creates(service: Service, count: int) -> Iterator[None]:
-    """Expect so many new generations."""
+    """Expect this many new generations."""
     before = len(service.log)
     yield
     assert len(service.log) - before == count
@@ -51,13 +48,13 @@ async def follow(
 
 
 async def finished(service: Service, target: str = ASK) -> tuple[str, list[BrowserEvent]]:
-    """Have a generation run to its end; return its id and its events."""
+    """Run a generation to its end; return its id and its events."""
     async with view(service.port, target) as viewer:
         return viewer.headers["x-generation-id"], await viewer.events()
 
 
 async def created(service: Service, **body: object) -> str:
-    """Create a generation that nobody watches yet."""
+    """Create a generation without a viewer."""
     response = await service.client.post(CREATE, json={**QUESTION, **body})
     assert response.status_code == 201
     return str(response.json()["id"])
@@ -70,7 +67,7 @@ async def snapshot(service: Service, generation: str) -> dict[str, Any]:
 
 
 async def until_finished(service: Service, generation: str) -> dict[str, Any]:
-    """Wait for the end of a generation without being its viewer."""
+    """Wait for the end of a generation without becoming its viewer."""
     after = BEFORE_FIRST
     with suppress(LogEnded):
         while records := await service.log.read(generation, after=after, wait_seconds=10):
@@ -79,7 +76,7 @@ async def until_finished(service: Service, generation: str) -> dict[str, Any]:
 
 
 async def until_unwatched(service: Service) -> None:
-    """Wait until the service has noticed that all viewers have gone."""
+    """Wait until the service counts no viewers."""
     while (await service.client.get("/readyz")).json()["viewers"]:
         pass
 

@@ -1,4 +1,4 @@
-"""The service between two upstreams that speak different APIs, and what a viewer of it sees."""
+"""The service between two upstreams that speak different APIs, and a viewer's view of it."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ ENTRY: Mapping[str, Any] = {
     "max_backoff_seconds": 1,
     "circuit_failures": 100,
 }
-"""Deadlines that a busy machine keeps, and short waits."""
+"""Deadlines that a busy machine can keep, and short backoffs."""
 
 NOTHING: Mapping[str, object] = {
     "generations": 0,
@@ -44,14 +44,14 @@ NOTHING: Mapping[str, object] = {
 
 @dataclass
 class Stage:
-    """The service, and whom it asks."""
+    """The service and its two upstreams."""
 
     service: Service
     primary: Upstream
     fallback: Upstream
 
     def left(self) -> dict[str, object]:
-        """Return what is busy; connections may rest in a pool."""
+        """Return what is still in use; idle connections in a pool do not count."""
         supervisor = self.service.supervisor
         is_open = [
             {call.connection for call in api.calls if _is_open(call)}
@@ -67,7 +67,7 @@ class Stage:
         }
 
     async def rest(self) -> None:
-        """Wait until nothing is busy."""
+        """Wait until nothing is in use."""
         with anyio.move_on_after(10):
             while self.left() != NOTHING:
                 await anyio.lowlevel.checkpoint()
@@ -79,12 +79,12 @@ def _is_open(call: Call) -> bool:
 
 
 def tasks_by_kind() -> Counter[str]:
-    """Count the tasks; a connection that rests in a pool has one at the upstream."""
+    """Count the tasks by kind; an idle connection in a pool has one at the upstream."""
     return Counter(str(task.get_coro()).split(" at ")[0] for task in asyncio.all_tasks())
 
 
 async def no_more_tasks_than(before: Counter[str]) -> None:
-    """Wait until the tasks that were not there have ended."""
+    """Wait until all tasks that were not there before have ended."""
     with anyio.move_on_after(10):
         while tasks_by_kind() - before:
             await anyio.lowlevel.checkpoint()
@@ -93,11 +93,11 @@ async def no_more_tasks_than(before: Counter[str]) -> None:
 
 @contextmanager
 def address(*, backlog: int | None) -> Iterator[str]:
-    """Hold an address where nobody listens, or where everybody knocks in vain.
+    """Hold an address that refuses connections, or lets them wait for ever.
 
     Args:
-        backlog: how many connections are taken, though nobody ever looks at them; None: all are
-            refused.
+        backlog: how many connections the kernel accepts, none of which is ever served; None
+            refuses all of them.
     """
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
@@ -105,7 +105,7 @@ def address(*, backlog: int | None) -> Iterator[str]:
         if backlog is not None:
             listener.listen(backlog)
         if backlog == 0:
-            for _ in range(2):  # Linux takes one more than it is told
+            for _ in range(2):  # Linux accepts one more than the backlog
                 knocking = stack.enter_context(socket.socket())
                 knocking.setblocking(False)
                 knocking.connect_ex(listener.getsockname())
@@ -114,7 +114,7 @@ def address(*, backlog: int | None) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a viewer got, and when."""
+    """The events that a viewer received, and when it asked."""
 
     asked_at: float
     events: Sequence[BrowserEvent]
@@ -127,7 +127,7 @@ class Seen:
 
 
 async def ask(service: Service, provider: str) -> Seen:
-    """Watch an answer to its end."""
+    """Ask, and read the answer to its end."""
     asked_at = anyio.current_time()
     with anyio.fail_after(20):
         async with view(

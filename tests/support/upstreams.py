@@ -1,7 +1,7 @@
-"""A model's API on a real socket that does what a script says, and remembers what it saw.
+"""A model's API on a real socket: it follows a script, and records the requests it gets.
 
-A script is a list of steps, played for one request; a step is a function of the `Exchange`, so a new
-kind of fault is one more small function. The path of a request tells which API is spoken.
+A script is a list of steps for one request; a step is a function of the `Exchange`, so a new
+kind of fault is one more small function. The path of a request says which API it speaks.
 """
 
 import json
@@ -47,24 +47,24 @@ class OpenAIWire:
         return frame({"choices": []}) + b"".join(map(self.choice, deltas))
 
     def stamped(self, text: str, reason: str = "stop", usage: Usage | None = None) -> bytes:
-        """Return a chunk with words, a finish reason and maybe a usage."""
+        """Return a chunk with text, a finish reason and, if given, a usage."""
         counted = self._usage(usage) if usage else None
         choice = {"index": 0, "delta": {"content": text}, "finish_reason": reason}
         return frame({"model": "gpt-test-1", "choices": [choice], "usage": counted})
 
     def reason(self, reason: str = "stop") -> bytes:
-        """Return a chunk with a finish reason only."""
+        """Return a chunk with nothing but a finish reason."""
         return self.choice({}, finish_reason=reason)
 
     def counted(self, usage: Usage) -> bytes:
-        """Return a chunk with a usage only."""
+        """Return a chunk with nothing but a usage."""
         return frame({"choices": [], "usage": self._usage(usage)})
 
     def finish(self, reason: str, usage: Usage) -> bytes:
         return self.reason(reason) + self.counted(usage) + DONE
 
     def whole(self, text: str, usage: Usage = USAGE) -> dict[str, Any]:
-        """Return an answer that is not streamed."""
+        """Return the body of an answer that is not streamed."""
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         return {"model": "gpt-test-1", "choices": [choice], "usage": self._usage(usage)}
@@ -80,7 +80,7 @@ class OpenAIWire:
 
 
 class GeminiWire:
-    """Gemini: `POST /v1/models/{model}:streamGenerateContent?alt=sse`; its lines end in CRLF."""
+    """Gemini: `POST /v1/models/{model}:streamGenerateContent?alt=sse`; lines end in CRLF."""
 
     def entry(self, url: str, **fields: Any) -> GeminiSettings:
         return GeminiSettings(**{"model": "gemini-test", "base_url": url, **fields})
@@ -94,24 +94,24 @@ class GeminiWire:
         return self.token("") + b"".join(self.candidate(content=content) for content in contents)
 
     def stamped(self, text: str, reason: str = "stop", usage: Usage | None = None) -> bytes:
-        """Return a chunk with words, a finish reason and maybe a usage."""
+        """Return a chunk with text, a finish reason and, if given, a usage."""
         beside = self._usage(usage) if usage else {}
         content = {"role": "model", "parts": [{"text": text}]}
         return self.candidate(beside, content=content, finishReason=self._reason(reason))
 
     def reason(self, reason: str = "stop") -> bytes:
-        """Return a chunk with a finish reason only."""
+        """Return a chunk with nothing but a finish reason."""
         return self.candidate(finishReason=self._reason(reason))
 
     def counted(self, usage: Usage) -> bytes:
-        """Return a chunk with a usage only."""
+        """Return a chunk with nothing but a usage."""
         return frame(self._usage(usage), end=b"\r\n\r\n")
 
     def finish(self, reason: str, usage: Usage) -> bytes:
         return self.candidate(self._usage(usage), finishReason=self._reason(reason))
 
     def whole(self, text: str, usage: Usage = USAGE) -> dict[str, Any]:
-        """Return an answer that is not streamed."""
+        """Return the body of an answer that is not streamed."""
         content = {"role": "model", "parts": [{"text": text}]}
         candidate = {"index": 0, "content": content, "finishReason": "STOP"}
         counted = self._usage(usage)
@@ -127,7 +127,7 @@ class GeminiWire:
         return {"usageMetadata": {**tokens, "candidatesTokenCount": usage.output_tokens - thoughts}}
 
     def candidate(self, beside: Mapping[str, Any] | None = None, **fields: Any) -> bytes:
-        """Return the frame of one chunk, with what stands beside the candidate."""
+        """Return the frame of one chunk; *beside* are its fields next to the candidates."""
         chunk = {"candidates": [{"index": 0, **fields}], "modelVersion": "gemini-test-1"}
         return frame({**chunk, **(beside or {})}, end=b"\r\n\r\n")
 
@@ -138,18 +138,18 @@ OPENAI, GEMINI = OpenAIWire(), GeminiWire()
 
 @dataclass(eq=False)
 class Call:
-    """One request, and what became of it."""
+    """One request, and how it ended; all times are on the event loop's clock."""
 
-    connection: int  # the number of the TCP connection it came on
+    connection: int  # the number of its TCP connection
     path: str
     headers: Mapping[str, str]
     body: Any
-    at: float  # when it was read, on the event loop's clock, as all times here
-    tokens: int = 0  # how many text and reasoning deltas have been sent
-    token_at: float | None = None  # when the last of them was
+    at: float  # when it was read
+    tokens: int = 0  # how many text and reasoning deltas were sent
+    token_at: float | None = None  # when the last of them was sent
     closed_at: float | None = None  # when the peer closed
     closed: anyio.Event = field(default_factory=anyio.Event)  # set at that moment
-    hung_up: bool = False  # the connection was closed from this side
+    hung_up: bool = False  # this side closed the connection
 
     @property
     def wire(self) -> Wire:
@@ -157,36 +157,36 @@ class Call:
 
     @property
     def model(self) -> str:
-        """The model that is asked for."""
+        """The requested model."""
         in_path = re.search(r"models/([^:]+):", self.path)
         return in_path[1] if in_path else str(self.body["model"])
 
 
 @dataclass(eq=False)
 class Exchange:
-    """One answer in the making: what the steps of a script work with."""
+    """One answer while it is sent: the argument of every step of a script."""
 
     call: Call
     writer: StreamWriter
-    tell: Callable[[], None]  # something has changed that a test may wait for
+    tell: Callable[[], None]  # wakes tests that wait for a change
     has_head: bool = False
     is_over: bool = False
 
     async def head(self) -> None:
-        """Send the head of a stream, once."""
+        """Send the head of a stream, unless it has been sent."""
         if not self.has_head:
             self.has_head = True
             await self.write(b"HTTP/1.1 200 OK\r\n%b\r\n" % STREAM)
 
     async def send(self, data: bytes, *, piece_bytes: int = 1 << 30) -> None:
-        """Send a part of the stream, in pieces where that is asked, each a chunk and a write."""
+        """Send a part of the stream in pieces, each one chunk and one write."""
         await self.head()
         for at in range(0, len(data), piece_bytes):
             piece = data[at : at + piece_bytes]
             await self.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     async def send_tokens(self, tokens: Iterable[bytes], *, gap_seconds: float = 0.0) -> None:
-        """Send parts of the stream that are tokens."""
+        """Send tokens, and count them; the gap is the model's pace, not a wait for something."""
         for token in tokens:
             self.call.token_at = anyio.current_time()
             await self.send(token)
@@ -195,20 +195,20 @@ class Exchange:
             await anyio.sleep(gap_seconds)
 
     async def answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        """Send a whole answer that is no stream."""
+        """Send a whole answer that is not streamed."""
         self.is_over = True
         fields = {"Content-Length": len(body), "Content-Type": "application/json", **headers}
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         await self.write(f"HTTP/1.1 {status} Scripted\r\n{lines}\r\n".encode() + body)
 
     async def end(self) -> None:
-        """Send the tidy end of a stream; the connection can be used again."""
+        """Send the tidy end of a stream; the connection stays usable."""
         if not self.is_over:
             await self.head()
             await self.write(b"0\r\n\r\n")
 
     async def hang_up(self, *, reset: bool = False) -> None:
-        """Close the connection behind what was sent, or break it (TCP RST)."""
+        """Close the connection after everything sent, or reset it (TCP RST)."""
         self.is_over = self.call.hung_up = True
         if reset:
             raw_socket: socket.socket = self.writer.get_extra_info("socket")
@@ -226,40 +226,40 @@ Script = Sequence[Step]
 Framing = Literal["length", "chunked", "close"]
 
 HEAD: Step = Exchange.head
-EMPTY: Step = lambda to: to.send(to.call.wire.empty())  # noqa: E731  # chunks without a token
-HOLD: Step = lambda _: anyio.sleep_forever()  # noqa: E731  # as the first step: no answer at all
+EMPTY: Step = lambda to: to.send(to.call.wire.empty())  # noqa: E731  # chunks that carry no token
+HOLD: Step = lambda _: anyio.sleep_forever()  # noqa: E731  # as the first step: not even a head
 CLOSE: Step = Exchange.hang_up
 RESET: Step = lambda to: to.hang_up(reset=True)  # noqa: E731
 
 
 def text(*deltas: str) -> Step:
-    """Send text, a chunk for each delta."""
+    """Send text, one chunk per delta."""
     return lambda to: to.send_tokens(map(to.call.wire.token, deltas))
 
 
 def reasoning(*deltas: str) -> Step:
-    """Send thinking text, a chunk for each delta."""
+    """Send reasoning, one chunk per delta."""
     return lambda to: to.send_tokens(to.call.wire.token(it, is_thought=True) for it in deltas)
 
 
 def paced(gap_seconds: float) -> Step:
-    """Send tokens until the peer goes away."""
+    """Send tokens at a pace until the peer goes away."""
     words = repeat("word ")
     return lambda to: to.send_tokens(map(to.call.wire.token, words), gap_seconds=gap_seconds)
 
 
 def finish(reason: str = "stop", usage: Usage = USAGE) -> Step:
-    """Send the finish reason, the usage and what ends a stream."""
+    """Send the finish reason, the usage and the end marker of the API."""
     return lambda to: to.send(to.call.wire.finish(reason, usage))
 
 
 def raw(data: bytes, *, piece_bytes: int = 1 << 30) -> Step:
-    """Send bytes of the stream as they are, or cut into pieces of a size."""
+    """Send bytes of the stream unchanged, whole or in pieces of one size."""
     return lambda to: to.send(data, piece_bytes=piece_bytes)
 
 
 def body(data: bytes, content_type: str | None, *, framing: Framing = "length") -> Step:
-    """Answer 200 with a body of any type; its end is told by its length, a last chunk, or the connection's end."""
+    """Answer 200 with a body of any type, framed by its length, in chunks, or by the connection's end."""
 
     async def answer(to: Exchange) -> None:
         kind = b"Content-Type: %b\r\n" % content_type.encode() if content_type is not None else b""
@@ -282,40 +282,40 @@ def body(data: bytes, content_type: str | None, *, framing: Framing = "length") 
 
 
 def until(event: anyio.Event) -> Step:
-    """Say nothing until something has happened."""
+    """Send nothing until an event is set."""
     return lambda _: event.wait()
 
 
 def status(code: int, body: object = None, headers: Mapping[str, str] | None = None) -> Step:
-    """Answer with a status and a JSON body, or bytes that are none, in the place of a stream."""
+    """Answer with a status and a JSON body, or with raw bytes, instead of a stream."""
     error = {"error": {"code": code}} if body is None else body
     data = error if isinstance(error, bytes) else json.dumps(error).encode()
     return lambda to: to.answer(code, data, headers or {})
 
 
 class Upstream:
-    """The server."""
+    """The scripted server, and the requests it got."""
 
     def __init__(self, tasks: TaskGroup) -> None:
         self.url = ""  # without a path
-        self.calls: list[Call] = []  # every request so far
-        self.choose: Callable[[Call], Script] = lambda _: ()  # set by `script`, or by hand
+        self.calls: list[Call] = []  # all requests, in order
+        self.choose: Callable[[Call], Script] = lambda _: ()  # set by `script`, or by a test
         self._tasks = tasks
         self._numbers = count(1)
         self._changed = anyio.Event()
 
     def script(self, *scripts: Script) -> None:
-        """Play a script for each further request; the last one for all that follow."""
+        """Play one script per request from now on; the last one is repeated."""
         left = list(scripts)
         self.choose = lambda _: left.pop(0) if len(left) > 1 else left[0]
 
     async def until(self, holds: Callable[[], object]) -> None:
-        """Wait for something about the calls; the bound is the caller's."""
+        """Wait until a condition on the calls holds; the caller sets the time limit."""
         while not holds():
             await self._changed.wait()
 
     async def call(self, number: int = 0) -> Call:
-        """Wait for the request with this number, from 0."""
+        """Wait for a request by its number, from 0."""
         await self.until(lambda: len(self.calls) > number)
         return self.calls[number]
 
@@ -347,14 +347,14 @@ class Upstream:
                 await writer.wait_closed()
 
     async def _play(self, exchange: Exchange) -> None:
-        with suppress(ConnectionError):  # the reading side notes it
+        with suppress(ConnectionError):  # `_serve` records it
             for step in self.choose(exchange.call):
                 await step(exchange)
             await exchange.end()
 
 
 async def _requests(connection: int, reader: StreamReader) -> AsyncIterator[Call]:
-    """Read the requests of one connection, up to its end."""
+    """Read the requests of one connection until it ends."""
     with suppress(EOFError, ConnectionError):
         while True:
             lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -367,7 +367,7 @@ async def _requests(connection: int, reader: StreamReader) -> AsyncIterator[Call
 
 @asynccontextmanager
 async def upstream(*steps: Step) -> AsyncIterator[Upstream]:
-    """Serve on a free port of the loopback while it is held; *steps* are the first script."""
+    """Serve on a free loopback port until the context is left; *steps* are the first script."""
     async with own_tasks() as tasks:
         api = Upstream(tasks)
         api.script(steps)
