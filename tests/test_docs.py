@@ -57,7 +57,9 @@ def layers() -> list[set[str]]:
 
 
 def drawn() -> Mapping[str, set[str]]:
-    graph = ARCHITECTURE.partition("## The rooms")[2].partition("flowchart TD")[2].partition("```")
+    graph = (
+        ARCHITECTURE.partition("## The packages")[2].partition("flowchart TD")[2].partition("```")
+    )
     arrows: dict[str, set[str]] = defaultdict(set)
     for room, below in re.findall(r"^ +(\w+) -.*> (\w+)$", graph[0], re.MULTILINE):
         arrows[room].add(below)
@@ -110,7 +112,7 @@ def test_every_arrow_of_the_drawing_is_an_import() -> None:
 
 
 def test_the_table_of_rooms_names_each_once() -> None:
-    rows = ARCHITECTURE.partition("| room | what lives there |")[2].partition("\n\n")[0]
+    rows = ARCHITECTURE.partition("| package | what it contains |")[2].partition("\n\n")[0]
     rooms = [
         room
         for row in rows.splitlines()
