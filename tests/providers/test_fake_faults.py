@@ -1,6 +1,6 @@
 """The faults of the fake provider as the engine sees them, in virtual time.
 
-What viewers get of each is in `tests/web/test_breaking.py`.
+What viewers get of each is in `tests/web/test_injected_faults.py`.
 """
 
 import math

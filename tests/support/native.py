@@ -1,8 +1,12 @@
 """Helpers for tests of the native API: create a generation, follow it, wait for its end."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
+
+import anyio
+import anyio.lowlevel
+import msgspec
 
 from streamsvc.config.settings import FakeSettings, Settings
 from streamsvc.eventlog.base import BEFORE_FIRST, LogEnded
@@ -21,7 +25,14 @@ SILENT = FakeSettings(first_word_seconds=3600)
 SLOW = FakeSettings(first_word_seconds=0, words_per_second=40, text="word " * 20)
 
 
+def at_once(text: str, **fields: object) -> FakeSettings:
+    """Return a fake provider that answers with a text at once."""
+    values: dict[str, object] = {"text": text, "words_per_second": 0, "first_word_seconds": 0}
+    return msgspec.convert({"kind": "fake", **values, **fields}, FakeSettings)
+
+
 def with_fake(fake: FakeSettings, **sections: object) -> Settings:
+    """Return settings with one provider entry, `fake`, and further sections."""
     return Settings(providers={"fake": fake}, **sections)  # type: ignore[arg-type]
 
 
@@ -33,7 +44,13 @@ def creates(service: Service, count: int) -> Iterator[None]:
     assert len(service.log) - before == count
 
 
+def text_of(events: list[BrowserEvent]) -> str:
+    """Return the text of an answer in the native dialect."""
+    return "".join(event.json["text"] for event in events if event.type == "message")
+
+
 def events_of(generation: str) -> str:
+    """Return the address of a generation's events."""
     return f"{CREATE}/{generation}/events"
 
 
@@ -73,6 +90,13 @@ async def until_finished(service: Service, generation: str) -> dict[str, Any]:
         while records := await service.log.read(generation, after=after, wait_seconds=10):
             after = records[-1].seq
     return await snapshot(service, generation)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until a condition on the service holds, at most five seconds."""
+    with anyio.fail_after(5):
+        while not holds():
+            await anyio.lowlevel.checkpoint()
 
 
 async def until_unwatched(service: Service) -> None:

@@ -1,39 +1,31 @@
-"""Wrong addresses: what is said of them, in whose shape, and what the log has of them."""
+"""Wrong addresses: the sentence of the refusal, its shape, and its line in the log."""
 
 import itertools
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
 
-import anyio
 import pytest
 
 from conftest import Serve
 from streamsvc.config.settings import FakeSettings, LimitSettings, ServerSettings, Settings
 from streamsvc.web.refusals import MAX_LINES, WINDOW_SECONDS, RefusalLog
+from support.asking import fetch
 from support.eventstream import Answer, view
-from support.service import Service, serving
+from support.service import Service
+from support.shared import shared_service
 
 FAKE = FakeSettings(words_per_second=0, first_word_seconds=0)
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
+service = shared_service(Settings(providers={"fake": FAKE}))
 
 
-@pytest.fixture(scope="module")
-async def service() -> AsyncIterator[Service]:
-    async with serving(Settings(providers={"fake": FAKE}), {}) as service:
-        yield service
-
-
-async def ask(service: Service, method: str, target: str) -> Answer:
-    with anyio.fail_after(10):
-        body = b"{}" if method == "POST" else None
-        async with view(service.port, target, method=method, body=body) as answer:
-            await answer.body()
-    return answer
+async def ask(
+    service: Service, method: str, target: str, headers: Mapping[str, str] | None = None
+) -> Answer:
+    body = b"{}" if method == "POST" else None
+    return await fetch(service.port, target, method=method, headers=headers, body=body)
 
 
 # ---- OpenAI's clients with a wrong base_url
@@ -58,9 +50,7 @@ NOT_SERVED = (
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("base", BASES)
-async def test_a_wrong_base_url_is_named_in_the_shape_of_openai(
-    service: Service, base: str
-) -> None:
+async def test_wrong_base_url_is_named_in_an_openai_error(service: Service, base: str) -> None:
     for method, endpoint in (
         ("POST", "chat/completions"),
         ("GET", "models"),
@@ -78,7 +68,7 @@ async def test_a_wrong_base_url_is_named_in_the_shape_of_openai(
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_an_endpoint_that_is_not_served_is_named_with_those_that_are(
+async def test_unserved_endpoint_is_refused_with_the_served_ones(
     service: Service,
 ) -> None:
     for endpoint in NOT_SERVED:
@@ -88,7 +78,7 @@ async def test_an_endpoint_that_is_not_served_is_named_with_those_that_are(
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions/", "/v1/models/", "/v1/chat//completions"])
-async def test_a_slash_too_many_is_said_in_the_shape_of_openai(service: Service, path: str) -> None:
+async def test_extra_slash_is_named_in_an_openai_error(service: Service, path: str) -> None:
     method = "POST" if "chat" in path else "GET"
     assert "a slash too many" in assert_is_not_found(await ask(service, method, path))
 
@@ -96,27 +86,25 @@ async def test_a_slash_too_many_is_said_in_the_shape_of_openai(service: Service,
 @pytest.mark.parametrize(
     "path", ["/V1/chat/completions", "/v1/Chat/Completions", "/OpenAI/v1/models"]
 )
-async def test_other_letter_cases_are_answered_in_the_shape_of_openai(
-    service: Service, path: str
-) -> None:
+async def test_wrong_letter_case_gets_an_openai_error(service: Service, path: str) -> None:
     method = "GET" if path.endswith("models") else "POST"
     assert_is_not_found(await ask(service, method, path))
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_a_suggested_address_has_no_syntax_of_a_route(service: Service) -> None:
+async def test_suggested_address_has_no_route_syntax(service: Service) -> None:
     answer = await ask(service, "GET", "/api/chat/a/streams")
     assert bytes(answer.raw).decode().endswith("; did you mean /api/chat/{id}/stream?")
 
 
-async def test_a_wrong_base_url_below_a_path_is_found_too(serve: Serve) -> None:
+async def test_wrong_base_url_under_a_root_path_is_named(serve: Serve) -> None:
     service = await serve(Settings(server=ServerSettings(root_path="/llm")))
     message = assert_is_not_found(await ask(service, "POST", "/chat/completions"))
     assert "base_url must end in /v1" in message
 
 
 def assert_is_not_found(answer: Answer) -> str:
-    """Compare with OpenAI's errors; return the sentence, which is all that its clients show."""
+    """Check an error object of OpenAI's API; return its sentence, which is all that clients show."""
     error = json.loads(bytes(answer.raw))["error"]
     assert (answer.status, error["code"]) == (404, "not_found")
     assert answer.headers["x-should-retry"] == "false"
@@ -149,7 +137,7 @@ def assert_is_not_found(answer: Answer) -> str:
         ("/%00%0A%FF", ""),
     ],
 )
-async def test_a_wrong_address_names_the_nearest(service: Service, path: str, meant: str) -> None:
+async def test_wrong_address_names_the_nearest_one(service: Service, path: str, meant: str) -> None:
     answer = await ask(service, "GET", path)
     problem = json.loads(bytes(answer.raw))
     assert (answer.status, problem["code"]) == (404, "not_found")
@@ -168,7 +156,7 @@ async def test_a_wrong_address_names_the_nearest(service: Service, path: str, me
         ("GET", "/api/chat", "GET is not allowed here; use POST."),
     ],
 )  # fmt: skip
-async def test_a_wrong_method_names_the_right_one(
+async def test_wrong_method_names_the_right_one(
     service: Service, method: str, path: str, sentence: str
 ) -> None:
     answer = await ask(service, method, path)
@@ -181,7 +169,7 @@ async def test_a_wrong_method_names_the_right_one(
 
 
 @pytest.mark.promise("secret:kept")
-async def test_what_is_refused_leaves_one_line_without_what_it_says(
+async def test_refusal_is_logged_once_and_without_its_content(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -208,11 +196,7 @@ async def test_what_is_refused_leaves_one_line_without_what_it_says(
          "status=421 code=host_refused method=GET path=/readyz host=evil.example setting=server.hosts"),
     ]  # fmt: skip
     for (method, target, headers, line), _ in itertools.product(refused, range(3)):
-        body = b"{}" if method == "POST" else None
-        with anyio.fail_after(10):
-            async with view(service.port, target, method=method, headers=headers, body=body) as it:
-                await it.body()
-        assert it.status >= 400
+        assert (await ask(service, method, target, headers)).status >= 400
         assert caplog.messages.count(f"request.refused {line}") == 1, target
     assert len([line for line in caplog.messages if "request.refused" in line]) == len(refused)
     assert "xyzzy" not in "".join(
@@ -221,7 +205,7 @@ async def test_what_is_refused_leaves_one_line_without_what_it_says(
 
 
 @pytest.mark.promise("secret:kept")
-async def test_a_client_that_is_told_to_come_back_leaves_a_line_too(
+async def test_busy_answer_to_a_browser_is_logged_too(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -237,7 +221,7 @@ async def test_a_client_that_is_told_to_come_back_leaves_a_line_too(
     assert f"request.refused {line}" in caplog.messages
 
 
-def test_a_scanner_cannot_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_scanner_cannot_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     now = 0.0
     refusals = RefusalLog(lambda: now)

@@ -1,14 +1,10 @@
 """An idempotency key stands for one generation."""
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
 
 from conftest import Serve
-from streamsvc.config.settings import (
-    GenerationSettings,
-)
+from streamsvc.config.settings import GenerationSettings
 from support.native import (
     ASK,
     CREATE,
@@ -21,19 +17,15 @@ from support.native import (
     until_forgotten,
     with_fake,
 )
-from support.service import Service, serving
+from support.service import Service
+from support.shared import shared_service
 
-
-@pytest.fixture(scope="module")
-async def service() -> AsyncIterator[Service]:
-    """Give a service that answers at once; shared, so generations are counted with `creates`."""
-    async with serving(with_fake(HURRIED), {}) as service:
-        yield service
+service = shared_service(with_fake(HURRIED))
 
 
 @pytest.mark.promise("resume:never-regenerate")
 async def test_same_key_attaches_to_the_first_generation(service: Service) -> None:
-    """Whichever way it comes in: the header, the parameter, GET or POST."""
+    """As a header or as a parameter, with GET or POST."""
     key = {"Idempotency-Key": "k1"}
     with creates(service, 1):
         generation, events = await finished(service, f"{ASK}&key=k1")
@@ -86,7 +78,7 @@ async def test_key_with_another_request_is_refused(service: Service) -> None:
 
 @pytest.mark.promise("input:clear-error")
 async def test_refusal_names_the_field_as_the_client_gave_it(service: Service) -> None:
-    """The key as a parameter, or as a header; the entry as `provider`."""
+    """The key as a parameter or a header, the provider entry as `provider`."""
     await service.client.post(f"{CREATE}?key=k4", json=QUESTION)
     for url, body, headers, field in (
         (f"{CREATE}?key=k4", {"prompt": "ho"}, {}, "key"),

@@ -1,4 +1,4 @@
-"""What a connect gets at a limit, and while the service drains."""
+"""New requests at a limit, and while the service drains."""
 
 from contextlib import AsyncExitStack
 
@@ -7,10 +7,7 @@ import msgspec
 import pytest
 
 from conftest import Serve
-from streamsvc.config.settings import (
-    LimitSettings,
-    StreamSettings,
-)
+from streamsvc.config.settings import LimitSettings, StreamSettings
 from support.eventstream import EventStreamParser, view, wire
 from support.native import (
     ASK,
@@ -27,7 +24,7 @@ from support.native import (
 
 
 def assert_is_busy(status: int, body: bytes) -> None:
-    """A retry time and a comment: a browser comes back, and its page sees nothing."""
+    """Check for a retry time and a comment: the browser reconnects, and its page sees nothing."""
     assert status == 200
     parser = EventStreamParser()
     assert parser.feed(body) == []
@@ -56,7 +53,7 @@ async def test_generation_limit_defers_browsers_and_refuses_posts(
             assert refused.json()["code"] == "overloaded"
             assert int(refused.headers["retry-after"]) >= 1
         assert len(service.log) == 1
-        # What runs may be watched, and when it is over there is room.
+        # A running generation may be watched; its end makes room for another.
         async with view(service.port, events_of(generation)) as viewer:
             assert (await viewer.event()).type == "start"
             await service.client.post(f"{CREATE}/{generation}/stop")
@@ -86,7 +83,7 @@ async def test_viewer_limit_adds_no_viewer_and_creates_nothing(serve: Serve) -> 
 async def test_burst_creates_only_as_many_as_the_viewer_limit_allows(
     serve: Serve,
 ) -> None:
-    """All are there before one is answered."""
+    """All requests arrive before the first is answered."""
     service = await serve(with_fake(SILENT, limits=LimitSettings(max_viewers=2)))
     with anyio.fail_after(5):
         async with AsyncExitStack() as stack:
@@ -99,8 +96,8 @@ async def test_burst_creates_only_as_many_as_the_viewer_limit_allows(
             assert len(service.log) == 2
 
 
-async def test_post_that_finds_the_viewer_limit_reached_creates_nothing(serve: Serve) -> None:
-    """Also if the place is taken while its body is on the way."""
+async def test_post_at_the_viewer_limit_creates_nothing(serve: Serve) -> None:
+    """Also when another viewer takes the last slot while the body is on its way."""
     service = await serve(with_fake(SILENT, limits=LimitSettings(max_viewers=1)))
     with anyio.fail_after(5):
         async with wire(service.port) as connection:

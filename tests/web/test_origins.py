@@ -1,9 +1,8 @@
-"""Which pages and which names are served: origins, hosts, prefetches."""
+"""Who may ask: origins of pages, names of hosts, prefetches."""
 
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
-import anyio
 import pytest
 from starlette.requests import Request
 
@@ -13,32 +12,23 @@ from streamsvc.errors import HostRefused, OriginRefused
 from streamsvc.web.hosts import Hosts
 from streamsvc.web.origins import Origins
 from streamsvc.web.requests import read_head
-from support.eventstream import Answer, view
-from support.service import Service, serving
+from support.asking import fetch
+from support.eventstream import Answer
+from support.native import ASK
+from support.service import Service
+from support.shared import shared_service
 
-ASK = "/stream-ai?prompt=hi"
 FAKE = FakeSettings(words_per_second=0, first_word_seconds=0)
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def service() -> AsyncIterator[Service]:
-    async with serving(Settings(providers={"fake": FAKE}), {}) as service:
-        yield service
+service = shared_service(Settings(providers={"fake": FAKE}))
 
 
 async def ask(
     service: Service, target: str, headers: Mapping[str, str], method: str = "GET"
 ) -> Answer:
-    with anyio.fail_after(10):
-        body = b"{}" if method == "POST" else None
-        async with view(service.port, target, method=method, headers=headers, body=body) as answer:
-            await answer.body()
-    return answer
+    body = b"{}" if method == "POST" else None
+    return await fetch(service.port, target, method=method, headers=headers, body=body)
 
 
 # ---- Origins
@@ -63,7 +53,7 @@ def may_create(origin: str, host: str, *allowed: str, site: str = "") -> bool:
         ("http://chat.lan", "chat.lan:80"),
         ("https://chat.lan", "chat.lan"),
         ("https://chat.lan", "chat.lan:443"),
-        ("https://chat.lan", "chat.lan:80"),  # a proxy has taken TLS off
+        ("https://chat.lan", "chat.lan:80"),  # a proxy has ended TLS
         ("http://chat.lan", "CHAT.Lan"),
         ("http://chat.lan", "chat.lan."),
         ("http://chat.lan.", "chat.lan"),
@@ -77,7 +67,7 @@ def may_create(origin: str, host: str, *allowed: str, site: str = "") -> bool:
         ("http://127.0.0.1:8000", "127.0.0.1:8000"),
     ],
 )
-def test_a_page_of_the_services_own_origin_may_create(origin: str, host: str) -> None:
+def test_page_of_the_own_origin_may_create(origin: str, host: str) -> None:
     assert may_create(origin, host)
 
 
@@ -108,13 +98,13 @@ def test_a_page_of_the_services_own_origin_may_create(origin: str, host: str) ->
         ("http://" + "a" * 400, "a" * 400),
     ],
 )
-def test_a_page_of_another_origin_may_not_create(origin: str, host: str) -> None:
+def test_page_of_another_origin_may_not_create(origin: str, host: str) -> None:
     assert not may_create(origin, host)
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_browser_knows_better_than_the_host(site: str) -> None:
-    """As for `http:` beside `https:`, which look the same where a proxy has taken TLS off."""
+def test_sec_fetch_site_overrides_the_host(site: str) -> None:
+    """For example, `http:` and `https:` look the same when a proxy has ended TLS."""
     assert not may_create("http://chat.lan", "chat.lan", site=site)
     assert may_create("http://chat.lan", "chat.lan", "http://chat.lan", site=site)
     assert may_create("https://chat.lan:1", "internal", site="same-origin")
@@ -140,22 +130,22 @@ def test_a_browser_knows_better_than_the_host(site: str) -> None:
 async def test_configured_origins_are_compared_as_origins(
     serve: Serve, allowed: str, origin: str, *, is_allowed: bool
 ) -> None:
-    """For creating, for reading and for preflights alike."""
+    """The rule is the same for creating, reading and preflights."""
     settings = Settings(providers={"fake": FAKE}, cors=CorsSettings(origins=(allowed,)))
     service = await serve(settings)
     answer = await ask(service, ASK, {"Origin": origin})
     assert answer.status == (200 if is_allowed else 403)
     preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-    leave = await ask(service, "/v1/generations", preflight, "OPTIONS")
-    assert leave.status == (200 if is_allowed else 403)
-    for seen in (answer, leave):
+    permit = await ask(service, "/v1/generations", preflight, "OPTIONS")
+    assert permit.status == (200 if is_allowed else 403)
+    for seen in (answer, permit):
         readable = seen.headers.get("access-control-allow-origin")
         assert readable == ((origin if allowed != "*" else "*") if is_allowed else None)
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_a_refused_page_is_named_with_the_setting(service: Service) -> None:
-    """Also in the answer to a preflight, after which a browser sends nothing else."""
+async def test_refusal_names_the_origin_and_the_setting(service: Service) -> None:
+    """Also in the answer to a preflight, after which the browser sends nothing else."""
     page = {"Origin": "http://localhost:5173"}
     preflight = {**page, "Access-Control-Request-Method": "POST"}
     for headers, method in ((page, "GET"), (preflight, "OPTIONS")):
@@ -190,12 +180,12 @@ FOREIGN = (
 
 
 @pytest.mark.parametrize("listening", ["127.0.0.1", "localhost", "::1", "[::1]", "127.0.0.2"])
-def test_a_loopback_address_serves_loopback_names_alone(listening: str) -> None:
+def test_loopback_address_serves_only_loopback_names(listening: str) -> None:
     assert [host for host in LOOPBACK if not serves(host, listening=listening)] == []
     assert [host for host in FOREIGN if serves(host, listening=listening)] == []
 
 
-def test_the_settings_name_further_hosts() -> None:
+def test_settings_add_hosts() -> None:
     names = ("chat.example.com", "*.Corp.test", "192.168.0.2", "[fe80::1]")
     for host in (
         *("chat.example.com", "Chat.Example.com.:443", "a.corp.test", "a.b.corp.test:1"),
@@ -220,8 +210,8 @@ REBOUND = {
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_a_page_that_rebinds_its_name_gets_nothing(service: Service) -> None:
-    """At no address, with no method, and not even its preflight."""
+async def test_page_that_rebinds_its_name_gets_nothing(service: Service) -> None:
+    """At any address, with any method, and for its preflight."""
     before = len(service.log)
     preflight = {**REBOUND, "Access-Control-Request-Method": "POST"}
     for target, method, headers in (
@@ -238,7 +228,7 @@ async def test_a_page_that_rebinds_its_name_gets_nothing(service: Service) -> No
     assert len(service.log) == before
 
 
-async def test_a_named_host_is_served(serve: Serve) -> None:
+async def test_configured_host_is_served(serve: Serve) -> None:
     server = ServerSettings(hosts=("evil.example",))
     service = await serve(Settings(providers={"fake": FAKE}, server=server))
     assert (await ask(service, ASK, REBOUND)).status == 200
@@ -259,10 +249,10 @@ PREFETCHES = (
 
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.parametrize("headers", PREFETCHES)
-async def test_a_prefetch_creates_nothing_and_is_not_kept(
+async def test_prefetch_creates_nothing_and_is_not_cached(
     service: Service, headers: dict[str, str]
 ) -> None:
-    """A browser shows what it has prefetched, if that is a success: the user's own request has to come."""
+    """A browser would show a prefetched success; after a failure it sends the user's own request."""
     before = len(service.log)
     answer = await ask(service, ASK, {**headers, "Sec-Fetch-Dest": "document"})
     assert (answer.status, answer.headers["cache-control"]) == (503, "no-store")
@@ -271,8 +261,8 @@ async def test_a_prefetch_creates_nothing_and_is_not_kept(
     assert len(service.log) == before + 1
 
 
-async def test_a_prefetch_is_no_viewer_either(serve: Serve) -> None:
-    """Its leaving would end an answer that waits for its first viewer."""
+async def test_prefetch_is_not_a_viewer(serve: Serve) -> None:
+    """If it were one, its leaving would end an answer that waits for its first viewer."""
     silent = FakeSettings(first_word_seconds=3600)
     service = await serve(Settings(providers={"fake": silent}))
     made = (await service.client.post("/v1/generations", json={"prompt": "hi"})).json()["id"]

@@ -1,4 +1,4 @@
-"""The head of a request is read once, and says what the client sent first."""
+"""The head of a request is read once; of repeated fields the first counts."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ HEADERS = {
 
 
 class Counted(list[tuple[bytes, bytes]]):
-    """Header fields that count how often they are gone through."""
+    """Header fields that count how often they are iterated."""
 
     times = 0
 
@@ -55,11 +55,11 @@ def head(*fields: tuple[bytes, bytes], query: bytes = b"") -> RequestHead:
         ),
     ],
 )
-async def test_one_request_goes_through_its_fields_once(
+async def test_header_fields_are_iterated_once_per_request(
     method: str, target: str, body: bytes
 ) -> None:
     fake = FakeSettings(words_per_second=0, first_word_seconds=0)
-    # Listening for everybody, nothing else looks at the host.
+    # On a loopback address, the check of the host would look for that field once more.
     app = create_app(Settings(server=ServerSettings(host="0.0.0.0"), providers={"fake": fake}), {})
     async with app.router.lifespan_context(app), anyio.create_task_group() as tasks:
         connection = Connection(method, target, HEADERS, body)
@@ -72,7 +72,7 @@ async def test_one_request_goes_through_its_fields_once(
         tasks.cancel_scope.cancel()
 
 
-def test_cursor_of_the_header_goes_before_those_of_the_query() -> None:
+def test_header_cursor_overrides_the_cursors_in_the_query() -> None:
     header = (b"last-event-id", f"{GENERATION}.7".encode())
     query = f"lastEventId={GENERATION}.1&last_event_id={GENERATION}.2".encode()
     assert head(header, query=query).cursor == Cursor(GENERATION, 7)
@@ -80,7 +80,7 @@ def test_cursor_of_the_header_goes_before_those_of_the_query() -> None:
     assert head((b"last-event-id", b""), query=query).cursor == Cursor(GENERATION, 2)
 
 
-def test_foreign_cursor_is_one_and_is_not_ours() -> None:
+def test_foreign_cursor_is_a_cursor_without_a_value() -> None:
     foreign = head((b"last-event-id", b"17"))
     assert (foreign.has_cursor, foreign.cursor) == (True, None)
     assert not head().has_cursor
@@ -90,7 +90,7 @@ def test_first_of_two_fields_counts() -> None:
     assert head((b"accept", b"text/plain"), (b"accept", b"text/html")).accept == "text/plain"
 
 
-def test_key_of_the_header_goes_before_that_of_the_query() -> None:
+def test_header_key_overrides_the_key_in_the_query() -> None:
     assert head((b"idempotency-key", b"a"), query=b"key=b").key() == "a"
     assert head(query=b"key=b").key() == "b"
     assert head(query=b"key=").key() is None
@@ -103,7 +103,7 @@ def test_key_of_the_header_goes_before_that_of_the_query() -> None:
         ([], b"key=" + b"k" * 256, "key"),
     ],
 )
-def test_long_key_is_refused_by_the_name_it_was_given(
+def test_long_key_is_refused_by_the_name_the_client_used(
     fields: list[tuple[bytes, bytes]], query: bytes, named: str
 ) -> None:
     with pytest.raises(InvalidField) as refused:
@@ -111,7 +111,7 @@ def test_long_key_is_refused_by_the_name_it_was_given(
     assert refused.value.field == named
 
 
-def test_prefetch_is_found_in_any_of_its_fields() -> None:
+def test_each_prefetch_header_is_recognised() -> None:
     for name in (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"):
         with pytest.raises(PrefetchRefused):
             head((b"sec-purpose", b""), (name, b"Prefetch;prerender")).refuse_prefetch()

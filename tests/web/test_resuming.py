@@ -1,15 +1,10 @@
-"""What a reconnect gets: the rows about cursors of the table in `docs/wire.md`."""
-
-from collections.abc import AsyncIterator
+"""Reconnects: the rows about cursors in the table of `docs/wire.md`."""
 
 import anyio
 import pytest
 
 from conftest import Serve
-from streamsvc.config.settings import (
-    GenerationSettings,
-    Settings,
-)
+from streamsvc.config.settings import GenerationSettings, Settings
 from support.eventstream import BrowserEvent, EventStreamParser, parse, view, wire
 from support.native import (
     ASK,
@@ -23,17 +18,14 @@ from support.native import (
     events_of,
     finished,
     follow,
+    text_of,
     until_forgotten,
     with_fake,
 )
-from support.service import Service, serving
+from support.service import Service
+from support.shared import shared_service
 
-
-@pytest.fixture(scope="module")
-async def service() -> AsyncIterator[Service]:
-    """Give a service that answers at once; shared, so generations are counted with `creates`."""
-    async with serving(with_fake(HURRIED), {}) as service:
-        yield service
+service = shared_service(with_fake(HURRIED))
 
 
 @pytest.mark.promise("resume:no-gap")
@@ -47,7 +39,7 @@ async def test_cursor_gets_every_later_event_once_in_every_form(service: Service
             for target in (events_of(generation), ASK):
                 header = await follow(service, target, {"Last-Event-ID": cursor})
                 separator = "&" if "?" in target else "?"
-                for name in ("last_event_id", "lastEventId"):  # the second of the polyfill
+                for name in ("last_event_id", "lastEventId"):  # the polyfill sends the second
                     parameter = await follow(service, f"{target}{separator}{name}={cursor}")
                     assert header == parameter == (200, events[at + 1 :])
 
@@ -87,7 +79,7 @@ async def test_viewer_that_keeps_losing_the_connection_misses_nothing(
                 connection.reset()
             connections += 1
     assert [event.seq for event in seen] == list(range(22))
-    assert "".join(event.json["text"] for event in seen[1:-1]) == SLOW.text
+    assert text_of(seen) == SLOW.text
     assert connections == 11
     assert len(service.log) == 1
 
@@ -108,14 +100,14 @@ async def test_finished_generation_is_replayed_whole_without_cursor(service: Ser
 
 
 async def test_header_cursor_overrides_query_cursor(service: Service) -> None:
-    """A page that resumes by its address loses the connection again: the browser knows better."""
+    """A page resumes by its address and reconnects: the browser's header is newer."""
     generation, events = await finished(service)
     target = f"{events_of(generation)}?last_event_id={events[1].last_event_id}"
     headers = {"Last-Event-ID": events[4].last_event_id}
     assert await follow(service, target, headers) == (200, events[5:])
 
 
-async def test_events_ignore_a_cursor_of_another_generation(service: Service) -> None:
+async def test_events_ignore_a_foreign_cursor(service: Service) -> None:
     generation, events = await finished(service)
     other, _ = await finished(service)
     for cursor in (
@@ -166,11 +158,11 @@ async def test_cursor_of_a_dropped_generation_gets_error_then_204(
 @pytest.mark.promise("resume:honest")
 @pytest.mark.parametrize("cursor", ["-1", "gen_x.1", "0", "gen_" + "a" * 32])
 async def test_foreign_cursor_never_creates(serve: Serve, cursor: str) -> None:
-    """Who sends one comes back; an EventSource is told that there is nothing to resume, and rests."""
+    """A client with a cursor is reconnecting: it learns that nothing can be resumed, then gets 204."""
     service = await serve(Settings())
     headers = {"Last-Event-ID": cursor}
-    told = await service.client.get(ASK, headers=headers)
-    (event,) = parse(told.content)
+    answer = await service.client.get(ASK, headers=headers)
+    (event,) = parse(answer.content)
     assert (event.type, event.json["error"]["code"]) == ("done", "not_resumable")
     again = await service.client.get(ASK, headers={"Last-Event-ID": event.last_event_id})
     assert again.status_code == 204
@@ -191,7 +183,7 @@ async def test_unknown_generation_is_a_404_for_every_method(service: Service) ->
 
 @pytest.mark.promise("resume:never-regenerate")
 async def test_repeated_post_with_a_cursor_resumes(service: Service) -> None:
-    """As clients built on fetch do it: the same POST, body and all, with the cursor."""
+    """Clients built on fetch repeat the same POST and the same body, with the cursor."""
     body = b'{"prompt": "hi"}'
     async with view(service.port, CREATE, method="POST", headers=STREAM, body=body) as viewer:
         events = await viewer.events()
@@ -213,7 +205,7 @@ async def test_repeated_post_with_a_cursor_resumes(service: Service) -> None:
 
 
 async def test_ids_are_the_same_in_every_dialect(service: Service) -> None:
-    """The ids too: a viewer may change the format between two connections."""
+    """A viewer may change the format between two connections."""
     generation, events = await finished(service)
     _, text = await follow(service, f"{events_of(generation)}?format=text")
     assert [event.last_event_id for event in text] == [event.last_event_id for event in events]

@@ -15,7 +15,7 @@ from streamsvc.messages import Prompt
 from streamsvc.providers.base import Delta, Finish, Provider
 from support.asking import fetch
 from support.eventstream import wire
-from support.native import CREATE
+from support.native import CREATE, until
 from support.problems import BOUNDED, HURRIED, LIMITS, assert_is_problem
 
 SECRET = "xyzzy-plugh"
@@ -61,8 +61,7 @@ async def test_no_log_has_a_prompt_however_the_request_ends(
         async with wire(service.port) as connection:
             await connection.ask("GET", f"/stream-ai?prompt={SECRET}&provider=failing")
             connection.reset()
-        while service.supervisor.running:
-            await service.client.get("/readyz")
+        await until(lambda: not service.supervisor.running)
     finished = [line for line in caplog.messages if line.startswith("generation.finished")]
     assert {line.partition("outcome=")[2].split()[0] for line in finished} >= {
         *("completed", "first_token_timeout", "internal_error")

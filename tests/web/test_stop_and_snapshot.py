@@ -1,6 +1,4 @@
-"""A generation is created, described and stopped."""
-
-from collections.abc import AsyncIterator
+"""Generations are created, described and stopped."""
 
 import anyio
 import msgspec
@@ -19,16 +17,13 @@ from support.native import (
     finished,
     follow,
     snapshot,
+    text_of,
     with_fake,
 )
-from support.service import Service, serving
+from support.service import Service
+from support.shared import shared_service
 
-
-@pytest.fixture(scope="module")
-async def service() -> AsyncIterator[Service]:
-    """Give a service that answers at once; shared, so generations are counted with `creates`."""
-    async with serving(with_fake(HURRIED), {}) as service:
-        yield service
+service = shared_service(with_fake(HURRIED))
 
 
 async def test_accept_decides_between_json_and_stream(service: Service) -> None:
@@ -73,7 +68,7 @@ async def test_stop_ends_generation_and_informs_every_viewer(serve: Serve) -> No
                 assert start.type == "start"
                 assert (done.json["status"], done.json["outcome"]) == ("stopped", "client_stop")
                 assert viewer.is_whole
-        # Again, and as navigator.sendBeacon does it.
+        # A second stop, and one as navigator.sendBeacon sends it.
         beacon = {"Content-Type": "text/plain;charset=UTF-8"}
         for headers, content in (({}, b""), (beacon, b"bye")):
             again = await service.client.post(stop, headers=headers, content=content)
@@ -104,8 +99,7 @@ async def test_snapshot_has_text_so_far_and_a_cursor_to_resume_from(serve: Serve
             headers = {"Last-Event-ID": early["last_event_id"]}
             _, rest = await follow(service, events_of(generation), headers)
             seen += await viewer.events()
-    text = "".join(event.json["text"] for event in rest if event.type == "message")
-    assert early["text"] + text == SLOW.text
+    assert early["text"] + text_of(rest) == SLOW.text
     late = await snapshot(service, generation)
     assert late["text"] == SLOW.text
     assert late["last_event_id"] == seen[-1].last_event_id

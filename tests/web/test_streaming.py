@@ -1,4 +1,4 @@
-"""Words through a real server and real sockets: when they arrive, and what a slow viewer costs."""
+"""Words over real sockets: when they arrive, and what happens to a slow viewer."""
 
 import logging
 import os
@@ -10,12 +10,12 @@ import pytest
 from conftest import Serve
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
 from support.eventstream import Answer, BrowserEvent, view, wire
+from support.native import ASK, text_of, until
 from support.service import Service
 
-ASK = "/stream-ai?prompt=hi"
 PATIENT = 3600.0
 
-# More than the kernel buffers on the way, in pieces that each fill the server's own buffer.
+# More than the kernel buffers, in pieces that each fill the server's own buffer.
 LARGE_WORD = "x" * 65_536
 LARGE = FakeSettings(text=" ".join([LARGE_WORD] * 100), first_word_seconds=0, words_per_second=0)
 
@@ -32,17 +32,13 @@ def with_fake(
     )
 
 
-def text_of(events: list[BrowserEvent]) -> str:
-    return "".join(event.json["text"] for event in events if event.type == "message")
-
-
 async def until_viewers_are(service: Service, count: int) -> None:
     while (await service.client.get("/readyz")).json()["viewers"] != count:
         pass
 
 
 @pytest.mark.promise("stream:word-by-word")
-async def test_each_word_arrives_when_the_provider_says_it(serve: Serve) -> None:
+async def test_each_word_arrives_when_the_provider_sends_it(serve: Serve) -> None:
     fake = FakeSettings(text="word " * 10, first_word_seconds=0.1, words_per_second=12)
     service = await serve(with_fake(fake))
     events = []
@@ -54,16 +50,16 @@ async def test_each_word_arrives_when_the_provider_says_it(serve: Serve) -> None
                 events.append(await viewer.event())
                 later = await service.log.read(generation, after=events[-1].seq)
                 unread.append(len(later))
-    # The next word is not yet said when one arrives; a machine may stumble once.
+    # When a word arrives, the next one is not in the log yet; a busy machine may be late once.
     assert sorted(unread)[-2] == 0
     gaps = [after.at - before.at for before, after in pairwise(events[1:])]
-    # No clumps: the words are spread over the time, at the pace they were said.
+    # No clumps: the words arrive at the pace at which the provider sends them.
     assert max(gaps) < sum(gaps) / 3
     assert sum(gaps) > 0.8 * 9 / 12
 
 
 @pytest.mark.promise("fan-out:shared")
-async def test_any_number_of_viewers_share_one_generation_whenever_they_come(serve: Serve) -> None:
+async def test_viewers_that_join_at_any_time_share_one_generation(serve: Serve) -> None:
     fake = FakeSettings(text="word " * 20, first_word_seconds=0, words_per_second=60)
     service = await serve(with_fake(fake))
     seen: list[list[BrowserEvent]] = []
@@ -85,7 +81,7 @@ async def test_any_number_of_viewers_share_one_generation_whenever_they_come(ser
 
 
 @pytest.mark.promise("fan-out:shared")
-async def test_a_viewer_who_reads_nothing_delays_nobody_and_has_it_all_later(serve: Serve) -> None:
+async def test_viewer_that_does_not_read_delays_nobody(serve: Serve) -> None:
     service = await serve(with_fake(LARGE))
     with anyio.fail_after(20):
         async with wire(service.port, receive_buffer=4096) as connection:
@@ -94,7 +90,7 @@ async def test_a_viewer_who_reads_nothing_delays_nobody_and_has_it_all_later(ser
                 events = await fast.events()
             assert text_of(events) == LARGE.text
             assert len(service.log) == 1
-            # The slow one is still there, has read its head only, and now wants the rest.
+            # The slow viewer is still connected; it has read nothing but the head, and now reads the rest.
             await until_viewers_are(service, 1)
             assert slow.raw == b""
             assert await slow.events() == events
@@ -102,11 +98,11 @@ async def test_a_viewer_who_reads_nothing_delays_nobody_and_has_it_all_later(ser
 
 
 def open_files() -> int:
-    return len(os.listdir("/dev/fd"))  # noqa: PTH208  # no path is wanted
+    return len(os.listdir("/dev/fd"))  # noqa: PTH208  # only their number is needed
 
 
 async def assert_is_dropped_and_resumes(service: Service, slow: Answer) -> None:
-    """Expect the end of a connection that does not read, and of its cost; then read the rest."""
+    """Expect the service to drop a viewer that does not read; then resume and read the rest."""
     await until_viewers_are(service, 0)
     seen = await slow.events()
     assert not slow.is_whole
@@ -121,7 +117,7 @@ async def assert_is_dropped_and_resumes(service: Service, slow: Answer) -> None:
 
 @pytest.mark.promise("fan-out:shared")
 @pytest.mark.promise("resume:no-gap")
-async def test_a_viewer_who_is_too_slow_is_dropped_without_a_done_and_resumes(
+async def test_slow_viewer_is_dropped_without_done_and_resumes(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "streamsvc")
@@ -134,7 +130,7 @@ async def test_a_viewer_who_is_too_slow_is_dropped_without_a_done_and_resumes(
             slow = await connection.ask("GET", ASK)
             assert open_files() == before + 2
             await until_viewers_are(service, 0)
-            # It never read, and yet the server's end is gone.
+            # The viewer has read nothing, but the server has closed its end.
             assert open_files() == before + 1
             await assert_is_dropped_and_resumes(service, slow)
     assert "viewer.dropped reason=too_slow" in caplog.text
@@ -142,8 +138,8 @@ async def test_a_viewer_who_is_too_slow_is_dropped_without_a_done_and_resumes(
 
 
 @pytest.mark.promise("fan-out:shared")
-async def test_a_viewer_who_does_not_read_the_end_is_dropped_too(serve: Serve) -> None:
-    """All that is left fits into the server's last write; nothing may wait for ever behind it."""
+async def test_viewer_that_does_not_read_the_end_is_dropped(serve: Serve) -> None:
+    """The rest fits into the server's last write; nothing may wait for that write for ever."""
     service = await serve(with_fake(LARGE, send_timeout_seconds=0.2))
     with anyio.fail_after(20):
         async with view(service.port, ASK) as viewer:
@@ -154,14 +150,13 @@ async def test_a_viewer_who_does_not_read_the_end_is_dropped_too(serve: Serve) -
 
 
 @pytest.mark.promise("resume:honest")
-async def test_a_viewer_who_reads_on_when_the_rest_is_no_longer_kept_is_told(serve: Serve) -> None:
-    """The stream may be shorter than the answer then, but it does not look finished."""
+async def test_viewer_that_reads_too_late_gets_not_resumable(serve: Serve) -> None:
+    """Its stream is shorter than the answer, but does not look finished."""
     service = await serve(with_fake(LARGE, keep_finished_seconds=0))
     with anyio.fail_after(20):
         async with wire(service.port, receive_buffer=4096) as connection:
             slow = await connection.ask("GET", ASK)
-            while len(service.log):
-                await service.client.get("/readyz")
+            await until(lambda: not len(service.log))
             *seen, done = await slow.events()
             assert slow.is_whole
         assert [event.seq for event in seen] == list(range(len(seen)))

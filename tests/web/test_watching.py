@@ -1,13 +1,10 @@
-"""A generation goes on while it is watched, and for its grace time."""
+"""A generation runs while it has viewers, and then for its grace."""
 
 import anyio
 import pytest
 
 from conftest import Serve
-from streamsvc.config.settings import (
-    GenerationSettings,
-    StreamSettings,
-)
+from streamsvc.config.settings import GenerationSettings, StreamSettings
 from support.eventstream import view, wire
 from support.native import (
     ASK,
@@ -27,7 +24,7 @@ from support.native import (
 
 @pytest.mark.promise("cancel:disconnect")
 async def test_generation_stops_when_its_last_viewer_leaves(serve: Serve) -> None:
-    """Closed or reset; at once, also while the provider is silent."""
+    """At once, for a close and for a reset, also while the provider is silent."""
     service = await serve(with_fake(SILENT))
     for leave in ("close", "reset"):
         with anyio.fail_after(5):
@@ -43,16 +40,16 @@ async def test_generation_stops_when_its_last_viewer_leaves(serve: Serve) -> Non
                 ended = await until_finished(service, generation)
         assert (ended["status"], ended["outcome"]) == ("stopped", "no_viewers")
         assert service.supervisor.running == 0
-        # Too late: the viewer who comes back is told, and not given a new answer.
+        # Too late: a viewer that comes back gets the end, not a new answer.
         _, [done] = await follow(service, ASK, {"Last-Event-ID": f"{generation}.0"})
         assert done.json["outcome"] == "no_viewers"
 
 
 @pytest.mark.promise("cancel:disconnect")
-async def test_viewer_with_pipelined_requests_is_missed_too(
+async def test_disconnect_after_pipelined_requests_is_noticed(
     serve: Serve,
 ) -> None:
-    """The server reads no further than one, so it is the next keepalive that finds nobody there."""
+    """The server reads only one request ahead, so the next keepalive notices the disconnect."""
     service = await serve(with_fake(SILENT, stream=StreamSettings(ping_seconds=0.02)))
     with anyio.fail_after(5):
         async with wire(service.port) as connection:
@@ -67,7 +64,7 @@ async def test_viewer_with_pipelined_requests_is_missed_too(
 
 @pytest.mark.promise("cancel:disconnect")
 async def test_generation_outlives_its_viewers_by_the_grace_time(serve: Serve) -> None:
-    """The time is the configured one, or that of the request."""
+    """The grace is the configured one, or the one in the request."""
     for configured, body in (
         (0.1, b'{"prompt":"hi"}'),
         (60, b'{"prompt":"hi","grace_seconds":0.1}'),
@@ -93,7 +90,7 @@ async def test_viewer_back_within_the_grace_time_misses_nothing(serve: Serve) ->
             generation = viewer.headers["x-generation-id"]
             seen = [await viewer.event() for _ in range(3)]
         await until_unwatched(service)
-        # Words come although nobody is there.
+        # Words keep coming without a viewer.
         at_leaving = (await snapshot(service, generation))["text"]
         while (away := await snapshot(service, generation))["text"] == at_leaving:
             pass
@@ -105,7 +102,7 @@ async def test_viewer_back_within_the_grace_time_misses_nothing(serve: Serve) ->
 
 
 async def test_grace_time_restarts_each_time_the_last_viewer_leaves(serve: Serve) -> None:
-    """A viewer who came back has stopped the clock: it does not run out under them."""
+    """A viewer that comes back stops the clock."""
     service = await serve(with_fake(SILENT, generations=GenerationSettings(grace_seconds=0.2)))
     with anyio.fail_after(10):
         async with view(service.port, ASK) as viewer:
@@ -130,7 +127,7 @@ async def test_created_generation_waits_attach_seconds_for_a_viewer(serve: Serve
     assert (ended["status"], ended["outcome"]) == ("stopped", "no_viewers")
 
 
-async def test_created_generation_goes_on_once_it_is_watched(serve: Serve) -> None:
+async def test_created_generation_continues_once_it_has_a_viewer(serve: Serve) -> None:
     settings = with_fake(SLOW, generations=GenerationSettings(attach_seconds=0.2))
     service = await serve(settings)
     with anyio.fail_after(10):

@@ -1,6 +1,5 @@
-"""A viewer that does not read is dropped by a server that only has `send`, too."""
+"""On any ASGI server, a viewer that does not read is dropped."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,20 +12,12 @@ from streamsvc.dialects.native.frames import NativeDialect
 from streamsvc.engine.audience import ViewerSlot
 from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.eventlog.memory import MemoryEventLog
-from streamsvc.events import Done, Outcome, Start, Status, Text
+from streamsvc.events import Text
 from streamsvc.web.stream.response import EventStream
 from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.viewer import LogPosition
 from support.doubles import Room
-
-START = Start(generation="gen_a", provider="fake", model="words", created=0)
-DONE = Done(
-    status=Status.COMPLETED,
-    finish_reason="stop",
-    outcome=Outcome.COMPLETED,
-    provider="fake",
-    model="words",
-)
+from support.events import START, WHOLE
 
 
 def is_head(message: Message) -> bool:
@@ -42,19 +33,19 @@ def is_end(message: Message) -> bool:
 
 
 def stuck_at(is_stuck: Callable[[Message], bool], sent: list[Message]) -> Send:
-    """Return a `send` that waits for ever for a client to read one message."""
+    """Return a `send` that blocks at one message, because the client does not read it."""
 
     async def send(message: Message) -> None:
         if is_stuck(message):
-            await anyio.sleep(math.inf)
+            await anyio.sleep_forever()
         sent.append(message)
 
     return send
 
 
-def a_client_that_stays() -> Receive:
+def staying_client() -> Receive:
     async def receive() -> Message:
-        await anyio.sleep(math.inf)
+        await anyio.sleep_forever()
         raise AssertionError
 
     return receive
@@ -80,13 +71,13 @@ async def test_unread_message_drops_viewer_and_frees_its_slot(
 ) -> None:
     caplog.set_level("INFO", "streamsvc")
     log = MemoryEventLog(GenerationSettings())
-    for event in (START, Text("one "), DONE):
+    for event in (START, Text("one "), WHOLE):
         log.append("gen_a", event)
     room = Room()
     stream = viewing(log, room)
     sent: list[Message] = []
     with anyio.fail_after(5):
-        await stream(SCOPE, a_client_that_stays(), stuck_at(is_stuck, sent))
+        await stream(SCOPE, staying_client(), stuck_at(is_stuck, sent))
     assert room.size == 0
     assert not any(map(is_stuck, sent))
     assert caplog.messages == ["viewer.dropped reason=too_slow"]
@@ -96,9 +87,9 @@ async def test_library_logs_no_word_of_an_answer(caplog: pytest.LogCaptureFixtur
     """sse_starlette logs each chunk at DEBUG."""
     caplog.set_level("DEBUG")
     log = MemoryEventLog(GenerationSettings())
-    for event in (START, Text("secret "), DONE):
+    for event in (START, Text("secret "), WHOLE):
         log.append("gen_a", event)
     sent: list[Message] = []
-    await viewing(log, Room())(SCOPE, a_client_that_stays(), stuck_at(lambda _: False, sent))
+    await viewing(log, Room())(SCOPE, staying_client(), stuck_at(lambda _: False, sent))
     assert b"secret" in b"".join(message.get("body", b"") for message in sent)
     assert "secret" not in caplog.text

@@ -1,6 +1,6 @@
-"""The fake provider breaks on purpose, and this is what viewers get: each fault by its name.
+"""Faults that the fake provider injects, and what viewers get for each.
 
-Through the real service, with deadlines and backoffs of milliseconds: nothing here is about seconds.
+The service is real; its deadlines and backoffs are milliseconds.
 """
 
 import json
@@ -24,10 +24,11 @@ from streamsvc.config.settings import (
 )
 from streamsvc.providers import faults
 from support.eventstream import Answer, BrowserEvent, view
-from support.service import Service, serving
+from support.native import CREATE, STREAM
+from support.service import Service
+from support.shared import shared_service
 
 DOCS = Path(__file__).parents[2] / "docs"
-CREATE = "/v1/generations"
 TEXT = "One two three four."
 BEGINNING = "One two three "
 OTHER = f"In other words: {TEXT}"
@@ -49,10 +50,10 @@ class Seen(msgspec.Struct, frozen=True):
     """What a viewer gets.
 
     Attributes:
-        shown: the pieces of the answer put together, and the other events in their places.
-        status: of the one `done` at the end.
-        outcome: of the same.
-        error: the code of its error.
+        shown: the text, joined, with the other events in their places.
+        status: the status in the one `done`.
+        outcome: the outcome in it.
+        error: the code of the error in it.
     """
 
     shown: tuple[str, ...]
@@ -108,11 +109,11 @@ SEEN: dict[FaultName, Seen] = {
         (retrying("provider_unavailable"),) * 2, "failed", "upstream_error", "provider_unavailable"
     ),
 }  # fmt: skip
-"""What each fault looks like with nobody to fall back on."""
+"""What viewers get for each fault of an entry without fallbacks."""
 
 IMPATIENT = msgspec.structs.replace(HURRIED, first_token_seconds=0.1, idle_seconds=0.1)
 TIMED_OUT: tuple[FaultName, ...] = ("silent", "slow", "stall")
-"""The faults that a deadline ends; only these are asked with short ones, because machines stumble."""
+"""The faults that a deadline ends; only these get short deadlines, which a busy machine may miss."""
 
 BROKEN: dict[str, ProviderSettings] = {
     name: msgspec.structs.replace(
@@ -128,16 +129,12 @@ ENTRIES: dict[str, ProviderSettings] = {
     "saved": msgspec.structs.replace(HURRIED, first_token_seconds=0.25, fallbacks=("none",)),
     "model": OpenAISettings(model="m"),
 }
-"""One that breaks in each way, and some to be asked for it."""
+"""One entry for each fault, and entries whose requests choose one."""
 
 
-@pytest.fixture(scope="module")
-async def service() -> AsyncIterator[Service]:
-    """Give a service; shared, because after each fault it has to be as it was."""
-    # A comment now and then: silence is not confused with words.
-    stream = StreamSettings(ping_seconds=0.02)
-    async with serving(Settings(stream=stream, providers=ENTRIES), {}) as service:
-        yield service
+# One service for all tests: each fault must leave it intact. Its keepalives are so frequent that a
+# test fails if it takes one for text.
+service = shared_service(Settings(stream=StreamSettings(ping_seconds=0.02), providers=ENTRIES))
 
 
 @pytest.fixture(autouse=True)
@@ -145,8 +142,8 @@ def hurried_rate_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "RETRY_AFTER_SECONDS", 0.01)
 
 
-def told(event: BrowserEvent, asked: str) -> str:
-    """Return an event other than the first and the last in a few words."""
+def described(event: BrowserEvent, asked: str) -> str:
+    """Describe an event between `start` and `done` in a few words."""
     data = event.json
     match event.type:
         case "message":
@@ -158,11 +155,11 @@ def told(event: BrowserEvent, asked: str) -> str:
         case "restart":
             return f"restart: {data['reason']}"
         case other:
-            pytest.fail(f"no such event: {other}")
+            pytest.fail(f"unknown event: {other}")
 
 
 async def watch(answer: Answer) -> tuple[Seen, dict[str, Any]]:
-    """Look at a whole answer; return what is seen, and its `done`."""
+    """Read a whole answer; return what a viewer sees, and the data of `done`."""
     assert answer.status == 200
     start, *events, last = await answer.events()
     assert (start.type, last.type) == ("start", "done")
@@ -172,9 +169,9 @@ async def watch(answer: Answer) -> tuple[Seen, dict[str, Any]]:
     for event in events:
         is_text = event.type == "message"
         if is_text and was_text:
-            shown[-1] += told(event, start.json["provider"])
+            shown[-1] += described(event, start.json["provider"])
         else:
-            shown.append(told(event, start.json["provider"]))
+            shown.append(described(event, start.json["provider"]))
         was_text = is_text
     done = last.json
     error = done["error"] and done["error"]["code"]
@@ -184,16 +181,15 @@ async def watch(answer: Answer) -> tuple[Seen, dict[str, Any]]:
 @asynccontextmanager
 async def posting(service: Service, **fields: object) -> AsyncIterator[Answer]:
     body = json.dumps({"prompt": "hello", **fields}).encode()
-    headers = {"Accept": "text/event-stream"}
-    async with view(service.port, CREATE, method="POST", headers=headers, body=body) as answer:
+    async with view(service.port, CREATE, method="POST", headers=STREAM, body=body) as answer:
         yield answer
 
 
-def test_every_fault_is_looked_at() -> None:
+def test_every_fault_has_an_expectation() -> None:
     assert [*SEEN] == [*get_args(FaultName)]
 
 
-def test_the_page_for_front_ends_tells_what_each_fault_looks_like() -> None:
+def test_frontend_guide_lists_every_fault() -> None:
     page = (DOCS / "frontend.md").read_text(encoding="utf-8")
     table = page.partition("| `fault` |")[2].partition("\n\n")[0]
     names = [
@@ -207,10 +203,10 @@ def test_the_page_for_front_ends_tells_what_each_fault_looks_like() -> None:
 @pytest.mark.promise("upstream:bounded")
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("name", SEEN)
-async def test_a_fault_is_seen_as_it_should_be_however_it_was_chosen(
+async def test_viewers_get_what_is_expected_of_each_fault(
     service: Service, name: FaultName
 ) -> None:
-    """By the address, by the body and by the settings; after it a healthy request succeeds."""
+    """Chosen in the query, in the body or in the settings; a healthy request succeeds after it."""
     entry = "impatient" if name in TIMED_OUT else "fake"
     target = f"/stream-ai?prompt=hello&provider={entry}&fault={name}"
     with anyio.fail_after(10):
@@ -225,7 +221,7 @@ async def test_a_fault_is_seen_as_it_should_be_however_it_was_chosen(
     assert service.supervisor.running == 0
 
 
-async def test_an_answer_that_is_held_back_says_so_and_counts_its_words(service: Service) -> None:
+async def test_filtered_answer_has_its_reason_and_usage(service: Service) -> None:
     for name, usage, code in (
         ("content_filter", {"input_tokens": 1, "output_tokens": 3}, None),
         ("prompt_blocked", None, "content_filter"),
@@ -237,7 +233,7 @@ async def test_an_answer_that_is_held_back_says_so_and_counts_its_words(service:
         assert (done["error"] and done["error"]["code"]) == code
 
 
-async def test_a_slow_answer_within_the_deadline_is_whole(service: Service) -> None:
+async def test_slow_answer_within_the_deadline_is_whole(service: Service) -> None:
     with anyio.fail_after(5):
         async with posting(service, provider="soon", fault="slow") as answer:
             assert (await watch(answer))[0] == WHOLE
@@ -254,7 +250,7 @@ async def test_a_slow_answer_within_the_deadline_is_whole(service: Service) -> N
         ("silent", "provider_timeout", 1),
     ],
 )
-async def test_a_fallback_that_allows_no_faults_answers_in_its_place(
+async def test_fallback_that_allows_no_faults_answers_instead(
     service: Service, name: FaultName, reason: str, tries: int
 ) -> None:
     with anyio.fail_after(5):
@@ -265,7 +261,7 @@ async def test_a_fallback_that_allows_no_faults_answers_in_its_place(
     assert done["provider"] == "none"
 
 
-# Who may choose
+# Who may choose a fault
 
 
 ACCEPTED = ", ".join(get_args(FaultName))
@@ -282,7 +278,7 @@ REFUSALS = [
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize(("fields", "said"), REFUSALS)
-async def test_a_fault_that_may_not_be_chosen_is_refused_with_the_reason(
+async def test_fault_that_is_not_allowed_is_refused_with_the_reason(
     service: Service, fields: dict[str, str], said: str
 ) -> None:
     before = len(service.log)
@@ -297,8 +293,8 @@ async def test_a_fault_that_may_not_be_chosen_is_refused_with_the_reason(
     assert len(service.log) == before
 
 
-async def test_an_empty_fault_is_none_that_was_chosen(service: Service) -> None:
-    """A form with an empty field, sent to an entry that allows nothing."""
+async def test_empty_fault_counts_as_missing(service: Service) -> None:
+    """As a form with an empty field sends it, to an entry that allows no faults."""
     async with view(service.port, "/stream-ai?prompt=hello&provider=none&fault=") as answer:
         assert (await watch(answer))[0] == WHOLE
     async with posting(service, provider="none", fault="") as answer:
@@ -306,7 +302,7 @@ async def test_an_empty_fault_is_none_that_was_chosen(service: Service) -> None:
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_another_fault_is_another_request_to_an_idempotency_key(service: Service) -> None:
+async def test_key_with_another_fault_is_refused(service: Service) -> None:
     headers = {"Idempotency-Key": "k"}
     ids = set()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The wait before a head: nothing that is read for it is lost or told twice."""
+"""The wait before a deferred head loses no record and delivers none twice."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,27 +10,25 @@ from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.audience import ViewerSlot
 from streamsvc.eventlog.base import BATCH_RECORDS, BEFORE_FIRST
 from streamsvc.eventlog.memory import MemoryEventLog
-from streamsvc.events import Event, Record, Start, Text
+from streamsvc.events import Event, Record, Text
 from streamsvc.web.stream.first_event import DeferredHead, FirstEventWait
 from streamsvc.web.stream.viewer import LogPosition
 from streamsvc.web.stream.wire import Listener, Wire
 from support.doubles import Room
-
-START = Start(generation="gen_a", provider="fake", model="words", created=0)
+from support.events import START
 
 
 class Nowhere(Wire):
-    """A wire that nothing is written to."""
+    """A wire that must not be written to."""
 
     def __init__(self) -> None:
         self.listener: Listener | None = None
         self.is_full = False
-        self.on_disconnect = False
 
     @property
     @override
     def is_lost(self) -> bool:
-        return self.on_disconnect
+        return False
 
     @override
     def write(self, data: bytes) -> None:
@@ -46,7 +44,7 @@ def is_text(event: Event) -> bool:
 
 
 class Waits(DeferredHead):
-    """For an event, and remembers what it was given."""
+    """Waits for an event, and keeps the records it gets."""
 
     def __init__(self, seconds: float, due: Callable[[Event], bool] = is_text) -> None:
         self.seconds = seconds
@@ -70,17 +68,17 @@ def records(*events: Event, after: int = BEFORE_FIRST) -> list[Record]:
     return [Record("gen_a", seq, event) for seq, event in enumerate(events, after + 1)]
 
 
-async def test_it_takes_the_records_up_to_the_one_that_decides_and_no_more() -> None:
-    """The others are the stream's, which follows from there; whoever waits may have his turn later."""
+async def test_wait_takes_records_up_to_the_deciding_one() -> None:
+    """The stream delivers the rest; more records may arrive before the waiting task runs."""
     waits = Waits(60)
-    it = FirstEventWait(Nowhere(), ViewerSlot(), waits)
-    told = records(START, Text("one "), Text("two "), Text("three "))
-    assert it.deliver(told) == 2
-    assert it.deliver(told[2:]) == 0
-    assert waits.taken == told[:2]
+    wait = FirstEventWait(Nowhere(), ViewerSlot(), waits)
+    arrived = records(START, Text("one "), Text("two "), Text("three "))
+    assert wait.deliver(arrived) == 2
+    assert wait.deliver(arrived[2:]) == 0
+    assert waits.taken == arrived[:2]
 
 
-async def test_a_long_log_is_waited_for_to_its_end() -> None:
+async def test_wait_reads_a_long_log_batch_by_batch() -> None:
     log = MemoryEventLog(GenerationSettings())
     log.append("gen_a", START)
     for number in range(3 * BATCH_RECORDS):
@@ -93,7 +91,7 @@ async def test_a_long_log_is_waited_for_to_its_end() -> None:
     assert [record.seq for record in waits.taken] == list(range(3 * BATCH_RECORDS + 1))
 
 
-async def test_it_ends_when_its_time_is_over_or_the_log_is_gone() -> None:
+async def test_wait_ends_at_its_time_limit_or_with_the_log() -> None:
     log = MemoryEventLog(GenerationSettings())
     log.append("gen_a", START)
     with anyio.fail_after(5):
@@ -105,15 +103,15 @@ async def test_it_ends_when_its_time_is_over_or_the_log_is_gone() -> None:
             assert waits.taken == taken
 
 
-async def test_a_client_that_leaves_leaves_its_seat_in_the_same_moment() -> None:
+async def test_disconnect_frees_the_viewer_slot_at_once() -> None:
     log, room, wire = MemoryEventLog(GenerationSettings()), Room(), Nowhere()
     log.append("gen_a", START)
     with anyio.fail_after(5), ViewerSlot(room) as slot:
-        it = FirstEventWait(wire, slot, Waits(60))
+        wait = FirstEventWait(wire, slot, Waits(60))
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(it.watch, LogPosition(log, "gen_a", BEFORE_FIRST, lambda _: slot))
+            tasks.start_soon(wait.watch, LogPosition(log, "gen_a", BEFORE_FIRST, lambda _: slot))
             await anyio.wait_all_tasks_blocked()
             assert room.size == 1
-            it.on_disconnect()
+            wait.on_disconnect()
             assert room.size == 0
     assert room.size == 0

@@ -1,4 +1,4 @@
-"""The page at `/`, as files: what is served, with which headers, and how large it is."""
+"""The files of the playground: their headers and size, and the addresses that serve nothing."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ STATIC = Path(streamsvc.web.playground.__file__).with_name("static")
 FILES = sorted(path.name for path in STATIC.iterdir())
 
 
-async def test_the_page_and_all_it_loads_come_with_a_strict_policy_and_a_validator(
+async def test_files_have_a_strict_policy_and_an_etag(
     serve: Serve,
 ) -> None:
     service = await serve(Settings())
@@ -28,15 +28,17 @@ async def test_the_page_and_all_it_loads_come_with_a_strict_policy_and_a_validat
     assert "'unsafe" not in CONTENT_SECURITY_POLICY
 
 
-def test_all_of_it_is_under_60_kb_and_names_no_other_origin() -> None:
+def test_files_are_under_60_kb_and_name_no_other_origin() -> None:
     texts = {name: (STATIC / name).read_text(encoding="utf-8") for name in FILES}
     assert sum(len(text.encode()) for text in texts.values()) < 60_000
     for name, text in texts.items():
         elsewhere = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text))
-        assert elsewhere <= {"http://www.w3.org"}, name  # the name of SVG, which nobody asks
+        assert elsewhere <= {"http://www.w3.org"}, (
+            name
+        )  # the XML namespace of SVG, which nobody requests
 
 
-async def test_what_is_not_there_is_a_problem_like_any_other(serve: Serve) -> None:
+async def test_missing_file_is_a_problem(serve: Serve) -> None:
     service = await serve(Settings())
     for address in (
         "/playground/none.js",
@@ -50,13 +52,13 @@ async def test_what_is_not_there_is_a_problem_like_any_other(serve: Serve) -> No
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
 
 
-async def test_switched_off_there_is_nothing_at_its_addresses(serve: Serve) -> None:
+async def test_disabled_playground_serves_nothing(serve: Serve) -> None:
     service = await serve(Settings(playground=PlaygroundSettings(enabled=False)))
     for address in ("/", "/playground/playground.js"):
         assert (await service.client.get(address)).status_code == 404
 
 
-async def test_a_location_has_the_path_under_which_a_proxy_shows_the_service(serve: Serve) -> None:
+async def test_location_starts_with_the_root_path(serve: Serve) -> None:
     service = await serve(Settings(server=ServerSettings(root_path="/llm")))
     created = await service.client.post("/v1/generations", json={"prompt": "hello"})
     assert created.headers["location"] == f"/llm/v1/generations/{created.json()['id']}"
