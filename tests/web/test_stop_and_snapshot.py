@@ -1,11 +1,14 @@
 """Generations are created, described and stopped."""
 
+import json
+
 import anyio
 import msgspec
 import pytest
 
 from conftest import Serve
-from support.eventstream import view
+from support.asking import fetch
+from support.eventstream import parse, view
 from support.native import (
     ASK,
     CREATE,
@@ -26,26 +29,40 @@ from support.shared import shared_service
 service = shared_service(with_fake(HURRIED))
 
 
-async def test_accept_decides_between_json_and_stream(service: Service) -> None:
-    stream, json = "text/event-stream", "application/json"
-    for accept, wanted in (
-        *((stream, stream), (f"{stream}, {json}", stream), (f"{stream};q=1", stream)),
-        *((json, json), ("*/*", json), (f"{json}, {stream}", json), ("", json), ("text/html", json)),
-    ):  # fmt: skip
-        async with view(
-            service.port, CREATE, method="POST", headers={"Accept": accept}, body=b'{"prompt":"hi"}'
-        ) as viewer:
-            generation = viewer.headers["x-generation-id"]
-            assert viewer.headers["content-type"].startswith(wanted)
-            if wanted == stream:
-                assert (viewer.status, viewer.headers["location"]) == (200, events_of(generation))
-                assert (await viewer.events())[-1].type == "done"
-            else:
-                assert (viewer.status, viewer.headers["location"]) == (
-                    201,
-                    f"{CREATE}/{generation}",
-                )
-                assert (await viewer.json())["id"] == generation
+@pytest.mark.parametrize(
+    ("accept", "streams"),
+    [
+        ("text/event-stream", True),
+        ("TEXT/Event-Stream", True),
+        ("text/event-stream, application/json", True),
+        ("application/json;q=0.5, text/event-stream", True),
+        ("text/event-stream;q=1", True),
+        ("text/event-stream;q=1.0, */*;q=0.1", True),
+        ("application/json, text/event-stream", False),
+        ("text/event-stream;q=0.2, application/json", False),
+        ("text/event-stream;q=0", False),
+        ("text/event-stream;q=x", False),
+        ("application/json", False),
+        ("text/html", False),
+        ("*/*", False),
+        ("", False),
+    ],
+)
+async def test_accept_decides_between_json_and_stream(
+    service: Service, accept: str, *, streams: bool
+) -> None:
+    headers = {"Accept": accept}
+    answer = await fetch(
+        service.port, CREATE, method="POST", headers=headers, body=b'{"prompt":"hi"}'
+    )
+    generation = answer.headers["x-generation-id"]
+    head = answer.status, answer.headers["content-type"], answer.headers["location"]
+    if streams:
+        assert head == (200, "text/event-stream; charset=utf-8", events_of(generation))
+        assert parse(bytes(answer.raw))[-1].type == "done"
+    else:
+        assert head == (201, "application/json", f"{CREATE}/{generation}")
+        assert json.loads(bytes(answer.raw))["id"] == generation
 
 
 @pytest.mark.promise("cancel:stop")
