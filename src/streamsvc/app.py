@@ -29,6 +29,7 @@ from streamsvc.web.addresses import is_openai
 from streamsvc.web.ai_sdk import UIMessageEndpoints, refusal_text
 from streamsvc.web.bodies import BodyReader
 from streamsvc.web.cors import Cors
+from streamsvc.web.creation import Creation
 from streamsvc.web.hosts import HostGuard, Hosts
 from streamsvc.web.native import GenerationEndpoints
 from streamsvc.web.openai import SDK_HEADERS, ChatCompletionEndpoints, error_response
@@ -53,7 +54,7 @@ class _Parts:
     supervisor: Supervisor
     shutdown: Shutdown
     streams: Streams
-    bodies: BodyReader
+    creation: Creation
     builder: RequestBuilder
     origins: Origins
     refusals: RefusalLog
@@ -104,6 +105,7 @@ def _create_parts(settings: Settings, environ: Mapping[str, str]) -> _Parts:
     directory = MemoryDirectory(log, settings)
     supervisor = Supervisor(providers=providers, log=log, directory=directory, settings=settings)
     shutdown = Shutdown(settings.server.drain_seconds)
+    origins = Origins(settings.cors.origins)
     return _Parts(
         settings=settings,
         log=log,
@@ -112,13 +114,13 @@ def _create_parts(settings: Settings, environ: Mapping[str, str]) -> _Parts:
         supervisor=supervisor,
         shutdown=shutdown,
         streams=Streams(log, supervisor.viewer, settings.stream, shutdown),
-        bodies=BodyReader(settings.limits),
+        creation=Creation(supervisor, BodyReader(settings.limits), origins),
         builder=RequestBuilder(
             default_provider=settings.provider,
             limits=settings.limits,
             generations=settings.generations,
         ),
-        origins=Origins(settings.cors.origins),
+        origins=origins,
         refusals=RefusalLog(),
     )
 
@@ -127,10 +129,9 @@ def _generations(parts: _Parts) -> GenerationEndpoints:
     return GenerationEndpoints(
         supervisor=parts.supervisor,
         log=parts.log,
+        creation=parts.creation,
         streams=parts.streams,
-        bodies=parts.bodies,
         parser=NativeRequestParser(parts.builder),
-        origins=parts.origins,
         refusals=parts.refusals,
         dialects={"json": NativeDialect(), "plain": PlainDialect(), "text": TextDialect()},
         settings=parts.settings.stream,
@@ -140,10 +141,9 @@ def _generations(parts: _Parts) -> GenerationEndpoints:
 def _chat_completions(parts: _Parts) -> ChatCompletionEndpoints:
     return ChatCompletionEndpoints(
         supervisor=parts.supervisor,
+        creation=parts.creation,
         streams=parts.streams,
-        bodies=parts.bodies,
         parser=ChatCompletionParser(parts.builder, parts.settings.providers),
-        origins=parts.origins,
         settings=parts.settings.stream,
     )
 
@@ -153,10 +153,9 @@ def _ui_messages(parts: _Parts) -> UIMessageEndpoints:
     return UIMessageEndpoints(
         supervisor=parts.supervisor,
         log=parts.log,
+        creation=parts.creation,
         streams=parts.streams,
-        bodies=parts.bodies,
         parser=UIMessageParser(parts.builder, settings.ai_sdk, settings.generations),
-        origins=parts.origins,
         directory=parts.directory,
     )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conftest import Serve
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
 from streamsvc.dialects.native.frames import NativeDialect
-from streamsvc.dialects.native.shared import SharedEncoder
+from streamsvc.dialects.native.shared import SharedDialect
 from streamsvc.dialects.native.text import TextDialect
 from streamsvc.events import Record, Text
 from support.eventstream import view
@@ -20,7 +20,7 @@ VIEWERS = 5
 BATCH = 3
 BATCHES = 4
 
-DIALECTS: dict[str, type[SharedEncoder]] = {"json": NativeDialect, "text": TextDialect}
+DIALECTS: dict[str, type[SharedDialect]] = {"json": NativeDialect, "text": TextDialect}
 
 SILENT = Settings(
     providers={"fake": FakeSettings(first_word_seconds=3600)},
@@ -40,7 +40,7 @@ def made(form: str, monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     counts: Counter[int] = Counter()
     make = DIALECTS[form].frame
 
-    def frame(self: SharedEncoder, record: Record) -> bytes:
+    def frame(self: SharedDialect, record: Record) -> bytes:
         counts[record.seq] += 1
         return make(self, record)
 

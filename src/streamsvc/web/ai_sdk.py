@@ -22,61 +22,53 @@ from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import CursorLost, GenerationNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_batches
 from streamsvc.events import Restart
-from streamsvc.web.bodies import BodyReader
+from streamsvc.web.creation import Creation
 from streamsvc.web.negotiation import format_of
-from streamsvc.web.origins import Origins
 from streamsvc.web.problems import Problem
 from streamsvc.web.requests import RequestHead
+from streamsvc.web.responses import NO_STORE, no_content
 from streamsvc.web.stream.streams import Streams
 from streamsvc.web.stream.whole import head_response
-
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 class UIMessageEndpoints:
     """The HTTP interface that `useChat` expects.
 
     Args:
-        supervisor: starts and stops generations.
+        supervisor: stops generations, and bounds their viewers.
         log: their records.
+        creation: reads bodies, starts generations, and knows whose pages may start and stop them.
         streams: makes the answers to viewers.
-        bodies: reads the bodies of requests.
-        parser: parses these bodies.
-        origins: whose pages may create and stop.
+        parser: parses the bodies.
         directory: knows the latest answer of each chat.
     """
 
-    def __init__(  # noqa: PLR0913  # what the endpoints stand on, each by its name
+    def __init__(  # what the endpoints stand on, each by its name
         self,
         *,
         supervisor: Supervisor,
         log: EventLog,
+        creation: Creation,
         streams: Streams,
-        bodies: BodyReader,
         parser: UIMessageParser,
-        origins: Origins,
         directory: Directory,
     ) -> None:
         self._supervisor = supervisor
         self._log = log
+        self._creation = creation
         self._streams = streams
-        self._bodies = bodies
         self._parser = parser
-        self._origins = origins
         self._dialects: Mapping[str, Dialect] = {"ui": AISDKDialect(), "plain": PlainDialect()}
         self._directory = directory
 
     async def create(self, request: Request, head: RequestHead) -> Response:
         """`POST /api/chat`: answer; an answer that still runs in that chat is stopped."""
         dialect = self._dialect(head)
-        self._origins.check(head)
         # The AI SDK's text transport cannot distinguish a message from its replay.
         may_come_back = dialect is not self._dialects["plain"]
-        body = await self._bodies.read(request, head)
+        body = await self._creation.read(request, head)
         chat, order = self._parser.parse(body, may_come_back=may_come_back)
-        self._supervisor.check_viewers()
-        with head.field_names():
-            generation = await self._supervisor.create(order, key=head.key())
+        generation = await self._creation.start(order, head)
         answer = ChatAnswer(generation=generation, grace_seconds=order.grace_seconds or 0.0)
         before = await self._directory.put_answer(chat, answer)
         if before is not None and before != generation:
@@ -91,22 +83,22 @@ class UIMessageEndpoints:
         chat = request.path_params["id"]
         answer = await self._directory.answer(chat)
         if answer is None:
-            return Response(status_code=204, headers=NO_STORE)
+            return no_content()
         try:
             dialect = self._dialect(head)
             self._supervisor.check_viewers()
             return await self._stream(chat, answer, dialect)
         except GenerationNotFound:
             if answer.was_sent:
-                return Response(status_code=204, headers=NO_STORE)
+                return no_content()
             return PlainTextResponse(CursorLost.message, status_code=410, headers=NO_STORE)
 
     async def stop(self, request: Request, head: RequestHead) -> Response:
         """`POST /api/chat/{id}/stop`: end the answer, and the call to the provider; idempotent."""
-        self._origins.check(head)
+        self._creation.check_origin(head)
         if generation := await self._directory.drop_answer(request.path_params["id"]):
             await self._end(generation)
-        return Response(status_code=204, headers=NO_STORE)
+        return no_content()
 
     async def _end(self, generation: str) -> None:
         with suppress(GenerationNotFound):

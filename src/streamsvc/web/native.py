@@ -18,9 +18,8 @@ from streamsvc.errors import CursorLost, GenerationNotFound, InvalidField, Overl
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_batches
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
-from streamsvc.web.bodies import BodyReader
+from streamsvc.web.creation import Creation
 from streamsvc.web.negotiation import EVENT_STREAM, JSON, PLAIN, end_of, format_of, prefers
-from streamsvc.web.origins import Origins
 from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.requests import (
     CREATE_PARAMETERS,
@@ -29,22 +28,20 @@ from streamsvc.web.requests import (
     Cursor,
     RequestHead,
 )
+from streamsvc.web.responses import json_response, no_content
 from streamsvc.web.stream.streams import Streams
 from streamsvc.web.stream.whole import busy_response, gone_response, head_response
-
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 class GenerationEndpoints:
     """The native HTTP interface over the engine.
 
     Args:
-        supervisor: starts and stops generations.
+        supervisor: stops generations, and bounds their viewers.
         log: their records.
+        creation: reads bodies, and starts generations.
         streams: makes the answers to viewers.
-        bodies: reads the bodies of requests.
-        parser: parses these bodies.
-        origins: whose pages may create.
+        parser: parses the bodies.
         refusals: logs a refusal that looks like a stream.
         dialects: by the value of `?format=`; `json` is the default.
         settings: how a stream looks.
@@ -55,20 +52,18 @@ class GenerationEndpoints:
         *,
         supervisor: Supervisor,
         log: EventLog,
+        creation: Creation,
         streams: Streams,
-        bodies: BodyReader,
         parser: NativeRequestParser,
-        origins: Origins,
         refusals: RefusalLog,
         dialects: Mapping[str, Dialect],
         settings: StreamSettings,
     ) -> None:
         self._supervisor = supervisor
         self._log = log
+        self._creation = creation
         self._streams = streams
-        self._bodies = bodies
         self._parser = parser
-        self._origins = origins
         self._refusals = refusals
         self._dialects = dialects
         self._settings = settings
@@ -85,11 +80,9 @@ class GenerationEndpoints:
                 return await self._attach(request, cursor.generation, cursor, dialect)
             if head.has_cursor:  # not ours: there is nothing to resume, and nothing to create
                 return gone_response(new_id(), self._settings)
-            self._origins.check(head)
+            self._creation.check_origin(head)
             order = self._parser.from_query(head.parameters)
-            self._supervisor.check_viewers()
-            with head.field_names():
-                generation_id = await self._supervisor.create(order, key=head.key())
+            generation_id = await self._creation.start(order, head)
             return await self._attach(request, generation_id, None, dialect)
         except Overloaded as exc:
             return self._busy(request, exc, dialect)
@@ -107,12 +100,8 @@ class GenerationEndpoints:
         if head.has_cursor:
             sentence = "The 'Last-Event-ID' was not issued by this service."
             raise InvalidField(sentence, field="Last-Event-ID")
-        self._origins.check(head)
-        order = self._parser.parse(await self._bodies.read(request, head))
-        if streams:
-            self._supervisor.check_viewers()
-        with head.field_names():
-            generation_id = await self._supervisor.create(order, key=head.key())
+        order = self._parser.parse(await self._creation.read(request, head))
+        generation_id = await self._creation.start(order, head, is_watched=streams)
         if streams:
             return await self._attach(request, generation_id, None, dialect)
         return await self._describe(request, generation_id, status=201)
@@ -144,7 +133,7 @@ class GenerationEndpoints:
         try:
             return await self._describe(request, generation_id)
         except GenerationNotFound:  # it was stopped, and nothing that has ended is kept
-            return Response(status_code=204, headers=NO_STORE)
+            return no_content()
 
     def _busy(self, request: Request, exc: Overloaded, dialect: Dialect) -> Response:
         """Ask a client that reconnects by itself to do so; refuse any other."""
@@ -160,13 +149,13 @@ class GenerationEndpoints:
         after = BEFORE_FIRST
         if cursor is not None:
             if cursor.seq is None:
-                return Response(status_code=204, headers=NO_STORE)
+                return no_content()
             try:
                 await self._log.read(generation_id, after=cursor.seq)
             except (GenerationNotFound, CursorLost):
                 return gone_response(generation_id, self._settings)
             except LogEnded:
-                return Response(status_code=204, headers=NO_STORE)
+                return no_content()
             after = cursor.seq
         else:
             await self._log.read(generation_id, after=0)
@@ -184,15 +173,9 @@ class GenerationEndpoints:
         folding = Folding()
         async for records in stored_batches(self._log, generation_id):
             folding.extend(records)
-        return Response(
-            await long_json.encode(folding.snapshot),
-            status_code=status,
-            headers={
-                **NO_STORE,
-                "Location": _address(request, generation_id),
-                "X-Generation-Id": generation_id,
-            },
-            media_type="application/json",
+        headers = {"Location": _address(request, generation_id), "X-Generation-Id": generation_id}
+        return json_response(
+            await long_json.encode(folding.snapshot), status=status, headers=headers
         )
 
     def _dialect(self, head: RequestHead) -> Dialect:

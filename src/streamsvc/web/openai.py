@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,10 +26,10 @@ from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.events import Done, Event, PublicError, Reasoning, Record, Text
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
-from streamsvc.web.bodies import BodyReader
-from streamsvc.web.origins import Origins
+from streamsvc.web.creation import Creation
 from streamsvc.web.problems import Problem
 from streamsvc.web.requests import RequestHead
+from streamsvc.web.responses import json_response
 from streamsvc.web.stream.first_event import DeferredHead
 from streamsvc.web.stream.streams import Streams
 
@@ -58,11 +57,10 @@ class ChatCompletionEndpoints:
     """OpenAI's HTTP interface over the engine.
 
     Args:
-        supervisor: starts generations.
+        supervisor: knows the provider entries.
+        creation: reads bodies, and starts generations.
         streams: makes the answers to viewers.
-        bodies: reads the bodies of requests.
-        parser: parses these bodies.
-        origins: whose pages may create.
+        parser: parses the bodies.
         settings: how a stream looks.
     """
 
@@ -70,27 +68,22 @@ class ChatCompletionEndpoints:
         self,
         *,
         supervisor: Supervisor,
+        creation: Creation,
         streams: Streams,
-        bodies: BodyReader,
         parser: ChatCompletionParser,
-        origins: Origins,
         settings: StreamSettings,
     ) -> None:
         self._supervisor = supervisor
+        self._creation = creation
         self._streams = streams
-        self._bodies = bodies
         self._parser = parser
-        self._origins = origins
         self._settings = settings
 
     async def create(self, request: Request, head: RequestHead) -> Response:
         """`POST /v1/chat/completions`: streamed if `stream` is true, else in one piece."""
         head.check_parameters(frozenset({"key"}))
-        self._origins.check(head)
-        asked = self._parser.parse(await self._bodies.read(request, head))
-        self._supervisor.check_viewers()
-        with head.field_names(_FIELDS):
-            generation = await self._supervisor.create(asked.generation, key=head.key())
+        asked = self._parser.parse(await self._creation.read(request, head))
+        generation = await self._creation.start(asked.generation, head, field_names=_FIELDS)
         dialect = OpenAIDialect(include_usage=asked.include_usage)
         return self._streams.stream(
             generation,
@@ -106,7 +99,7 @@ class ChatCompletionEndpoints:
         entries = [
             _model(entry.name, entry) for entry in self._supervisor.entries if entry.is_ready
         ]
-        return _json({"object": "list", "data": entries})
+        return json_response({"object": "list", "data": entries})
 
     async def model(self, request: Request) -> Response:
         """`GET /v1/models/{id}`: one of them, or a model that a request may name instead."""
@@ -117,14 +110,16 @@ class ChatCompletionEndpoints:
         ready = {entry.name: entry for entry in self._supervisor.entries if entry.is_ready}
         if entry not in ready:
             raise ModelNotFound(ready)
-        return _json(_model(name, ready[entry]))
+        return json_response(_model(name, ready[entry]))
 
 
 def error_response(problem: Problem, headers: Mapping[str, str]) -> Response:
     """Return a refusal as OpenAI's error object; its clients expect 400 where other APIs have 422."""
     status = 400 if problem.status == 422 else problem.status  # noqa: PLR2004
     error = error_object(problem.detail, problem.code, status=status, param=problem.field)
-    return _json(error, status=status, headers={**_retry("Retry-After" in headers), **headers})
+    return json_response(
+        error, status=status, headers={**_retry("Retry-After" in headers), **headers}
+    )
 
 
 class _FirstToken(DeferredHead):
@@ -180,7 +175,7 @@ class _Whole(DeferredHead):
         if failure := _failure_of(self._generation, self._done):
             return failure
         content = await long_json.encode(completion_of(self._folding.snapshot))
-        return _json(content, headers={"X-Generation-Id": self._generation})
+        return json_response(content, headers={"X-Generation-Id": self._generation})
 
 
 def _end_of(records: Sequence[Record]) -> Done | None:
@@ -197,7 +192,7 @@ def _failed(generation: str, error: PublicError) -> Response:
     status = status_of(error)
     # The engine has repeated what is worth repeating, except when this process shuts down.
     headers = {"X-Generation-Id": generation, **_retry(error.code == "drained")}
-    return _json(
+    return json_response(
         error_object(error.message, error.code, status=status), status=status, headers=headers
     )
 
@@ -209,15 +204,3 @@ def _retry(is_worth_it: bool) -> dict[str, str]:  # noqa: FBT001
 
 def _model(name: str, entry: ProviderEntry) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": entry.section.kind}
-
-
-def _json(
-    value: object, *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> Response:
-    """Answer with JSON; bytes are already encoded."""
-    return Response(
-        value if isinstance(value, bytes) else msgspec.json.encode(value),
-        status_code=status,
-        headers={"Cache-Control": "no-store", **(headers or {})},
-        media_type="application/json",
-    )

@@ -1,12 +1,10 @@
 """The endpoints for operators: configuration and health."""
 
-from typing import Any
-
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from streamsvc.engine.supervisor import Supervisor
+from streamsvc.web.responses import json_response
 
 
 class OperationEndpoints:
@@ -35,11 +33,11 @@ class OperationEndpoints:
             }
             for entry in self._supervisor.entries
         ]
-        return _json({"default": self._default_provider, "providers": entries})
+        return json_response({"default": self._default_provider, "providers": entries})
 
     async def healthz(self, _request: Request) -> Response:
         """`GET /healthz`: the process is alive."""
-        return _json({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def readyz(self, _request: Request) -> Response:
         """`GET /readyz`: whether new work is accepted; 503 while draining."""
@@ -48,13 +46,4 @@ class OperationEndpoints:
             "generations": self._supervisor.running,
             "viewers": self._supervisor.viewers,
         }
-        return _json(state, status=503 if self._supervisor.is_draining else 200)
-
-
-def _json(value: dict[str, Any], *, status: int = 200) -> Response:
-    return Response(
-        msgspec.json.encode(value),
-        status_code=status,
-        headers={"Cache-Control": "no-store"},
-        media_type="application/json",
-    )
+        return json_response(state, status=503 if self._supervisor.is_draining else 200)

@@ -23,6 +23,7 @@ from streamsvc.traces import describe
 from streamsvc.web.addresses import not_allowed, not_found
 from streamsvc.web.origins import shown
 from streamsvc.web.refusals import RefusalLog
+from streamsvc.web.responses import json_response
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +56,8 @@ Shape = Callable[[Problem, Mapping[str, str]], Response]
 
 def problem_details(problem: Problem, headers: Mapping[str, str]) -> Response:
     """Return a problem in the form of RFC 9457."""
-    return Response(
-        msgspec.json.encode(problem),
-        status_code=problem.status,
-        headers={"Cache-Control": "no-store", **headers},
-        media_type="application/problem+json",
+    return json_response(
+        problem, status=problem.status, headers=headers, media_type="application/problem+json"
     )
 
 

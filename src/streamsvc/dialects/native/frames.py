@@ -2,24 +2,13 @@
 
 from typing_extensions import override
 
-from streamsvc.dialects.base import Dialect, Encoder
-from streamsvc.dialects.native.shared import SharedEncoder
-from streamsvc.dialects.sse import EVENT_NAMES, encode_json, lost_block, one_line
+from streamsvc.dialects.native.shared import SharedDialect
+from streamsvc.dialects.sse import EVENT_NAMES, encode_json, one_line
 from streamsvc.events import Record
 
 
-class NativeDialect(Dialect, SharedEncoder):
+class NativeDialect(SharedDialect):
     """Encodes all streams. `docs/wire.md` describes the format."""
-
-    is_resumable = True
-
-    @override
-    def encoder(self) -> Encoder:
-        return self
-
-    @override
-    def lost(self, generation: str) -> bytes:
-        return lost_block(generation)
 
     @override
     def frame(self, record: Record) -> bytes:

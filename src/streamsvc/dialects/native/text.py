@@ -5,24 +5,13 @@ Line ends become those of the event stream, so a carriage return is lost; the na
 
 from typing_extensions import override
 
-from streamsvc.dialects.base import Dialect, Encoder
-from streamsvc.dialects.native.shared import SharedEncoder
-from streamsvc.dialects.sse import EVENT_NAMES, json_line, lost_block
+from streamsvc.dialects.native.shared import SharedDialect
+from streamsvc.dialects.sse import EVENT_NAMES, json_line
 from streamsvc.events import Record, Text
 
 
-class TextDialect(Dialect, SharedEncoder):
+class TextDialect(SharedDialect):
     """Encodes all streams."""
-
-    is_resumable = True
-
-    @override
-    def encoder(self) -> Encoder:
-        return self
-
-    @override
-    def lost(self, generation: str) -> bytes:
-        return lost_block(generation)
 
     @override
     def frame(self, record: Record) -> bytes:

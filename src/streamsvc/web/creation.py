@@ -1,0 +1,70 @@
+"""How every endpoint that creates a generation checks the request and starts it."""
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+
+from streamsvc.dialects.json_body import Body
+from streamsvc.engine.supervisor import Supervisor
+from streamsvc.messages import GenerationRequest
+from streamsvc.web.bodies import BodyReader
+from streamsvc.web.origins import Origins
+from streamsvc.web.requests import RequestHead
+
+
+class Creation:
+    """Lets allowed pages create generations, within the bounds.
+
+    Args:
+        supervisor: starts generations.
+        bodies: reads the bodies of requests.
+        origins: whose pages may create.
+    """
+
+    def __init__(self, supervisor: Supervisor, bodies: BodyReader, origins: Origins) -> None:
+        self._supervisor = supervisor
+        self._bodies = bodies
+        self._origins = origins
+
+    def check_origin(self, head: RequestHead) -> None:
+        """Refuse a page of an origin that is not allowed to start, or to stop, answers.
+
+        Raises:
+            OriginRefused: it is such a page.
+        """
+        self._origins.check(head)
+
+    async def read(self, request: Request, head: RequestHead) -> Body:
+        """Check the origin, then read the body.
+
+        Raises:
+            OriginRefused: see `check_origin`.
+            RequestTooLarge: it is larger than `max_body_bytes`.
+            UnsupportedEncoding: it is compressed.
+        """
+        self.check_origin(head)
+        return await self._bodies.read(request, head)
+
+    async def start(
+        self,
+        order: GenerationRequest,
+        head: RequestHead,
+        *,
+        is_watched: bool = True,
+        field_names: Mapping[str, str] | None = None,
+    ) -> str:
+        """Start a generation, or find the one that the request's key has started; return its id.
+
+        Args:
+            order: what is wanted.
+            head: of the request; it may have an idempotency key.
+            is_watched: whether the response is a viewer, so that the bound on viewers applies.
+            field_names: what the client's API calls the engine's fields.
+
+        Raises:
+            StreamsvcError: see `Supervisor.create` and `Supervisor.check_viewers`.
+        """
+        if is_watched:
+            self._supervisor.check_viewers()
+        with head.field_names(field_names):
+            return await self._supervisor.create(order, key=head.key())
