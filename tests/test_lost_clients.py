@@ -38,14 +38,14 @@ time.sleep(3600)
 
 
 def ip(arguments: str) -> bool:
-    """Tell whether a command of iproute2 could be run."""
+    """Run a command of iproute2; return whether it succeeded."""
     done = subprocess.run(["ip", *arguments.split()], capture_output=True, check=False)
     return done.returncode == 0
 
 
 @pytest.fixture
 def namespace() -> Iterator[str]:
-    """Make a network namespace with a link to this one; yield its name, which its end of the link has."""
+    """Make a network namespace, linked to this one; yield its name, which is also its end of the link."""
     name = f"svc{os.getpid()}"
     if not ip(f"netns add {name}"):
         missing("The right to make a network namespace is missing")
@@ -66,7 +66,7 @@ def namespace() -> Iterator[str]:
 
 @asynccontextmanager
 async def serve_on_the_link(directory: Path) -> AsyncIterator[Running]:
-    """Run the service where the namespace can reach it, with a model that says nothing."""
+    """Run the service where the namespace can reach it; its model stays silent."""
     settings = {
         "SERVER__HOST": SERVER,
         "STREAM__SEND_TIMEOUT_SECONDS": "3",
@@ -89,7 +89,9 @@ async def serve_on_the_link(directory: Path) -> AsyncIterator[Running]:
             running.port = int(found[1])
             yield running
         finally:
-            with anyio.move_on_after(10, shield=True):  # its reader may be gone
+            with anyio.move_on_after(
+                10, shield=True
+            ):  # the task that reads its output may be cancelled
                 if process.returncode is None:
                     process.kill()
                 await running.end()
@@ -99,7 +101,7 @@ async def serve_on_the_link(directory: Path) -> AsyncIterator[Running]:
 @pytest.mark.needs("ip")
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_a_client_that_vanishes_is_missed_in_silence(
+async def test_a_client_that_vanishes_in_a_silent_stream_is_noticed(
     tmp_path: Path, namespace: str, name: str
 ) -> None:
     async with serve_on_the_link(tmp_path) as service:
@@ -116,11 +118,13 @@ async def test_a_client_that_vanishes_is_missed_in_silence(
 
 
 async def until_connected(port: int) -> None:
-    """Wait until the request has arrived, and its bytes are acknowledged and read."""
+    """Wait until the request has arrived, and its bytes are acknowledged and read.
+
+    The kernel reports no such event, so its table is read until it says so.
+    """
     command = ["ss", "-tnH", "state", "established", f"( sport = :{port} )"]
     while True:
         done = await anyio.run_process(command)
         rows = [line.split() for line in done.stdout.decode().splitlines()]
         if rows and all(row[:2] == ["0", "0"] for row in rows):
             return
-        await anyio.sleep(0.05)

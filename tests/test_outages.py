@@ -1,4 +1,4 @@
-"""Faults that last, on real sockets: what they cost while they do, and how one gets away from them."""
+"""Lasting faults, on real sockets: what waiting costs, how a client leaves, and how service recovers."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio.abc import TaskStatus
 
 from streamsvc.config.settings import ProviderSettings, Settings, StreamSettings
 from streamsvc.eventlog.base import stored_records
@@ -60,7 +61,7 @@ async def fallback() -> AsyncIterator[Upstream]:
 
 @pytest.fixture
 def build(primary: Upstream, fallback: Upstream, serve: Serve) -> Build:
-    """Run a service between two upstreams that are well; `entry` is of the primary."""
+    """Run a service between two healthy upstreams; `entry` sets fields of the primary."""
 
     async def build(kind: str, *, fallback_url: str = "", **entry: Any) -> Stage:
         fields = {**ENTRY, "fallbacks": (FALLBACK,), **entry}
@@ -87,7 +88,7 @@ async def _circuit(service: Service) -> str:
 @both
 @pytest.mark.promise("upstream:bounded")
 async def test_fallback_answers_until_the_provider_recovers(build: Build, kind: str) -> None:
-    """Steady requests: every one of them is answered; the provider is asked a few times, to see."""
+    """Every steady request is answered, and a few of them probe the provider."""
     failures = 3
     stage = await build(kind, circuit_failures=failures, circuit_seconds=CIRCUIT_SECONDS)
     service, primary = stage.service, stage.primary
@@ -104,7 +105,7 @@ async def test_fallback_answers_until_the_provider_recovers(build: Build, kind: 
     while anyio.current_time() < down_at + DOWN_SECONDS:
         answers.append((await ask(service, PRIMARY)).done)
         circuits.append(await _circuit(service))
-        await anyio.sleep(CIRCUIT_SECONDS / 10)
+        await anyio.sleep(CIRCUIT_SECONDS / 10)  # the pace of the requests
     down_seconds = anyio.current_time() - down_at
     assert len(answers) > 2 * DOWN_SECONDS / CIRCUIT_SECONDS
     assert {(done["status"], done["provider"]) for done in answers} == {("completed", FALLBACK)}
@@ -123,7 +124,7 @@ async def test_fallback_answers_until_the_provider_recovers(build: Build, kind: 
             assert done["status"] == "completed"
             if done["provider"] == PRIMARY:
                 break
-            await anyio.sleep(CIRCUIT_SECONDS / 10)
+            await anyio.sleep(CIRCUIT_SECONDS / 10)  # the pace of the requests
     assert await _circuit(service) == "closed"
     assert (await ask(service, PRIMARY)).done["provider"] == PRIMARY
     await stage.rest()
@@ -135,21 +136,25 @@ async def test_fallback_answers_until_the_provider_recovers(build: Build, kind: 
 
 @both
 async def test_waiting_for_a_silent_provider_costs_no_cpu(build: Build, kind: str) -> None:
-    """Silent, head only, stalled in mid-answer, and between two tries, all at once."""
+    """Four calls at once: silent, head only, stalled in mid-answer, and between two tries."""
     stage = await build(kind, backoff_seconds=30, max_backoff_seconds=60, first_token_seconds=60)
-    scripts: list[Script] = [(HOLD,), (HEAD, HOLD), (HALF, HOLD), (status(503),)]
+    scripts: list[tuple[Script, str]] = [
+        ((HOLD,), "start"),
+        ((HEAD, HOLD), "start"),
+        ((HALF, HOLD), "text"),
+        ((status(503),), "status"),
+    ]
     await ask(stage.service, PRIMARY)
     tasks = tasks_by_kind()
     stage.fallback.script((HOLD,))
     async with anyio.create_task_group() as viewers:
-        for number, script in enumerate(scripts, start=len(stage.primary.calls)):
+        for number, (script, last) in enumerate(scripts, start=len(stage.primary.calls)):
             stage.primary.script(script)
-            viewers.start_soon(_watch, stage.service)
             with anyio.fail_after(10):
+                await viewers.start(_watch, stage.service, last)
                 await stage.primary.call(number)
-        await anyio.sleep(0.1)  # what has been said is on its way
         before = time.process_time()
-        await anyio.sleep(STALL_SECONDS)
+        await anyio.sleep(STALL_SECONDS)  # the window in which CPU time is measured, not a wait
         spent = time.process_time() - before
         assert stage.service.supervisor.running == len(scripts)
         viewers.cancel_scope.cancel()
@@ -159,24 +164,28 @@ async def test_waiting_for_a_silent_provider_costs_no_cpu(build: Build, kind: st
     await no_more_tasks_than(tasks)
 
 
-async def _watch(service: Service) -> None:
+async def _watch(service: Service, last: str, *, task_status: TaskStatus[None]) -> None:
+    """Follow an answer; report as started when the *last* type of event before the silence is here."""
     async with view(service.port, "/stream-ai?prompt=why") as answer:
+        while (await answer.event()).json["type"] != last:
+            pass
+        task_status.started()
         await answer.events()
 
 
-# Getting away in the middle of it
+# Leaving during failover
 
 
 @dataclass(frozen=True)
 class LogPosition:
-    """Where a generation is when it is left.
+    """The stage of a generation when its client leaves.
 
     Attributes:
         primary: what the primary plays.
-        state: what viewers have been told last.
-        calls: how often the primary and the fallback have been asked by then.
-        tokens: how much the last call of the primary has said by then.
-        takes_connections: whether the fallback does.
+        state: the state in the latest `status` event.
+        calls: calls to the primary and to the fallback so far.
+        tokens: tokens that the last call to the primary has sent so far.
+        takes_connections: whether the fallback accepts connections.
     """
 
     primary: tuple[Script, ...]
@@ -203,7 +212,7 @@ PLACES: Mapping[str, LogPosition] = {
 async def test_leaving_during_failover_tears_it_down(
     build: Build, kind: str, place: str, *, is_stop: bool
 ) -> None:
-    """The open call is closed, nobody is asked afterwards, and the log has one end."""
+    """The open call is closed, no provider is called afterwards, and the log has one end."""
     where = PLACES[place]
     with address(backlog=0) as deaf:
         stage = await build(kind, fallback_url="" if where.takes_connections else deaf)
@@ -223,7 +232,8 @@ async def test_leaving_during_failover_tears_it_down(
                     assert last.json["outcome"] == "client_stop"
         await stage.rest()
         await no_more_tasks_than(tasks)
-        # No task is left that could ask anybody; a backoff would be over by now all the same.
+        # No task is left that could call a provider. A call after the backoff of 0.9 s would be an error,
+        # and only time can show that none comes.
         await anyio.sleep(1 if place == "backoff" else 0)
 
         asked = tuple(len(now) - then for now, then in zip(calls, before, strict=True))
@@ -238,7 +248,7 @@ async def test_leaving_during_failover_tears_it_down(
 
 
 async def _reach(stage: Stage, answer: Answer, where: LogPosition, before: tuple[int, ...]) -> None:
-    """Wait until the generation is at its place."""
+    """Wait until the generation has reached the stage."""
     while (await answer.event()).json.get("state") != where.state:
         pass
     last = await stage.primary.call(before[0] + where.calls[0] - 1)

@@ -1,7 +1,7 @@
-"""What the tests of the pages in `docs/frontend.md` share: a service, and what a page shows of it."""
+"""What tests of the pages in `docs/frontend.md` share: a service, and waiting for what a page shows."""
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -37,7 +37,7 @@ def configuration(
     grace_seconds: float = 0,
     is_held: bool = False,
 ) -> Settings:
-    """Return settings; an answer that is held says a few words, and then nothing."""
+    """Return settings; a held answer stops after a few words, and does not end."""
     return Settings(
         cors=CorsSettings(origins=(origin,) if origin else ()),
         stream=StreamSettings(retry_ms=500, ping_seconds=ping_seconds),
@@ -57,19 +57,13 @@ def configuration(
 
 
 async def longer_than(page: Page, count: int) -> None:
-    """Wait until the answer has more than so many characters."""
+    """Wait until the answer has more than *count* characters."""
     await page.wait_for_function(f"{ANSWER}.length > {count}")
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Wait for a fact of the service that is no event to anybody."""
-    while not is_so():  # noqa: ASYNC110
-        await anyio.sleep(0.01)
 
 
 @asynccontextmanager
 async def ending(service: Service, outcome: str) -> AsyncIterator[None]:
-    """Wait behind the block for the end of the one generation that runs, and look at its outcome."""
+    """After the block, wait for the end of the one running generation, and check its outcome."""
     [generation] = service.directory.running_here
     yield
     await generation.wait_ended()
@@ -79,7 +73,7 @@ async def ending(service: Service, outcome: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def speaking(origin: str) -> AsyncIterator[tuple[Service, anyio.Event]]:
-    """Start a service whose provider says a few words, and the rest when an event is set."""
+    """Start a service whose provider sends a few words, and the rest once the event is set."""
     words = re.findall(r"\S+\s*", TEXT)
     go_on = anyio.Event()
     script = text(*words[:8]), until_set(go_on), text(*words[8:]), finish()

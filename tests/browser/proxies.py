@@ -200,6 +200,7 @@ async def reverse_proxy(
 
 
 async def _until_it_listens(process: asyncio.subprocess.Process, port: int) -> None:
+    """Connect until it works: the four proxies have no common way to report that they listen."""
     with anyio.fail_after(START_SECONDS):
         while True:
             assert process.returncode is None

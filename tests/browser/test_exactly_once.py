@@ -165,7 +165,7 @@ async def test_a_reload_and_a_second_tab_see_the_same_generation_from_its_start(
 @pytest.mark.promise("cancel:stop")
 @pytest.mark.parametrize("name", each(BROWSERS))
 async def test_closing_the_tab_stops_the_generation_by_beacon(serve: Serve, name: str) -> None:
-    """With a long grace, so that it is the beacon that stops it and not the closed connection."""
+    """The grace is long, so the beacon stops it, and not the closed connection."""
     opener = """<!doctype html><p id="answer"></p><script>window.open("/tab?tab")</script>"""
     closing = """<script>
       let stop;
@@ -186,8 +186,7 @@ async def test_closing_the_tab_stops_the_generation_by_beacon(serve: Serve, name
         )
         async with browser(name, f"{pages.url}/?opener"):
             with anyio.fail_after(40):
-                while not service.supervisor.running:  # noqa: ASYNC110  # a browser is starting
-                    await anyio.sleep(0.01)
+                await service.until(lambda: service.supervisor.running > 0)
                 generation = next(iter(service.directory.running_here))
                 await generation.wait_ended()
         snapshot = (await service.client.get(f"/v1/generations/{generation.id}")).json()

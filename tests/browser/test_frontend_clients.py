@@ -13,7 +13,6 @@ from browser.guide_pages import (
     configuration,
     ending,
     longer_than,
-    until,
 )
 from browser.pages import bundle, opened, shown
 from conftest import Serve
@@ -129,7 +128,7 @@ async def test_the_react_component_in_strict_mode_makes_one_generation_and_stops
         await ask(page, "one")
         await page.wait_for_function(f"{ARTICLE}?.length > 10")
         assert await page.evaluate("followed") == 2
-        await until(lambda: service.supervisor.viewers == 1)
+        await service.until(lambda: service.supervisor.viewers == 1)
         async with ending(service, "client_stop"):
             await page.click("text=Stop")
             note = "document.querySelector('article [role=status]')?.textContent"
@@ -169,7 +168,7 @@ async def test_unmounting_the_react_component_closes_its_connection(
         await ask(page, "one")
         await page.wait_for_function(f"{ARTICLE}?.length > 0")
         await page.evaluate("unmount()")
-        await until(lambda: service.supervisor.viewers == 0)
+        await service.until(lambda: service.supervisor.viewers == 0)
         assert service.supervisor.running == 1  # for as long as the grace
 
 

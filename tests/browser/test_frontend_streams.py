@@ -15,7 +15,6 @@ from browser.guide_pages import (
     ending,
     longer_than,
     speaking,
-    until,
 )
 from browser.pages import chromium, opened, shown
 from browser.proxies import PROXIES, reverse_proxy
@@ -76,7 +75,7 @@ async def test_behind_a_proxy_with_http_2_more_than_six_streams_flow_at_once(
                 assert TEXT.startswith(text)
                 assert text != TEXT
                 await page.goto(f"{url}/streams.html")
-                await until(lambda: service.supervisor.running == 0)
+                await service.until(lambda: service.supervisor.running == 0)
                 await page.evaluate(f"open('/ai', {count})")
                 await page.wait_for_function(f"seen.length === {count}")
                 assert set(await page.evaluate("seen")) == {"start"}
@@ -84,7 +83,7 @@ async def test_behind_a_proxy_with_http_2_more_than_six_streams_flow_at_once(
                 kinds = "[performance.getEntriesByType('navigation')[0].nextHopProtocol]"
                 assert await page.evaluate(kinds) == ["h2"]
                 await page.goto("about:blank")
-                await until(lambda: service.supervisor.running == 0)
+                await service.until(lambda: service.supervisor.running == 0)
 
 
 @pytest.mark.promise("fan-out:shared")

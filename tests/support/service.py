@@ -1,7 +1,7 @@
 """The service on a real socket, inside the test's own event loop."""
 
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.server.connection import Protocol
 from streamsvc.server.lifecycle import Server
+from support.changes import Changes
 from support.owned import own_tasks
 
 
@@ -28,10 +29,11 @@ class Service:
     Attributes:
         url: its address, without a slash at the end.
         client: an HTTP client with that base address.
-        server: what holds its connections.
+        server: holds its connections.
+        changes: wakes tests that wait for a fact about its engine.
         supervisor: its engine.
         log: its event log.
-        directory: knows what runs.
+        directory: knows which generations run.
     """
 
     url: str
@@ -39,6 +41,7 @@ class Service:
     client: httpx2.AsyncClient
     app: Starlette
     server: Server
+    changes: Changes
 
     @property
     def supervisor(self) -> Supervisor:
@@ -55,9 +58,13 @@ class Service:
         directory: Directory = self.app.state.directory
         return directory
 
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until a fact about its viewers and running generations holds; the caller sets the bound."""
+        await self.changes.until(is_so)
+
 
 class _QuietServer(Server):
-    """The server without what is a whole process's: signals, and the freezing of what it holds."""
+    """The server without the parts that affect the whole process: signals, and the freezing of objects."""
 
     @override
     def _settle(self) -> None:
@@ -71,7 +78,7 @@ class _QuietServer(Server):
 
 @asynccontextmanager
 async def serving(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Service]:
-    """Run a service on a free port of the loopback for as long as the context is held."""
+    """Run a service on a free loopback port until the context is left."""
     app = create_app(settings, environ)
     config = uvicorn.Config(
         app,
@@ -87,8 +94,8 @@ async def serving(settings: Settings, environ: Mapping[str, str]) -> AsyncIterat
         await app.state.supervisor.drain(0)
 
     server = _QuietServer(config, drain, request_seconds=settings.server.request_seconds)
-    # The socket listens before the server starts, so that nobody has to wait for it.
-    # Its protocol is named, because asyncio sets TCP_NODELAY only on sockets that know theirs.
+    # The socket listens before the server starts, so clients can connect at once.
+    # It names its protocol, because asyncio sets TCP_NODELAY only on sockets that do.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
@@ -99,14 +106,14 @@ async def serving(settings: Settings, environ: Mapping[str, str]) -> AsyncIterat
         tasks.start_soon(_serve, server, listener)
         try:
             async with httpx2.AsyncClient(base_url=url, timeout=10, limits=limits) as client:
-                # The first answer comes when the service has started.
+                # The first response arrives once the service has started.
                 (await client.get("/healthz")).raise_for_status()
-                yield Service(url, port, client, app, server)
+                yield Service(url, port, client, app, server, Changes(app.state.supervisor))
         finally:
             server.handle_exit(0, None)
 
 
 async def _serve(server: Server, listener: socket.socket) -> None:
-    """Serve until the server is told to stop, also where the test has failed or is skipped."""
+    """Serve until the server is stopped, even if the test fails or is skipped."""
     with anyio.CancelScope(shield=True), listener:
         await server.serve([listener])
