@@ -1,7 +1,7 @@
-"""The contract of every directory, as checks that are given a directory and its event log.
+"""The conformance suite of `Directory`, as checks that take a directory and its event log.
 
-An implementation is held to it by running every check of `CONTRACT`; nothing here knows which it is.
-The clock may be a virtual one. The directory remembers four chats, and logs are dropped by `drop`.
+A test of an implementation runs every check of `CONTRACT`, and no check knows the implementation. The clock may be
+virtual. The directory must remember four chats, and `drop` drops a log.
 """
 
 from collections.abc import Awaitable, Callable
@@ -30,8 +30,8 @@ class Subject:
     """A directory under test.
 
     Attributes:
-        directory: it.
-        log: tells it which generations are kept.
+        directory: the directory.
+        log: shows it which generations are kept.
         drop: drops the log of a generation.
     """
 
@@ -46,7 +46,7 @@ CONTRACT: list[Check] = []
 
 
 def contract(check: Check) -> Check:
-    """Add a check to the contract."""
+    """Add a check to `CONTRACT`."""
     CONTRACT.append(check)
     return check
 
@@ -69,8 +69,8 @@ class Ends(RunningGeneration):
     """A generation that ends some time after it is stopped.
 
     Attributes:
-        takes_seconds: how long its end takes.
-        outcomes: why it was stopped, each time.
+        takes_seconds: the time from the stop to the end.
+        outcomes: the reason of each stop.
     """
 
     name: str
@@ -104,7 +104,7 @@ def kept(subject: Subject, generation: str) -> None:
     )
 
 
-# ---- Who runs it, stop it, who watches
+# ---- Running generations, stops and audiences
 
 
 @contract
@@ -122,7 +122,7 @@ async def what_enters_runs_here_in_order_until_it_leaves(subject: Subject) -> No
 
 @contract
 async def a_generation_runs_here_before_enter_waits(subject: Subject) -> None:
-    """A bound on their number would not hold otherwise."""
+    """Otherwise the limit on their number would not hold."""
     entering = subject.directory.enter(Ends("gen_a"))
     try:
         entering.send(None)  # a coroutine, run to its first wait
@@ -151,7 +151,7 @@ async def a_stop_waits_for_the_end(subject: Subject) -> None:
 
 
 @contract
-async def a_stop_does_not_wait_for_ever(subject: Subject) -> None:
+async def a_stop_does_not_wait_forever(subject: Subject) -> None:
     await subject.directory.enter(Ends("gen_a", takes_seconds=1000 * STOP_SECONDS))
     began = anyio.current_time()
     assert await subject.directory.stop("gen_a", Outcome.CLIENT_STOP)
@@ -159,7 +159,7 @@ async def a_stop_does_not_wait_for_ever(subject: Subject) -> None:
 
 
 @contract
-async def a_stop_that_is_cancelled_has_stopped_it(subject: Subject) -> None:
+async def a_cancelled_stop_still_stops_it(subject: Subject) -> None:
     generation = Ends("gen_a", takes_seconds=1000)
     await subject.directory.enter(generation)
     with anyio.move_on_after(1) as scope:
@@ -170,7 +170,7 @@ async def a_stop_that_is_cancelled_has_stopped_it(subject: Subject) -> None:
 
 @contract
 async def what_does_not_run_cannot_be_stopped(subject: Subject) -> None:
-    """Whether it never ran or has left."""
+    """It never ran, or has left."""
     gone = Ends("gen_a")
     await subject.directory.enter(gone)
     subject.directory.leave(gone)
@@ -205,7 +205,7 @@ async def what_does_not_run_has_no_audience(subject: Subject) -> None:
 
 
 async def use(subject: Subject, key: str, generation: str) -> None:
-    """Make a key stand for a generation that is kept."""
+    """Use a key for a generation whose log is kept."""
     kept(subject, generation)
     async with subject.directory.claim(key) as claim:
         assert claim.use is None
@@ -250,7 +250,7 @@ async def a_claim_that_is_cancelled_leaves_its_key_free(subject: Subject) -> Non
 
 @contract
 async def one_key_is_held_by_one_claim_at_a_time(subject: Subject) -> None:
-    """The second sees what the first has set."""
+    """The second claim sees what the first one set."""
     kept(subject, "gen_a")
     seen: list[KeyUse | None] = []
 
@@ -295,7 +295,7 @@ async def a_chat_has_its_latest_answer(subject: Subject) -> None:
 
 @contract
 async def a_sent_answer_stays_for_its_grace(subject: Subject) -> None:
-    """However long it takes until some client has been sent all of it."""
+    """The grace begins when a client has received all of it, however late that is."""
     directory = subject.directory
     answer = answer_of("gen_a", grace_seconds=30)
     await directory.put_answer("chat", answer)
@@ -312,7 +312,7 @@ async def a_sent_answer_stays_for_its_grace(subject: Subject) -> None:
 
 
 @contract
-async def each_time_it_is_sent_the_grace_begins_again(subject: Subject) -> None:
+async def sending_it_again_restarts_the_grace(subject: Subject) -> None:
     answer = answer_of("gen_a", grace_seconds=30)
     await subject.directory.put_answer("chat", answer)
     for _ in range(3):
@@ -323,7 +323,7 @@ async def each_time_it_is_sent_the_grace_begins_again(subject: Subject) -> None:
 
 @contract
 async def an_older_turn_that_is_sent_does_not_touch_the_latest(subject: Subject) -> None:
-    """Not even where both are of one generation, as two requests with one idempotency key are."""
+    """Not even if both are the same generation, as with two requests that share an idempotency key."""
     older, latest = answer_of("gen_a"), answer_of("gen_a")
     await subject.directory.put_answer("chat", older)
     await subject.directory.put_answer("chat", latest)
@@ -353,8 +353,8 @@ async def an_answer_past_its_grace_is_not_dropped_but_gone(subject: Subject) -> 
 
 
 @contract
-async def of_too_many_chats_the_oldest_are_forgotten(subject: Subject) -> None:
-    """The oldest is the one whose latest answer is."""
+async def beyond_the_limit_the_oldest_chats_are_forgotten(subject: Subject) -> None:
+    """The age of a chat is that of its latest answer."""
     directory = subject.directory
     names = [str(number) for number in range(MAX_CHATS)]
     for name in names:

@@ -1,4 +1,4 @@
-"""Who watches decides how long a generation may go on; the clock is that of its own cancel scope."""
+"""Viewers decide how long a generation may continue; the deadline of its cancel scope is the clock."""
 
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -23,12 +23,12 @@ GRACE = 5.0
 
 
 class Watched:
-    """Something that runs for as long as its audience lets it.
+    """A task that runs until its audience ends it.
 
     Attributes:
-        audience: of it.
+        audience: its audience.
         scope: its cancel scope.
-        ended_at: when it was cancelled, in seconds after its start; None while it runs.
+        ended_at: the time of its cancellation, in seconds after its start; None while it runs.
     """
 
     def __init__(self, grace_seconds: float) -> None:
@@ -48,7 +48,7 @@ class Watched:
 
 @asynccontextmanager
 async def watched(grace_seconds: float = GRACE) -> AsyncIterator[Watched]:
-    """Run something with an audience; what is left of it is ended on the way out."""
+    """Run a task with an audience; leaving cancels it."""
     it = Watched(grace_seconds)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(it.run)
@@ -62,7 +62,7 @@ async def test_without_a_first_viewer_it_ends_after_the_attach_time() -> None:
         assert it.ended_at == ATTACH
 
 
-async def test_while_somebody_watches_it_never_ends() -> None:
+async def test_with_a_viewer_it_never_ends() -> None:
     async with watched() as it:
         with it.audience.viewer():
             await anyio.sleep(80_000)
@@ -85,7 +85,7 @@ async def test_without_grace_it_ends_with_the_last_viewer() -> None:
 
 @pytest.mark.promise("cancel:disconnect")
 async def test_a_viewer_that_leaves_early_counts_once() -> None:
-    """As a connection does, in whose callback it is left before its task has its turn."""
+    """A connection leaves in its callback, before the task of the viewer runs."""
     async with watched(grace_seconds=0) as it:
         with it.audience.viewer() as first, it.audience.viewer() as second:
             first.leave()
@@ -108,7 +108,7 @@ async def test_without_grace_it_ends_if_the_viewer_leaves_before_it_runs() -> No
 
 
 @pytest.mark.promise("cancel:disconnect")
-async def test_with_grace_it_goes_on_for_that_long() -> None:
+async def test_with_grace_it_continues_for_the_grace() -> None:
     async with watched() as it:
         with it.audience.viewer():
             await anyio.sleep(100)
@@ -117,8 +117,8 @@ async def test_with_grace_it_goes_on_for_that_long() -> None:
         assert it.ended_at == 100 + GRACE
 
 
-async def test_a_viewer_who_returns_within_the_grace_stops_the_clock() -> None:
-    """And the next grace is a whole one again."""
+async def test_a_viewer_that_returns_within_the_grace_stops_the_clock() -> None:
+    """The next grace has its full length again."""
     async with watched() as it:
         for _ in range(10):
             with it.audience.viewer():
@@ -134,7 +134,7 @@ async def test_a_viewer_who_returns_within_the_grace_stops_the_clock() -> None:
 async def test_a_viewer_at_the_end_of_the_grace_is_in_time_or_late(
     gap: float, *, joins_first: bool
 ) -> None:
-    """Whether the scope was cancelled when it joined tells whether the generation goes on."""
+    """The generation continues if its scope is not yet cancelled when the viewer joins."""
     async with watched() as it, anyio.create_task_group() as tasks:
         was_late: list[bool] = []
 
@@ -148,7 +148,7 @@ async def test_a_viewer_at_the_end_of_the_grace_is_in_time_or_late(
             with it.audience.viewer():
                 await anyio.sleep(1)
 
-        # The order in which the two timers are set may be the order in which they fire.
+        # The two timers may fire in the order in which they are set.
         end = anyio.current_time() + 1 + GRACE
         if joins_first:
             tasks.start_soon(join, end + gap)
@@ -164,7 +164,7 @@ async def test_a_viewer_at_the_end_of_the_grace_is_in_time_or_late(
 
 
 class RecordedAudience(Audience):
-    """Remembers what it asked of the table."""
+    """Records its look-ups in the table."""
 
     asked: ClassVar[set[tuple[State, Move]]] = set()
 
@@ -174,8 +174,8 @@ class RecordedAudience(Audience):
         super()._move(move)
 
 
-async def test_the_table_has_every_pair_that_can_occur_and_no_other() -> None:
-    """Found by trying every order of comings and of goings."""
+async def test_the_table_has_exactly_the_pairs_that_can_occur() -> None:
+    """The test tries every order of joins and leaves."""
     for joins_at in product([True, False], repeat=8):
         audience = RecordedAudience(StopScope(), attach_seconds=1, grace_seconds=1)
         with ExitStack() as viewers:
@@ -200,10 +200,10 @@ async def test_the_table_has_every_pair_that_can_occur_and_no_other() -> None:
     ),
     grace=st.sampled_from([0.0, 1.0, GRACE]),
 )
-def test_any_joins_and_leaves_end_it_exactly_when_they_should(
+def test_it_ends_at_the_right_time_for_any_joins_and_leaves(
     backend: str, steps: Sequence[str | int | float], grace: float
 ) -> None:
-    """Against a model of three lines. A step is a join, the number of a viewer to leave, or a wait."""
+    """A model of three lines predicts the time. A step is a join, the number of a viewer to leave, or a wait."""
 
     async def check() -> None:
         viewers: list[ExitStack] = []

@@ -1,4 +1,4 @@
-"""The circuit of one provider entry: when it opens, who may try again, and what closes it."""
+"""The circuit of one provider entry: what opens it, which calls may probe, and what closes it."""
 
 import logging
 from contextlib import suppress
@@ -23,7 +23,7 @@ NEVER = {
     (State.OPEN, Move.ABANDON),
     (State.PROBING, Move.PROBE),
 }
-"""What cannot happen: a mistake of ours if it does."""
+"""Moves that cannot happen."""
 
 
 def new_circuit(failures: int = 3) -> Circuit:
@@ -55,7 +55,7 @@ def test_the_table_has_every_move_that_can_happen() -> None:
 
 
 @pytest.mark.promise("upstream:rescue")
-async def test_so_many_failures_in_a_row_open_it() -> None:
+async def test_enough_failures_in_a_row_open_it() -> None:
     circuit = new_circuit()
     for _ in range(3):
         assert state_of(circuit) is State.CLOSED
@@ -65,7 +65,7 @@ async def test_so_many_failures_in_a_row_open_it() -> None:
     assert not admits(circuit)
 
 
-async def test_an_answer_begins_the_count_anew() -> None:
+async def test_an_answer_resets_the_count() -> None:
     circuit = new_circuit()
     for _ in range(5):
         fail(circuit, times=2)
@@ -74,7 +74,7 @@ async def test_an_answer_begins_the_count_anew() -> None:
 
 
 async def test_every_answer_that_breaks_off_counts_as_a_failure() -> None:
-    """Its viewers pay for each beginning."""
+    """Its viewers wait for each new beginning."""
     circuit = new_circuit()
     for _ in range(3):
         with suppress(ProviderUnavailable), circuit.call() as on_first_token:
@@ -83,7 +83,7 @@ async def test_every_answer_that_breaks_off_counts_as_a_failure() -> None:
     assert state_of(circuit) is State.OPEN
 
 
-async def test_what_the_request_is_to_blame_for_does_not_count() -> None:
+async def test_failures_caused_by_the_request_do_not_count() -> None:
     circuit = new_circuit()
     fail(circuit, times=2)
     fail(circuit, ContextLengthExceeded(), times=9)
@@ -118,7 +118,7 @@ async def test_after_the_pause_one_call_probes_and_others_wait() -> None:
 async def test_a_probe_without_a_token_closes_it_if_the_provider_works(
     error: ProviderError | None,
 ) -> None:
-    """An empty answer, or a refusal of what was asked: a circuit must not stay at its probe for ever."""
+    """An empty answer or a refusal of the request: the circuit must not stay in its probing state."""
     circuit = new_circuit()
     fail(circuit, times=3)
     await anyio.sleep(SECONDS)
@@ -140,7 +140,7 @@ async def test_a_probe_that_fails_opens_it_for_the_same_time_again() -> None:
         assert not admits(circuit)
 
 
-async def test_after_a_recovery_it_takes_as_many_failures_as_ever() -> None:
+async def test_after_a_recovery_it_takes_the_full_count_to_open() -> None:
     circuit = new_circuit()
     fail(circuit, times=3)
     await anyio.sleep(SECONDS)
@@ -185,7 +185,7 @@ async def test_a_last_resort_call_that_answers_closes_an_open_circuit() -> None:
     assert state_of(circuit) is State.CLOSED
 
 
-async def test_and_its_failure_does_not_put_the_next_probe_off() -> None:
+async def test_a_failed_last_resort_call_does_not_delay_the_next_probe() -> None:
     circuit = new_circuit()
     fail(circuit, times=3)
     await anyio.sleep(SECONDS - 1)
@@ -194,8 +194,8 @@ async def test_and_its_failure_does_not_put_the_next_probe_off() -> None:
     assert admits(circuit)
 
 
-async def test_calls_begun_before_it_opened_do_not_count_any_more() -> None:
-    """A late answer does not close it, nor does one that times out when it has closed open it again."""
+async def test_calls_begun_before_it_opened_no_longer_count() -> None:
+    """A late answer does not close it, and a late timeout does not open it again."""
     circuit = new_circuit()
     with circuit.call() as on_first_token:
         fail(circuit, times=3)
@@ -212,7 +212,7 @@ async def test_calls_begun_before_it_opened_do_not_count_any_more() -> None:
 
 
 async def test_a_probe_that_speaks_and_breaks_off_opens_it_again() -> None:
-    """Others may have come in between; the first failure among them does the same."""
+    """Other calls may be let through in between; the first failure among them opens it as well."""
     circuit = new_circuit()
     fail(circuit, times=3)
     for is_another in (False, True):
@@ -227,7 +227,7 @@ async def test_a_probe_that_speaks_and_breaks_off_opens_it_again() -> None:
         assert state_of(circuit) is State.OPEN
 
 
-async def test_an_answer_begun_before_it_opened_forgives_nothing() -> None:
+async def test_an_answer_begun_before_it_opened_does_not_close_it() -> None:
     circuit = new_circuit()
     with circuit.call():
         fail(circuit, times=3)
@@ -238,8 +238,8 @@ async def test_an_answer_begun_before_it_opened_forgives_nothing() -> None:
     assert state_of(circuit) is State.OPEN
 
 
-async def test_a_probe_that_was_overtaken_lets_no_second_one_through() -> None:
-    """It was asked for want of another meanwhile, and failed; another probe is on its way."""
+async def test_an_overtaken_probe_lets_no_second_one_through() -> None:
+    """A last-resort call has failed in the meantime, and another probe is running."""
     circuit = new_circuit()
     fail(circuit, times=3)
     await anyio.sleep(SECONDS)
@@ -254,10 +254,10 @@ async def test_a_probe_that_was_overtaken_lets_no_second_one_through() -> None:
     assert state_of(circuit) is State.CLOSED
 
 
-async def test_the_operator_is_told_when_it_opens_and_when_it_closes(
+async def test_opening_and_closing_are_logged_once_each(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """And not of every probe."""
+    """Failed probes are not logged."""
     circuit = new_circuit()
     with caplog.at_level(logging.INFO):
         fail(circuit, times=3)

@@ -1,4 +1,4 @@
-"""What open circuits mean for answers: who is called, who probes, and when the primary is back."""
+"""The effect of open circuits on answers: which provider is called, which call probes, and the recovery."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -76,7 +76,7 @@ async def test_an_entry_without_fallbacks_is_called_despite_its_circuit() -> Non
 
 @pytest.mark.promise("upstream:rescue")
 async def test_when_the_pause_is_over_one_of_many_probes() -> None:
-    """Those who come to it as a fallback too, after a word to their viewers."""
+    """This includes answers for which the entry is a fallback; their viewers see a `status` first."""
     first = ScriptedProvider(ProviderRefused())
     second = Takes([ProviderUnavailable()], [5.0, ProviderUnavailable()])
     async with supervising(
@@ -107,11 +107,11 @@ async def test_a_probe_whose_viewer_leaves_lets_the_next_one_probe() -> None:
 
 
 class Flapping(ScriptedProvider):
-    """Does not answer for a while, and is well before and after.
+    """Fails for a while, and is healthy before and after.
 
     Args:
-        down: from when to when, on the event loop's clock.
-        outage: what it does meanwhile.
+        down: begin and end of the outage, on the event loop's clock.
+        outage: its script during the outage.
     """
 
     def __init__(self, down: tuple[float, float], outage: Sequence[Step]) -> None:
@@ -121,7 +121,7 @@ class Flapping(ScriptedProvider):
 
     @property
     def is_down(self) -> bool:
-        """Whether it is down."""
+        """Whether the outage lasts."""
         begin, end = self._down
         return begin <= anyio.current_time() < end
 
@@ -132,10 +132,10 @@ class Flapping(ScriptedProvider):
 
 @dataclass
 class Crowd:
-    """Those who ask a service, one after the other.
+    """Clients that ask a service, one after another.
 
     Attributes:
-        answered: when each was asked and who answered.
+        answered: the time of each request, and the provider that answered it.
     """
 
     bench: Bench
@@ -149,7 +149,7 @@ class Crowd:
         self.answered.append((began, done.provider))
 
     async def keep_asking(self, *, until: float, every: float) -> None:
-        """Ask again and again."""
+        """Start a request at a steady pace, without waiting for the answers."""
         async with anyio.create_task_group() as tasks:
             while anyio.current_time() < until:
                 tasks.start_soon(self.ask)
@@ -167,13 +167,13 @@ DOWN, UP = 10.0, 70.0
     [([ProviderUnavailable()], 0.0, 1), ([HOLD], 10.0, 1), ([0.5, Text("wel"), 0.5], 1.0, 4)],
     ids=["refuses", "is silent", "breaks off"],
 )
-async def test_a_primary_down_for_a_minute_is_skipped_and_soon_used_again(
+async def test_a_primary_is_skipped_while_down_and_used_again_soon_after(
     outage: Sequence[Step], seconds: float, let_through: int
 ) -> None:
-    """Under five requests a second, each of which is answered.
+    """The load is five requests a second, and each is answered.
 
-    A failure takes so many seconds. Where it comes behind the first token, a few more get through
-    until it does.
+    *seconds* is the time that a failure takes. If it comes after the first token, a few more calls get through
+    before it.
     """
     zero = anyio.current_time()
     first = Flapping((zero + DOWN, zero + UP), outage)

@@ -1,4 +1,4 @@
-"""A provider is given up at its deadlines, and not before."""
+"""A call to a provider ends at its deadlines, and not earlier."""
 
 import anyio
 import pytest
@@ -34,10 +34,10 @@ anyio_backend = virtual_backends()
         ((Text("a"), IDLE - 1, HOLD), "idle", IDLE, counted(1)),
     ],
 )
-async def test_a_silent_provider_is_given_up_at_its_deadline(
+async def test_a_silent_provider_fails_at_its_deadline(
     script: tuple[Step, ...], deadline: str, after: float, usage: Usage
 ) -> None:
-    """To the second, whichever comes first; and the call is closed."""
+    """The first deadline to pass ends it to the second, and the call is closed."""
     began = anyio.current_time()
     *_, done = await generate(*script)
     expected = ProviderTimedOut(deadline)

@@ -1,4 +1,4 @@
-"""An answer with nothing in it, and one that is whole when a deadline passes."""
+"""Answers without content, and answers that are complete when a deadline passes."""
 
 import msgspec
 import pytest
@@ -28,7 +28,7 @@ async def test_answers_that_stay_empty_lead_to_the_fallback() -> None:
         ]
 
 
-async def test_only_empty_answers_are_a_failure_with_its_own_code() -> None:
+async def test_if_all_answers_are_empty_the_failure_says_so() -> None:
     async with supervising(ScriptedProvider(STOP), attempts=1) as bench:
         done = await bench.done()
     assert (done.status, done.outcome) == (Status.FAILED, "upstream_error")
@@ -38,7 +38,7 @@ async def test_only_empty_answers_are_a_failure_with_its_own_code() -> None:
 
 
 async def test_an_answer_with_stop_sequences_may_be_empty() -> None:
-    """A stop sequence at its very beginning leaves nothing of it."""
+    """A stop sequence at the very beginning leaves no text."""
     order = GenerationRequest(
         prompt=msgspec.structs.replace(PROMPT, stop=("one",)), provider="first"
     )
@@ -52,7 +52,7 @@ async def test_only_an_empty_answer_that_says_stop_is_a_failure(reason: AnswerEn
         assert (await bench.done()).finish_reason == reason
 
 
-async def test_an_answer_that_is_thinking_only_has_something_in_it() -> None:
+async def test_an_answer_of_reasoning_only_is_not_empty() -> None:
     async with supervising(ScriptedProvider(Reasoning("hm"), STOP)) as bench:
         assert await bench.answer() == [Reasoning("hm"), completed("first")]
 
@@ -70,8 +70,8 @@ async def test_an_empty_rescue_is_a_failure() -> None:
 
 
 @pytest.mark.promise("end:exactly-one")
-async def test_a_deadline_after_a_whole_answer_is_no_failure() -> None:
-    """It is complete and paid for, though its stream has not ended yet."""
+async def test_a_deadline_after_a_complete_answer_is_not_a_failure() -> None:
+    """The answer is complete and paid for, although its stream has not ended."""
     async with supervising(ScriptedProvider(Text("one"), Announced(STOP), HOLD)) as bench:
         assert await bench.answer() == [Text("one"), completed("first")]
 

@@ -1,4 +1,4 @@
-"""The provider entries as the engine uses them: who is asked for whom, and who has room."""
+"""The provider entries in the engine: routes with fallbacks, and slots."""
 
 from contextlib import ExitStack
 
@@ -25,7 +25,7 @@ def names(route: tuple[ProviderEntry, ...]) -> list[str]:
 
 
 def test_a_route_is_the_entry_and_its_own_fallbacks_in_order() -> None:
-    """And not those of its fallbacks: nobody is asked whom the entry does not name."""
+    """Fallbacks of a fallback are not used: the entry names every provider of its route."""
     entries = new_entries({"A_KEY": "sk-key"})
     assert names(entries.route("first")) == ["first", "keyless", "second"]
     assert names(entries.route("keyless")) == ["keyless", "first"]
@@ -38,7 +38,7 @@ def test_a_fallback_without_its_key_is_skipped() -> None:
 
 @pytest.mark.promise("input:clear-error")
 def test_an_entry_that_cannot_be_used_has_no_route() -> None:
-    """Not even to its fallbacks: whoever asks for it by name is told."""
+    """A request that names such an entry is refused, even if it has fallbacks."""
     with pytest.raises(ProviderNotReady):
         new_entries().route("keyless")
     with pytest.raises(InvalidField):
@@ -54,7 +54,7 @@ def test_all_routes_share_the_same_entries() -> None:
 
 @pytest.mark.promise("input:clear-error")
 def test_a_slot_is_taken_on_the_first_entry_that_has_one() -> None:
-    """And where no entry has, the error names the setting of the requested one."""
+    """If no entry has a free slot, the error names the setting of the requested entry."""
     route = new_entries().route("first")
     with ExitStack() as stack:
         slots = [stack.enter_context(ProviderSlot(route)) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Which failure leads where: a retry, a fallback, an end; and which one is reported."""
+"""Which failures lead to a retry, a fallback or the end, and which one is reported."""
 
 import logging
 import re
@@ -33,7 +33,7 @@ anyio_backend = virtual_backends()
 
 @dataclass(frozen=True)
 class Conduct:
-    """What is done about a failure before the first token."""
+    """What follows a failure before the first token."""
 
     is_repeated: bool
     goes_to_fallback: bool
@@ -94,7 +94,7 @@ async def test_each_failure_is_retried_falls_back_or_ends_as_listed(
 async def test_a_content_filter_is_neither_retried_nor_routed_around(
     said: tuple[Step, ...],
 ) -> None:
-    """The answer is over, and viewers are told why; nobody has failed."""
+    """The answer ends with the reason, and it does not count as a failure of the provider."""
     first, second = ScriptedProvider(*said, ProviderContentFiltered()), ScriptedProvider(*WELL)
     async with supervising(first, second, circuit_failures=1) as bench:
         *_, done = await bench.answer()
@@ -119,7 +119,7 @@ async def test_a_content_filter_of_a_fallback_ends_the_answer() -> None:
 
 @pytest.mark.promise("upstream:rescue")
 @pytest.mark.parametrize(
-    ("errors", "told"),
+    ("errors", "reported"),
     [
         ([ProviderUnavailable(), UpstreamInvalid()], 0),
         ([ProviderAuthFailed(), ProviderUnavailable()], 1),
@@ -129,11 +129,11 @@ async def test_a_content_filter_of_a_fallback_ends_the_answer() -> None:
     ids=lambda errors: "+".join(one.code for one in errors) if isinstance(errors, list) else None,
 )
 async def test_the_reported_failure_is_retryable_else_the_first(
-    errors: list[ProviderError], told: int
+    errors: list[ProviderError], reported: int
 ) -> None:
     providers = [ScriptedProvider(error) for error in errors]
     async with supervising(*providers, attempts=1) as bench:
-        assert await bench.done() == failed(("first", "second")[told], errors[told])
+        assert await bench.done() == failed(("first", "second")[reported], errors[reported])
 
 
 @pytest.mark.promise("secret:kept")

@@ -1,4 +1,4 @@
-"""When the next entry of the route is called, and what viewers learn of it."""
+"""When the next entry of a route is called, and what viewers see of it."""
 
 import anyio
 import msgspec

@@ -1,4 +1,4 @@
-"""A log is one `Start`, the deltas in order and one `Done`, whatever the provider does."""
+"""A log is one `Start`, the deltas in order, and one `Done`, whatever the provider does."""
 
 import logging
 import time
@@ -79,7 +79,7 @@ async def test_the_start_returns_the_clients_metadata() -> None:
 
 
 async def test_every_delta_is_logged_as_soon_as_it_is_emitted() -> None:
-    """And the start before the provider has said anything."""
+    """The `Start` is logged before the first delta."""
     async with running(1.0, Text("a"), 1.0, Text("b"), STOP) as bench:
         with bench.generation.audience.viewer():
             for seq, event in enumerate([Text("a"), Text("b")], 1):
@@ -100,7 +100,7 @@ async def test_every_delta_is_logged_as_soon_as_it_is_emitted() -> None:
         ("other", Status.INCOMPLETE),
     ],
 )
-async def test_only_an_answer_that_is_whole_is_called_completed(
+async def test_only_a_complete_answer_has_the_status_completed(
     reason: AnswerEnd, status: Status
 ) -> None:
     *_, done = await generate(Text("a"), Finish(reason=reason, provider_reason="RAW"))
@@ -110,7 +110,7 @@ async def test_only_an_answer_that_is_whole_is_called_completed(
 
 
 def provider_errors(tree: type[ProviderError] = ProviderError) -> Iterator[ProviderError]:
-    """Make one of every class that is a failure, and a timeout of every deadline."""
+    """Return one error of each class that is a failure, and one timeout of each deadline."""
     if tree is ProviderTimedOut:
         deadlines = ("connect", "first_token", "idle", "total")
         yield from (ProviderTimedOut(deadline) for deadline in deadlines)
@@ -126,10 +126,10 @@ def provider_errors(tree: type[ProviderError] = ProviderError) -> Iterator[Provi
     "error", [*provider_errors()], ids=lambda error: type(error).__name__ + error.outcome
 )
 @pytest.mark.parametrize("said", [(), (Text("a"),)], ids=["before", "after the first word"])
-async def test_every_provider_error_ends_with_its_public_words(
+async def test_every_provider_error_ends_with_its_public_sentence(
     error: ProviderError, said: tuple[Text, ...]
 ) -> None:
-    """What it may have cost is estimated: of a provider that refused, or was not reached, nothing."""
+    """The usage is estimated, except for a provider that refused or was not reached."""
     was_left = isinstance(error, ProviderTimedOut) and error.deadline != "connect"
     is_answered = isinstance(error, EmptyAnswer)
     _, *deltas, done = await generate(*said, error)
@@ -146,7 +146,7 @@ async def test_every_provider_error_ends_with_its_public_words(
 REFUSED = PublicError(
     ProviderContentFiltered.code, ProviderContentFiltered.message, retryable=False
 )
-"""Said of a prompt, and not of an answer that a filter ends in its middle."""
+"""The sentence for a filtered prompt; a filter that ends an answer in its middle has another one."""
 
 
 @pytest.mark.promise("end:exactly-one")
@@ -181,7 +181,7 @@ async def test_an_error_while_connecting_or_closing_is_an_error_too(
 
 @pytest.mark.promise("end:exactly-one")
 async def test_a_provider_that_ends_without_a_finish_was_cut() -> None:
-    """A truncated answer never looks finished."""
+    """A truncated answer never looks complete."""
     *_, done = await generate(Text("a"))
     assert done == failure(
         "upstream_cut", Outcome.UPSTREAM_CUT, UpstreamCut.message, usage=counted(1)
@@ -203,7 +203,7 @@ async def test_a_provider_that_ends_without_a_finish_was_cut() -> None:
 async def test_a_crash_ends_the_log_and_its_text_stays_secret(
     caplog: pytest.LogCaptureFixture, crash: Exception, at: str
 ) -> None:
-    """The log line says what kind it was and where; the viewer is not told even that."""
+    """The log line has its type and place; the viewer sees neither."""
     caplog.set_level(logging.DEBUG)
     steps = {} if at == "answering" else {at: crash}
     *said, done = await generate(Text("a"), crash if at == "answering" else STOP, **steps)
@@ -219,7 +219,7 @@ async def test_a_crash_ends_the_log_and_its_text_stays_secret(
 
 @pytest.mark.promise("secret:kept")
 async def test_neither_prompt_nor_answer_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """One line a generation, with its outcome; one more where the provider failed."""
+    """Each generation logs one line with its outcome, and one more if the provider fails."""
     caplog.set_level(logging.DEBUG)
     cause = ValueError("the-secret-question sk-key")
     error = ProviderUnavailable("the-secret-question sk-key")
@@ -234,7 +234,7 @@ async def test_neither_prompt_nor_answer_is_logged(caplog: pytest.LogCaptureFixt
 
 
 async def test_an_answer_too_long_for_its_log_ends_as_log_full() -> None:
-    """And the call to the provider is closed."""
+    """The call to the provider is closed, too."""
     bench = Bench(ScriptedProvider(*[Text("a" * 1000)] * 100, STOP), max_log_bytes=10_000)
     events = await bench.watched()
     done = await bench.done()
@@ -246,10 +246,10 @@ async def test_an_answer_too_long_for_its_log_ends_as_log_full() -> None:
     assert 5 < len(events) < 12
 
 
-async def test_a_log_that_fails_at_the_end_is_logged_and_disturbs_nothing(
+async def test_an_event_log_that_fails_at_the_end_is_only_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whoever waits for the end does not wait for ever, and no other generation goes with it."""
+    """Waiting for the end returns, and other generations continue."""
     bench = Bench(ScriptedProvider(Text("a"), STOP))
     await bench.generation.open_log()
     del bench.log._streams["gen_a"]

@@ -1,4 +1,4 @@
-"""How a further attempt's answer is fitted to what viewers have: exactly, or announced."""
+"""How the answer of a further attempt joins the text that viewers have: exactly, or after a `Restart`."""
 
 import pytest
 from hypothesis import example, given
@@ -10,14 +10,14 @@ from streamsvc.events import Reasoning, Restart, Text
 RESTART = Restart(reason="upstream_cut", provider="other", model="words")
 
 TEXTS = st.text(alphabet="ab \n\U0001f980", max_size=12)
-"""Of few characters, so that texts often begin alike."""
+"""Texts of few characters, so that many begin alike."""
 
 Delta = Text | Reasoning
 
 
 @st.composite
 def rescues(draw: st.DrawFn) -> tuple[str, list[Delta]]:
-    """What viewers have, and what is said anew: the same and more, a part of it, or anything."""
+    """The text that viewers have, and the new answer: the same and more, a part of it, or another one."""
     said = draw(TEXTS)
     tail = draw(TEXTS)
     part = said[: draw(st.integers(0, len(said)))]
@@ -34,15 +34,15 @@ def rescues(draw: st.DrawFn) -> tuple[str, list[Delta]]:
 
 
 def fit(said: str, deltas: list[Delta]) -> list[Restart | Text | Reasoning]:
-    """Return all that viewers are told."""
+    """Return all events that viewers get."""
     catch_up = CatchUp(said, RESTART)
-    told = [event for delta in deltas for event in catch_up.take(delta)]
-    return [*told, *catch_up.finish()]
+    events = [event for delta in deltas for event in catch_up.take(delta)]
+    return [*events, *catch_up.finish()]
 
 
-def fold(said: str, told: list[Restart | Text | Reasoning]) -> str:
-    """Return what a page shows in the end."""
-    for event in told:
+def fold(said: str, events: list[Restart | Text | Reasoning]) -> str:
+    """Return the text that a page shows at the end."""
+    for event in events:
         match event:
             case Restart():
                 said = ""
@@ -63,21 +63,21 @@ def fold(said: str, told: list[Restart | Text | Reasoning]) -> str:
 def test_viewers_end_up_with_exactly_the_new_answer(
     rescue: tuple[str, list[Delta]],
 ) -> None:
-    """Announced where it does not; never both, and never twice."""
+    """A different answer is announced by one `Restart`, and a matching one by none."""
     said, deltas = rescue
     again = "".join(delta.text for delta in deltas if isinstance(delta, Text))
-    told = fit(said, deltas)
-    assert fold(said, told) == again
-    restarts = [event for event in told if isinstance(event, Restart)]
+    events = fit(said, deltas)
+    assert fold(said, events) == again
+    restarts = [event for event in events if isinstance(event, Restart)]
     assert restarts == ([] if again.startswith(said) else [RESTART])
-    assert told[: len(restarts)] == restarts
-    assert all(event.text for event in told if not isinstance(event, Restart))
+    assert events[: len(restarts)] == restarts
+    assert all(event.text for event in events if not isinstance(event, Restart))
 
 
 @pytest.mark.promise("upstream:rescue")
 @given(rescues())
-def test_as_much_as_can_be_told_is_told_at_once(rescue: tuple[str, list[Delta]]) -> None:
-    """Viewers lack nothing but what may still turn out to be the same."""
+def test_text_is_held_back_only_while_it_may_still_match(rescue: tuple[str, list[Delta]]) -> None:
+    """All other text is sent at once."""
     said, deltas = rescue
     catch_up = CatchUp(said, RESTART)
     shown, again = said, ""
@@ -88,15 +88,15 @@ def test_as_much_as_can_be_told_is_told_at_once(rescue: tuple[str, list[Delta]])
 
 
 @pytest.mark.promise("upstream:rescue")
-def test_an_answer_shorter_than_the_first_is_another_one() -> None:
+def test_an_answer_shorter_than_the_first_is_a_different_one() -> None:
     assert fit("a b c", [Text("a "), Text("b")]) == [RESTART, Text("a b")]
 
 
 @pytest.mark.promise("upstream:rescue")
-def test_an_answer_without_a_word_is_another_one_too() -> None:
+def test_an_answer_without_text_is_a_different_one() -> None:
     assert fit("a b c", []) == [RESTART]
 
 
-def test_reasoning_is_shown_once_and_goes_on_after_the_catch_up() -> None:
-    told = fit("ab", [Reasoning("x"), Text("a"), Reasoning("y"), Text("bc"), Reasoning("z")])
-    assert told == [Text("c"), Reasoning("z")]
+def test_reasoning_is_shown_once_and_continues_after_the_catch_up() -> None:
+    events = fit("ab", [Reasoning("x"), Text("a"), Reasoning("y"), Text("bc"), Reasoning("z")])
+    assert events == [Text("c"), Reasoning("z")]

@@ -67,7 +67,7 @@ async def test_a_restart_names_the_failure_that_cut_the_answer() -> None:
 @pytest.mark.promise("upstream:rescue")
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("error", [UpstreamCut(), UpstreamInvalid(), ProviderUnavailable()])
-async def test_an_answer_that_is_repeated_continues_unseen(error: ProviderError) -> None:
+async def test_a_repeated_answer_continues_without_a_restart(error: ProviderError) -> None:
     provider = Takes(
         [Text("one "), Text("two "), error],
         [Text("one t"), Text("wo th"), Text("ree"), STOP],
@@ -85,7 +85,7 @@ async def test_an_answer_that_is_repeated_continues_unseen(error: ProviderError)
 
 
 @pytest.mark.promise("upstream:rescue")
-async def test_an_answer_that_lacked_only_its_end_ends() -> None:
+async def test_an_answer_that_lacked_only_its_end_is_completed() -> None:
     provider = Takes([Text("one")], [Text("o"), Text("ne"), STOP])
     async with supervising(provider) as bench:
         assert await bench.answer() == [Text("one"), retrying("upstream_cut"), completed("first")]
@@ -145,10 +145,10 @@ async def test_the_idle_deadline_is_counted_from_the_last_word(words: int) -> No
 @pytest.mark.parametrize("error", [UpstreamCut(), ProviderUnavailable()], ids=["cut", "gone"])
 @pytest.mark.parametrize("has_begun", [True, False], ids=["idle", "first-token"])
 @pytest.mark.parametrize("share", [0.49, 0.5, 0.99])
-async def test_a_break_after_a_long_silence_is_silence(
+async def test_a_break_after_a_long_silence_counts_as_silence(
     error: ProviderError, share: float, *, has_begun: bool
 ) -> None:
-    """It is not asked again, and the fallback is; after a short one it is a break like any other."""
+    """The fallback is called instead of a retry; after a short silence, a break is an ordinary one."""
     bound = IDLE if has_begun else FIRST_TOKEN
     begun = (Text("one "),) if has_begun else ()
     first = ScriptedProvider(*begun, share * bound, error)
@@ -172,7 +172,7 @@ async def test_a_silence_that_ends_in_a_break_is_named_by_its_deadline() -> None
 
 
 @pytest.mark.promise("upstream:rescue")
-async def test_an_answer_with_a_status_of_its_own_is_no_silence() -> None:
+async def test_an_error_response_after_a_silence_is_not_a_timeout() -> None:
     limited = ProviderRateLimited()
     provider = Takes([FIRST_TOKEN / 2, limited], [*WELL])
     async with supervising(provider) as bench:
@@ -181,7 +181,7 @@ async def test_an_answer_with_a_status_of_its_own_is_no_silence() -> None:
 
 @pytest.mark.promise("upstream:rescue")
 async def test_a_rescue_that_breaks_off_is_rescued_again() -> None:
-    """While it catches up, behind that, and in another answer."""
+    """It breaks off while catching up, after that, or in a different answer."""
     provider = Takes(
         [Text("one ")],
         [Text("on")],
@@ -207,8 +207,8 @@ async def test_a_rescue_that_breaks_off_is_rescued_again() -> None:
 
 
 @pytest.mark.promise("upstream:rescue")
-async def test_each_break_has_the_whole_first_token_time_again() -> None:
-    """An answer that takes minutes and breaks twice is not lost for its length."""
+async def test_each_break_restarts_the_first_token_deadline() -> None:
+    """A long answer that breaks twice does not fail because of its length."""
     words: list[Step] = []
     for _ in range(5):
         words += [40.0, Text("a")]
@@ -219,8 +219,8 @@ async def test_each_break_has_the_whole_first_token_time_again() -> None:
 
 
 @pytest.mark.promise("upstream:bounded")
-async def test_rescues_are_bounded_as_all_calls_are() -> None:
-    """And what was said stands, with an error behind it: it never looks finished."""
+async def test_rescues_count_towards_the_bounds_of_calls() -> None:
+    """The text stays, followed by an error, so that it never looks complete."""
     first, second = ScriptedProvider(Text("one ")), ScriptedProvider(Text("one "))
     settings = {"generations": {"max_calls": 4}, "circuit_failures": 0}
     async with supervising(first, second, **settings) as bench:
@@ -257,8 +257,8 @@ async def test_without_rescue_a_failure_before_the_first_token_is_retried() -> N
 
 
 @pytest.mark.promise("upstream:rescue")
-async def test_thinking_is_shown_once() -> None:
-    """Models hardly think the same twice; what they think before their text counts for nothing."""
+async def test_reasoning_is_shown_once() -> None:
+    """Models rarely reason alike twice, so the reasoning before the text is not compared."""
     provider = Takes(
         [Reasoning("hm ")],
         [Reasoning("well "), Text("one ")],
@@ -275,8 +275,8 @@ async def test_thinking_is_shown_once() -> None:
 
 
 @pytest.mark.promise("end:exactly-one")
-async def test_a_whole_answer_that_closes_slowly_is_whole() -> None:
-    """The deadline that passes meanwhile is not for that."""
+async def test_a_complete_answer_that_closes_slowly_is_completed() -> None:
+    """The deadline that passes while the call closes does not apply to it."""
     provider = ScriptedProvider(Text("a"), IDLE - 0.5, STOP, leaving=2.0)
     async with supervising(provider, ScriptedProvider(*WELL)) as bench:
         assert await bench.answer() == [Text("a"), completed("first")]
@@ -284,7 +284,7 @@ async def test_a_whole_answer_that_closes_slowly_is_whole() -> None:
 
 @st.composite
 def outages(draw: st.DrawFn) -> list[list[list[Step]]]:
-    """What two providers do at each of their calls: they say something, and end or break off."""
+    """The scripts of two providers for each call: some deltas, and an end or a break."""
     texts = st.sampled_from(["a", "b", "ab", "aab"])
     pieces = st.lists(st.one_of(texts.map(Text), st.just(Reasoning("hm"))), max_size=4)
     ends: st.SearchStrategy[Step] = st.sampled_from(
@@ -297,10 +297,10 @@ def outages(draw: st.DrawFn) -> list[list[list[Step]]]:
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.promise("upstream:rescue")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_viewers_end_with_one_whole_answer_or_an_error(
+def test_viewers_end_up_with_one_complete_answer_or_an_error(
     backend: str,
 ) -> None:
-    """Never parts of two answers, never a part that is called whole, never too many calls."""
+    """They never get parts of two answers or a part that looks complete, and calls stay within their bound."""
 
     @given(outages())
     def check(takes: list[list[list[Step]]]) -> None:

@@ -1,4 +1,4 @@
-"""When the same entry is called again, how often, and after what wait."""
+"""When the same entry is called again, how often, and after which wait."""
 
 import anyio
 import msgspec
@@ -25,7 +25,7 @@ anyio_backend = virtual_backends()
 
 
 @pytest.mark.promise("upstream:rescue")
-async def test_a_failure_that_passes_is_seen_only_as_a_status() -> None:
+async def test_a_passing_failure_shows_only_as_a_status() -> None:
     async with supervising(Takes([ProviderUnavailable()], WELL)) as bench:
         assert await bench.answer() == [retrying(), Text("well"), completed("first")]
 
@@ -38,7 +38,7 @@ async def test_without_failures_there_is_no_status() -> None:
 
 @pytest.mark.promise("upstream:rescue")
 async def test_the_backoff_doubles_up_to_its_bound_with_jitter() -> None:
-    """Never less than half of it: a crowd that fails at once must not come back at once."""
+    """It is at least half of the bound, so that clients that fail together do not return together."""
     provider = ScriptedProvider(ProviderUnavailable())
     settings = {"attempts": 8, "backoff_seconds": 1.0, "max_backoff_seconds": 8.0}
     generations = {"max_calls": 8}
@@ -53,7 +53,7 @@ async def test_the_backoff_doubles_up_to_its_bound_with_jitter() -> None:
 
 
 @pytest.mark.promise("upstream:rescue")
-async def test_attempts_of_an_entry_and_calls_of_an_answer_are_bounded() -> None:
+async def test_attempts_per_entry_and_calls_per_answer_are_bounded() -> None:
     def down() -> ScriptedProvider:
         return ScriptedProvider(ProviderUnavailable())
 
@@ -71,7 +71,7 @@ async def test_attempts_of_an_entry_and_calls_of_an_answer_are_bounded() -> None
 
 
 @pytest.mark.promise("upstream:bounded")
-async def test_with_one_call_allowed_there_is_one() -> None:
+async def test_with_one_allowed_call_there_is_no_retry() -> None:
     first, second = ScriptedProvider(ProviderUnavailable()), ScriptedProvider(*WELL)
     async with supervising(first, second, generations={"max_calls": 1}) as bench:
         assert await bench.answer() == [failed("first", ProviderUnavailable())]
@@ -102,7 +102,7 @@ async def test_a_retry_after_of_zero_still_waits_for_the_backoff() -> None:
 async def test_a_retry_after_beyond_a_deadline_is_not_waited_for(
     total_seconds: float,
 ) -> None:
-    """Viewers are told at once, and not when the time is over."""
+    """Viewers learn of the failure at once, and not at the deadline."""
     provider = ScriptedProvider(rate_limited(min(total_seconds, FIRST_TOKEN) + 1))
     async with supervising(provider, total_seconds=total_seconds) as bench:
         assert await bench.answer() == [failed("first", ProviderRateLimited())]
@@ -128,7 +128,7 @@ async def test_an_entry_past_its_deadline_is_not_retried() -> None:
         assert bench.calls == (1,)
 
 
-async def test_a_provider_is_told_the_number_of_the_call() -> None:
+async def test_each_call_gets_the_number_of_the_attempt() -> None:
     first, second = ScriptedProvider(ProviderUnavailable()), ScriptedProvider(*WELL)
     async with supervising(first, second, attempts=2) as bench:
         await bench.answer()

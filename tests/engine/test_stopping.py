@@ -1,4 +1,4 @@
-"""A stop, viewers that leave, or the service going away end a generation, with their reason."""
+"""A stop, the last viewer leaving, or a shutdown ends a generation, and the end names which."""
 
 import anyio
 import msgspec
@@ -22,7 +22,7 @@ anyio_backend = virtual_backends()
     ],
     ids=["before the first token", "in silence", "between words"],
 )
-async def test_a_stop_ends_it_at_once_wherever_the_provider_is(
+async def test_a_stop_ends_it_at_once_at_any_stage_of_the_call(
     script: tuple[Step, ...], usage: Usage
 ) -> None:
     async with running(*script) as bench:
@@ -42,8 +42,8 @@ async def test_a_stop_ends_it_while_the_provider_connects() -> None:
 
 
 @pytest.mark.promise("cancel:stop")
-async def test_a_stop_before_it_has_begun_ends_it_too() -> None:
-    """The call may not even be opened; if it is, it is closed."""
+async def test_a_stop_before_it_begins_ends_it_too() -> None:
+    """If the call is opened at all, it is closed."""
     bench = Bench(ScriptedProvider(HOLD))
     bench.generation.stop(Outcome.CLIENT_STOP)
     with anyio.fail_after(1):
@@ -80,8 +80,8 @@ async def test_a_stop_after_the_last_viewer_left_keeps_the_reason() -> None:
 
 
 @pytest.mark.promise("cancel:stop")
-async def test_when_the_viewers_read_the_end_the_call_is_closed() -> None:
-    """Not the other way round: whoever reads that it was stopped may rely on it."""
+async def test_the_call_is_closed_before_viewers_read_the_end() -> None:
+    """A viewer that reads `stopped` can rely on it."""
     async with running(HOLD, leaving=1.0) as bench:
         with bench.generation.audience.viewer():
             await anyio.sleep(1)
@@ -94,7 +94,7 @@ async def test_when_the_viewers_read_the_end_the_call_is_closed() -> None:
 @pytest.mark.parametrize(
     ("grace", "ends_after"), [(None, GRACE), (0.0, 0.0), (2.0, 2.0), (60.0, 60.0)]
 )
-async def test_without_viewers_it_goes_on_for_its_grace(
+async def test_without_viewers_it_continues_for_its_grace(
     grace: float | None, ends_after: float
 ) -> None:
     script: list[Step] = [1.0, Text("a")]
@@ -135,8 +135,8 @@ async def test_a_viewer_that_returns_within_the_grace_has_every_word() -> None:
 
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("gap", [-1.0, -1e-9, 0.0, 1e-12, 1e-9, 1.0])
-async def test_a_viewer_back_as_the_grace_ends_goes_on_or_reads_the_end(gap: float) -> None:
-    """In time or late, but never left hanging, and never told two things."""
+async def test_a_viewer_back_as_the_grace_ends_continues_or_reads_done(gap: float) -> None:
+    """It is in time or late, but never hangs, and never reads two ends."""
     async with (
         running(Text("a"), 20.0, Text("b"), STOP) as bench,
         anyio.create_task_group() as tasks,
@@ -170,7 +170,7 @@ async def test_a_viewer_back_as_the_grace_ends_goes_on_or_reads_the_end(gap: flo
 async def test_cancelled_from_outside_it_still_writes_its_end(
     script: tuple[Step, ...], said: int, leaving: float
 ) -> None:
-    """And says that the service went, not that somebody asked for it."""
+    """The end says `drained`, not `client_stop`."""
     bench = Bench(ScriptedProvider(*script, leaving=leaving))
     await bench.generation.open_log()
     async with anyio.create_task_group() as tasks:
@@ -182,7 +182,7 @@ async def test_cancelled_from_outside_it_still_writes_its_end(
 
 @pytest.mark.promise("cancel:clean")
 async def test_a_cancellation_from_outside_is_passed_on() -> None:
-    """It ends the task that runs the generation, whatever the generation does with it."""
+    """The cancellation ends the task that runs the generation."""
     bench = Bench(ScriptedProvider(HOLD))
     await bench.generation.open_log()
     with anyio.move_on_after(1) as scope:

@@ -1,4 +1,4 @@
-"""What streamsvc counts where the provider did not come to tell."""
+"""The estimated usage of a call whose provider reports none."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def said(*pieces: Text | Reasoning) -> Standing:
         ([Reasoning("a" * 40), Text("b")], 11, 10),
     ],
 )
-def test_an_answer_is_a_token_per_delta_or_per_four_bytes(
+def test_an_answer_has_a_token_per_delta_or_per_four_bytes(
     pieces: list[Text | Reasoning], output: int, reasoning: int | None
 ) -> None:
     assert estimate(PROMPT, said(*pieces)) == Usage(
@@ -34,7 +34,7 @@ def test_an_answer_is_a_token_per_delta_or_per_four_bytes(
     )
 
 
-def test_a_prompt_is_all_of_its_turns_and_its_system_text() -> None:
+def test_a_prompt_counts_all_turns_and_the_system_text() -> None:
     turns = (Message("user", "a" * 40), Message("assistant", "b" * 40), Message("user", "c" * 41))
     assert estimate(Prompt(messages=turns), said()).input_tokens == 31
     assert estimate(Prompt(messages=turns, system="d" * 40), said()).input_tokens == 41

@@ -29,7 +29,7 @@ anyio_backend = virtual_backends()
 async def test_usage_is_reported_else_estimated_else_missing(
     script: tuple[Step, ...], usage: Usage | None
 ) -> None:
-    """Nothing only where no provider can have charged for anything."""
+    """It is missing only if no provider can have charged for the answer."""
     async with supervising(ScriptedProvider(*script), attempts=1) as bench:
         assert (await bench.done()).usage == usage
 

@@ -1,4 +1,4 @@
-"""A viewer that leaves, or a stop, closes everything at once at any stage."""
+"""A stop, or the last viewer leaving, closes everything at once at any stage."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def in_a_rescue_that_catches_up() -> list[ScriptedProvider]:
 async def test_leaving_or_stopping_closes_everything_at_any_stage(
     providers: Any, calls: tuple[int, ...], usage: Usage | None, *, is_stop: bool
 ) -> None:
-    """`supervising` sees that every call is closed, every place given back, and no task left."""
+    """`supervising` checks that every call is closed, every slot is free, and no task remains."""
     async with supervising(*providers()) as bench:
         before = len(anyio.get_running_tasks())
         generation = await bench.create(REQUEST)

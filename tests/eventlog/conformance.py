@@ -1,7 +1,7 @@
-"""The contract of every event log, as checks that are given a log.
+"""The conformance suite of `EventLog`, as checks that take a log.
 
-An implementation is held to it by running every check of `CONTRACT`; nothing here knows which it is.
-The clock may be a virtual one, and a check waits for at most a few seconds of it.
+A test of an implementation runs every check of `CONTRACT`, and no check knows the implementation. The clock may be
+virtual; a check waits for at most a few seconds on it.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -51,13 +51,13 @@ CONTRACT: list[Check] = []
 
 
 def contract(check: Check) -> Check:
-    """Add a check to the contract."""
+    """Add a check to `CONTRACT`."""
     CONTRACT.append(check)
     return check
 
 
 async def write(log: EventLog, *events: Event, generation: str = "gen_a") -> list[Record]:
-    """Append events one after another; return the records that they should be."""
+    """Append events one after another; return the records that they should become."""
     stored: list[Record] = []
     with suppress(GenerationNotFound):
         stored = [record async for record in stored_records(log, generation)]
@@ -76,7 +76,7 @@ async def records_are_numbered_from_zero_without_holes(log: EventLog) -> None:
 
 
 @contract
-async def every_log_has_numbers_of_its_own(log: EventLog) -> None:
+async def every_log_is_numbered_separately(log: EventLog) -> None:
     await write(log, START, Text("a"))
     await write(log, START, generation="gen_b")
     await write(log, Text("b"))
@@ -86,7 +86,7 @@ async def every_log_has_numbers_of_its_own(log: EventLog) -> None:
 
 @contract
 async def events_come_back_as_they_went_in(log: EventLog) -> None:
-    """Whatever the characters: a log is no place to lose any."""
+    """No character is lost or changed."""
     text = Text("\x00\r\n\u2028 é \U0001f980 e\u0301 \ufeff")
     start = Start(generation="g", provider="p", model="m", created=1, metadata={"ключ": "\n"})
     status = Progress(state="retrying", provider="p", reason="upstream_cut")
@@ -97,14 +97,14 @@ async def events_come_back_as_they_went_in(log: EventLog) -> None:
 
 
 @contract
-async def a_read_gives_what_comes_after_the_cursor_and_nothing_else(log: EventLog) -> None:
+async def a_read_returns_exactly_the_records_after_the_cursor(log: EventLog) -> None:
     written = await write(log, START, Text("a"), Text("b"), DONE)
     for after in range(BEFORE_FIRST, 3):
         assert await log.read("gen_a", after=after) == written[after + 1 :]
 
 
 @contract
-async def a_read_that_has_something_does_not_wait(log: EventLog) -> None:
+async def a_read_with_stored_records_does_not_wait(log: EventLog) -> None:
     await write(log, START, Text("a"))
     began = anyio.current_time()
     await log.read("gen_a", after=0, wait_seconds=3)
@@ -121,7 +121,7 @@ async def a_read_without_a_wait_returns_at_once_with_nothing(log: EventLog) -> N
 
 @contract
 async def a_waiting_reader_is_given_the_next_record(log: EventLog) -> None:
-    """It is woken by the append, long before its wait is over; each append gives it one answer."""
+    """The append wakes it long before its wait ends, and each append ends one read."""
     await write(log, START)
     answers: list[Sequence[Record]] = []
 
@@ -138,7 +138,7 @@ async def a_waiting_reader_is_given_the_next_record(log: EventLog) -> None:
 
 
 @contract
-async def an_append_wakes_every_reader_that_waits_for_that_log_only(log: EventLog) -> None:
+async def an_append_wakes_all_waiting_readers_of_this_log_only(log: EventLog) -> None:
     await write(log, START)
     await write(log, START, generation="gen_b")
     answers: dict[str, list[Sequence[Record]]] = {"gen_a": [], "gen_b": []}
@@ -156,7 +156,7 @@ async def an_append_wakes_every_reader_that_waits_for_that_log_only(log: EventLo
 
 
 @contract
-async def a_wait_ends_after_its_time_with_nothing(log: EventLog) -> None:
+async def a_wait_ends_after_its_time_without_records(log: EventLog) -> None:
     await write(log, START)
     began = anyio.current_time()
     with anyio.fail_after(5):
@@ -166,7 +166,7 @@ async def a_wait_ends_after_its_time_with_nothing(log: EventLog) -> None:
 
 @contract
 async def a_cancelled_read_loses_no_record(log: EventLog) -> None:
-    """Neither a record nor another reader's wake-up."""
+    """Another reader's wake-up is not lost, either."""
     await write(log, START)
     answers: list[Sequence[Record]] = []
 
@@ -203,7 +203,7 @@ async def the_end_wakes_a_waiting_reader(log: EventLog) -> None:
 
 @contract
 async def a_reader_at_the_end_of_a_closed_log_does_not_wait(log: EventLog) -> None:
-    """An empty answer would have it ask again and again."""
+    """An empty result would make it poll."""
     await write(log, START, DONE)
     with anyio.fail_after(5), pytest.raises(LogEnded):
         await log.read("gen_a", after=1, wait_seconds=1000)
@@ -211,7 +211,7 @@ async def a_reader_at_the_end_of_a_closed_log_does_not_wait(log: EventLog) -> No
 
 @contract
 async def nothing_can_be_appended_after_the_end(log: EventLog) -> None:
-    """And the attempt leaves the log as it was."""
+    """The attempt does not change the log."""
     written = await write(log, START, DONE)
     for event in (Text("late"), DONE, START):
         with pytest.raises(LogClosed):
@@ -248,7 +248,7 @@ async def a_long_log_is_read_in_batches(log: EventLog) -> None:
 
 @contract
 async def reading_a_long_log_lets_others_run(log: EventLog) -> None:
-    """A replay of thousands of records must not hold up words that are flowing."""
+    """A replay of thousands of records must not delay live streams."""
     await write(log, START, *[Text("a")] * (4 * BATCH_RECORDS), DONE)
     turns = 0
 
@@ -270,12 +270,12 @@ async def reading_a_long_log_lets_others_run(log: EventLog) -> None:
 async def every_reader_gets_everything(
     log: EventLog, pauses: Sequence[float], readers: Sequence[tuple[float, float]]
 ) -> None:
-    """Whatever the speeds: nobody misses a record, is given one twice, or is waited for.
+    """At any speeds, no reader misses a record, gets one twice, or holds up the writer.
 
     Args:
-        log: an empty one.
-        pauses: the writer's, one before each record.
-        readers: for each, when it comes and how long it takes over an answer.
+        log: an empty log.
+        pauses: the pauses of the writer, one before each record.
+        readers: for each reader, when it arrives and how long it takes after each read.
     """
     seen: list[list[Record]] = []
 
@@ -302,11 +302,12 @@ async def every_reader_gets_everything(
 
 
 class Following(Reader):
-    """A reader that takes what it is told to.
+    """A reader that takes a set number of records.
 
     Attributes:
-        takes: how many records of each delivery; by default all.
-        deliveries: what was given, of which `taken` was taken.
+        takes: how many records of each delivery it takes; by default all.
+        deliveries: all deliveries.
+        taken: the records that it took from them.
     """
 
     def __init__(self, takes: int = BATCH_RECORDS) -> None:
@@ -327,17 +328,17 @@ class Following(Reader):
 
 
 async def settled() -> None:
-    """Let everything be given that is there to be given."""
+    """Wait until all pending deliveries are done."""
     for _ in range(20):
         await anyio.lowlevel.checkpoint()
 
 
 @contract
-async def a_follower_gets_what_is_stored_and_what_comes(log: EventLog) -> None:
+async def a_follower_gets_stored_and_new_records(log: EventLog) -> None:
     written = await write(log, START, Text("a"))
     reader = Following()
     following = log.follow("gen_a", after=0, reader=reader)
-    assert reader.deliveries == []  # never within the call
+    assert reader.deliveries == []  # never during the call
     await settled()
     assert reader.deliveries == [written[1:]]
     written += await write(log, Text("b"))
@@ -349,18 +350,18 @@ async def a_follower_gets_what_is_stored_and_what_comes(log: EventLog) -> None:
 
 
 @contract
-async def what_has_piled_up_comes_to_a_follower_in_one_piece(log: EventLog) -> None:
+async def a_follower_gets_queued_records_in_one_delivery(log: EventLog) -> None:
     written = await write(log, START)
     reader = Following()
     log.follow("gen_a", after=BEFORE_FIRST, reader=reader)
     written += await write(log, Text("a"), Text("b"), DONE)
-    assert reader.deliveries == []  # nor within an append
+    assert reader.deliveries == []  # nor during an append
     await settled()
     assert reader.deliveries == [written]
 
 
 @contract
-async def a_follower_that_takes_nothing_gets_nothing_until_it_asks(log: EventLog) -> None:
+async def a_follower_that_takes_nothing_is_paused_until_it_asks(log: EventLog) -> None:
     written = await write(log, START, Text("a"))
     reader = Following(takes=0)
     following = log.follow("gen_a", after=BEFORE_FIRST, reader=reader)
@@ -387,7 +388,7 @@ async def a_follower_that_takes_a_part_gets_the_rest_at_once(log: EventLog) -> N
 
 
 @contract
-async def followers_at_different_places_each_get_their_own(log: EventLog) -> None:
+async def followers_at_different_cursors_each_get_their_records(log: EventLog) -> None:
     written = await write(log, START, Text("a"), Text("b"))
     readers = [Following() for _ in range(3)]
     for after, reader in enumerate(readers, BEFORE_FIRST):
@@ -399,8 +400,8 @@ async def followers_at_different_places_each_get_their_own(log: EventLog) -> Non
 
 
 @contract
-async def followers_at_the_same_place_get_the_same_records(log: EventLog) -> None:
-    """The same objects, so that a dialect encodes each once; also where another is in between."""
+async def followers_at_the_same_cursor_get_the_same_objects(log: EventLog) -> None:
+    """A dialect can then encode each record once, even with another follower in between."""
     await write(log, START, *map(Text, "abc"))
     readers = [Following(), Following(takes=1), Following()]
     followings = [
@@ -416,7 +417,7 @@ async def followers_at_the_same_place_get_the_same_records(log: EventLog) -> Non
 
 
 @contract
-async def a_follower_that_closes_gets_no_more(log: EventLog) -> None:
+async def a_closed_follower_gets_nothing_more(log: EventLog) -> None:
     await write(log, START)
     reader = Following()
     following = log.follow("gen_a", after=BEFORE_FIRST, reader=reader)
@@ -429,7 +430,7 @@ async def a_follower_that_closes_gets_no_more(log: EventLog) -> None:
 
 
 @contract
-async def a_follower_of_nothing_is_lost(log: EventLog) -> None:
+async def a_follower_of_an_unknown_generation_is_lost(log: EventLog) -> None:
     await write(log, START)
     unknown, beyond, left = Following(), Following(), Following()
     log.follow("gen_b", after=BEFORE_FIRST, reader=unknown).resume()

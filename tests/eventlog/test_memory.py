@@ -1,4 +1,4 @@
-"""The log in memory keeps the contract, and forgets what is over when its time has come."""
+"""The in-memory log passes the conformance suite, and drops ended logs after their time."""
 
 import asyncio
 import sys
@@ -50,7 +50,7 @@ def new_log() -> MemoryEventLog:
 
 @asynccontextmanager
 async def swept_log() -> AsyncIterator[MemoryEventLog]:
-    """A log whose sweeper is running."""
+    """Yield a log whose sweeper is running."""
     log = new_log()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(log.sweep)
@@ -69,7 +69,7 @@ async def is_kept(log: MemoryEventLog, generation: str) -> bool:
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:honest")
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
-async def test_the_log_in_memory_keeps_the_contract(check: Check) -> None:
+async def test_the_in_memory_log_conforms(check: Check) -> None:
     async with swept_log() as log:
         await check(log)
 
@@ -83,7 +83,7 @@ async def test_the_log_in_memory_keeps_the_contract(check: Check) -> None:
     readers=st.lists(st.tuples(seconds, seconds), min_size=1, max_size=4),
 )
 @example(pauses=[0.0] * 600, readers=[(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
-def test_many_readers_at_any_speed_all_get_everything(
+def test_readers_at_any_speed_get_everything(
     backend: str, pauses: Sequence[float], readers: Sequence[tuple[float, float]]
 ) -> None:
     async def check() -> None:
@@ -109,7 +109,7 @@ async def test_a_closed_log_is_kept_for_its_time_and_then_dropped(done: Event, k
 
 
 async def test_the_time_of_a_log_begins_with_its_end() -> None:
-    """Not with its start: a long answer is kept as long as a short one."""
+    """A long answer is therefore kept for the same time as a short one."""
     async with swept_log() as log:
         await write(log, START)
         await anyio.sleep(10 * KEEP_FINISHED)
@@ -119,7 +119,7 @@ async def test_the_time_of_a_log_begins_with_its_end() -> None:
 
 
 @pytest.mark.promise("cancel:clean")
-async def test_an_open_log_is_never_dropped_a_closed_one_entirely() -> None:
+async def test_only_closed_logs_are_dropped_and_then_completely() -> None:
     async with swept_log() as log:
         await write(log, START, Text("a"))
         for number in range(100):
@@ -152,8 +152,8 @@ async def test_logs_that_are_due_together_are_dropped_together() -> None:
         assert len(log) == 0
 
 
-async def test_a_reader_in_the_middle_of_a_dropped_log_is_told() -> None:
-    """Its next read fails; it is never a shorter answer."""
+async def test_a_reader_in_the_middle_of_a_dropped_log_gets_an_error() -> None:
+    """Its next read fails, so that the answer does not just look shorter."""
     async with swept_log() as log:
         await write(log, START, Text("a"), DONE)
         await log.read("gen_a", after=BEFORE_FIRST)
@@ -176,7 +176,7 @@ async def test_a_follower_paused_before_the_end_of_a_dropped_log_is_lost() -> No
 
 
 class Broken(Following):
-    """A reader that breaks its contract."""
+    """A reader that breaks its contract by raising."""
 
     @override
     def deliver(self, records: Sequence[Record]) -> int:
@@ -184,7 +184,9 @@ class Broken(Following):
 
 
 @pytest.mark.promise("fan-out:shared")
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio ends when a callback raises
+@pytest.mark.parametrize(
+    "anyio_backend", ["asyncio"]
+)  # under trio an exception in a callback ends the run
 async def test_a_reader_that_raises_does_not_hold_up_other_generations() -> None:
     log = new_log()
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
@@ -233,7 +235,7 @@ async def test_a_full_log_refuses_words_and_takes_the_end() -> None:
     assert done.seq == held
 
 
-async def test_of_too_many_closed_logs_the_next_to_expire_goes_first() -> None:
+async def test_beyond_the_limit_the_next_log_to_expire_goes_first() -> None:
     log = bounded_log(keep_count=2)
     await write(log, START, DONE, generation="gen_finished")
     await write(log, START, ABANDONED, generation="gen_abandoned")
@@ -246,7 +248,7 @@ async def test_of_too_many_closed_logs_the_next_to_expire_goes_first() -> None:
 
 @pytest.mark.promise("resume:honest")
 async def test_closed_logs_make_room_for_words_and_open_ones_never_do() -> None:
-    """While open ones alone fill the memory, a new one is refused, and they have said enough."""
+    """If open logs alone fill the memory, a new one is refused, and they can take no more text."""
     log = bounded_log(max_total_log_bytes=8192)
     await write(log, START, Text("a" * 2000), DONE, generation="gen_ended")
     await write(log, START, Text("a" * 3000), generation="gen_open")
@@ -264,7 +266,7 @@ async def test_closed_logs_make_room_for_words_and_open_ones_never_do() -> None:
     await write(log, START, generation="gen_new")
 
 
-async def test_the_size_of_all_logs_is_what_their_records_come_to() -> None:
+async def test_the_size_of_all_logs_is_the_sum_of_their_records() -> None:
     async with swept_log() as log:
         assert log.size_bytes == 0
         await write(log, START, Text("a" * 1000), DONE)

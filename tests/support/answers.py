@@ -1,4 +1,4 @@
-"""A supervisor over scripted providers with fallbacks, and what viewers of its answers see."""
+"""A supervisor over scripted providers with fallbacks, and the events that its viewers see."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -44,13 +44,13 @@ REQUEST = GenerationRequest(prompt=PROMPT, provider="first")
 
 
 class Bench(Supervisor):
-    """A supervisor over scripts: the first provider falls back on the others, in their order.
+    """A supervisor over scripted providers: the first one falls back on the others, in their order.
 
     Args:
-        providers: first, second ...
-        entries: settings of some of them, by name.
-        generations: as in the settings.
-        section: settings of all of them.
+        providers: `first`, `second`, `third`.
+        entries: settings of single providers, by name.
+        generations: the section of this name in the settings.
+        section: settings of all providers.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Bench(Supervisor):
         super().__init__(providers=registry, log=self.log, directory=directory, settings=settings)
 
     async def answer(self, order: GenerationRequest = REQUEST) -> list[Event]:
-        """Ask once, stay until the end, and return the events after the `Start`."""
+        """Ask once, watch to the end, and return the events after the `Start`."""
         generation = await self.create(order)
         with self.viewer(generation):
             start, *events = await events_of(self.log, generation)
@@ -93,29 +93,29 @@ class Bench(Supervisor):
         return events
 
     async def done(self) -> Done:
-        """Ask once, and return how it ended."""
+        """Ask once, and return the `Done`."""
         done = (await self.answer())[-1]
         assert isinstance(done, Done)
         return done
 
     @property
     def calls(self) -> tuple[int, ...]:
-        """How often each provider has been called."""
+        """The number of calls to each provider."""
         return tuple(provider.opened for provider in self.providers)
 
     @property
     def slots(self) -> list[int]:
-        """How many slots of each entry are taken."""
+        """The number of taken slots of each entry."""
         return [entry.running for entry in self.entries]
 
     def circuit_of(self, name: str) -> State:
-        """The state of an entry's circuit."""
+        """Return the state of an entry's circuit."""
         return {entry.name: entry.circuit.state for entry in self.entries}[name]
 
 
 @asynccontextmanager
 async def supervising(*providers: ScriptedProvider, **settings: Any) -> AsyncIterator[Bench]:
-    """Run a supervisor; in the end every call must be closed and every slot given back."""
+    """Run a supervisor; at the end, check that every call is closed and every slot is free."""
     with anyio.fail_after(100 * TOTAL):
         async with Bench(*providers, **settings) as bench:
             yield bench
@@ -149,7 +149,7 @@ def failed(of: str, error: ProviderError, usage: Usage | None = None) -> Done:
 
 
 def counted(said: int, *, thought: int = 0) -> Usage:
-    """The usage that streamsvc estimates: the prompt, and a token for each short piece."""
+    """Return the usage that streamsvc estimates: the prompt, and one token for each short piece."""
     return Usage(
         input_tokens=5,
         output_tokens=said + thought,
@@ -182,7 +182,7 @@ def gaps(provider: ScriptedProvider) -> list[float]:
 
 
 def text_of(said: Sequence[Event | Step]) -> str:
-    """Return the text that a page shows in the end."""
+    """Return the text that a page shows at the end."""
     text = ""
     for one in said:
         if isinstance(one, Restart):

@@ -1,7 +1,7 @@
-"""Clients that mean harm, in a process of their own: `python attacks.py PORT KIND` goes on until it is killed.
+"""Hostile clients in a separate process: `python attacks.py PORT KIND` runs until it is killed.
 
-Each holds a number of connections to the loopback, and opens another where one is closed. What it sends is
-paced, so that it costs the machine little: the point is what the service makes of it.
+Each kind holds a number of connections to the loopback, and replaces those that are closed. What they send is paced,
+so that sending costs the machine little: the tests measure the service. Every sleep here is such a pace.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ async def silence(_reader: StreamReader, _writer: StreamWriter) -> None:
 
 
 def slowly(begin: bytes, piece: bytes, seconds: float) -> Attack:
-    """Return an attack that sends a beginning, and then a piece now and then."""
+    """Return an attack that sends a beginning, and then one piece after each pause."""
 
     async def attack(_reader: StreamReader, writer: StreamWriter) -> None:
         writer.write(begin)
@@ -41,7 +41,7 @@ def slowly(begin: bytes, piece: bytes, seconds: float) -> Attack:
 
 
 def again_and_again(sent: bytes) -> Attack:
-    """Return an attack that sends a request when the one before it is answered."""
+    """Return an attack that sends the same request after each response."""
 
     async def attack(reader: StreamReader, writer: StreamWriter) -> None:
         while True:
@@ -55,7 +55,7 @@ def again_and_again(sent: bytes) -> Attack:
 
 async def unread(_reader: StreamReader, writer: StreamWriter) -> None:
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    writer.transport.pause_reading()  # type: ignore[attr-defined]  # of a transport that reads
+    writer.transport.pause_reading()  # type: ignore[attr-defined]  # a method of transports that read
     for _ in range(20):
         writer.write(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
     await asyncio.sleep(3600)  # noqa: TID251
@@ -63,7 +63,7 @@ async def unread(_reader: StreamReader, writer: StreamWriter) -> None:
 
 async def reset(_reader: StreamReader, writer: StreamWriter) -> None:
     writer.write(b"GET /stream-ai?prompt=hi HTTP/1.1\r\n" + HOST + b"\r\n")
-    await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311, TID251  # at any moment of the answer
+    await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311, TID251  # at a random moment of the answer
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
 
@@ -84,11 +84,11 @@ ATTACKS: Mapping[str, tuple[int, Attack]] = {
     "unread": (30, unread),
     "resets": (10, reset),
 }  # fmt: skip
-"""By name: how many connections, and what each does."""
+"""By name: the number of connections, and what each of them does."""
 
 
 async def hold(port: int, attack: Attack) -> None:
-    """Attack on one connection after the other."""
+    """Attack over one connection after another."""
     while True:
         with suppress(OSError):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

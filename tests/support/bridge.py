@@ -1,7 +1,7 @@
-"""An ASGI application, called without a server: the connection is an object, and may be cut.
+"""Calls an ASGI application without a server, over a connection that a test can cut.
 
-`httpx2.ASGITransport` never delivers an endless stream, and Starlette's test client ends one by
-cancellation; here a cut is what a server makes of it, `http.disconnect`.
+`httpx2.ASGITransport` never delivers an endless stream, and Starlette's test client ends one by cancellation.
+Here a cut is an `http.disconnect`, as a server sends it.
 """
 
 from collections.abc import MutableMapping
@@ -14,13 +14,13 @@ from starlette.types import ASGIApp
 
 
 class Connection:
-    """One request and what came back.
+    """One request and its response.
 
     Attributes:
-        scope: of the request.
-        status: of the answer, once its head is there.
-        body: as far as it has come.
-        complete: whether the answer ended tidily.
+        scope: the scope of the request.
+        status: the status of the response, once its head is there.
+        body: the body so far.
+        complete: whether the response has ended cleanly.
         ended: set when the application has returned.
     """
 
@@ -56,11 +56,11 @@ class Connection:
         return connection
 
     def cut(self) -> None:
-        """Lose the connection; nothing that the application sends from now on arrives."""
+        """Cut the connection: whatever the application sends from now on is lost."""
         self._gone.set()
 
     async def run(self, app: ASGIApp) -> None:
-        """Have the request answered."""
+        """Run the application until it returns."""
         try:
             await app(self.scope, self._receive, self._send)
         finally:

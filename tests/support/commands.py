@@ -1,4 +1,4 @@
-"""Commands of streamsvc as processes: run to their end, or beside the test."""
+"""The commands of streamsvc as processes, run to their end or beside the test."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ FAST_WORDS = {**SLOW_WORDS, "STREAMSVC_PROVIDERS__FAKE__WORDS_PER_SECOND": "0"}
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a shell: only the settings in *extra*, and buffered output."""
+    """Return the environment of a shell, with only the settings in *extra*, and with buffered output."""
     names = {
         name
         for name in os.environ
@@ -82,7 +82,7 @@ async def errors_of(process: anyio.abc.Process) -> str:
 
 @contextmanager
 def _default_interrupt() -> Iterator[None]:
-    """Let processes receive Ctrl-C, also those of a suite that runs in the background and ignores it."""
+    """Let processes receive Ctrl-C even if the suite runs in the background, where a shell ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield

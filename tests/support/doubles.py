@@ -1,4 +1,4 @@
-"""Stand-ins that obey the ports, for tests of what is above them; and the clock those tests run on."""
+"""Test doubles of the ports, for tests of the code above them, and the clock of those tests."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -28,43 +28,43 @@ HOLD = float("inf")
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """The provider says how the answer ends if nothing follows, and does not end it yet."""
+    """The provider emits a finish, but the answer does not end yet."""
 
     finish: Finish
 
 
 Step = Delta | Finish | Announced | float | anyio.Event | Exception
-"""A delta is said, a number is so many seconds of silence, an event is waited for, an exception raised."""
+"""A delta to emit, seconds to stay silent, an event to wait for, or an exception to raise."""
 
 
 class Room:
-    """Counts the viewers that have a seat."""
+    """Counts the viewers that hold a slot."""
 
     def __init__(self) -> None:
         self.size = 0
 
     def join(self) -> None:
-        """One more."""
+        """Count one more."""
         self.size += 1
 
     def leave(self) -> None:
-        """One less."""
+        """Count one less."""
         self.size -= 1
 
 
 class ScriptedProvider(Provider):
-    """Does what its script says, and breaks off where that has no `Finish`.
+    """Plays a script, and breaks off if the script has no `Finish`.
 
     Args:
         script: the steps of every answer.
-        entering: a step that is taken before the first of them, as when connecting fails.
-        leaving: a step that is taken on the way out, shielded.
+        entering: a step before the first one, such as a failed connection.
+        leaving: a step on the way out, shielded from cancellation.
 
     Attributes:
-        prompts: what was asked, one for each call.
-        asked_at: when, on the event loop's clock.
-        opened: how many calls were begun.
-        closed: how many of them were left.
+        prompts: the prompt of each call.
+        asked_at: the time of each call, on the event loop's clock.
+        opened: how many calls have begun.
+        closed: how many of them have ended.
         asked: set by the first call.
     """
 
@@ -103,13 +103,13 @@ class ScriptedProvider(Provider):
                 await _take(self._leaving)
 
     def script_of(self, call: int) -> Sequence[Step]:
-        """Return what the call with this number does, from 1."""
+        """Return the script of the call with this number, from 1."""
         del call
         return self._script
 
 
 class Takes(ScriptedProvider):
-    """Does another script at each call, and the last one at every further one.
+    """Plays another script at each call, and the last one from then on.
 
     Args:
         takes: the scripts.
@@ -134,7 +134,7 @@ async def _take(step: Step) -> None:
 
 
 class Providers(ProviderRegistry):
-    """A registry whose entries are open already.
+    """A registry whose providers are already open.
 
     Args:
         providers: by entry name.
@@ -154,7 +154,7 @@ class Providers(ProviderRegistry):
 
 
 class SlowLog(MemoryEventLog):
-    """A log that lets others run, and can be cancelled, while it stores; as one over a network."""
+    """A log that yields to other tasks and can be cancelled while it stores, like one over a network."""
 
     @override
     async def flush(self, generation: str) -> None:
@@ -163,7 +163,7 @@ class SlowLog(MemoryEventLog):
 
 
 async def read_all(log: EventLog, generation: str) -> list[Record]:
-    """Follow a log from its start to its `Done`."""
+    """Follow a log from its start to its `Done`; return the records."""
     records: list[Record] = []
     while not records or not isinstance(records[-1].event, Done):
         after = records[-1].seq if records else BEFORE_FIRST
@@ -172,19 +172,19 @@ async def read_all(log: EventLog, generation: str) -> list[Record]:
 
 
 async def events_of(log: EventLog, generation: str) -> list[Event]:
-    """Follow a log from its start to its `Done`, and return what it says."""
+    """Follow a log from its start to its `Done`; return the events."""
     return [record.event for record in await read_all(log, generation)]
 
 
 def in_virtual_time(backend: str) -> tuple[str, dict[str, Any]]:
-    """Return what an `anyio_backend` fixture returns, with a clock that jumps instead of waiting."""
+    """Return the value of an `anyio_backend` fixture whose clock jumps instead of waiting."""
     if backend == "trio":
         return backend, {"clock": MockClock(autojump_threshold=0)}
     return on_asyncio(VirtualTimeLoop)
 
 
 def virtual_backends() -> Any:
-    """Return an `anyio_backend` fixture for a module: asyncio and trio, each on a clock that jumps."""
+    """Return an `anyio_backend` fixture for a module: asyncio and trio, each with a clock that jumps."""
 
     @pytest.fixture(params=["asyncio", "trio"])
     def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
@@ -194,7 +194,7 @@ def virtual_backends() -> Any:
 
 
 def run_in_virtual_time(backend: str, check: Callable[[], Awaitable[None]]) -> None:
-    """Run a check to its end on a clock that jumps: for tests that are run many times over."""
+    """Run a check to its end on a clock that jumps, for tests that repeat it many times."""
 
     async def main() -> None:
         await check()

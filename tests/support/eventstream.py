@@ -1,8 +1,7 @@
-"""What a browser does with the bytes of an event stream, and connections that hide none of them.
+"""Event streams parsed as a browser parses them, over connections that hide no byte from a test.
 
-`EventStreamParser` is section 9.2.6 of the HTML Living Standard, and nothing more forgiving. `Wire` is
-HTTP/1.1 on a bare socket: it reads only when it is asked to, so that a test decides how slow a viewer
-is, and it can be cut at any byte.
+`EventStreamParser` is as strict as section 9.2.6 of the HTML Living Standard. `Wire` is HTTP/1.1 on a bare socket: it
+reads only on request, so a test decides how slow a viewer is, and it can be cut at any byte.
 """
 
 import asyncio
@@ -19,18 +18,18 @@ import msgspec
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _LINGER_NOT = b"\1\0\0\0\0\0\0\0"
-"""`struct linger`: on, for no seconds: closing sends a reset."""
+"""`struct linger`: on, with zero seconds, so that closing sends a reset."""
 
 
 @dataclass(frozen=True)
 class BrowserEvent:
-    """What a page's listener is given.
+    """An event as a listener of a page gets it.
 
     Attributes:
-        type: `message` where the stream named none.
+        type: `message` if the stream names none.
         data: the lines of data, joined.
-        last_event_id: the cursor that a reconnect would send from here.
-        at: when its last byte came, on the event loop's clock.
+        last_event_id: the cursor that a reconnect would send after this event.
+        at: the time of its last byte, on the event loop's clock.
     """
 
     type: str
@@ -40,7 +39,7 @@ class BrowserEvent:
 
     @property
     def json(self) -> Any:
-        """The data, which has to be one line of JSON."""
+        """The data, which must be one line of JSON."""
         assert "\n" not in self.data
         return msgspec.json.decode(self.data)
 
@@ -51,11 +50,11 @@ class BrowserEvent:
 
 
 class EventStreamParser:
-    """Bytes in any pieces go in, events come out; a block without its blank line never does.
+    """Turns bytes in any pieces into events; a block without its blank line is never dispatched.
 
     Attributes:
-        last_event_id: the event source's last event id string: what the next request would send.
-        retry_ms: the reconnection time, where the stream has set it.
+        last_event_id: the event source's last event ID string, which the next request would send.
+        retry_ms: the reconnection time, if the stream sets it.
     """
 
     def __init__(self) -> None:
@@ -70,7 +69,7 @@ class EventStreamParser:
         self._id = ""
 
     def feed(self, chunk: bytes, *, at: float = 0.0) -> list[BrowserEvent]:
-        """Take bytes; return the events that they complete."""
+        """Parse further bytes; return the events that they complete."""
         text = self._decode(chunk)
         if self._ended_in_cr and text:
             text = text.removeprefix("\n")
@@ -113,16 +112,16 @@ def parse(body: bytes) -> list[BrowserEvent]:
 
 @dataclass
 class Answer:
-    """An HTTP response, read only as far as it is asked for.
+    """An HTTP response, read only as far as a test asks for.
 
     Attributes:
-        wire: the connection it comes over.
-        status: of the head.
-        header_list: of the head, names in lower case, as they came.
-        has_body: whether HTTP lets a body follow this head.
-        raw: the bytes of the body that have been read, freed of their chunks.
-        parser: the browser that looks at them.
-        is_whole: whether the body came to the end that HTTP demands.
+        wire: its connection.
+        status: its status code.
+        header_list: its fields in their order, names in lower case.
+        has_body: whether HTTP allows a body after this head.
+        raw: the body so far, without chunk framing.
+        parser: parses the body as a browser does.
+        is_whole: whether the body has ended as HTTP demands.
     """
 
     wire: "Wire"
@@ -137,20 +136,20 @@ class Answer:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The head's fields; one that came twice would be a surprise."""
+        """The fields of the head, none of which may come twice."""
         headers = dict(self.header_list)
         assert len(headers) == len(self.header_list)
         return headers
 
     async def event(self) -> BrowserEvent:
-        """Return the next event; EOFError if the body ends before one."""
+        """Return the next event; raise EOFError if the body ends first."""
         while not self._events:
             if not await self._more():
                 raise EOFError
         return self._events.pop(0)
 
     async def events(self) -> list[BrowserEvent]:
-        """Return every further event up to the end of the body, be it whole or cut."""
+        """Return all further events up to the end of the body, complete or cut."""
         while await self._more():
             pass
         events, self._events = self._events, []
@@ -162,14 +161,14 @@ class Answer:
         return bytes(self.raw)
 
     async def raw_until(self, wanted: bytes) -> bytes:
-        """Read until *wanted* has come; return the body so far."""
+        """Read until the body contains *wanted*; return the body so far."""
         while wanted not in self.raw:
             if not await self._more():
                 raise EOFError
         return bytes(self.raw)
 
     async def json(self) -> Any:
-        """Return the body, which has to be JSON."""
+        """Return the body, which must be JSON."""
         return msgspec.json.decode(await self.body())
 
     async def _more(self) -> bool:
@@ -214,13 +213,13 @@ class Wire:
         headers: Mapping[str, str] | None = None,
         body: bytes | Iterable[bytes] | None = None,
     ) -> Answer:
-        """Send a request and return its answer as soon as the head is there.
+        """Send a request; return its response as soon as the head is there.
 
         Args:
-            method: of HTTP.
-            target: the path with its query, already in ASCII.
+            method: the HTTP method.
+            target: path and query, in ASCII.
             headers: further fields.
-            body: bytes are sent with their length, an iterable of bytes in chunks.
+            body: bytes go out with a Content-Length, an iterable of bytes goes out in chunks.
         """
         address, port, *_ = self._socket.getpeername()
         fields = {"Host": f"{address}:{port}", **(headers or {})}
@@ -243,7 +242,7 @@ class Wire:
         await asyncio.get_running_loop().sock_sendall(self._socket, raw)
 
     async def answer(self, method: str) -> Answer:
-        """Read the head of an answer."""
+        """Read the head of a response."""
         status_line = await self.read_line()
         version, status, *_ = status_line.split(b" ")
         assert version == b"HTTP/1.1"
@@ -255,7 +254,7 @@ class Wire:
         return Answer(self, int(status), headers, has_body)
 
     async def read_line(self) -> bytes:
-        """Return a line without its end."""
+        """Read a line; return it without its line end."""
         while (end := self._buffer.find(b"\r\n")) < 0:
             await self._receive()
         line = bytes(self._buffer[:end])
@@ -263,7 +262,7 @@ class Wire:
         return line
 
     async def read_pieces(self, size: int) -> AsyncIterator[bytes]:
-        """Yield *size* bytes as they come: a connection may end within a chunk."""
+        """Yield *size* bytes in pieces as they arrive, because a connection may end within a chunk."""
         while size:
             if not self._buffer:
                 await self._receive()
@@ -283,18 +282,18 @@ class Wire:
         self._socket.close()
 
     def reset(self) -> None:
-        """Break the connection off."""
+        """Close the connection with a reset."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
         self._socket.close()
 
 
 @asynccontextmanager
 async def wire(port: int, *, receive_buffer: int | None = None) -> AsyncIterator[Wire]:
-    """Connect to the loopback; closed on the way out.
+    """Connect to the loopback; leaving closes the connection.
 
     Args:
-        port: where the service listens.
-        receive_buffer: bytes that the kernel keeps for a viewer that does not read.
+        port: the port of the service.
+        receive_buffer: size in bytes of the kernel's buffer for a viewer that does not read.
     """
     with socket.socket() as sock:
         if receive_buffer is not None:
@@ -314,6 +313,6 @@ async def view(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
 ) -> AsyncIterator[Answer]:
-    """Send one request over a connection of its own; leaving closes it, as a closed tab does."""
+    """Send one request over a new connection; leaving closes it, as a closed tab does."""
     async with wire(port) as connection:
         yield await connection.ask(method, target, headers, body)

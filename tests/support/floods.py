@@ -1,4 +1,4 @@
-"""Answers of an upstream that have no end, and no body either: what is sent for ever, and after what."""
+"""Endless upstream responses in which no body ever arrives: what they begin with, and what they repeat."""
 
 from collections.abc import Mapping
 
@@ -23,14 +23,14 @@ FLOODS: Mapping[str, tuple[bytes, bytes]] = {
     "trailer of an error": (ERROR_HEAD + b"0\r\nX: ", b"x"),
     "body of an error": (ERROR_HEAD, b"a\r\n0123456789\r\n"),
 }
-"""By what has no end: how the answer begins, and what comes again and again."""
+"""By the endless part: how the response begins, and what it repeats."""
 
 
 class Flood:
-    """A step that sends a beginning, and then the same until the peer goes away, up to a bound.
+    """A step that sends a beginning, and repeats a piece until the peer leaves, up to a bound.
 
     Attributes:
-        sent_bytes: how much has been sent of it.
+        sent_bytes: how many bytes of repeated pieces it has sent.
     """
 
     def __init__(self, begin: bytes, piece: bytes, *, most_bytes: int, write_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""One generation on its own: its provider is a script, its log is in memory."""
+"""One generation without a supervisor: its provider plays a script, and its log is in memory."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,12 +26,12 @@ GRACE = 5.0
 
 
 class Bench:
-    """A generation on its own: its provider is a script, its log is in memory.
+    """A generation without a supervisor.
 
     Attributes:
-        provider: the script.
-        log: where it writes.
-        generation: it.
+        provider: plays the script.
+        log: holds its events.
+        generation: the generation.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class Bench:
         )
 
     async def watched(self) -> list[Event]:
-        """Run to the end with a viewer that stays; return the events of the log."""
+        """Run to the end with a connected viewer; return the events of the log."""
         await self.generation.open_log()
         with self.generation.audience.viewer():
             await self.generation.run()
         return await self.events()
 
     async def events(self) -> list[Event]:
-        """Return the events of the log after its end; check what holds for every generation."""
+        """Wait for the end; check what holds for every generation, and return the events of the log."""
         events = await events_of(self.log, "gen_a")
         assert [isinstance(event, Start) for event in events] == [
             True,
@@ -83,7 +83,7 @@ class Bench:
         return events
 
     async def done(self) -> Done:
-        """Return how it ended."""
+        """Return its `Done`, once it is there."""
         done = (await self.events())[-1]
         assert isinstance(done, Done)
         return done
@@ -93,7 +93,7 @@ class Bench:
 async def running(
     *script: Step, grace_seconds: float | None = None, **steps: Step
 ) -> AsyncIterator[Bench]:
-    """Run a generation concurrently with the test."""
+    """Run a generation beside the test."""
     bench = Bench(ScriptedProvider(*script, **steps), grace_seconds=grace_seconds)
     await bench.generation.open_log()
     with anyio.fail_after(10 * TOTAL):
@@ -103,13 +103,13 @@ async def running(
 
 
 async def generate(*script: Step, **steps: Step) -> list[Event]:
-    """Run a generation that is watched to its end; return the events of its log."""
+    """Run a generation to its end with a connected viewer; return the events of its log."""
     with anyio.fail_after(10 * TOTAL):
         return await Bench(ScriptedProvider(*script, **steps)).watched()
 
 
 def counted(said: int = 0, *, thought: int = 0) -> Usage:
-    """The usage that streamsvc estimates: the prompt, and a token for each short piece."""
+    """Return the usage that streamsvc estimates: the prompt, and one token for each short piece."""
     return Usage(
         input_tokens=5,
         output_tokens=said + thought,

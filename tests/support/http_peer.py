@@ -51,7 +51,7 @@ def saying(*pieces: bytes, then_close: bool = False) -> Play:
 
 @asynccontextmanager
 async def peer(play: Play, tls: ssl.SSLContext | None = None) -> AsyncIterator[Peer]:
-    """Answer each request in the same way, on a port of its own."""
+    """Play the same script for each request, on a free port."""
     it = Peer()
 
     async def serve(reader: StreamReader, writer: StreamWriter) -> None:
@@ -71,7 +71,7 @@ async def peer(play: Play, tls: ssl.SSLContext | None = None) -> AsyncIterator[P
 
 @asynccontextmanager
 async def listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Serve connections on the port that this yields; on leaving, all of them end."""
+    """Serve connections on the port that this yields; leaving ends all of them."""
     async with anyio.create_task_group() as tasks:
 
         async def hold(reader: StreamReader, writer: StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Event loops for tests, as bare as that of a process."""
+"""Event loops for tests, as plain as that of a real process."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,10 +9,10 @@ import sniffio
 def on_asyncio(
     make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
 ) -> tuple[str, dict[str, object]]:
-    """Return a backend for anyio's plugin, whose loop anyio knows only by its tasks.
+    """Return a backend for anyio's plugin on which anyio recognises asyncio only by the current task.
 
-    So it is in a process that `asyncio.run` has started. pytest's runner would say by a context variable
-    which library it is, also to callbacks of the loop.
+    In a process that `asyncio.run` starts, anyio does the same. The plugin would also set a context variable, and
+    callbacks of the loop, which run outside any task, would find it.
     """
 
     def bare() -> asyncio.AbstractEventLoop:

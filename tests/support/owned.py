@@ -1,4 +1,4 @@
-"""A task group whose owner's exceptions leave it as they are: a skip stays a skip."""
+"""A task group that does not wrap a single exception: a skip inside it stays a skip."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

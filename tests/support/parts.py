@@ -1,8 +1,8 @@
-"""What tests need of the machine besides Python, and what is said where it is missing.
+"""The parts that tests need from the machine besides Python, and the reports about missing ones.
 
-A test names its parts with `@pytest.mark.needs("chromium")`; `browser` and `node` are short for what
-most of those tests need. Where one is missing the test is skipped before any fixture of it runs. Under
-`CI=true` everything has to be there: the first test that needs a missing part fails.
+A test names its parts with `@pytest.mark.needs("chromium")`; the marks `browser` and `node` stand for the usual
+parts of such tests. If a part is missing, the test is skipped before its fixtures run. Under `CI=true` every part
+must be there: the first test that needs a missing part fails.
 """
 
 import json
@@ -30,9 +30,9 @@ class Part:
     """Something that a machine may lack.
 
     Attributes:
-        name: as people know it.
-        hint: how it is had on Debian.
-        find: returns where it is.
+        name: its common name.
+        hint: how to install it on Debian.
+        find: returns its path, or None if it is missing.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Part:
 
 
 def _program(name: str, package: str, command: str) -> Part:
-    """Return a program; some lie where only root looks for them."""
+    """Return a program; some are in directories that only root has in its `PATH`."""
     where = f"{os.environ.get('PATH', '')}:/usr/sbin"
     hint = f"apt-get install {package}"
     return Part(name, hint, lambda: shutil.which(command, path=where))
 
 
 def _lighttpd() -> str | None:
-    """Return lighttpd, if it has its module for TLS, which is a package of its own."""
+    """Return the path of lighttpd, if its module for TLS is there, too: that is a separate package."""
     has_tls = any(
         Path(lib, "lighttpd/mod_openssl.so").exists() for lib in ("/usr/lib", "/usr/lib64")
     )
@@ -60,7 +60,7 @@ def _lighttpd() -> str | None:
 
 
 def _clients() -> str | None:
-    """Return the folder of the libraries that `package.json` names, if all of them are there."""
+    """Return the folder with the libraries of `package.json`, if all of them are installed."""
     modules = CLIENTS / "node_modules"
     package = json.loads((CLIENTS / "package.json").read_text(encoding="utf-8"))
     names = chain.from_iterable(package.get(kind, {}) for kind in _DEPENDENCIES)
@@ -83,18 +83,18 @@ PARTS: Mapping[str, Part] = {
 
 
 def find(name: str) -> str:
-    """Return where a part is; the test is skipped where it is missing."""
+    """Return the path of a part; skip the test if it is missing."""
     part = PARTS[name]
     return part.find() or missing(str(part))
 
 
 def each(names: Iterable[str]) -> list[ParameterSet]:
-    """Return parts as parameters of a test, each of which needs its own."""
+    """Return parts as parameters of a test; each parameter needs its part."""
     return [pytest.param(name, marks=pytest.mark.needs(name)) for name in names]
 
 
 def missing(what: str) -> NoReturn:
-    """Skip the test that runs, or fail it under CI; the sentence says what is missing."""
+    """Skip the current test, or fail it under CI, with a sentence that says what is missing."""
     if _is_ci():
         pytest.fail(f"{what}, and CI has to have it", pytrace=False)
     pytest.skip(what)
@@ -105,14 +105,14 @@ def _is_ci() -> bool:
 
 
 class Plugin:
-    """Skips early, and tells each reason once."""
+    """Skips before fixtures run, and reports each reason once."""
 
     def __init__(self) -> None:
         self._failed: set[str] = set()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Skip a test before its fixtures are made."""
+        """Skip a test before its fixtures run."""
         for name in _needs(item):
             part = PARTS[name]
             if part.find():
@@ -123,7 +123,7 @@ class Plugin:
             pytest.skip(str(part))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Write a line for each reason why tests were skipped, and how many."""
+        """Write one line for each reason for skips, with their number."""
         reports = terminalreporter.stats.get("skipped", [])
         for reason, count in sorted(Counter(map(_reason, reports)).items()):
             terminalreporter.write_line(f"SKIPPED [{count}] {reason}", yellow=True)
@@ -144,5 +144,5 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 
 def unknown(items: Iterable[pytest.Item]) -> set[str]:
-    """Return the names of parts that tests need and nobody knows."""
+    """Return the unknown names among the parts that tests need."""
     return {name for item in items for name in _needs(item)} - PARTS.keys()

@@ -1,4 +1,4 @@
-"""The connections that the HTTP clients of providers hold, whatever their transport."""
+"""The connections that the providers' HTTP clients hold, for both kinds of clients."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +9,13 @@ from support.service import Service
 
 
 def pools(service: Service) -> Mapping[str, tuple[int, int]]:
-    """Count the connections of each entry that has been used: in use, and at rest."""
+    """Return the number of connections of each open entry: in use, and idle."""
     providers: Any = service.supervisor.entries._providers
     return {name: _connections(provider) for name, provider in providers._open.items()}
 
 
 def close_kept(service: Service) -> None:
-    """Close the connections that rest, so that each further call opens one."""
+    """Close the idle connections, so that each further call opens a new one."""
     providers: Any = service.supervisor.entries._providers
     for provider in providers._open.values():
         if (held := _holder(provider)) is not None:

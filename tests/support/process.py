@@ -1,4 +1,4 @@
-"""`python -m streamsvc serve` as a process of its own: what a user starts, on uvloop.
+"""`python -m streamsvc serve` as a separate process on uvloop, as a user starts it.
 
 async with serve(tmp_path, {"PROVIDERS__FAKE__TEXT": "one two"}) as service:
 await service.client.get("/stream-ai?prompt=hi")
@@ -23,7 +23,7 @@ import httpx2
 from support.owned import own_tasks
 
 START_SECONDS = 30
-"""Bound of a start, on a machine that is busy with other things."""
+"""Bound of a start on a busy machine."""
 
 RUNNING_ON = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
 
@@ -44,10 +44,10 @@ class Running:
     """A running service.
 
     Attributes:
-        process: the process; its standard error is read all the time, so that its pipe is never full.
+        process: the process; its standard error is read continuously, so that the pipe never fills up.
         client: an HTTP client with its address.
-        port: where it listens.
-        output: all that it has written so far.
+        port: the port that it listens on.
+        output: what it has written to standard error so far.
     """
 
     process: anyio.abc.Process
@@ -58,32 +58,32 @@ class Running:
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     async def is_ready(self) -> bool:
-        """Ask `/readyz`."""
+        """Return whether `/readyz` answers 200."""
         return (await self.client.get("/readyz")).status_code == 200
 
     async def drain(self) -> None:
-        """Send SIGTERM, and wait until it is noticed."""
+        """Send SIGTERM, and wait until `/readyz` reports the drain."""
         self.process.send_signal(signal.SIGTERM)
         while await self.is_ready():
             pass
 
     async def end(self) -> int:
-        """Wait for its end and the end of its output; return the exit code."""
+        """Wait until the process and its output end; return the exit code."""
         while not self._has_ended:
             await self._changed.wait()
         return await self.process.wait()
 
     async def terminate(self) -> int:
-        """Send SIGTERM, and wait for the end; return the exit code."""
+        """Send SIGTERM, and wait until the process ends; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return await self.end()
 
     async def logged(self, pattern: str, *, since: int = 0) -> re.Match[str]:
-        """Wait until it has written what matches *pattern*; EOFError if it ends before that.
+        """Wait until its output matches *pattern*; raise EOFError if it ends first.
 
         Args:
             pattern: a regular expression.
-            since: at which character of the output to begin.
+            since: the character of the output to begin at.
         """
         while (found := re.search(pattern, self.output[since:])) is None:
             if self._has_ended:
@@ -92,18 +92,18 @@ class Running:
         return found
 
     def assert_quiet(self, *expected: str, since: int = 0) -> None:
-        """Fail for each warning, error or crash that no *expected* pattern matches.
+        """Fail if a warning, an error or a crash is logged that no *expected* pattern matches.
 
         Args:
-            expected: patterns of lines that are as they should be.
-            since: at which character of the output to begin.
+            expected: patterns of the lines that may be there.
+            since: the character of the output to begin at.
         """
         lines = filter(COMPLAINT.search, self.output[since:].splitlines())
         unexpected = [line for line in lines if not any(re.search(it, line) for it in expected)]
         assert not unexpected, "\n".join(unexpected)
 
     async def read_output(self) -> None:
-        """Read what it writes, up to its end."""
+        """Read its output to the end."""
         assert self.process.stderr is not None
         with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
             async for chunk in self.process.stderr:
@@ -118,7 +118,7 @@ class Running:
 
 
 def write_config(directory: Path, sections: Mapping[str, Mapping[str, object]]) -> None:
-    """Write a `config.toml`: its tables by their names, with what JSON and TOML write alike."""
+    """Write a `config.toml` with these tables; values are limited to those that JSON and TOML spell alike."""
     lines: list[str] = []
     for section, values in sections.items():
         lines.append(f"[{section}]")
@@ -129,7 +129,7 @@ def write_config(directory: Path, sections: Mapping[str, Mapping[str, object]]) 
 
 
 def environment(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a service: this one's, without its settings and keys."""
+    """Return this environment without settings and keys, plus those that are given."""
     foreign = ("STREAMSVC_", "OPENAI_", "GEMINI_", "GOOGLE_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     own = {f"STREAMSVC_{name}": value for name, value in settings.items()}
@@ -144,14 +144,14 @@ async def serve(
     arguments: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Running]:
-    """Run the service as an operator does; killed on the way out if it still runs.
+    """Run the service as an operator does; on leaving, kill it if it still runs.
 
-    Its output is printed then, and pytest shows it where the test has failed.
+    Its output is printed on leaving, and pytest shows it if the test fails.
 
     Args:
-        directory: where it runs, and looks for `config.toml`.
-        settings: by the names of their variables, without `STREAMSVC_`.
-        arguments: of the command line, after `serve`.
+        directory: the working directory, where it looks for `config.toml`.
+        settings: by the names of their variables without `STREAMSVC_`.
+        arguments: further arguments after `serve`.
         environ: further variables, such as keys.
     """
     command = [sys.executable, "-m", "streamsvc", "serve", *arguments]
@@ -168,14 +168,14 @@ async def started(
     running_on: str = RUNNING_ON.pattern,
     has_workers: bool = False,
 ) -> AsyncIterator[Running]:
-    """Run a server until the context is left, as `serve` does; its workers are killed with it.
+    """Run a server until the context is left, as `serve` does, and kill its workers with it.
 
     Args:
         command: program and arguments.
-        directory: where it runs.
-        environ: its whole environment.
-        running_on: matches what it logs when it listens; the first group is the port.
-        has_workers: whether it runs in processes of its own, which hold its output open.
+        directory: the working directory.
+        environ: the whole environment.
+        running_on: matches the line that it logs once it listens; the first group is the port.
+        has_workers: whether it starts worker processes, which hold its output open.
     """
     async with (
         own_tasks() as tasks,
@@ -192,7 +192,9 @@ async def started(
             async with running.client:
                 yield running
         finally:
-            with anyio.move_on_after(10, shield=True):  # its reader may be gone
+            with anyio.move_on_after(
+                10, shield=True
+            ):  # the task that reads its output may be cancelled
                 if process.returncode is None:
                     process.kill()
                 if has_workers:

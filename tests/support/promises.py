@@ -1,10 +1,10 @@
-"""What the service promises: an id and a sentence each. Tests cite ids: `@pytest.mark.promise(id)`."""
+"""What the service promises, as ids with one sentence each. Tests cite ids: `@pytest.mark.promise(id)`."""
 
 PROMISES = {
     "stream:word-by-word": "Every delta reaches the viewer as its own event, at once, in order, unchanged.",
     "provider:swap": "The same request gives the same event vocabulary from fake, OpenAI and Gemini.",
     "cancel:disconnect": "When the last viewer goes away, the upstream connection is closed.",
-    "cancel:stop": "An explicit stop ends a generation at once, idempotently, and every viewer is told.",
+    "cancel:stop": "An explicit stop ends a generation at once, idempotently, and every viewer learns of it.",
     "cancel:clean": "After any number of aborts nothing is left behind.",
     "alive:ping": "A silent stream is kept alive, and a keepalive never disturbs a client.",
     "end:exactly-one": "Every generation ends with exactly one terminal event; a truncated answer never looks finished.",
@@ -16,7 +16,7 @@ PROMISES = {
     "upstream:bounded": "No upstream fault hangs a viewer: connect, first token, idle and total deadlines hold.",
     "input:clear-error": "Bad input, bad configuration and overload get a clear error that names the cause.",
     "secret:kept": "Keys, prompts and provider internals appear in no log, error or metric.",
-    "drain:no-loss": "On SIGTERM: no new work, streams may finish up to a bound, the rest are told how to go on.",
+    "drain:no-loss": "On SIGTERM: no new work, streams may finish up to a bound, the rest learn how to go on.",
 }
 
 PLANNED = {
@@ -26,11 +26,11 @@ PLANNED = {
     "scale:one-writer": "No viewer ever sees two different events under one id.",
     "scale:told": "When a producer dies, every viewer has words again or a `done` within 5 seconds.",
     "door:closed": "With keys configured, nothing is created, read, stopped or listed without one.",
-    "door:own": "A principal reaches its own generations and nobody else's.",
+    "door:own": "A principal reaches its own generations and no other's.",
     "door:browser": "A native EventSource can be let in without a long-lived secret in its address.",
     "door:bounded": "Rate, tokens, concurrency and viewers are bounded for each principal.",
     "seen:outside": "An operator sees who waits for what: metrics, one trace, one log line a generation.",
     "seen:never-secret": "No prompt, answer, key, ticket or address of a user is in a metric, span, log line or error.",
     "change:no-loss": "A new configuration or version is rolled out without losing a word of a running answer.",
 }
-"""Promises of the design that nothing keeps yet; they move up with the work that keeps them."""
+"""Promises of the design that are not kept yet; each moves up once code keeps it."""

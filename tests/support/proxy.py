@@ -1,7 +1,6 @@
 """A small TCP proxy that breaks connections, as networks do.
 
-It reads no HTTP but the first line of each request; what it knows of answers is where a block of an
-event stream ends.
+Of a request it reads only the first line; in a response it finds only the end of each block of an event stream.
 """
 
 import asyncio
@@ -12,11 +11,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 Cut = Callable[[bytes], int | None]
-"""Looks at an answer's bytes so far; returns after how many the connection breaks, or None: not yet."""
+"""Looks at the bytes of a response so far; returns after how many of them to break, or None for not yet."""
 
 
 def after_events(count: int) -> Cut:
-    """Break behind the block with the *count*-th event of a connection."""
+    """Break after the block with the *count*-th event of a connection."""
 
     def cut(answer: bytes) -> int | None:
         at = answer.find(b"\r\n\r\n")
@@ -30,7 +29,7 @@ def after_events(count: int) -> Cut:
 
 
 def after_bytes(count: int, *, spares_head: bool = False) -> Cut:
-    """Break behind *count* bytes, wherever that is; or not before some bytes of the body have passed."""
+    """Break after *count* bytes; with *spares_head* not before some bytes of the body have passed."""
 
     def cut(answer: bytes) -> int | None:
         head = answer.find(b"\r\n\r\n")
@@ -43,22 +42,22 @@ def after_bytes(count: int, *, spares_head: bool = False) -> Cut:
 
 
 def never(_answer: bytes) -> int | None:
-    """Let it be."""
+    """Do not break."""
     return None
 
 
 @dataclass
 class BreakingProxy:
-    """Breaks what passes through it.
+    """Breaks the connections that pass through it.
 
     Attributes:
-        target_port: where it goes.
-        cuts: one rule a connection.
-        resets: break by a reset, as a lost network does, and not by a tidy end: Chromium takes a
-            head that ends tidily in its middle for a whole one.
-        takes_off: a path that it takes off the addresses, as a proxy does that shows a service there.
-        requests: the first lines of what has been asked.
-        broken: how many connections it broke.
+        target_port: the port that it connects to.
+        cuts: one rule per connection.
+        resets: break with a reset, as a lost network does, instead of a FIN: Chromium takes a head that a FIN cuts
+            short for a complete one.
+        takes_off: a path prefix that it strips from the addresses, as a proxy that serves under this path does.
+        requests: the request lines so far.
+        broken: how many connections it has broken.
     """
 
     target_port: int
@@ -71,13 +70,13 @@ class BreakingProxy:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until_requests(self, count: int) -> None:
-        """Wait until so many requests have been made through it."""
+        """Wait until *count* requests have passed."""
         while len(self.requests) < count:
             self.asked.clear()
             await self.asked.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection."""
+        """Relay one connection."""
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
         try:
             await asyncio.gather(
@@ -124,7 +123,7 @@ class BreakingProxy:
 async def breaking_proxy(
     target_port: int, cuts: Iterator[Cut], *, resets: bool = False, takes_off: str = ""
 ) -> AsyncIterator[BreakingProxy]:
-    """Run a proxy in front of a port of this machine; *cuts* gives one rule a connection."""
+    """Run a proxy in front of a port of this machine; *cuts* yields one rule per connection."""
     proxy = BreakingProxy(target_port, cuts, resets, takes_off)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]

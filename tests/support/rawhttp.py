@@ -1,4 +1,4 @@
-"""HTTP/1 in bare bytes: what is sent as it stands, and the answers that come until the connection ends."""
+"""HTTP/1 in bare bytes: sends them as they are, and reads responses until the connection ends."""
 
 import asyncio
 import socket
@@ -11,13 +11,13 @@ import anyio
 
 @dataclass(frozen=True)
 class RawAnswer:
-    """One answer, read as the standard has it (RFC 9112, section 6.3).
+    """One response, delimited as in RFC 9112, section 6.3.
 
     Attributes:
         status: of its status line.
         fields: its header fields, names in lower case.
-        body: freed of chunks.
-        is_until_closed: whether it ends with the connection, and not before.
+        body: without chunk framing.
+        is_until_closed: whether only the end of the connection ends it.
     """
 
     status: int
@@ -31,8 +31,8 @@ class Exchange:
     """What came back.
 
     Attributes:
-        answers: the whole ones.
-        was_reset: whether the connection ended with a reset, and not with a FIN.
+        answers: the complete responses.
+        was_reset: whether the connection ended with a reset instead of a FIN.
     """
 
     answers: list[RawAnswer]
@@ -40,13 +40,13 @@ class Exchange:
 
 
 async def exchange(port: int, pieces: Iterable[bytes], *, seconds: float = 10) -> Exchange:
-    """Send the pieces, each in a write of its own, and read until the server closes the connection."""
+    """Send each piece in a separate write, and read until the server closes the connection."""
     loop = asyncio.get_running_loop()
     with anyio.fail_after(seconds), socket.socket() as client:
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await loop.sock_connect(client, ("127.0.0.1", port))
-        with suppress(ConnectionError):  # refused in its middle; the answer may be there
+        with suppress(ConnectionError):  # refused while sending; the response may already be there
             for piece in pieces:
                 await loop.sock_sendall(client, piece)
         return await read_all(client)
@@ -65,7 +65,7 @@ async def read_all(client: socket.socket) -> Exchange:
 
 
 def parse(raw: bytes) -> list[RawAnswer]:
-    """Return the whole answers in the bytes of a connection that has ended."""
+    """Return the complete responses in the bytes of an ended connection."""
     answers = []
     while raw:
         head, found, rest = raw.partition(b"\r\n\r\n")

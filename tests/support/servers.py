@@ -1,4 +1,4 @@
-"""The service under several ASGI servers, each a process of its own."""
+"""The service under several ASGI servers, each in a separate process."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from support.process import Running, environment, serve, started
 TESTS = Path(__file__).parents[1]
 
 CLOSE_SECONDS = 10
-"""How long a foreign server waits for its answers after SIGTERM."""
+"""How long a foreign server waits for running answers after SIGTERM."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Server:
     """An ASGI server, and what it can do.
 
     Attributes:
-        name: of the server.
-        drains: whether viewers get their `done` after SIGTERM; else their connections are cut.
-        reports_cuts: whether a client can tell an answer that is cut from a whole one by HTTP alone.
+        name: its name.
+        drains: whether viewers get their `done` after SIGTERM, or their connections are cut.
+        reports_cuts: whether HTTP alone distinguishes a cut answer from a complete one.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Server:
     def run(
         self, directory: Path, settings: Mapping[str, str]
     ) -> AbstractAsyncContextManager[Running]:
-        """Run the service under it; see `support.process.serve`."""
+        """Run the service under this server; see `support.process.serve`."""
         if self.name == "streamsvc":
             return serve(directory, settings)
         return _foreign(self.name, directory, settings)

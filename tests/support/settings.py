@@ -1,4 +1,4 @@
-"""Settings read from text, and the mistakes in it."""
+"""Settings loaded from text, and the errors about mistakes in it."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import chdir
@@ -26,14 +26,14 @@ OPENAI = '[providers.openai]\nkind = "openai"\nmodel = "m"\n'
 
 
 def read(text: str, environ: Mapping[str, str] | None = None) -> Settings:
-    """Load a file with this text, in a directory of its own."""
+    """Load a `config.toml` with this text from an empty directory."""
     with TemporaryDirectory() as directory, chdir(directory):
         Path("config.toml").write_text(text, encoding="utf-8")
         return load(None, environ or {})
 
 
 def mistake(text: str | None, environ: Mapping[str, str] | None = None) -> str:
-    """Load a file with a mistake, or none if *text* is None; return the lines of the error."""
+    """Load a `config.toml` with a mistake, or no file if *text* is None; return the lines of the error."""
     with TemporaryDirectory() as directory, chdir(directory):
         if text is not None:
             Path("config.toml").write_text(text, encoding="utf-8")
@@ -43,7 +43,7 @@ def mistake(text: str | None, environ: Mapping[str, str] | None = None) -> str:
 
 
 def places(kind: type[Section], *path: str) -> Iterator[tuple[str, ...]]:
-    """Walk the structs: the path of each setting in a file with one entry of each kind."""
+    """Yield the path of each setting in a file that has one entry of each kind."""
     for field in msgspec.structs.fields(kind):
         if isinstance(field.type, type) and issubclass(field.type, Section):
             yield from places(field.type, *path, field.name)
@@ -59,7 +59,7 @@ PLACES = [*places(Settings)]
 
 
 def sections(loaded: Settings) -> list[Section]:
-    """The tables of the settings, and the provider entries."""
+    """Return the tables of the settings, and the provider entries."""
     return [
         loaded,
         loaded.server,

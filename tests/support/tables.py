@@ -1,4 +1,4 @@
-"""The tables in `docs/` that come from tests: `uv run just tables` writes them, a test compares them."""
+"""The tables in `docs/` that are generated: `uv run just tables` writes them, a test compares them."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,14 +11,14 @@ DOCS = Path(__file__).parents[2] / "docs"
 TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "faults.md": {"faults": faults.table, "referee": referee.table},
 }
-"""The tables of each page, by the name in their markers."""
+"""By page: its tables, by the name in their markers."""
 
 
 def written(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
-    """Return the text of a page with its tables as the rows are now.
+    """Return the text of a page with up-to-date tables.
 
     Raises:
-        ValueError: the page lacks the markers of a table.
+        ValueError: the page does not have the markers of a table exactly once.
     """
     for name, table in tables.items():
         begin, end = f"<!-- table {name} -->\n", f"<!-- end of table {name} -->\n"

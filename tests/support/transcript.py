@@ -1,4 +1,4 @@
-"""Whole streams, compared with files that people can read."""
+"""Compares whole streams with readable files."""
 
 import os
 import re
@@ -10,9 +10,9 @@ BREAKS = "\n\N{BROKEN BAR} the connection breaks here, without an end of the tra
 
 
 def assert_is_transcript(body: bytes, name: str, *, is_whole: bool = True) -> None:
-    """Compare with a file of `tests/transcripts`, where what differs each time has a placeholder.
+    """Compare with a file of `tests/transcripts`, in which placeholders stand for values that change.
 
-    With `WRITE_TRANSCRIPTS=1` the file is written instead.
+    With `WRITE_TRANSCRIPTS=1` write the file first.
     """
     body = re.sub(rb"gen_[a-z2-7]{32}", b"<generation>", body)
     body = re.sub(rb'"created":\d{10}\b', b'"created":<created>', body)

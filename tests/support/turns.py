@@ -1,4 +1,4 @@
-"""Turns of the event loop: a measure of work in the same process that no busy machine changes."""
+"""Turns of the event loop: a measure of work in this process that does not depend on a busy machine."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def counting_turns() -> Iterator[Callable[[], int]]:
-    """Give a function that returns how many turns the running event loop has taken so far.
+    """Yield a function that returns how many turns the event loop has taken so far.
 
-    The loop never sleeps meanwhile, so a turn costs microseconds, and waiting for the kernel counts too.
+    Until the context is left the loop never sleeps, so a turn takes microseconds, and waiting for the kernel counts, too.
     """
     loop = asyncio.get_running_loop()
     turns = 0

@@ -1,7 +1,7 @@
-"""An asyncio event loop whose clock jumps: when nobody can run, the next timer is due at once.
+"""An asyncio event loop whose clock jumps: when no task can run, the next timer is due at once.
 
-For policies that take minutes, without waiting and without races: the order of events is the
-order of their times. No real I/O may be waited for inside.
+It tests policies that take minutes, without waiting and without races: events happen in the order of their times.
+Nothing inside may wait for real I/O.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _THREAD_SECONDS = 5.0
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Does not wait for timers; tells the loop how far it would have."""
+    """Does not wait for timers, but adds up how long it would have waited."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         if timeout is None:
             ready = super().select(_THREAD_SECONDS)  # only a thread can end this wait
             if not ready:
-                raise RuntimeError("Everybody waits, and no timer is set: a deadlock.")
+                raise RuntimeError("Deadlock: every task waits, and no timer is set.")
             return ready
         ready = super().select(0)
         if not ready:
@@ -37,7 +37,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """See the module."""
+    """An event loop on a clock that jumps; see the module."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
