@@ -1,6 +1,6 @@
-"""The contract of every dialect, as checks that are given one; nothing here knows which it is.
+"""The contract of the `Dialect` port, as checks that take any dialect.
 
-A stream is encoded as a viewer does it: record by record, up to the first event of `ends`, or until it breaks off.
+They encode a stream as a viewer does: record by record, up to the first event of `ends` or a break.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,45 +13,26 @@ from streamsvc.events import (
     Done,
     Event,
     Outcome,
-    Progress,
-    PublicError,
     Reasoning,
     Record,
     Restart,
-    Start,
     Status,
     Text,
 )
+from support.events import FAILED, GENERATION, RESTART, RETRYING, START, WHOLE, done
 from support.eventstream import EventStreamParser
 
 Check = Callable[[Dialect], None]
 
-GENERATION = "gen_cpnzhjd76rdyqdjg7zjvnyhiw4tmoj75"
 OTHER = "gen_aaaaaaaa76rdyqdjg7zjvnyhiw4tmoj7"
 WORDS = ("Words", " é\N{CRAB}\u2028", "data: x\n\nid: y\n\n", " end")
 
-START = Start(generation=GENERATION, provider="fake", model="words", created=1795305600)
-RETRYING = Progress(state="retrying", provider="fake", reason="provider_unavailable")
-RESTART = Restart(reason="upstream_cut", provider="other", model="words")
-WHOLE = Done(
-    status=Status.COMPLETED,
-    finish_reason="stop",
-    outcome=Outcome.COMPLETED,
-    provider="fake",
-    model="words",
-)
 DONES = (
     WHOLE,
-    replace(WHOLE, status=Status.INCOMPLETE, finish_reason="length"),
-    replace(WHOLE, status=Status.STOPPED, finish_reason="stopped", outcome=Outcome.CLIENT_STOP),
-    replace(WHOLE, status=Status.STOPPED, finish_reason="stopped", outcome=Outcome.NO_VIEWERS),
-    replace(
-        WHOLE,
-        status=Status.FAILED,
-        finish_reason="error",
-        outcome=Outcome.UPSTREAM_CUT,
-        error=PublicError("upstream_cut", "It broke off.", retryable=True),
-    ),
+    done(Status.INCOMPLETE, "length"),
+    done(Status.STOPPED, "stopped", Outcome.CLIENT_STOP),
+    done(Status.STOPPED, "stopped", Outcome.NO_VIEWERS),
+    FAILED,
 )
 EVENTS: tuple[Event, ...] = (START, RETRYING, Reasoning("hm"), *map(Text, WORDS), RESTART, *DONES)
 WRITING: tuple[Event, ...] = (START, RETRYING, Reasoning("hm"), *map(Text, WORDS))
@@ -67,7 +48,7 @@ def contract(check: Check) -> Check:
 
 
 def records(events: Sequence[Event], generation: str = GENERATION) -> list[Record]:
-    """Return events as a log has them."""
+    """Return events as the records of a log."""
     return [Record(generation, seq, event) for seq, event in enumerate(events)]
 
 
@@ -86,7 +67,7 @@ def frames(dialect: Dialect, events: Sequence[Event]) -> tuple[list[bytes], bool
 
 
 def is_event_stream(dialect: Dialect) -> bool:
-    """Tell whether the format is server-sent events."""
+    """Return whether the format is server-sent events."""
     return dialect.media_type == "text/event-stream"
 
 
@@ -97,7 +78,7 @@ def blocks(stream: bytes) -> int:
 
 @contract
 def every_type_of_event_is_handled(dialect: Dialect) -> None:
-    """Bytes, or a broken connection; never another exception."""
+    """It becomes bytes or a break; nothing else is raised."""
     assert {type(event) for event in EVENTS} == set(get_args(Event))
     for event in EVENTS:
         encoder = dialect.encoder()
@@ -111,8 +92,8 @@ def every_type_of_event_is_handled(dialect: Dialect) -> None:
 
 
 @contract
-def words_are_sent_when_they_come(dialect: Dialect) -> None:
-    """Each text has a frame of its own, and nothing of it waits for the next one."""
+def each_text_is_sent_at_once(dialect: Dialect) -> None:
+    """Each text gets a frame of its own, and no part of it waits for the next one."""
     for number, frame in enumerate(frames(dialect, WRITING)[0][3:]):
         assert frame
         if not is_event_stream(dialect):
@@ -120,8 +101,8 @@ def words_are_sent_when_they_come(dialect: Dialect) -> None:
 
 
 @contract
-def a_frame_is_whole_blocks(dialect: Dialect) -> None:
-    """What is written between two frames, such as a keepalive, cuts no block."""
+def frames_are_whole_blocks(dialect: Dialect) -> None:
+    """A keepalive between two frames splits no block."""
     if not is_event_stream(dialect):
         return
     for answer in ANSWERS:
@@ -133,8 +114,8 @@ def a_frame_is_whole_blocks(dialect: Dialect) -> None:
 
 
 @contract
-def lines_are_what_every_client_takes_for_lines(dialect: Dialect) -> None:
-    """Some split at more than LF, so JSON is one line to all of them; raw text cannot be."""
+def json_is_one_line_to_every_client(dialect: Dialect) -> None:
+    """Some clients split at more than LF, so JSON has no such characters; raw text may have them."""
     if not is_event_stream(dialect):
         return
     for answer in ANSWERS:
@@ -144,8 +125,8 @@ def lines_are_what_every_client_takes_for_lines(dialect: Dialect) -> None:
 
 
 @contract
-def an_answer_has_one_end_and_it_is_last(dialect: Dialect) -> None:
-    """The end is frames or a break, and differs between a whole answer and any other."""
+def answer_has_one_end_and_it_is_last(dialect: Dialect) -> None:
+    """The end is a frame or a break, and only a whole answer ends like a whole answer."""
     assert Done in dialect.ends
     seen = {}
     for last in DONES:
@@ -158,23 +139,23 @@ def an_answer_has_one_end_and_it_is_last(dialect: Dialect) -> None:
 
 
 @contract
-def an_answer_that_starts_over_goes_on_or_ends(dialect: Dialect) -> None:
-    """A dialect that cannot take words back ends; it does not end like a whole answer."""
+def restarted_answer_continues_or_ends(dialect: Dialect) -> None:
+    """A dialect that cannot take words back ends the stream, but not like a whole answer."""
     made, is_tidy = frames(dialect, (*WRITING, RESTART, Text("Other"), WHOLE))
     if Restart in dialect.ends:
         assert len(made) == len(WRITING) + is_tidy
         whole, _ = frames(dialect, (*WRITING, WHOLE))
         assert not is_tidy or made != whole
     else:
-        assert dialect.is_resumable  # its clients know the event by which they clear their text
+        assert dialect.is_resumable  # its clients clear their text at a `restart`
         assert is_tidy
         assert len(made) == len(WRITING) + 3
         assert made[len(WRITING)]
 
 
 @contract
-def a_keepalive_is_seen_by_nobody(dialect: Dialect) -> None:
-    """Anywhere between two frames: no event, no change of what is read."""
+def keepalive_changes_nothing(dialect: Dialect) -> None:
+    """Between any two frames it adds no event and changes none."""
     assert is_event_stream(dialect) or not dialect.keepalive
     if not is_event_stream(dialect):
         return
@@ -190,7 +171,7 @@ def a_keepalive_is_seen_by_nobody(dialect: Dialect) -> None:
 
 
 @contract
-def a_lost_stream_ends_as_a_failure(dialect: Dialect) -> None:
+def lost_stream_ends_as_a_failure(dialect: Dialect) -> None:
     """Whole blocks, or a break; never the end of a whole answer."""
     try:
         end = dialect.lost(GENERATION)
@@ -203,8 +184,8 @@ def a_lost_stream_ends_as_a_failure(dialect: Dialect) -> None:
 
 
 @contract
-def ids_are_there_to_come_back_with_or_not_at_all(dialect: Dialect) -> None:
-    """A resumable dialect gives each block the id of its record; no other gives any."""
+def only_resumable_dialects_have_ids(dialect: Dialect) -> None:
+    """A resumable dialect gives each block the id of its record."""
     if not is_event_stream(dialect):
         assert not dialect.is_resumable
         return
@@ -218,8 +199,8 @@ def ids_are_there_to_come_back_with_or_not_at_all(dialect: Dialect) -> None:
 
 
 @contract
-def a_resumed_stream_goes_on_with_the_same_bytes(dialect: Dialect) -> None:
-    """A resumable dialect needs no memory of what came before."""
+def resumed_stream_continues_with_the_same_bytes(dialect: Dialect) -> None:
+    """A resumable dialect keeps no state from earlier records."""
     if not dialect.is_resumable:
         return
     whole = [dialect.encoder().encode(record) for record in records(ANSWERS[0])]
@@ -229,8 +210,8 @@ def a_resumed_stream_goes_on_with_the_same_bytes(dialect: Dialect) -> None:
 
 
 @contract
-def streams_do_not_disturb_one_another(dialect: Dialect) -> None:
-    """Two streams encoded in turns have the frames that each has alone."""
+def concurrent_streams_are_independent(dialect: Dialect) -> None:
+    """Two streams encoded in turns give the same frames as each alone."""
     other = records((replace(START, generation=OTHER), *WRITING[1:]), OTHER)
     alone = list(_encoded(dialect.encoder(), other))
     first, second = dialect.encoder(), dialect.encoder()
@@ -241,8 +222,8 @@ def streams_do_not_disturb_one_another(dialect: Dialect) -> None:
 
 
 @contract
-def the_same_records_give_the_same_frames(dialect: Dialect) -> None:
-    """For every viewer, from the same record or one that is equal."""
+def same_records_give_the_same_frames(dialect: Dialect) -> None:
+    """For every viewer, and for equal records."""
     shared = records(WRITING)
     first = list(_encoded(dialect.encoder(), shared))
     assert list(_encoded(dialect.encoder(), shared)) == first
@@ -250,8 +231,8 @@ def the_same_records_give_the_same_frames(dialect: Dialect) -> None:
 
 
 @contract
-def names_of_header_fields_are_lower_case_and_latin(dialect: Dialect) -> None:
-    """They go out as they are, beside those of every stream."""
+def header_names_are_lower_case_and_values_latin_1(dialect: Dialect) -> None:
+    """They go out unchanged, next to the headers of every stream."""
     for name, value in dialect.headers.items():
         assert name == name.lower()
         assert value.encode("latin-1")

@@ -1,4 +1,4 @@
-"""The UI message stream of the AI SDK: what versions 6 and 7 both accept, and nothing else."""
+"""The UI message stream of the AI SDK: nothing but what versions 6 and 7 both accept."""
 
 import itertools
 import json
@@ -22,48 +22,23 @@ from streamsvc.errors import CursorLost
 from streamsvc.events import (
     Done,
     Event,
-    FinishReason,
     Outcome,
-    Progress,
-    PublicError,
     Reasoning,
     Record,
     Restart,
-    Start,
     Status,
     Text,
 )
 from support.ai_sdk import CLIENTS
+from support.events import FAILED, GENERATION, RESTART, START, SWITCHING, done
 from support.eventstream import parse
 from support.parts import find
 
-START = Start(generation="gen_a", provider="fake", model="words", created=1)
-BROKEN = PublicError("upstream_cut", "It broke off.", retryable=True)
-SWITCHING = Progress(state="switching", provider="other", reason="upstream_cut")
-RESTART = Restart(reason="upstream_cut", provider="other", model="words")
-
-
-def done(
-    status: Status = Status.COMPLETED,
-    reason: FinishReason = "stop",
-    outcome: Outcome = Outcome.COMPLETED,
-    error: PublicError | None = None,
-) -> Done:
-    return Done(
-        status=status,
-        finish_reason=reason,
-        outcome=outcome,
-        provider="fake",
-        model="words",
-        error=error,
-    )
-
-
 ENDS = (
-    *(done(reason=reason) for reason in FINISH_REASONS),
+    *(done(finish_reason=reason) for reason in FINISH_REASONS),
     *(done(Status.INCOMPLETE, reason) for reason in FINISH_REASONS),
     *(done(Status.STOPPED, "stopped", outcome) for outcome in Outcome),
-    done(Status.FAILED, "error", Outcome.UPSTREAM_CUT, BROKEN),
+    FAILED,
     done(Status.FAILED, "error", Outcome.DRAINED),
 )
 
@@ -71,11 +46,11 @@ ENDS = (
 def encode(events: Sequence[Event]) -> bytes:
     """Return the stream of a generation with these events."""
     encoder = AISDKDialect().encoder()
-    return b"".join(encoder.encode(Record("gen_a", seq, it)) for seq, it in enumerate(events))
+    return b"".join(encoder.encode(Record(GENERATION, seq, it)) for seq, it in enumerate(events))
 
 
 def chunks(stream: bytes) -> list[dict[str, Any]]:
-    """Return the chunks of a stream, as the AI SDK reads it: data, and an end that is not JSON."""
+    """Return the chunks of a stream as the AI SDK reads it; its end is not JSON."""
     return [json.loads(event.data) for event in parse(stream) if event.data != "[DONE]"]
 
 
@@ -87,9 +62,9 @@ BEGIN = ["start", "start-step"]
 FINISH = ["finish-step", "finish"]
 
 
-def test_the_message_has_the_id_of_the_generation() -> None:
+def test_message_id_is_the_generation_id() -> None:
     assert chunks(encode([START])) == [
-        {"type": "start", "messageId": "gen_a"},
+        {"type": "start", "messageId": GENERATION},
         {"type": "start-step"},
     ]
 
@@ -120,7 +95,7 @@ def test_each_run_of_text_or_reasoning_is_its_own_part() -> None:
     ]
 
 
-def test_a_status_is_transient_and_does_not_end_a_part() -> None:
+def test_status_is_transient_and_does_not_end_a_part() -> None:
     stream = encode([START, Text("a"), SWITCHING, Text("b"), done()])
     data = {"state": "switching", "provider": "other", "reason": "upstream_cut"}
     assert chunks(stream)[4] == {"type": "data-status", "data": data, "transient": True}
@@ -128,7 +103,7 @@ def test_a_status_is_transient_and_does_not_end_a_part() -> None:
 
 
 @pytest.mark.promise("end:exactly-one")
-def test_an_answer_that_starts_over_ends_the_stream_and_says_so() -> None:
+def test_restart_ends_the_stream_with_an_error() -> None:
     assert types(Text("a"), RESTART) == [
         *BEGIN, "text-start", "text-delta", "text-end", "data-restart", "error",
     ]  # fmt: skip
@@ -136,17 +111,19 @@ def test_an_answer_that_starts_over_ends_the_stream_and_says_so() -> None:
     assert Restart in AISDKDialect.ends
 
 
-def test_a_replay_without_what_was_taken_back_is_a_whole_message() -> None:
+def test_replay_from_after_a_restart_is_a_whole_message() -> None:
     encoder = AISDKDialect().encoder()
     said: list[Event] = [Text("b"), done()]
-    stream = b"".join(encoder.encode(Record("gen_a", 7 + seq, it)) for seq, it in enumerate(said))
+    stream = b"".join(
+        encoder.encode(Record(GENERATION, 7 + seq, it)) for seq, it in enumerate(said)
+    )
     assert stream == encode([START, Text("b"), done()])
 
 
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: f"{end.status}-{end.outcome}-{end.finish_reason}")  # fmt: skip
 def test_only_an_end_by_the_model_looks_finished(end: Done) -> None:
-    """A requested stop is not an error; any other stop is one to a client that comes back."""
+    """A requested stop is an abort; any other stop is an error to a client that comes back."""
     last = chunks(encode([START, Text("a"), end]))[-1]
     match end.status, end.outcome:
         case ((Status.COMPLETED | Status.INCOMPLETE), _):
@@ -161,8 +138,8 @@ def test_only_an_end_by_the_model_looks_finished(end: Done) -> None:
     assert encode([START, Text("a"), end]).endswith(DONE)
 
 
-def test_a_lost_replay_is_an_error() -> None:
-    lost = AISDKDialect().lost("gen_a")
+def test_lost_replay_is_an_error() -> None:
+    lost = AISDKDialect().lost(GENERATION)
     assert chunks(lost) == [{"type": "error", "errorText": CursorLost.message}]
     assert lost.endswith(DONE)
 
@@ -177,7 +154,7 @@ pieces = st.builds(Text, texts) | st.builds(Reasoning, texts) | st.just(SWITCHIN
 @settings(deadline=None)
 @given(said=st.lists(pieces), end=st.sampled_from([*ENDS, RESTART]))
 @example(said=[Text("[DONE]"), Text("data: x\n\n")], end=done())
-def test_every_delta_is_inside_its_part_and_any_text_survives(
+def test_deltas_stay_in_their_part_and_any_text_survives(
     said: list[Event], end: Done | Restart
 ) -> None:
     """Each part starts once and ends once, and nothing follows the end."""
@@ -214,7 +191,7 @@ def test_every_delta_is_inside_its_part_and_any_text_survives(
 
 @settings(deadline=None)
 @given(said=st.lists(pieces, max_size=5))
-def test_each_line_is_one_json_however_it_is_split(said: list[Event]) -> None:
+def test_each_line_is_json_however_a_client_splits(said: list[Event]) -> None:
     """No ids, names or comments, and LF is the only line end."""
     stream = encode([START, *said, done()])
     assert b"\r" not in stream
@@ -228,7 +205,7 @@ def test_each_line_is_one_json_however_it_is_split(said: list[Event]) -> None:
 
 
 @pytest.mark.promise("alive:ping")
-def test_a_keepalive_between_blocks_is_seen_by_nobody() -> None:
+def test_keepalive_between_blocks_changes_nothing() -> None:
     blocks = encode([START, Text("a"), done()]).split(b"\n\n")
     assert chunks((b"\n\n" + KEEPALIVE * 2).join(blocks)) == chunks(b"\n\n".join(blocks))
     assert AISDKDialect.keepalive == KEEPALIVE
@@ -236,12 +213,12 @@ def test_a_keepalive_between_blocks_is_seen_by_nobody() -> None:
 
 @pytest.mark.node
 @pytest.mark.parametrize("library", ["ai6", "ai7"])
-def test_the_schemas_of_both_versions_accept_every_chunk(library: str) -> None:
-    """Every event after every other, and every end."""
+def test_schemas_of_both_versions_accept_every_chunk(library: str) -> None:
+    """Every event after every other, and every end; chunks that are wrong are refused."""
     said: list[Event] = [Text("a\u2028"), Reasoning("b"), SWITCHING]
     streams: list[list[Event]] = [[START, RESTART]]
     streams += [[START, *pair, end] for pair in itertools.permutations(said, 2) for end in ENDS]
-    whole = b"".join(encode(stream) for stream in streams) + AISDKDialect().lost("gen_a")
+    whole = b"".join(encode(stream) for stream in streams) + AISDKDialect().lost(GENERATION)
     lines = sorted({json.dumps(chunk) for chunk in chunks(whole)})
     wrong = ['{"type": "nonsense"}', '{"type": "finish", "finishReason": "interrupted", "x": {}}']
     checked = subprocess.run(

@@ -1,4 +1,4 @@
-"""Every dialect keeps the contract of its port."""
+"""Every dialect fulfils the contract of the `Dialect` port."""
 
 from collections.abc import Callable, Mapping
 
@@ -28,5 +28,5 @@ DIALECTS: Mapping[str, Callable[[], Dialect]] = {
 @pytest.mark.promise("stream:word-by-word")
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", DIALECTS)
-def test_the_contract_is_kept(name: str, check: Check) -> None:
+def test_dialect_fulfils_the_contract(name: str, check: Check) -> None:
     check(DIALECTS[name]())

@@ -1,4 +1,4 @@
-"""A frame is made once, however many viewers get it and however many records come at a time."""
+"""Each frame is made once, for any number of viewers and any size of batch."""
 
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -36,7 +36,7 @@ def form(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def made(form: str, monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
-    """Count the frames that are made, by the number of their record."""
+    """Count how often each record's frame is made, by the record's number."""
     counts: Counter[int] = Counter()
     make = DIALECTS[form].frame
 
@@ -49,7 +49,7 @@ def made(form: str, monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
 
 
 @pytest.mark.promise("fan-out:shared")
-async def test_five_viewers_of_batches_of_three_share_each_frame(
+async def test_viewers_share_each_frame_of_a_batch(
     serve: Serve, form: str, made: Counter[int]
 ) -> None:
     service = await serve(SILENT)
@@ -77,10 +77,10 @@ async def test_five_viewers_of_batches_of_three_share_each_frame(
 
 @pytest.mark.parametrize("dialect", [NativeDialect(), TextDialect()])
 @given(texts=st.lists(st.text(min_size=1), min_size=1, max_size=5))
-def test_a_shared_frame_is_the_frame_of_its_record(
+def test_shared_frame_equals_a_fresh_one(
     dialect: NativeDialect | TextDialect, texts: list[str]
 ) -> None:
-    """Also where another dialect has encoded the same record, and in any order."""
+    """Also after another dialect has encoded the record, and in any order."""
     records = [Record("gen_a", seq, Text(text)) for seq, text in enumerate(texts)]
     fresh = type(dialect)()
     others = NativeDialect(), TextDialect()

@@ -13,35 +13,19 @@ from streamsvc.engine.supervisor import new_id
 from streamsvc.events import (
     Done,
     Event,
-    Outcome,
     Progress,
-    PublicError,
     Reasoning,
     Record,
     Restart,
     Start,
-    Status,
 )
 from streamsvc.events import Text as TextEvent
+from support.events import FAILED, GENERATION, RESTART, START, SWITCHING
 from support.eventstream import EventStreamParser, parse
 
 ENCODE = NativeDialect().encode
-GENERATION = "gen_cpnzhjd76rdyqdjg7zjvnyhiw4tmoj75"
-START = Start(generation=GENERATION, provider="fake", model="words", created=1795305600)
-DONE = Done(
-    status=Status.FAILED,
-    finish_reason="error",
-    outcome=Outcome.UPSTREAM_CUT,
-    provider="fake",
-    model="words",
-    error=PublicError("upstream_cut", "It broke off.", retryable=True),
-)
-
-SWITCHING = Progress(state="switching", provider="other", reason="upstream_cut")
-RESTART = Restart(reason="upstream_cut", provider="other", model="words")
-
 LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
-"""Everything that Unicode or Python treats as the end of a line (Unicode Standard Annex 14, and more)."""
+"""All characters that Unicode (Standard Annex 14) or Python treats as the end of a line."""
 
 texts = st.text(min_size=1) | st.text(
     st.sampled_from(LINE_ENDS + ' :a"\\\0\ufeff\U0001f980'), min_size=1
@@ -99,7 +83,7 @@ events = st.one_of(
         ),
         (
             5,
-            DONE,
+            FAILED,
             b"id: %b.5\nevent: done\n"
             b'data: {"type":"done","status":"failed","finish_reason":"error",'
             b'"provider_finish_reason":null,"outcome":"upstream_cut","provider":"fake",'
@@ -109,7 +93,7 @@ events = st.one_of(
     ],
     ids=["start", "text", "reasoning", "status", "restart", "done"],
 )
-def test_a_record_is_one_block_of_id_name_and_json(seq: int, event: Event, block: bytes) -> None:
+def test_record_is_one_block_of_id_name_and_json(seq: int, event: Event, block: bytes) -> None:
     assert ENCODE(Record(GENERATION, seq, event)) == block
 
 
@@ -120,7 +104,7 @@ def test_a_record_is_one_block_of_id_name_and_json(seq: int, event: Event, block
 @example(event=TextEvent("data: x\n\nid: y\nevent: done\n\n"), seq=1)
 @example(event=TextEvent("\ufeff"), seq=1)
 def test_any_event_reaches_a_browser_unchanged(event: Event, seq: int) -> None:
-    """Encoded, parsed as the standard says, and decoded, it is the same event."""
+    """Encoded, parsed by the standard and decoded, it is the same event."""
     (seen,) = parse(ENCODE(Record(GENERATION, seq, event)))
     assert msgspec.json.decode(seen.data, type=Event) == event
     assert seen.last_event_id == f"{GENERATION}.{seq}"
@@ -128,7 +112,7 @@ def test_any_event_reaches_a_browser_unchanged(event: Event, seq: int) -> None:
 
 @settings(deadline=None)
 @given(event=events)
-def test_every_payload_is_one_line_however_it_is_split(event: Event) -> None:
+def test_payload_is_one_line_however_a_client_splits(event: Event) -> None:
     """Some clients split at more than LF and CR: at U+2028, U+2029, U+0085 and control characters."""
     lines = ENCODE(Record(GENERATION, 1, event)).decode().split("\n")
     assert all(len(line.splitlines()) == 1 for line in lines if line)
@@ -136,7 +120,7 @@ def test_every_payload_is_one_line_however_it_is_split(event: Event) -> None:
 
 
 @pytest.mark.parametrize("character", LINE_ENDS)
-def test_characters_that_clients_take_for_line_ends_are_escaped(character: str) -> None:
+def test_characters_that_some_clients_split_at_are_escaped(character: str) -> None:
     line = json_line({"text": f"é{character}é"})
     assert character not in line.decode()
     assert msgspec.json.decode(line) == {"text": f"é{character}é"}
@@ -147,7 +131,7 @@ def test_other_text_is_not_escaped() -> None:
     assert json_line("é \U0001f980 ￿") == '"é \U0001f980 ￿"'.encode()
 
 
-def test_only_text_is_unnamed_and_no_name_is_a_browsers_own() -> None:
+def test_only_text_is_unnamed_and_no_name_is_reserved() -> None:
     """`onmessage` gets all text and nothing else; `error` and `open` are connection events."""
     assert [event for event, name in EVENT_NAMES.items() if not name] == [TextEvent]
     names = [name for name in EVENT_NAMES.values() if name]
@@ -159,7 +143,7 @@ def test_only_text_is_unnamed_and_no_name_is_a_browsers_own() -> None:
 
 @settings(deadline=None)
 @given(event=events)
-def test_the_name_of_an_event_is_its_type(event: Event) -> None:
+def test_event_name_is_its_type(event: Event) -> None:
     """Except for text. A page can use either."""
     (seen,) = parse(ENCODE(Record(GENERATION, 0, event)))
     kind = seen.json["type"]
@@ -169,18 +153,18 @@ def test_the_name_of_an_event_is_its_type(event: Event) -> None:
 @settings(deadline=None)
 @given(seq=st.integers(0, 10**12 - 1))
 def test_ids_are_short_and_need_no_quoting(seq: int) -> None:
-    """They are used in addresses, as cursors."""
+    """They serve as cursors in addresses."""
     (seen,) = parse(ENCODE(Record(new_id(), seq, TextEvent("a"))))
     assert re.fullmatch(r"[A-Za-z0-9._-]+", seen.last_event_id)
     assert len(seen.last_event_id.encode()) < 64
 
 
 @pytest.mark.promise("alive:ping")
-def test_a_keepalive_between_blocks_is_seen_by_nobody() -> None:
+def test_keepalive_between_blocks_changes_nothing() -> None:
     """It is not an event, and does not change the cursor."""
     parser = EventStreamParser()
     text = ENCODE(Record(GENERATION, 1, TextEvent("a")))
-    done = ENCODE(Record(GENERATION, 2, DONE))
+    done = ENCODE(Record(GENERATION, 2, FAILED))
     stream = preamble(2000) + text + KEEPALIVE * 3 + done + KEEPALIVE
     assert [event.seq for event in parser.feed(stream)] == [1, 2]
     assert parser.retry_ms == 2000
@@ -188,18 +172,18 @@ def test_a_keepalive_between_blocks_is_seen_by_nobody() -> None:
     assert KEEPALIVE.count(b"\n") == 1
 
 
-def test_the_retry_line_is_part_of_the_first_block() -> None:
-    """Some clients would take a block of its own for an empty event."""
+def test_retry_line_is_part_of_the_first_block() -> None:
+    """Some clients would read a block of its own as an empty event."""
     assert preamble(2000) == b"retry: 2000\n"
 
 
 @pytest.mark.promise("resume:no-gap")
 @settings(deadline=None)
 @given(texts=st.lists(texts, min_size=1, max_size=5), data=st.data())
-def test_a_stream_cut_anywhere_leaves_the_cursor_of_what_was_seen(
+def test_stream_cut_anywhere_leaves_the_cursor_of_its_last_event(
     texts: list[str], data: st.DataObject
 ) -> None:
-    """A block that was cut is neither seen nor counted, so it comes whole after the reconnect."""
+    """A block that is cut is not dispatched, so it comes whole after the reconnect."""
     records = [Record(GENERATION, seq, TextEvent(text)) for seq, text in enumerate(texts)]
     stream = preamble(2000) + b"".join(ENCODE(record) for record in records)
     parser = EventStreamParser()

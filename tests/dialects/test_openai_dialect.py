@@ -1,4 +1,4 @@
-"""OpenAI's chunks, byte for byte: golden transcripts, and any text reaches `json.loads` unchanged."""
+"""OpenAI's chunks, byte for byte: golden transcripts, schemas, and any text unchanged."""
 
 import json
 from collections.abc import Sequence
@@ -19,66 +19,50 @@ from streamsvc.errors import ProviderError
 from streamsvc.events import (
     Done,
     Event,
-    Outcome,
-    Progress,
-    PublicError,
     Reasoning,
     Record,
     Restart,
-    Start,
     Status,
     Text,
     Usage,
 )
 from streamsvc.snapshot import Folding
 from streamsvc.web.long_json import encode
+from support.events import FAILED, GENERATION, RETRYING, START, WHOLE, done
 from support.eventstream import parse
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
-GENERATION = "gen_cpnzhjd76rdyqdjg7zjvnyhiw4tmoj75"
-START = Start(generation=GENERATION, provider="fake", model="words", created=1795305600)
 USAGE = Usage(input_tokens=3, output_tokens=5, reasoning_tokens=2)
-WHOLE = Done(
-    status=Status.COMPLETED,
-    finish_reason="stop",
-    outcome=Outcome.COMPLETED,
-    provider="fake",
-    model="words-2",
-    usage=USAGE,
-)
-FAILED = msgspec.structs.replace(
-    WHOLE,
-    status=Status.FAILED,
-    finish_reason="error",
-    outcome=Outcome.UPSTREAM_CUT,
-    error=PublicError("upstream_cut", "It broke off.", retryable=True),
-)
-EARLY = msgspec.structs.replace(WHOLE, status=Status.INCOMPLETE, finish_reason="length")
-STOPPED = msgspec.structs.replace(WHOLE, status=Status.STOPPED, finish_reason="stopped")
+
+
+def _by_fallback(end: Done) -> Done:
+    """Return an end by another model than the one in `start`, with a usage."""
+    return msgspec.structs.replace(end, model="words-2", usage=USAGE)
+
 
 ANSWERS: dict[str, Sequence[Event]] = {
     "openai": (
         START,
-        Progress(state="retrying", provider="fake", reason="provider_unavailable"),
+        RETRYING,
         Reasoning("Let me "),
         Reasoning("think."),
         Text("Words,\n  'single' "),
         Text('"double", \\,\ttabs and \u2028 😀. \r\n'),
-        WHOLE,
+        _by_fallback(WHOLE),
     ),
-    "openai-length": (START, Text("Words,"), EARLY),
+    "openai-length": (START, Text("Words,"), _by_fallback(done(Status.INCOMPLETE, "length"))),
     "openai-content-filter": (
         START,
         Text("Words,"),
-        msgspec.structs.replace(EARLY, finish_reason="content_filter"),
+        _by_fallback(done(Status.INCOMPLETE, "content_filter")),
     ),
-    "openai-failed": (START, Text("Words,"), FAILED),
+    "openai-failed": (START, Text("Words,"), _by_fallback(FAILED)),
     "openai-restarted": (
         START,
         Text("Words,"),
         Restart(reason="upstream_cut", provider="fake", model="words"),
     ),
-    "openai-stopped": (START, Text("Words,"), STOPPED),
+    "openai-stopped": (START, Text("Words,"), _by_fallback(done(Status.STOPPED, "stopped"))),
 }
 
 texts = st.text(min_size=1) | st.text(
@@ -96,7 +80,7 @@ def _encode(events: Sequence[Event], *, include_usage: bool = False) -> list[byt
 
 
 def _payloads(blocks: Sequence[bytes]) -> list[Any]:
-    """Parse as the standard says; nothing has a name or an id."""
+    """Parse by the standard, and check that no event has a name or an id."""
     events = parse(b"".join(blocks))
     assert {(event.type, event.last_event_id) for event in events} == {("message", "")}
     return [event.data if event.data == "[DONE]" else json.loads(event.data) for event in events]
@@ -104,15 +88,15 @@ def _payloads(blocks: Sequence[bytes]) -> list[Any]:
 
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("name", ANSWERS)
-def test_answers_are_as_in_the_transcripts(name: str) -> None:
+def test_answer_matches_its_transcript(name: str) -> None:
     body = b"".join(_encode(ANSWERS[name], include_usage=name == "openai"))
     assert body.decode() == (TRANSCRIPTS / f"{name}.txt").read_bytes().decode()
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 @pytest.mark.parametrize("include_usage", [False, True])
-def test_every_chunk_is_what_the_schema_says(name: str, *, include_usage: bool) -> None:
-    """Validated strictly with the models of openai-python, which does not validate by itself."""
+def test_every_chunk_fits_the_schema(name: str, *, include_usage: bool) -> None:
+    """The models of openai-python check it strictly, which that client itself does not do."""
     *chunks, end = _payloads(_encode(ANSWERS[name], include_usage=include_usage))
     assert end == "[DONE]"
     for chunk in chunks:
@@ -127,7 +111,7 @@ def test_every_chunk_is_what_the_schema_says(name: str, *, include_usage: bool) 
     }
 
 
-async def test_an_answer_in_one_piece_is_what_the_schema_says() -> None:
+async def test_answer_in_one_piece_fits_the_schema() -> None:
     folding = Folding()
     folding.extend([Record(GENERATION, seq, event) for seq, event in enumerate(ANSWERS["openai"])])
     completion = json.loads(await encode(completion_of(folding.snapshot)))
@@ -146,7 +130,7 @@ async def test_an_answer_in_one_piece_is_what_the_schema_says() -> None:
 def test_any_text_reaches_a_program_unchanged(
     said: list[tuple[type[Text | Reasoning], str]], model: str
 ) -> None:
-    """One block for each record, one line of JSON in each block, however lines are split."""
+    """Each record is one block with one line of JSON, however a client splits lines."""
     pieces = [kind(text) for kind, text in said]
     blocks = _encode([msgspec.structs.replace(START, model=model), *pieces])
     for block in blocks:
@@ -165,12 +149,12 @@ def test_keepalives_between_blocks_change_nothing() -> None:
     assert _payloads(with_keepalives) == _payloads(blocks)
 
 
-def test_every_end_has_a_finish_reason_that_openai_knows() -> None:
+def test_finish_reasons_are_those_of_openai() -> None:
     known = {"stop", "length", "content_filter", "tool_calls"}
     assert set(FINISH_REASONS.values()) == known
 
 
-def test_the_tables_of_failures_name_only_codes_that_exist() -> None:
+def test_tables_of_failures_name_only_existing_codes() -> None:
     def below(error: type[ProviderError]) -> set[str]:
         return {error.code}.union(*map(below, error.__subclasses__()))
 
@@ -182,11 +166,11 @@ def test_the_tables_of_failures_name_only_codes_that_exist() -> None:
     ("status", "kind"),
     [(400, "invalid_request_error"), (404, "invalid_request_error"), (429, "requests"), (502, "server_error")],
 )  # fmt: skip
-def test_the_type_of_an_error_is_that_of_its_status(status: int, kind: str) -> None:
+def test_error_type_follows_its_status(status: int, kind: str) -> None:
     assert error_object("No.", "a", status=status)["error"]["type"] == kind
 
 
-def test_an_estimated_usage_says_so() -> None:
+def test_estimated_usage_says_so() -> None:
     usage = usage_of(Usage(input_tokens=1, output_tokens=2, estimated=True))
     assert usage == {
         "prompt_tokens": 1,
@@ -197,6 +181,6 @@ def test_an_estimated_usage_says_so() -> None:
 
 
 @pytest.mark.promise("resume:honest")
-def test_a_lost_stream_ends_with_an_error() -> None:
+def test_lost_stream_ends_with_an_error() -> None:
     (error, end) = _payloads([OpenAIDialect().lost(GENERATION)])
     assert (error["error"]["code"], end) == ("not_resumable", "[DONE]")

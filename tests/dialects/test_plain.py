@@ -7,41 +7,18 @@ from hypothesis import strategies as st
 from streamsvc.dialects.base import BrokenOff
 from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.events import (
-    Done,
     Event,
-    FinishReason,
     Outcome,
-    Progress,
     PublicError,
     Reasoning,
     Record,
-    Restart,
-    Start,
     Status,
     Text,
 )
+from support.events import FAILED, RESTART, RETRYING, START, WHOLE, done
 
 DIALECT = PlainDialect()
 ENCODE = DIALECT.encode
-START = Start(generation="gen_a", provider="fake", model="words", created=1)
-RESTART = Restart(reason="upstream_cut", provider="other", model="words")
-
-
-def done(
-    status: Status,
-    *,
-    finish_reason: FinishReason = "stop",
-    outcome: Outcome = Outcome.COMPLETED,
-    error: PublicError | None = None,
-) -> Done:
-    return Done(
-        status=status,
-        finish_reason=finish_reason,
-        outcome=outcome,
-        provider="fake",
-        model="words",
-        error=error,
-    )
 
 
 @pytest.mark.promise("stream:word-by-word")
@@ -56,8 +33,8 @@ def test_any_text_is_sent_unchanged(text: str) -> None:
     [
         START,
         Reasoning("a"),
-        Progress(state="retrying", provider="fake", reason="upstream_cut"),
-        done(Status.COMPLETED),
+        RETRYING,
+        WHOLE,
     ],
 )
 def test_all_other_events_send_nothing(event: Event) -> None:
@@ -71,7 +48,7 @@ def test_all_other_events_send_nothing(event: Event) -> None:
     [RESTART, *(done(status) for status in Status if status is not Status.COMPLETED)],
     ids=lambda event: getattr(event, "status", "restart"),
 )
-def test_an_answer_that_is_not_whole_breaks_off(event: Event) -> None:
+def test_answer_that_is_not_whole_breaks_off(event: Event) -> None:
     with pytest.raises(BrokenOff):
         ENCODE(Record("gen_a", 1, event))
 
@@ -83,30 +60,27 @@ LINE = PlainDialect("e-1")
 @pytest.mark.parametrize(
     ("event", "line"),
     [
-        (done(Status.COMPLETED), "completed"),
+        (WHOLE, "completed"),
         (done(Status.INCOMPLETE, finish_reason="length"), "incomplete length"),
         (
             done(Status.INCOMPLETE, error=PublicError("content_filter", "", retryable=False)),
             "incomplete content_filter",
         ),
-        (
-            done(Status.FAILED, error=PublicError("upstream_cut", "", retryable=True)),
-            "failed upstream_cut",
-        ),
+        (FAILED, "failed upstream_cut"),
         (done(Status.STOPPED, outcome=Outcome.NO_VIEWERS), "stopped no_viewers"),
         (RESTART, "failed upstream_cut"),
     ],
 )
-def test_the_last_line_says_how_an_answer_ended(event: Event, line: str) -> None:
+def test_last_line_says_how_the_answer_ended(event: Event, line: str) -> None:
     assert LINE.encode(Record("gen_a", 1, event)) == f"\ne-1 {line}\n".encode()
 
 
 @pytest.mark.promise("resume:honest")
-def test_the_last_line_says_that_the_stream_is_lost() -> None:
+def test_last_line_says_that_the_stream_is_lost() -> None:
     assert LINE.lost("gen_a") == b"\ne-1 failed not_resumable\n"
 
 
 @pytest.mark.promise("resume:honest")
-def test_a_lost_stream_breaks_off() -> None:
+def test_lost_stream_breaks_off() -> None:
     with pytest.raises(BrokenOff):
         DIALECT.lost("gen_a")

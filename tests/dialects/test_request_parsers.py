@@ -1,4 +1,4 @@
-"""Requests of each client API: bytes become a `GenerationRequest`, or a refusal that names the cause."""
+"""Request parsers: bytes become a `GenerationRequest`, or a refusal that names the cause."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -63,7 +63,7 @@ def _body(value: object) -> Body:
     return Body(msgspec.json.encode(value), "application/json")
 
 
-def test_every_api_asks_for_the_same_in_its_own_words(api: str) -> None:
+def test_same_request_in_each_api_parses_alike(api: str) -> None:
     request = PARSERS[api](_body(TURNS[api]))
     assert request.provider == "fake"
     assert request.prompt.messages == (Message("user", "hi"),)
@@ -84,14 +84,14 @@ def test_any_bytes_are_a_request_or_a_refusal(api: str, raw: bytes) -> None:
     try:
         PARSERS[api](Body(raw))
     except RequestError as exc:
-        assert exc.message.endswith((".", "?"))  # noqa: PT017  # a request is fine, too
+        assert exc.message.endswith((".", "?"))  # noqa: PT017  # a request is fine too
         assert exc.message.isprintable()  # noqa: PT017
 
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("api", PARSERS)
 @given(name=st.text(min_size=1, max_size=20), value=json)
-def test_any_further_field_is_a_request_or_a_refusal(api: str, name: str, value: object) -> None:
+def test_any_extra_field_is_a_request_or_a_refusal(api: str, name: str, value: object) -> None:
     try:
         PARSERS[api](_body({**TURNS[api], name: value}))
     except RequestError as exc:
@@ -120,7 +120,7 @@ def test_any_further_field_is_a_request_or_a_refusal(api: str, name: str, value:
     ],
     ids=["form", "broken", "gzip"],
 )
-def test_a_body_that_is_not_json_is_refused_with_its_place(
+def test_body_that_is_not_json_is_refused_with_its_position(
     api: str, body: Body, kind: type[RequestError], sentence: str
 ) -> None:
     with pytest.raises(kind) as refused:
@@ -130,7 +130,7 @@ def test_a_body_that_is_not_json_is_refused_with_its_place(
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("api", ["native", "openai"])
-def test_a_body_that_is_nested_too_deeply_is_refused(api: str) -> None:
+def test_body_that_is_nested_too_deeply_is_refused(api: str) -> None:
     deep = b"[" * 5000 + b"]" * 5000
     raw = msgspec.json.encode(TURNS[api]).replace(b'"hi"', deep)
     with pytest.raises(MalformedRequest, match="nested too deeply"):
@@ -138,7 +138,7 @@ def test_a_body_that_is_nested_too_deeply_is_refused(api: str) -> None:
 
 
 @pytest.mark.promise("input:clear-error")
-def test_the_bounds_hold_for_every_api(api: str) -> None:
+def test_limits_hold_for_every_api(api: str) -> None:
     with pytest.raises(InvalidField) as refused:
         PARSERS[api](_body({**TURNS[api], "grace_seconds": 51}))
     assert refused.value.field == "grace_seconds"
@@ -151,7 +151,7 @@ def test_the_bounds_hold_for_every_api(api: str) -> None:
     ("may_come_back", "asked", "grace_seconds"),
     [(True, None, 30), (False, None, 0), (True, 5, 5), (False, 5, 5)],
 )
-def test_a_chat_that_can_resume_has_a_grace(
+def test_chat_that_can_resume_has_a_grace(
     asked: float | None, grace_seconds: float, *, may_come_back: bool
 ) -> None:
     body = _body({**TURNS["ai-sdk"], "grace_seconds": asked})
@@ -160,7 +160,7 @@ def test_a_chat_that_can_resume_has_a_grace(
     assert generation.grace_seconds == grace_seconds
 
 
-def test_a_query_has_what_a_page_can_say_in_an_address() -> None:
+def test_query_sets_the_prompt_provider_and_fault() -> None:
     request = NATIVE.from_query({"prompt": "hi", "provider": "other", "fault": "cut", "key": "a"})
     assert request.prompt.messages == (Message("user", "hi"),)
     assert (request.provider, request.prompt.fault) == ("other", "cut")
@@ -216,7 +216,7 @@ def _asking(**fields: object) -> dict[str, object]:
         ),
     ],
 )
-def test_what_an_api_does_not_support_is_refused_by_name(
+def test_unsupported_field_is_refused_by_name(
     api: str, body: object, field: str, sentence: str
 ) -> None:
     with pytest.raises(InvalidField) as refused:
@@ -224,7 +224,7 @@ def test_what_an_api_does_not_support_is_refused_by_name(
     assert (refused.value.field, refused.value.message) == (field, sentence)
 
 
-def test_a_model_of_an_entry_replaces_its_own() -> None:
+def test_requested_model_replaces_the_configured_one() -> None:
     request = OPENAI.parse(_body(_asking(model="other/m-2", stream=True)))
     assert (request.generation.provider, request.generation.prompt.model) == ("other", "m-2")
     assert (request.stream, request.include_usage) == (True, False)

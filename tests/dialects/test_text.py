@@ -1,4 +1,4 @@
-"""Raw words: text as it is, every other event as in the native dialect."""
+"""Raw words: unchanged text, and all other events as in the native dialect."""
 
 import pytest
 from hypothesis import example, given, settings
@@ -7,31 +7,15 @@ from hypothesis import strategies as st
 from streamsvc.dialects.native.frames import NativeDialect
 from streamsvc.dialects.native.text import TextDialect
 from streamsvc.events import (
-    Done,
     Event,
-    Outcome,
-    Progress,
     Reasoning,
     Record,
-    Restart,
-    Start,
-    Status,
     Text,
 )
+from support.events import RESTART, START, SWITCHING, WHOLE
 from support.eventstream import parse
 
 ENCODE = TextDialect().encode
-START = Start(generation="gen_a", provider="fake", model="words", created=1)
-DONE = Done(
-    status=Status.COMPLETED,
-    finish_reason="stop",
-    outcome=Outcome.COMPLETED,
-    provider="fake",
-    model="words",
-)
-
-SWITCHING = Progress(state="switching", provider="other", reason="upstream_cut")
-RESTART = Restart(reason="upstream_cut", provider="other", model="words")
 
 
 @pytest.mark.promise("stream:word-by-word")
@@ -55,15 +39,15 @@ def test_each_line_of_text_is_a_line_of_data(text: str, block: bytes) -> None:
 @given(text=st.text(min_size=1) | st.text(st.sampled_from("\r\n a:\0\ufeff\x85\u2028"), min_size=1))
 @example(text="data: x\n\nevent: done\n\n")
 @example(text="\r")
-def test_a_browser_gets_any_text_with_normalized_line_ends(text: str) -> None:
+def test_browser_gets_any_text_with_normalized_line_ends(text: str) -> None:
     """A carriage return becomes a line feed: an event stream can carry nothing else."""
     (seen,) = parse(ENCODE(Record("gen_a", 1, Text(text))))
     assert seen.data == text.replace("\r\n", "\n").replace("\r", "\n")
     assert (seen.type, seen.last_event_id) == ("message", "gen_a.1")
 
 
-@pytest.mark.parametrize("event", [START, Reasoning("a\nb"), SWITCHING, RESTART, DONE])
-def test_all_other_events_are_as_in_the_native_dialect(event: Event) -> None:
-    """They have names, so a page that listens to messages alone gets only words."""
+@pytest.mark.parametrize("event", [START, Reasoning("a\nb"), SWITCHING, RESTART, WHOLE])
+def test_other_events_are_as_in_the_native_dialect(event: Event) -> None:
+    """They have names, so a page that listens only to messages gets only words."""
     record = Record("gen_a", 7, event)
     assert ENCODE(record) == NativeDialect().encode(record)
