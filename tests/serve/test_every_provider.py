@@ -1,4 +1,4 @@
-"""OpenAI's and Gemini's adapters in `python -m streamsvc serve` as a process of its own."""
+"""OpenAI's and Gemini's adapters in `python -m streamsvc serve`, in its own process."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import pytest
 
 from support.asking import CLIENTS, TEXT, answered, sent
 from support.eventstream import parse
+from support.native import text_of
 from support.process import Running, serve, write_config
 from support.stage import OTHER_KIND, WIRES
 from support.transcript import assert_is_transcript
@@ -33,7 +34,7 @@ HELD: Script = (reasoning("Let me ", "think."), text(*WORDS[:3]), HOLD)
 
 @dataclass(frozen=True)
 class Stage:
-    """A process, and the upstreams that it asks, by their kinds."""
+    """A process, and its upstreams by kind."""
 
     process: Running
     apis: dict[str, Upstream]
@@ -66,7 +67,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stag
 
 @pytest.fixture
 def stage(shared: Stage) -> Iterator[Stage]:
-    """Give the process of the module; only failed calls may be complained of, and never with a key."""
+    """Yield the module's process; its warnings are about failed calls, and its log has no key."""
     since = len(shared.process.output)
     yield shared
     shared.process.assert_quiet(r"call\.failed ", since=since)
@@ -76,7 +77,7 @@ def stage(shared: Stage) -> Iterator[Stage]:
 @pytest.mark.promise("provider:swap")
 @pytest.mark.parametrize("kind", WIRES)
 @pytest.mark.parametrize("name", CLIENTS)
-async def test_an_answer_is_as_in_its_transcript(stage: Stage, name: str, kind: str) -> None:
+async def test_answer_matches_its_transcript(stage: Stage, name: str, kind: str) -> None:
     client = CLIENTS[name]
     stage.apis[kind].script(WELL)
     answer = await answered(stage.port, client.request(kind))
@@ -99,14 +100,14 @@ async def test_leaving_closes_the_call(stage: Stage, name: str, kind: str) -> No
 
 
 def no_grace(name: str) -> dict[str, object]:
-    """Return what a chat asks for that does not come back."""
+    """Return the fields of a chat that will not resume."""
     return {"grace_seconds": 0} if name == "ai-sdk" else {}
 
 
 @pytest.mark.promise("cancel:stop")
 @pytest.mark.parametrize("kind", WIRES)
 @pytest.mark.parametrize("name", STREAMS)
-async def test_a_stop_closes_the_call(stage: Stage, name: str, kind: str) -> None:
+async def test_stop_closes_the_call(stage: Stage, name: str, kind: str) -> None:
     api = stage.apis[kind]
     api.script(HELD)
     async with sent(stage.port, CLIENTS[name].request(kind)) as answer:
@@ -129,31 +130,31 @@ FAULTS: dict[str, Script] = {
 @pytest.mark.promise("upstream:rescue")
 @pytest.mark.parametrize("kind", WIRES)
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_call_that_fails_once_is_made_again(stage: Stage, fault: str, kind: str) -> None:
+async def test_call_that_fails_once_is_retried(stage: Stage, fault: str, kind: str) -> None:
     stage.apis[kind].script(FAULTS[fault], WELL)
     answer = await answered(stage.port, CLIENTS["native"].request(kind))
     events = parse(bytes(answer.raw))
-    assert "".join(event.json["text"] for event in events if event.type == "message") == TEXT
+    assert text_of(events) == TEXT
     assert events[-1].json["status"] == "completed"
 
 
 @pytest.mark.promise("upstream:rescue")
 @pytest.mark.parametrize("kind", WIRES)
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_call_that_keeps_failing_goes_to_the_fallback(
+async def test_call_that_keeps_failing_goes_to_the_fallback(
     stage: Stage, fault: str, kind: str
 ) -> None:
     stage.apis[kind].script(FAULTS[fault])
     stage.apis[OTHER_KIND[kind]].script(WELL)
     answer = await answered(stage.port, CLIENTS["native"].request(f"{kind}_helped"))
     events = parse(bytes(answer.raw))
-    assert "".join(event.json["text"] for event in events if event.type == "message") == TEXT
+    assert text_of(events) == TEXT
     assert events[-1].json["provider"] == OTHER_KIND[kind]
 
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("kind", WIRES)
-async def test_a_key_that_is_refused_is_told_to_the_operator(stage: Stage, kind: str) -> None:
+async def test_refused_key_is_logged_with_the_setting(stage: Stage, kind: str) -> None:
     stage.apis[kind].script((status(401),))
     since = len(stage.process.output)
     answer = await answered(stage.port, CLIENTS["native"].request(kind))

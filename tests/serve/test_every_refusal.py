@@ -1,7 +1,6 @@
-"""Each refusal in the shape of each dialect, against `python -m streamsvc serve` as a process of its own."""
+"""Each refusal in the shape of each dialect, from `python -m streamsvc serve` in its own process."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from support.asking import CLIENTS, Client, answered, entries, get, refusal_of, sent
 from support.eventstream import Answer, parse
 from support.process import Running, serve, write_config
+from support.shared import quiet_service, shared_process
 from support.transcript import assert_is_transcript
 
 POSTS = [name for name, client in CLIENTS.items() if client.wraps is not None]
@@ -17,7 +17,7 @@ GETS = [name for name, client in CLIENTS.items() if client.wraps is None]
 STREAMS = [name for name in CLIENTS if name != "openai-whole"]
 
 INVALID = {"problem": 422, "openai": 400, "sentence": 422}
-"""The status of a field at fault: OpenAI's clients know 400."""
+"""The status for an invalid field; OpenAI's clients expect 400."""
 
 UNKNOWN = {
     "problem": (422, "invalid_field"),
@@ -26,34 +26,22 @@ UNKNOWN = {
 }
 
 
-@pytest.fixture(scope="module")
-async def process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    directory = tmp_path_factory.mktemp("serve")
-    keyless = {"kind": "openai", "model": "gpt-test", "api_key_env": "NO_SUCH_KEY"}
-    limits = {"max_body_bytes": 20_000, "max_prompt_chars": 1000}
-    write_config(directory, {**entries(), "providers.keyless": keyless, "limits": limits})
-    async with serve(directory, {}) as running:
-        yield running
-        assert await running.terminate() == 0
+KEYLESS = {"kind": "openai", "model": "gpt-test", "api_key_env": "NO_SUCH_KEY"}
+LIMITS = {"max_body_bytes": 20_000, "max_prompt_chars": 1000}
 
-
-@pytest.fixture
-def service(process: Running) -> Iterator[Running]:
-    """Give the process of the module, which complains of nothing: its clients are at fault."""
-    since = len(process.output)
-    yield process
-    process.assert_quiet(since=since)
+process = shared_process({**entries(), "providers.keyless": KEYLESS, "limits": LIMITS})
+service = quiet_service()  # clients are at fault here, so it has nothing to warn of
 
 
 def code(client: Client, name: str) -> str | None:
-    """Return a code as a dialect tells it."""
+    """Return a code as a dialect reports it."""
     return None if client.shape == "sentence" else name
 
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("name", POSTS)
 @pytest.mark.parametrize("raw", [b"", b"{", b"prompt=Hello", b"\xff"])
-async def test_a_body_that_is_not_json(service: Running, name: str, raw: bytes) -> None:
+async def test_body_that_is_not_json_is_malformed(service: Running, name: str, raw: bytes) -> None:
     client = CLIENTS[name]
     answer = await answered(service.port, client.request(), raw=raw)
     assert refusal_of(answer, client.shape) == (400, code(client, "malformed_request"))
@@ -61,7 +49,7 @@ async def test_a_body_that_is_not_json(service: Running, name: str, raw: bytes) 
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("name", POSTS)
-async def test_a_body_that_is_too_large(service: Running, name: str) -> None:
+async def test_body_that_is_too_large_is_413(service: Running, name: str) -> None:
     client = CLIENTS[name]
     answer = await answered(service.port, client.request(), raw=b" " * 20_001)
     assert refusal_of(answer, client.shape) == (413, code(client, "too_large"))
@@ -69,7 +57,7 @@ async def test_a_body_that_is_too_large(service: Running, name: str) -> None:
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("name", CLIENTS)
-async def test_a_field_that_is_unknown(service: Running, name: str) -> None:
+async def test_unknown_field_is_refused_by_name(service: Running, name: str) -> None:
     client = CLIENTS[name]
     answer = await answered(service.port, client.request(no_such_field="1"))
     expected = INVALID[client.shape], code(client, "invalid_field")
@@ -79,7 +67,7 @@ async def test_a_field_that_is_unknown(service: Running, name: str) -> None:
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("name", CLIENTS)
-async def test_a_provider_that_is_unknown(service: Running, name: str) -> None:
+async def test_unknown_provider_is_refused(service: Running, name: str) -> None:
     client = CLIENTS[name]
     answer = await answered(service.port, client.request("nobody"))
     assert refusal_of(answer, client.shape) == UNKNOWN[client.shape]
@@ -87,7 +75,7 @@ async def test_a_provider_that_is_unknown(service: Running, name: str) -> None:
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("name", CLIENTS)
-async def test_a_provider_without_its_key(service: Running, name: str) -> None:
+async def test_provider_without_its_key_is_not_ready(service: Running, name: str) -> None:
     client = CLIENTS[name]
     answer = await answered(service.port, client.request("keyless"))
     assert refusal_of(answer, client.shape) == (503, code(client, "provider_not_ready"))
@@ -96,7 +84,7 @@ async def test_a_provider_without_its_key(service: Running, name: str) -> None:
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("name", CLIENTS)
-async def test_a_page_of_another_origin(service: Running, name: str) -> None:
+async def test_page_of_another_origin_is_refused(service: Running, name: str) -> None:
     client = CLIENTS[name]
     headers = {"Origin": "https://elsewhere.example", "Sec-Fetch-Site": "cross-site"}
     answer = await answered(service.port, client.request(), headers=headers)
@@ -113,20 +101,20 @@ async def test_a_page_of_another_origin(service: Running, name: str) -> None:
         (f"/v1/generations/gen_{'a' * 32}/events", (404, "generation_not_found")),
     ],
 )
-async def test_an_address_with_nothing_there(
+async def test_unknown_address_is_refused(
     service: Running, target: str, expected: tuple[int, str]
 ) -> None:
     assert refusal_of(await answered(service.port, get(target)), "problem") == expected
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_a_model_with_nothing_there(service: Running) -> None:
+async def test_unknown_model_is_not_found(service: Running) -> None:
     answer = await answered(service.port, get("/v1/models/nobody"))
     assert refusal_of(answer, "openai") == (404, "model_not_found")
 
 
 def assert_is_busy(answer: Answer, client: Client, name: str) -> None:
-    """Expect that new work is refused: an EventSource and its like are told to come back."""
+    """Expect a refusal of new work; an `EventSource` gets a retry time instead."""
     if client.wraps is None and client.accept != "text/plain":
         assert answer.status == 200
         assert re.fullmatch(rb"retry: \d+\n: busy\n", answer.raw)
@@ -136,7 +124,7 @@ def assert_is_busy(answer: Answer, client: Client, name: str) -> None:
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_a_limit_is_told_in_each_dialect(tmp_path: Path) -> None:
+async def test_limit_is_reported_in_each_dialect(tmp_path: Path) -> None:
     write_config(tmp_path, {**entries(), "limits": {"max_generations": 1}})
     async with serve(tmp_path, {}) as service:
         async with sent(service.port, CLIENTS["native"].request("held")) as held:
@@ -150,8 +138,8 @@ async def test_a_limit_is_told_in_each_dialect(tmp_path: Path) -> None:
 
 @pytest.mark.promise("drain:no-loss")
 @pytest.mark.promise("end:exactly-one")
-async def test_a_drain_is_told_in_each_dialect(tmp_path: Path) -> None:
-    """New work is refused, and what runs ends with a word, or breaks off where there is none for it."""
+async def test_drain_is_reported_in_each_dialect(tmp_path: Path) -> None:
+    """New work is refused; running answers end with the reason, or break off if a dialect has none."""
     write_config(tmp_path, entries())
     settings = {"SERVER__DRAIN_SECONDS": "3600"}
     async with serve(tmp_path, settings) as service, AsyncExitStack() as stack:
@@ -174,8 +162,8 @@ async def test_a_drain_is_told_in_each_dialect(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("end:exactly-one")
-async def test_a_failure_before_the_first_word_is_told_in_each_dialect(tmp_path: Path) -> None:
-    """OpenAI's clients hear of it by a status; everybody else in the stream."""
+async def test_failure_before_the_first_word_is_reported_everywhere(tmp_path: Path) -> None:
+    """OpenAI's clients get a status, all others a part of the stream."""
     entry = {"kind": "fake", "fault": "unavailable", "attempts": 1, "circuit_failures": 0}
     write_config(tmp_path, {"providers.down": entry})
     async with serve(tmp_path, {}) as service:

@@ -1,6 +1,4 @@
-"""Each way to come back to an answer, against `python -m streamsvc serve` as a process of its own."""
-
-from collections.abc import AsyncIterator, Iterator
+"""Each way to resume an answer of `python -m streamsvc serve` in its own process."""
 
 import pytest
 
@@ -16,39 +14,25 @@ from support.asking import (
     sent,
 )
 from support.eventstream import BrowserEvent, parse
-from support.process import Running, serve, write_config
+from support.native import NEVER
+from support.process import Running
+from support.shared import quiet_service, shared_process
 
 ASK = "/stream-ai?prompt=Hello"
 KEYED = ["native-get", "native", "text", "plain", "openai", "openai-whole", "ai-sdk"]
-NEVER = f"gen_{'a' * 32}"
-"""An id in the right form that was never given out."""
 
-
-@pytest.fixture(scope="module")
-async def process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    directory = tmp_path_factory.mktemp("serve")
-    write_config(directory, entries())
-    async with serve(directory, {"GENERATIONS__GRACE_SECONDS": "60"}) as running:
-        yield running
-        assert await running.terminate() == 0
-
-
-@pytest.fixture
-def service(process: Running) -> Iterator[Running]:
-    """Give the process of the module, which complains of nothing."""
-    since = len(process.output)
-    yield process
-    process.assert_quiet(since=since)
+process = shared_process(entries(), {"GENERATIONS__GRACE_SECONDS": "60"})
+service = quiet_service()
 
 
 async def finished(service: Running) -> tuple[str, list[BrowserEvent]]:
-    """Have an answer; return its generation and its events."""
+    """Read a whole answer; return its generation and its events."""
     answer = await answered(service.port, get(ASK))
     return answer.headers["x-generation-id"], parse(bytes(answer.raw))
 
 
 def returns(generation: str, cursor: str) -> dict[str, tuple[Request, dict[str, str]]]:
-    """Return the requests by which a client of the native format comes back, and their headers."""
+    """Return each request that resumes a native stream, and its headers."""
     header = {"Last-Event-ID": cursor}
     events = f"/v1/generations/{generation}/events"
     posted = CLIENTS["native"].request()
@@ -66,7 +50,7 @@ WAYS = list(returns("", ""))
 
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_cursor_gets_the_rest_and_then_rests(service: Running, way: str) -> None:
+async def test_cursor_gets_the_rest_and_then_204(service: Running, way: str) -> None:
     generation, events = await finished(service)
     for at, event in enumerate(events[:-1]):
         request, headers = returns(generation, event.last_event_id)[way]
@@ -79,7 +63,7 @@ async def test_a_cursor_gets_the_rest_and_then_rests(service: Running, way: str)
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_lost_connection_goes_on_while_the_model_writes(service: Running, way: str) -> None:
+async def test_lost_connection_resumes_while_the_model_writes(service: Running, way: str) -> None:
     async with sent(service.port, CLIENTS["native"].request("held")) as answer:
         generation = answer.headers["x-generation-id"]
         events = [await answer.event() for _ in range(3)]
@@ -96,7 +80,7 @@ async def test_a_lost_connection_goes_on_while_the_model_writes(service: Running
 
 @pytest.mark.promise("resume:honest")
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_cursor_of_a_lost_answer_is_not_resumable(service: Running, way: str) -> None:
+async def test_cursor_of_a_lost_answer_is_not_resumable(service: Running, way: str) -> None:
     request, headers = returns(NEVER, f"{NEVER}.4")[way]
     answer = await answered(service.port, request, headers=headers)
     [done] = parse(bytes(answer.raw))
@@ -106,7 +90,7 @@ async def test_a_cursor_of_a_lost_answer_is_not_resumable(service: Running, way:
 
 
 @pytest.mark.promise("resume:honest")
-async def test_a_foreign_cursor_creates_nothing(service: Running) -> None:
+async def test_foreign_cursor_creates_nothing(service: Running) -> None:
     answer = await answered(service.port, get(f"{ASK}&last_event_id=7"))
     [done] = parse(bytes(answer.raw))
     assert done.json["error"]["code"] == "not_resumable"
@@ -122,7 +106,7 @@ async def test_a_foreign_cursor_creates_nothing(service: Running) -> None:
 
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.parametrize("name", KEYED)
-async def test_a_key_attaches_to_the_first_answer_and_no_other(service: Running, name: str) -> None:
+async def test_key_attaches_to_its_first_request_and_no_other(service: Running, name: str) -> None:
     client = CLIENTS[name]
     key = {"Idempotency-Key": f"key of {name}"}
     first, again = [await answered(service.port, client.request(), headers=key) for _ in range(2)]
@@ -136,7 +120,7 @@ async def test_a_key_attaches_to_the_first_answer_and_no_other(service: Running,
 
 
 @pytest.mark.promise("resume:no-gap")
-async def test_use_chat_replays_an_answer_that_is_being_written(service: Running) -> None:
+async def test_use_chat_replays_a_running_answer(service: Running) -> None:
     chat = "a chat of ours"
     async with sent(service.port, CLIENTS["ai-sdk"].request("held", chat=chat)) as answer:
         begun = await answer.raw_until("é😀".encode())
@@ -151,7 +135,7 @@ async def test_use_chat_replays_an_answer_that_is_being_written(service: Running
 
 
 @pytest.mark.promise("resume:no-gap")
-async def test_use_chat_replays_an_answer_that_may_not_have_arrived(service: Running) -> None:
+async def test_use_chat_replays_an_answer_that_may_be_lost(service: Running) -> None:
     answer = await answered(service.port, CLIENTS["ai-sdk"].request(chat="sent"))
     assert answer.raw.endswith(b'{"type":"finish","finishReason":"stop"}\n\ndata: [DONE]\n\n')
     replay = await answered(service.port, chat_stream("sent"))
@@ -160,7 +144,7 @@ async def test_use_chat_replays_an_answer_that_may_not_have_arrived(service: Run
 
 
 @pytest.mark.promise("fan-out:shared")
-async def test_a_snapshot_has_the_text_of_all_viewers(service: Running) -> None:
+async def test_snapshot_has_the_text_that_viewers_got(service: Running) -> None:
     generation, events = await finished(service)
     snapshot = (await service.client.get(f"/v1/generations/{generation}")).json()
     assert (snapshot["status"], snapshot["text"]) == ("completed", TEXT)

@@ -1,7 +1,6 @@
-"""Each way to stop an answer, against `python -m streamsvc serve` as a process of its own."""
+"""Each way to stop an answer of `python -m streamsvc serve` in its own process."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
 import anyio
@@ -9,7 +8,8 @@ import pytest
 
 from support.asking import CLIENTS, entries, get, sent
 from support.eventstream import wire
-from support.process import Running, serve, write_config
+from support.process import Running
+from support.shared import quiet_service, shared_process
 from support.transcript import assert_is_transcript
 
 STREAMS = [name for name in CLIENTS if name != "openai-whole"]
@@ -17,32 +17,19 @@ FORMATS = {"native": "json", "text": "text", "plain": "plain"}
 CHATS = [name for name, client in CLIENTS.items() if client.wraps == "chat"]
 
 
-@pytest.fixture(scope="module")
-async def process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    directory = tmp_path_factory.mktemp("serve")
-    write_config(directory, entries())
-    async with serve(directory, {"AI_SDK__GRACE_SECONDS": "0"}) as running:
-        yield running
-        assert await running.terminate() == 0
-
-
-@pytest.fixture
-def service(process: Running) -> Iterator[Running]:
-    """Give the process of the module, which complains of nothing."""
-    since = len(process.output)
-    yield process
-    process.assert_quiet(since=since)
+process = shared_process(entries(), {"AI_SDK__GRACE_SECONDS": "0"})
+service = quiet_service()
 
 
 async def until_running(service: Running, count: int) -> None:
-    """Wait until as many answers are being written."""
+    """Wait until this many generations are running."""
     while (await service.client.get("/readyz")).json()["generations"] != count:
         pass
 
 
 @pytest.mark.promise("cancel:stop")
 @pytest.mark.parametrize("name", STREAMS)
-async def test_a_stop_is_told_to_the_viewer_in_its_dialect(service: Running, name: str) -> None:
+async def test_stop_is_reported_to_the_viewer_in_its_dialect(service: Running, name: str) -> None:
     client = CLIENTS[name]
     async with sent(service.port, client.request("held")) as answer:
         generation = answer.headers["x-generation-id"]
@@ -57,7 +44,7 @@ async def test_a_stop_is_told_to_the_viewer_in_its_dialect(service: Running, nam
 
 @pytest.mark.promise("fan-out:shared")
 async def test_viewers_in_several_dialects_share_an_answer(service: Running) -> None:
-    """Two of each, who follow at the same place: all get the bytes that one alone gets."""
+    """Two in each dialect, at the same event: all get the bytes that a single viewer gets."""
     names = [*FORMATS] * 2
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(
@@ -81,11 +68,11 @@ async def test_viewers_in_several_dialects_share_an_answer(service: Running) -> 
 
 @pytest.mark.promise("cancel:stop")
 @pytest.mark.parametrize("name", CHATS)
-async def test_a_stop_of_a_chat_is_told_in_its_dialect(service: Running, name: str) -> None:
+async def test_stop_of_a_chat_is_reported_in_its_dialect(service: Running, name: str) -> None:
     client = CLIENTS[name]
     async with sent(service.port, client.request("held", chat=name)) as answer:
         await answer.raw_until("é😀".encode())
-        for _ in range(2):  # again, and nothing happens
+        for _ in range(2):  # the second changes nothing
             assert (await service.client.post(f"/api/chat/{name}/stop")).status_code == 204
         body = await answer.body()
     assert_is_transcript(body, f"serve/{client.transcript}-stopped", is_whole=answer.is_whole)
@@ -93,7 +80,7 @@ async def test_a_stop_of_a_chat_is_told_in_its_dialect(service: Running, name: s
 
 
 @pytest.mark.promise("cancel:stop")
-async def test_the_next_question_of_a_chat_stops_the_answer_before(service: Running) -> None:
+async def test_next_question_of_a_chat_stops_the_running_answer(service: Running) -> None:
     client = CLIENTS["ai-sdk"]
     async with sent(service.port, client.request("held", chat="one")) as before:
         await before.raw_until("é😀".encode())
@@ -112,7 +99,7 @@ async def test_leaving_stops_the_answer(service: Running, name: str) -> None:
 
 
 @pytest.mark.promise("cancel:disconnect")
-async def test_leaving_before_the_answer_in_one_piece_stops_it(service: Running) -> None:
+async def test_leaving_before_an_unstreamed_answer_stops_it(service: Running) -> None:
     since = len(service.output)
     body = json.dumps(CLIENTS["openai-whole"].request("held").body).encode()
     with anyio.fail_after(20):

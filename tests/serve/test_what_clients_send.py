@@ -1,8 +1,7 @@
-"""What clients and browsers send, against `python -m streamsvc serve` as a process of its own."""
+"""Odd requests of clients and browsers to `python -m streamsvc serve` in its own process."""
 
 import gzip
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import openai
@@ -10,7 +9,8 @@ import pytest
 
 from support.asking import CLIENTS, answered, get, refusal_of
 from support.eventstream import parse
-from support.process import Running, serve, write_config
+from support.process import Running, serve
+from support.shared import quiet_service, shared_process
 
 POSTS = [name for name, client in CLIENTS.items() if client.wraps is not None]
 GETS = [name for name, client in CLIENTS.items() if client.wraps is None]
@@ -23,26 +23,15 @@ REBOUND = {
 }
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
+ECHO = {"kind": "fake", "reply": "echo", "words_per_second": 0, "first_word_seconds": 0}
 
-
-@pytest.fixture(scope="module")
-async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    """Give a service that repeats what it is asked; whatever it is sent, it complains of nothing."""
-    directory = tmp_path_factory.mktemp("serve")
-    echo = {"kind": "fake", "reply": "echo", "words_per_second": 0, "first_word_seconds": 0}
-    write_config(directory, {"providers.fake": echo})
-    async with serve(directory, {}) as running:
-        yield running
-        assert await running.terminate() == 0
-        running.assert_quiet()
+process = shared_process({"providers.fake": ECHO})
+service = quiet_service()
 
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("name", POSTS)
-async def test_deep_nesting_is_the_clients_mistake(service: Running, name: str) -> None:
+async def test_deep_nesting_is_a_client_error(service: Running, name: str) -> None:
     client = CLIENTS[name]
     for raw in (b'{"x":' + b"[" * 200_000, b'{"messages":[{"x":' + b'{"a":' * 100_000):
         answer = await answered(service.port, client.request(), raw=raw)
@@ -51,7 +40,7 @@ async def test_deep_nesting_is_the_clients_mistake(service: Running, name: str) 
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("name", POSTS)
-async def test_a_compressed_body_is_refused(service: Running, name: str) -> None:
+async def test_compressed_body_is_refused(service: Running, name: str) -> None:
     client = CLIENTS[name]
     for encoding in ("gzip", "br"):
         answer = await answered(
@@ -64,8 +53,8 @@ async def test_a_compressed_body_is_refused(service: Running, name: str) -> None
 
 
 @pytest.mark.parametrize("name", POSTS)
-async def test_half_a_character_is_answered(service: Running, name: str) -> None:
-    """Written as an escape, which is legal JSON."""
+async def test_lone_surrogate_is_answered(service: Running, name: str) -> None:
+    """As an escape it is legal JSON."""
     client = CLIENTS[name]
     turn = {"role": "user", "content": "\ud83d", "parts": [{"type": "text", "text": "\ud83d"}]}
     match client.wraps:
@@ -81,21 +70,37 @@ async def test_half_a_character_is_answered(service: Running, name: str) -> None
     assert "\ufffd" in bytes(answer.raw).decode()
 
 
+UNWELCOME = {
+    "rebound name": (
+        REBOUND,
+        421,
+        "server.hosts",
+        r"status=421 code=host_refused .* host=evil\.example setting=server\.hosts",
+    ),
+    "page of another origin": (
+        PAGE,
+        403,
+        "http://page.example:5173",
+        r"status=403 code=origin_refused .* origin=http://page\.example:5173 setting=cors\.origins",
+    ),
+}
+"""Headers, and the status, the words in the answer and the line in the log that they lead to."""
+
+
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("name", CLIENTS)
-async def test_a_rebound_name_gets_nothing(service: Running, name: str) -> None:
+@pytest.mark.parametrize("who", UNWELCOME)
+async def test_stranger_is_refused_and_logged_once(service: Running, who: str, name: str) -> None:
     client = CLIENTS[name]
-    answer = await answered(service.port, client.request(), headers=REBOUND)
-    assert refusal_of(answer, client.shape)[0] == 421
-    assert b"server.hosts" in answer.raw
-    line = (
-        r"request\.refused status=421 code=host_refused .* host=evil\.example setting=server\.hosts"
-    )
-    await service.logged(line)
+    headers, status, named, line = UNWELCOME[who]
+    answer = await answered(service.port, client.request(), headers=headers)
+    assert refusal_of(answer, client.shape)[0] == status
+    assert named.encode() in answer.raw
+    await service.logged(rf"request\.refused {line}")
     assert len(re.findall(line, service.output)) == 1
 
 
-async def test_hosts_of_the_environment_are_served(tmp_path: Path) -> None:
+async def test_hosts_from_the_environment_are_served(tmp_path: Path) -> None:
     async with serve(tmp_path, {"SERVER__HOSTS": "evil.example, *.chat.example"}) as service:
         for host, status in (
             ("evil.example:8000", 200),
@@ -108,23 +113,9 @@ async def test_hosts_of_the_environment_are_served(tmp_path: Path) -> None:
         assert await service.terminate() == 0
 
 
-@pytest.mark.promise("input:clear-error")
-@pytest.mark.parametrize("name", CLIENTS)
-async def test_a_page_of_another_origin_leaves_a_line(service: Running, name: str) -> None:
-    client = CLIENTS[name]
-    answer = await answered(service.port, client.request(), headers=PAGE)
-    assert refusal_of(answer, client.shape)[0] == 403
-    assert b"http://page.example:5173" in answer.raw
-    line = (
-        r"status=403 code=origin_refused .* origin=http://page\.example:5173 setting=cors\.origins"
-    )
-    await service.logged(line)
-    assert len(re.findall(line, service.output)) == 1
-
-
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.parametrize("name", GETS)
-async def test_a_prefetch_creates_nothing(service: Running, name: str) -> None:
+async def test_prefetch_creates_nothing(service: Running, name: str) -> None:
     client = CLIENTS[name]
     before = service.output.count("generation.finished")
     for purpose in ("prefetch", "prefetch;prerender"):
@@ -135,7 +126,7 @@ async def test_a_prefetch_creates_nothing(service: Running, name: str) -> None:
 
 
 @pytest.mark.promise("resume:no-gap")
-async def test_the_parameter_of_the_polyfill_resumes(service: Running) -> None:
+async def test_cursor_parameter_of_the_polyfill_resumes(service: Running) -> None:
     whole = parse(bytes((await answered(service.port, get("/stream-ai?prompt=a+b+c"))).raw))
     cursor = whole[1].last_event_id
     rest = await answered(service.port, get(f"/stream-ai?prompt=a+b+c&lastEventId={cursor}"))
@@ -148,8 +139,8 @@ async def test_the_parameter_of_the_polyfill_resumes(service: Running) -> None:
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("base", ["", "/v1/v1", "/openai/v1"])
-async def test_openais_client_says_that_its_base_url_is_wrong(service: Running, base: str) -> None:
-    """An exception's text is all that most programs show."""
+async def test_openai_client_reports_a_wrong_base_url(service: Running, base: str) -> None:
+    """Most programs show only the text of the exception."""
     url = f"http://127.0.0.1:{service.port}{base}"
     async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
         with pytest.raises(openai.NotFoundError, match="base_url must end in /v1"):
@@ -162,7 +153,7 @@ async def test_openais_client_says_that_its_base_url_is_wrong(service: Running, 
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("name", ["tools", "response_format", "top_p", "n", "reasoning_effort"])
-async def test_openais_client_names_the_parameter(service: Running, name: str) -> None:
+async def test_openai_client_names_the_unsupported_parameter(service: Running, name: str) -> None:
     values = {"tools": [{}], "response_format": {"type": "json_object"}, "top_p": 0.5, "n": 2}
     url = f"http://127.0.0.1:{service.port}/v1"
     async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
@@ -175,7 +166,7 @@ async def test_openais_client_names_the_parameter(service: Running, name: str) -
 
 
 @pytest.mark.promise("secret:kept")
-async def test_what_is_refused_is_logged_without_what_it_says(service: Running) -> None:
+async def test_refusal_is_logged_without_its_content(service: Running) -> None:
     for target in (
         "/stream?prompt=xyzzy-plugh",
         "/stream-ai?xyzzy-plugh=1",

@@ -1,27 +1,24 @@
-"""The last line of a plain text, by request: on every native endpoint, against a process of its own."""
-
-from collections.abc import AsyncIterator
-from pathlib import Path
+"""The optional last line of plain text, at every native endpoint of a service process."""
 
 import pytest
 
-from support.process import Running, serve
+from support.process import Running
+from support.shared import quiet_service, shared_process
 
 TEXT = "one two three four five six seven"
 FAKE = {
-    "PROVIDERS__FAKE__REPLY": "text",
-    "PROVIDERS__FAKE__TEXT": TEXT,
-    "PROVIDERS__FAKE__WORDS_PER_SECOND": "0",
-    "PROVIDERS__FAKE__ALLOW_FAULTS": "true",
-    "PROVIDERS__FAKE__ATTEMPTS": "2",
-    "PROVIDERS__FAKE__BACKOFF_SECONDS": "0.01",
+    "kind": "fake",
+    "text": TEXT,
+    "words_per_second": 0,
+    "allow_faults": True,
+    "attempts": 2,
+    "backoff_seconds": 0.01,
 }
 
-
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Running]:
-    async with serve(tmp_path, FAKE) as running:
-        yield running
+process = shared_process(
+    {"providers.fake": FAKE, "providers.slow": {**FAKE, "words_per_second": 0.001}}
+)
+service = quiet_service(r"call\.failed ")
 
 
 @pytest.mark.promise("end:exactly-one")
@@ -36,7 +33,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Running]:
         ("context_length", "failed context_length_exceeded"),
     ],
 )
-async def test_each_end_is_told_in_the_last_line(service: Running, fault: str, line: str) -> None:
+async def test_last_line_says_how_each_answer_ends(service: Running, fault: str, line: str) -> None:
     answer = await service.client.get(
         f"/stream-ai?prompt=x&format=plain&end=the-END_1&fault={fault}"
     )
@@ -46,7 +43,7 @@ async def test_each_end_is_told_in_the_last_line(service: Running, fault: str, l
     assert (text == TEXT) == (fault == "none")
 
 
-async def test_every_endpoint_that_streams_has_the_last_line(service: Running) -> None:
+async def test_every_streaming_endpoint_has_the_last_line(service: Running) -> None:
     whole = f"{TEXT}\nmine completed\n"
     plain = {"Accept": "text/plain"}
     client = service.client
@@ -58,14 +55,13 @@ async def test_every_endpoint_that_streams_has_the_last_line(service: Running) -
 
 
 @pytest.mark.promise("end:exactly-one")
-async def test_a_stop_is_told_in_the_last_line(tmp_path: Path) -> None:
-    async with serve(tmp_path, {**FAKE, "PROVIDERS__FAKE__WORDS_PER_SECOND": "0.001"}) as service:
-        address = "/stream-ai?prompt=x&format=plain&end=mine"
-        async with service.client.stream("GET", address) as answer:
-            generation = answer.headers["x-generation-id"]
-            await service.client.post(f"/v1/generations/{generation}/stop")
-            text = (await answer.aread()).decode()
-        assert text.splitlines()[-1] == "mine stopped client_stop"
+async def test_last_line_reports_a_stop(service: Running) -> None:
+    address = "/stream-ai?prompt=x&provider=slow&format=plain&end=mine"
+    async with service.client.stream("GET", address) as answer:
+        generation = answer.headers["x-generation-id"]
+        await service.client.post(f"/v1/generations/{generation}/stop")
+        text = (await answer.aread()).decode()
+    assert text.splitlines()[-1] == "mine stopped client_stop"
 
 
 @pytest.mark.promise("input:clear-error")
@@ -79,9 +75,7 @@ async def test_a_stop_is_told_in_the_last_line(tmp_path: Path) -> None:
         ("format=text&end=mine", "The 'end' is for plain text: add format=plain."),
     ],
 )
-async def test_what_cannot_be_a_last_line_is_refused(
-    service: Running, query: str, sentence: str
-) -> None:
+async def test_invalid_end_is_refused(service: Running, query: str, sentence: str) -> None:
     answer = await service.client.get(f"/stream-ai?prompt=x&{query}")
     assert answer.status_code == 422
     assert (answer.json()["detail"], answer.json()["field"]) == (sentence, "end")
