@@ -93,16 +93,15 @@ async def until_finished(service: Service, generation: str) -> dict[str, Any]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Wait until a condition on the service holds, at most five seconds."""
-    with anyio.fail_after(5):
+    """Wait until a condition on the service holds, at most ten seconds."""
+    with anyio.fail_after(10):
         while not holds():
             await anyio.lowlevel.checkpoint()
 
 
-async def until_unwatched(service: Service) -> None:
-    """Wait until the service counts no viewers."""
-    while (await service.client.get("/readyz")).json()["viewers"]:
-        pass
+async def until_viewers_are(service: Service, count: int) -> None:
+    """Wait until the service counts this many viewers."""
+    await until(lambda: service.supervisor.viewers == count)
 
 
 async def until_forgotten(service: Service, generation: str) -> None:

@@ -18,7 +18,8 @@ from support.native import (
     created,
     creates,
     events_of,
-    until_unwatched,
+    until,
+    until_viewers_are,
     with_fake,
 )
 
@@ -74,7 +75,7 @@ async def test_viewer_limit_adds_no_viewer_and_creates_nothing(serve: Serve) -> 
             refused = await service.client.post(CREATE, json=QUESTION, headers=STREAM)
             assert refused.status_code == 503
             assert len(service.log) == 1
-        await until_unwatched(service)
+        await until_viewers_are(service, 0)
         async with view(service.port, ASK) as third:
             assert (await third.event()).type == "start"
 
@@ -125,8 +126,8 @@ async def test_drain_refuses_new_work_and_lets_viewers_resume(serve: Serve) -> N
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(service.supervisor.drain, 3600)
-            while (ready := await client.get("/readyz")).is_success:
-                pass
+            await until(lambda: service.supervisor.is_draining)
+            ready = await client.get("/readyz")
             assert (ready.status_code, ready.json()["status"]) == (503, "draining")
             assert (await client.get("/healthz")).is_success
             async with view(service.port, ASK) as viewer:

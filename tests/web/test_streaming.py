@@ -10,7 +10,7 @@ import pytest
 from conftest import Serve
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
 from support.eventstream import Answer, BrowserEvent, view, wire
-from support.native import ASK, text_of, until
+from support.native import ASK, text_of, until, until_viewers_are
 from support.service import Service
 
 PATIENT = 3600.0
@@ -30,11 +30,6 @@ def with_fake(
             grace_seconds=60, keep_finished_seconds=keep_finished_seconds
         ),
     )
-
-
-async def until_viewers_are(service: Service, count: int) -> None:
-    while (await service.client.get("/readyz")).json()["viewers"] != count:
-        pass
 
 
 @pytest.mark.promise("stream:word-by-word")
@@ -131,7 +126,7 @@ async def test_slow_viewer_is_dropped_without_done_and_resumes(
             assert open_files() == before + 2
             await until_viewers_are(service, 0)
             # The viewer has read nothing, but the server has closed its end.
-            assert open_files() == before + 1
+            await until(lambda: open_files() == before + 1)
             await assert_is_dropped_and_resumes(service, slow)
     assert "viewer.dropped reason=too_slow" in caplog.text
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

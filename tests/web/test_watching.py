@@ -17,7 +17,7 @@ from support.native import (
     follow,
     snapshot,
     until_finished,
-    until_unwatched,
+    until_viewers_are,
     with_fake,
 )
 
@@ -33,8 +33,7 @@ async def test_generation_stops_when_its_last_viewer_leaves(serve: Serve) -> Non
                 second = await connection.ask("GET", events_of(generation))
                 assert (await first.event()).type == (await second.event()).type == "start"
                 first.wire.close()
-                while (await service.client.get("/readyz")).json()["viewers"] == 2:
-                    pass
+                await until_viewers_are(service, 1)
                 assert (await snapshot(service, generation))["status"] == "running"
                 getattr(connection, leave)()
                 ended = await until_finished(service, generation)
@@ -89,12 +88,12 @@ async def test_viewer_back_within_the_grace_time_misses_nothing(serve: Serve) ->
         async with view(service.port, ASK) as viewer:
             generation = viewer.headers["x-generation-id"]
             seen = [await viewer.event() for _ in range(3)]
-        await until_unwatched(service)
+        await until_viewers_are(service, 0)
         # Words keep coming without a viewer.
-        at_leaving = (await snapshot(service, generation))["text"]
-        while (away := await snapshot(service, generation))["text"] == at_leaving:
-            pass
-        assert away["status"] == "running"
+        left_at = (await snapshot(service, generation))["last_event_id"]
+        seq = int(left_at.rpartition(".")[2])
+        assert await service.log.read(generation, after=seq, wait_seconds=5)
+        assert (await snapshot(service, generation))["status"] == "running"
         _, rest = await follow(service, ASK, {"Last-Event-ID": seen[-1].last_event_id})
     assert [event.seq for event in seen + rest] == list(range(22))
     assert rest[-1].json["status"] == "completed"
@@ -107,7 +106,7 @@ async def test_grace_time_restarts_each_time_the_last_viewer_leaves(serve: Serve
     with anyio.fail_after(10):
         async with view(service.port, ASK) as viewer:
             generation = viewer.headers["x-generation-id"]
-        await until_unwatched(service)
+        await until_viewers_are(service, 0)
         async with view(service.port, events_of(generation)) as viewer:
             back = anyio.current_time()
             assert (await viewer.event()).type == "start"
