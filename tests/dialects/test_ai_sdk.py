@@ -111,7 +111,7 @@ def test_restart_ends_the_stream_with_an_error() -> None:
     assert Restart in AISDKDialect.ends
 
 
-def test_replay_from_after_a_restart_is_a_whole_message() -> None:
+def test_replay_after_a_restart_is_a_whole_message() -> None:
     encoder = AISDKDialect().encoder()
     said: list[Event] = [Text("b"), done()]
     stream = b"".join(

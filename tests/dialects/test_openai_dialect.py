@@ -96,7 +96,7 @@ def test_answer_matches_its_transcript(name: str) -> None:
 @pytest.mark.parametrize("name", ANSWERS)
 @pytest.mark.parametrize("include_usage", [False, True])
 def test_every_chunk_fits_the_schema(name: str, *, include_usage: bool) -> None:
-    """The models of openai-python check it strictly, which that client itself does not do."""
+    """Checked strictly with the models of openai-python; the client itself does not check."""
     *chunks, end = _payloads(_encode(ANSWERS[name], include_usage=include_usage))
     assert end == "[DONE]"
     for chunk in chunks:

@@ -84,7 +84,7 @@ UNWELCOME = {
         r"status=403 code=origin_refused .* origin=http://page\.example:5173 setting=cors\.origins",
     ),
 }
-"""Headers, and the status, the words in the answer and the line in the log that they lead to."""
+"""Headers, and their consequences: a status, a part of the answer and a line in the log."""
 
 
 @pytest.mark.promise("input:clear-error")

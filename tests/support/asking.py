@@ -64,7 +64,7 @@ class Client:
     """A client of one dialect.
 
     Attributes:
-        name: also the name of its transcripts, but see `transcript`.
+        name: its name in tests.
         path: the endpoint.
         shape: the shape of the refusals it gets.
         query: further parameters.

@@ -36,7 +36,7 @@ ENTRY: Mapping[str, Any] = {
 NOTHING: Mapping[str, object] = {
     "generations": 0,
     "viewers": 0,
-    "lanes": [],
+    "entries": [],
     "busy": 0,
     "open": 0,
 }
@@ -61,7 +61,7 @@ class Stage:
         return {
             "generations": supervisor.running,
             "viewers": supervisor.viewers,
-            "lanes": [entry.name for entry in supervisor.entries if entry.running],
+            "entries": [entry.name for entry in supervisor.entries if entry.running],
             "busy": busy,
             "open": sum(map(len, is_open)) - busy - idle,
         }

@@ -107,7 +107,7 @@ async def test_key_in_the_query_is_refused_by_its_name_there(serve: Serve) -> No
     assert "'key'" in body["error"]["message"]
 
 
-async def test_bug_of_ours_is_an_error_object_too(
+async def test_internal_error_is_an_error_object_too(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = await serve(Settings(providers={"fake": HURRIED}))

@@ -1,4 +1,4 @@
-"""What nobody may learn: prompts in a log, exceptions' texts in an answer."""
+"""No log has a prompt, and no answer has the text of an exception."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ SECRET = "xyzzy-plugh"
 
 
 class CrashingProvider(Provider):
-    """A bug of ours, whose exception has the prompt in its text."""
+    """A provider with a bug; the text of its exception has the prompt."""
 
     @override
     async def generate(self, prompt: Prompt, emit: Callable[[Delta | Finish], None]) -> Finish:
