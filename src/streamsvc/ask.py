@@ -18,8 +18,18 @@ from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import RequestError
 from streamsvc.eventlog.base import live_records
 from streamsvc.eventlog.memory import MemoryEventLog
-from streamsvc.events import Done, Event, Progress, Reasoning, Restart, Status, Text
-from streamsvc.messages import GenerationRequest, Message, Prompt
+from streamsvc.events import (
+    Done,
+    Event,
+    Progress,
+    Reasoning,
+    Refusal,
+    Restart,
+    Status,
+    Text,
+    ToolCallReady,
+)
+from streamsvc.messages import GenerationRequest, Prompt, UserMessage
 from streamsvc.providers.registry import ProviderRegistry
 
 STOP_SECONDS = 3.0
@@ -108,7 +118,7 @@ def ask_provider(
 ) -> int:
     """Ask a provider without a service; return the exit code."""
     name = provider or settings.provider
-    request = GenerationRequest(prompt=Prompt(messages=(Message("user", question),)), provider=name)
+    request = GenerationRequest(prompt=Prompt(messages=(UserMessage(question),)), provider=name)
     # The engine's log lines are for operators; here a sentence on standard error takes their place.
     logging.getLogger("streamsvc").addHandler(logging.NullHandler())
     try:
@@ -153,6 +163,10 @@ def _print(event: Event) -> None:
         case Restart(reason=reason, provider=provider):
             print(flush=True)
             _say(f"[{reason}: that was not the end; {provider} starts again]")
+        case Refusal(text=text):
+            print(text, end="", flush=True)
+        case ToolCallReady(name=name, arguments=arguments):
+            _say(f"[the model calls the tool {name} with {arguments}]")
         case _:
             pass
 

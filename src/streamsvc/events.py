@@ -4,8 +4,9 @@ Events are what viewers see, in every dialect; their field names are those of th
 A generation's log begins with one `Start` and ends with exactly one `Done`.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -49,12 +50,16 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         input_tokens: tokens of the prompt.
         output_tokens: tokens of the answer, reasoning included.
         reasoning_tokens: the part of `output_tokens` spent on reasoning, if the provider reports it.
+        cached_tokens: the part of `input_tokens` that the provider read from its cache, if it reports it.
+        cache_write_tokens: the part of `input_tokens` that it wrote to its cache, likewise.
         estimated: true if the provider reported nothing and streamsvc estimated.
     """
 
     input_tokens: int
     output_tokens: int
     reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     estimated: bool = False
 
 
@@ -75,13 +80,23 @@ class PublicError(msgspec.Struct, frozen=True):
 class Start(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="start", tag_field="type"
 ):
-    """Always first. On a replay, a page clears its text at this event."""
+    """Always first. On a replay, a page clears its text at this event.
+
+    Attributes:
+        created: when, in seconds since 1970.
+        metadata: the client's own pairs.
+        dropped_parameters: the names of those that the provider's API lacks and that were left out
+            (`params_unsupported = "drop"`).
+        adjusted_parameters: those that were replaced by the nearest value that the API has, with that value.
+    """
 
     generation: str
     provider: str
     model: str
     created: int
     metadata: dict[str, str] = {}
+    dropped_parameters: tuple[str, ...] = ()
+    adjusted_parameters: dict[str, str] = {}
 
 
 class Text(msgspec.Struct, frozen=True, gc=False, tag="text", tag_field="type"):
@@ -94,6 +109,73 @@ class Reasoning(msgspec.Struct, frozen=True, gc=False, tag="reasoning", tag_fiel
     """A piece of the model's reasoning, separate from the answer; never empty."""
 
     text: str
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False, tag="refusal", tag_field="type"):
+    """A piece of the sentence with which the model refuses, in place of an answer; never empty."""
+
+    text: str
+
+
+class Logprobs(msgspec.Struct, frozen=True, tag="logprobs", tag_field="type"):
+    """How likely the latest tokens of the text were.
+
+    Attributes:
+        content: one object for each token, in the shape of OpenAI's API: `token`, `logprob`, `bytes` and
+            `top_logprobs` (openai SDK, `types/chat/chat_completion_token_logprob.py`).
+    """
+
+    content: tuple[Any, ...]
+
+
+class ToolCallBegun(
+    msgspec.Struct, frozen=True, kw_only=True, tag="tool_call_begun", tag_field="type"
+):
+    """The model begins to write a tool call. It is a draft: nobody may act before the `ToolCallReady`.
+
+    Attributes:
+        index: the call's number in this answer, from 0; several may be written at a time.
+        id: unique; the result refers to it.
+        name: the tool's.
+    """
+
+    index: int
+    id: str
+    name: str
+
+
+class ToolCallArguments(
+    msgspec.Struct, frozen=True, gc=False, tag="tool_call_arguments", tag_field="type"
+):
+    """A piece of the arguments of the draft with this `index`; never empty. The pieces are JSON only when joined."""
+
+    index: int
+    arguments: str
+
+
+class ToolCallReady(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag="tool_call",
+    tag_field="type",
+):
+    """A whole tool call, which a client may act on: the answer is complete, and its `Done` follows.
+
+    Attributes:
+        index: as in the draft.
+        id: as in the draft.
+        name: as in the draft.
+        arguments: a JSON object, as text: the joined pieces, or `{}` if there were none.
+        provider_data: what the provider wants back with this call, by vendor; opaque.
+    """
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+    provider_data: Mapping[str, Any] = {}
 
 
 class Restart(msgspec.Struct, frozen=True, kw_only=True, tag="restart", tag_field="type"):
@@ -129,6 +211,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_field="typ
 
     Attributes:
         error: what failed. Also set for `content_filter` if the prompt was refused before the first token.
+        provider_data: what the provider wants back with this answer, by vendor; opaque.
     """
 
     status: Status
@@ -139,9 +222,16 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_field="typ
     model: str
     usage: Usage | None = None
     error: PublicError | None = None
+    provider_data: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
-Event = Start | Text | Reasoning | Restart | Progress | Done
+Delta = Text | Reasoning | Refusal | Logprobs | ToolCallBegun | ToolCallArguments
+"""A piece of an answer, as a provider says it."""
+
+ToolEvent = ToolCallBegun | ToolCallArguments | ToolCallReady
+"""What is said of tool calls: the drafts, then the calls."""
+
+Event = Start | Delta | ToolCallReady | Restart | Progress | Done
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

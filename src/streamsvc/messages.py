@@ -3,30 +3,191 @@
 Values only: nothing here knows HTTP, a provider's API or the settings.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 
-Role = Literal["user", "assistant"]
+ProviderData = Mapping[str, Any]
+"""What a provider wants back with a later request, by vendor: `{"google": {"thought_signature": "…"}}`. Opaque to
+everything but the adapters."""
 
 
-class Message(msgspec.Struct, frozen=True):
-    """One turn of the conversation."""
+class TextPart(msgspec.Struct, frozen=True, tag="text"):
+    """Words in a message that has more than words."""
 
-    role: Role
+    text: str
+
+
+class ImagePart(msgspec.Struct, frozen=True, kw_only=True, tag="image"):
+    """A picture.
+
+    Attributes:
+        url: an `https` address, which is passed on and never fetched here, or a data URL (RFC 2397).
+        detail: how closely the model should look; None leaves it to the model.
+    """
+
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class FilePart(msgspec.Struct, frozen=True, kw_only=True, tag="file"):
+    """A document, for the providers that read it.
+
+    Attributes:
+        url: a data URL (RFC 2397).
+        filename: its name; may be empty.
+    """
+
+    url: str
+    filename: str = ""
+
+
+Part = TextPart | ImagePart | FilePart
+"""A piece of a user's message."""
+
+Content = str | tuple[Part, ...]
+"""What a user says: words, or words with images and files."""
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that the model asked for in an earlier turn.
+
+    Attributes:
+        id: the result refers to it.
+        name: the tool's.
+        arguments: a JSON object, as text.
+        provider_data: what the provider wants back with this call.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    provider_data: ProviderData = {}
+
+
+class UserMessage(msgspec.Struct, frozen=True, tag="user"):
+    """A turn of the user; `name` tells users apart, for the providers that look at it."""
+
+    content: Content
+    name: str = ""
+
+
+class AssistantMessage(msgspec.Struct, frozen=True, tag="assistant"):
+    """A turn of the model: words, tool calls, or both.
+
+    Attributes:
+        content: the words.
+        tool_calls: the calls, in their order. Each has its result in one of the following messages.
+        refusal: the sentence with which the model refused, in place of an answer.
+        name: tells assistants apart.
+        provider_data: what the provider wants back with this turn.
+    """
+
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    refusal: str = ""
+    name: str = ""
+    provider_data: ProviderData = {}
+
+
+class ToolMessage(msgspec.Struct, frozen=True, kw_only=True, tag="tool"):
+    """The result of a tool call.
+
+    Attributes:
+        tool_call_id: the id of a call in an earlier `AssistantMessage`.
+        name: the tool's name, taken from that call.
+        content: the result: JSON, or words.
+    """
+
+    tool_call_id: str
+    name: str
     content: str
 
 
+Message = UserMessage | AssistantMessage | ToolMessage
+"""One turn of the conversation."""
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
+    """A function that the model may call.
+
+    Attributes:
+        name: letters, digits, `_` and `-`.
+        description: what it does, for the model.
+        parameters: the JSON Schema of its arguments, of type `object`; None: it takes none.
+        strict: whether the arguments must follow the schema exactly; None leaves it to the provider.
+    """
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] | None = None
+    strict: bool | None = None
+
+
+class NamedTool(msgspec.Struct, frozen=True):
+    """The choice of one tool: the model has to call it."""
+
+    name: str
+
+
+ToolChoice = Literal["auto", "none", "required"] | NamedTool
+"""Whether the model may, must not or must call a tool."""
+
+
+class JsonFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer has to be JSON.
+
+    Attributes:
+        schema: the JSON Schema that it follows; None: any JSON object.
+        name: of the schema; empty if there is none.
+        description: what the answer is for, for the model.
+        strict: whether the answer must follow the schema exactly; None leaves it to the provider.
+    """
+
+    schema: Mapping[str, Any] | None = None
+    name: str = ""
+    description: str = ""
+    strict: bool | None = None
+
+
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Verbosity = Literal["low", "medium", "high"]
+
+
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model is asked.
+    """What a model is asked. A parameter that is None or empty is left to the model.
 
     Attributes:
         messages: the turns, oldest first; at least one.
         system: the system text, or empty.
-        temperature: sampling temperature, 0 to 2; None leaves it to the model.
+        temperature: sampling temperature, 0 to 2.
+        top_p: nucleus sampling, 0 to 1.
+        top_k: sample from this many tokens.
+        min_p: leave out tokens less likely than this part of the likeliest one, 0 to 1.
+        frequency_penalty: against repeating words, -2 to 2.
+        presence_penalty: against repeating topics, -2 to 2.
+        repetition_penalty: the same in the form of local servers, above 0; 1 changes nothing.
+        logit_bias: -100 to 100 by token id.
         max_tokens: upper bound of the answer, in the model's tokens.
         stop: sequences that end the answer and are not part of it.
         seed: asks the model for repeatable answers, as far as it can.
+        logprobs: whether to return how likely each token was.
+        top_logprobs: for how many alternatives of each token.
+        reasoning_effort: how long the model may think.
+        verbosity: how long the answer may be, roughly.
+        response_format: the answer has to be JSON.
+        prediction: text that the answer is expected to repeat for the most part.
+        tools: what the model may call.
+        tool_choice: whether it has to.
+        parallel_tool_calls: whether it may call several at once.
+        user: the end user, for the provider's accounting (OpenAI's `user`).
+        safety_identifier: the end user, for the provider's abuse detection.
+        prompt_cache_key: groups requests whose prompts begin alike.
+        prompt_cache_retention: how long the provider should keep the prompt's beginning.
+        service_tier: the provider's price and speed class.
+        store: whether the provider may keep the answer.
+        extra_body: fields for the provider's API that nobody here knows.
         model: a model other than the entry's; empty: the entry's.
         fault: the fault that the fake provider shall show, by name; empty: as configured.
         call: the number of this call for the same answer, from 1. Used by the fake provider, whose faults
@@ -36,9 +197,32 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     system: str = ""
     temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: Mapping[str, float] = {}
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    logprobs: bool = False
+    top_logprobs: int | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    verbosity: Verbosity | None = None
+    response_format: JsonFormat | None = None
+    prediction: str = ""
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    user: str = ""
+    safety_identifier: str = ""
+    prompt_cache_key: str = ""
+    prompt_cache_retention: str = ""
+    service_tier: str = ""
+    store: bool | None = None
+    extra_body: Mapping[str, Any] = {}
     model: str = ""
     fault: str = ""
     call: int = 1
@@ -58,3 +242,46 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     grace_seconds: float | None = None
     metadata: dict[str, str] = {}
+
+
+def parts_of(content: Content) -> tuple[Part, ...]:
+    """Return what a user says as parts; words alone are one."""
+    return (TextPart(content),) if isinstance(content, str) else content
+
+
+def words_of(content: Content) -> str:
+    """Return the words of what a user says, a line break between the parts; images and files have none."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.text for part in content if isinstance(part, TextPart))
+
+
+def inline_data(url: str) -> tuple[str, str] | None:
+    """Return the media type and the base64 text of a data URL, or None for any other address.
+
+    Data URLs are checked where requests are read: they are in base64, and name a media type.
+    """
+    if not url.startswith("data:"):
+        return None
+    head, _, data = url.removeprefix("data:").partition(",")
+    return head.partition(";")[0], data
+
+
+def texts_of(prompt: Prompt) -> list[str]:
+    """Return every text that the model gets: instructions, words, calls, results and schemas; no images, no files."""
+    texts = [prompt.system]
+    for message in prompt.messages:
+        match message:
+            case UserMessage(content=content):
+                texts.append(words_of(content))
+            case AssistantMessage(content=content, refusal=refusal, tool_calls=calls):
+                texts += (content, refusal)
+                texts += (text for call in calls for text in (call.name, call.arguments))
+            case ToolMessage(content=content):
+                texts.append(content)
+    schemas: list[object] = [tool.parameters for tool in prompt.tools if tool.parameters]
+    if prompt.response_format and prompt.response_format.schema:
+        schemas.append(prompt.response_format.schema)
+    texts += (text for tool in prompt.tools for text in (tool.name, tool.description))
+    texts += (msgspec.json.encode(schema).decode() for schema in schemas)
+    return [text for text in texts if text]

@@ -4,8 +4,8 @@ An answer may be long and other streams share the event loop, so the work for a 
 the answer.
 """
 
-from collections.abc import Sequence
-from typing import assert_never
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
 
 import msgspec
 from typing_extensions import override
@@ -13,15 +13,21 @@ from typing_extensions import override
 from streamsvc.events import (
     Done,
     FinishReason,
+    Logprobs,
     Outcome,
     Progress,
     PublicError,
     Reasoning,
     Record,
+    Refusal,
     Restart,
     Start,
     Status,
     Text,
+    ToolCallArguments,
+    ToolCallBegun,
+    ToolCallReady,
+    ToolEvent,
     Usage,
 )
 
@@ -82,11 +88,29 @@ class LongText:
 
 
 class Standing:
-    """What viewers have of an answer: everything after the last `Restart`, if there is one."""
+    """What viewers have of an answer: everything after the last `Restart`, if there is one.
+
+    Attributes:
+        text: the words.
+        reasoning: the thinking before them.
+        refusal: the sentence with which the model refused.
+        arguments: what has been written of tool calls.
+        tool_calls: the whole ones.
+        logprobs: how likely the tokens of the text were.
+    """
 
     def __init__(self) -> None:
         self.text = LongText()
         self.reasoning = LongText()
+        self.refusal = LongText()
+        self.arguments = LongText()
+        self.tool_calls: list[ToolCallReady] = []
+        self.logprobs: list[Any] = []
+
+    @property
+    def is_text(self) -> bool:
+        """Whether there is nothing but text and reasoning."""
+        return not (self.refusal or self.arguments)
 
     def extend(self, records: Sequence[Record]) -> None:
         """Add the next records."""
@@ -101,18 +125,40 @@ class Standing:
                 case Restart():
                     texts.clear()
                     thoughts.clear()
-                    self.text.clear()
-                    self.reasoning.clear()
+                    self._clear()
                 case Start() | Progress() | Done():
                     pass
-                case other:
-                    assert_never(other)
+                case rare:
+                    self._add(rare)
         self.text.extend(texts)
         self.reasoning.extend(thoughts)
 
+    def _add(self, event: Refusal | Logprobs | ToolEvent) -> None:
+        match event:
+            case Refusal(text=text):
+                self.refusal.extend([text])
+            case ToolCallBegun(name=text) | ToolCallArguments(arguments=text):
+                self.arguments.extend([text])
+            case ToolCallReady() as call:
+                self.tool_calls.append(call)
+            case Logprobs(content=content):
+                self.logprobs += content
+            case other:
+                assert_never(other)
+
+    def _clear(self) -> None:
+        for text in (self.text, self.reasoning, self.refusal, self.arguments):
+            text.clear()
+        self.tool_calls.clear()
+        self.logprobs.clear()
+
 
 class Snapshot(msgspec.Struct, kw_only=True):
-    """The answer so far; `status` is `running` until the `Done`."""
+    """The answer so far; `status` is `running` until the `Done`.
+
+    Fields that most answers do not have are left out of the JSON without them: tool calls (whole ones; they come
+    with the end of the answer), a refusal, log probabilities, and what the provider wants back.
+    """
 
     id: str = ""
     status: Status | str = "running"
@@ -128,6 +174,12 @@ class Snapshot(msgspec.Struct, kw_only=True):
     usage: Usage | None = None
     error: PublicError | None = None
     last_event_id: str = ""
+    refusal: LongText | msgspec.UnsetType = msgspec.UNSET
+    tool_calls: list[ToolCallReady] | msgspec.UnsetType = msgspec.UNSET
+    logprobs: list[Any] | msgspec.UnsetType = msgspec.UNSET
+    provider_data: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    dropped_parameters: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    adjusted_parameters: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Folding:
@@ -140,6 +192,7 @@ class Folding:
     def extend(self, records: Sequence[Record]) -> None:
         """Fold the next records, at least one."""
         self._standing.extend(records)
+        self._show_the_rest()
         last = records[-1]
         self.snapshot.id = last.generation
         self.snapshot.last_event_id = f"{last.generation}.{last.seq}"
@@ -148,14 +201,21 @@ class Folding:
                 case Start(created=created, metadata=metadata) as start:
                     self._set_provider(start.provider, start.model)
                     self.snapshot.created, self.snapshot.metadata = created, metadata
+                    self.snapshot.dropped_parameters = start.dropped_parameters or msgspec.UNSET
+                    self.snapshot.adjusted_parameters = start.adjusted_parameters or msgspec.UNSET
                 case Restart(provider=provider, model=model):
                     self._set_provider(provider, model)
                 case Done() as done:
                     self._finish(done)
-                case Text() | Reasoning() | Progress():
+                case _:  # `Standing` has it, or it does not last
                     pass
-                case other:
-                    assert_never(other)
+
+    def _show_the_rest(self) -> None:
+        """Show what most answers do not have, if this one has it."""
+        standing, snapshot = self._standing, self.snapshot
+        snapshot.refusal = standing.refusal or msgspec.UNSET
+        snapshot.tool_calls = standing.tool_calls or msgspec.UNSET
+        snapshot.logprobs = standing.logprobs or msgspec.UNSET
 
     def _set_provider(self, provider: str, model: str) -> None:
         self.snapshot.provider, self.snapshot.model = provider, model
@@ -169,3 +229,4 @@ class Folding:
         snapshot.outcome = done.outcome
         snapshot.usage = done.usage
         snapshot.error = done.error
+        snapshot.provider_data = done.provider_data

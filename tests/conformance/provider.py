@@ -15,7 +15,7 @@ from typing_extensions import override
 from streamsvc.config.settings import FakeSettings, ProviderSettings
 from streamsvc.errors import ProviderError
 from streamsvc.events import FinishReason, Reasoning, Text
-from streamsvc.messages import Message, Prompt
+from streamsvc.messages import Prompt, UserMessage
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.fake import words
 from streamsvc.providers.registry import ProviderRegistry
@@ -23,7 +23,7 @@ from support.answering import Piece, answering
 from support.upstreams import EMPTY, GEMINI, OPENAI, Step, Upstream, Wire, finish, text, upstream
 from support.upstreams import reasoning as reasoning_step
 
-PROMPT = Prompt(messages=(Message("user", "Say it."),))
+PROMPT = Prompt(messages=(UserMessage("Say it."),))
 
 
 class Subject(Protocol):

@@ -18,9 +18,9 @@ from provider import (
 )
 
 from streamsvc.errors import ProviderError, ProviderUnavailable, UpstreamCut, UpstreamInvalid
-from streamsvc.events import Text, Usage
+from streamsvc.events import Delta, Text, Usage
 from streamsvc.providers import answer as answer_module
-from streamsvc.providers.base import Delta, Finish
+from streamsvc.providers.base import Finish
 from support.upstreams import (
     CLOSE,
     EMPTY,

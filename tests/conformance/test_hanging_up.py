@@ -5,9 +5,9 @@ import anyio.lowlevel
 import pytest
 from provider import PROMPT, UpstreamSubject, every_upstream, gather, texts
 
-from streamsvc.events import Text
+from streamsvc.events import Delta, Text
 from streamsvc.providers import base
-from streamsvc.providers.base import Delta, Finish, Provider, closed_afterwards
+from streamsvc.providers.base import Finish, Provider, closed_afterwards
 from support.answering import answering
 from support.upstreams import HEAD, HOLD, Script, Step, finish, paced, text
 

@@ -95,8 +95,6 @@ WORDS: tuple[tuple[str, Wire, bytes, str, str], ...] = (
     ("a message of parts", OPENAI, _openai(message={"content": [{"type": "text", "text": "a"}]}), "", "a"),
     ("a delta that is text", OPENAI, _openai(delta="a"), "", "a"),
     ("text as of old", OPENAI, _openai(text="a"), "", "a"),
-    ("a refusal", OPENAI, _openai(delta={"refusal": "no"}), "", "no"),
-    ("a refusal and null", OPENAI, _openai(delta={"content": None, "refusal": "no"}), "", "no"),
     ("reasoning of parts", OPENAI, _openai(delta={"reasoning": [{"text": "h"}]}), "h", ""),
     ("odd beside words", OPENAI, frame({"model": [], "choices": [{"delta": {"content": "a", "role": {}}}]}), "", "a"),
     ("one part", GEMINI, _gemini({"parts": {"text": "a"}}), "", "a"),

@@ -16,7 +16,7 @@ from provider import (
 )
 
 from streamsvc.events import Text
-from streamsvc.messages import Message, Prompt
+from streamsvc.messages import Prompt, UserMessage
 from streamsvc.providers.base import Provider
 from support.answering import answering
 from support.upstreams import HOLD, Call, Script, finish, raw, reasoning, text
@@ -78,7 +78,7 @@ async def test_concurrent_answers_are_not_mixed_up(
     answers: dict[str, list[str]] = {}
 
     async def ask(provider: Provider, name: str) -> None:
-        prompt = Prompt(messages=(Message("user", name),))
+        prompt = Prompt(messages=(UserMessage(name),))
         async with answering(provider, prompt) as answer:
             deltas, _ = await gather(answer)
         answers[name] = texts(deltas)

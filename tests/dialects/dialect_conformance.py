@@ -12,12 +12,17 @@ from streamsvc.dialects.base import BrokenOff, Dialect, Encoder
 from streamsvc.events import (
     Done,
     Event,
+    Logprobs,
     Outcome,
     Reasoning,
     Record,
+    Refusal,
     Restart,
     Status,
     Text,
+    ToolCallArguments,
+    ToolCallBegun,
+    ToolCallReady,
 )
 from support.events import FAILED, GENERATION, RESTART, RETRYING, START, WHOLE, done
 from support.eventstream import EventStreamParser
@@ -34,7 +39,23 @@ DONES = (
     done(Status.STOPPED, "stopped", Outcome.NO_VIEWERS),
     FAILED,
 )
-EVENTS: tuple[Event, ...] = (START, RETRYING, Reasoning("hm"), *map(Text, WORDS), RESTART, *DONES)
+CALLS: tuple[Event, ...] = (
+    ToolCallBegun(index=0, id="call_a", name="look_up"),
+    ToolCallArguments(0, '{"q":'),
+    ToolCallArguments(0, ' "x"}'),
+    ToolCallReady(index=0, id="call_a", name="look_up", arguments='{"q": "x"}'),
+)
+EVENTS: tuple[Event, ...] = (
+    START,
+    RETRYING,
+    Reasoning("hm"),
+    *map(Text, WORDS),
+    Refusal("no"),
+    Logprobs(({"token": "a", "logprob": -0.5},)),
+    *CALLS,
+    RESTART,
+    *DONES,
+)
 WRITING: tuple[Event, ...] = (START, RETRYING, Reasoning("hm"), *map(Text, WORDS))
 ANSWERS: tuple[tuple[Event, ...], ...] = tuple((*WRITING, last) for last in (*DONES, RESTART))
 
@@ -82,7 +103,8 @@ def every_type_of_event_is_handled(dialect: Dialect) -> None:
     assert {type(event) for event in EVENTS} == set(get_args(Event))
     for event in EVENTS:
         encoder = dialect.encoder()
-        encoder.encode(Record(GENERATION, 0, START))
+        for before in (START, *CALLS[:1]):
+            encoder.encode(Record(GENERATION, 0, before))
         try:
             frame = encoder.encode(Record(GENERATION, 1, event))
         except BrokenOff:

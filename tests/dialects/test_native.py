@@ -13,11 +13,19 @@ from streamsvc.engine.supervisor import new_id
 from streamsvc.events import (
     Done,
     Event,
+    Logprobs,
+    Outcome,
     Progress,
+    PublicError,
     Reasoning,
     Record,
+    Refusal,
     Restart,
     Start,
+    Status,
+    ToolCallArguments,
+    ToolCallBegun,
+    ToolCallReady,
 )
 from streamsvc.events import Text as TextEvent
 from support.events import FAILED, GENERATION, RESTART, START, SWITCHING
@@ -41,9 +49,23 @@ events = st.one_of(
         created=st.integers(0, 2**40),
         metadata=st.dictionaries(texts, texts, max_size=3),
     ),
+    st.builds(Refusal, texts),
+    st.builds(ToolCallBegun, index=st.integers(0, 127), id=texts, name=texts),
+    st.builds(ToolCallArguments, st.integers(0, 127), texts),
+    st.builds(ToolCallReady, index=st.integers(0, 127), id=texts, name=texts, arguments=texts),
+    st.builds(Logprobs, st.just(({"token": "a", "logprob": -0.5},))),
     st.from_type(Progress),
     st.from_type(Restart),
-    st.from_type(Done),
+    st.builds(
+        Done,
+        status=st.sampled_from(Status),
+        finish_reason=st.just("stop"),
+        outcome=st.sampled_from(Outcome),
+        provider=texts,
+        model=texts,
+        error=st.none() | st.from_type(PublicError),
+        provider_data=st.just(msgspec.UNSET) | st.just({"google": {"a": "b"}}),
+    ),
 )
 
 
@@ -134,8 +156,10 @@ def test_other_text_is_not_escaped() -> None:
 def test_only_text_is_unnamed_and_no_name_is_reserved() -> None:
     """`onmessage` gets all text and nothing else; `error` and `open` are connection events."""
     assert [event for event, name in EVENT_NAMES.items() if not name] == [TextEvent]
-    names = [name for name in EVENT_NAMES.values() if name]
-    assert len(set(names)) == len(names)
+    names = {name for name in EVENT_NAMES.values() if name}
+    tools = {it for it, name in EVENT_NAMES.items() if name == b"event: tool\n"}
+    assert tools == {ToolCallBegun, ToolCallArguments, ToolCallReady}
+    assert len(names) == len(EVENT_NAMES) - len(tools)
     for name in names:
         assert re.fullmatch(rb"event: [a-z]+\n", name)
         assert name not in {b"event: error\n", b"event: open\n", b"event: message\n"}
@@ -144,9 +168,10 @@ def test_only_text_is_unnamed_and_no_name_is_reserved() -> None:
 @settings(deadline=None)
 @given(event=events)
 def test_event_name_is_its_type(event: Event) -> None:
-    """Except for text. A page can use either."""
+    """Except for text, and for tool calls, which have one name. A page can use either."""
     (seen,) = parse(ENCODE(Record(GENERATION, 0, event)))
     kind = seen.json["type"]
+    kind = "tool" if kind.startswith("tool_call") else kind
     assert seen.type == ("message" if kind == "text" else kind)
 
 

@@ -21,7 +21,7 @@ from streamsvc.errors import (
     RequestTooLarge,
     UnsupportedEncoding,
 )
-from streamsvc.messages import GenerationRequest, Message
+from streamsvc.messages import GenerationRequest, UserMessage
 
 Parse = Callable[[Body], GenerationRequest]
 
@@ -66,7 +66,7 @@ def _body(value: object) -> Body:
 def test_same_request_in_each_api_parses_alike(api: str) -> None:
     request = PARSERS[api](_body(TURNS[api]))
     assert request.provider == "fake"
-    assert request.prompt.messages == (Message("user", "hi"),)
+    assert request.prompt.messages == (UserMessage("hi"),)
     assert not request.prompt.system
     assert not request.prompt.model
 
@@ -162,7 +162,7 @@ def test_chat_that_can_resume_has_a_grace(
 
 def test_query_sets_the_prompt_provider_and_fault() -> None:
     request = NATIVE.from_query({"prompt": "hi", "provider": "other", "fault": "cut", "key": "a"})
-    assert request.prompt.messages == (Message("user", "hi"),)
+    assert request.prompt.messages == (UserMessage("hi"),)
     assert (request.provider, request.prompt.fault) == ("other", "cut")
 
 

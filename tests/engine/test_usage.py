@@ -4,7 +4,7 @@ import pytest
 
 from streamsvc.engine.usage import estimate
 from streamsvc.events import Reasoning, Record, Text, Usage
-from streamsvc.messages import Message, Prompt
+from streamsvc.messages import AssistantMessage, Prompt, UserMessage
 from streamsvc.snapshot import Standing
 from support.doubles import PROMPT
 
@@ -35,6 +35,6 @@ def test_an_answer_has_a_token_per_delta_or_per_four_bytes(
 
 
 def test_a_prompt_counts_all_turns_and_the_system_text() -> None:
-    turns = (Message("user", "a" * 40), Message("assistant", "b" * 40), Message("user", "c" * 41))
+    turns = (UserMessage("a" * 40), AssistantMessage("b" * 40), UserMessage("c" * 41))
     assert estimate(Prompt(messages=turns), said()).input_tokens == 31
     assert estimate(Prompt(messages=turns, system="d" * 40), said()).input_tokens == 41

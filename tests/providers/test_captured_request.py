@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from streamsvc.config.settings import OpenAISettings
-from streamsvc.messages import Message, Prompt
+from streamsvc.messages import Prompt, UserMessage
 from streamsvc.providers.openai import (
     ONE_REQUEST_HEADERS,
     OpenAIProvider,
@@ -20,7 +20,7 @@ from support.answering import answering
 from support.upstreams import OPENAI, finish, text, upstream
 
 SETTINGS = OpenAISettings(model="m", base_url="http://openai.test/v1")
-PROMPT = Prompt(messages=(Message("user", "Say it."),))
+PROMPT = Prompt(messages=(UserMessage("Say it."),))
 
 
 def head(request: httpx2.Request) -> list[tuple[bytes, bytes]]:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from streamsvc.config.settings import FakeSettings
-from streamsvc.events import Reasoning, Text, Usage
-from streamsvc.messages import Message, Prompt
-from streamsvc.providers.base import Delta, Finish
+from streamsvc.events import Delta, Reasoning, Text, Usage
+from streamsvc.messages import AssistantMessage, Prompt, UserMessage
+from streamsvc.providers.base import Finish
 from streamsvc.providers.fake import FakeProvider, before_stop, count_words, words
 from support.answering import Piece, answering
 
@@ -32,7 +32,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 
 def prompt(question: str = "Tell me.", **fields: Any) -> Prompt:
-    return Prompt(messages=(Message("user", question),), **fields)
+    return Prompt(messages=(UserMessage(question),), **fields)
 
 
 async def ask(
@@ -100,7 +100,7 @@ def test_word_keeps_one_space(tokens: list[str]) -> None:
 
 @pytest.mark.parametrize("question", ["Hello", " a\r\n\r b\u2028 ", "Write code!", "🙂 👩‍💻"])
 async def test_echo_repeats_the_last_message_unchanged(question: str) -> None:
-    turns = Message("user", "First"), Message("assistant", "Second"), Message("user", question)
+    turns = UserMessage("First"), AssistantMessage("Second"), UserMessage(question)
     assert answer(await ask(Prompt(messages=turns), reply="echo")) == question
 
 
@@ -188,7 +188,7 @@ def test_answer_never_contains_a_stop_sequence(text: str, stop: list[str]) -> No
 
 
 async def test_whole_prompt_is_counted() -> None:
-    turns = Message("user", "one two"), Message("assistant", "three"), Message("user", " four ")
+    turns = UserMessage("one two"), AssistantMessage("three"), UserMessage(" four ")
     assert count_words(Prompt(messages=turns, system="five six")) == 6
 
 

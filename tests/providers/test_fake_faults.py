@@ -24,7 +24,7 @@ from streamsvc.errors import (
     UpstreamInvalid,
 )
 from streamsvc.events import Reasoning, Text, Usage
-from streamsvc.messages import Message, Prompt
+from streamsvc.messages import Prompt, UserMessage
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fake import FakeProvider
 from streamsvc.providers.faults import FAULTS
@@ -48,7 +48,7 @@ def entry(**fields: Any) -> FakeSettings:
 
 
 def asked(**fields: Any) -> Prompt:
-    return Prompt(messages=(Message("user", "Tell me."),), **fields)
+    return Prompt(messages=(UserMessage("Tell me."),), **fields)
 
 
 async def call(
@@ -66,6 +66,7 @@ async def call(
                     if isinstance(delta, Finish):
                         end = delta
                     else:
+                        assert isinstance(delta, Text | Reasoning)
                         said.append(delta.text)
     except ProviderError as exc:
         end = exc

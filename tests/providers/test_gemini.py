@@ -26,7 +26,7 @@ from streamsvc.errors import (
     UpstreamInvalid,
 )
 from streamsvc.events import Reasoning, Text, Usage
-from streamsvc.messages import Message, Prompt
+from streamsvc.messages import AssistantMessage, Prompt, UserMessage
 from streamsvc.providers import answer as answer_module
 from streamsvc.providers import gemini as adapter
 from streamsvc.providers.base import Finish, Provider
@@ -47,7 +47,7 @@ from support.upstreams import (
 )
 
 URL = "http://gemini.test"
-PROMPT = Prompt(messages=(Message("user", "Say it."),))
+PROMPT = Prompt(messages=(UserMessage("Say it."),))
 STOP = GEMINI.finish("stop", USAGE)
 
 
@@ -166,7 +166,7 @@ async def test_system_text_is_sent_apart_from_the_turns(api: respx.Route) -> Non
 
 async def test_assistant_is_called_model(api: respx.Route) -> None:
     api.mock(return_value=stream(STOP))
-    turns = Message("user", "One?"), Message("assistant", "Two."), Message("user", "Three? 🙂")
+    turns = UserMessage("One?"), AssistantMessage("Two."), UserMessage("Three? 🙂")
     await ask(Prompt(messages=turns))
     assert [(it["role"], it["parts"][0]["text"]) for it in sent(api)["contents"]] == [
         ("user", "One?"),

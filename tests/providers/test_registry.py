@@ -10,7 +10,7 @@ import pytest
 
 from streamsvc.config.settings import FakeSettings, GeminiSettings, OpenAISettings, ProviderSettings
 from streamsvc.errors import InvalidField, ProviderNotReady
-from streamsvc.messages import Message, Prompt
+from streamsvc.messages import Prompt, UserMessage
 from streamsvc.providers import fake, gemini, openai, registry
 from streamsvc.providers.base import OpenProvider, Provider
 from streamsvc.providers.registry import ProviderRegistry, load_adapter
@@ -145,7 +145,7 @@ async def test_unknown_entry_is_refused_with_the_known_names() -> None:
 
 
 async def test_leaving_the_registry_closes_its_providers() -> None:
-    prompt = Prompt(messages=(Message("user", "Say it."),))
+    prompt = Prompt(messages=(UserMessage("Say it."),))
     with anyio.fail_after(10):
         async with upstream(text("a"), finish()) as api:
             async with ProviderRegistry({"local": OPENAI.entry(api.url)}, {}) as providers:

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
+from streamsvc.events import Delta
 from streamsvc.messages import Prompt
-from streamsvc.providers.base import Delta, Finish, Provider
+from streamsvc.providers.base import Finish, Provider
 
 Piece = Delta | Finish
 

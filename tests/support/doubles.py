@@ -15,14 +15,14 @@ from streamsvc.config.settings import FakeSettings, ProviderSettings
 from streamsvc.errors import UpstreamCut
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
 from streamsvc.eventlog.memory import MemoryEventLog
-from streamsvc.events import Done, Event, Record
-from streamsvc.messages import Message, Prompt
-from streamsvc.providers.base import Delta, Finish, Provider
+from streamsvc.events import Delta, Done, Event, Record
+from streamsvc.messages import Prompt, UserMessage
+from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.registry import ProviderRegistry
 from support.loops import on_asyncio
 from support.virtual_time import VirtualTimeLoop, run
 
-PROMPT = Prompt(messages=(Message("user", "the-secret-question"),))
+PROMPT = Prompt(messages=(UserMessage("the-secret-question"),))
 
 HOLD = float("inf")
 

@@ -10,16 +10,14 @@ from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Done
-from streamsvc.messages import GenerationRequest, Message, Prompt
+from streamsvc.messages import GenerationRequest, Prompt, UserMessage
 from streamsvc.providers.base import Finish, Provider
 from support.doubles import PROMPT, Providers, ScriptedProvider, SlowLog, Step, events_of
 
 STOP = Finish(reason="stop")
 KEEP = 300.0
 REQUEST = GenerationRequest(prompt=PROMPT, provider="fake")
-OTHER_REQUEST = GenerationRequest(
-    prompt=Prompt(messages=(Message("user", "else"),)), provider="fake"
-)
+OTHER_REQUEST = GenerationRequest(prompt=Prompt(messages=(UserMessage("else"),)), provider="fake")
 
 
 class Bench(Supervisor):

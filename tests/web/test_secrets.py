@@ -11,8 +11,9 @@ from typing_extensions import override
 
 from conftest import Serve
 from streamsvc.config.settings import FakeSettings, ProviderSettings, Settings
+from streamsvc.events import Delta
 from streamsvc.messages import Prompt
-from streamsvc.providers.base import Delta, Finish, Provider
+from streamsvc.providers.base import Finish, Provider
 from support.asking import fetch
 from support.eventstream import wire
 from support.native import CREATE, until

@@ -3,6 +3,7 @@
 A type checks its own fields; what it cannot check is checked here, and refused with the name of the field.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,7 +11,14 @@ from msgspec import Meta
 
 from streamsvc.config.settings import GenerationSettings, LimitSettings
 from streamsvc.errors import InvalidField, RequestTooLarge
-from streamsvc.messages import GenerationRequest, Message, Prompt
+from streamsvc.messages import (
+    AssistantMessage,
+    GenerationRequest,
+    Message,
+    Prompt,
+    UserMessage,
+    texts_of,
+)
 
 _StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]
 
@@ -25,6 +33,12 @@ Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
     Meta(max_length=16),
 ]
+
+
+_MESSAGES: Mapping[str, type[UserMessage | AssistantMessage]] = {
+    "user": UserMessage,
+    "assistant": AssistantMessage,
+}
 
 
 class Turn(msgspec.Struct, forbid_unknown_fields=True):
@@ -91,7 +105,7 @@ class RequestBuilder:
                 field="grace_seconds",
             )
         prompt = _prompt(fields)
-        chars = len(prompt.system) + sum(len(turn.content) for turn in prompt.messages)
+        chars = sum(map(len, texts_of(prompt)))
         if chars > self._limits.max_prompt_chars:
             raise RequestTooLarge(
                 f"The input is longer than {self._limits.max_prompt_chars} characters"
@@ -114,7 +128,7 @@ def _prompt(fields: RequestFields) -> Prompt:
     elif fields.prompt is not None:
         if not fields.prompt.strip():
             raise InvalidField("The prompt is empty.", field="prompt")
-        system, turns = [], (Message("user", fields.prompt),)
+        system, turns = [], (UserMessage(fields.prompt),)
     else:
         raise InvalidField("Give a prompt or messages.", field="prompt")
     return Prompt(
@@ -146,8 +160,8 @@ def _conversation(messages: list[Turn]) -> tuple[list[str], tuple[Message, ...]]
         elif message.role == "system":
             system.append(content)
         else:
-            turns.append(Message(message.role, content))
-    if not any(turn.role == "user" for turn in turns):
+            turns.append(_MESSAGES[message.role](content))
+    if not any(isinstance(turn, UserMessage) for turn in turns):
         sentence = "At least one user message with text is required in 'messages'."
         raise InvalidField(
             "The content is empty." if blank else sentence, field=blank or "messages"

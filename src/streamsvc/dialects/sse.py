@@ -5,12 +5,30 @@ from collections.abc import Mapping
 import msgspec
 
 from streamsvc.errors import CursorLost
-from streamsvc.events import Done, Event, Progress, Reasoning, Restart, Start, Text
+from streamsvc.events import (
+    Done,
+    Event,
+    Logprobs,
+    Progress,
+    Reasoning,
+    Refusal,
+    Restart,
+    Start,
+    Text,
+    ToolCallArguments,
+    ToolCallBegun,
+    ToolCallReady,
+)
 
 EVENT_NAMES: Mapping[type[Event], bytes] = {
     Start: b"event: start\n",
     Text: b"",
     Reasoning: b"event: reasoning\n",
+    Refusal: b"event: refusal\n",
+    Logprobs: b"event: logprobs\n",
+    ToolCallBegun: b"event: tool\n",
+    ToolCallArguments: b"event: tool\n",
+    ToolCallReady: b"event: tool\n",
     Restart: b"event: restart\n",
     Progress: b"event: status\n",
     Done: b"event: done\n",

@@ -17,8 +17,9 @@ from streamsvc.errors import (
     UpstreamCut,
 )
 from streamsvc.eventloop import Timer, clock, timers
+from streamsvc.events import Delta
 from streamsvc.messages import Prompt
-from streamsvc.providers.base import Delta, Finish
+from streamsvc.providers.base import Finish
 
 _TICK_SECONDS = 0.001
 """How exact timers are (libuv counts milliseconds). One that fires early is set again by at least this, so

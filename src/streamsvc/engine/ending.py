@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
 from streamsvc.errors import ProviderContentFiltered, ProviderError, StreamsvcError
 from streamsvc.events import AnswerEnd, Done, FinishReason, Outcome, PublicError, Status
 from streamsvc.providers.base import Finish
@@ -48,6 +50,7 @@ class Ending:
             model=finish.model or self._model,
             usage=finish.usage,
             error=_REFUSED if finish.is_refused else None,
+            provider_data=finish.provider_data or msgspec.UNSET,
         )
 
     def provider_failed(self, error: ProviderError) -> Done:

@@ -25,9 +25,9 @@ from streamsvc.errors import (
     ProviderTimedOut,
 )
 from streamsvc.eventloop import clock
-from streamsvc.events import Event, Progress, Restart
+from streamsvc.events import Delta, Event, Progress, Restart
 from streamsvc.messages import Prompt
-from streamsvc.providers.base import Delta, Finish
+from streamsvc.providers.base import Finish
 from streamsvc.snapshot import Standing
 from streamsvc.traces import causes
 
@@ -159,6 +159,8 @@ class Failover:
         is_filtered = finish.reason == "content_filter" and not self._got_token
         for event in catch_up.finish() if catch_up and not is_filtered else ():
             self._emit(event)
+        for call in finish.tool_calls:
+            self._emit(call)
         is_refused = finish.is_refused and not self._has_begun
         return msgspec.structs.replace(finish, is_refused=is_refused)
 
@@ -187,7 +189,8 @@ class Failover:
 
     async def _catch_up(self, entry: ProviderEntry) -> CatchUp:
         restart = Restart(reason=self._broken_by, provider=entry.name, model=self.model)
-        return CatchUp(str((await self._read_answer()).text), restart)
+        standing = await self._read_answer()
+        return CatchUp(str(standing.text), restart, is_text=standing.is_text)
 
     def _on_first_token(self, tell_circuit: Callable[[], None]) -> None:
         self._has_begun = self._got_token = self.may_be_billed = True

@@ -1,7 +1,7 @@
 """The usage of an answer, estimated where the provider did not report it."""
 
 from streamsvc.events import Usage
-from streamsvc.messages import Prompt
+from streamsvc.messages import Prompt, texts_of
 from streamsvc.snapshot import LongText, Standing
 
 BYTES_PER_TOKEN = 4
@@ -13,13 +13,15 @@ def estimate(prompt: Prompt, answer: Standing) -> Usage:
 
     A delta is at least one token, so there are at least as many tokens as deltas.
     """
-    turns = [prompt.system, *(turn.content for turn in prompt.messages)]
     input_text = LongText()
-    input_text.extend([turn for turn in turns if turn])
+    input_text.extend(texts_of(prompt))
     reasoning = _tokens(answer.reasoning)
     return Usage(
         input_tokens=_tokens(input_text),
-        output_tokens=_tokens(answer.text) + reasoning,
+        output_tokens=_tokens(answer.text)
+        + _tokens(answer.refusal)
+        + _tokens(answer.arguments)
+        + reasoning,
         reasoning_tokens=reasoning or None,
         estimated=True,
     )

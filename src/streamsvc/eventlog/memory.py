@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import anyio
 import anyio.lowlevel
+import msgspec
 from typing_extensions import override
 
 from streamsvc.config.settings import GenerationSettings
@@ -26,10 +27,29 @@ from streamsvc.eventlog.base import (
 )
 from streamsvc.eventlog.stream import Follower, Stream
 from streamsvc.eventloop import now, soon
-from streamsvc.events import Done, Event, Outcome, Reasoning, Record, Start, Text
+from streamsvc.events import (
+    Done,
+    Event,
+    Logprobs,
+    Outcome,
+    Reasoning,
+    Record,
+    Refusal,
+    Start,
+    Text,
+    ToolCallArguments,
+    ToolCallBegun,
+    ToolCallReady,
+)
 
 RECORD_BYTES = 16
 """About what a piece of text costs besides itself: a place in a list. The few other events cost more."""
+
+_EVENT_BYTES = 80
+"""About what an event costs that is stored as an object, besides its texts."""
+
+_BOUNDED = (Refusal, Logprobs, ToolCallBegun, ToolCallArguments, ToolCallReady)
+"""Pieces of an answer other than text; with them, too, a log must not grow without end."""
 
 
 class _Lost(Following):
@@ -95,8 +115,7 @@ class MemoryEventLog(EventLog):
             if self._size_bytes + size_bytes > self._max_total_bytes:
                 self._make_room(size_bytes)
         else:
-            size_bytes = _size_of(event)
-            stream.closed = type(event) is Done
+            size_bytes = self._take_rare(stream, event)
         stream.events.append(event.text if type(event) is Text else event)
         stream.size_bytes += size_bytes
         self._size_bytes += size_bytes
@@ -199,6 +218,20 @@ class MemoryEventLog(EventLog):
         stream = self._streams[generation] = Stream(generation)
         return stream
 
+    def _take_rare(self, stream: Stream, event: Event) -> int:
+        """Return the size of an event that is no piece of text; note whether it is the last one.
+
+        Raises:
+            LogFull: it is a piece of an answer that does not fit. What begins and ends a log always fits.
+        """
+        size_bytes = _size_of(event)
+        if isinstance(event, _BOUNDED):
+            if stream.size_bytes + size_bytes > self._max_log_bytes:
+                raise LogFull
+            self._make_room(size_bytes)
+        stream.closed = type(event) is Done
+        return size_bytes
+
     def _make_room(self, more_bytes: int) -> None:
         """Drop closed logs before their time until *more_bytes* fit.
 
@@ -233,7 +266,16 @@ class MemoryEventLog(EventLog):
 
 def _size_of(event: Event) -> int:
     """Return about how much memory a rare event takes: of a `Start` also the client's metadata."""
-    if isinstance(event, Start):
-        own = (text for pair in event.metadata.items() for text in pair)
-        return RECORD_BYTES + sum(map(sys.getsizeof, own))
-    return RECORD_BYTES
+    match event:
+        case Start():
+            own = (text for pair in event.metadata.items() for text in pair)
+            return RECORD_BYTES + sum(map(sys.getsizeof, own))
+        case Refusal(text=text) | ToolCallArguments(arguments=text):
+            return _EVENT_BYTES + sys.getsizeof(text)
+        case ToolCallBegun(id=call_id, name=name):
+            return _EVENT_BYTES + sys.getsizeof(call_id) + sys.getsizeof(name)
+        case Logprobs() | ToolCallReady():
+            # Values of any shape: their JSON is a fair measure, and a few times less than Python's objects.
+            return _EVENT_BYTES + len(msgspec.json.encode(event))
+        case _:
+            return RECORD_BYTES

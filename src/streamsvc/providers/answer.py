@@ -14,19 +14,37 @@ tidily, the finish reason decides:
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
 
-from streamsvc.errors import UpstreamCut
+from streamsvc.errors import UpstreamCut, UpstreamInvalid
 from streamsvc.eventloop import now
-from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
-from streamsvc.providers.base import Delta, Finish, SurrogateJoiner
+from streamsvc.events import (
+    AnswerEnd,
+    Delta,
+    Logprobs,
+    Reasoning,
+    Refusal,
+    Text,
+    ToolCallReady,
+    Usage,
+)
+from streamsvc.providers.base import Finish, SurrogateJoiner, whole
 from streamsvc.providers.finish_words import answer_end
+from streamsvc.providers.tool_calls import CallPiece, ToolCallJoiner
 
 END_WAIT_SECONDS = 5.0
 """How long to wait for the end of the stream after a finish reason that ends the answer."""
 
 _NEVER_WITH_EVERY_CHUNK = frozenset[AnswerEnd](("length", "content_filter", "tool_calls"))
 """Reasons that end an answer even before its first word."""
+
+_CUT_SHORT = frozenset[AnswerEnd](("length", "content_filter", "other"))
+"""Reasons after which the last tool call may be half of one."""
+
+_WITH_OR_WITHOUT_CALLS = frozenset[AnswerEnd](("stop", "tool_calls"))
+"""Reasons that servers confuse; which one is true shows in the answer."""
 
 
 class AnswerSoFar:
@@ -43,9 +61,11 @@ class AnswerSoFar:
     """
 
     __slots__ = (
+        "_calls",
         "_emit",
         "_has_plain_words",
         "_is_refused",
+        "_provider_data",
         "_reason",
         "_reasoning_joiner",
         "_text_joiner",
@@ -63,6 +83,8 @@ class AnswerSoFar:
         self.is_whole = False
         self.end_at = math.inf
         self._emit = emit
+        self._calls: ToolCallJoiner | None = None
+        self._provider_data: Mapping[str, Any] = {}
         self._text_joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
         self._has_plain_words = False  # words without a reason, since the last reason
@@ -92,9 +114,37 @@ class AnswerSoFar:
         if word and (end := answer_end(word)):
             self._take_reason(end, word, has_words=bool(reasoning or text))
         elif not self._has_plain_words and (text or reasoning):
-            self._has_plain_words = True
-            self.is_whole = False
-            self.end_at = math.inf
+            self._take_words()
+
+    def take_refusal(self, text: str) -> None:
+        """Take a piece of the sentence with which the model refuses."""
+        self._emit(Refusal(whole(text)))
+        self._take_words()
+
+    def take_calls(self, pieces: list[CallPiece]) -> None:
+        """Take the pieces of tool calls in one chunk, before its finish reason.
+
+        Raises:
+            UpstreamInvalid: they are no calls.
+        """
+        if self._calls is None:
+            self._calls = ToolCallJoiner(self._emit)
+        self._calls.take(pieces)
+        self._take_words()
+
+    def take_logprobs(self, content: tuple[Any, ...]) -> None:
+        """Take how likely the tokens of the latest text were, in OpenAI's shape."""
+        self._emit(Logprobs(content))
+
+    def take_provider_data(self, data: Mapping[str, Any]) -> None:
+        """Take what the provider wants back with this answer; the last value for a vendor stands."""
+        self._provider_data = {**self._provider_data, **data}
+
+    def _take_words(self) -> None:
+        """Take note that words without a finish reason have arrived: there is more of the answer than before."""
+        self._has_plain_words = True
+        self.is_whole = False
+        self.end_at = math.inf
 
     def _take_reason(self, reason: AnswerEnd, word: str, *, has_words: bool) -> None:
         """Take a finish reason.
@@ -135,6 +185,8 @@ class AnswerSoFar:
                 input_tokens=usage.input_tokens or before.input_tokens,
                 output_tokens=usage.output_tokens or before.output_tokens,
                 reasoning_tokens=usage.reasoning_tokens or before.reasoning_tokens,
+                cached_tokens=usage.cached_tokens or before.cached_tokens,
+                cache_write_tokens=usage.cache_write_tokens or before.cache_write_tokens,
             )
         if usage != before:
             self._usage = usage
@@ -150,6 +202,7 @@ class AnswerSoFar:
 
         Raises:
             UpstreamCut: no finish reason has arrived.
+            UpstreamInvalid: the arguments of a tool call are no JSON object.
         """
         if self._reason is None:
             raise UpstreamCut
@@ -162,13 +215,21 @@ class AnswerSoFar:
     def _announce(self) -> None:
         """Emit how the answer ends if nothing follows."""
         if self.is_whole and self._reason is not None:
-            self._emit(self._finish(self._reason))
+            with suppress(UpstreamInvalid):
+                self._emit(self._finish(self._reason))
 
     def _finish(self, reason: AnswerEnd) -> Finish:
+        calls: tuple[ToolCallReady, ...] = ()
+        if self._calls is not None:
+            calls = self._calls.whole(may_be_cut=reason in _CUT_SHORT)
+        if reason in _WITH_OR_WITHOUT_CALLS:  # some servers say `stop` after calls
+            reason = "tool_calls" if calls else "stop"
         return Finish(
             reason=reason,
             provider_reason=self._word,
             model=self.model,
             usage=self._usage,
             is_refused=self._is_refused,
+            tool_calls=calls,
+            provider_data=self._provider_data,
         )

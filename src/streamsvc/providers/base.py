@@ -1,21 +1,18 @@
 """The ports of a provider: a prompt goes in, deltas are emitted as they arrive, leaving closes the call."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import msgspec
 
 from streamsvc.config.settings import ProviderSettings
-from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
+from streamsvc.events import AnswerEnd, Delta, ToolCallReady, Usage
 from streamsvc.messages import Prompt
 
 CLOSE_SECONDS = 2.0
 """Bound of a clean-up that goes on although its task is cancelled."""
-
-Delta = Text | Reasoning
-"""A piece of an answer."""
 
 
 class Finish(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +25,8 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
         usage: if the upstream counts it.
         is_refused: whether a content filter refused the prompt, so that no answer began. An answer that a
             filter cuts short has the same reason.
+        tool_calls: the whole calls, in their order; their drafts have been emitted.
+        provider_data: what the provider wants back with this answer, by vendor; opaque.
     """
 
     reason: AnswerEnd
@@ -35,6 +34,8 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     usage: Usage | None = None
     is_refused: bool = False
+    tool_calls: tuple[ToolCallReady, ...] = ()
+    provider_data: Mapping[str, Any] = {}
 
 
 class Provider(Protocol):

@@ -18,9 +18,9 @@ from typing_extensions import override
 from streamsvc.config.settings import FakeSettings, FaultName
 from streamsvc.errors import ProviderError, UpstreamCut
 from streamsvc.eventloop import now
-from streamsvc.events import AnswerEnd, Reasoning, Text, Usage
-from streamsvc.messages import Prompt
-from streamsvc.providers.base import Delta, Finish, Provider
+from streamsvc.events import AnswerEnd, Delta, Reasoning, Text, Usage
+from streamsvc.messages import Prompt, UserMessage, texts_of, words_of
+from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.faults import Call, Silence, Step, play
 
 _WORD = re.compile(r"\s*\S+\s?|\s+")
@@ -96,11 +96,11 @@ class FakeProvider(Provider):
                         reasoning_tokens=thoughts or None,
                     )
                     return msgspec.structs.replace(step, usage=usage)
-                case Text() | Reasoning():
+                case delta:
                     await anyio.sleep_until(next(pace))
-                    words += isinstance(step, Text)
-                    thoughts += isinstance(step, Reasoning)
-                    emit(step)
+                    words += isinstance(delta, Text)
+                    thoughts += isinstance(delta, Reasoning)
+                    emit(delta)
         raise UpstreamCut
 
     def _steps(self, prompt: Prompt) -> Iterable[Step]:
@@ -143,7 +143,8 @@ class FakeProvider(Provider):
             due += gap * (1 + settings.jitter * draw.uniform(-1, 1))
 
     def _reply(self, prompt: Prompt) -> str:
-        question = prompt.messages[-1].content
+        asked = (turn for turn in reversed(prompt.messages) if isinstance(turn, UserMessage))
+        question = next((words_of(turn.content) for turn in asked), "")
         match self._settings.reply:
             case "echo":
                 return question
@@ -173,5 +174,4 @@ def before_stop(text: str, prompt: Prompt) -> str:
 
 def count_words(prompt: Prompt) -> int:
     """Count the prompt's tokens: for the fake provider a token is a word."""
-    texts = [prompt.system, *(turn.content for turn in prompt.messages)]
-    return sum(len(text.split()) for text in texts)
+    return sum(len(text.split()) for text in texts_of(prompt))

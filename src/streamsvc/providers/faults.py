@@ -23,8 +23,8 @@ from streamsvc.errors import (
     UpstreamCut,
     UpstreamInvalid,
 )
-from streamsvc.events import Text
-from streamsvc.providers.base import Delta, Finish
+from streamsvc.events import Delta, Text
+from streamsvc.providers.base import Finish
 
 RETRY_AFTER_SECONDS = 1.0
 """The `Retry-After` of a rate limit that has one."""

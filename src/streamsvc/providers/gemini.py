@@ -8,6 +8,7 @@ connection of a stream that is left early.
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import assert_never
 
 import httpx2
 from google import genai
@@ -16,9 +17,17 @@ from typing_extensions import override
 
 from streamsvc.config.settings import GeminiSettings
 from streamsvc.errors import UpstreamInvalid
-from streamsvc.messages import Prompt
+from streamsvc.events import Delta
+from streamsvc.messages import (
+    AssistantMessage,
+    Message,
+    Prompt,
+    ToolMessage,
+    UserMessage,
+    words_of,
+)
 from streamsvc.providers.answer import AnswerSoFar
-from streamsvc.providers.base import Delta, Finish, Provider, closed_afterwards
+from streamsvc.providers.base import Finish, Provider, closed_afterwards
 from streamsvc.providers.gemini_chunks import ChunkReader
 from streamsvc.providers.gemini_http import (
     BodyStream,
@@ -113,11 +122,19 @@ class GeminiProvider(Provider):
 
 def contents(prompt: Prompt) -> list[types.Content]:
     """Return the turns of *prompt*; Gemini calls the assistant `model`."""
-    roles = {"user": "user", "assistant": "model"}
-    return [
-        types.Content(role=roles[turn.role], parts=[types.Part(text=turn.content)])
-        for turn in prompt.messages
-    ]
+    return [_content(message) for message in prompt.messages]
+
+
+def _content(message: Message) -> types.Content:
+    match message:
+        case UserMessage(content=content):
+            return types.Content(role="user", parts=[types.Part(text=words_of(content))])
+        case AssistantMessage(content=text):
+            return types.Content(role="model", parts=[types.Part(text=text)])
+        case ToolMessage(content=text):
+            return types.Content(role="user", parts=[types.Part(text=text)])
+        case other:
+            assert_never(other)
 
 
 def config(prompt: Prompt, *, include_thoughts: bool) -> types.GenerateContentConfig:

@@ -7,7 +7,7 @@ Request: openai SDK, `types/chat/completion_create_params.py`.
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, assert_never
 
 import httpx2
 import msgspec
@@ -15,9 +15,17 @@ import openai
 from typing_extensions import override
 
 from streamsvc.config.settings import OpenAISettings
-from streamsvc.messages import Prompt
+from streamsvc.events import Delta
+from streamsvc.messages import (
+    AssistantMessage,
+    Message,
+    Prompt,
+    ToolMessage,
+    UserMessage,
+    words_of,
+)
 from streamsvc.providers.answer import AnswerSoFar
-from streamsvc.providers.base import Delta, Finish, Provider
+from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.error_mapping import error_for_answer, transport_errors_mapped
 from streamsvc.providers.http.endpoint import Endpoint
 from streamsvc.providers.http.exchange import Exchange
@@ -175,7 +183,7 @@ def request_body(prompt: Prompt, settings: OpenAISettings) -> dict[str, Any]:
     messages: list[dict[str, str]] = []
     if prompt.system:
         messages.append({"role": "system", "content": prompt.system})
-    messages += ({"role": turn.role, "content": turn.content} for turn in prompt.messages)
+    messages += map(_message, prompt.messages)
     body: dict[str, Any] = {
         "model": prompt.model or settings.model,
         "messages": messages,
@@ -190,6 +198,18 @@ def request_body(prompt: Prompt, settings: OpenAISettings) -> dict[str, Any]:
     if prompt.max_tokens is not None:
         body[settings.max_tokens_field] = prompt.max_tokens
     return body
+
+
+def _message(message: Message) -> dict[str, str]:
+    match message:
+        case UserMessage(content=content):
+            return {"role": "user", "content": words_of(content)}
+        case AssistantMessage(content=content):
+            return {"role": "assistant", "content": content}
+        case ToolMessage(content=content, tool_call_id=call_id):
+            return {"role": "tool", "content": content, "tool_call_id": call_id}
+        case other:
+            assert_never(other)
 
 
 def _mentions_stream_options(refusal: bytes) -> bool:

@@ -14,9 +14,11 @@ from streamsvc.events import Usage
 from streamsvc.providers import lenient
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.error_mapping import raise_stated_error
+from streamsvc.providers.tool_calls import CallPiece
 
 
 class _Delta(msgspec.Struct):
+    tool_calls: Any = None
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -29,6 +31,7 @@ class _Choice(msgspec.Struct):
     message: _Delta | None = None  # some servers, and a completion that is not streamed
     text: str | None = None  # the older completions API
     finish_reason: str | None = None
+    logprobs: Any = None
     error: Any = None  # OpenRouter's place for it
 
 
@@ -75,14 +78,14 @@ class ChunkReader:
             for choice in chunk.choices or ():
                 if choice.index:
                     continue
-                if choice.error:
-                    raise_stated_error(choice.error, payload)
                 delta = choice.delta
                 if delta is None or choice.message is not None or choice.text:
                     delta = self._other_words(choice)
+                if delta.tool_calls or delta.refusal or choice.logprobs or choice.error:
+                    self._take_rare(choice, delta, payload)
                 answer.take(
                     delta.reasoning_content or delta.reasoning or "",
-                    (delta.content or "") + (delta.refusal or ""),
+                    delta.content or "",
                     choice.finish_reason,
                 )
 
@@ -91,6 +94,22 @@ class ChunkReader:
         if chunk.error or not (chunk.choices or chunk.usage):
             raise_stated_error(chunk.error, payload)
         self._answer.count(_usage(chunk.usage))
+
+    def _take_rare(self, choice: _Choice, delta: _Delta, payload: bytes) -> None:
+        """Take what few answers have besides words.
+
+        Raises:
+            ProviderError: it is an error, or cannot be read.
+        """
+        if choice.error:
+            raise_stated_error(choice.error, payload)
+        if delta.refusal:
+            self._answer.take_refusal(delta.refusal)
+        if pieces := [_call_piece(it) for it in lenient.objects(delta.tool_calls)]:
+            self._answer.take_calls(pieces)
+        likely = choice.logprobs.get("content") if isinstance(choice.logprobs, dict) else None
+        if likely and isinstance(likely, list):
+            self._answer.take_logprobs(tuple(likely))
 
     def _other_words(self, choice: _Choice) -> _Delta:
         """Return what a choice says that has no delta, or something beside it.
@@ -122,6 +141,7 @@ def _choice(value: Mapping[str, Any]) -> _Choice:
         message=_delta(value.get("message")),
         text="".join(lenient.words(value.get("text"))),
         finish_reason=lenient.word(value.get("finish_reason")),
+        logprobs=value.get("logprobs"),
         error=value.get("error"),
     )
 
@@ -138,6 +158,20 @@ def _delta(value: object) -> _Delta | None:
         content=text,
         reasoning=lenient.thoughts(named) or reasoning,
         refusal="".join(lenient.words(value.get("refusal"))),
+        tool_calls=value.get("tool_calls"),
+    )
+
+
+def _call_piece(value: Mapping[str, Any]) -> CallPiece:
+    """Return a piece of a tool call (`ChoiceDeltaToolCall`), whatever shape it has."""
+    function = next(lenient.objects(value.get("function")), {})
+    extra = value.get("extra_content")
+    return CallPiece(
+        index=lenient.count(value.get("index")),
+        id=lenient.word(value.get("id")),
+        name=lenient.word(function.get("name")),
+        arguments=function.get("arguments"),
+        provider_data=extra if isinstance(extra, dict) else {},
     )
 
 

@@ -7,9 +7,11 @@ No chunk takes back what a stream has said, so an answer that starts over ends t
 requested by `resumeStream`, replaces the message: its `start` clears it.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, assert_never
 
+import msgspec
 from typing_extensions import override
 
 from streamsvc.dialects.base import Dialect, Encoder, Ends
@@ -19,14 +21,20 @@ from streamsvc.events import (
     Done,
     Event,
     FinishReason,
+    Logprobs,
     Outcome,
     Progress,
     Reasoning,
     Record,
+    Refusal,
     Restart,
     Start,
     Status,
     Text,
+    ToolCallArguments,
+    ToolCallBegun,
+    ToolCallReady,
+    ToolEvent,
 )
 
 DONE = b"data: [DONE]\n\n"
@@ -65,6 +73,7 @@ class _ChunkEncoder(Encoder):
         self._has_begun = False
         self._kind = ""
         self._parts = 0
+        self._ids: dict[int, str] = {}  # of the tool calls, by index
 
     @override
     def encode(self, record: Record) -> bytes:
@@ -79,12 +88,12 @@ class _ChunkEncoder(Encoder):
 
     def _chunks_of(self, event: Event) -> bytes:
         match event:
-            case Start():
+            case Start() | Logprobs():
                 return b""
-            case Text(text=text):
-                return self._delta("text", text)
-            case Reasoning(text=text):
-                return self._delta("reasoning", text)
+            case Text(text=text) | Refusal(text=text) | Reasoning(text=text):
+                return self._delta("reasoning" if isinstance(event, Reasoning) else "text", text)
+            case ToolCallBegun() | ToolCallArguments() | ToolCallReady() as tool:
+                return self._tool(tool)
             case Progress(state=state, provider=provider, reason=reason):
                 return _note("status", state=state, provider=provider, reason=reason)
             case Restart(reason=reason, provider=provider, model=model):
@@ -104,9 +113,40 @@ class _ChunkEncoder(Encoder):
             begun += _chunks({"type": f"{kind}-start", "id": str(self._parts)})
         return begun + _chunks({"type": f"{kind}-delta", "id": str(self._parts), "delta": text})
 
+    def _tool(self, event: ToolEvent) -> bytes:
+        """Show a draft as it is written; the page acts on the whole call only."""
+        match event:
+            case ToolCallBegun(index=index, id=call_id, name=name):
+                self._ids[index] = call_id
+                begun = {"type": "tool-input-start", "toolCallId": call_id, "toolName": name}
+                return self._close() + _chunks(begun)
+            case ToolCallArguments(index=index, arguments=piece):
+                call_id = self._ids[index]
+                return _chunks(
+                    {"type": "tool-input-delta", "toolCallId": call_id, "inputTextDelta": piece}
+                )
+            case ToolCallReady() as call:
+                return self._close() + _available(call)
+            case other:
+                assert_never(other)
+
     def _close(self) -> bytes:
         kind, self._kind = self._kind, ""
         return _chunks({"type": f"{kind}-end", "id": str(self._parts)}) if kind else b""
+
+
+def _available(call: ToolCallReady) -> bytes:
+    """Return the chunk on which a page acts."""
+    metadata = {"providerMetadata": call.provider_data} if call.provider_data else {}
+    return _chunks(
+        {
+            "type": "tool-input-available",
+            "toolCallId": call.id,
+            "toolName": call.name,
+            "input": msgspec.Raw(json.dumps(json.loads(call.arguments)).encode()),  # on one line
+            **metadata,
+        }
+    )
 
 
 def _end(done: Done) -> bytes:

@@ -16,12 +16,18 @@ from streamsvc.dialects.sse import data_block, json_line
 from streamsvc.events import (
     Done,
     FinishReason,
+    Logprobs,
     Progress,
     Reasoning,
     Record,
+    Refusal,
     Restart,
     Start,
     Text,
+    ToolCallArguments,
+    ToolCallBegun,
+    ToolCallReady,
+    ToolEvent,
     Usage,
 )
 from streamsvc.snapshot import Snapshot
@@ -64,6 +70,7 @@ class _ChunkEncoder(Encoder):
         self._head: dict[str, Any] = {}
         self._before = b""
         self._after = b""
+        self._written: dict[int, int] = {}  # how many characters of each call's arguments were sent
 
     @override
     def encode(self, record: Record) -> bytes:
@@ -74,14 +81,12 @@ class _ChunkEncoder(Encoder):
                 return self._delta(b"content", text)
             case Reasoning(text=text):
                 return self._delta(b"reasoning_content", text)
-            case Progress():
-                return b""
-            case Restart():
-                return error_block(CUT)
+            case Progress() | Restart():
+                return error_block(CUT) if isinstance(record.event, Restart) else b""
             case Done() as done:
                 return self._end(done)
-            case other:
-                assert_never(other)
+            case rare:
+                return self._rare(rare)
 
     def _begin(self, start: Start) -> bytes:
         self._head = {
@@ -100,7 +105,42 @@ class _ChunkEncoder(Encoder):
     def _delta(self, field: bytes, text: str) -> bytes:
         return b'%b"%b":%b%b' % (self._before, field, json_line(text), self._after)
 
-    def _chunk(self, delta: Mapping[str, str | None], finish_reason: str | None) -> dict[str, Any]:
+    def _rare(self, event: Refusal | Logprobs | ToolEvent) -> bytes:
+        match event:
+            case Refusal(text=text):
+                return self._delta(b"refusal", text)
+            case Logprobs(content=content):
+                return self._delta_block({}, logprobs={"content": content, "refusal": None})
+            case ToolCallBegun(index=index, id=call_id, name=name):
+                function = {"name": name, "arguments": ""}
+                return self._call(index, id=call_id, type="function", function=function)
+            case ToolCallArguments(index=index, arguments=arguments):
+                self._written[index] = self._written.get(index, 0) + len(arguments)
+                return self._call(index, function={"arguments": arguments})
+            case ToolCallReady() as call:
+                return self._ready(call)
+            case other:
+                assert_never(other)
+
+    def _call(self, index: int, **fields: object) -> bytes:
+        """Return a chunk with a piece of a tool call (`ChoiceDeltaToolCall`)."""
+        return self._delta_block({"tool_calls": [{"index": index, **fields}]})
+
+    def _ready(self, call: ToolCallReady) -> bytes:
+        """Return what a whole call has that its draft had not: `{}` for no arguments, the provider's data."""
+        fields: dict[str, object] = {}
+        if rest := call.arguments[self._written.get(call.index, 0) :]:
+            fields["function"] = {"arguments": rest}
+        if call.provider_data:
+            fields["extra_content"] = call.provider_data
+        return self._call(call.index, **fields) if fields else b""
+
+    def _delta_block(self, delta: Mapping[str, object], **fields: object) -> bytes:
+        chunk = self._chunk(delta, None)
+        chunk["choices"][0].update(fields)
+        return data_block(chunk)
+
+    def _chunk(self, delta: Mapping[str, object], finish_reason: str | None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self._include_usage else {}
         return {**self._head, "choices": [choice], **usage}

@@ -11,7 +11,24 @@ from typing_extensions import override
 
 from streamsvc.dialects.base import BrokenOff, Dialect, Encoder, Ends
 from streamsvc.errors import CursorLost, UpstreamCut
-from streamsvc.events import Done, Progress, Reasoning, Record, Restart, Start, Status, Text
+from streamsvc.events import (
+    Done,
+    Logprobs,
+    Progress,
+    Reasoning,
+    Record,
+    Refusal,
+    Restart,
+    Start,
+    Status,
+    Text,
+    ToolCallArguments,
+    ToolCallBegun,
+    ToolCallReady,
+)
+
+_CALL = b"[The model calls the tool %b; plain text cannot show a tool call.]\n"
+"""The line for a tool call: who asks with tools should read another format."""
 
 
 class PlainDialect(Dialect, Encoder):
@@ -39,9 +56,18 @@ class PlainDialect(Dialect, Encoder):
     @override
     def encode(self, record: Record) -> bytes:
         match record.event:
-            case Text(text=text):
+            case Text(text=text) | Refusal(text=text):
                 return text.encode()
-            case Start() | Reasoning() | Progress():
+            case ToolCallReady(name=name):
+                return _CALL % name.encode()
+            case (
+                Start()
+                | Reasoning()
+                | Logprobs()
+                | ToolCallBegun()
+                | ToolCallArguments()
+                | Progress()
+            ):
                 return b""
             case Restart():  # what was sent cannot be taken back
                 return self._last_line(Status.FAILED, UpstreamCut.code)
