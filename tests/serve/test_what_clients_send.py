@@ -7,7 +7,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from support.asking import CLIENTS, answered, get, refusal_of
+from support.asking import CLIENTS, Client, answered, get, refusal_of
 from support.eventstream import parse
 from support.process import Running, serve
 from support.shared import quiet_service, shared_process
@@ -113,16 +113,24 @@ async def test_hosts_from_the_environment_are_served(tmp_path: Path) -> None:
         assert await service.terminate() == 0
 
 
+async def answered_and_logged(service: Running, client: Client) -> None:
+    """Have an answer, and wait for its line in the log, which comes after all earlier ones."""
+    answer = await answered(service.port, client.request())
+    await service.logged(f"generation.finished id={answer.headers['x-generation-id']}")
+
+
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.parametrize("name", GETS)
 async def test_prefetch_creates_nothing(service: Running, name: str) -> None:
     client = CLIENTS[name]
+    await answered_and_logged(service, client)
     before = service.output.count("generation.finished")
     for purpose in ("prefetch", "prefetch;prerender"):
         answer = await answered(service.port, client.request(), headers={"Sec-Purpose": purpose})
         assert refusal_of(answer, client.shape) == (503, "prefetch_refused")
     assert (await service.client.get("/readyz")).json()["generations"] == 0
-    assert service.output.count("generation.finished") == before
+    await answered_and_logged(service, client)
+    assert service.output.count("generation.finished") == before + 1
 
 
 @pytest.mark.promise("resume:no-gap")
