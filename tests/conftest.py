@@ -1,8 +1,8 @@
-"""What every test has: one HTTP library, the asyncio backend, and promises that can be cited."""
+"""Shared by all tests: one HTTP library, the asyncio backend, fixtures, and promises to cite."""
 
 import httpx2
 
-httpx2.alias_httpx()  # respx patches httpx by name; it has to find httpx2 there
+httpx2.alias_httpx()  # respx patches httpx by name, and must find httpx2 there
 
 import gc  # noqa: E402
 import ssl  # noqa: E402
@@ -34,7 +34,7 @@ Serve = Callable[..., Awaitable[Service]]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Collect the promises that tests cite; an unknown one is a mistake."""
+    """Collect the promises that tests cite, and refuse unknown ones."""
     cited = {mark.args[0] for item in items for mark in item.iter_markers("promise")}
     if unknown := cited - PROMISES.keys() - PLANNED.keys():
         raise pytest.UsageError(f"No such promise: {', '.join(sorted(unknown))}")
@@ -50,7 +50,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Start services on real sockets; they are stopped after the test."""
+    """Start services on real sockets, and stop them after the test."""
     async with AsyncExitStack() as stack:
 
         async def start(settings: Settings, environ: dict[str, str] | None = None) -> Service:
@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note which test has left its resources in the frames of an exception."""
+    """Note which tests leave resources in the frames of an exception."""
     report = yield
     if report.failed or (report.skipped and report.when == "call"):
         item.stash[BROKE_OFF] = True
@@ -76,11 +76,11 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Free what a test that failed or was skipped has left: its warnings are no failure of the next."""
+    """Free what a failed or skipped test leaves, so that its warnings do not fail the next test."""
     result = yield
     if item.stash.get(BROKE_OFF, False):
-        sys.last_value = sys.last_traceback = None  # pytest keeps them for debuggers
-        sys.__dict__.pop("last_exc", None)  # and since Python 3.12 this one
+        sys.last_value = sys.last_traceback = None  # which pytest keeps for debuggers
+        sys.__dict__.pop("last_exc", None)  # kept as well since Python 3.12
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -91,6 +91,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.fixture
 def no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load no certificates: that takes longer than a test, and the tests that ask for this speak no TLS."""
+    """Load no certificates: loading takes longer than a test, and tests with this fixture speak no TLS."""
     bare = partial(ssl.SSLContext, ssl.PROTOCOL_TLS_CLIENT)
     monkeypatch.setattr(ssl, "create_default_context", lambda **_: bare())

@@ -1,4 +1,4 @@
-"""Healthy requests beside attacks on the socket of a real process: in time, and with flat memory."""
+"""During attacks on the socket of a real process, healthy requests stay fast and memory stays flat."""
 
 import re
 import sys
@@ -17,13 +17,13 @@ from support.process import serve
 REQUESTS, WORKERS = 1000, 10
 
 MORE_SECONDS = 0.1
-"""How much longer the slowest of a hundred healthy requests may take beside an attack."""
+"""How much longer the slowest of a hundred healthy requests may take during an attack."""
 
 TRIES = 3
-"""Other work on the machine may disturb a measurement; an attack that works disturbs each."""
+"""Other work on the machine may disturb one measurement; an effective attack disturbs all of them."""
 
 MORE_BYTES = 64_000_000
-"""How much memory all the attacks together may leave or hold."""
+"""How much memory all attacks together may take."""
 
 SETTINGS = {
     "PROVIDERS__FAKE__FIRST_WORD_SECONDS": "0",
@@ -35,7 +35,7 @@ SETTINGS = {
 
 
 async def healthy(port: int) -> float:
-    """Have requests answered, each on a new connection; return the 99th percentile of their seconds."""
+    """Make requests, each over a new connection; return the 99th percentile of their seconds."""
     taken: list[float] = []
 
     async def ask() -> None:
@@ -54,12 +54,12 @@ async def healthy(port: int) -> float:
 
 @asynccontextmanager
 async def attack(port: int, kind: str) -> AsyncIterator[None]:
-    """Attack in a process of its own for as long as this is held."""
+    """Attack from a separate process until the context is left."""
     command = [sys.executable, attacks.__file__, str(port), kind]
     async with await anyio.open_process(command) as process:
         try:
             assert process.stdout is not None
-            assert await process.stdout.receive()  # it has begun
+            assert await process.stdout.receive()  # the attack has begun
             yield
         finally:
             process.kill()
@@ -74,7 +74,7 @@ def memory_bytes(pid: int) -> int:
 @pytest.mark.timeout(400)
 @pytest.mark.promise("upstream:bounded")
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is looked up in /proc")
-async def test_healthy_requests_are_in_time_beside_each_attack(tmp_path: Path) -> None:
+async def test_healthy_requests_stay_fast_during_each_attack(tmp_path: Path) -> None:
     async with own_tasks(), serve(tmp_path, SETTINGS) as service:
         alone = await healthy(service.port)
         before = memory_bytes(service.process.pid)

@@ -1,4 +1,4 @@
-"""What runs in callbacks of the event loop does not ask anyio which loop that is."""
+"""Callbacks of the event loop never ask anyio which loop is running."""
 
 import ast
 import asyncio
@@ -16,7 +16,7 @@ ASKS_FOR_THE_LOOP = {"current_time", "current_token", "current_async_library", "
 
 
 def names(source: Path) -> Iterator[str]:
-    """Yield the names of what a module imports or takes out of another."""
+    """Yield the names that a module imports or reads from another module."""
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Attribute):
             yield node.attr
@@ -29,7 +29,7 @@ def test_only_the_clock_asks_which_loop_runs() -> None:
     assert asking == {"eventloop.py"}
 
 
-async def test_callbacks_of_the_tests_have_no_library_either() -> None:
+async def test_anyio_sees_no_library_in_callbacks_of_the_tests_either() -> None:
     seen: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
     def ask() -> None:
@@ -51,7 +51,7 @@ async def test_the_clock_can_be_read_in_a_callback(made: str) -> None:
     assert before <= await times <= anyio.current_time()
 
 
-def test_a_clock_made_before_the_loop_is_that_of_the_loop() -> None:
+def test_a_clock_made_before_the_loop_follows_the_loop() -> None:
     read = clock()
 
     async def compare() -> bool:

@@ -1,4 +1,4 @@
-"""Many generations with many viewers, all of whom lose their connections again and again."""
+"""Many generations with many viewers, all of which lose their connections again and again."""
 
 import gc
 import random
@@ -23,8 +23,8 @@ SERVICE = ("streamsvc.", "sse_starlette.")
 
 
 async def held() -> Counter[str]:
-    """How many objects of each kind the service holds; the viewers' own are none of its."""
-    for _ in range(2):  # what the first collection finds may have to run before it is gone
+    """Count the objects of each kind that the service holds, without those of the viewers."""
+    for _ in range(2):  # finalizers of the first collection free more objects
         gc.collect()
         for _ in range(10):
             await anyio.lowlevel.checkpoint()
@@ -41,7 +41,7 @@ def words_for(prompt: str) -> list[str]:
 
 
 def paced_words(call: Call) -> Script:
-    """Answer each prompt with words of its own, about two seconds long."""
+    """Answer each prompt with different words, for about two seconds."""
     steps: Script = []
     for word in words_for(call.body["messages"][-1]["content"]):
         steps = [*steps, emit(word), lambda _: anyio.sleep(0.05)]
@@ -49,7 +49,7 @@ def paced_words(call: Call) -> Script:
 
 
 async def watch(port: int, generation: str, draw: random.Random) -> tuple[str, list[int]]:
-    """Follow to the end over a connection that is cut ten times; return the text and the numbers."""
+    """Follow to the end over a connection that is cut ten times; return the text and the sequence numbers."""
     text, seqs, cursor = "", [], ""
     for cut in range(CUTS + 1):
         headers = {"Last-Event-ID": cursor} if cursor else {}
@@ -70,7 +70,7 @@ async def watch(port: int, generation: str, draw: random.Random) -> tuple[str, l
 
 
 async def one_generation(service: Service, prompt: str, draw: random.Random) -> None:
-    # No connection is kept for another request: it would count as something the service holds.
+    # A kept connection would count as an object that the service holds.
     answer = await service.client.post(
         "/v1/generations", json={"prompt": prompt}, headers={"Connection": "close"}
     )
@@ -90,8 +90,8 @@ async def one_generation(service: Service, prompt: str, draw: random.Random) -> 
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.promise("fan-out:shared")
 @pytest.mark.timeout(120)
-async def test_a_thousand_viewers_cut_ten_times_each_have_every_word_once() -> None:
-    """Nothing is lost, nothing comes twice, and each generation is one upstream call."""
+async def test_1000_viewers_cut_ten_times_each_get_every_word_once() -> None:
+    """Nothing is lost or repeated, and each generation makes one upstream call."""
     draw = random.Random(1)  # noqa: S311  # repeatable
     async with upstream() as api, serving(configuration(api), {}) as service:
         api.choose = paced_words

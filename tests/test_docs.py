@@ -1,4 +1,4 @@
-"""What the documents say of the code and of one another, compared with both."""
+"""Compares what the documents state with the code and with each other."""
 
 import re
 import tomllib
@@ -34,15 +34,15 @@ def prose(page: Path) -> str:
 
 def test_readme_and_package_give_the_same_reading_order() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    told = readme.partition("Read the code in this order")[2].partition("\n\n")[0]
-    order = re.findall(r"`([\w/]+)`", told)
+    stated = readme.partition("Read the code in this order")[2].partition("\n\n")[0]
+    order = re.findall(r"`([\w/]+)`", stated)
     assert order == [
         module.replace(".", "/") for module in re.findall(r"`([\w.]+)`", streamsvc.__doc__ or "")
     ]
     lines = sum(
         (PACKAGE / f"{module}.py").read_text(encoding="utf-8").count("\n") for module in order
     )
-    said = re.search(r"about ([\d,]+) lines", told)
+    said = re.search(r"about ([\d,]+) lines", stated)
     assert said
     assert abs(int(said[1].replace(",", "")) - lines) < 200
 
@@ -137,7 +137,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+def test_every_link_of_a_page_has_a_target(page: Path) -> None:
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         target, _, anchor = link.partition("#")

@@ -1,4 +1,4 @@
-"""Upstreams whose answers have no end, against a real process: others do not notice, and memory stays."""
+"""Upstreams with endless responses, against a real process: other requests are unaffected, and memory stays flat."""
 
 import math
 import time
@@ -16,7 +16,7 @@ from support.stage import WIRES
 from support.upstreams import Call, Script, Upstream, upstream
 
 WRITE_BYTES = 300
-"""Small, because each read makes the parser copy a long field again."""
+"""Small, because the parser copies a long field again at each read."""
 
 MOST_BYTES = 50_000_000
 HEALTHY = 1000
@@ -28,14 +28,14 @@ pytestmark = pytest.mark.timeout(240)
 
 
 def flood(name: str) -> Callable[[Call], Script]:
-    """Return what has an upstream answer without an end."""
+    """Return a script that makes an upstream respond without an end."""
     begin, piece = FLOODS[name]
     return lambda _: (Flood(begin, piece, most_bytes=MOST_BYTES, write_bytes=WRITE_BYTES),)
 
 
 @asynccontextmanager
 async def attacked(directory: Path, kind: str) -> AsyncIterator[tuple[Running, Upstream]]:
-    """Run a service between a healthy entry and one whose answers have no end."""
+    """Run a service with a healthy entry and one whose responses have no end."""
     async with upstream() as api:
         attack = {
             "kind": kind,
@@ -54,7 +54,7 @@ async def attacked(directory: Path, kind: str) -> AsyncIterator[tuple[Running, U
 
 
 async def ask(client: httpx2.AsyncClient, provider: str) -> float:
-    """Have a question answered by the healthy entry in the end; return the seconds it took."""
+    """Ask until the healthy entry has answered; return the seconds that it took."""
     began = time.perf_counter()
     answer = await client.get("/stream-ai", params={"prompt": "Hi", "provider": provider})
     assert '"status":"completed"' in answer.text
@@ -63,7 +63,7 @@ async def ask(client: httpx2.AsyncClient, provider: str) -> float:
 
 
 async def p99_seconds(client: httpx2.AsyncClient, requests: int) -> float:
-    """Ask the healthy entry so often, one after another; return the 99th percentile."""
+    """Ask the healthy entry several times, one after another; return the 99th percentile of the seconds."""
     taken = sorted([await ask(client, "fine") for _ in range(requests)])
     return taken[math.ceil(0.99 * len(taken)) - 1]
 
@@ -71,7 +71,7 @@ async def p99_seconds(client: httpx2.AsyncClient, requests: int) -> float:
 @pytest.mark.parametrize("kind", WIRES)
 @pytest.mark.promise("upstream:bounded")
 @pytest.mark.promise("upstream:rescue")
-async def test_the_fallback_answers_in_the_place_of_an_endless_answer(
+async def test_the_fallback_answers_instead_of_an_endless_response(
     tmp_path: Path, kind: str
 ) -> None:
     async with attacked(tmp_path, kind) as (service, api):
@@ -93,7 +93,7 @@ async def test_the_fallback_answers_in_the_place_of_an_endless_answer(
         ("openai", "interim answers"),
     ],
 )
-async def test_healthy_requests_do_not_notice_endless_answers(
+async def test_healthy_requests_stay_fast_beside_endless_responses(
     tmp_path: Path, kind: str, name: str
 ) -> None:
     async with attacked(tmp_path, kind) as (service, api):
@@ -101,7 +101,7 @@ async def test_healthy_requests_do_not_notice_endless_answers(
         await ask(service.client, "endless")
         before_kib = resident_kib(service)
         slower_seconds = math.inf
-        for _ in range(3):  # other things on this machine slow it down, too
+        for _ in range(3):  # other work on the machine may slow one measurement
             without = await p99_seconds(service.client, HEALTHY)
             async with anyio.create_task_group() as tasks:
                 for _ in range(ATTACKERS):
@@ -127,6 +127,6 @@ async def _attack(service: Running) -> None:
 
 
 def resident_kib(service: Running) -> int:
-    """Return how much memory the process has."""
+    """Return the resident memory of the process."""
     status = Path(f"/proc/{service.process.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0])

@@ -1,7 +1,7 @@
-"""Every word exactly once, whatever connections do: the service against any schedule of cuts.
+"""Every viewer gets every word exactly once, under any schedule of cuts.
 
-The whole application runs in virtual time; a viewer is what a browser is: it keeps the last id it was
-given, sends it when it connects again, clears its text at `start`, and rests at 204.
+The whole application runs in virtual time. A viewer acts like a browser: it keeps the last id, sends it when it
+reconnects, clears its text at `start`, and stops at 204.
 """
 
 import json
@@ -23,14 +23,14 @@ from support.bridge import Connection
 from support.eventstream import EventStreamParser
 
 EXAMPLES = int(os.environ.get("EXACTLY_ONCE_EXAMPLES", "150"))
-"""How many schedules one run tries; a long run sets more."""
+"""How many schedules a run tries; a long run sets more."""
 
 MAX_BROWSERS = 5
 
 
 @dataclass
 class Browser:
-    """One EventSource. Attributes: what the page has, and all it was ever given."""
+    """One EventSource, with the text of its page, and all events that it has got."""
 
     app: ASGIApp
     tasks: anyio.abc.TaskGroup
@@ -49,7 +49,7 @@ class Browser:
         self.connection = Connection.open(self.app, self.tasks, self.url, headers=headers)
 
     def cut(self, keep_bytes: int | None = None) -> None:
-        """Lose the connection, and all of its bytes but the first *keep_bytes*."""
+        """Lose the connection, and all of its bytes after the first *keep_bytes*."""
         if self.connection is None:
             return
         connection, self.connection = self.connection, None
@@ -71,7 +71,7 @@ class Browser:
         self.rests = connection.status == 204
 
     async def finish(self) -> None:
-        """Come back until there is nothing more to come for."""
+        """Reconnect until a 204 says that nothing more follows."""
         for _ in range(3):
             self.connect()
             if self.connection:
@@ -92,7 +92,7 @@ moves = st.one_of(
 
 
 class Stage:
-    """One generation, the browsers that watch it, and what may happen to them."""
+    """One generation, its browsers, and the steps that may happen to them."""
 
     def __init__(self, app: ASGIApp, tasks: anyio.abc.TaskGroup, generation: str) -> None:
         self._app = app
@@ -102,7 +102,7 @@ class Stage:
         self.join()
 
     def join(self, _: float = 0) -> None:
-        """One more viewer, late or not."""
+        """Add a viewer, late or not."""
         if len(self.browsers) < MAX_BROWSERS:
             self.browsers.append(Browser(self._app, self._tasks, f"{self._path}/events"))
             self.browsers[-1].connect()
@@ -133,7 +133,7 @@ class Stage:
 
 
 async def play(stage: Stage, schedule: list[tuple[str, float]]) -> None:
-    """Let everything happen, and everybody come back in the end."""
+    """Play all steps, and let every browser reconnect at the end."""
     for move, argument in schedule:
         if move == "wait":
             await anyio.sleep(argument)
@@ -144,7 +144,7 @@ async def play(stage: Stage, schedule: list[tuple[str, float]]) -> None:
 
 
 def check(text: str, whole: dict[str, Any], browsers: list[Browser]) -> None:
-    """Each page has what the generation said, all of it, and each event of it once."""
+    """Check that each page has the whole text, and got each event once."""
     assert whole["status"] in {"completed", "stopped"}
     assert text.startswith(whole["text"])
     if whole["status"] == "completed":
@@ -160,7 +160,7 @@ async def perform(text: str, schedule: list[tuple[str, float]], grace_seconds: f
     app = create_app(configuration(grace_seconds), {})
     is_finished = False
     async with app.router.lifespan_context(app), anyio.create_task_group() as tasks:
-        # Virtual seconds; set when no thread is running any more, because those pass in real ones.
+        # In virtual seconds; set once no thread runs, because threads run in real time.
         tasks.cancel_scope.deadline = anyio.current_time() + 1000
         body = json.dumps({"prompt": text}).encode()
         created = Connection.open(app, tasks, "/v1/generations", method="POST", body=body)
@@ -171,7 +171,7 @@ async def perform(text: str, schedule: list[tuple[str, float]], grace_seconds: f
         assert len(app.state.log) == 1
         is_finished = True
         tasks.cancel_scope.cancel()
-    assert is_finished, "somebody waited for ever"
+    assert is_finished, "a viewer waits forever"
 
 
 def configuration(grace_seconds: float) -> Settings:
@@ -206,5 +206,5 @@ def configuration(grace_seconds: float) -> Settings:
 def test_each_viewer_gets_each_event_exactly_once(
     text: str, schedule: list[tuple[str, float]], grace_seconds: float
 ) -> None:
-    """And there was one generation, so one upstream call."""
+    """There is one generation, and therefore one upstream call."""
     virtual_time.run(perform(text, schedule, grace_seconds))

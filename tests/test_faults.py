@@ -1,8 +1,7 @@
-"""Every fault of an upstream, on real sockets, seen from both sides; the rows are in `faults`.
+"""Every fault of an upstream, on real sockets, observed from both sides; the rows are in `support/faults`.
 
-A viewer on one TCP connection, the service on uvicorn, a primary and a fallback that speak different
-APIs on further ones. What has to wait is bounded by multiples of the configured deadline. One service
-serves all rows, so what one of them leaves behind another one finds.
+A viewer connects to the service on uvicorn, which calls a primary and a fallback with different APIs. Multiples of the
+configured deadlines bound all waits. One service serves all rows, so a row that leaves damage behind fails another.
 """
 
 import logging
@@ -44,10 +43,10 @@ from support.stage import (
 from support.upstreams import Call, upstream
 
 LATE = 10.0
-"""How much longer than asked for something may take on a machine that has other things to do."""
+"""How many times longer than configured something may take on a busy machine."""
 
 Stages = Mapping[bool, Stage]
-"""With the rescue, and without."""
+"""With rescue, and without."""
 
 both = pytest.mark.parametrize("kind", WIRES)
 
@@ -60,7 +59,7 @@ async def stages() -> AsyncIterator[Stages]:
 
 @asynccontextmanager
 async def _stage(*, rescue: bool) -> AsyncIterator[Stage]:
-    """Run a service with an entry for every set of settings that the rows ask for."""
+    """Run a service with an entry for every set of settings in the rows."""
     async with upstream(*WELL) as primary, upstream(*OTHER) as fallback:
         with address(backlog=None) as closed, address(backlog=0) as full:
             urls = {"open": primary.url, "closed": closed, "full": full}
@@ -85,7 +84,7 @@ def _fallback_of(kind: str) -> str:
 
 
 def _entry_of(kind: str, fault: Fault) -> str:
-    """Name the entry of a row; rows with the same settings share it, and its connections."""
+    """Return the entry of a row; rows with the same settings share an entry and its connections."""
     parts = (kind, fault.port, fault.deadline, *fault.entry, fault.fallback is None and "alone")
     return "-".join(part for part in parts if part)
 
@@ -112,7 +111,7 @@ def _fields(kind: str, fault: Fault) -> Mapping[str, Any]:
 @pytest.mark.promise("upstream:rescue")
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.promise("secret:kept")
-async def test_a_fault(
+async def test_each_fault_has_its_documented_effect(
     stages: Stages,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -147,27 +146,29 @@ async def test_a_fault(
     await no_more_tasks_than(tasks)
 
 
-def _told(events: Sequence[BrowserEvent], names: Mapping[str, str]) -> list[Event]:
-    """Return what was said between `start` and `done`, as the rows have it."""
-    told: list[Event] = []
+def _between_start_and_done(
+    events: Sequence[BrowserEvent], names: Mapping[str, str]
+) -> list[Event]:
+    """Return the events between `start` and `done` in the form of the rows."""
+    found: list[Event] = []
     for said in (event.json for event in events[1:-1]):
         match said:
             case {"type": "text", "text": words}:
-                if told and told[-1][0] == "text":
-                    words = told.pop()[1] + words
-                told.append(("text", words))
+                if found and found[-1][0] == "text":
+                    words = found.pop()[1] + words
+                found.append(("text", words))
             case {"type": "status", "state": state, "provider": provider, "reason": reason}:
-                told.append((state, names[provider], reason))
+                found.append((state, names[provider], reason))
             case {"type": "restart", "provider": provider, "reason": reason}:
-                told.append(("restart", names[provider], reason))
+                found.append(("restart", names[provider], reason))
             case _:
-                told.append((said["type"],))
-    return told
+                found.append((said["type"],))
+    return found
 
 
 def _check_viewer(stage: Stage, fault: Fault, seen: Seen, names: Mapping[str, str]) -> None:
     models = _models(stage)
-    assert _told(seen.events, names) == list(fault.events)
+    assert _between_start_and_done(seen.events, names) == list(fault.events)
     for event in seen.events:
         if event.json["type"] == "restart":
             assert event.json["model"] == models[event.json["provider"]]
@@ -212,7 +213,7 @@ def _check_upstreams(
 
 
 def _check_deadline(fault: Fault, seen: Seen, calls: Sequence[Call]) -> None:
-    """The deadline passes, and not much more; the call is closed by then."""
+    """Check that the wait is the deadline and not much more, and that the call is closed by then."""
     since = seen.asked_at
     if fault.deadline == "idle":
         assert calls[-1].token_at is not None
@@ -243,7 +244,7 @@ def _check_log(fault: Fault, seen: Seen, entry: str, caplog: pytest.LogCaptureFi
 
 
 async def _are_well(stage: Stage, entries: Sequence[str]) -> None:
-    """A healthy request is answered, by the provider that was asked, at the first call."""
+    """Check that the requested provider answers a healthy request at the first call."""
     stage.primary.script(WELL)
     stage.fallback.script(OTHER)
     for entry in entries:

@@ -1,4 +1,4 @@
-"""A machine that lacks parts: tests are skipped, each part is named once, and nobody is blamed for others."""
+"""On a machine that lacks parts, tests are skipped, each part is named once, and no other test fails for it."""
 
 import os
 import subprocess
@@ -47,7 +47,7 @@ import pytest
 
 @pytest.fixture
 def started():
-    raise RuntimeError("nobody may start what the machine has no use for")
+    raise RuntimeError("a fixture ran although its test is skipped")
 
 @pytest.mark.browser
 @pytest.mark.parametrize("number", range(5))
@@ -64,7 +64,7 @@ def test_alone():
 
 
 def run(directory: Path, code: str, **environ: str) -> tuple[int, list[str]]:
-    """Run tests in a pytest of their own, under this project's rules; return its code and its lines."""
+    """Run tests in a separate pytest with this project's configuration; return its exit code and its lines."""
     (directory / "test_it.py").write_text(code)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     command = [
@@ -83,14 +83,14 @@ def run(directory: Path, code: str, **environ: str) -> tuple[int, list[str]]:
 
 
 @pytest.mark.parametrize("code", [LEAVES_A_LISTENER, LEAVES_A_SOCKET])
-def test_a_skip_paints_no_other_test_red(tmp_path: Path, code: str) -> None:
+def test_a_skip_makes_no_other_test_fail(tmp_path: Path, code: str) -> None:
     status, lines = run(tmp_path, code.format(how='pytest.skip("no part")'))
     assert "1 passed, 1 skipped" in lines[-1], lines
     assert status == 0
 
 
 @pytest.mark.parametrize("code", [LEAVES_A_LISTENER, LEAVES_A_SOCKET])
-def test_a_failure_paints_no_other_test_red(tmp_path: Path, code: str) -> None:
+def test_a_failure_makes_no_other_test_fail(tmp_path: Path, code: str) -> None:
     _, lines = run(tmp_path, code.format(how='pytest.fail("broken")'))
     assert "1 failed, 1 passed" in lines[-1], lines
 

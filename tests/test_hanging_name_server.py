@@ -1,4 +1,4 @@
-"""A name server that hangs for one provider's name: the others, the fallback and the shutdown do not wait."""
+"""A name server that hangs for one provider's name delays neither other providers nor the shutdown."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -86,7 +86,7 @@ async def test_hanging_look_up_blocks_no_other_and_no_shutdown(tmp_path: Path, k
             "named": entry(kind, f"http://localhost:{port}{'/v1' if kind == 'openai' else ''}"),
         }
         async with hanging(tmp_path, entries) as service:
-            assert (await ask(service, "named"))[-1]["status"] == "completed"  # it is imported
+            assert (await ask(service, "named"))[-1]["status"] == "completed"  # its SDK is imported
 
             async def watch(provider: str, answered_by: str) -> None:
                 *_, done = await ask(service, provider)
@@ -107,7 +107,7 @@ async def test_hanging_look_up_blocks_no_other_and_no_shutdown(tmp_path: Path, k
 
 @both
 @pytest.mark.promise("upstream:bounded")
-async def test_hanging_look_up_of_a_proxy_is_given_up(tmp_path: Path, kind: str) -> None:
+async def test_hanging_look_up_of_a_proxy_times_out(tmp_path: Path, kind: str) -> None:
     entries = {"hangs": entry(kind, "http://elsewhere.test", fallbacks=["fine"])}
     environ = {"http_proxy": "http://hanging.test:3128", "no_proxy": ""}
     async with hanging(tmp_path, entries, **environ) as service:

@@ -48,7 +48,7 @@ print(json.dumps({"modules": len(modules), "acts": acts, "changed": changed}))
 
 
 def test_importing_changes_nothing_but_the_signal_handler_of_uvicorn() -> None:
-    """sse-starlette replaces that one; `Server.handle_exit` never calls it."""
+    """sse-starlette replaces that handler, and `Server.handle_exit` never calls it."""
     process = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL],
         capture_output=True,

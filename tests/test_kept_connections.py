@@ -1,4 +1,4 @@
-"""Connections that a server closes while they rest, against a real process: viewers do not notice."""
+"""Idle connections that a server closes do not affect viewers of a real process."""
 
 import json
 from pathlib import Path

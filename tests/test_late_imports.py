@@ -1,4 +1,4 @@
-"""Nothing on the way of an answer is imported late: an import fails where no descriptor is left."""
+"""No module is imported while an answer streams: without a free descriptor, the import would fail."""
 
 import os
 import re
@@ -34,7 +34,7 @@ QUICK = {
 
 
 async def ask_in_every_way(service: Running) -> None:
-    """Use each dialect, resume, stop and kind of refusal once."""
+    """Use each dialect, each way to resume and stop, and each kind of refusal once."""
     client = service.client
     for query in (
         "",
@@ -109,8 +109,8 @@ attempts = 1
 
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit(2) is Linux's")
-async def test_an_answer_is_whole_with_no_descriptor_left(tmp_path: Path) -> None:
-    """And when there are some again, others are answered."""
+async def test_an_answer_is_complete_although_no_descriptor_is_free(tmp_path: Path) -> None:
+    """Once descriptors are free again, new requests are answered."""
     async with serve(tmp_path, {**QUICK, "PROVIDERS__FAKE__FIRST_WORD_SECONDS": "1"}) as service:
         with anyio.fail_after(20), ExitStack() as stack:
             async with wire(service.port) as connection:

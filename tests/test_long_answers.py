@@ -1,6 +1,6 @@
-"""A long answer holds nobody up: the longest step of the event loop is the same whatever its length.
+"""A long answer delays no other request: the longest step of the event loop does not depend on its length.
 
-Steps are counted and not timed: the calls, of Python and of C, between two turns of the loop.
+A step is measured by the calls of Python and C functions between two turns of the loop, not by time.
 """
 
 import gc
@@ -23,7 +23,7 @@ from support.doubles import ScriptedProvider, Step
 from support.service import Service
 
 SHORT, LONG = 1_500, 6_000
-"""Words of an answer; a batch of the log is 256 records."""
+"""Lengths of answers in words; a batch of the log has 256 records."""
 
 GENERATION = "gen_" + "a" * 32
 DONE = Done(
@@ -48,7 +48,7 @@ class Steps:
         self._calls = 0
 
     def see(self, frame: FrameType, event: str, _arg: Any) -> None:
-        """Take what the interpreter tells a profiler."""
+        """Handle an event that the interpreter reports to a profiler."""
         if frame.f_code is events.Handle._run.__code__ and event == "call":
             self._calls = 0
         elif event in {"call", "c_call"}:
@@ -59,7 +59,7 @@ class Steps:
 @contextmanager
 def counted() -> Iterator[Steps]:
     if sys.getprofile() is not None:
-        pytest.skip("somebody else profiles")
+        pytest.skip("another profiler is active")
     steps = Steps()
     gc.collect()
     gc.disable()
@@ -72,7 +72,7 @@ def counted() -> Iterator[Steps]:
 
 
 async def fetch(service: Service, request: str, body: str = "") -> bytes:
-    """Send a request over a connection of its own; return all of the answer."""
+    """Send a request over a new connection; return the whole response."""
     client = await anyio.connect_tcp("127.0.0.1", service.port)
     answer = b""
     async with client:
@@ -96,7 +96,7 @@ async def start(serve: Serve, *script: Step) -> Service:
 
 
 def spoken(words: int) -> list[Step]:
-    """The words of a provider that comes to them in pieces, as from a network."""
+    """Return the script of a provider whose words arrive in groups, as from a network."""
     some: list[Step] = [*(Text("word ") for _ in range(100)), 0.0]
     return list(chain.from_iterable([some] * (words // 100)))
 
@@ -152,7 +152,7 @@ async def test_an_answer_is_made_in_steps(
     serve: Serve, request_line: str, body: str, end: Sequence[Step]
 ) -> None:
     longest = []
-    for words in (SHORT, SHORT, LONG):  # the first fills caches
+    for words in (SHORT, SHORT, LONG):  # the first run fills caches
         service = await start(serve, *spoken(words), *end)
         with counted() as steps:
             answer = await fetch(service, request_line, body)

@@ -1,6 +1,6 @@
-"""A client whose machine falls off the network while nothing is written to it: no FIN, no reset.
+"""A client whose machine drops off the network, without FIN or reset, while nothing is written to it.
 
-The client is in a network namespace, whose link is taken down. That needs Linux, and the right to do so.
+The client runs in a network namespace whose link the test takes down. That needs Linux and the right to do so.
 """
 
 import os

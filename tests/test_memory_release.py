@@ -1,4 +1,4 @@
-"""Memory: what the collector leaves alone, and when freed memory goes back to the system."""
+"""Memory: which objects the collector skips, and when freed memory returns to the system."""
 
 import gc
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def restored_collector() -> Iterator[None]:
 
 
 def releases_after(*connections: int) -> list[int]:
-    """Return the seconds in which memory is released, given the open connections of each."""
+    """Return the seconds at which memory is released, given the number of open connections in each second."""
     released: list[int] = []
     now = 0
     watch = PeakWatch(lambda: released.append(now))

@@ -1,4 +1,4 @@
-"""Promises and tests belong together."""
+"""Every promise has a test, and every test of a promise cites one."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from support.promises import PLANNED, PROMISES
 
 
 def test_every_promise_has_a_test_and_no_planned_one_has(request: pytest.FixtureRequest) -> None:
-    """A promise without a test is a wish; a planned one with a test is kept, and should say so."""
+    """A planned promise that has a test is kept, and must move to `PROMISES`."""
     if request.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         pytest.skip("only the whole suite can tell")
     cited = request.config.stash[CITED]

@@ -1,7 +1,7 @@
-"""The rows of `referee`, asked for over OpenAI's API and over ours, against a real process.
+"""The rows of `support/referee`, asked over OpenAI's API and over ours, against a real process.
 
-All of them at once: each row, set of deadlines and way of asking has an entry of its own, so nothing that
-one of them does to its circuit or its connections touches another one. The question is the entry's name.
+All rows run at once. Each row, set of deadlines and way of asking has a separate entry, so no row affects the circuit
+or the connections of another. The prompt is the name of the entry.
 """
 
 import json
@@ -36,29 +36,29 @@ DOORS: tuple[Door, ...] = ("chat", "native")
 FALLBACK = "fallback"
 
 SLACK_SECONDS, SLACK_ANSWERS = 2.0, 4
-"""What a busy machine may add to a time that is scaled: this, and so many times a healthy answer's."""
+"""What a busy machine may add to a scaled time: these seconds, and this multiple of a healthy answer's time."""
 
 pytestmark = pytest.mark.timeout(240)
 
 STAGGER_SECONDS = 0.03
-"""How much later each row begins than the one before: an entry is opened when it is first asked."""
+"""How much later each row begins than the previous one, because its first request opens an entry."""
 
 REQUESTS, INTERVAL_SECONDS, RECOVERED_SECONDS = 23, 4.0, 30.0
-"""How S15 asks, and how soon after the outage the provider has to be in use again."""
+"""The pace of S15's requests, and how soon after the outage the provider must answer again."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a caller got.
+    """The answer that a caller got.
 
     Attributes:
-        status: of the answer over HTTP.
-        text: all that was said.
-        is_complete: whether the answer says that it is.
-        model: that is named as the answerer.
-        has_usage: whether tokens were counted by the provider.
-        error: the code of the failure, or the reason why there is no whole answer.
-        seconds: how long it took.
+        status: the HTTP status.
+        text: the whole text.
+        is_complete: whether the answer claims to be complete.
+        model: the model that the answer names.
+        has_usage: whether it has token counts of the provider.
+        error: the code of the failure, or the reason why the answer is incomplete.
+        seconds: the time that it took.
     """
 
     status: int
@@ -72,7 +72,7 @@ class Seen:
 
 @dataclass
 class Case:
-    """One row with one set of deadlines, asked for in one way."""
+    """One row with one set of deadlines and one way of asking."""
 
     row: Row
     column: Column
@@ -130,7 +130,7 @@ def _entry(case: Case, primary: str) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """One event loop for all rows."""
+    """Run all rows in one event loop."""
     return "asyncio"
 
 
@@ -172,7 +172,7 @@ async def played(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Case
 
 
 def _prompt(call: Call) -> str:
-    """Return what Gemini's API was asked: the name of the case."""
+    """Return the prompt of a request to Gemini's API, which is the name of the case."""
     return str(call.body["contents"][0]["parts"][0]["text"])
 
 
@@ -194,7 +194,7 @@ async def _play(client: httpx2.AsyncClient, case: Case, after_seconds: float) ->
 
 
 async def _ask_healthy(client: httpx2.AsyncClient, seconds: list[float]) -> None:
-    """Ask what is well, again and again, and note how long it takes meanwhile."""
+    """Ask a healthy entry again and again, and record how long the answers take."""
     while True:
         seen = await _ask_native(client, FALLBACK)
         assert _answerer(seen) == "fallback"
@@ -259,7 +259,7 @@ async def _ask_native(client: httpx2.AsyncClient, entry: str) -> Seen:
 
 
 def _answerer(seen: Seen) -> Answerer:
-    """Return who gave the whole answer, by its model."""
+    """Return which provider gave the complete answer, according to its model."""
     assert seen.text == "".join(WORDS)
     assert seen.is_complete
     assert seen.has_usage
@@ -289,7 +289,7 @@ def _check_calls(case: Case) -> None:
     least, most = row.calls
     assert least <= len(case.calls) <= most
     gaps = [later.at - earlier.at for earlier, later in pairwise(case.calls)]
-    # The upstream notes a call when it has read it, which is a little late on a busy machine.
+    # The upstream records a call once it has read it, which is a little late on a busy machine.
     assert all(gap >= 0.8 * scaled(row.gap_seconds) for gap in gaps[:1])
 
 
@@ -299,7 +299,7 @@ def _check_calls(case: Case) -> None:
 async def test_a_refusal_by_a_filter_reaches_the_caller(
     played: Cases, column: Column, door: Door
 ) -> None:
-    """S13: OpenAI's clients get its 400, ours the reason; nobody else is asked."""
+    """S13: OpenAI's clients get the 400, ours get the reason, and no other provider is called."""
     case = played["S13", column, door]
     (seen,) = case.seen
     assert (seen.status, seen.error) == (400 if door == "chat" else 200, "content_filter")
@@ -311,10 +311,10 @@ async def test_a_refusal_by_a_filter_reaches_the_caller(
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("column", DEADLINES)
 @pytest.mark.promise("upstream:rescue")
-async def test_a_provider_that_was_down_is_in_use_again(
+async def test_a_recovered_provider_answers_again(
     played: Cases, column: Column, door: Door
 ) -> None:
-    """S15: everybody is answered, the circuit opens, and closes soon after the outage."""
+    """S15: every request is answered; the circuit opens, and closes soon after the outage."""
     case = played["S15", column, door]
     assert len(case.seen) == REQUESTS
     for seen in case.seen:
@@ -328,6 +328,6 @@ async def test_a_provider_that_was_down_is_in_use_again(
     _check_calls(case)
 
 
-def test_the_columns_are_the_settings_they_say() -> None:
+def test_the_columns_match_the_settings_in_their_headings() -> None:
     entry = OpenAISettings(model="m", fallbacks=("other",))
     assert DEADLINES["default"] == (entry.first_token_bound, entry.idle_bound)

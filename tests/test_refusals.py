@@ -1,4 +1,4 @@
-"""Refusals of providers in `streamsvc serve` as a process of its own, seen by OpenAI's client and by a page."""
+"""Refusals of providers through `streamsvc serve` as a process, as OpenAI's client and a page see them."""
 
 import re
 from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ async def api() -> AsyncIterator[Upstream]:
 
 @asynccontextmanager
 async def running(directory: Path, api: Upstream, **settings: str) -> AsyncIterator[Running]:
-    """Serve an entry of each kind whose upstream is *api*, and `saved` that falls back from the first."""
+    """Serve an entry of each kind with the upstream *api*, and `saved`, which has a fallback."""
     entries = {
         "PROVIDERS__OPENAI__BASE_URL": f"{api.url}/v1",
         "PROVIDERS__GEMINI__BASE_URL": f"{api.url}/v1beta",
@@ -60,7 +60,7 @@ def client_of(service: Running) -> openai.AsyncOpenAI:
 
 
 async def refusal_of(service: Running, model: str, *, stream: bool) -> openai.APIStatusError:
-    """Ask as a front end does, and return what its client raises."""
+    """Ask as a front end does; return the exception of its client."""
     async with client_of(service) as client:
         with pytest.raises(openai.APIStatusError) as caught:
             await client.chat.completions.create(model=model, messages=ASKED, stream=stream)
@@ -69,10 +69,10 @@ async def refusal_of(service: Running, model: str, *, stream: bool) -> openai.AP
 
 @pytest.mark.promise("upstream:rescue")
 @pytest.mark.parametrize("stream", [False, True])
-async def test_openais_client_raises_for_a_prompt_that_a_filter_refused(
+async def test_openais_client_raises_for_a_filtered_prompt(
     tmp_path: Path, api: Upstream, *, stream: bool
 ) -> None:
-    """Whichever API says it; nobody else is asked."""
+    """This holds for both APIs, and no other provider is called."""
     blocked = raw(frame({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}))
     refused = status(400, {"error": {"code": "content_filter", "message": f"No: {KEY}"}})
     async with running(tmp_path, api, PROVIDERS__OPENAI__FALLBACKS="gemini") as service:
@@ -108,7 +108,7 @@ async def test_openais_client_raises_for_a_prompt_that_a_filter_refused(
     ],
     ids=["402", "insufficient_quota", "307", "421", "404 of a path", "model", "413", "event"],
 )  # fmt: skip
-async def test_a_refusal_is_said_once_to_whom_it_concerns(
+async def test_client_and_log_each_get_their_part_of_a_refusal(
     tmp_path: Path,
     api: Upstream,
     script: Script,
@@ -116,7 +116,7 @@ async def test_a_refusal_is_said_once_to_whom_it_concerns(
     code: str,
     setting: str,
 ) -> None:
-    """The client has a status, the operator's log the setting; the provider is not asked again."""
+    """The client gets a status, the log names the setting, and the provider is called once."""
     async with running(tmp_path, api) as service:
         for model in ("openai", "gemini"):
             before = len(api.calls)
@@ -130,10 +130,10 @@ async def test_a_refusal_is_said_once_to_whom_it_concerns(
 
 
 @pytest.mark.promise("upstream:rescue")
-async def test_a_refusal_that_concerns_the_entry_goes_to_the_fallback(
+async def test_a_refusal_caused_by_the_entry_leads_to_the_fallback(
     tmp_path: Path, api: Upstream
 ) -> None:
-    """And a page sees that another provider is asked, and why."""
+    """A page sees that another provider is called, and why."""
     refusals = {
         402: "provider_quota",
         307: "provider_misconfigured",

@@ -21,12 +21,12 @@ from support.rawhttp import exchange
 
 
 async def no_drain() -> None:
-    """A server whose drain has nothing to wait for."""
+    """A server whose drain ends at once."""
 
 
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux's")
-async def test_client_that_falls_off_the_network_is_disconnected() -> None:
+async def test_client_that_drops_off_the_network_is_disconnected() -> None:
     """Data and keepalives stay unacknowledged, and the kernel closes the connection."""
     config = uvicorn.Config(
         create_app(Settings(), {}), port=0, http=Protocol, ws="none", log_config=None
@@ -59,7 +59,7 @@ SILENT = Settings(
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.parametrize("leave", ["close", "reset"])
 async def test_disconnect_with_a_request_waiting_is_seen_at_once(serve: Serve, leave: str) -> None:
-    """Uvicorn pauses reading at the second request, and would see neither its end nor the disconnect."""
+    """Uvicorn pauses reading at the second request, and would miss both its end and the disconnect."""
     service = await serve(SILENT)
     with anyio.fail_after(5):
         async with wire(service.port) as connection:
@@ -117,7 +117,7 @@ async def test_pipelined_data_is_read_within_a_bound(serve: Serve, endless: byte
 @pytest.mark.parametrize(
     "piece", [b"X-A: " + b"a" * 4000 + b"\r\n", b"a" * 4000], ids=["many", "one"]
 )
-async def test_endless_head_is_refused_and_not_kept(serve: Serve, piece: bytes) -> None:
+async def test_endless_head_is_refused_and_not_buffered(serve: Serve, piece: bytes) -> None:
     service = await serve(SILENT)
     with anyio.fail_after(5):
         async with wire(service.port) as connection:
@@ -152,7 +152,7 @@ async def test_long_head_is_read(serve: Serve) -> None:
 async def test_request_headers_are_freed_while_the_stream_is_held(
     serve: Serve,
 ) -> None:
-    """Cookies and the like are kilobytes, and a stream may last for minutes."""
+    """Headers such as cookies take kilobytes, and a stream may last for minutes."""
     service = await serve(SILENT)
     with anyio.fail_after(5):
         async with wire(service.port) as connection:
@@ -179,7 +179,7 @@ async def test_request_headers_are_freed_while_the_stream_is_held(
 async def test_disconnect_after_a_large_body_is_seen_at_once(
     serve: Serve, path: str, body: dict[str, object]
 ) -> None:
-    """Uvicorn pauses reading after 64 KiB of a body, and would not see the disconnect."""
+    """Uvicorn pauses reading after 64 KiB of a body, and would miss the disconnect."""
     service = await serve(SILENT)
     padding = "x" * 90_000
     if "chat" in path:
@@ -194,7 +194,7 @@ async def test_disconnect_after_a_large_body_is_seen_at_once(
                 "Content-Type: application/json\r\nExpect: 100-continue\r\n"
                 f"Content-Length: {len(data)}\r\n\r\n".encode()
             )
-            assert b" 100 " in await client.receive()  # so the body arrives in a read of its own
+            assert b" 100 " in await client.receive()  # so the body arrives in a separate read
             await client.send(data)
             while not service.supervisor.viewers:
                 await anyio.lowlevel.checkpoint()

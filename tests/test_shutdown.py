@@ -1,4 +1,4 @@
-"""Shutdown of `streamsvc serve` as a process: real signals, open streams."""
+"""Shutdown of `streamsvc serve` as a process, with real signals and open streams."""
 
 import re
 import signal
@@ -64,10 +64,10 @@ async def test_drain_timeout_ends_streams_with_drained(
             async with view(service.port, ASK) as viewer:
                 assert (await viewer.event()).type == "start"
                 service.process.send_signal(signal.SIGTERM)
-                told = anyio.current_time()
+                signalled = anyio.current_time()
                 [done] = await viewer.events()
                 assert viewer.is_whole
-            assert 0.4 <= done.at - told < 3
+            assert 0.4 <= done.at - signalled < 3
             assert done.json["status"] == "failed"
             assert done.json["error"]["code"] == "drained"
             assert done.json["error"]["retryable"] is True

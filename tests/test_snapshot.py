@@ -1,4 +1,4 @@
-"""The records of a generation, folded into one answer."""
+"""Folding the records of a generation into one answer."""
 
 import json
 from collections.abc import Sequence
@@ -54,12 +54,12 @@ def folded(*batches: Sequence[Record]) -> Snapshot:
 
 
 def shown(snapshot: Snapshot) -> dict[str, Any]:
-    """As clients have it."""
+    """Return a snapshot as clients get it."""
     shown: dict[str, Any] = json.loads(anyio.run(encode, snapshot))
     return shown
 
 
-def test_words_and_thinking_are_put_together_each_on_its_own() -> None:
+def test_text_and_reasoning_are_joined_separately() -> None:
     said = (Reasoning("h"), Text("a"), Reasoning("m"), Text("b"))
     assert shown(folded(records(*said))) == {
         "id": "gen_a",
@@ -80,7 +80,7 @@ def test_words_and_thinking_are_put_together_each_on_its_own() -> None:
 
 
 @given(said=st.lists(st.one_of(events, st.just(RESTART))), cuts=st.sets(st.integers(1, 20)))
-def test_where_the_batches_begin_makes_no_difference(said: list[Event], cuts: set[int]) -> None:
+def test_the_split_into_batches_makes_no_difference(said: list[Event], cuts: set[int]) -> None:
     whole = records(*said)
     bounds = [0, *sorted(cut for cut in cuts if cut < len(whole)), len(whole)]
     batches = [whole[start:end] for start, end in pairwise(bounds)]
@@ -89,15 +89,15 @@ def test_where_the_batches_begin_makes_no_difference(said: list[Event], cuts: se
 
 @given(text=st.text(), metadata=st.dictionaries(st.text(), st.text()))
 @example(text='"\0\\', metadata={"text": "\0", "\0": '"text":""'})
-def test_any_text_is_encoded_as_it_is(text: str, metadata: dict[str, str]) -> None:
+def test_any_text_survives_encoding(text: str, metadata: dict[str, str]) -> None:
     start = msgspec.structs.replace(START, metadata=metadata)
-    told = [Record("gen_a", 0, start), Record("gen_a", 1, Text(text)), Record("gen_a", 2, DONE)]
-    snapshot = shown(folded(told[:1], told[1:2], told[2:]))
+    written = [Record("gen_a", 0, start), Record("gen_a", 1, Text(text)), Record("gen_a", 2, DONE)]
+    snapshot = shown(folded(written[:1], written[1:2], written[2:]))
     assert (snapshot["text"], snapshot["metadata"]) == (text, metadata)
 
 
 @pytest.mark.promise("upstream:rescue")
-def test_behind_a_restart_nothing_of_the_first_answer_is_left() -> None:
+def test_a_restart_removes_the_first_answer() -> None:
     said = (Reasoning("hm"), Text("a"), SWITCHING, RESTART, Text("b"))
     snapshot = folded(records(*said))
     assert (str(snapshot.text), str(snapshot.reasoning)) == ("b", "")
@@ -108,12 +108,12 @@ def test_behind_a_restart_nothing_of_the_first_answer_is_left() -> None:
     assert (standing.text.deltas, standing.text.size_bytes) == (0, 0)
 
 
-def test_a_status_says_nothing_of_the_answer() -> None:
+def test_a_status_does_not_change_the_answer() -> None:
     snapshot = folded(records(SWITCHING))
     assert (snapshot.provider, str(snapshot.text)) == ("first", "")
 
 
-def test_the_end_has_the_last_word() -> None:
+def test_the_done_sets_status_provider_and_usage() -> None:
     snapshot = folded(records(Text("a"), DONE))
     assert (snapshot.status, snapshot.outcome) == (DONE.status, DONE.outcome)
     assert (snapshot.provider, snapshot.model) == (DONE.provider, DONE.model)
@@ -132,7 +132,7 @@ def test_small_deltas_are_joined_and_large_ones_are_not() -> None:
     assert str(text) == "aébc" + "d" * PIECE_CHARS + "e"
 
 
-def test_deltas_that_come_one_by_one_are_joined_too() -> None:
+def test_deltas_in_single_records_are_joined_too() -> None:
     text = LongText()
     for _ in range(2 * PIECE_DELTAS + 1):
         text.extend(["a"])

@@ -1,4 +1,4 @@
-"""The tables in the documentation are those of the tests."""
+"""The tables in the documentation match the rows in the tests."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from support.tables import DOCS, TABLES, written
 
 @pytest.mark.parametrize("name", TABLES)
 def test_generated_tables_are_current(name: str) -> None:
-    """`uv run just tables` writes them."""
+    """If they are not, run `uv run just tables`."""
     page = (DOCS / name).read_text()
     assert page == written(page, TABLES[name])
 

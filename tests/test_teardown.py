@@ -1,7 +1,7 @@
-"""The central promise, on real sockets: nobody watches, so the call to the provider is torn down.
+"""The central promise, on real sockets: without viewers, the call to the provider is closed.
 
-A viewer on one TCP connection, the service on uvicorn, an upstream on another TCP connection that notes
-when it was closed. All three share one event loop, and "at once" is counted in its turns, not in seconds.
+A viewer is on one TCP connection, the upstream on another one, and the service on uvicorn between them. All three share
+one event loop, and "at once" is counted in its turns instead of seconds.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ Serve = Callable[[Settings], Awaitable[Service]]
 REPEATS = 20
 
 MOST_TURNS_LEFT, MOST_TURNS_STOPPED = 5, 10
-"""Turns of the event loop (the median) until the upstream sees its end: after a viewer has left, after a stop."""
+"""Median turns of the event loop until the upstream sees the end: after a viewer leaves, and after a stop."""
 
 WAVES, WAVE_VIEWERS = 20, 50
 GAP_SECONDS = 0.02
@@ -50,7 +50,7 @@ SCRIPTS: Mapping[str, tuple[Script, int]] = {
     "head-only": ((HEAD, HOLD), 0),
     "no-answer": ((HOLD,), 0),
 }
-"""What the upstream does, and how many words the viewer waits for before it goes."""
+"""The script of the upstream, and the number of words that the viewer gets before it leaves."""
 
 both = pytest.mark.parametrize("provider", ["openai", "gemini"])
 whatever = pytest.mark.parametrize("doing", SCRIPTS)
@@ -68,7 +68,7 @@ def _settings(api: Upstream, **generations: Any) -> Settings:
 
 @pytest.fixture
 async def api() -> AsyncIterator[Upstream]:
-    """An upstream that does what the prompt says."""
+    """Run an upstream whose script depends on the prompt."""
     async with upstream() as api:
         api.choose = _script_of
         yield api
@@ -82,7 +82,7 @@ def _script_of(call: Call) -> Script:
 async def _watching(
     service: Service, api: Upstream, provider: str, doing: str
 ) -> AsyncIterator[tuple[Answer, Call, str]]:
-    """Watch a generation, up to where its upstream is doing what it should."""
+    """Watch a generation until its upstream has reached the stage."""
     number = len(api.calls)
     target = f"/stream-ai?provider={provider}&prompt={doing}"
     with anyio.fail_after(10):
@@ -96,7 +96,7 @@ async def _watching(
 
 
 async def _stop(service: Service, generation: str) -> Answer:
-    """Stop a generation over a connection of its own; the answer is read to its end."""
+    """Stop a generation over a new connection; read the response to its end."""
     async with wire(service.port) as connection:
         answer = await connection.ask("POST", f"/v1/generations/{generation}/stop")
         await answer.body()
@@ -106,10 +106,10 @@ async def _stop(service: Service, generation: str) -> Answer:
 @both
 @whatever
 @pytest.mark.promise("cancel:disconnect")
-async def test_when_the_viewer_goes_away_the_upstream_sees_its_connection_closed(
+async def test_the_upstream_is_closed_when_the_viewer_leaves(
     api: Upstream, serve: Serve, provider: str, doing: str
 ) -> None:
-    """In mid-stream, in a silence, before the first word, and before any answer."""
+    """The viewer leaves in mid-stream, in a silence, before the first word, and before any response."""
     service = await serve(_settings(api))
     turns, tokens = [], []
     for _ in range(REPEATS):
@@ -127,10 +127,10 @@ async def test_when_the_viewer_goes_away_the_upstream_sees_its_connection_closed
 @whatever
 @pytest.mark.promise("cancel:stop")
 @pytest.mark.promise("end:exactly-one")
-async def test_a_stop_closes_the_upstream_and_tells_the_viewer(
+async def test_a_stop_closes_the_upstream_and_ends_the_stream(
     api: Upstream, serve: Serve, provider: str, doing: str
 ) -> None:
-    """The answer to the stop comes when it is done, and a second stop changes nothing."""
+    """The response to the stop arrives once the call is closed, and a second stop changes nothing."""
     service = await serve(_settings(api))
     turns, tokens = [], []
     for _ in range(REPEATS):
@@ -155,7 +155,7 @@ async def test_a_stop_closes_the_upstream_and_tells_the_viewer(
 
 @both
 @pytest.mark.promise("cancel:disconnect")
-async def test_the_upstream_is_closed_by_the_last_viewer_and_not_by_the_first(
+async def test_only_the_last_viewer_that_leaves_closes_the_upstream(
     api: Upstream, serve: Serve, provider: str
 ) -> None:
     service = await serve(_settings(api))
@@ -174,14 +174,14 @@ async def test_the_upstream_is_closed_by_the_last_viewer_and_not_by_the_first(
 
 @dataclass(frozen=True)
 class _Before:
-    """How it was."""
+    """The resources before the aborts."""
 
     tasks: set[asyncio.Task[Any]]
     file_descriptors: int
 
 
 def _file_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # the count is all that is wanted
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # only the count matters
 
 
 def _left_behind(service: Service, before: _Before) -> dict[str, object]:
@@ -206,7 +206,7 @@ NOTHING: Mapping[str, object] = {
 
 
 async def _abort(service: Service, number: int) -> None:
-    """Abort one generation: five ways, turn and turn about, with each of the providers."""
+    """Abort one generation, in one of five ways in rotation, with each of the providers."""
     provider = ("openai", "gemini")[number % 2]
     way = (*SCRIPTS, "at once", "stop")[number // 2 % 6]
     doing = way if way in SCRIPTS else "silent"
@@ -221,16 +221,16 @@ async def _abort(service: Service, number: int) -> None:
             await answer.event()
         if way == "stop":
             stopped = await _stop(service, start.json["generation"])
-            # Nothing is kept here, so the log may be gone before it can be described.
+            # Ended logs are not kept here, so the response to the stop may find none.
             assert stopped.status in {200, 204}
 
 
 @pytest.mark.promise("cancel:clean")
-async def test_after_a_thousand_aborts_nothing_is_left_behind(api: Upstream, serve: Serve) -> None:
-    """No task, connection, pool slot, log, generation or file descriptor more than before."""
+async def test_1000_aborts_leave_nothing_behind(api: Upstream, serve: Serve) -> None:
+    """There are no more tasks, connections, pool slots, logs, generations or file descriptors than before."""
     service = await serve(_settings(api, keep_abandoned_seconds=0, keep_finished_seconds=0))
     file_descriptors = _file_descriptors()
-    for provider in ("openai", "gemini"):  # what is made once is made here
+    for provider in ("openai", "gemini"):  # objects that are made once are made here
         async with _watching(service, api, provider, "silent"):
             pass
     before = _Before(asyncio.all_tasks(), file_descriptors)
@@ -242,7 +242,7 @@ async def test_after_a_thousand_aborts_nothing_is_left_behind(api: Upstream, ser
                     tasks.start_soon(_abort, service, wave * WAVE_VIEWERS + number)
 
     with anyio.move_on_after(10):
-        # Look again whenever everybody has had a turn; the assertion below says what is wrong.
+        # Look again after each turn of the loop; the assertion below reports what remains.
         while _left_behind(service, before) != NOTHING:
             await anyio.lowlevel.checkpoint()
     print(
@@ -253,4 +253,6 @@ async def test_after_a_thousand_aborts_nothing_is_left_behind(api: Upstream, ser
     )
     assert _left_behind(service, before) == NOTHING
     assert [call for call in api.calls if call.closed_at is None] == []
-    assert len(api.calls) >= WAVES * WAVE_VIEWERS // 2  # some went before the upstream was asked
+    assert (
+        len(api.calls) >= WAVES * WAVE_VIEWERS // 2
+    )  # some viewers leave before the upstream is called

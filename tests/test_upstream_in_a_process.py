@@ -1,6 +1,6 @@
-"""How answers end, and what comes in the place of a stream: seen through `streamsvc serve` on uvloop.
+"""Ends of answers, and bodies instead of a stream, through `streamsvc serve` on uvloop.
 
-The rules themselves are tried on the adapters (`conformance`); here is that they hold for what a user starts.
+The conformance suite tests the rules on the adapters; this module shows that they hold in the process that a user starts.
 """
 
 import json
@@ -41,20 +41,20 @@ ERROR = frame({"error": {"code": 503, "message": "no"}})
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """One event loop, and one process, for all of them."""
+    """Run all tests in one event loop, against one process."""
     return "asyncio"
 
 
 @dataclass
 class Stage:
-    """A service, its upstream, and the one of its fallback."""
+    """A service, its upstream, and the upstream of its fallback."""
 
     service: Running
     api: Upstream
     fallback: Upstream
 
     async def ask(self, kind: str, *script: Any) -> tuple[str, dict[str, Any]]:
-        """Ask for a stream; return the text and what `done` says."""
+        """Ask for a stream; return the text and the `done`."""
         self.api.script(script)
         text, done = "", {}
         request = {"prompt": "hi", "provider": kind}
@@ -71,7 +71,7 @@ class Stage:
         return text, done
 
     async def complete(self, kind: str, *script: Any) -> httpx2.Response:
-        """Ask for a whole chat completion."""
+        """Ask for a chat completion in one piece."""
         self.api.script(script)
         request = {"model": kind, "messages": QUESTION}
         return await self.service.client.post("/v1/chat/completions", json=request)
@@ -122,7 +122,7 @@ async def test_a_reason_with_every_chunk_loses_no_word(stage: Stage, kind: str) 
 @pytest.mark.parametrize(
     "rest", [raw(ERROR), raw(b"data: {garbage\n\n"), CLOSE], ids=["error", "garbage", "cut"]
 )
-async def test_a_whole_answer_is_paid_once_whatever_follows(
+async def test_a_complete_answer_is_paid_once_whatever_follows(
     stage: Stage, kind: str, rest: Any
 ) -> None:
     before = len(stage.api.calls)
@@ -133,7 +133,7 @@ async def test_a_whole_answer_is_paid_once_whatever_follows(
 
 @both
 @pytest.mark.promise("upstream:bounded")
-async def test_the_idle_deadline_after_a_whole_answer_is_no_failure(
+async def test_the_idle_deadline_after_a_complete_answer_is_no_failure(
     stage: Stage, kind: str
 ) -> None:
     with anyio.fail_after(10):
@@ -149,7 +149,7 @@ async def test_a_last_block_without_its_blank_line_counts(stage: Stage, kind: st
 
 
 @both
-async def test_one_json_is_the_answer_in_a_stream_and_whole(stage: Stage, kind: str) -> None:
+async def test_one_json_object_is_the_answer_in_both_forms(stage: Stage, kind: str) -> None:
     whole = body(json.dumps(WIRES[kind].whole("a b")).encode(), "application/json")
     before = len(stage.api.calls)
     said, done = await stage.ask(kind, whole)
@@ -161,9 +161,7 @@ async def test_one_json_is_the_answer_in_a_stream_and_whole(stage: Stage, kind: 
 
 @both
 @pytest.mark.promise("input:clear-error")
-async def test_a_page_goes_to_the_fallback_and_the_log_names_the_setting(
-    stage: Stage, kind: str
-) -> None:
+async def test_a_web_page_leads_to_the_fallback_and_a_log_line(stage: Stage, kind: str) -> None:
     before = len(stage.api.calls)
     said, done = await stage.ask(kind, body(PAGE, "text/html"))
     assert (said, done["provider"]) == ("from the fallback", "other")
@@ -175,7 +173,7 @@ async def test_a_page_goes_to_the_fallback_and_the_log_names_the_setting(
 
 
 @both
-async def test_an_empty_answer_goes_to_the_fallback(stage: Stage, kind: str) -> None:
+async def test_an_empty_answer_leads_to_the_fallback(stage: Stage, kind: str) -> None:
     before = len(stage.api.calls)
     response = await stage.complete(kind, finish())
     assert response.json()["choices"][0]["message"]["content"] == "from the fallback"
@@ -183,13 +181,13 @@ async def test_an_empty_answer_goes_to_the_fallback(stage: Stage, kind: str) -> 
 
 
 @both
-async def test_odd_chunks_between_the_words_are_passed_over(stage: Stage, kind: str) -> None:
+async def test_odd_chunks_between_the_words_are_skipped(stage: Stage, kind: str) -> None:
     odd = frame(None) + frame({"choices": [{"delta": []}], "candidates": [{"content": []}]})
     said, done = await stage.ask(kind, raw(odd), text("a"), raw(odd), text("b"), finish())
     assert (said, done["status"], done["provider"]) == ("ab", "completed", kind)
 
 
-async def test_mistrals_thinking_and_text_arrive(stage: Stage) -> None:
+async def test_reasoning_and_text_of_mistral_arrive(stage: Stage) -> None:
     parts = [
         {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
         {"type": "text", "text": "One"},

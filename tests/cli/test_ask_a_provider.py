@@ -40,7 +40,7 @@ def test_direct_can_name_a_provider(tmp_path: Path) -> None:
 
 @pytest.mark.promise("cancel:stop")
 async def test_ctrl_c_closes_a_direct_call(tmp_path: Path) -> None:
-    """And the first word is printed long before the second one arrives."""
+    """The first word is printed long before the second one arrives."""
     async with started(tmp_path, "ask", "--direct", "hello", environ=SLOW_WORDS) as process:
         await read_until(process, "FastAPI ")
         process.send_signal(signal.SIGINT)
@@ -52,7 +52,7 @@ async def test_ctrl_c_closes_a_direct_call(tmp_path: Path) -> None:
 async def test_ctrl_c_closes_the_connection_to_a_silent_upstream(
     tmp_path: Path,
 ) -> None:
-    """Seen at the upstream's socket."""
+    """The upstream sees the end at its socket."""
     was_asked, was_closed = anyio.Event(), anyio.Event()
 
     async def handle(reader: StreamReader, writer: StreamWriter) -> None:

@@ -45,7 +45,7 @@ async def asked(service: Service) -> None:
 
 
 async def only_done(service: Service) -> Done:
-    """Return how the one generation of a service ended."""
+    """Return the outcome of the only generation of a service."""
     (generation,) = service.log._streams
     done = (await events_of(service.log, generation))[-1]
     assert isinstance(done, Done)
@@ -54,7 +54,7 @@ async def only_done(service: Service) -> Done:
 
 @pytest.mark.promise("stream:word-by-word")
 async def test_words_are_printed_as_they_arrive(tmp_path: Path, serve: Serve) -> None:
-    """The provider gives the next word only when the one before has been read from the pipe."""
+    """The provider sends each word only once the previous one has been read from the pipe."""
     gates = [anyio.Event(), anyio.Event()]
     words = Text("one "), gates[0], Text("zwölf \U0001f980"), gates[1], STOP
     service = await scripted(serve, *words)
@@ -92,7 +92,7 @@ async def test_request_can_name_a_provider(tmp_path: Path, serve: Serve) -> None
 
 @pytest.mark.promise("cancel:stop")
 async def test_ctrl_c_stops_the_answer_and_says_so(tmp_path: Path, serve: Serve) -> None:
-    """At once, although the service continues for a minute without viewers."""
+    """The answer stops at once, although the grace is a minute."""
     service = await scripted(serve, Text("one "), HOLD, grace_seconds=60)
     async with started(tmp_path, "ask", "--url", service.url, "hello") as process:
         await read_until(process, "one ")
@@ -108,7 +108,7 @@ async def test_ctrl_c_before_the_first_word_stops_the_answer(tmp_path: Path, ser
     async with started(tmp_path, "ask", "--url", service.url, "hello") as process:
         await asked(service)
         process.send_signal(signal.SIGINT)
-        left = "\nStopped before the answer began.\n"  # if its head had not arrived yet
+        left = "\nStopped before the answer began.\n"  # if the head has not arrived yet
         assert await errors_of(process) in {STOPPED_SERVICE, left}
         assert await process.wait() == 130
         done = await only_done(service)
@@ -117,7 +117,7 @@ async def test_ctrl_c_before_the_first_word_stops_the_answer(tmp_path: Path, ser
 
 @pytest.mark.promise("cancel:disconnect")
 async def test_closed_pipe_stops_the_answer_silently(tmp_path: Path, serve: Serve) -> None:
-    """As with `| head`; and the service does not continue although it has a grace."""
+    """`| head` closes the pipe this way. The service does not continue, although it has a grace."""
     gate = anyio.Event()
     service = await scripted(serve, Text("one "), gate, Text("two "), HOLD, grace_seconds=60)
     reading, writing = os.pipe()
@@ -157,7 +157,7 @@ async def test_closed_pipe_stops_the_answer_silently(tmp_path: Path, serve: Serv
 async def test_incomplete_answer_is_a_failure(
     tmp_path: Path, serve: Serve, script: tuple[Step, ...], printed: str, sentence: str
 ) -> None:
-    """A script that checks the exit code must not take half an answer for a whole one."""
+    """A script that checks the exit code must not mistake half an answer for a complete one."""
     service = await scripted(serve, *script)
     async with started(tmp_path, "ask", "--url", service.url, "hello") as process:
         await read_until(process, printed)

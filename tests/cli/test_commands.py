@@ -1,4 +1,4 @@
-"""Settings and arguments as the commands see them: output, standard error and exit codes."""
+"""How the commands treat settings and arguments: output, standard error and exit codes."""
 
 import importlib.metadata
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_description_shows_no_key_even_in_the_wrong_place(
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("command", [["check-config"], ["serve"], ["ask", "--direct", "hello"]])
 def test_mistake_is_one_line_on_standard_error(tmp_path: Path, command: list[str]) -> None:
-    """With every command, and nothing starts."""
+    """This holds for every command, and nothing starts."""
     named = tmp_path / "bad.toml"
     named.write_text("[server]\nport = 70000\n")
     result = run(tmp_path, *command, "--config", named)

@@ -1,4 +1,4 @@
-"""Several mistakes are reported together, and any input gives settings or such lines."""
+"""Several mistakes are reported together, and any input leads to settings or to such lines."""
 
 import json
 import math
@@ -29,7 +29,7 @@ from support.settings import (
 
 @pytest.mark.promise("input:clear-error")
 def test_all_mistakes_are_reported_together() -> None:
-    """In the file and the environment, of single keys and of combinations."""
+    """The mistakes are in the file and in the environment, in single keys and in combinations."""
     text = """
         provider = "opnai"
         nonsense = 1
@@ -53,8 +53,8 @@ def test_all_mistakes_are_reported_together() -> None:
         "STREAMSVC_PROVIDRE": "fake",
         "SSL_CERT_FILE": "/nowhere.pem",
     }
-    told = [line.partition("; accepted: ")[0] for line in mistake(text, environ).split("\n")]
-    assert sorted(told) == [
+    reported = [line.partition("; accepted: ")[0] for line in mistake(text, environ).split("\n")]
+    assert sorted(reported) == [
         "SSL_CERT_FILE: found '/nowhere.pem'",
         "STREAMSVC_LIMITS__MAX_VIEWERS: found 'many'",
         "STREAMSVC_PROVIDRE: found an unknown setting (did you mean STREAMSVC_PROVIDER?)",

@@ -30,7 +30,7 @@ def test_only_the_chosen_provider_needs_its_key(
 def test_key_in_place_of_its_variables_name_is_not_shown(
     key: str, provider: str, *, from_environment: bool
 ) -> None:
-    """Some keys could be names of variables; then it is a mistake only in the chosen entry."""
+    """A key that could be the name of a variable is a mistake only in the chosen entry."""
     text = f'provider = "{provider}"\n{OPENAI}'
     fake = '[providers.fake]\nkind = "fake"\n'
     if from_environment:

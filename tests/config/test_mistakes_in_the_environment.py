@@ -128,13 +128,13 @@ VARIABLES = "the keys of config.toml, as in STREAMSVC_PROVIDER, STREAMSVC_SERVER
 def test_mistake_in_the_environment_is_one_line(
     environ: dict[str, str], found: str, accepted: str
 ) -> None:
-    """It names the variable, not the file."""
+    """The line names the variable, not the file."""
     assert mistake(None, environ) == f"{found}; accepted: {accepted}"
 
 
 @pytest.mark.promise("input:clear-error")
 def test_missing_key_in_a_table_of_the_file_names_the_file() -> None:
-    """Also if a variable has replaced one of its keys."""
+    """This holds even if a variable replaces one of the keys of the table."""
     text = '[providers.a]\nkind = "openai"\nbase_url = "http://a.test"\n'
     assert mistake(text, {"STREAMSVC_PROVIDERS__A__KIND": "gemini"}) == (
         f"config.toml: providers.a.model: found nothing; accepted: {MODEL}"

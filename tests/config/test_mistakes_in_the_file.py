@@ -1,4 +1,4 @@
-"""A mistake in the file is one line: which key, what was found, what is accepted."""
+"""A mistake in the file is one line with the key, the value found, and the accepted values."""
 
 import json
 
@@ -150,7 +150,7 @@ TABLES = "ai_sdk, cors, generations, limits, playground, provider, providers, se
             "provider: found 'opnai'",
             "the name of an entry, one of 'fake', 'gemini', 'openai'",
         ),
-        # what no single key can tell
+        # combinations of keys
         (
             "[generations]\ngrace_seconds = 121",
             "generations.grace_seconds: found 121",
@@ -160,7 +160,7 @@ TABLES = "ai_sdk, cors, generations, limits, playground, provider, providers, se
     ],
 )
 def test_mistake_in_the_file_is_one_line(text: str, found: str, accepted: str) -> None:
-    """Which file, which key, what was found, what is accepted."""
+    """The line names the file, the key, the value found, and the accepted values."""
     assert mistake(text) == f"config.toml: {found}; accepted: {accepted}"
 
 
@@ -193,7 +193,7 @@ def test_host_with_more_than_a_name_is_a_mistake(host: str) -> None:
     ],
 )
 def test_origin_that_no_browser_sends_is_a_mistake(origin: str) -> None:
-    """It would never match, without a hint why."""
+    """Such an origin would never match, without a hint."""
     assert mistake(f"[cors]\norigins = {json.dumps([origin])}").startswith(
         f"config.toml: cors.origins: found {origin!r}; accepted: "
     )

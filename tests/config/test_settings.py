@@ -13,7 +13,7 @@ from streamsvc.config.settings import (
 from support.settings import OPENAI, SECRET, SHIPPED, read, sections
 
 
-def test_key_is_read_from_its_variable_and_is_no_setting() -> None:
+def test_key_is_read_from_its_variable_and_is_not_a_setting() -> None:
     """White space around a key, as in a mounted secret, is removed."""
     entry = OpenAISettings(model="m", api_key_env="A_KEY")
     assert entry.key({"A_KEY": f" {SECRET}\n"}) == SECRET

@@ -1,4 +1,4 @@
-"""The config.toml that is shipped: complete, explained, and equal to the defaults."""
+"""The shipped config.toml is complete, explained, and equal to the defaults."""
 
 import re
 import tomllib

@@ -115,7 +115,7 @@ def test_environment_overrides_the_file_for_every_type(
 
 @pytest.mark.parametrize("place", PLACES, ids=".".join)
 def test_every_setting_can_come_from_the_environment(place: tuple[str, ...]) -> None:
-    """The value in the file, given as text, changes nothing: the name and the type are understood."""
+    """Giving the value of the file as text changes nothing, so name and type are understood."""
     shipped = SHIPPED.read_text(encoding="utf-8")
     value: Any = tomllib.loads(shipped)
     for name in place:
@@ -140,7 +140,7 @@ def test_environment_alone_can_define_a_provider(tmp_path: Path) -> None:
 
 
 def test_variables_of_others_are_ignored() -> None:
-    """Also those that Kubernetes sets for a service named `streamsvc`."""
+    """They include those that Kubernetes sets for a service named `streamsvc`."""
     environ = {
         "PATH": "/bin",
         "streamsvc_provider": "x",

@@ -1,4 +1,4 @@
-"""The request that is captured from the openai SDK may hold nothing that belongs to one request."""
+"""The request captured from the openai SDK contains nothing that belongs to a single request."""
 
 import itertools
 import uuid

@@ -1,4 +1,4 @@
-"""The sentences of real servers: what each of them means, and what must not be taken for it."""
+"""The meaning of real servers' sentences, and sentences that must not be mistaken for them."""
 
 import json
 
@@ -63,7 +63,7 @@ OVERFLOWS = {
     "many tokens": "Your prompt has too many tokens.",
     "reduce": "Please reduce the length of your prompt.",
 }  # fmt: skip
-"""The input is too long."""
+"""Sentences that mean that the input is too long."""
 
 NO_OVERFLOWS = {
     "openai": "max_tokens is too large: 100000. This model supports at most 16384 completion tokens, whereas you provided 100000.",
@@ -88,7 +88,7 @@ NO_OVERFLOWS = {
     "json": "'messages' must contain the word 'json' in some form",
     "seed": "seed must be less than 2147483647",
 }  # fmt: skip
-"""Something else is."""
+"""Sentences that mean that something else is too long."""
 
 MEANINGS = {
     "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.": ProviderContentFiltered,
@@ -121,7 +121,7 @@ MEANINGS = {
     "Bad request": ProviderRefused,
     "": ProviderRefused,
 }  # fmt: skip
-"""What a 400 without a code says."""
+"""Sentences of a 400 without a code, and their errors."""
 
 
 def _of_status(status: int, said: object) -> type[ProviderError]:

@@ -39,11 +39,11 @@ streams = st.one_of(
         max_size=40,
     ).map(b"".join),
 )
-"""Anything at all, and things that are almost an event stream."""
+"""Arbitrary bytes, and bytes that are almost an event stream."""
 
 
 def decode(chunks: Iterable[bytes], *, bound: int = BOUND) -> tuple[list[bytes], bool]:
-    """Return the payloads, and whether the bound was met."""
+    """Return the payloads, and whether the bound was exceeded."""
     decoder = EventStreamDecoder(bound)
     payloads: list[bytes] = []
     try:
@@ -55,7 +55,7 @@ def decode(chunks: Iterable[bytes], *, bound: int = BOUND) -> tuple[list[bytes],
 
 
 def split(data: bytes, cuts: Sequence[int]) -> list[bytes]:
-    """Cut *data* at these places; some pieces may be empty."""
+    """Cut *data* at these offsets; pieces may be empty."""
     places = sorted(cut % (len(data) + 1) for cut in cuts)
     return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
 
@@ -118,7 +118,7 @@ def test_the_rules_of_the_standard_hold(data: bytes, payloads: list[bytes]) -> N
 
 @pytest.mark.parametrize("ends", [b"\n", b"\r", b"\r\n"])
 def test_payload_comes_with_the_first_byte_that_ends_its_block(ends: bytes) -> None:
-    """A word that waits for the next one would be late by a token."""
+    """A word that waits for the next one would be a token late."""
     decoder = EventStreamDecoder(BOUND)
     assert list(decoder.feed(b"data: a" + ends + ends)) == [b"a"]
     assert list(decoder.feed(b"data: b" + ends)) == []
@@ -137,7 +137,7 @@ def test_line_may_be_exactly_as_long_as_the_bound(piece_bytes: int) -> None:
 
 @pytest.mark.parametrize("line", [b"data: 123\n", b"data: 123", b": 123"])
 def test_unfinished_line_is_bounded(line: bytes) -> None:
-    """Neither a line nor a block that never ends can fill the memory."""
+    """An endless line or block cannot fill the memory."""
     payloads, met = decode([line] * BOUND)
     assert (payloads, met) == ([], True)
 
@@ -148,7 +148,7 @@ def test_what_is_not_held_is_not_bounded() -> None:
 
 
 def test_small_pieces_of_a_long_line_cost_no_more() -> None:
-    """Nothing that is held is copied again for each piece: a megabyte a byte at a time is done at once."""
+    """Buffered bytes are not copied again for each piece, so a megabyte in single bytes is fast."""
     data = b"data: " + b"x" * 1_000_000
     decoder = EventStreamDecoder(2_000_000)
     for at in range(len(data)):
@@ -175,7 +175,7 @@ def test_small_pieces_of_a_long_line_cost_no_more() -> None:
 )
 @pytest.mark.parametrize("size", [1, 1000])
 def test_error_block_comes_in_an_envelope(block: bytes, payload: bytes, size: int) -> None:
-    """And the blocks around it as they are."""
+    """The blocks around it are unchanged."""
     stream = b"data: a\n\n" + block + b"data: b\n\n"
     decoder = EventStreamDecoder(1000)
     pieces = [stream[at : at + size] for at in range(0, len(stream), size)]

@@ -27,7 +27,7 @@ deterministic = settings(max_examples=200, deadline=None, derandomize=True, data
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, object]]:
-    """Trio, with a clock that jumps to the next timer when everybody waits."""
+    """Use trio with a clock that jumps to the next timer when all tasks wait."""
     return "trio", {"clock": MockClock(autojump_threshold=0)}
 
 
@@ -38,7 +38,7 @@ def prompt(question: str = "Tell me.", **fields: Any) -> Prompt:
 async def ask(
     asked: Prompt | None = None, *, pauses: Sequence[float] = (), **fields: Any
 ) -> list[tuple[float, Piece]]:
-    """Return every delta with the time since the request; a slow reader makes *pauses*."""
+    """Return every delta with the time since the request; *pauses* are those of a slow reader."""
     began = anyio.current_time()
     timed = []
     left = iter(pauses)
@@ -63,7 +63,7 @@ def times(timed: Sequence[tuple[float, Piece]]) -> list[float]:
     return [at for at, _ in timed]
 
 
-# What it says
+# Words
 
 
 async def test_answer_is_the_same_every_time() -> None:
@@ -142,7 +142,7 @@ async def test_reasoning_comes_first_and_is_counted_apart() -> None:
     assert end(timed).usage == Usage(input_tokens=2, output_tokens=5, reasoning_tokens=3)
 
 
-# What a prompt may ask for
+# Parameters of a prompt
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ async def test_whole_prompt_is_counted() -> None:
     assert count_words(Prompt(messages=turns, system="five six")) == 6
 
 
-# When it says it
+# Pace
 
 
 async def test_first_word_has_a_delay_and_the_others_a_pace() -> None:
@@ -210,7 +210,7 @@ async def test_reasoning_is_paced_like_the_answer() -> None:
 
 
 async def test_delays_do_not_add_up() -> None:
-    """A reader who was slow gets what is due at once, and the rest when it is due."""
+    """A slow reader gets all due words at once, and the rest in time."""
     fields: dict[str, Any] = {"text": "a b c d", "first_word_seconds": 1, "words_per_second": 1}
     assert times(await ask(pauses=[0.5] * 4, **fields))[:4] == [1.0, 2.0, 3.0, 4.0]
     assert times(await ask(pauses=[2.5], **fields))[:4] == [1.0, 3.5, 3.5, 4.0]

@@ -37,7 +37,7 @@ PATIENCE = 1_000_000.0
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, object]]:
-    """Trio, with a clock that jumps to the next timer when everybody waits."""
+    """Use trio with a clock that jumps to the next timer when all tasks wait."""
     return "trio", {"clock": MockClock(autojump_threshold=0)}
 
 
@@ -54,7 +54,7 @@ def asked(**fields: Any) -> Prompt:
 async def call(
     provider: FakeProvider, prompt: Prompt
 ) -> tuple[str, Finish | ProviderError | None, float]:
-    """Return what a call says, how it ends (None: never), and how long it takes."""
+    """Return the text of a call, how it ends (None for never), and the seconds that it takes."""
     began = anyio.current_time()
     said: list[str] = []
     end: Finish | ProviderError | None = None
@@ -98,7 +98,7 @@ SEEN: dict[FaultName, tuple[tuple[str, object, float], tuple[str, object, float]
     "model_not_found": (("", ProviderModelNotFound, 0), ("", ProviderModelNotFound, 0)),
     "flapping": (("", ProviderUnavailable, 0), ("", ProviderUnavailable, 0)),
 }
-"""What the first and the second call for an answer say, how they end, and after how many seconds."""
+"""By fault: text, end and seconds of the first and the second call for an answer."""
 
 
 def test_every_fault_has_a_behaviour_and_a_test() -> None:
@@ -155,7 +155,7 @@ async def test_request_chooses_a_fault_where_allowed() -> None:
 
 
 async def test_fallback_without_faults_still_answers() -> None:
-    """The fault of a request is the business of the entry that it was checked for."""
+    """The fault of a request applies only to the entry that it was checked for."""
     assert (await call(FakeProvider(entry()), asked(fault="unavailable")))[0] == TEXT
 
 

@@ -56,7 +56,7 @@ pytestmark = pytest.mark.usefixtures("no_certificates")
 
 @pytest.fixture
 def api() -> Iterator[respx.Route]:
-    """The one endpoint, without a network."""
+    """Mock the only endpoint, without a network."""
     with respx.mock(base_url=URL, using="httpx") as router:
         yield router.post("/v1/models/gemini-test:streamGenerateContent", params={"alt": "sse"})
 
@@ -116,7 +116,7 @@ def sent(api: respx.Route) -> Any:
 async def test_base_url_may_end_in_a_version(
     monkeypatch: pytest.MonkeyPatch, path: str, asked: str
 ) -> None:
-    """Once, and whatever the environment has for the SDK; else it is that of the SDK."""
+    """The version appears once, whatever the environment sets for the SDK."""
     monkeypatch.setenv("GOOGLE_GENAI_API_VERSION", "v7")
     async with upstream(text("One"), finish()) as api:
         await ask(base_url=f"{api.url}{path}")
@@ -188,7 +188,7 @@ async def test_thoughts_are_requested_as_configured(api: respx.Route) -> None:
 async def test_environment_does_not_reach_the_upstream(
     api: respx.Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not a key, not another address, and not another way to sign in."""
+    """No key, address or way to sign in comes from it."""
     for name in (
         "GOOGLE_API_KEY",
         "GEMINI_API_KEY",
@@ -209,7 +209,7 @@ async def test_environment_does_not_reach_the_upstream(
 async def test_key_is_sent_in_a_header_and_never_in_the_url(
     api: respx.Route,
 ) -> None:
-    """Addresses are written to the logs of whatever stands between."""
+    """Intermediaries write URLs to their logs."""
     api.mock(return_value=stream(STOP))
     await ask(key="mine")
     request = api.calls.last.request
@@ -219,7 +219,7 @@ async def test_key_is_sent_in_a_header_and_never_in_the_url(
 
 
 async def test_connect_deadline_is_the_only_client_timeout(api: respx.Route) -> None:
-    """The SDK sends a timeout of its own with each request: none at all."""
+    """With each request the SDK passes a timeout that disables all timeouts."""
     api.mock(return_value=stream(STOP))
     await ask(connect_seconds=1.5)
     timeouts = api.calls.last.request.extensions["timeout"]
@@ -230,12 +230,12 @@ async def test_connect_deadline_is_the_only_client_timeout(api: respx.Route) -> 
 
 
 async def test_every_error_of_the_sdk_is_mapped(api: respx.Route) -> None:
-    """Total over the SDK's classes: a new one breaks this test, not a viewer."""
+    """The test covers all of the SDK's classes, so a new one fails here and not at a viewer."""
     classes = {it for it in vars(sdk_errors).values() if inspect.isclass(it)}
     raised = {it for it in classes if issubclass(it, Exception) and not issubclass(it, Warning)}
     api_errors = {it for it in raised if issubclass(it, sdk_errors.APIError)}
     assert {it.__name__ for it in api_errors} == {"APIError", "ClientError", "ServerError"}
-    # The rest is about functions and continuations, which are off, and answers nobody can read.
+    # The rest concerns functions and continuations, which are off, and unreadable responses.
     others = {it for it in raised - api_errors if not issubclass(it, ValueError)}
     assert {it.__name__ for it in others} == {"ContinuationInterruptedError"}
     for kind in raised - api_errors - others:
@@ -349,7 +349,7 @@ async def test_prompt_feedback_without_a_block_ends_nothing(api: respx.Route) ->
 
 @pytest.mark.promise("end:exactly-one")
 async def test_reason_in_every_chunk_gives_one_finish(api: respx.Route) -> None:
-    """Older models say STOP all the time; the end of the body is the end."""
+    """Older models send STOP with every chunk, so the end of the body is the end."""
     words = [
         GEMINI.candidate(content={"parts": [{"text": it}]}, finishReason="STOP") for it in "12"
     ]
@@ -372,7 +372,7 @@ async def test_body_that_ends_without_a_reason_is_cut(
 async def test_answer_survives_what_follows_its_finish_reason(
     rest: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is complete and paid for: to ask again would be a second bill."""
+    """The answer is complete and paid for, and a retry would cost twice."""
     monkeypatch.setattr(answer_module, "END_WAIT_SECONDS", 0.02)
     async with (
         upstream(text("One"), finish(), rest) as api,
@@ -434,7 +434,7 @@ async def test_other_candidates_and_parts_are_not_text(api: respx.Route) -> None
 
 
 async def test_sdk_never_retries_by_itself(api: respx.Route) -> None:
-    """The SDK would try again by itself, and without end where a token says so."""
+    """By default the SDK would retry, under some conditions without end."""
     unavailable: Any = httpx2.Response(503, json={"error": {"code": 503}})
     api.mock(return_value=unavailable)
     with pytest.raises(ProviderUnavailable):
@@ -447,7 +447,7 @@ async def test_sdk_never_retries_by_itself(api: respx.Route) -> None:
 
 @pytest.mark.promise("cancel:clean")
 async def test_concurrent_calls_close_only_their_own_connection() -> None:
-    """The SDK tells nobody which response is whose; the adapter has to know."""
+    """The SDK does not show which response belongs to which call, so the adapter must know."""
     go_on = anyio.Event()
     async with (
         upstream(text("One "), until(go_on), text("two"), finish()) as api,

@@ -34,7 +34,7 @@ async def test_response_may_arrive_byte_by_byte() -> None:
 
 
 async def test_interim_responses_are_skipped() -> None:
-    """RFC 9110, section 15.2: any number of them, before the final one."""
+    """Any number of them may precede the final response (RFC 9110, section 15.2)."""
     hints = b"HTTP/1.1 103 Early Hints\r\nRetry-After: 7\r\n\r\n"
     go_on = b"HTTP/1.1 100 Continue\r\n\r\n"
     async with (
@@ -61,7 +61,7 @@ async def test_body_without_a_length_ends_with_its_connection() -> None:
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("part", [HEAD + b"3\r\none\r\n", HEAD + b"9\r\none", WHOLE[:-1]])
 async def test_cut_body_raises_after_its_bytes_are_read(part: bytes) -> None:
-    """What arrived before that is not lost."""
+    """The bytes before the cut are not lost."""
     async with peer(saying(part, then_close=True)) as upstream, opened(upstream.url) as endpoint:
         connection = await endpoint.post(b"{}")
         body = Body()
@@ -141,7 +141,7 @@ async def test_release_within_a_body_closes_the_connection() -> None:
 
 
 class _Enough(Exception):
-    """The reader wants no more."""
+    """Stands for a reader that fails."""
 
 
 async def test_reader_exception_propagates_and_closes_the_connection() -> None:
@@ -172,7 +172,7 @@ async def test_bytes_before_a_framing_error_are_read() -> None:
 
 @pytest.mark.promise("cancel:disconnect")
 async def test_abort_shuts_down_within_the_call() -> None:
-    """The other side sees the end before the event loop runs again."""
+    """The peer sees the end before the event loop runs again."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         async with opened(f"http://127.0.0.1:{server.getsockname()[1]}") as endpoint:
@@ -187,7 +187,7 @@ async def test_abort_shuts_down_within_the_call() -> None:
 
 
 async def test_abort_does_not_wait_for_unsent_data() -> None:
-    """Nor does it on a transport that is closing and still has data to send."""
+    """This holds even on a closing transport that still has data to send."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         async with opened(f"http://127.0.0.1:{server.getsockname()[1]}") as endpoint:
             connection = await endpoint._pool._connect()
@@ -204,7 +204,7 @@ async def test_closing_idle_connection_is_not_reused() -> None:
         connection = await endpoint.post(b"{}")
         assert await read_all(connection) == b"one"
         connection.release()
-        connection.abort()  # as by a server that closes at this moment
+        connection.abort()  # as if the server closes at this moment
         assert await ask(endpoint) == b"one"
         assert upstream.connections == 2
 

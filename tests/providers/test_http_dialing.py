@@ -1,4 +1,4 @@
-"""How a connection is made, on real sockets: addresses, deadlines, TLS and proxies."""
+"""Connecting on real sockets: addresses, deadlines, TLS and proxies."""
 
 import socket
 import ssl
@@ -76,7 +76,7 @@ async def test_certificate_must_match_the_host(tls: ssl.SSLContext) -> None:
 
 
 class Tunnel:
-    """A proxy that passes everything on (RFC 9110, section 9.3.6), or refuses."""
+    """A proxy that opens tunnels (RFC 9110, section 9.3.6), or refuses."""
 
     def __init__(self, answer: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n") -> None:
         self.answer = answer
@@ -87,7 +87,7 @@ class Tunnel:
         writer.write(self.answer)
         await writer.drain()
         if b" 200 " not in self.answer:
-            if self.answer:  # without closing, as a proxy that keeps connections
+            if self.answer:  # without closing, as a proxy with persistent connections
                 await reader.read()
             return
         host, _, port = self.head.split(b" ")[1].decode().rpartition(":")
@@ -104,7 +104,7 @@ class Tunnel:
 
 
 async def pump(reader: StreamReader, writer: StreamWriter) -> None:
-    """Pass everything on until the end."""
+    """Relay all data until the end."""
     with suppress(ConnectionError):
         while data := await reader.read(65_536):
             writer.write(data)

@@ -13,7 +13,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
 
 
 class Transport:
-    """Records what the connection does to it."""
+    """Records the calls of the connection."""
 
     def __init__(self) -> None:
         self.written = b""
@@ -36,7 +36,7 @@ class Transport:
 
 
 class Socket:
-    """One that is closed already."""
+    """A transport that is already closed."""
 
     family = type = proto = 0
 
@@ -52,7 +52,7 @@ def connected() -> tuple[Connection, Transport]:
 
 
 async def reached(phase: Phase) -> Connection:
-    """Return a connection in a phase, brought there as a server would."""
+    """Return a connection in a phase, reached by the steps of a server."""
     connection, _ = connected()
     if phase is Phase.IDLE:
         return connection
@@ -146,7 +146,7 @@ async def test_failed_connection_ignores_what_still_arrives() -> None:
         await connection.read(lambda _: True)
 
 
-async def test_bytes_nobody_asked_for_close_the_connection() -> None:
+async def test_unexpected_bytes_close_the_connection() -> None:
     for phase in (Phase.IDLE, Phase.COMPLETE):
         connection = await reached(phase)
         connection.data_received(b"HTTP/1.1 408 Request Timeout\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Look-ups of a host's name: shared, bounded, and never waited for longer than the caller wants."""
+"""Host name look-ups are shared and bounded, and no caller waits longer than it wants."""
 
 import asyncio
 import gc
@@ -17,7 +17,7 @@ FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
 
 
 class Resolver:
-    """Stands in for the C library's: it answers when it may.
+    """Stands in for the resolver of the C library, and answers on demand.
 
     Attributes:
         asked: how many look-ups have begun.
@@ -75,7 +75,7 @@ async def test_callers_share_a_look_up(resolver: Resolver) -> None:
     assert found == [FOUND] * 20
     assert resolver.asked == 1
     await host.look_up()
-    assert resolver.asked == 2  # nothing is remembered
+    assert resolver.asked == 2  # results are not cached
 
 
 async def test_caller_that_leaves_does_not_affect_the_others(resolver: Resolver) -> None:
@@ -149,4 +149,4 @@ def test_late_result_is_dropped_after_the_loop_closed(resolver: Resolver) -> Non
         if thread.name == "streamsvc name look-up":
             assert thread.daemon  # the process does not wait for it
             thread.join(10)
-    gc.collect()  # an exception that nobody has retrieved would be a warning
+    gc.collect()  # an exception that is never retrieved would be a warning

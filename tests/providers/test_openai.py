@@ -58,13 +58,13 @@ pytestmark = pytest.mark.usefixtures("no_certificates")
 
 
 class Endpoint:
-    """The one endpoint: an upstream that gives whole answers."""
+    """The only endpoint: an upstream with prepared responses."""
 
     def __init__(self, api: Upstream) -> None:
         self.api = api
 
     def answers(self, *steps: Step) -> None:
-        """Answer each further request so; the last one all that follow."""
+        """Set the responses to further requests; the last one repeats."""
         self.api.script(*((step,) for step in steps))
 
     @property
@@ -167,7 +167,7 @@ async def test_turns_are_sent_in_order_with_their_roles(api: Endpoint) -> None:
 async def test_sdk_logs_no_prompt_whatever_openai_log_says(
     api: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`OPENAI_LOG=debug` would have it log every request with its body."""
+    """`OPENAI_LOG=debug` would make it log every request with its body."""
     logging.getLogger("openai").setLevel(logging.DEBUG)
     caplog.set_level(logging.DEBUG)
     api.answers(stream(STOP, DONE))
@@ -179,7 +179,7 @@ async def test_sdk_logs_no_prompt_whatever_openai_log_says(
 async def test_environment_does_not_reach_the_upstream(
     api: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key meant for one vendor must not go to the server of another."""
+    """A key for one vendor must not reach the server of another."""
     for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID", "WEBHOOK_SECRET"):
         monkeypatch.setenv(f"OPENAI_{name}", "leak")
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Leak: leak\nAuthorization: leak")
@@ -199,7 +199,7 @@ async def test_configured_key_is_sent_and_compression_declined(api: Endpoint) ->
     assert headers["accept-encoding"] == "identity"
 
 
-# Servers that know no `stream_options`
+# Servers without `stream_options`
 
 
 @pytest.mark.parametrize("code", [400, 422])
@@ -207,7 +207,7 @@ async def test_configured_key_is_sent_and_compression_declined(api: Endpoint) ->
 async def test_stream_options_are_dropped_after_a_refusal(
     api: Endpoint, code: int, name: str
 ) -> None:
-    """It is asked again at once, and never again with them."""
+    """The request is repeated without them at once, and no later request has them."""
     refused = refusal(code, message=f"Unknown field: {name}")
     api.answers(refused, stream(OPENAI.token("Hi"), STOP, DONE))
     async with opened() as provider:
@@ -226,7 +226,7 @@ async def test_other_refusals_are_not_repeated(api: Endpoint) -> None:
 async def test_refusal_without_stream_options_proves_nothing(
     api: Endpoint,
 ) -> None:
-    """A server that gives the input back names whatever the prompt does."""
+    """A server that repeats the input also names what the prompt names."""
     refused = refusal(400, message="bad input: 'what are stream_options?'")
     api.answers(refused, refused, stream(STOP, DONE))
     async with opened() as provider:
@@ -237,7 +237,7 @@ async def test_refusal_without_stream_options_proves_nothing(
 
 
 async def test_refused_stream_options_cost_one_extra_request() -> None:
-    """As the server sees it, which is asked again over the same connection."""
+    """The server sees the repeated request on the same connection."""
     refused = status(400, {"error": {"message": "Unrecognized", "param": "stream_options"}})
     async with upstream() as api, opened(base_url=f"{api.url}/v1") as provider:
         api.script((refused,), (text("One"), finish()))
@@ -273,7 +273,7 @@ async def test_refused_stream_options_cost_one_extra_request() -> None:
 async def test_refusals_differ_by_what_they_say(
     api: Endpoint, error: dict[str, Any], expected: type[ProviderError]
 ) -> None:
-    """What it says itself: some servers give the input back beside it."""
+    """Only the sentence of the server counts: some servers repeat the input beside it."""
     api.answers(refusal(400, **error))
     with pytest.raises(ProviderError) as caught:
         await ask()
@@ -322,7 +322,7 @@ def _ends(reason: str = "stop", usage: Usage | None = None) -> Finish:
 
 @pytest.mark.promise("end:exactly-one")
 async def test_error_may_be_inside_a_choice(api: Endpoint) -> None:
-    """As with OpenRouter, whose finish reason is `error` then."""
+    """OpenRouter does this, with the finish reason `error`."""
     failed = OPENAI.choice({}, finish_reason="error", error={"code": 429, "message": "no"})
     api.answers(stream(OPENAI.token("One "), failed, DONE))
     async with opened() as provider, answering(provider, PROMPT) as deltas:
@@ -332,7 +332,7 @@ async def test_error_may_be_inside_a_choice(api: Endpoint) -> None:
 
 
 async def test_null_string_is_not_a_finish_reason(api: Endpoint) -> None:
-    """A server that sends it with each chunk has not ended its answer so."""
+    """A server that sends it with each chunk does not mean the end."""
     words = [OPENAI.choice({"content": it}, finish_reason="null") for it in ("One ", "two")]
     api.answers(stream(*words, DONE))
     with pytest.raises(UpstreamCut):
@@ -399,7 +399,7 @@ COUNTED = {"prompt_tokens": 3, "completion_tokens": 5}
 
 @pytest.mark.parametrize("rest", [(STOP, DONE), (STOP,)], ids=["[DONE]", "end of the body"])
 async def test_usage_before_the_finish_is_kept(api: Endpoint, rest: tuple[bytes, ...]) -> None:
-    """Some servers count in every chunk, or in one that comes too early; the last one stands."""
+    """Some servers send usage in every chunk, or early; the last one counts."""
     so_far = frame({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}})
     counted = frame({"choices": [], "usage": COUNTED})
     api.answers(stream(so_far, OPENAI.token("One"), counted, *rest))
@@ -415,7 +415,7 @@ async def test_usage_after_the_finish_replaces_an_earlier_one(api: Endpoint) -> 
 
 @pytest.mark.parametrize("value", [None, "three", "-1", -1, True, 2.5, 10**30, "9" * 30], ids=repr)
 async def test_invalid_count_does_not_cost_the_answer(api: Endpoint, value: object) -> None:
-    """What else was counted is kept; where nothing was, there is no usage."""
+    """Other counts are kept; without any, there is no usage."""
     details = {"reasoning_tokens": value}
     half = {**COUNTED, "prompt_tokens": value, "completion_tokens_details": details}
     none = {"prompt_tokens": value, "completion_tokens": value, "completion_tokens_details": value}
@@ -426,7 +426,7 @@ async def test_invalid_count_does_not_cost_the_answer(api: Endpoint, value: obje
 
 
 async def _chatter(to: Exchange) -> None:
-    """Comments for ever, as a proxy sends them to keep a connection alive."""
+    """Send comments without end, as a proxy does to keep a connection alive."""
     while True:
         await to.send(b": alive\n\n")
         await anyio.sleep(0.001)
@@ -437,7 +437,7 @@ async def _chatter(to: Exchange) -> None:
 async def test_wait_for_usage_after_the_finish_is_bounded(
     rest: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some servers send none and leave the connection open; what else they send does not count."""
+    """Some servers send none and keep the connection open; other data does not extend the wait."""
     monkeypatch.setattr(answer_module, "END_WAIT_SECONDS", 0.02)
     async with (
         upstream(text("One"), raw(STOP), rest) as api,
@@ -459,7 +459,7 @@ async def test_break_after_the_finish_does_no_harm() -> None:
 async def test_endless_body_after_done_only_costs_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The connection is worth a moment, and not all the time that a clean-up may take."""
+    """Keeping the connection is worth a short wait, but not the whole time of a clean-up."""
     monkeypatch.setattr(base, "CLOSE_SECONDS", 60)
     script = text("One"), finish(), HOLD
     async with upstream(*script) as api, opened(base_url=f"{api.url}/v1") as provider:
@@ -504,7 +504,7 @@ async def test_other_choices_are_left_out(api: Endpoint) -> None:
 async def test_netrc_does_not_replace_the_configured_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A default entry there is for any host; it neither replaces the key nor refuses the request."""
+    """A default entry in `.netrc` applies to any host, but neither replaces the key nor fails the request."""
     netrc = tmp_path / "netrc"
     netrc.write_text("default login somebody password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -541,7 +541,7 @@ async def test_environment_proxy_is_used_and_no_proxy_counts(
 @pytest.mark.promise("secret:kept")
 @pytest.mark.parametrize("key", ["sk-\ntest", "sk-test\r\nX-Other: field", "sk-\0"])
 async def test_key_with_control_characters_is_never_sent(api: Endpoint, key: str) -> None:
-    """And it is in no error."""
+    """It also appears in no error."""
     api.answers(stream(OPENAI.token("One"), STOP, DONE))
     with pytest.raises(ProviderUnavailable) as caught:
         await ask(key=key)

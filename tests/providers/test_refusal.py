@@ -1,4 +1,4 @@
-"""What a refusal means: the same in any wrapping, by its status, and to whom it is due."""
+"""The meaning of a refusal: the same in any wrapping, by its status, and by whose fault it is."""
 
 import json
 from typing import Any
@@ -58,7 +58,7 @@ def of_status(status: int, body: object = None, headers: dict[str, str] | None =
 @pytest.mark.promise("provider:swap")
 @pytest.mark.parametrize("body", WRAPPINGS.values(), ids=WRAPPINGS.keys())
 def test_error_body_means_the_same_in_any_wrapping(body: Any) -> None:
-    """As an answer with a status, as a chunk, and as a body under 200."""
+    """The wrappings are a response with a status, a chunk, and a body under 200."""
     assert type(of_status(400, body)) is ContextLengthExceeded
     assert type(error_in_stream(body)) is ContextLengthExceeded
     assert type(stated_error(body)) is ContextLengthExceeded
@@ -119,7 +119,7 @@ def test_status_without_a_telling_body_has_one_meaning(
 
 @pytest.mark.parametrize("status", [it for it in STATUSES if it not in {400, 413, 422}])
 def test_unknown_status_does_not_blame_the_request(status: int) -> None:
-    """It counts against the entry, and the client is not told that it asked wrongly."""
+    """It counts against the entry, and the client gets no 4xx."""
     error = of_status(status)
     assert error.is_outage
     assert error.code not in {"provider_refused", "context_length_exceeded"}
@@ -128,7 +128,7 @@ def test_unknown_status_does_not_blame_the_request(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        # A bill is not a rate: nobody waits for it.
+        # An unpaid bill is not a rate limit, so waiting does not help.
         (429, {"error": {"code": "insufficient_quota", "message": "x"}}, ProviderQuotaExhausted),
         (429, {"error": {"type": "insufficient_quota"}}, ProviderQuotaExhausted),
         (429, {"error": {"message": "You exceeded your current quota, please check your plan."}},
@@ -142,11 +142,11 @@ def test_unknown_status_does_not_blame_the_request(status: int) -> None:
          ProviderQuotaExhausted),
         (429, {"error": {"code": "rate_limit_exceeded", "message": "Limit 3, used 3."}},
          ProviderRateLimited),
-        # One request that is over a limit is too long, however the limit is called.
+        # A single request over a limit is too long, whatever the limit is called.
         (413, {"error": {"code": "rate_limit_exceeded", "type": "tokens"}}, ContextLengthExceeded),
         (429, {"error": {"message": "Request too large for gpt-4o: Limit 30000, Requested 50000."}},
          ContextLengthExceeded),
-        # Keys and models, and what stands in their place.
+        # Keys and models.
         (400, {"code": "Client specified an invalid argument", "error": "Incorrect API key provided"},
          ProviderAuthFailed),
         (400, {"error": {"details": [{"reason": "API_KEY_INVALID"}]}}, ProviderAuthFailed),
@@ -162,13 +162,13 @@ def test_unknown_status_does_not_blame_the_request(status: int) -> None:
         (404, {"error": {"message": "Invalid URL (POST /v1/v1/chat/completions)"}},
          ProviderMisconfigured),
         (410, {"error": "The model x is no longer supported."}, ProviderModelNotFound),
-        # Filters, by their own codes and with their own statuses.
+        # Filters, with various codes and statuses.
         (400, {"error": {"code": "data_inspection_failed"}}, ProviderContentFiltered),
         (400, {"error": {"code": None, "innererror": {"code": "ResponsibleAIPolicyViolation"}}},
          ProviderContentFiltered),
         (403, {"error": {"message": "Your input was flagged by moderation"}},
          ProviderContentFiltered),
-        # A failure of the server that says so with a status of its own.
+        # A failure of the server with a special status.
         (424, {"error": "Request failed during generation", "error_type": "generation"},
          ProviderUnavailable),
         (500, {"error": {"code": 400, "message": TOO_LONG}}, ContextLengthExceeded),
@@ -184,7 +184,7 @@ def test_words_that_say_more_than_the_status_count(
 
 
 def test_googles_rate_limit_sentence_is_not_a_quota() -> None:
-    """It is OpenAI's for a quota that is used up; but Google says when to come back."""
+    """OpenAI uses the same sentence for a used-up quota, but Google says when to retry."""
     info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}
     message = "You exceeded your current quota, please check your plan and billing details."
     error = of_status(429, {"error": {"code": 429, "message": message, "details": [info]}})
@@ -217,7 +217,7 @@ def test_error_without_a_status_is_recognised_by_words(
 
 
 def test_overflow_message_has_the_words_clients_match() -> None:
-    """LiteLLM, opencode and Cline shorten the conversation then."""
+    """LiteLLM, opencode and Cline shorten the conversation when they find them."""
     said = ContextLengthExceeded.message.lower()
     for words in (
         "this model's maximum context length is",

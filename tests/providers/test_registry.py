@@ -1,4 +1,4 @@
-"""The registry: entries by name, opened when they are first used, closed when the service ends."""
+"""The registry opens an entry at its first use, and closes all entries when the service ends."""
 
 import json
 import subprocess
@@ -68,17 +68,17 @@ print(json.dumps({"body": body.decode(), "modules": sorted(sys.modules)}))
 
 
 def _serve_and_tell(provider: str) -> tuple[str, set[str]]:
-    """Serve one generation in a process of its own; return what was streamed, and the modules."""
+    """Serve one generation in a separate process; return its stream and its imported modules."""
     process = subprocess.run(
         [sys.executable, "-W", "error", "-c", SERVE_AND_TELL, provider],
         check=True, capture_output=True, text=True, timeout=50,
     )  # fmt: skip
-    told = json.loads(process.stdout)
-    return told["body"], set(told["modules"])
+    report = json.loads(process.stdout)
+    return report["body"], set(report["modules"])
 
 
 def test_fake_provider_imports_no_sdk_and_no_http_client() -> None:
-    """All that a service with fake words imports is what serves them: the SDKs take a second each."""
+    """A service with fake words imports only what it needs: importing an SDK takes a second."""
     body, modules = _serve_and_tell("fake")
     assert '"status":"completed"' in body
     assert modules.isdisjoint({"openai", "google.genai", "httpx2", "httpx"})
@@ -140,7 +140,7 @@ async def test_entry_with_its_key_is_ready_and_hides_it() -> None:
 async def test_unknown_entry_is_refused_with_the_known_names() -> None:
     async with ProviderRegistry(ENTRIES, {}) as providers:
         with pytest.raises(InvalidField, match="fake, gemini, local, openai") as caught:
-            await providers.get("nobody")
+            await providers.get("unknown")
     assert caught.value.field == "provider"
 
 

@@ -1,4 +1,4 @@
-"""What an SDK's HTTP client sees of our connections."""
+"""Our connections as the transport of an SDK's HTTP client."""
 
 import anyio
 import httpx2
