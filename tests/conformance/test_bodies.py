@@ -1,4 +1,4 @@
-"""What a good status may come with instead of an event stream, and how loosely a chunk may be written.
+"""Bodies of a successful response that are not an event stream, and loosely written chunks.
 
 Both APIs are held to the same rules: `streamsvc.providers.response` and `streamsvc.providers.lenient`.
 """
@@ -140,7 +140,7 @@ async def test_list_of_chunks_or_one_a_line_is_the_answer(
 
 
 @every_upstream
-async def test_one_json_without_a_reason_is_whole(subject: UpstreamSubject) -> None:
+async def test_one_json_without_a_reason_is_complete(subject: UpstreamSubject) -> None:
     answer = {
         "choices": [{"message": {"content": "One"}}],
         "candidates": [{"content": {"parts": [{"text": "One"}]}}],
@@ -179,7 +179,7 @@ async def test_size_of_one_json_is_bounded(subject: UpstreamSubject) -> None:
 
 @every_upstream
 async def test_blanks_before_an_answer_are_skipped(subject: UpstreamSubject) -> None:
-    """DeepSeek sends empty lines while a request waits for its turn."""
+    """DeepSeek sends empty lines while a request is queued."""
     answer = b"\n" * 100_000 + json.dumps(subject.wire.whole("One")).encode()
     deltas, error = await end_of(subject, body(answer, "application/json"))
     assert (texts(deltas), error) == (["One"], None)
@@ -239,7 +239,7 @@ async def test_bare_json_error_within_a_stream_is_that_error(
     assert (texts(deltas), type(error)) == (["One"], ProviderUnavailable)
 
 
-# Something else
+# Other bodies
 
 
 @every_upstream

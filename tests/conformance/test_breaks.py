@@ -1,4 +1,4 @@
-"""Answers that break off, and streams that are not of the API."""
+"""Answers that break off, and streams that do not follow the API."""
 
 import socket
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("no_certificates")
 @every_upstream
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("ending", [(), (CLOSE,), (RESET,)], ids=["tidy end", "close", "reset"])
-async def test_cut_answer_is_never_finished(subject: UpstreamSubject, ending: Script) -> None:
+async def test_cut_answer_never_has_a_finish(subject: UpstreamSubject, ending: Script) -> None:
     deltas, error = await _end_of(subject, text("One ", "two "), *ending)
     # A reset may overtake what was sent before it.
     assert texts(deltas) == ["One ", "two "][: len(deltas)]
@@ -70,7 +70,7 @@ async def test_hang_up_without_a_response_is_unavailable(
     ],
     ids=["quotes", "deep list", "deep object"],
 )
-async def test_chunk_that_is_not_of_the_api_is_invalid(
+async def test_chunk_that_does_not_follow_the_api_is_invalid(
     subject: UpstreamSubject, data: bytes
 ) -> None:
     deltas, error = await _end_of(subject, text("One "), raw(data), finish())
@@ -91,7 +91,7 @@ async def test_bytes_that_are_not_utf8_are_invalid(
 
 @every_upstream
 async def test_length_of_a_line_is_bounded(subject: UpstreamSubject) -> None:
-    """An upstream that never ends its line cannot fill the memory."""
+    """An endless line of an upstream cannot fill the memory."""
 
     async def endless(to: Exchange) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Connections below every provider: kept ones, and responses without an end."""
+"""The connections of every provider: kept ones, and endless responses."""
 
 import anyio
 import pytest
@@ -104,11 +104,11 @@ async def test_connection_is_kept_for_less_than_five_seconds(
             await api.calls[0].closed.wait()
 
 
-# Responses without an end
+# Endless responses
 
 PIECE_BYTES = 1000
 MOST_BYTES = 8_000_000
-"""How much an upstream may send until it is stopped: the bound, and what sockets and reads buffer."""
+"""How much an upstream can send before it is stopped: the bound, plus the buffers of sockets and reads."""
 
 
 def flood_of(begin: bytes, piece: bytes) -> Flood:
@@ -118,7 +118,7 @@ def flood_of(begin: bytes, piece: bytes) -> Flood:
 @every_upstream
 @pytest.mark.promise("upstream:bounded")
 @pytest.mark.parametrize("name", FLOODS)
-async def test_endless_response_is_given_up(subject: UpstreamSubject, name: str) -> None:
+async def test_endless_response_is_stopped(subject: UpstreamSubject, name: str) -> None:
     flood = flood_of(*FLOODS[name])
     async with subject.open(flood) as (api, provider):
         deltas, error = await ask(provider)
@@ -130,7 +130,7 @@ async def test_endless_response_is_given_up(subject: UpstreamSubject, name: str)
 
 
 @every_upstream
-async def test_endless_trailer_costs_no_answer(
+async def test_endless_trailer_does_not_cost_the_answer(
     subject: UpstreamSubject,
 ) -> None:
     flood = flood_of(b"0\r\nX: ", b"x")
@@ -144,7 +144,7 @@ async def test_endless_trailer_costs_no_answer(
 
 @every_upstream
 async def test_long_framing_below_the_bounds_is_skipped(subject: UpstreamSubject) -> None:
-    """Interim responses, chunk extensions and trailers, none of them short."""
+    """The test sends long interim responses, chunk extensions and trailers."""
     long = b"x" * (LOOSE_BYTES // 4)
     hints = b"HTTP/1.1 103 Early Hints\r\nX: %b\r\n\r\n" % long
 

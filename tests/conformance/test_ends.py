@@ -1,4 +1,4 @@
-"""How an answer ends: at the end of its stream, and what a finish reason counts for before that.
+"""How an answer ends: at the end of its stream, and the meaning of a finish reason before that.
 
 `streamsvc.providers.answer` has the rule, and both APIs follow it.
 """
@@ -54,7 +54,7 @@ def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def send(make: Callable[[Wire], bytes]) -> Step:
-    """Send bytes that each API makes in its own way."""
+    """Send bytes that depend on the API."""
     return lambda to: to.send(make(to.call.wire))
 
 
@@ -68,12 +68,15 @@ def counted(usage: Usage) -> Step:
 
 
 STOPPED = send(lambda wire: wire.reason("stop"))
-PAUSE: Step = lambda _: anyio.sleep(PAUSE_SECONDS)  # noqa: E731  # an upstream that takes its time
+PAUSE: Step = lambda _: anyio.sleep(PAUSE_SECONDS)  # noqa: E731  # the pace of a slow upstream
 ERROR = raw(frame({"error": {"code": 503, "message": "no"}}))
 GARBAGE = raw(b"data: {garbage\n\n")
 ENDINGS = {
     "cut": (CLOSE,),
-    "reset": (lambda _: anyio.sleep(WAIT_SECONDS / 4), RESET),  # it must not overtake the words
+    "reset": (
+        lambda _: anyio.sleep(WAIT_SECONDS / 4),
+        RESET,
+    ),  # a pause, so that the reset does not overtake the words
     "silent": (HOLD,),
     "error": (ERROR,),
     "garbage": (GARBAGE,),
@@ -88,7 +91,7 @@ breaks = pytest.mark.parametrize(
 
 
 async def whole(subject: UpstreamSubject, *steps: Step) -> tuple[str, Finish]:
-    """Return the text of an answer, and how it ended."""
+    """Return the text of an answer, and its finish or error."""
     deltas, error = await end_of(subject, *steps)
     assert error is None
     [end] = finishes(deltas)
@@ -130,10 +133,10 @@ async def test_last_finish_reason_counts(subject: UpstreamSubject) -> None:
 @endings
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.promise("upstream:bounded")
-async def test_whole_answer_survives_what_follows_it(
+async def test_complete_answer_survives_what_follows_it(
     subject: UpstreamSubject, ending: Script
 ) -> None:
-    """It is complete and paid for: to ask again would be a second bill."""
+    """The answer is complete and paid for, and a retry would cost twice."""
     said, end = await whole(subject, text("a", "b"), STOPPED, counted(USAGE), *ending)
     assert (said, end.reason, end.usage) == ("ab", "stop", USAGE)
 
@@ -142,7 +145,7 @@ async def test_whole_answer_survives_what_follows_it(
 @pytest.mark.parametrize(
     "ending", [(CLOSE,), (ERROR,), (GARBAGE,)], ids=["cut", "error", "garbage"]
 )
-async def test_whole_answer_in_one_chunk_survives_what_follows(
+async def test_complete_answer_in_one_chunk_survives_what_follows(
     subject: UpstreamSubject, ending: Script
 ) -> None:
     said, end = await whole(subject, stamped("ab", usage=USAGE), *ending)
@@ -179,7 +182,7 @@ async def test_another_reason_after_more_words_ends_the_answer(
 
 
 async def _meaningless(to: Exchange) -> None:
-    """Send what says nothing about the answer, for ever."""
+    """Send empty chunks and comments without end."""
     wire = to.call.wire
     while True:
         await to.send(b": alive\n\n" + wire.empty() + wire.counted(ZEROS) + wire.reason("stop"))
@@ -228,7 +231,7 @@ async def test_last_usage_counts_and_zeros_hide_none(
 async def test_announced_end_is_taken_back_by_more_words(
     subject: UpstreamSubject,
 ) -> None:
-    """For who cancels the call at a deadline: the last thing said is how it stands."""
+    """The engine may cancel the call at a deadline, and then relies on the latest emission."""
     said: list[Delta | Finish] = []
     enough = anyio.Event()
 
@@ -253,7 +256,7 @@ async def test_announced_end_is_taken_back_by_more_words(
 async def test_single_chunk_with_a_reason_is_announced(
     subject: UpstreamSubject,
 ) -> None:
-    """It may be the first of many: how long to wait is the engine's decision."""
+    """More chunks may follow, and the engine decides how long to wait."""
     said: list[Delta | Finish] = []
     async with subject.open(stamped("a"), HOLD) as (_, provider):
         with anyio.move_on_after(PAUSE_SECONDS) as wait:
@@ -273,7 +276,7 @@ def _unfinished(wire: Wire) -> bytes:
 @every_upstream
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\r"], ids=repr)
-async def test_last_block_without_blank_line_counts_at_a_tidy_end(
+async def test_last_block_without_blank_line_counts_at_a_clean_end(
     subject: UpstreamSubject, framing: Framing, end: bytes
 ) -> None:
     data = _unfinished(subject.wire) + end
@@ -292,14 +295,14 @@ async def test_last_block_without_blank_line_is_dropped_at_a_cut(
 
 @every_upstream
 @pytest.mark.promise("end:exactly-one")
-async def test_half_a_chunk_at_a_tidy_end_is_a_cut(subject: UpstreamSubject) -> None:
+async def test_half_a_chunk_at_a_clean_end_is_a_cut(subject: UpstreamSubject) -> None:
     half = subject.wire.token("a") + subject.wire.stamped("b")[:-12]
     deltas, error = await end_of(subject, body(half, "text/event-stream", framing="close"))
     assert (texts(deltas), type(error)) == (["a"], UpstreamCut)
 
 
 @every_upstream
-async def test_half_a_chunk_after_a_whole_answer_is_skipped(subject: UpstreamSubject) -> None:
+async def test_half_a_chunk_after_a_complete_answer_is_skipped(subject: UpstreamSubject) -> None:
     wire = subject.wire
     data = wire.token("a") + wire.reason("stop") + wire.counted(USAGE)[:-20]
     said, end = await whole(subject, body(data, "text/event-stream"))

@@ -1,4 +1,4 @@
-"""How an answer ends when all goes well."""
+"""How an answer ends without a failure."""
 
 import pytest
 from provider import (
@@ -62,7 +62,7 @@ async def test_finish_says_why_the_answer_ended(subject: Subject, reason: Finish
 
 
 @every_upstream
-async def test_content_filter_is_a_reason_of_its_own(
+async def test_content_filter_is_a_separate_reason(
     subject: UpstreamSubject,
 ) -> None:
     async with subject.saying("One ", reason="content_filter") as answer:

@@ -1,4 +1,4 @@
-"""Leaving a call closes its connection or gives it back, at every moment."""
+"""Leaving a call closes its connection or returns it to the pool, at any moment."""
 
 import anyio
 import anyio.lowlevel
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("no_certificates")
 
 
 @every_upstream
-async def test_connection_is_reused_after_a_whole_answer(subject: UpstreamSubject) -> None:
+async def test_connection_is_reused_after_a_complete_answer(subject: UpstreamSubject) -> None:
     async with subject.open(text("One"), finish()) as (api, provider):
         for _ in range(3):
             async with answering(provider, PROMPT) as answer:
@@ -56,7 +56,7 @@ async def test_cancelling_before_the_first_token_closes_it(
 
 
 class _Enough(Exception):
-    """Whoever is told wants no more."""
+    """Stands for an `emit` that fails."""
 
 
 @every_upstream
@@ -64,13 +64,13 @@ class _Enough(Exception):
 async def test_exception_of_emit_ends_the_call_and_propagates(
     subject: UpstreamSubject,
 ) -> None:
-    """As when a log is full. Nothing is said behind it, and the connection is closed."""
-    told: list[Delta] = []
+    """A full log raises one. Nothing is emitted after it, and the connection is closed."""
+    emitted: list[Delta] = []
 
     def refuse_the_second(delta: Delta | Finish) -> None:
         assert not isinstance(delta, Finish)
-        told.append(delta)
-        if len(told) == 2:
+        emitted.append(delta)
+        if len(emitted) == 2:
             raise _Enough
 
     async with subject.open(text("One ", "two ", "three "), HOLD) as (api, provider):
@@ -78,12 +78,12 @@ async def test_exception_of_emit_ends_the_call_and_propagates(
             await provider.generate(PROMPT, refuse_the_second)
         with anyio.fail_after(5):
             await api.calls[0].closed.wait()
-    assert told == [Text("One "), Text("two ")]
+    assert emitted == [Text("One "), Text("two ")]
 
 
 @pytest.mark.promise("cancel:clean")
 async def test_clean_up_survives_the_cancellation_of_its_task() -> None:
-    """What closes a connection may have to wait for it."""
+    """Closing a connection may have to wait."""
     steps: list[str] = []
 
     async def close() -> None:
@@ -100,7 +100,7 @@ async def test_clean_up_survives_the_cancellation_of_its_task() -> None:
 
 
 @pytest.mark.promise("upstream:bounded")
-async def test_endless_clean_up_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_endless_clean_up_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "CLOSE_SECONDS", 0.01)
     with anyio.fail_after(5):
         async with closed_afterwards(anyio.sleep_forever):

@@ -1,4 +1,4 @@
-"""When to retry, as an upstream says it."""
+"""The time of a retry, as upstreams state it."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime

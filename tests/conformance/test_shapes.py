@@ -1,4 +1,4 @@
-"""The shapes that chunks come in: what is needed is read, the rest is skipped."""
+"""The shapes of chunks: needed fields are read, and the rest is skipped."""
 
 import json
 from typing import Any
@@ -34,7 +34,7 @@ ODD: tuple[object, ...] = (
     {"model": 7, "modelVersion": 7, "created": "yesterday", "promptFeedback": 7},
     {"error": None}, {"error": ""}, {"error": {}}, {"error": []}, {"error": False},
 )  # fmt: skip
-"""What holds no words."""
+"""Chunks without text."""
 
 
 @every_upstream
@@ -110,7 +110,7 @@ WORDS: tuple[tuple[str, Wire, bytes, str, str], ...] = (
     ("an odd part of the count", GEMINI, _gemini({"parts": [{"text": "a"}]}, tokenCount="x"), "", "a"),
 
 )  # fmt: skip
-"""A name, the API, a chunk, and the thinking and the text in it."""
+"""A name, the API, a chunk, and its reasoning and text."""
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ async def test_words_of_unknown_shape_are_an_error(subject: UpstreamSubject, odd
 
 
 async def test_message_that_repeats_the_deltas_is_skipped() -> None:
-    """MiniMax ends a stream with one, Perplexity has one in each chunk."""
+    """MiniMax ends a stream with such a message, and Perplexity sends one in each chunk."""
     beside = _openai(delta={"content": "b"}, message={"content": "ab"})
     end = _openai(message={"content": "ab"}, finish_reason="stop")
     deltas, error = await end_of(UPSTREAMS[0], text("a"), raw(beside + end + DONE))

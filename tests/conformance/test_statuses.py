@@ -1,4 +1,4 @@
-"""What a status or an error in a stream becomes, whatever it is wrapped in."""
+"""The errors for a status or an error in a stream, in any wrapping."""
 
 import anyio
 import pytest
@@ -57,7 +57,7 @@ ERRORS = {
     503: ProviderUnavailable,
     529: ProviderUnavailable,
 }
-"""What a status without a telling body becomes."""
+"""The error for a status whose body says nothing more."""
 
 
 @every_upstream
@@ -88,7 +88,7 @@ async def test_error_chunk_means_what_its_status_would(
             deltas, error = await _ask(provider)
             assert (texts(deltas), finishes(deltas)) == (["One "], [])
             errors[code] = type(error)
-    # A redirect is the answer of a server, and not of a model.
+    # A redirect comes from a server, not from a model.
     assert errors == {**ERRORS, 301: ProviderError, 307: ProviderError}
 
 
@@ -114,7 +114,7 @@ async def test_error_chunk_means_what_its_status_would(
 async def test_error_means_the_same_in_any_wrapping(subject: UpstreamSubject, said: bytes) -> None:
     deltas, error = await _end_of(subject, HEAD, raw(said), finish())
     assert (deltas, type(error)) == ([], ContextLengthExceeded)
-    if said.startswith(b"data: {"):  # and as a whole body, in the place of the stream
+    if said.startswith(b"data: {"):  # also as a whole body instead of the stream
         body = said.removeprefix(b"data: ").strip()
         deltas, error = await _end_of(subject, status(200, body))
         assert (deltas, type(error)) == ([], ContextLengthExceeded)
@@ -152,7 +152,7 @@ async def test_refusal_keeps_its_status_when_its_body_breaks(
 @every_upstream
 @pytest.mark.promise("upstream:bounded")
 async def test_endless_refusal_body_is_read_up_to_a_bound(subject: UpstreamSubject) -> None:
-    """Nor of one that was compressed, which may grow to any size."""
+    """A compressed body, which can expand to any size, is not read at all."""
     sent_bytes = 0
 
     async def endless(to: Exchange) -> None:
@@ -168,7 +168,7 @@ async def test_endless_refusal_body_is_read_up_to_a_bound(subject: UpstreamSubje
             assert type((await _ask(provider))[1]) is ProviderUnavailable
             with anyio.fail_after(5):
                 await api.calls[number].closed.wait()
-    # The rest is what the kernel takes off the sender's hands.
+    # The rest is in the buffers of the kernel.
     assert sent_bytes < 50_000_000
 
 
@@ -195,7 +195,7 @@ async def test_too_long_prompt_is_recognised_by_its_sentence(
 async def test_filtered_prompt_is_recognised_by_its_code(
     subject: UpstreamSubject,
 ) -> None:
-    """And is not worth another try, with anybody."""
+    """It is not retried with any provider."""
     error = {"code": "content_filter", "message": "no"}
     _, seen = await _end_of(subject, status(400, {"error": error}))
     assert isinstance(seen, ProviderContentFiltered)

@@ -1,4 +1,4 @@
-"""What holds for the stream of a viewer, over our own connection and over other ASGI servers.
+"""The conformance suite of a viewer's stream, on our own connection and on other ASGI servers.
 
 Each server is a process of its own, asked at a real socket. The table of `docs/wire.md`, "What a
 (re)connect gets", comes first, row by row.
@@ -20,7 +20,7 @@ CREATE = "/v1/generations"
 CHAT = "/v1/chat/completions"
 STREAM = {"Accept": "text/event-stream"}
 NEVER = f"gen_{'a' * 32}"
-"""An id in the right form that was never given out."""
+"""A valid id that was never issued."""
 
 AT_ONCE: Mapping[str, object] = {
     "kind": "fake",
@@ -46,7 +46,7 @@ SETTINGS = {
     "SERVER__DRAIN_SECONDS": "0.5",
 }
 PATIENCE_SECONDS = 20
-"""Bound of what ends at once, on a busy machine."""
+"""Bound for what ends at once, on a busy machine."""
 
 
 @pytest.fixture(scope="module", params=SERVERS, ids=lambda server: server.name)
@@ -59,7 +59,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 async def service(
     server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Running]:
-    """Give a service under this server; shared, because a start costs a second."""
+    """Yield a service under this server; tests share it, because starting takes a second."""
     directory = tmp_path_factory.mktemp(server.name)
     write_config(
         directory, {f"providers.{name}": {**AT_ONCE, **own} for name, own in ENTRIES.items()}
@@ -80,7 +80,7 @@ async def follow(
 
 
 async def finished(service: Running) -> tuple[str, list[BrowserEvent]]:
-    """Have a generation run to its end; return the address of its events, and these."""
+    """Run a generation to its end; return the address of its events, and the events."""
     async with view(service.port, ASK) as viewer:
         events = await viewer.events()
         return viewer.headers["location"], events
@@ -91,20 +91,20 @@ async def ready(service: Running) -> dict[str, Any]:
 
 
 async def until_idle(service: Running) -> None:
-    """Wait until nobody watches and nothing runs."""
+    """Wait until no viewer is connected and no generation runs."""
     with anyio.fail_after(PATIENCE_SECONDS):
         while (now := await ready(service))["viewers"] or now["generations"]:
             pass
 
 
 async def outcome(service: Running, generation: str) -> str | None:
-    """Return why a generation ended; None: it runs."""
+    """Return the outcome of a generation, or None while it runs."""
     snapshot = (await service.client.get(f"{CREATE}/{generation}")).json()
     found: str | None = snapshot["outcome"]
     return found
 
 
-# What a (re)connect gets
+# The response to a (re)connect
 
 
 @pytest.mark.promise("resume:no-gap")
@@ -184,10 +184,10 @@ async def test_at_a_limit_a_get_comes_back_later_and_a_post_is_refused(
 
 
 @pytest.mark.promise("fan-out:shared")
-async def test_viewer_that_is_too_slow_is_dropped_and_resumes(
+async def test_viewer_that_is_too_slow_is_disconnected_and_resumes(
     server: Server, service: Running
 ) -> None:
-    """Another viewer of the same generation has all of it meanwhile."""
+    """Another viewer of the same generation gets everything in time."""
     with anyio.fail_after(PATIENCE_SECONDS):
         async with wire(service.port, receive_buffer=4096) as connection:
             slow = await connection.ask("GET", f"{ASK}&provider=long")
@@ -220,7 +220,7 @@ async def test_head_of_a_stream_has_what_proxies_need(service: Running) -> None:
 
 @pytest.mark.promise("stream:word-by-word")
 async def test_each_token_goes_out_at_once(service: Running) -> None:
-    """Those that came are there while the provider holds the next one back."""
+    """Earlier tokens arrive while the provider holds back the next one."""
     with anyio.fail_after(PATIENCE_SECONDS):
         async with view(service.port, f"{ASK}&provider=held") as viewer:
             start, *words = [await viewer.event() for _ in range(4)]
@@ -248,7 +248,7 @@ async def test_dialect_without_keepalive_gets_none(service: Running) -> None:
 
 
 @pytest.mark.promise("end:exactly-one")
-async def test_failure_that_has_no_word_cuts_the_connection(
+async def test_failure_that_a_dialect_cannot_express_is_a_cut(
     server: Server, service: Running
 ) -> None:
     with anyio.fail_after(PATIENCE_SECONDS):
@@ -269,7 +269,7 @@ async def test_failure_that_has_no_word_cuts_the_connection(
 async def test_leaving_stops_the_generation(
     service: Running, provider: str, events: int, leave: str
 ) -> None:
-    """Before the first event, before the first token, between two, and in silence."""
+    """The viewer leaves before the first event, before the first token, between tokens, and in a silence."""
     with anyio.fail_after(PATIENCE_SECONDS):
         async with wire(service.port) as connection:
             viewer = await connection.ask("GET", f"{ASK}&provider={provider}")
@@ -296,7 +296,7 @@ async def test_leaving_before_the_head_stops_the_generation(service: Running, st
 
 
 @pytest.mark.promise("cancel:disconnect")
-async def test_one_viewer_that_leaves_does_not_end_it_for_another(service: Running) -> None:
+async def test_leaving_does_not_end_the_stream_of_another_viewer(service: Running) -> None:
     with anyio.fail_after(PATIENCE_SECONDS):
         async with view(service.port, f"{ASK}&provider=slow") as first:
             await first.event()
@@ -306,7 +306,7 @@ async def test_one_viewer_that_leaves_does_not_end_it_for_another(service: Runni
                 assert (await second.events())[-1].json["status"] == "completed"
 
 
-# A head that waits
+# Delayed heads
 
 
 async def chat(service: Running, model: str, *, streams: bool) -> Answer:
@@ -340,12 +340,12 @@ async def test_head_waits_for_the_first_token_and_nothing_is_lost(service: Runni
     assert (await whole.json())["choices"][0]["message"]["content"] == "word " * 12
 
 
-# The end of the server
+# Shutdown
 
 
 @pytest.mark.promise("drain:no-loss")
 @pytest.mark.parametrize("provider", ["held", "silent"])
-async def test_sigterm_ends_streams_with_a_done_where_the_server_lets_it(
+async def test_sigterm_ends_streams_with_a_done_if_the_server_drains(
     server: Server, tmp_path: Path, provider: str
 ) -> None:
     write_config(tmp_path, {f"providers.{provider}": {**AT_ONCE, **ENTRIES[provider]}})
@@ -373,7 +373,7 @@ async def test_sigterm_ends_streams_with_a_done_where_the_server_lets_it(
 
 
 @pytest.mark.promise("drain:no-loss")
-async def test_sigterm_answers_a_head_that_waits_where_the_server_lets_it(
+async def test_sigterm_answers_a_delayed_head_if_the_server_drains(
     server: Server, tmp_path: Path
 ) -> None:
     write_config(tmp_path, {"providers.silent": {**AT_ONCE, **ENTRIES["silent"]}})

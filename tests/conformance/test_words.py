@@ -1,4 +1,4 @@
-"""Words come through as they are: whole, in order, one by one, valid Unicode."""
+"""Words arrive unchanged: complete, in order, one by one, and as valid Unicode."""
 
 from collections.abc import Sequence
 
@@ -36,14 +36,14 @@ UNICODE = {
     "spaces": (" ", "  a  ", "\t", "\u00a0"),
     "looks like a frame": ("data: [DONE]\n\n", "event: done\n", ": ka\n", "id: 7\n\n"),
 }
-"""What has to come through as it is, cut as it is. No piece is empty."""
+"""Pieces of text that must arrive unchanged, with the same boundaries; none is empty."""
 
 
 @every
 @pytest.mark.promise("stream:word-by-word")
 @pytest.mark.parametrize("pieces", UNICODE.values(), ids=UNICODE.keys())
 async def test_text_is_unchanged(subject: Subject, pieces: Sequence[str]) -> None:
-    """And so does reasoning; a provider that is told how to cut does not cut otherwise."""
+    """The same holds for reasoning, and a provider with an upstream keeps its boundaries."""
     async with subject.saying(*pieces, reasoning=pieces) as answer:
         deltas, error = await gather(answer)
     assert error is None
@@ -98,7 +98,7 @@ async def test_concurrent_answers_are_not_mixed_up(
 @every_upstream
 @pytest.mark.promise("stream:word-by-word")
 async def test_delta_is_emitted_before_the_next_one_arrives(subject: UpstreamSubject) -> None:
-    """The stream is not read ahead, neither by lines nor by blocks."""
+    """The adapter does not wait for further lines or blocks."""
     async with subject.asked(text("One ", "two "), HOLD) as (_, answer):
         with anyio.fail_after(5):
             assert [await anext(answer), await anext(answer)] == [Text("One "), Text("two ")]
