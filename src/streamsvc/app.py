@@ -45,7 +45,7 @@ from streamsvc.web.stream.streams import Streams
 
 @dataclass(frozen=True)
 class _Parts:
-    """What endpoints share."""
+    """The objects that endpoints share."""
 
     settings: Settings
     log: MemoryEventLog
@@ -69,7 +69,7 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
 
     Returns:
         An ASGI application; its `state` has the `supervisor`, the `log`, the `directory` and the `providers`. It needs
-        a server that runs on asyncio and sends lifespan events; before the startup event every request gets a 503.
+        a server that runs on asyncio and sends lifespan events; before the startup event, every request gets a 503.
     """
     parts = _create_parts(settings, environ)
     guard = Guard()
@@ -175,7 +175,7 @@ def _lifespan(
         async with parts.providers, supervisor, anyio.create_task_group() as tasks:
             tasks.start_soon(parts.log.sweep, name="log sweeper")
             tasks.start_soon(drain_at_shutdown, name="drain")
-            # Not later: a fallback is first called in the middle of an outage.
+            # Now and not later: a fallback is first called in the middle of an outage.
             for entry in supervisor.entries.route(parts.settings.provider):
                 await entry.provider()
             guard.has_started = True

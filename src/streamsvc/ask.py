@@ -1,7 +1,7 @@
-"""`streamsvc ask`: asks one question and prints the answer as it comes.
+"""`streamsvc ask`: asks one question and prints the answer as it arrives.
 
 Ctrl-C stops the call to the provider, and a line says so; closing the output pipe stops it silently. With
-`--direct` the provider runs in the service's own engine, with the same deadlines and the same end.
+`--direct`, the service's engine runs in this process, with the same deadlines and the same clean-up.
 """
 
 import logging
@@ -53,16 +53,18 @@ def ask_service(url: str, question: str, *, provider: str | None) -> int:
         _say(f"--url: found {url!r}; accepted: an http:// or https:// address")
         return EXIT_USAGE
     except (httpx2.ConnectError, httpx2.ConnectTimeout):
-        _say(f"Nothing answers at {url}. Start it with `streamsvc serve`, or ask with --direct.")
+        _say(
+            f"Nothing is listening at {url}. Start the service with `streamsvc serve`, or use --direct."
+        )
     except httpx2.HTTPError as exc:
         _say(f"\nThe connection to {url} broke ({type(exc).__name__}).")
     except msgspec.DecodeError:
-        _say(f"\nWhat answers at {url} is not streamsvc.")
+        _say(f"\nThe server at {url} is not streamsvc.")
     return EXIT_FAILED
 
 
 def _follow_or_stop(client: httpx2.Client, body: Mapping[str, str]) -> int:
-    """Print the answer; leaving early stops it at once, without its grace."""
+    """Print the answer; leaving early stops it at once, without a grace period."""
     generation: list[str] = []
     try:
         return _follow(client, body, generation)
@@ -110,7 +112,7 @@ def _detail(response: httpx2.Response) -> str:
     try:
         return str(msgspec.json.decode(response.read())["detail"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        return f"The answer is not a stream, but HTTP {response.status_code}."
+        return f"Expected a stream, but got HTTP {response.status_code}."
 
 
 def ask_provider(
@@ -159,10 +161,10 @@ def _print(event: Event) -> None:
         case Reasoning(text=text):
             print(text, end="", flush=True, file=sys.stderr)
         case Progress(state=state, provider=provider, reason=reason):
-            _say(f"[{reason}: {'asking again' if state == 'retrying' else 'asking'} {provider}]")
+            _say(f"[{reason}: {'retrying' if state == 'retrying' else 'switching to'} {provider}]")
         case Restart(reason=reason, provider=provider):
             print(flush=True)
-            _say(f"[{reason}: that was not the end; {provider} starts again]")
+            _say(f"[{reason}: {provider} starts over with a different answer]")
         case Refusal(text=text):
             print(text, end="", flush=True)
         case ToolCallReady(name=name, arguments=arguments):
@@ -175,7 +177,7 @@ def _end(done: Done) -> int:
     print(flush=True)
     if done.status is Status.COMPLETED:
         return 0
-    _say(done.error.message if done.error else f"The answer is not complete: {done.finish_reason}.")
+    _say(done.error.message if done.error else f"The answer is incomplete: {done.finish_reason}.")
     return EXIT_FAILED
 
 

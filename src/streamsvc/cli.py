@@ -1,7 +1,7 @@
 """The command line: `streamsvc serve | check-config | ask`.
 
-Exit codes: 0 success; 1 the answer failed; 2 the settings or the arguments are wrong; 130 stopped by Ctrl-C; 141
-the reader of the output closed the pipe. A command imports what it needs when it runs, so that each starts fast.
+Exit codes: 0 success; 1 the answer failed; 2 wrong settings or arguments; 130 stopped by Ctrl-C; 141 the reader of
+the output closed the pipe. Each command imports what it needs when it runs, so that it starts fast.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the arguments; unknown ones end the process with 2, and a hint if they are settings."""
+    """Parse the arguments; an unknown one ends the process with 2, and with a hint if it is a setting."""
     parser = argparse.ArgumentParser(
         prog="streamsvc",
         description="Streams language-model answers word by word over server-sent events.",
@@ -101,7 +101,9 @@ def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argu
     ask.add_argument(
         "--provider", metavar="NAME", help="a provider entry (default: `provider` in the settings)"
     )
-    ask.add_argument("--url", help="a running service (default: the host and port in the settings)")
+    ask.add_argument(
+        "--url", help="the URL of a running service (default: the host and port in the settings)"
+    )
     ask.add_argument(
         "--direct", action="store_true", help="ask the provider directly, without a service"
     )
@@ -117,7 +119,7 @@ def _service_url(settings: Settings) -> str:
 
 
 def _valid_text(argument: str) -> str:
-    """Return an argument as valid text; it may be any bytes, and what is not UTF-8 is replaced."""
+    """Return an argument as valid Unicode; bytes that are not UTF-8 are replaced."""
     return argument.encode(errors="surrogateescape").decode(errors="replace")
 
 

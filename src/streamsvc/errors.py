@@ -1,6 +1,6 @@
 """Everything that can go wrong, as one tree.
 
-Each class has a public `code` and a public sentence, `message`; clients see these and nothing else. The
+Each class has a public `code` and a public `message`, one sentence; clients see these and nothing else. The
 text of a foreign exception never gets further than `__cause__`.
 
     StreamsvcError
@@ -21,7 +21,7 @@ text of a foreign exception never gets further than `__cause__`.
     ├── CursorLost                  the records after a viewer's cursor are gone
     ├── LogError                    part of the event log's port, in `eventlog.base`; no client sees it
     │   ├── LogEnded                the reader has everything
-    │   ├── LogFull                 the generation has said more than its log may hold
+    │   ├── LogFull                 the generation's log has reached its limit
     │   └── LogClosed               an append after the `Done`
     └── ProviderError               a failed call to a provider; ends a generation, `retryable` or not
         ├── ProviderAuthFailed      401, 403
@@ -36,7 +36,7 @@ text of a foreign exception never gets further than `__cause__`.
         ├── ProviderUnavailable     5xx, connection refused, reset before the answer
         ├── ProviderTimedOut        connect, first token, idle, total
         ├── UpstreamCut             the connection ended before the answer did
-        ├── EmptyAnswer             the answer ended with nothing in it
+        ├── EmptyAnswer             the answer contained nothing
         └── UpstreamInvalid         the answer does not follow the API's documentation
 """
 
@@ -52,7 +52,7 @@ class StreamsvcError(Exception):
 
 
 class ConfigError(StreamsvcError):
-    """Unusable settings. The text has one line for the operator for each mistake."""
+    """Unusable settings. The text has one line for each mistake, for the operator."""
 
     code = "config_error"
 
@@ -61,8 +61,8 @@ class RequestError(StreamsvcError):
     """A request that is refused before anything streams.
 
     Attributes:
-        status: the HTTP status of the answer.
-        field: the JSON field, query parameter or header at fault, if there is one.
+        status: the HTTP status of the response.
+        field: the JSON field, query parameter or header at fault, if any.
         log_details: what the log line shows besides the code, as `name=value`; never part of a prompt or
             a key.
     """
@@ -85,13 +85,13 @@ class MalformedRequest(RequestError):
 
 
 class OriginRefused(RequestError):
-    """A page of another origin may not read an answer, so it must not start one either."""
+    """A page from another origin may not read an answer, so it must not start one either."""
 
     code = "origin_refused"
     status = 403
 
     def __init__(self, origin: str | None) -> None:
-        pages = "Pages of this origin" if origin is None else f"Pages of the origin {origin}"
+        pages = "Pages from this origin" if origin is None else f"Pages from the origin {origin}"
         super().__init__(
             f"{pages} are not allowed; to allow them, add the origin to cors.origins in the settings.",
             field="Origin",
@@ -100,7 +100,7 @@ class OriginRefused(RequestError):
 
 
 class HostRefused(RequestError):
-    """A `Host` that is not served: another party may have pointed that name at this machine."""
+    """A `Host` that is not served: someone else may have pointed that name at this machine."""
 
     code = "host_refused"
     status = 421
@@ -116,7 +116,7 @@ class HostRefused(RequestError):
 
 
 class GenerationNotFound(RequestError):
-    """The generation never existed, or is past its retention."""
+    """The generation never existed, or is no longer kept."""
 
     code = "generation_not_found"
     status = 404
@@ -133,11 +133,11 @@ class ModelNotFound(RequestError):
 
     def __init__(self, known: Iterable[str]) -> None:
         names = ", ".join(sorted(known))
-        super().__init__(f"The model does not exist; available are: {names}.", field="model")
+        super().__init__(f"The model does not exist; available: {names}.", field="model")
 
 
 class RequestTooLarge(RequestError):
-    """The request is larger than the configured bound."""
+    """The request is larger than the configured limit."""
 
     code = "too_large"
     status = 413
@@ -158,7 +158,7 @@ class UnsupportedEncoding(RequestError):
 class InvalidField(RequestError):
     """A field of a readable request is wrong; both `field` and the sentence name it.
 
-    Many clients show only the sentence.
+    Many clients show only the message.
     """
 
     code = "invalid_field"
@@ -166,7 +166,7 @@ class InvalidField(RequestError):
 
 
 class Overloaded(RequestError):
-    """A configured bound on running generations or viewers is reached.
+    """A configured limit on running generations or viewers is reached.
 
     Attributes:
         retry_after_seconds: how long a client should wait before it tries again.
@@ -191,9 +191,9 @@ class Draining(Overloaded):
 
 
 class PrefetchRefused(RequestError):
-    """A browser prefetches an answer that its user may never read, and that would be paid for.
+    """A browser prefetches an answer that its user may never read, but that would have to be paid for.
 
-    A browser keeps the result of a prefetch if its status is 2xx, and requests it again otherwise.
+    A browser keeps the result of a prefetch if its status is 2xx; otherwise it requests it again.
     """
 
     code = "prefetch_refused"
@@ -230,13 +230,13 @@ class ProviderError(StreamsvcError):
     """A call to a provider failed. Ends a generation as `failed`, unless another call succeeds.
 
     Attributes:
-        outcome: the word for it in the logs and in the `Done`.
+        outcome: its name in the logs and in the `Done`.
         retryable: whether the same request may succeed later.
-        retry_same_provider: whether the same provider is called again at once; not after a silence, nor
-            when it refused the request as such.
+        retry_same_provider: whether the same provider is called again; not after a silence, nor if it
+            refused the request itself.
         is_outage: whether it counts against the provider's circuit; not if the request is at fault.
         setting: the key of the provider entry that the operator should check.
-        retry_after_seconds: how long the upstream asks to wait, if it said so.
+        retry_after_seconds: how long the upstream asks to wait, if it does.
     """
 
     code = "upstream_error"
@@ -301,7 +301,7 @@ class NamedModelNotFound(ProviderModelNotFound):
 
 
 class ProviderRefused(ProviderError):
-    """The upstream refused the request as such (400, 422)."""
+    """The upstream refused the request itself (400, 422)."""
 
     code = "provider_refused"
     message = "The provider refused the request."
@@ -311,7 +311,7 @@ class ProviderRefused(ProviderError):
 
 
 class ProviderContentFiltered(ProviderError):
-    """The upstream refused the prompt for its content; no other provider is called."""
+    """The upstream refused the prompt because of its content; no other provider is called."""
 
     code = "content_filter"
     message = "The provider's content filter refused the request."
@@ -323,8 +323,8 @@ class ProviderContentFiltered(ProviderError):
 class ContextLengthExceeded(ProviderError):
     """The input is longer than the model's context window, or than the upstream accepts (413).
 
-    Clients that shorten a conversation recognise the error by its code or by words of OpenAI's sentence;
-    the message has those that LiteLLM, opencode and Cline look for.
+    Clients that shorten a conversation recognise the error by its code or by phrases of OpenAI's message;
+    ours has those that LiteLLM, opencode and Cline look for.
     """
 
     code = "context_length_exceeded"
@@ -338,7 +338,7 @@ class ContextLengthExceeded(ProviderError):
 
 
 class ProviderRateLimited(ProviderError):
-    """The upstream limits the rate of requests (429)."""
+    """The upstream is rate-limiting requests (429)."""
 
     code = "provider_rate_limited"
     message = "The provider is rate-limiting the service."
@@ -384,7 +384,7 @@ class UpstreamInvalid(ProviderError):
 
 
 class EmptyAnswer(ProviderError):
-    """The model ended its answer (`stop`) with nothing in it: no text and no reasoning."""
+    """The model ended its answer (`stop`) without any text or reasoning."""
 
     code = "empty_answer"
     message = "The provider's answer was empty."

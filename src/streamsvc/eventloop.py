@@ -2,8 +2,8 @@
 
 anyio has no timers for callbacks, and finds the loop by the current task, which a callback does not have:
 `anyio.current_time` raises `NoEventLoopError` in a callback of a loop that `asyncio.run` has started, as
-uvicorn does (seen with anyio 4.16). So this module, and no other, asks which loop runs. The service runs on
-asyncio only; on trio the engine and the log run in tests, which proves that they follow anyio's rules.
+uvicorn does (seen with anyio 4.16). So this module, and no other, asks which loop is running. The service runs on
+asyncio only; tests also run the engine and the log on trio, which proves that they follow anyio's rules.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ class Timer(Protocol):
     """A scheduled call."""
 
     def cancel(self) -> object:
-        """Drop the call; nothing happens if it was made or dropped before."""
+        """Cancel the call; does nothing if it was already made or cancelled."""
         ...
 
 
@@ -33,7 +33,7 @@ def now() -> float:
 def clock() -> Callable[[], float]:
     """Return a function that reads the running event loop's time, in seconds.
 
-    It is `now` without looking for the loop at each call. Made before a loop runs, it is `now`.
+    Unlike `now`, it does not look up the loop on each call. If no loop is running yet, it returns `now` itself.
     """
     try:
         return asyncio.get_running_loop().time
@@ -42,7 +42,7 @@ def clock() -> Callable[[], float]:
 
 
 def soon() -> Callable[[Callable[[], object]], object]:
-    """Return a function that schedules a call for the next turn of the running event loop."""
+    """Return a function that schedules a call for the next iteration of the running event loop."""
     try:
         return asyncio.get_running_loop().call_soon
     except RuntimeError:
@@ -59,7 +59,7 @@ def timers() -> Callable[[float, Callable[[], object]], Timer]:
     try:
         return asyncio.get_running_loop().call_at
     except RuntimeError:
-        import trio  # noqa: PLC0415  # only where it runs already
+        import trio  # noqa: PLC0415  # only if it is already running
 
         def call_at(when: float, call: Callable[[], object]) -> Timer:
             scope = trio.CancelScope()

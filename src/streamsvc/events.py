@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 AnswerEnd = Literal["stop", "length", "content_filter", "tool_calls", "other"]
-"""Why a model stopped; one vocabulary for all providers."""
+"""Why a model stopped; the same values for all providers."""
 
 FinishReason = AnswerEnd | Literal["stopped", "error"]
 """Why a generation ended: the model's reason, `stopped` before it had one, or `error`."""
@@ -100,7 +100,7 @@ class Start(
 
 
 class Text(msgspec.Struct, frozen=True, gc=False, tag="text", tag_field="type"):
-    """A piece of the answer; never empty."""
+    """A piece of the answer's text; never empty."""
 
     text: str
 
@@ -184,7 +184,7 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True, tag="restart", tag_fiel
     Attributes:
         reason: the code of the error that cut the answer.
         provider: the entry that answers now.
-        model: the model that it is asked for.
+        model: the model that is requested from it.
     """
 
     reason: str
@@ -193,12 +193,12 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True, tag="restart", tag_fiel
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field="type"):
-    """What happens while there is no text; viewers may ignore it.
+    """What is happening while there is no text; viewers may ignore it.
 
     Attributes:
         state: `retrying`: the same entry is called again; `switching`: the next one is.
         provider: the entry that is called.
-        reason: the code of the failure before; `circuit_open` or `busy` if no call has been made yet.
+        reason: the code of the preceding failure; `circuit_open` or `busy` if no call has been made yet.
     """
 
     state: Literal["retrying", "switching"]
@@ -238,7 +238,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """An event with its sequence number in the log of its generation: 0, 1, 2 … without holes.
 
     Attributes:
-        encoded: the frame of an encoder that encodes alike for all viewers, and that encoder. A cache: only the
+        encoded: a cached frame that is the same for all viewers, and the encoder that made it. Only that
             encoder reads and sets it (`dialects/native/shared.py`).
     """
 

@@ -160,38 +160,38 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         messages: the turns, oldest first; at least one.
-        system: the system text, or empty.
+        system: the system prompt, or empty.
         temperature: sampling temperature, 0 to 2.
         top_p: nucleus sampling, 0 to 1.
         top_k: sample from this many tokens.
-        min_p: leave out tokens less likely than this part of the likeliest one, 0 to 1.
+        min_p: leave out tokens less likely than this fraction of the most likely one, 0 to 1.
         frequency_penalty: against repeating words, -2 to 2.
         presence_penalty: against repeating topics, -2 to 2.
-        repetition_penalty: the same in the form of local servers, above 0; 1 changes nothing.
+        repetition_penalty: the equivalent for local servers, above 0; 1 changes nothing.
         logit_bias: -100 to 100 by token id.
-        max_tokens: upper bound of the answer, in the model's tokens.
+        max_tokens: upper limit for the answer, in the model's tokens.
         stop: sequences that end the answer and are not part of it.
-        seed: asks the model for repeatable answers, as far as it can.
+        seed: asks the model for repeatable answers, as far as it supports them.
         logprobs: whether to return how likely each token was.
         top_logprobs: for how many alternatives of each token.
-        reasoning_effort: how long the model may think.
-        verbosity: how long the answer may be, roughly.
-        response_format: the answer has to be JSON.
+        reasoning_effort: how much the model may reason.
+        verbosity: roughly how long the answer should be.
+        response_format: requires the answer to be JSON.
         prediction: text that the answer is expected to repeat for the most part.
-        tools: what the model may call.
-        tool_choice: whether it has to.
+        tools: the tools that the model may call.
+        tool_choice: whether it must call one.
         parallel_tool_calls: whether it may call several at once.
         user: the end user, for the provider's accounting (OpenAI's `user`).
         safety_identifier: the end user, for the provider's abuse detection.
-        prompt_cache_key: groups requests whose prompts begin alike.
+        prompt_cache_key: groups requests whose prompts begin the same way.
         prompt_cache_retention: how long the provider should keep the prompt's beginning.
         service_tier: the provider's price and speed class.
         store: whether the provider may keep the answer.
-        extra_body: fields for the provider's API that nobody here knows.
+        extra_body: additional fields for the provider's API, passed on as they are.
         model: a model other than the entry's; empty: the entry's.
-        fault: the fault that the fake provider shall show, by name; empty: as configured.
-        call: the number of this call for the same answer, from 1. Used by the fake provider, whose faults
-            may happen once.
+        fault: the name of the fault that the fake provider simulates; empty: as configured.
+        call: the number of this call for the same answer, from 1. Used by the fake provider, some of whose
+            faults only affect the first call.
     """
 
     messages: tuple[Message, ...]
@@ -234,7 +234,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         prompt: what the model is asked.
         provider: the name of the requested provider entry.
-        grace_seconds: how long to go on without viewers; None: as configured.
+        grace_seconds: how long to continue without viewers; None: as configured.
         metadata: the client's own pairs, returned in the `Start`.
     """
 

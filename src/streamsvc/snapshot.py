@@ -1,7 +1,7 @@
-"""A generation's records in one piece, folded batch by batch.
+"""A generation's records, combined into one value batch by batch.
 
-An answer may be long and other streams share the event loop, so the work for a batch does not grow with
-the answer.
+An answer may be long and other streams share the event loop, so the work per batch does not grow with the
+answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,14 +32,14 @@ from streamsvc.events import (
 )
 
 PIECE_DELTAS = 256
-"""How many deltas become one piece."""
+"""How many deltas are joined into one piece."""
 
 PIECE_CHARS = 65_536
-"""How long a piece may be that is put together."""
+"""The maximum length of a joined piece."""
 
 
 class LongText:
-    """A text that comes in pieces, and is not put together: that would take long."""
+    """A long text in pieces, which are not joined, because that would take long."""
 
     __slots__ = ("_loose", "_pieces", "_size_bytes", "deltas")
 
@@ -55,24 +55,24 @@ class LongText:
 
     @property
     def pieces(self) -> Sequence[str]:
-        """All of it: many deltas are a piece, or one that is long."""
+        """The whole text: each piece is many deltas, or a single long one."""
         self._join()
         return self._pieces
 
     @property
     def size_bytes(self) -> int:
-        """The length of all of it in UTF-8."""
+        """The length of the whole text in UTF-8."""
         self._join()
         return self._size_bytes
 
     def clear(self) -> None:
-        """Drop all of it."""
+        """Drop the whole text."""
         self._pieces: list[str] = []
         self._loose: list[str] = []
         self._size_bytes = self.deltas = 0
 
     def extend(self, deltas: Sequence[str]) -> None:
-        """Add deltas: a batch of them, or one."""
+        """Add one or more deltas."""
         self.deltas += len(deltas)
         self._loose += deltas
         if len(self._loose) >= PIECE_DELTAS:
@@ -88,14 +88,14 @@ class LongText:
 
 
 class Standing:
-    """What viewers have of an answer: everything after the last `Restart`, if there is one.
+    """The part of an answer that viewers have: everything after the last `Restart`, if there is one.
 
     Attributes:
-        text: the words.
-        reasoning: the thinking before them.
+        text: the answer's text.
+        reasoning: the reasoning before it.
         refusal: the sentence with which the model refused.
-        arguments: what has been written of tool calls.
-        tool_calls: the whole ones.
+        arguments: the arguments of tool calls so far.
+        tool_calls: the complete tool calls.
         logprobs: how likely the tokens of the text were.
     """
 
@@ -183,7 +183,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
 
 
 class Folding:
-    """Folds the records of one generation, from its `Start` on, into `snapshot`."""
+    """Folds the records of one generation, starting with its `Start`, into `snapshot`."""
 
     def __init__(self) -> None:
         self._standing = Standing()

@@ -1,4 +1,4 @@
-"""An exception as part of a log line: its kind and where it comes from, and never its text."""
+"""Exceptions as part of a log line: their class and where they come from, never their text."""
 
 import traceback
 from collections.abc import Iterator
@@ -8,17 +8,17 @@ from types import CodeType
 _PACKAGE = Path(__file__).parent
 
 _MOST_FRAMES = 20
-"""How many frames a log line shows; an endless recursion has a thousand."""
+"""The maximum number of frames in a log line; an endless recursion has a thousand."""
 
 
 def describe(exc: BaseException) -> str:
-    """Return an exception's kind, where it was raised, and our frames on the way, for a log line.
+    """Return an exception's class, where it was raised, and our frames in its traceback, for a log line.
 
     Frames are `file:line:function`, the outermost first. Values, source lines and the exception's text are
     left out: each may contain a prompt or a key.
     """
     passed = [*_frames(exc)]
-    while isinstance(exc, BaseExceptionGroup):  # what task groups wrap around it
+    while isinstance(exc, BaseExceptionGroup):  # unwrap the groups that task groups raise
         exc = exc.exceptions[0]
         passed += _frames(exc)
     frames = [(Path(code.co_filename), line, code.co_qualname) for code, line in passed]
@@ -40,7 +40,7 @@ def _frames(exc: BaseException) -> Iterator[tuple[CodeType, int]]:
 
 
 def causes(exc: BaseException) -> str:
-    """Return the kinds of an exception's causes, nearest first, for a log line."""
+    """Return the classes of an exception's causes, nearest first, for a log line."""
     kinds = []
     while (cause := exc.__cause__ or exc.__context__) is not None:
         kinds.append(type(cause).__name__)

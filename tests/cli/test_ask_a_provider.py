@@ -98,7 +98,7 @@ def test_unknown_or_unready_provider_is_an_error(tmp_path: Path) -> None:
     }
     result = run(tmp_path, "ask", "--direct", "--provider", "nope", "hello", environ=environ)
     assert result.returncode == 1
-    assert result.stderr == "Unknown 'provider' 'nope'; configured are: a, fake, gemini, openai.\n"
+    assert result.stderr == "Unknown 'provider' 'nope'; configured: a, fake, gemini, openai.\n"
     result = run(tmp_path, "ask", "--direct", "--provider", "a", "hello", environ=environ)
     assert result.returncode == 1
     assert result.stderr == "The provider 'a' is configured, but its key is not set.\n"

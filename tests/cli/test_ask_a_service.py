@@ -139,17 +139,17 @@ async def test_closed_pipe_stops_the_answer_silently(tmp_path: Path, serve: Serv
         (
             (Text("one"), ProviderUnavailable()),
             "one\n",
-            "[provider_unavailable: asking again fake]\nThe provider is not available.\n",
+            "[provider_unavailable: retrying fake]\nThe provider is not available.\n",
         ),
         (
             (Text("one"),),
             "one\n",
-            "[upstream_cut: asking again fake]\nThe provider's answer broke off in the middle.\n",
+            "[upstream_cut: retrying fake]\nThe provider's answer broke off in the middle.\n",
         ),
         (
             (Text("one"), Finish(reason="length")),
             "one\n",
-            "The answer is not complete: length.\n",
+            "The answer is incomplete: length.\n",
         ),
     ],
     ids=["failed", "cut", "too long"],
@@ -169,7 +169,7 @@ async def test_incomplete_answer_is_a_failure(
 async def test_refusal_of_the_service_is_printed(tmp_path: Path, serve: Serve) -> None:
     service = await serve(Settings())
     for arguments, sentence in [
-        (["--provider", "nope", "hello"], "Unknown 'provider' 'nope'; configured are: fake.\n"),
+        (["--provider", "nope", "hello"], "Unknown 'provider' 'nope'; configured: fake.\n"),
         (["  "], "The prompt is empty.\n"),
     ]:
         async with started(tmp_path, "ask", "--url", service.url, *arguments) as process:
@@ -184,7 +184,7 @@ def test_no_service_prints_what_to_do(tmp_path: Path) -> None:
     result = run(tmp_path, "ask", "--url", url, "hello")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        f"Nothing answers at {url}. Start it with `streamsvc serve`, or ask with --direct.\n"
+        f"Nothing is listening at {url}. Start the service with `streamsvc serve`, or use --direct.\n"
     )
 
 
@@ -202,11 +202,11 @@ def test_invalid_url_is_refused(tmp_path: Path, url: str) -> None:
     [
         (
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: hi\n\n",
-            "\nWhat answers at {} is not streamsvc.\n",
+            "\nThe server at {} is not streamsvc.\n",
         ),
         (
             b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
-            "The answer is not a stream, but HTTP 404.\n",
+            "Expected a stream, but got HTTP 404.\n",
         ),
         (b"", "\nThe connection to {} broke (RemoteProtocolError).\n"),
         (

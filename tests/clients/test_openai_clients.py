@@ -424,7 +424,7 @@ async def test_a_wrong_base_url_is_said_by_the_exception(
         report = await client.ask(question)
     assert report.error is not None
     assert (report.error.kind, report.error.code) == ("NotFoundError", "not_found")
-    why = "a slash too many, perhaps in base_url" if base == "/" else "base_url must end in /v1"
+    why = "an extra slash, perhaps in base_url" if base == "/" else "base_url must end in /v1"
     assert why in report.error.message
     assert made.counts == (0, 0)
 

@@ -323,7 +323,7 @@ async def test_an_error_before_the_stream_is_shown_as_a_sentence(library: str) -
             seen = await chat("push", {"text": "What is it?", "files": [image]})
             assert (seen.status, seen.error) == (
                 "error",
-                "Parts of the type 'file' are not supported. (messages[0].parts[0])",
+                "Parts of type 'file' are not supported. (messages[0].parts[0])",
             )
             await other("begin", "Hello")
             await other("words", 4)

@@ -108,7 +108,7 @@ def test_any_extra_field_is_a_request_or_a_refusal(api: str, name: str, value: o
             MalformedRequest,
             (
                 "The body is not JSON: invalid character at line 1, column 1;"
-                " it came as application/x-www-form-urlencoded."
+                " its Content-Type is application/x-www-form-urlencoded."
             ),
         ),
         (
@@ -200,13 +200,13 @@ def _asking(**fields: object) -> dict[str, object]:
             "openai",
             _asking(messages=[{"role": "user", "content": [{"type": "image_url"}]}]),
             "messages[0].content[0]",
-            "Invalid 'messages[0].content[0]'; only parts of the type 'text' are supported.",
+            "Invalid 'messages[0].content[0]'; only parts of type 'text' are supported.",
         ),
         (
             "ai-sdk",
             {"id": "chat", "messages": [{"role": "user", "parts": [{"type": "file"}]}]},
             "messages[0].parts[0]",
-            "Parts of the type 'file' are not supported.",
+            "Parts of type 'file' are not supported.",
         ),
         (
             "native",

@@ -53,7 +53,7 @@ async def test_a_used_key_with_another_request_is_refused() -> None:
             GenerationRequest(prompt=PROMPT, provider="fake", metadata={"a": "b"}),
         ]
         for order in others:
-            with pytest.raises(InvalidField, match="used with another request") as caught:
+            with pytest.raises(InvalidField, match="used with a different request") as caught:
                 await bench.create(order, key="k")
             assert caught.value.field == "Idempotency-Key"
         assert bench.running == 1

@@ -103,7 +103,7 @@ async def test_a_crashing_generation_does_not_affect_others() -> None:
 @pytest.mark.promise("input:clear-error")
 async def test_an_unknown_provider_is_refused_with_the_known_names() -> None:
     async with Bench({"b": ScriptedProvider(), "a": ScriptedProvider()}) as bench:
-        with pytest.raises(InvalidField, match=r"configured are: a, b\.") as caught:
+        with pytest.raises(InvalidField, match=r"configured: a, b\.") as caught:
             await bench.create(REQUEST)
         assert caught.value.field == "provider"
         assert bench.running == len(bench.log) == 0

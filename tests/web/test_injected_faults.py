@@ -269,7 +269,7 @@ REFUSALS = [
     ({"fault": "cut", "provider": "none"}, "providers.none.allow_faults"),
     ({"fault": "none", "provider": "none"}, "providers.none.allow_faults"),
     ({"fault": "nonsense", "provider": "none"}, "providers.none.allow_faults"),
-    ({"fault": "cut", "provider": "model"}, "kind fake, with allow_faults"),
+    ({"fault": "cut", "provider": "model"}, "kind fake with allow_faults"),
     ({"fault": "nonsense"}, ACCEPTED),
     ({"fault": "CUT"}, ACCEPTED),
     ({"fault": " "}, ACCEPTED),

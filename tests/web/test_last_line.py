@@ -68,11 +68,17 @@ async def test_last_line_reports_a_stop(service: Running) -> None:
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("format=plain&end=", "The 'end' is 1 to 64 letters, digits, '-' or '_'."),
-        ("format=plain&end=a%0Ab", "The 'end' is 1 to 64 letters, digits, '-' or '_'."),
-        (f"format=plain&end={'a' * 65}", "The 'end' is 1 to 64 letters, digits, '-' or '_'."),
-        ("end=mine", "The 'end' is for plain text: add format=plain."),
-        ("format=text&end=mine", "The 'end' is for plain text: add format=plain."),
+        ("format=plain&end=", "The 'end' parameter must be 1 to 64 letters, digits, '-' or '_'."),
+        (
+            "format=plain&end=a%0Ab",
+            "The 'end' parameter must be 1 to 64 letters, digits, '-' or '_'.",
+        ),
+        (
+            f"format=plain&end={'a' * 65}",
+            "The 'end' parameter must be 1 to 64 letters, digits, '-' or '_'.",
+        ),
+        ("end=mine", "The 'end' parameter needs plain text; add format=plain."),
+        ("format=text&end=mine", "The 'end' parameter needs plain text; add format=plain."),
     ],
 )
 async def test_invalid_end_is_refused(service: Running, query: str, sentence: str) -> None:

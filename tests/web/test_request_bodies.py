@@ -47,11 +47,11 @@ async def test_deep_nesting_is_named_as_the_cause(service: Service) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"", "The body is empty, and has to be JSON."),
+        (b"", "The body is empty; it must be JSON."),
         (b"{", "The body is not JSON: it ends too early, at line 1, column 2."),
         (b'{\n  "system": "a",\n}', "trailing comma in object at line 3, column 1."),
         ('{"system": "é",\n "system": é}'.encode(), "invalid character at line 2, column 12."),
-        (b"{'system': 'a'}", "strings and names take double quotes at line 1, column 2."),
+        (b"{'system': 'a'}", "strings and names need double quotes at line 1, column 2."),
         (b'{"system": NaN}', "invalid character at line 1, column 12."),
         (b'{"system": "a\nb"}', "invalid character at line 1, column 14."),
         (b'{"system":\n "a\xff"}', "The body is not UTF-8 at line 2, column 4."),
@@ -77,9 +77,12 @@ async def test_data_after_the_json_is_refused_with_its_position(service: Service
 @pytest.mark.parametrize(
     ("content_type", "named"),
     [
-        ("application/x-www-form-urlencoded", "; it came as application/x-www-form-urlencoded."),
-        ("multipart/form-data; boundary=x", "; it came as multipart/form-data."),
-        ("text/plain;charset=UTF-8", "; it came as text/plain."),
+        (
+            "application/x-www-form-urlencoded",
+            "; its Content-Type is application/x-www-form-urlencoded.",
+        ),
+        ("multipart/form-data; boundary=x", "; its Content-Type is multipart/form-data."),
+        ("text/plain;charset=UTF-8", "; its Content-Type is text/plain."),
         ("application/json", " column 1."),
         ("application/problem+json; charset=utf-8", " column 1."),
         ("<b>nonsense</b>", " column 1."),

@@ -37,12 +37,12 @@ REFUSED: Mapping[str, tuple[bytes, int, str]] = {
     "file": (
         asked(HELLO, {"type": "file", "mediaType": "image/png", "url": "data:,"}),
         422,
-        "Parts of the type 'file' are not supported. (messages[0].parts[1])",
+        "Parts of type 'file' are not supported. (messages[0].parts[1])",
     ),
     "tool": (
         asked({"type": "tool-weather", "toolCallId": "1", "state": "output-available"}),
         422,
-        "Parts of the type 'tool-weather' are not supported. (messages[0].parts[0])",
+        "Parts of type 'tool-weather' are not supported. (messages[0].parts[0])",
     ),
     "text-is-no-text": (
         asked({"type": "text", "text": 5}),
@@ -51,8 +51,8 @@ REFUSED: Mapping[str, tuple[bytes, int, str]] = {
     ),
     "empty": (asked({"type": "text", "text": " "}), 422, "The content is empty. (messages[0].content)"),
     "unknown-field": (asked(tools=[]), 422, "Unknown field 'tools'."),
-    "grace": (asked(grace_seconds=1e6), 422, "The field 'grace_seconds' is at most 120."),
-    "provider": (asked(provider="nobody"), 422, "Unknown 'provider' 'nobody'; configured are: fake."),
+    "grace": (asked(grace_seconds=1e6), 422, "The field 'grace_seconds' must be at most 120."),
+    "provider": (asked(provider="nobody"), 422, "Unknown 'provider' 'nobody'; configured: fake."),
     "no-json": (b"{", 400, "The body is not JSON: it ends too early, at line 1, column 2."),
     "long-id": (asked(chat="a" * 256), 422, "Invalid 'id': expected string of length <= 255."),
     "trigger": (asked(trigger="x"), 422, "'trigger'; accepted: submit-message, regenerate-message."),

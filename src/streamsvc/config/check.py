@@ -1,4 +1,4 @@
-"""Checks that a setting's type cannot express: names that have to exist, addresses, keys that are set."""
+"""Checks that a setting's type cannot express: names that must exist, URLs, keys that must be set."""
 
 import re
 import ssl
@@ -21,7 +21,7 @@ class Note(Protocol):
             path: the path of the key.
             found: what was found there.
             accepted: what is accepted.
-            beside: the path of another key with which this one is inconsistent.
+            beside: the path of another key that is inconsistent with this one.
         """
         ...
 
@@ -32,11 +32,11 @@ _ORIGIN = re.compile(r"\*|https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _NO_KEY = re.compile(r"[A-Z][A-Z0-9]{0,15}(_[A-Z0-9]{1,15})*")
-"""Names of variables that may be shown: short words in capitals, unlike any vendor's keys."""
+"""Variable names that may be shown: short words in capitals, unlike any vendor's keys."""
 
 
 def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
-    """Check settings that are valid each by itself, and note mistakes."""
+    """Check settings that are valid individually, and note mistakes."""
     generations = settings.generations
     if generations.grace_seconds > generations.max_grace_seconds:
         accepted = f"at most max_grace_seconds, which is {generations.max_grace_seconds:.15g}"
@@ -57,7 +57,7 @@ def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
 
 def _check_addresses(settings: Settings, note: Note) -> None:
     if not _PATH.fullmatch(settings.server.root_path):
-        accepted = "a path such as '/llm', without a slash at its end, or ''"
+        accepted = "a path such as '/llm', without a trailing slash, or ''"
         note(("server", "root_path"), shown(settings.server.root_path), accepted)
     for host in settings.server.hosts:
         if not _HOST.fullmatch(host):
@@ -91,7 +91,7 @@ def _check_upstream(entry: UpstreamSection, path: tuple[str, ...], note: Note) -
 def _check_key(
     entry: UpstreamSection, path: tuple[str, ...], note: Note, environ: Mapping[str, str]
 ) -> None:
-    """Check the key of the chosen entry; the others may do without until they are used."""
+    """Check the key of the chosen entry; the other entries need theirs only when they are used."""
     key = entry.key(environ)
     can_be_shown = _NO_KEY.fullmatch(entry.api_key_env)
     name = repr(entry.api_key_env) if can_be_shown else "a name (not shown: it may be a key)"

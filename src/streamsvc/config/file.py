@@ -1,7 +1,7 @@
-"""Which `config.toml` is read, and the defaults below it: the one that the package contains.
+"""Reads `config.toml`, with the package's own `config.toml` as the defaults below it.
 
-Also the form of a mistake: a line with the place, what was found there and what is accepted. `load` says what
-the tables mean.
+Also formats mistakes: a line each, with the place, what was found there and what is accepted. `load` interprets
+the tables.
 """
 
 import os.path
@@ -23,8 +23,8 @@ _SHOWN_CHARS = 60
 def find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Return the file that `load` reads: *path*, `STREAMSVC_CONFIG`, or `./config.toml` if it exists.
 
-    A directory or a dead link of that name counts as existing: it is a mistake to report, not a reason to run
-    with the defaults.
+    A directory or a dangling link of that name counts as existing: it is a mistake to report, not a reason to
+    run with the defaults.
     """
     if path is None and (named := environ.get(PATH_VARIABLE)):
         path = Path(named)
@@ -51,21 +51,21 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 class Mistakes:
-    """The mistakes in the settings, a line each, raised together."""
+    """The mistakes in the settings, one line each, raised together."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note a mistake that the body raises, and continue after the body."""
+        """Note a mistake that the `with` block raises, and continue after the block."""
         try:
             yield
         except ConfigError as exc:
             self._lines.append(str(exc))
 
     def raise_all(self) -> None:
-        """Raise the mistakes, if there are any.
+        """Raise all mistakes, if there are any.
 
         Raises:
             ConfigError: a line for each.
@@ -82,7 +82,7 @@ def shipped_providers() -> dict[str, dict[str, Any]]:
 
 
 def lay_below(raw: dict[str, Any], entries: Mapping[str, dict[str, Any]]) -> None:
-    """Add the entries, and the keys of entries, that the file does not contain.
+    """Add the shipped entries, and keys of entries, that the file does not contain.
 
     An entry with another kind inherits nothing from the shipped entry of its name.
     """

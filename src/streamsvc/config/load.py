@@ -1,11 +1,11 @@
-"""From `config.toml` and the environment to `Settings`, or to a line for each thing that is wrong.
+"""Turns `config.toml` and the environment into `Settings`, or into one line for each mistake.
 
 The environment overrides the file: `STREAMSVC_PROVIDER=openai` stands for `provider = "openai"`, and a double
 underscore separates a table from its key: `STREAMSVC_SERVER__PORT=9000`. Every mistake is a line of a `ConfigError`
-that names the variable, or the file and its key, what was found and what is accepted. Providers' keys are not
+that names the variable, or the file and the key, what was found and what is accepted. Providers' keys are not
 settings; the names of the variables that hold them are. A value that may be a key in the wrong place is never shown.
 
-A setting with a mistake is read as its default, so that the settings after it are checked as well.
+For a setting with a mistake the default is used, so that the settings after it are checked as well.
 """
 
 import re
@@ -39,7 +39,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Read the settings.
 
     Args:
-        path: the file; None is what `find` returns, or the defaults.
+        path: the file; None means what `find` returns, or the defaults.
         environ: the process's environment.
 
     Raises:
@@ -63,7 +63,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
 
 def _lay_over(raw: dict[str, Any], variable: str, text: str) -> None:
-    """Put the value of a variable in the place of the file's, marked with the variable.
+    """Replace the file's value with that of a variable, marked as coming from it.
 
     Raises:
         ConfigError: the name leads through a key that is not a table.

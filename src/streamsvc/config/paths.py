@@ -1,4 +1,4 @@
-"""The path of each setting, as a key of the file and as a variable of the environment."""
+"""The path of each setting, as a key of the file and as an environment variable."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+|<name>")
 
 
 def places(kind: type[Section], *path: str) -> Iterator[tuple[str, ...]]:
-    """Yield the path of each key of a table, and of the tables in it."""
+    """Yield the paths of all keys of a table, including those of nested tables."""
     for field in msgspec.structs.fields(kind):
         place = (*path, field.name)
         if isinstance(field.type, type) and issubclass(field.type, Section):
@@ -26,7 +26,7 @@ def places(kind: type[Section], *path: str) -> Iterator[tuple[str, ...]]:
 
 
 def dotted(path: Iterable[str]) -> str:
-    """Return the path as a key of the file, such as `server.port`."""
+    """Return the path as the file's key, such as `server.port`."""
     return ".".join(name if _BARE_KEY.fullmatch(name) else repr(name) for name in path)
 
 

@@ -1,4 +1,4 @@
-"""Tables become sections, one key at a time; each mistake becomes a line that names its key."""
+"""Turns tables into sections, one key at a time; each mistake becomes a line that names its key."""
 
 import math
 import re
@@ -33,18 +33,18 @@ class Reader:
         self._broken: set[tuple[str, ...]] = set()
 
     def settings(self) -> Settings:
-        """Return the settings; where a value has a mistake, its default."""
+        """Return the settings, with the default for each value that has a mistake."""
         return cast("Settings", self._section(Settings, self._raw, ()))
 
     def note(self, path: tuple[str, ...], found: str, accepted: str, *beside: str) -> None:
-        """Note a mistake of the key at *path*, unless that key or the one *beside* has one already."""
+        """Note a mistake in the key at *path*, unless that key or the one *beside* already has one."""
         if not self._broken & {path, beside}:
             with self._noted(path):
                 self._refuse(path, found, accepted)
 
     @contextmanager
     def _noted(self, path: tuple[str, ...]) -> Iterator[None]:
-        """Note a mistake of the key at *path* that the body raises, and continue after the body."""
+        """Note a mistake in the key at *path* that the `with` block raises, and continue after the block."""
         with self._mistakes.noted():
             try:
                 yield
@@ -53,7 +53,7 @@ class Reader:
                 raise
 
     def _refuse(self, path: tuple[str, ...], found: str, accepted: str) -> NoReturn:
-        """Raise the mistake of the key at *path*, with the variable or file that set it."""
+        """Raise a mistake in the key at *path*, with the variable or file that set it."""
         if variable := variable_of(self._at(path)):
             refuse(variable, found, accepted)
         is_missing = self._at(path) is None
@@ -102,7 +102,7 @@ class Reader:
     def _providers(self, raw: dict[str, Any]) -> dict[str, ProviderSettings]:
         entries: dict[str, ProviderSettings] = {}
         for name, entry in raw.items():
-            entries[name] = FakeSettings()  # in place of one that cannot be read
+            entries[name] = FakeSettings()  # instead of one that cannot be read
             with self._noted(("providers", name)):
                 entries[name] = self._provider(name, entry)
         return entries
@@ -125,7 +125,7 @@ class Reader:
             accepted = f"a table, [{dotted(path)}]"
             if isinstance(raw, FromEnvironment):
                 accepted = f"variables for its keys, such as {variable_for((*path, example))}"
-            # Hidden, because this may be a key that was put in the wrong place.
+            # Not shown, because this may be an API key in the wrong place.
             self._refuse(path, shown(text_of(raw), hide_text=True), accepted)
         return raw
 

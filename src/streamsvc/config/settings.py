@@ -26,8 +26,8 @@ class ServerSettings(Section, frozen=True):
 
     Attributes:
         hosts: host names that clients may use besides the loopback ones, if `host` is a loopback address.
-        root_path: the path at which a proxy publishes the service, if the proxy removes it.
-        request_seconds: how long a request may take to arrive, its head and body together.
+        root_path: the path under which a proxy publishes the service, if the proxy strips it.
+        request_seconds: how long a request may take to arrive, headers and body together.
     """
 
     host: Name = "127.0.0.1"
@@ -53,10 +53,10 @@ class GenerationSettings(Section, frozen=True):
     """How long a generation waits for viewers, and how much of it is kept.
 
     Attributes:
-        keep_count: how many ended generations are kept at most.
-        max_log_bytes: bound of one generation's log; an answer that exceeds it ends.
-        max_total_log_bytes: bound of all logs together; ended ones are dropped early to stay below it.
-        rescue: whether an answer that breaks off is started again.
+        keep_count: the maximum number of ended generations that are kept.
+        max_log_bytes: limit on one generation's log; an answer that exceeds it ends.
+        max_total_log_bytes: limit on all logs together; ended ones are dropped early to stay below it.
+        rescue: whether an answer that breaks off is generated again.
         max_calls: how many calls to providers one answer may take.
     """
 
@@ -73,7 +73,7 @@ class GenerationSettings(Section, frozen=True):
 
 
 class LimitSettings(Section, frozen=True):
-    """How many at once, and how large."""
+    """How many generations, viewers and connections at once, and how large a request."""
 
     max_generations: Count = 1000
     max_viewers: Count = 5000
@@ -83,7 +83,7 @@ class LimitSettings(Section, frozen=True):
 
 
 class CorsSettings(Section, frozen=True):
-    """Which pages on other origins may read the answers."""
+    """Which pages from other origins may read answers."""
 
     origins: tuple[str, ...] = ()
 
@@ -108,16 +108,16 @@ class ProviderSection(Section, frozen=True):
     """The keys common to every kind of provider entry.
 
     Attributes:
-        first_token_seconds: from the request to the first text or reasoning, all attempts together; 0 is
-            `first_token_bound`.
-        idle_seconds: between two tokens; 0 is `idle_bound`.
+        first_token_seconds: from the request to the first text or reasoning, all attempts together; 0 means the
+            default of `first_token_bound`.
+        idle_seconds: between two tokens; 0 means the default of `idle_bound`.
         total_seconds: from the request to the end of the answer.
         max_generations: how many answers may run at once on this entry.
         fallbacks: the entries to call, in this order, when this one fails.
-        attempts: how often the entry is called for one answer.
+        attempts: how many times the entry may be called for one answer.
         backoff_seconds: the wait before the first retry; doubled for each further one.
         max_backoff_seconds: the longest wait; if there is a fallback, also for `Retry-After`.
-        circuit_failures: how many failures in a row open the entry's circuit; 0 switches it off.
+        circuit_failures: how many consecutive failures open the entry's circuit; 0 switches it off.
         circuit_seconds: how long an open circuit waits before one call tests the provider.
     """
 
@@ -134,7 +134,7 @@ class ProviderSection(Section, frozen=True):
 
     @property
     def kind(self) -> str:
-        """The entry's `kind` in `config.toml`, stated once: as the tag of its class."""
+        """The entry's `kind` in `config.toml`, defined once: as the tag of its class."""
         return str(self.__struct_config__.tag)
 
     def key(self, environ: Mapping[str, str]) -> str | None:  # noqa: ARG002  # no variable holds it
@@ -147,22 +147,22 @@ class ProviderSection(Section, frozen=True):
 
     @property
     def first_token_bound(self) -> float:
-        """The effective deadline: as set, or by default longer if there is no fallback."""
+        """The effective first-token deadline: as set, or a default that is longer if there is no fallback."""
         return self.first_token_seconds or (45.0 if self.fallbacks else 120.0)
 
     @property
     def idle_bound(self) -> float:
-        """The effective deadline between two tokens, likewise."""
+        """The effective deadline between two tokens, chosen in the same way."""
         return self.idle_seconds or (30.0 if self.fallbacks else 60.0)
 
     @property
     def first_token_silence(self) -> float:
-        """From this much silence on, a call that breaks before its first token counts as timed out."""
+        """A call that breaks before its first token, after at least this much silence, counts as timed out."""
         return self.first_token_bound / 2
 
     @property
     def idle_silence(self) -> float:
-        """The same for a call that breaks after a token."""
+        """The same for a call that breaks after its first token."""
         return self.idle_bound / 2
 
 
@@ -191,15 +191,15 @@ FaultName = Literal[
 
 
 class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):
-    """Words without a model: no key, no network, the same every time.
+    """Words without a model: no key, no network, the same answer every time.
 
     Attributes:
-        model: the name that viewers see.
-        reply: `auto` answers with `text`, with a code block when asked about code, and at length
-            when asked to explain; `text` always with `text`; `echo` repeats the last user message.
+        model: the model name that viewers see.
+        reply: `auto` answers with `text`, but with a code block if asked about code, and at length
+            if asked to explain; `text` always answers with `text`; `echo` repeats the last user message.
         text: the answer.
-        reasoning: thinking text that is streamed first, if not empty.
-        words_per_second: the pace; 0 is as fast as possible.
+        reasoning: reasoning that is streamed first, if not empty.
+        words_per_second: the speed; 0 is as fast as possible.
         first_word_seconds: silence before the first word.
         jitter: the fraction, 0 to 1, by which each gap may vary.
         seed: the seed of the jitter; a request's own seed overrides it.
@@ -224,14 +224,14 @@ class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):
 
 
 class UpstreamSection(ProviderSection, frozen=True, kw_only=True):
-    """The further keys of a provider that is reached over HTTP.
+    """The additional keys of a provider that is reached over HTTP.
 
     Attributes:
         model: as the provider's API names it.
         api_key_env: the environment variable that holds the key; empty if none is needed.
-        base_url: the API's root; Gemini's may end in a version, which is `v1` otherwise.
+        base_url: the API's base URL; Gemini's may end in an API version, which is `v1` otherwise.
         connect_seconds: how long connecting may take: name resolution, TCP and TLS.
-        max_line_bytes: bound of a line of the upstream's event stream, and of an answer that is one JSON document.
+        max_line_bytes: limit on a line of the upstream's event stream, and on an answer that is one JSON document.
     """
 
     default_base_url: ClassVar[str]
@@ -251,7 +251,7 @@ class UpstreamSection(ProviderSection, frozen=True, kw_only=True):
 
     @property
     def url(self) -> str:
-        """The API's root: `base_url`, or the vendor's own."""
+        """The API's base URL: `base_url`, or the vendor's own."""
         return self.base_url or self.default_base_url
 
 

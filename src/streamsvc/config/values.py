@@ -1,4 +1,4 @@
-"""Values of settings: from the file or a variable, converted to their type, and the types in words."""
+"""Setting values from the file or a variable, converted to their type, and descriptions of the types."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def convert(raw: object, expected: Any) -> object:
 
 
 def describe(expected: Any, raw: object) -> str:
-    """Describe the values that a type accepts, in the words of TOML or of the environment, as *raw* is from."""
+    """Describe the values that a type accepts, in the terms of TOML or the environment, whichever *raw* comes from."""
     is_text = isinstance(raw, FromEnvironment)
     bare = ", without quotes" if isinstance(raw, str) else ""
     info = inspect.type_info(expected)

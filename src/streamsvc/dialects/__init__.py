@@ -1,1 +1,1 @@
-"""Wire formats: records into frames; pure, no I/O."""
+"""Client APIs as pure functions: records become frames, bodies become requests; no I/O."""

@@ -1,6 +1,6 @@
-"""The port of every dialect's answers: a pure function from records to frames.
+"""The port of every dialect: a pure function from records to frames.
 
-A frame is what is sent for one record: whole blocks of an event stream, each with its blank line, or a piece of text.
+A frame is what is sent for one record: complete blocks of an event stream, each with its blank line, or a piece of text.
 """
 
 from collections.abc import Mapping
@@ -13,21 +13,21 @@ Ends = tuple[type[Event], ...]
 
 
 class BrokenOff(Exception):
-    """The answer has failed, and the dialect has no word for it: the connection has to be dropped."""
+    """The answer has failed, and the dialect has no way to say so: the connection must be dropped."""
 
 
 class Encoder(Protocol):
     """Makes the frames of one stream.
 
     Records come in the order of their log, each once. The first is the one after the viewer's cursor; it is the
-    `Start` unless the dialect is resumable, or its endpoint leaves out what a `Restart` has taken back.
+    `Start` unless the dialect is resumable, or its endpoint leaves out what a `Restart` has discarded.
     """
 
     def encode(self, record: Record) -> bytes:
-        """Return the frame of one record; it is empty if the dialect has no word for the event.
+        """Return the frame of one record; it is empty if the dialect sends nothing for the event.
 
         Raises:
-            BrokenOff: only a broken connection can say what this record says. Nothing is sent for it.
+            BrokenOff: only dropping the connection can express this record. Nothing is sent for it.
         """
         ...
 
@@ -35,13 +35,13 @@ class Encoder(Protocol):
 class Dialect(Protocol):
     """A wire format: server-sent events (HTML, section 9.2), unless its `media_type` says otherwise.
 
-    One dialect serves any number of streams. It does no I/O and waits for nothing.
+    One dialect serves any number of streams. It does no I/O and never waits.
 
     Attributes:
-        media_type: of the answer.
-        headers: of the answer, in addition to those of every stream.
-        keepalive: what is sent in silence, between blocks; empty if the format has no room for it.
-        is_resumable: whether clients come back with the id of the last block.
+        media_type: of the response.
+        headers: of the response, in addition to those of every stream.
+        keepalive: what is sent in silence, between blocks; empty if the format does not allow it.
+        is_resumable: whether clients resume with the id of the last block.
         ends: the events that end a stream; after the first of them nothing is encoded.
     """
 
@@ -52,13 +52,13 @@ class Dialect(Protocol):
     ends: ClassVar[Ends] = (Done,)
 
     def encoder(self) -> Encoder:
-        """Return the encoder of one stream; a dialect without state per stream may return the same for all."""
+        """Return the encoder for one stream; a dialect without per-stream state may return the same one for all."""
         ...
 
     def lost(self, generation: str) -> bytes:
-        """Return the end of a stream whose further records are gone.
+        """Return the end of a stream whose remaining records are gone.
 
         Raises:
-            BrokenOff: only a broken connection can say it.
+            BrokenOff: only dropping the connection can express this.
         """
         ...

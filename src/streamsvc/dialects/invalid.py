@@ -1,7 +1,7 @@
-"""Sentences about fields that clients send: which one is wrong, and what is accepted.
+"""Error messages about fields that clients send: which one is wrong, and what is accepted.
 
-Many clients show nothing but the sentence, so it names the field. The one place where msgspec's sentences become
-ours. `config.reader` does not read them: it knows the place of each key, and says what its type accepts.
+Many clients show only the message, so it names the field. This is the one place that rewrites msgspec's messages.
+`config.reader` does not use them: it knows the place of each key, and says what its type accepts.
 """
 
 import re
@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from streamsvc.errors import InvalidField
 
 MAX_QUOTED_CHARS = 80
-"""How much of what a client sent a sentence repeats."""
+"""How much of a client's input an error message repeats."""
 
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _NAMED_FIELD = re.compile(r"(?P<what>unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
@@ -21,7 +21,7 @@ _CHOICES = {
     "role": "system, user, assistant",
     "trigger": "submit-message, regenerate-message",
 }
-"""The accepted values of fields that take one of a few words; msgspec does not list them."""
+"""The accepted values of fields that take one of a fixed set of strings; msgspec does not list them."""
 
 _ELSEWHERE = {
     "max_completion_tokens": "here it is 'max_tokens'",
@@ -32,12 +32,12 @@ _ELSEWHERE = {
 
 
 def quoted(name: str) -> str:
-    """Return what a client sent, in quotes and shortened, for a sentence."""
+    """Return a client's input in quotes, shortened, for an error message."""
     return repr(name if len(name) <= MAX_QUOTED_CHARS else f"{name[:MAX_QUOTED_CHARS]}…")
 
 
 def nearest(name: str, known: tuple[str, ...]) -> str | None:
-    """Return the known name that is most similar, or None if none is similar enough."""
+    """Return the most similar known name, or None if none is similar enough."""
     return next(iter(get_close_matches(name[:100], known, n=1, cutoff=0.75)), None)
 
 
@@ -46,8 +46,8 @@ def unknown_field(path: str, known: tuple[str, ...], *, sentence: str) -> Invali
 
     Args:
         path: the field.
-        known: the fields that exist; the sentence suggests a similar one.
-        sentence: the beginning of the sentence, before the name.
+        known: the fields that exist; the message suggests a similar one.
+        sentence: the beginning of the message, before the name.
     """
     hint = _ELSEWHERE.get(path, "")
     if hint or (near := nearest(path, known)) is None:
@@ -59,7 +59,7 @@ def invalid_field(text: str, kind: object) -> InvalidField:
     """Turn a validation error of msgspec into ours.
 
     Args:
-        text: msgspec's sentence; it names types and a path, never a value.
+        text: msgspec's message; it names types and a path, never a value.
         kind: the type that was expected; its fields are suggested for an unknown one.
     """
     found = _PATH.search(text)
@@ -72,7 +72,7 @@ def invalid_field(text: str, kind: object) -> InvalidField:
         return InvalidField(f"The field {quoted(field)} is missing.", field=field)
     about = f"Invalid {quoted(path)}" if path else "Invalid body"
     if what.startswith("Invalid enum value"):
-        accepted = _CHOICES.get(path.rpartition(".")[2], "one of a few words")
+        accepted = _CHOICES.get(path.rpartition(".")[2], "one of a fixed set of strings")
         return InvalidField(f"{about}; accepted: {accepted}.", field=path)
     why = _EXPECTED.sub(_json_types, what)
     return InvalidField(f"{about}: {why[0].lower()}{why[1:]}.", field=path or "body")

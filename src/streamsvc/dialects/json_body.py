@@ -1,6 +1,6 @@
-"""JSON bodies, decoded, or refused in a sentence that says what is wrong and where.
+"""Decodes JSON bodies, or refuses them with a message that says what is wrong and where.
 
-A sentence names the line and column of broken JSON, or the field (`invalid`).
+The message names the line and column of broken JSON, or the field (`invalid`).
 """
 
 import re
@@ -30,7 +30,7 @@ class Body(NamedTuple):
 
     Attributes:
         raw: its bytes.
-        content_type: what the client says they are. It decides nothing; a sentence about a body that is not JSON
+        content_type: what the client says they are. It decides nothing, but the message about a body that is not JSON
             repeats it.
     """
 
@@ -97,7 +97,7 @@ def _decoded(raw: bytes, kind: type[_Body]) -> _Body:
 
 
 def _key_out_of_range(raw: bytes) -> str:
-    """Return the key whose value holds a number that no float can hold; any other value fits a dict.
+    """Return the key whose value contains a number too large for a float; any other value fits a dict.
 
     msgspec stops at that number, so what follows may not be JSON at all; then the name is empty.
     """
@@ -111,19 +111,19 @@ def _key_out_of_range(raw: bytes) -> str:
 
 
 def _fault(raw: bytes, text: str) -> str:
-    """Say why a body cannot be read, and where; *text* is msgspec's sentence."""
+    """Say why a body cannot be read, and where; *text* is msgspec's message."""
     try:
         raw.decode()
     except UnicodeDecodeError as exc:
         return f"The body is not UTF-8 at {_place(raw, exc.start)}"
     if not raw.strip():
-        return "The body is empty, and has to be JSON"
+        return "The body is empty; it must be JSON"
     if (found := _BYTE.fullmatch(text)) is None:
         return f"The body is not JSON: it ends too early, at {_place(raw, len(raw))}"
     why = found["what"].rpartition(": ")[2]
     at = int(found["at"]) - (why == "trailing characters")  # msgspec names the second of them
     if raw[at : at + 1] == b"'":
-        why = "strings and names take double quotes"
+        why = "strings and names need double quotes"
     return f"The body is not JSON: {why} at {_place(raw, at)}"
 
 
@@ -138,4 +138,4 @@ def _came_as(content_type: str) -> str:
     media_type = _MEDIA_TYPE.match(content_type)
     if media_type is None or "json" in media_type[0].lower():
         return ""
-    return f"; it came as {media_type[0]}"
+    return f"; its Content-Type is {media_type[0]}"

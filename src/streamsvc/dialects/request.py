@@ -1,6 +1,6 @@
-"""What clients of every API ask for, in one form: checked, and made a `GenerationRequest`.
+"""What clients of every API ask for, in one form: checked, and turned into a `GenerationRequest`.
 
-A type checks its own fields; what it cannot check is checked here, and refused with the name of the field.
+Types check their own fields; what they cannot check is checked here, and a refusal names the field.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ TokenCount = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 StopSequences = _StopSequence | Annotated[list[_StopSequence], Meta(max_length=4)]
 GraceSeconds = Annotated[float, Meta(ge=0)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-"""64 bits, as in OpenAI's API; an adapter whose API takes fewer reduces it."""
+"""64 bits, as in OpenAI's API; an adapter whose API takes fewer bits reduces it."""
 
 Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
@@ -45,8 +45,8 @@ class Turn(msgspec.Struct, forbid_unknown_fields=True):
     """One message of the conversation, as clients send it.
 
     Attributes:
-        role: who says it.
-        content: a text; a turn whose content is blank, null or an empty list has no words, and is left out.
+        role: who wrote it.
+        content: a string; a turn whose content is blank, null or an empty list has no text, and is left out.
     """
 
     role: Literal["system", "user", "assistant"]
@@ -73,12 +73,12 @@ class RequestFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class RequestBuilder:
-    """Makes requests within the configured bounds.
+    """Makes requests within the configured limits.
 
     Args:
-        default_provider: the entry that is asked if the client does not name one.
+        default_provider: the entry to use if the client does not name one.
         limits: sizes.
-        generations: the bound on grace.
+        generations: the limit on the grace period.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class RequestBuilder:
         """Check what no type can check, and make the request.
 
         Args:
-            fields: what is asked.
+            fields: what the client asks for.
             model: replaces the model of the provider entry, if not empty.
 
         Raises:
@@ -101,7 +101,7 @@ class RequestBuilder:
         """
         if fields.grace_seconds is not None and fields.grace_seconds > self._max_grace_seconds:
             raise InvalidField(
-                f"The field 'grace_seconds' is at most {self._max_grace_seconds:g}.",
+                f"The field 'grace_seconds' must be at most {self._max_grace_seconds:g}.",
                 field="grace_seconds",
             )
         prompt = _prompt(fields)
@@ -143,9 +143,9 @@ def _prompt(fields: RequestFields) -> Prompt:
 
 
 def _conversation(messages: list[Turn]) -> tuple[list[str], tuple[Message, ...]]:
-    """Separate the system texts from the turns, and leave out turns without words.
+    """Separate the system prompts from the turns, and leave out turns without text.
 
-    Some clients send such turns for what they cannot say in text, or because other servers require one.
+    Some clients send such turns for content that is not text, or because other servers require one.
     """
     system: list[str] = []
     turns: list[Message] = []
@@ -154,7 +154,7 @@ def _conversation(messages: list[Turn]) -> tuple[list[str], tuple[Message, ...]]
         content = message.content or ""
         field = f"messages[{at}].content"
         if not isinstance(content, str):
-            raise InvalidField(f"Invalid {field!r}: it has to be a text.", field=field)
+            raise InvalidField(f"Invalid {field!r}: it must be a string.", field=field)
         if not content.strip():
             blank = field if message.role == "user" else blank
         elif message.role == "system":

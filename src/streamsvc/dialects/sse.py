@@ -39,14 +39,14 @@ KEEPALIVE = b": ka\n"
 """A lone comment line. Several client libraries take a blank line after it for an empty event."""
 
 encode_json = msgspec.json.Encoder().encode
-"""Encodes a value as JSON. `one_line` makes it safe for clients that split at more than LF."""
+"""Encodes a value as JSON. `one_line` makes it safe for clients that split lines at more than LF."""
 
 
 def one_line(json: bytes) -> bytes:
     r"""Return JSON that every client takes for one line.
 
-    Some clients end a line at U+0085, U+2028 or U+2029; they are escaped. Encoded JSON has no other such character:
-    it escapes all control characters up to U+001F (RFC 8259, section 7).
+    Some clients end lines at U+0085, U+2028 or U+2029, so these are escaped. JSON contains no other line end: it
+    escapes all control characters up to U+001F (RFC 8259, section 7).
     """
     json = json.replace(b"\xc2\x85", b"\\u0085")
     return json.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
@@ -59,7 +59,7 @@ def json_line(value: object) -> bytes:
 
 
 def data_block(value: object) -> bytes:
-    """Return a block that has data, no id and no name."""
+    """Return a block with data but no id and no name."""
     return b"data: %b\n\n" % json_line(value)
 
 

@@ -1,1 +1,1 @@
-"""What the service is about: generations, their viewers and their end. Knows no HTTP server."""
+"""The core of the service: generations, their viewers and how they end. It does not know HTTP."""

@@ -22,8 +22,8 @@ from streamsvc.messages import Prompt
 from streamsvc.providers.base import Finish
 
 _TICK_SECONDS = 0.001
-"""How exact timers are (libuv counts milliseconds). One that fires early is set again by at least this, so
-that it does not fire in a loop."""
+"""The resolution of timers (libuv counts milliseconds). A timer that fires early is set again for at least this
+long, so that it does not fire in a loop."""
 
 
 async def attempt(
@@ -35,9 +35,9 @@ async def attempt(
     on_first_token: Callable[[], None],
     emit: Callable[[Delta], None],
 ) -> Finish:
-    """Call a provider and emit what it says.
+    """Call a provider and emit its deltas.
 
-    Headers, comments and role chunks are not tokens; the adapters emit nothing for them.
+    Headers, comments and role chunks are not tokens; adapters emit nothing for them.
 
     Args:
         entry: the provider.
@@ -48,9 +48,9 @@ async def attempt(
         emit: gets each delta, in order.
 
     Raises:
-        ProviderError: the call failed, broke off or missed a deadline, and is closed. A call that breaks after
-            a long silence has missed the deadline. An answer that is complete when a deadline passes is not
-            a failure; an empty answer is one.
+        ProviderError: the call failed, broke off or missed a deadline, and has been closed. A call that breaks
+            after a long silence has missed the deadline. An answer that is complete when a deadline passes is
+            not a failure; an empty answer is one.
     """
     scope = anyio.CancelScope()
     listener = _Listener(scope, entry.section, first_token_at, end, on_first_token, emit)
@@ -60,7 +60,7 @@ async def attempt(
             provider = await entry.provider()
             finish = await provider.generate(prompt, listener.on_delta)
         except ProviderContentFiltered as exc:
-            # A content filter ends the answer, whether before or within it: it is not a failure that
+            # A content filter ends the answer, whether before or during it: it is not a failure that
             # another provider should route around.
             is_refused = not listener.has_token
             return Finish(reason="content_filter", provider_reason=exc.code, is_refused=is_refused)
@@ -77,10 +77,10 @@ async def attempt(
 
 
 class _Listener(AbstractContextManager["_Listener"]):
-    """Passes a provider's deltas on, and cancels the call when a deadline passes; held while the call runs.
+    """Passes on a provider's deltas, and cancels the call when a deadline passes; entered for the duration of the call.
 
-    A delta costs one look at the clock and no timer: the call's one timer is set for the deadline as it
-    was, and when it fires, for the deadline as it is by then.
+    A delta costs one reading of the clock and sets no timer: the call has one timer, and when it fires early,
+    because deltas have moved the deadline, it is set again.
 
     Attributes:
         finish: how the answer ends unless another delta follows, if the provider has announced it.
@@ -136,18 +136,18 @@ class _Listener(AbstractContextManager["_Listener"]):
 
     @property
     def silence(self) -> str:
-        """Which deadline the present silence would miss: `first_token` or `idle`."""
+        """The deadline that the current silence would miss: `first_token` or `idle`."""
         return "idle" if self.has_token else "first_token"
 
     @property
     def was_silent(self) -> bool:
-        """Whether the present silence has lasted a large part of its deadline."""
+        """Whether the current silence has lasted a large part of its deadline."""
         section = self._section
         least = section.idle_silence if self.has_token else section.first_token_silence
         return self._now() - self._last_delta_at >= least
 
     def on_delta(self, delta: Delta | Finish) -> None:
-        """Take the next delta, or how the answer ends if none follows."""
+        """Take the next delta, or a `Finish`: how the answer ends if no delta follows."""
         if isinstance(delta, Finish):
             self.finish = delta
             return
@@ -158,18 +158,18 @@ class _Listener(AbstractContextManager["_Listener"]):
             self._on_first_token()
         self._emit(delta)
         self._last_delta_at = self._now()
-        if is_first:  # the only delta after which the deadline may be nearer than before
+        if is_first:  # only after this delta can the deadline be earlier than before
             self._timer.cancel()
             self._timer = self._call_at(self._due, self._on_timer)
 
     @property
     def _due(self) -> float:
-        """When the call has to be given up, unless another delta comes."""
+        """When to give up the call, unless another delta comes."""
         idle_at = self._last_delta_at + self._section.idle_bound
         return min(idle_at if self.has_token else self._first_token_at, self._end)
 
     def _on_timer(self) -> None:
-        """Give the call up, or wait for the deadline that a delta has moved."""
+        """Give up the call, or wait again if a delta has moved the deadline."""
         now, due = self._now(), self._due
         if now < due:
             self._timer = self._call_at(max(due, now + _TICK_SECONDS), self._on_timer)

@@ -1,8 +1,8 @@
-"""Who is watching a generation, and how long it may go on unwatched.
+"""Who is watching a generation, and how long it may continue unwatched.
 
 `TRANSITIONS` lists every legal transition. The deadline of an unwatched generation is that of its
-cancel scope: a viewer that joins before the scope is cancelled has stopped the clock, and one that
-joins later finds a generation that is ending. There is no moment between the two, and no second timer.
+cancel scope: a viewer that joins before the scope is cancelled removes the deadline, and one that
+joins later finds a generation that is ending. There is no moment in between, and no second timer.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from streamsvc.events import Outcome
 
 
 class State(Enum):
-    """The state of the audience of a running generation."""
+    """The state of a running generation's audience."""
 
     EXPECTED = auto()  # no viewer has come yet
     WATCHING = auto()
@@ -26,7 +26,7 @@ class State(Enum):
 
 
 class Move(Enum):
-    """What can happen to an audience."""
+    """What can happen in an audience."""
 
     FIRST_JOINS = auto()
     LAST_LEAVES = auto()
@@ -44,8 +44,8 @@ class Audience:
 
     Args:
         stop_scope: stops the generation, as `no_viewers`; its deadline is set here only.
-        attach_seconds: how long the first viewer may take to come.
-        grace_seconds: how long the generation goes on after the last viewer has left; 0: it stops at
+        attach_seconds: how long to wait for the first viewer.
+        grace_seconds: how long the generation continues after the last viewer has left; 0: it stops at
             once.
     """
 
@@ -61,11 +61,11 @@ class Audience:
 
     @property
     def state(self) -> State:
-        """Its state."""
+        """The current state."""
         return self._state
 
     def viewer(self) -> "ViewerSlot":
-        """Return what counts one viewer while it is held."""
+        """Return a context that counts one viewer."""
         return ViewerSlot(self)
 
     def join(self) -> None:
@@ -91,7 +91,7 @@ class Audience:
 
 
 class Count(Protocol):
-    """Counts viewers. Neither call waits or raises."""
+    """Counts viewers. Neither method waits or raises."""
 
     def join(self) -> None:
         """Count one more viewer."""
@@ -103,7 +103,7 @@ class Count(Protocol):
 
 
 class ViewerSlot(AbstractContextManager["ViewerSlot"]):
-    """Counts a viewer while the context is held, or until it leaves before that.
+    """Counts a viewer for the duration of the context, or until `leave` is called.
 
     A class and not a `contextmanager`: a generator is ten times as large, and every open stream holds one.
 

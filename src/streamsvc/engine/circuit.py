@@ -1,7 +1,7 @@
 """A circuit breaker for each provider entry: it skips a provider that keeps failing.
 
-`TRANSITIONS` lists every legal transition. An open circuit lets one call through when its pause is over,
-to probe whether the provider has recovered; a fallback serves all other requests meanwhile.
+`TRANSITIONS` lists every legal transition. When its pause is over, an open circuit lets one call
+through, to probe whether the provider has recovered; until that call ends, fallbacks serve all other requests.
 """
 
 import logging
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    """Which calls pass: all, none, or only the probe that is under way."""
+    """Which calls are admitted: all, none, or only the running probe."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -48,9 +48,9 @@ TRANSITIONS: Mapping[tuple[State, Move], State] = {
 class Circuit:
     """The circuit of one provider entry.
 
-    A call that began before the circuit last opened says nothing about the provider now: how it ends does
-    not count any more. The first token of a probe closes the circuit, but until an answer is whole, one
-    failure opens it again.
+    A call that began before the circuit last opened says nothing about the provider now, so its result is
+    ignored. The first token of a probe closes the circuit, but until an answer is complete, one failure opens
+    it again.
 
     Args:
         name: the entry, for the log.
@@ -69,7 +69,7 @@ class Circuit:
 
     @property
     def state(self) -> State:
-        """Its state."""
+        """The current state."""
         return self._state
 
     @property
@@ -80,13 +80,13 @@ class Circuit:
         return self._state is State.CLOSED
 
     def call(self) -> "Call":
-        """Return a context to make one call in; the circuit learns how it ends."""
+        """Return a context for one call; on exit, the circuit records how the call ended."""
         return Call(self)
 
     def begin(self) -> tuple[int, bool]:
-        """Begin a call; return how often the circuit has opened so far, and whether this is a probe.
+        """Begin a call; return how many times the circuit has opened so far, and whether this is a probe.
 
-        Nothing may be awaited between `admits`, which lets a probe through, and this call.
+        Do not await between `admits`, which lets a probe through, and this method.
         """
         is_probe = self._state is State.OPEN and self.admits
         if is_probe:
@@ -132,9 +132,9 @@ class Circuit:
 
 
 class Call(AbstractContextManager[Callable[[], None]]):
-    """One call to a provider, while the context is held; small, because every open stream holds one.
+    """A context around one call to a provider; small, because every open stream holds one.
 
-    The context's value is to be called at the first token: that ends a probe.
+    Call the context's value at the first token: that ends a probe.
     """
 
     __slots__ = ("_began", "_circuit", "_is_probe")

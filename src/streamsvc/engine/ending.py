@@ -30,7 +30,7 @@ class Ending:
 
     Args:
         provider: the entry that answered, or whose failure is reported.
-        model: the model that it was asked for.
+        model: the model that was requested from it.
     """
 
     __slots__ = ("_model", "_provider")
@@ -40,7 +40,7 @@ class Ending:
         self._model = model
 
     def finished(self, finish: Finish) -> Done:
-        """The provider ended the answer."""
+        """The model ended the answer."""
         return Done(
             status=_STATUS[finish.reason],
             finish_reason=finish.reason,
@@ -54,7 +54,7 @@ class Ending:
         )
 
     def provider_failed(self, error: ProviderError) -> Done:
-        """No provider gave a whole answer."""
+        """No provider gave a complete answer."""
         public = PublicError(error.code, error.message, error.retryable)
         return self._failed(Outcome(error.outcome), public)
 
@@ -64,11 +64,11 @@ class Ending:
         return self._failed(Outcome.INTERNAL_ERROR, public)
 
     def log_full(self) -> Done:
-        """The answer is longer than the log may hold; what there is of it stands."""
+        """The answer is longer than the log may hold; the answer so far is kept."""
         return self._ended(Status.INCOMPLETE, "length", Outcome.LOG_FULL)
 
     def stopped(self, outcome: Outcome) -> Done:
-        """It was cancelled. For a drain that is a failure: nobody wanted the answer to end."""
+        """It was cancelled. A drain counts as a failure, because nobody wanted the answer to end."""
         if outcome is Outcome.DRAINED:
             return self._failed(outcome, _DRAINED)
         return self._ended(Status.STOPPED, "stopped", outcome)

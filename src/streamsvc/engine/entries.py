@@ -22,8 +22,8 @@ class ProviderEntry:
 
     Attributes:
         section: its settings.
-        circuit: whether it may be called now.
-        running: how many of its slots are taken; see `ProviderSlot`.
+        circuit: decides whether it may be called now.
+        running: how many of its slots are in use; see `ProviderSlot`.
     """
 
     def __init__(self, name: str, providers: ProviderRegistry) -> None:
@@ -37,7 +37,7 @@ class ProviderEntry:
 
     @property
     def is_ready(self) -> bool:
-        """Whether its API key is set, or it needs none."""
+        """Whether its API key is set or not needed."""
         return self._providers.is_ready(self.name)
 
     @property
@@ -46,7 +46,7 @@ class ProviderEntry:
         return self.running < self.section.max_generations
 
     async def provider(self) -> Provider:
-        """Return its provider, opened if this is its first use."""
+        """Return its provider, which is opened on first use."""
         return await self._providers.get(self.name)
 
 
@@ -66,10 +66,10 @@ class ProviderEntries:
         return iter(self._entries.values())
 
     def route(self, name: str, *, fault: str = "") -> tuple[ProviderEntry, ...]:
-        """Return an entry and its own fallbacks, in their order, without those whose key is missing.
+        """Return an entry followed by its fallbacks, in order, without those whose key is missing.
 
         Raises:
-            InvalidField: no such entry, or one that does not offer the fault.
+            InvalidField: no such entry, or the entry does not offer the fault.
             ProviderNotReady: the entry's own key is missing.
         """
         section = self._providers.check(name, fault=fault)
@@ -78,10 +78,10 @@ class ProviderEntries:
 
 
 class ProviderSlot(AbstractContextManager["ProviderSlot"]):
-    """The slot of one generation: taken on entering the context, given back on leaving it.
+    """The provider slot of one generation: acquired on entering the context, released on leaving it.
 
-    Entering takes it on the first entry of the route that has one free. `hand_over` lets a request take
-    the slot and a task give it back. (`ExitStack.pop_all` does that too, but keeps 1.7 kB for each
+    Entering acquires a slot on the first entry of the route that has a free one. With `hand_over`, a request
+    acquires the slot and a task releases it. (`ExitStack.pop_all` can do that too, but costs 1.7 kB per
     stream.)
 
     Args:
@@ -92,7 +92,7 @@ class ProviderSlot(AbstractContextManager["ProviderSlot"]):
 
     Attributes:
         route: as given.
-        entry: where the slot is now.
+        entry: the entry whose slot it is now.
     """
 
     __slots__ = ("_is_handed_over", "entry", "route")
@@ -121,11 +121,11 @@ class ProviderSlot(AbstractContextManager["ProviderSlot"]):
             self.entry.running -= 1
 
     def hand_over(self) -> None:
-        """Keep the slot when this context is left; the next one that is entered gives it back."""
+        """Keep the slot when this context is left; the next one that is entered releases it."""
         self._is_handed_over = True
 
     def move_to(self, entry: ProviderEntry) -> None:
-        """Change to a slot of another entry, which must be free; to the same one, nothing happens."""
+        """Change to a slot of another entry, which must have a free one; for the same entry, do nothing."""
         self.entry.running -= 1
         entry.running += 1
         self.entry = entry

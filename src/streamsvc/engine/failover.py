@@ -1,8 +1,8 @@
 """One answer, from as many calls to providers as it takes.
 
-A call that failed is retried where that may help; then the next entry of the route is called, within
-the deadlines and a bounded number of calls. Until the first token viewers see at most a `status`
-event; after it, what they have is either continued exactly or replaced after a `restart`.
+A failed call is retried where that may help; then the next entry of the route is called, within the
+deadlines and a limited number of calls. Until the first token, viewers see at most a `status` event; after
+it, their text is either continued exactly or replaced after a `restart`.
 """
 
 import logging
@@ -34,24 +34,24 @@ from streamsvc.traces import causes
 logger = logging.getLogger(__name__)
 
 _LEAST_BACKOFF = 0.5
-"""The part of a backoff that is always waited; the rest is jitter, so that retries spread out."""
+"""The fraction of a backoff that is always waited; the rest is jitter, which spreads retries out."""
 
 
 class Failover:
-    """The calls that lead to one answer; read it from `run` down.
+    """The calls that lead to one answer; start reading at `run`.
 
     Args:
         generation_id: for the log lines.
         prompt: the request.
-        slot: the generation's provider slot, held; its route is who may be called, in this order.
+        slot: the generation's provider slot, acquired; its route lists the entries that may be called, in order.
         emit: writes an event for the viewers.
-        read_answer: reads back what viewers have of the answer.
-        settings: whether to rescue, and how many calls there may be.
+        read_answer: reads back the part of the answer that viewers have.
+        settings: whether to rescue, and the maximum number of calls.
 
     Attributes:
         entry: the one that answers; after a failure, the one whose failure is reported.
-        calls: how many calls there have been.
-        may_be_billed: whether a provider has begun to answer, or was left while it might have.
+        calls: the number of calls so far.
+        may_be_billed: whether a provider has begun to answer, or may have begun when the call was closed.
     """
 
     def __init__(
@@ -78,20 +78,20 @@ class Failover:
         self._end = 0.0
         self._failures: list[tuple[ProviderEntry, ProviderError]] = []
         self._has_begun = False  # viewers have a token
-        self._got_token = False  # the same, of the call that runs or was last
+        self._got_token = False  # the same, for the current or latest call
         self._broken_by = ""  # the code of the failure that cut the last call after its first token
 
     @property
     def model(self) -> str:
-        """The model that `entry` is asked for."""
+        """The model that is requested from `entry`."""
         return self._named_model(self.entry) or self.entry.section.model
 
     async def run(self) -> Finish:
-        """Return how the answer ended; everything before that has been emitted.
+        """Return how the answer ended; everything up to that has been emitted.
 
         Raises:
-            ProviderError: there is no answer. Of several failures the first that is worth a new
-                request later, else the first.
+            ProviderError: there is no answer. Of several failures, this is the first one that is worth a new
+                request later, else the first one.
         """
         self._end = self._now() + self._route[0].section.total_seconds
         for entry in self._route:
@@ -105,7 +105,7 @@ class Failover:
         raise error
 
     async def _ask(self, entry: ProviderEntry) -> Finish | None:
-        """Call one entry, again where that may help; return None when it has failed for good."""
+        """Call one entry, with retries where they may help; return None when it has finally failed."""
         self._switch_to(entry)
         first_token_at = self._now() + entry.section.first_token_bound
         tries = 0
@@ -131,7 +131,7 @@ class Failover:
     async def _call(
         self, entry: ProviderEntry, first_token_at: float, on_first_token: Callable[[], None]
     ) -> Finish:
-        """Call one entry once; after a first token, fit the answer to what viewers have.
+        """Call one entry once; if viewers already have a token, fit the answer to what they have.
 
         Raises:
             ProviderError: it failed.
@@ -155,7 +155,7 @@ class Failover:
         except BaseException as exc:
             self.may_be_billed |= _may_be_billed(exc)
             raise
-        # A content filter that refuses a rescue before its first token leaves viewers what they have.
+        # If a content filter refuses a rescue before its first token, viewers keep what they have.
         is_filtered = finish.reason == "content_filter" and not self._got_token
         for event in catch_up.finish() if catch_up and not is_filtered else ():
             self._emit(event)
@@ -164,10 +164,10 @@ class Failover:
         is_refused = finish.is_refused and not self._has_begun
         return msgspec.structs.replace(finish, is_refused=is_refused)
 
-    # ---- What a call is given
+    # ---- The input of a call
 
     def _switch_to(self, entry: ProviderEntry) -> None:
-        """Take the slot along to an entry; viewers learn of it unless it is the requested one."""
+        """Move the slot to an entry; viewers get a `status` event unless it is the requested one."""
         self.entry = entry
         self._slot.move_to(entry)
         if entry is self._route[0]:
@@ -184,7 +184,7 @@ class Failover:
         )
 
     def _named_model(self, entry: ProviderEntry) -> str:
-        """Return the model that the client named, or nothing: it belongs to the requested entry only."""
+        """Return the model that the client named, or "": it only applies to the requested entry."""
         return self._prompt.model if entry is self._route[0] else ""
 
     async def _catch_up(self, entry: ProviderEntry) -> CatchUp:
@@ -244,7 +244,7 @@ class Failover:
 
 
 def _may_be_billed(exc: BaseException) -> bool:
-    """Return whether a call that ended so may be billed: it was left at work, or its answer was empty."""
+    """Return whether a call that ended like this may be billed: it was closed at work, or its answer was empty."""
     if isinstance(exc, EmptyAnswer):
         return True
     if isinstance(exc, ProviderTimedOut):

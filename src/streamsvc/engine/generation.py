@@ -1,7 +1,7 @@
 """One generation: a provider's deltas become a log that begins with `Start` and ends with `Done`.
 
-It belongs to no connection. It runs in a task of the supervisor, inside one cancel scope; cancelling
-that scope is the only way to stop it, and closes the upstream call at whatever stage it is.
+It does not belong to a connection. It runs in a task of the supervisor, inside one cancel scope; cancelling
+that scope is the only way to stop it from outside, and closes the upstream call at any stage.
 """
 
 import logging
@@ -29,24 +29,24 @@ from streamsvc.traces import describe
 logger = logging.getLogger(__name__)
 
 APPEND_SECONDS = 5.0
-"""Bound of writing the end of a log, which goes on although the task is cancelled."""
+"""Maximum time for writing the end of a log, which continues even if the task is cancelled."""
 
 ESTIMATE_SECONDS = 1.0
-"""Bound of reading the answer back for an estimate, before that."""
+"""Maximum time for reading the answer back for an estimate, before that."""
 
 
 class Generation:
-    """One answer while it is generated: `open_log`, then `run`.
+    """One answer while it is being generated: `open_log`, then `run`.
 
     Args:
         generation_id: unguessable, new for every generation.
-        request: what is wanted.
-        slot: its provider slot, held until `run` has returned; the slot's route is who may answer.
+        request: what to generate.
+        slot: its provider slot, held until `run` has returned; the slot's route lists the entries that may answer.
         log: stores its events.
-        settings: how long it may go on without viewers, and how it is rescued.
+        settings: how long it may continue without viewers, and how it is rescued.
 
     Attributes:
-        audience: the viewers; it stops without them.
+        audience: its viewers; without them it stops.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Generation:
         return self._id
 
     def stop(self, outcome: Outcome) -> None:
-        """End it at once; the first reason given stands."""
+        """End it at once; the first reason given is kept."""
         self._stop_scope.stop(outcome)
 
     @property
     def ended(self) -> anyio.Event:
-        """Set when the `Done` is in the log. Made when it is first asked for, which is rare."""
+        """Set when the `Done` is in the log. Created on first access, which is rare."""
         if self._has_ended is None:
             self._has_ended = anyio.Event()
         return self._has_ended
@@ -117,7 +117,7 @@ class Generation:
         await self._log.flush(self._id)
 
     async def run(self) -> None:
-        """Run to the end, and write it: exactly one `Done`, whatever happens."""
+        """Run to the end, and write exactly one `Done`, whatever happens."""
         now = clock()
         began = now()
         done: Done | None = None
@@ -136,7 +136,7 @@ class Generation:
             )  # fmt: skip
 
     async def _answer(self) -> Done:
-        """Return how the answer ended; a failure is an end too."""
+        """Return how the answer ended; a failure is also an end."""
         try:
             finish = await self._failover.run()
         except ProviderError as exc:
@@ -153,7 +153,7 @@ class Generation:
         return Ending(self._failover.entry.name, self._failover.model)
 
     async def _close_log(self, done: Done) -> None:
-        """Write the end. A log that fails must not end other generations."""
+        """Write the `Done`. A log that fails must not end other generations."""
         try:
             with anyio.move_on_after(APPEND_SECONDS, shield=True):
                 self._log.append(self._id, await self._with_usage(done))
@@ -162,7 +162,7 @@ class Generation:
             logger.error("log.failed id=%s %s", self._id, describe(exc))  # noqa: TRY400
 
     async def _with_usage(self, done: Done) -> Done:
-        """Estimate the usage if the provider may bill and did not report it, within a bound of time."""
+        """Estimate the usage if the provider may bill but did not report it, within a time limit."""
         if done.usage is None and self._failover.may_be_billed:
             with anyio.move_on_after(ESTIMATE_SECONDS):
                 usage = estimate(self._request.prompt, await self._read_answer())
@@ -170,7 +170,7 @@ class Generation:
         return done
 
     async def _read_answer(self) -> Standing:
-        """Read back what viewers have of the answer."""
+        """Read back the part of the answer that viewers have."""
         standing = Standing()
         async for records in stored_batches(self._log, self._id):
             standing.extend(records)

@@ -1,7 +1,7 @@
-"""How the answer of another attempt is fitted to what viewers already have.
+"""Fits the answer of another attempt to what viewers already have.
 
 The model gets the same question again; it is not asked to continue a text, because many models refuse that. If it
-says the same again, viewers notice nothing. If it says something else, they get a `Restart`.
+repeats the same text, viewers notice nothing. If its text differs, they get a `Restart`.
 """
 
 from collections.abc import Sequence
@@ -9,20 +9,20 @@ from collections.abc import Sequence
 from streamsvc.events import Delta, Logprobs, Reasoning, Restart, Text
 
 PIECE_CHARS = 4096
-"""How much of the text that two attempts have in common one event holds: it is encoded in one step."""
+"""How many characters of the text that two attempts share go into one event, which is encoded in one step."""
 
 
 class CatchUp:
-    """Turns the deltas of another attempt into what viewers still lack.
+    """Turns the deltas of another attempt into the events that viewers still need.
 
-    Only the answer's text counts. Reasoning before it has been shown once and is left out: models hardly
-    ever repeat it. A tool call that was half written cannot be caught up with, nor can a refusal: the new answer
-    replaces them.
+    Only the answer's text is compared. Reasoning before the text goes beyond what viewers have is left out: they
+    have already seen some, and models hardly ever repeat it. A partial tool call or a refusal cannot be continued:
+    the new answer replaces it.
 
     Args:
         shown: the text that viewers have.
-        restart: announces the new answer if it is a different one.
-        is_text: whether viewers have text and reasoning only.
+        restart: announces the new answer if it differs.
+        is_text: whether viewers only have text and reasoning.
     """
 
     def __init__(self, shown: str, restart: Restart, *, is_text: bool = True) -> None:
@@ -57,7 +57,7 @@ class CatchUp:
         return self._restart_with(self._shown[: self._repeated] + text)
 
     def finish(self) -> Sequence[Restart | Text]:
-        """Return the events to emit when the attempt ends: a shorter answer is a different one."""
+        """Return the events to emit when the attempt ends: a shorter answer also differs."""
         if self._is_over or (self._is_text and self._repeated == len(self._shown)):
             return ()
         return self._restart_with(self._shown[: self._repeated])

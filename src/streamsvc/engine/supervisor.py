@@ -1,7 +1,7 @@
 """Starts generations, finds and stops them through the directory, and drains its own at shutdown.
 
-Every generation that runs here is a task of one task group, which is open for as long as the
-supervisor is held as an async context manager: the application's lifespan.
+Every generation that runs here is a task of one task group, which is open while the supervisor is entered
+as an async context manager, for the application's lifespan.
 """
 
 import base64
@@ -40,7 +40,7 @@ class Supervisor:
         providers: the configured providers.
         log: stores the events.
         directory: knows which generations run, here or elsewhere.
-        settings: bounds and waiting times.
+        settings: limits and deadlines.
     """
 
     _tasks: anyio.abc.TaskGroup
@@ -62,7 +62,7 @@ class Supervisor:
         self._idle = anyio.Event()
 
     async def __aenter__(self) -> Self:
-        """Begin to take work."""
+        """Start accepting work."""
         self._tasks = await anyio.create_task_group().__aenter__()
         return self
 
@@ -73,7 +73,7 @@ class Supervisor:
 
     @property
     def is_draining(self) -> bool:
-        """Whether the service has stopped taking new work."""
+        """Whether the service has stopped accepting new work."""
         return self._is_draining
 
     @property
@@ -95,14 +95,14 @@ class Supervisor:
         """Start a generation, and return its id once its log is open.
 
         Args:
-            request: what is wanted.
-            key: the client's idempotency key. While the log of the first generation with it is kept,
-                that one's id is returned, and nothing is started.
+            request: what to generate.
+            key: the client's idempotency key. While the log of the first generation with this key is kept,
+                its id is returned, and nothing is started.
 
         Raises:
-            InvalidField: an unknown provider or fault, or a key that was used with another request.
+            InvalidField: an unknown provider or fault, or a key that was used with a different request.
             ProviderNotReady: the provider's API key is missing.
-            Overloaded: a bound is reached.
+            Overloaded: a limit is reached.
             Draining: the service is shutting down.
         """
         route = self._entries.route(request.provider, fault=request.prompt.fault)
@@ -113,28 +113,28 @@ class Supervisor:
             if claim.use is None:
                 claim.use = KeyUse(fingerprint, await self._start(request, route))
             elif claim.use.fingerprint != fingerprint:
-                sentence = "This 'Idempotency-Key' was used with another request."
+                sentence = "This 'Idempotency-Key' was used with a different request."
                 raise InvalidField(sentence, field="Idempotency-Key")
             return claim.use.generation
 
     def viewer(self, generation_id: str) -> ViewerSlot:
-        """Return what counts one viewer of a generation while it is held."""
+        """Return a context that counts one viewer of a generation."""
         audience = self._directory.audience(generation_id)
         if audience is None:  # it has ended: the viewer reads what is stored
             return ViewerSlot(self._viewer_count)
         return ViewerSlot(self._viewer_count, audience)
 
     def check_viewers(self) -> None:
-        """Refuse one viewer too many.
+        """Refuse a viewer beyond the limit.
 
         Raises:
-            Overloaded: the bound is reached.
+            Overloaded: the limit is reached.
         """
         if self._viewer_count.size >= self._settings.limits.max_viewers:
             raise Overloaded("limits.max_viewers")
 
     async def stop(self, generation_id: str) -> None:
-        """End a generation at once, wherever it runs; one that has ended stays as it is.
+        """End a generation at once, wherever it runs; if it has already ended, do nothing.
 
         Raises:
             GenerationNotFound: it never existed, or is no longer kept.
@@ -143,9 +143,9 @@ class Supervisor:
             await self._log.read(generation_id, after=0)
 
     async def drain(self, seconds: float) -> None:
-        """Take no new work, let the generations of this process finish for *seconds*, then end the rest.
+        """Refuse new work, give the generations of this process *seconds* to finish, then end the rest.
 
-        Cancelled, it ends the rest at once, and returns when that is done.
+        If cancelled, it ends the rest at once, and returns when that is done.
         """
         self._is_draining = True
         logger.info(
@@ -167,7 +167,7 @@ class Supervisor:
         logger.info("drain.finished cut=%d", cut)
 
     async def _start(self, request: GenerationRequest, route: _Route) -> str:
-        """Start a generation. With the log in memory nothing here waits: the bounds are checked, and kept."""
+        """Start a generation. With an in-memory log nothing here waits, so the limits hold from check to use."""
         self._check_room()
         with ProviderSlot(route) as slot:
             generation = Generation(
@@ -209,7 +209,7 @@ class Supervisor:
 
 
 class _ViewerCount:
-    """All viewers that are connected to this process."""
+    """Counts all viewers that are connected to this process."""
 
     def __init__(self) -> None:
         self.size = 0

@@ -5,7 +5,7 @@ from streamsvc.messages import Prompt, texts_of
 from streamsvc.snapshot import LongText, Standing
 
 BYTES_PER_TOKEN = 4
-"""A rough mean of UTF-8 over languages and models, not a tokenizer; the result is marked as an estimate."""
+"""A rough average over languages and models, in UTF-8, not a tokenizer; the result is marked as an estimate."""
 
 
 def estimate(prompt: Prompt, answer: Standing) -> Usage:

@@ -11,29 +11,30 @@ BEFORE_FIRST = -1
 """The cursor of a viewer that has seen nothing: the first record is 0."""
 
 BATCH_RECORDS = 256
-"""How many records one read returns at most, so that no replay holds up the event loop."""
+"""The maximum number of records that one read returns, so that no replay holds up the event loop."""
 
 WAIT_SECONDS = 60.0
-"""How long one call waits for the next record before another call does."""
+"""How long one call of `read` waits for the next record; then the reader calls again."""
 
 
 class Reader(Protocol):
-    """Follows a generation. Neither call waits, and neither raises."""
+    """Follows a generation. Neither method waits, and neither raises."""
 
     def deliver(self, records: Sequence[Record]) -> int:
         """Take some of the next records, of which there is at least one; return how many were taken.
 
-        The others come again at once. After a 0 none come until the reader calls `Following.resume`.
+        The others are delivered again at once. After a 0, nothing is delivered until the reader calls
+        `Following.resume`.
         """
         ...
 
     def lost(self) -> None:
-        """There is nothing to follow: the log has been dropped, or never reached the cursor."""
+        """Learn that there is nothing to follow: the log has been dropped, or never reached the cursor."""
         ...
 
 
 class Following(Protocol):
-    """A reader's place in a log."""
+    """A reader's position in a log."""
 
     def resume(self) -> None:
         """Ask for records again, after a `deliver` that took none."""
@@ -47,23 +48,23 @@ class Following(Protocol):
 class EventLog(Protocol):
     """An append-only log per generation: one writer, any number of readers.
 
-    Records are numbered 0, 1, 2 … without holes. A generation's log is opened by its `Start` and
+    Records are numbered 0, 1, 2 … without gaps. A generation's log is opened by its `Start` and
     closed by its `Done`; some time after that it is dropped as a whole. Every reader has its own
-    cursor, so a slow, late or vanished reader costs the log nothing and delays no other. The calls
-    are those of a Redis stream: `XADD` with explicit ids, and `XREAD BLOCK`, which `follow` leaves
-    to the log, so that one wake-up serves all followers.
+    cursor, so a slow, late or vanished reader costs the log nothing and delays no other. The methods
+    match those of a Redis stream: `XADD` with explicit ids, and `XREAD BLOCK`. With `follow`, the log
+    does the reading, so that one wake-up serves all followers.
     """
 
     def append(self, generation: str, event: Event) -> None:
-        """Put *event* after the last record and wake the readers.
+        """Append *event* after the last record and wake the readers.
 
-        The writer does not wait until it is stored: words come in callbacks, and faster than any
-        network. Where that matters, it waits for `flush`.
+        The writer does not wait until it is stored: tokens arrive in callbacks, and faster than a
+        network could store them. Where storing matters, the writer awaits `flush`.
 
         Raises:
             GenerationNotFound: the log is not open: it has no `Start` yet, or was dropped.
-            LogClosed: the log ends in its `Done`.
-            LogFull: the generation's log has reached its bound. A `Done` is always taken.
+            LogClosed: the log already ends in its `Done`.
+            LogFull: the generation's log has reached its limit. A `Done` is always accepted.
             Overloaded: for a `Start`, if all logs together have reached theirs.
         """
         ...
@@ -82,7 +83,7 @@ class EventLog(Protocol):
     ) -> Sequence[Record]:
         """Return the stored records with `seq > after`, in order, at most `BATCH_RECORDS` of them.
 
-        If there is none, wait up to *wait_seconds* for the next one; an empty answer means that none
+        If there is none, wait up to *wait_seconds* for the next one; an empty result means that none
         came. A long log is read in many calls, each of which lets other tasks run. May be cancelled
         at any time.
 
@@ -94,18 +95,18 @@ class EventLog(Protocol):
         ...
 
     def follow(self, generation: str, *, after: int, reader: Reader) -> Following:
-        """Give a reader the records with `seq > after`, in order, as they come, up to the `Done`.
+        """Deliver the records with `seq > after` to a reader, in order, as they come, up to the `Done`.
 
         They are delivered soon after they are stored, and never within this call or within `append`;
-        what has piled up comes in one piece of at most `BATCH_RECORDS`. Readers at the same place are
-        given the same `Record` objects. Nothing follows a `Done`: a reader whose cursor is there is
-        never called.
+        waiting records come together, in batches of at most `BATCH_RECORDS`. Readers at the same position
+        get the same `Record` objects. Nothing follows a `Done`: a reader whose cursor is there is never
+        called.
         """
         ...
 
 
 async def stored_batches(log: EventLog, generation: str) -> AsyncIterator[Sequence[Record]]:
-    """Iterate over what is stored now, without waiting for more. Other tasks run in between.
+    """Iterate over the records stored now, without waiting for more. Other tasks run in between.
 
     Raises:
         GenerationNotFound: no such log, or it has been dropped.
@@ -125,7 +126,7 @@ async def stored_records(log: EventLog, generation: str) -> AsyncIterator[Record
 
 
 async def live_records(log: EventLog, generation: str) -> AsyncIterator[Record]:
-    """Iterate over what is stored and what comes, up to and including the `Done`.
+    """Iterate over the stored records and those that follow, up to and including the `Done`.
 
     Raises:
         GenerationNotFound: no such log, or it has been dropped.
@@ -139,11 +140,11 @@ async def live_records(log: EventLog, generation: str) -> AsyncIterator[Record]:
 
 
 class LogEnded(LogError):
-    """A reader has everything that there will ever be."""
+    """A reader has all records that there will ever be."""
 
 
 class LogFull(LogError):
-    """A generation has said more than its log may hold."""
+    """A generation's log has reached its limit."""
 
 
 class LogClosed(LogError):

@@ -1,7 +1,7 @@
 """The event log in the memory of this process.
 
-A closed log is kept for a while, so that a reconnect gets the rest and then its 204. Then `sweep`
-drops it; earlier if there are too many, or too many bytes, and then the one whose time ends next. An
+A closed log is kept for a while, so that a client that reconnects gets the rest, and then a 204. Then `sweep`
+drops it. If there are too many logs, or too many bytes, the one that would expire next is dropped early. An
 open log is never dropped.
 """
 
@@ -43,7 +43,7 @@ from streamsvc.events import (
 )
 
 RECORD_BYTES = 16
-"""About what a piece of text costs besides itself: a place in a list. The few other events cost more."""
+"""Roughly what a piece of text costs besides itself: a slot in a list. The few other events cost more."""
 
 _EVENT_BYTES = 80
 """About what an event costs that is stored as an object, besides its texts."""
@@ -59,7 +59,7 @@ class _Lost(Following):
         self._reader: Reader | None = reader
 
     def notify(self) -> None:
-        """Call the reader's `lost`, unless it has closed meanwhile."""
+        """Call the reader's `lost`, unless it has closed in the meantime."""
         if self._reader is not None:
             self._reader.lost()
 
@@ -76,7 +76,7 @@ class MemoryEventLog(EventLog):
     """All logs of this process.
 
     Args:
-        settings: how long a closed log is kept, finished or abandoned, and the bounds of memory.
+        settings: how long a closed log is kept, finished or abandoned, and the memory limits.
     """
 
     # Set by each `follow`, because the log is made before a loop runs. `append` needs it only for a log
@@ -94,12 +94,12 @@ class MemoryEventLog(EventLog):
         self._due: list[Stream] = []
 
     def __len__(self) -> int:
-        """How many logs are held."""
+        """The number of logs."""
         return len(self._streams)
 
     @property
     def size_bytes(self) -> int:
-        """About how much memory all logs take."""
+        """Roughly how much memory all logs take."""
         return self._size_bytes
 
     @override
@@ -108,7 +108,7 @@ class MemoryEventLog(EventLog):
         if stream.closed:
             raise LogClosed
         if type(event) is Text or type(event) is Reasoning:
-            # CPython's own count of the string's bytes; `sys.getsizeof` would be a call more.
+            # CPython's own count of the string's bytes; `sys.getsizeof` would be one more call.
             size_bytes = RECORD_BYTES + event.text.__sizeof__()
             if stream.size_bytes + size_bytes > self._max_log_bytes:
                 raise LogFull
@@ -163,7 +163,7 @@ class MemoryEventLog(EventLog):
         return self._streams.get(stream.generation) is stream
 
     def schedule(self, stream: Stream) -> None:
-        """Deliver to a log's followers in the next turn of the loop, once for all that is appended until then."""
+        """Deliver to a log's followers in the loop's next iteration, once for everything appended until then."""
         if not stream.is_due:
             stream.is_due = True
             self._due.append(stream)
@@ -176,7 +176,7 @@ class MemoryEventLog(EventLog):
             for stream in due:
                 if stream.deliver():
                     self.schedule(stream)
-        finally:  # a reader that raised, against its contract, must not make others wait
+        finally:  # a reader that raises, against its contract, must not make others wait
             for stream in due:
                 stream.is_due = False
                 self.schedule(stream)
@@ -193,7 +193,7 @@ class MemoryEventLog(EventLog):
                     stream.waiting.remove(waiter)
 
     async def sweep(self) -> None:
-        """Drop closed logs when their time ends; runs until it is cancelled."""
+        """Drop closed logs when they expire; runs until it is cancelled."""
         while True:
             while self._expiries and self._expiries[0][0] <= now():
                 self._drop_next()
@@ -207,7 +207,7 @@ class MemoryEventLog(EventLog):
 
         Raises:
             GenerationNotFound: the event is not a `Start`.
-            Overloaded: the logs of running generations alone fill the memory that all logs may take.
+            Overloaded: the logs of running generations alone fill the memory that all logs may use.
         """
         if not isinstance(event, Start):
             raise GenerationNotFound
@@ -233,10 +233,10 @@ class MemoryEventLog(EventLog):
         return size_bytes
 
     def _make_room(self, more_bytes: int) -> None:
-        """Drop closed logs before their time until *more_bytes* fit.
+        """Drop closed logs early until *more_bytes* fit.
 
         Raises:
-            LogFull: they do not; what the generation has said so far stands.
+            LogFull: they cannot fit; the generation's answer so far is kept.
         """
         while self._expiries and self._size_bytes + more_bytes > self._max_total_bytes:
             self._drop_next()
@@ -244,7 +244,7 @@ class MemoryEventLog(EventLog):
             raise LogFull
 
     def _drop_next(self) -> None:
-        """Drop the closed log whose time ends next."""
+        """Drop the closed log that would expire next."""
         _, generation = heapq.heappop(self._expiries)
         self._size_bytes -= self._streams.pop(generation).size_bytes
 
@@ -265,7 +265,7 @@ class MemoryEventLog(EventLog):
 
 
 def _size_of(event: Event) -> int:
-    """Return about how much memory a rare event takes: of a `Start` also the client's metadata."""
+    """Return roughly how much memory a rare event takes: for a `Start`, including the client's metadata."""
     match event:
         case Start():
             own = (text for pair in event.metadata.items() for text in pair)
@@ -275,7 +275,7 @@ def _size_of(event: Event) -> int:
         case ToolCallBegun(id=call_id, name=name):
             return _EVENT_BYTES + sys.getsizeof(call_id) + sys.getsizeof(name)
         case Logprobs() | ToolCallReady():
-            # Values of any shape: their JSON is a fair measure, and a few times less than Python's objects.
+            # Values of any shape: the size of their JSON is a rough measure, a few times less than Python's objects.
             return _EVENT_BYTES + len(msgspec.json.encode(event))
         case _:
             return RECORD_BYTES

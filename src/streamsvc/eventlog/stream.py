@@ -1,4 +1,4 @@
-"""The records of one generation in memory, with those who wait for the next one and those who follow."""
+"""The records of one generation in memory, with the readers that wait for the next one and the followers."""
 
 from typing import Protocol
 
@@ -18,10 +18,10 @@ class Stream:
     Attributes:
         generation: its id.
         events: by sequence number.
-        size_bytes: about how much memory they take.
+        size_bytes: roughly how much memory they take.
         closed: whether the last one is the `Done`.
         waiting: set when there is another record; each `read` that waits has one.
-        followers: in the order they came.
+        followers: in the order in which they joined.
         is_due: whether a delivery is scheduled.
     """
 
@@ -40,7 +40,7 @@ class Stream:
         """Return the records after a cursor, at most `BATCH_RECORDS` of them."""
         seq = after + 1
         records: list[Record] = []
-        # Not a comprehension, which is one call more before CPython 3.12.
+        # Not a comprehension, which is one more call before CPython 3.12.
         for event in self.events[seq : seq + BATCH_RECORDS]:
             stored = Text(event) if isinstance(event, str) else event
             records.append(Record(self.generation, seq, stored))
@@ -48,16 +48,16 @@ class Stream:
         return records
 
     def wake(self) -> None:
-        """Let every waiting `read` look again."""
+        """Let every waiting `read` check again."""
         waiting, self.waiting = self.waiting, []
         for waiter in waiting:
             waiter.set()
 
     def deliver(self) -> bool:
-        """Give every follower what it lacks; return whether there is more for any of them.
+        """Deliver new records to every follower; return whether there are more for any of them.
 
-        Followers at the same place get the same `Record` objects, so that a dialect encodes each once
-        for all of them.
+        Followers at the same position get the same `Record` objects, so that a dialect encodes each one
+        only once.
         """
         self.is_due = has_more = False
         pieces: dict[int, list[Record]] = {}
@@ -77,7 +77,7 @@ class Stream:
 
 
 class Schedule(Protocol):
-    """What a follower needs of the log that holds its stream."""
+    """What a follower needs from the log that holds its stream."""
 
     def has(self, stream: Stream) -> bool:
         """Return whether the stream is still kept."""
@@ -89,7 +89,7 @@ class Schedule(Protocol):
 
 
 class Follower(Following):
-    """A reader's place in a stream."""
+    """A reader's position in a stream."""
 
     __slots__ = ("_schedule", "_stream", "after", "is_paused", "reader")
 

@@ -1,16 +1,16 @@
-"""One answer so far: its words, its usage, and whether it counts as complete.
+"""The answer so far: its text, its usage, and whether it counts as complete.
 
 A finish reason says how an answer ends, not that nothing follows: some servers send one with every chunk,
 some send text, usage or an error after it. An answer ends where its stream ends. If the stream does not end
-tidily, the finish reason decides:
+regularly, the finish reason decides:
 
-* A reason that came after words without one completes the answer. Whatever happens next (silence, a deadline,
-  a cut, an error, garbage), the answer is complete, and paid for once. The end of the stream is awaited for
-  `END_WAIT_SECONDS` at most.
-* A reason that came with the first words, or before them, may be one that the server sends with every chunk.
-  The answer counts as complete if something happens, but the end is awaited for as long as the engine allows.
-* Words after a reason revoke it. If they have a reason of their own, and so did all words before them, the
-  reasons mean nothing: only the end of the stream is an end, and a cut is a cut.
+* A reason that came after text without one completes the answer. Whatever happens next (silence, a deadline,
+  a cut, an error, garbage), the answer is complete, and paid for once. The wait for the end of the stream is
+  at most `END_WAIT_SECONDS`.
+* A reason that came with the first text, or before it, may be one that the server sends with every chunk.
+  If the stream breaks, the answer counts as complete, but the wait for its end is as long as the engine allows.
+* Text after a reason revokes it. If that text has its own reason, and so did all text before it, the reasons
+  mean nothing: only the end of the stream is an end, and a cut is a cut.
 """
 
 import math
@@ -48,14 +48,14 @@ _WITH_OR_WITHOUT_CALLS = frozenset[AnswerEnd](("stop", "tool_calls"))
 
 
 class AnswerSoFar:
-    """Collects what the chunks of an answer say, and emits it.
+    """Collects the contents of an answer's chunks, and emits them.
 
     Args:
-        emit: gets each delta, and a `Finish` whenever the answer may be whole.
+        emit: gets each delta, and a `Finish` whenever the answer may be complete.
 
     Attributes:
         model: the model that answers, as the upstream says.
-        has_halves: whether the text may contain halves of UTF-16 pairs.
+        has_halves: whether the text may contain halves of surrogate pairs.
         is_whole: whether the answer is complete even if its stream breaks now.
         end_at: when to stop waiting for the end of the stream, on the event loop's clock.
     """
@@ -87,7 +87,7 @@ class AnswerSoFar:
         self._provider_data: Mapping[str, Any] = {}
         self._text_joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
-        self._has_plain_words = False  # words without a reason, since the last reason
+        self._has_plain_words = False  # text without a reason, since the last reason
         self._is_refused = False
         self._reason: AnswerEnd | None = None
         self._word: str | None = None
@@ -95,14 +95,14 @@ class AnswerSoFar:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing of an answer has arrived: no word and no reason."""
+        """Whether nothing of an answer has arrived: no text and no finish reason."""
         return self._reason is None and not self._has_plain_words
 
     def take(self, reasoning: str, text: str, word: str | None) -> None:
-        """Take the words of one chunk, any of them empty; *word* is the upstream's finish reason.
+        """Take the contents of one chunk, any of them empty; *word* is the upstream's finish reason.
 
         Raises:
-            ProviderError: the word says that the provider failed.
+            ProviderError: the finish reason says that the provider failed.
         """
         if self.has_halves:
             reasoning = self._reasoning_joiner.feed(reasoning)
@@ -150,9 +150,9 @@ class AnswerSoFar:
         """Take a finish reason.
 
         Args:
-            reason: what *word* means.
-            word: the upstream's.
-            has_words: whether it came with words.
+            reason: the meaning of *word*.
+            word: the upstream's finish reason.
+            has_words: whether it came with text.
         """
         is_first = self._reason is None
         is_sure = is_first and not has_words and reason in _NEVER_WITH_EVERY_CHUNK
@@ -169,7 +169,7 @@ class AnswerSoFar:
         self._announce()
 
     def block(self, word: str) -> None:
-        """Take the upstream's word for a prompt that a filter has refused."""
+        """Take the upstream's reason for refusing the prompt, as a filter gives it."""
         self.is_whole = True
         self.end_at = now() + END_WAIT_SECONDS
         self._reason, self._word = "content_filter", word
@@ -177,7 +177,7 @@ class AnswerSoFar:
         self._announce()
 
     def count(self, usage: Usage | None) -> None:
-        """Take the upstream's count; the last one stands, but a zero does not replace an earlier count of its kind."""
+        """Take the upstream's usage; later numbers replace earlier ones, but zeros do not."""
         if usage is None or usage == self._usage:
             return
         if (before := self._usage) is not None:
@@ -193,7 +193,7 @@ class AnswerSoFar:
             self._announce()
 
     def end_without_reason(self) -> None:
-        """Take the end of a body that is whole by itself, such as one JSON object."""
+        """Take the end of a body that is complete by itself, such as one JSON object."""
         if self._reason is None and self._has_plain_words:
             self._reason = "stop"
 
@@ -213,7 +213,7 @@ class AnswerSoFar:
         return self._finish(self._reason)
 
     def _announce(self) -> None:
-        """Emit how the answer ends if nothing follows."""
+        """Emit a `Finish`: how the answer ends if nothing follows."""
         if self.is_whole and self._reason is not None:
             with suppress(UpstreamInvalid):
                 self._emit(self._finish(self._reason))

@@ -1,8 +1,8 @@
 """The body of a response, from bytes to chunks: an event stream, or what a server sends instead of one.
 
-The first byte shows what it is, and where that says nothing, the content type: many servers send an event
-stream as `text/plain`, or without a type. A server that ignores `stream: true` sends one JSON object, whose text
-is the answer. A login page is not an answer.
+The first byte shows what the body is; if it does not, the content type decides. (Many servers send an event stream
+as `text/plain`, or without a type.) A server that ignores `stream: true` sends one JSON object, whose text is the
+answer. A login page is not an answer.
 """
 
 import math
@@ -35,13 +35,13 @@ class Kind(Enum):
 
 
 class BodyReader:
-    """Cuts a body into chunks, and knows when it has ended.
+    """Splits a body into chunks, and knows when it has ended.
 
     Args:
-        answer: collects what the chunks say.
+        answer: collects the contents of the chunks.
         take_chunk: reads the JSON of one chunk into *answer*.
         content_type: of the response; empty if it has none.
-        max_bytes: bound of a line of an event stream, and of a body that is JSON.
+        max_bytes: limit on a line of an event stream, and on a body that is JSON.
 
     Attributes:
         is_done: whether `[DONE]` has arrived.
@@ -76,10 +76,8 @@ class BodyReader:
         self._max_bytes = max_bytes
         self._decoder = EventStreamDecoder(max_bytes)
         self._kind: Kind | None = None
-        self._is_stream = (
-            False  # says the same as the kind; a token is asked for it by a plain flag
-        )
-        self._held = bytearray()  # a body that is JSON, or of unknown kind so far
+        self._is_stream = False  # the same as the kind, but cheaper to check for each token
+        self._held = bytearray()  # a body that is JSON, or whose kind is still unknown
         self._end_at = math.inf
         self._is_paused = False
 
@@ -87,10 +85,10 @@ class BodyReader:
         """Read the body to its end, and return how the answer ended.
 
         Args:
-            read: as `Exchange.read`.
+            read: has the contract of `Exchange.read`.
 
         Raises:
-            ProviderError: it broke off, states an error or cannot be read, before the answer was whole.
+            ProviderError: it broke off, states an error or cannot be read, before the answer was complete.
         """
         try:
             await self._read(read)
@@ -103,9 +101,9 @@ class BodyReader:
         return self._answer.finish()
 
     async def _read(self, read: Read) -> None:
-        """Read until the end of the body, of the stream, or of the wait for either.
+        """Read until the end of the body or of the stream, or until the wait for either is over.
 
-        The deadline of that wait changes with what arrives, so each one has a `read` and a scope of its own.
+        The deadline of that wait changes with what arrives, so each deadline has its own `read` and scope.
         """
         while not self.is_done:
             self._is_paused = False
@@ -119,7 +117,7 @@ class BodyReader:
                 return
 
     def take(self, data: bytes) -> bool:
-        """Take a part of the body; return whether to go on with the same deadline."""
+        """Take a part of the body; return whether to continue with the same deadline."""
         if not self._is_stream:
             data = self._begin(data)
         for payload in self._decoder.feed(data):
@@ -140,7 +138,7 @@ class BodyReader:
             self._take_chunk(payload)
 
     def _begin(self, data: bytes) -> bytes:
-        """Hold the beginning back until the kind of the body is known; return the part that is an event stream.
+        """Hold back the beginning until the body's kind is known; return the part that is an event stream.
 
         Raises:
             ProviderError: it is neither an event stream nor JSON.
@@ -154,7 +152,7 @@ class BodyReader:
             self._is_stream = True
             data = bytes(self._held)
             if data.startswith(_FIELDS):
-                self._held.clear()  # else it may be the text of an error
+                self._held.clear()  # otherwise it may be the text of an error
             return data
         if self._kind is Kind.OTHER:
             raise error_for_text(bytes(self._held))
@@ -167,9 +165,9 @@ class BodyReader:
         return self._content_type == _EVENT_STREAM
 
     def _take_end(self) -> None:
-        """Take the tidy end of the body, with a last block that lacks its blank line."""
+        """Take the regular end of the body, with a last block that may lack its blank line."""
         if self._is_stream:
-            with suppress(UpstreamInvalid, LineTooLong):  # half a chunk does not count
+            with suppress(UpstreamInvalid, LineTooLong):  # an incomplete chunk is dropped
                 for payload in self._decoder.flush():
                     self._take_other(payload)
             if self._held and self._answer.is_empty:
@@ -180,7 +178,7 @@ class BodyReader:
             raise ProviderMisconfigured
 
     def _take_document(self, body: bytes) -> None:
-        """Take a body that is JSON: one value, or one on each line."""
+        """Take a body that is JSON: one value, or one per line."""
         lines = body.splitlines()
         try:
             self._take_chunk(body)
@@ -195,7 +193,7 @@ class BodyReader:
 
 
 def _kind(beginning: bytes, *, is_stream: bool) -> Kind | None:
-    """Tell what a body is by its first bytes that are not blank; None if they are too few."""
+    """Determine a body's kind from its first bytes that are not blank; None if there are too few."""
     if not beginning:
         return None
     if beginning.startswith((b"{", b"[")):
@@ -206,5 +204,5 @@ def _kind(beginning: bytes, *, is_stream: bool) -> Kind | None:
 
 
 def _until(deadline: float) -> AbstractContextManager[anyio.CancelScope | None]:
-    """Return a scope that ends at a deadline, or none without a deadline: each held stream would keep it in memory."""
+    """Return a scope that ends at a deadline; without one, create none, because every open stream would keep it."""
     return nullcontext() if deadline == math.inf else anyio.CancelScope(deadline=deadline)

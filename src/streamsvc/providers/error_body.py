@@ -1,8 +1,8 @@
 """What an upstream's error says, whatever it is wrapped in.
 
-Every framework has its own shape: OpenAI's envelope, a text, FastAPI's `detail`, an array of errors, vLLM's
-`"object": "error"`, another server's error as JSON in a text. A walk over the first parts of the value finds the
-words in all of them; it is bounded in steps and does not recurse.
+Every framework has its own shape: OpenAI's envelope, a string, FastAPI's `detail`, an array of errors, vLLM's
+`"object": "error"`, another server's error as JSON in a string. A walk over the first parts of the value finds the
+codes and messages in all of them; its steps are limited and it does not recurse.
 """
 
 import json
@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 from streamsvc.providers.wording import bare
 
 _MOST_PARTS = 64
-"""How many values are looked at; the words of an error are in the first few."""
+"""How many values are read; the codes and messages of an error are in the first few."""
 
 _MOST_CHARS = 1000
-"""How much of a text is looked at: the sentence comes first, a repetition of the request later."""
+"""How much of a string is read: the message comes first, a copy of the request later."""
 
 _CODES = (
     "code", "errorcode", "error_code", "type", "error_type", "error", "status", "reason", "__type",
 )  # fmt: skip
-"""Keys of words that are meant for programs, the most exact first."""
+"""Keys of error codes, the most specific first."""
 
 _STATUSES = ("code", "status", "status_code", "statuscode", "error_code")
 _TEXTS = (
@@ -38,16 +38,16 @@ _STATUS = re.compile("[1-5][0-9]{2}")
 _ERROR_STATUSES = range(400, 600)
 _QUOTATION_MARKS = re.compile("[`'\"*\u2019]")
 _ECHO = re.compile(r"""['"]input['"]\s*:""")
-"""Where pydantic's errors repeat the input; vLLM puts them into a text."""
+"""Where pydantic's errors repeat the input; vLLM puts them into a string."""
 
 
 class ErrorBody(NamedTuple):
     """What an error says.
 
     Attributes:
-        status: the HTTP status that it names, 400 to 599, if it names one.
-        codes: its words for programs, as `bare` returns them, the innermost first.
-        text: its sentences in lower case, without quotation marks.
+        status: the HTTP status that it contains, 400 to 599, if any.
+        codes: its error codes, as `bare` returns them, the innermost first.
+        text: its messages in lower case, without quotation marks.
         retry_delay: the `retryDelay` of Google's `RetryInfo`, unchanged.
     """
 
@@ -58,7 +58,7 @@ class ErrorBody(NamedTuple):
 
 
 def parse_body(raw: bytes) -> object:
-    """Return the value of a JSON body, or the text of another one."""
+    """Return the value of a JSON body, or the text of any other body."""
     text = raw.decode(errors="replace")
     try:
         body: object = json.loads(text)
@@ -68,7 +68,7 @@ def parse_body(raw: bytes) -> object:
 
 
 def read_error(body: object) -> ErrorBody:
-    """Gather what an error says: an object, an array or a text, with its envelope or without."""
+    """Collect what an error says: an object, an array or a string, with or without an envelope."""
     statuses: list[int] = []
     codes: list[str] = []
     texts: list[str] = []
@@ -96,7 +96,7 @@ def read_error(body: object) -> ErrorBody:
 
 
 def _take_text(text: str, texts: list[str], parts: deque[object]) -> None:
-    """Take a sentence, or open JSON in a text: the error of a server behind a gateway."""
+    """Take a message, or unpack JSON in a string: the error of a server behind a gateway."""
     if text.lstrip()[:1] in {"{", "["}:
         inner = parse_body(text.encode(errors="replace"))
         if not isinstance(inner, str):

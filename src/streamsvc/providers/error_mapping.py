@@ -1,14 +1,14 @@
 """From an upstream's failure to a `ProviderError`: failures of the connection, statuses, errors in a stream.
 
 An error means the same however it is wrapped and wherever it arrives: as a status, in place of a chunk, as a
-body under 200. So there is one way through: `error_body` gathers what it says, `error_words` knows what that
-means, and this module weighs the status against it. An upstream's text goes no further: what comes out is one
-of our errors.
+body with status 200. So all errors take the same path: `error_body` collects what the error says, `error_words`
+knows what that means, and this module weighs the status against it. An upstream's text goes no further: the
+result is one of our errors.
 
-A status blames the request only where it can be about the request: 400, 413, 422. Any other unknown status
-is about the entry: its address, its key, its bill.
+Only 400, 413 and 422 can mean that the request is at fault. Any other unknown status is about the entry: its
+URL, its key, its bill.
 
-Sentences count only where there is no better evidence, because some servers repeat the prompt in them: with
+Messages count only where there is no better evidence, because some servers repeat the prompt in them: with
 400 and 422, without a status, and with 403, 404 and 429, which have several meanings. One gap remains: a
 server that refuses a request with 400, no code, and a message that begins with the prompt.
 """
@@ -52,7 +52,7 @@ _Kind = type[ProviderError]
 _BY_STATUS: Mapping[int, _Kind] = {
     401: ProviderAuthFailed,
     402: ProviderQuotaExhausted,
-    408: ProviderUnavailable,  # the server gave up waiting for a request that it had in full
+    408: ProviderUnavailable,  # the server gave up waiting for a request that it had received completely
     409: ProviderUnavailable,  # a lock on the server; OpenAI's SDK retries it, too
     413: ContextLengthExceeded,
     499: ProviderUnavailable,  # nginx saw its connection to the server as a client that had left
@@ -71,7 +71,7 @@ _BY_TRANSPORT_ERROR: Mapping[type[TransportError], Callable[[], ProviderError]] 
     BodyCut: UpstreamCut,
     LineTooLong: UpstreamInvalid,
 }
-"""All errors of `providers/http`. A test proves that none is missing."""
+"""All errors of `providers/http`. A test checks that the table is complete."""
 
 _REFUSED = frozenset((400, 422))
 _FIRST_SERVER_ERROR = 500
@@ -106,41 +106,41 @@ def error_for_answer(status: int, raw: bytes, headers: Mapping[str, str]) -> Pro
     Args:
         status: the HTTP status.
         raw: the body, or as much of it as was read.
-        headers: they, or the body, say when to retry: `retry-after-ms` is OpenAI's, `Retry-After` is
+        headers: they or the body say when to retry: `retry-after-ms` is OpenAI's, `Retry-After` is
             RFC 9110, section 10.2.3, `RetryInfo` is google/rpc/error_details.proto.
     """
     said = read_error(parse_body(raw))
     if status >= _FIRST_SERVER_ERROR and said.status in _REFUSED:
-        status = said.status  # of the server that the gateway has called
+        status = said.status  # the status of the server that the gateway has called
     return _error(status, said, headers)
 
 
 def error_in_stream(error: object) -> ProviderError:
-    """Return the error for an error object in place of a chunk, with its envelope or without."""
+    """Return the error for an error object in place of a chunk, with or without an envelope."""
     said = read_error(error)
     return _error(said.status, said, {})
 
 
 def stated_error(body: object) -> ProviderError | None:
-    """Return the error that a JSON value states in place of an answer or a part of one; None if it states none."""
+    """Return the error that a JSON value contains in place of an answer or a part of one; None if it contains none."""
     if isinstance(body, list):
         body = body[0] if body else None
     return error_in_stream(body) if isinstance(body, dict) and _states_error(body) else None
 
 
 def error_for_text(raw: bytes) -> ProviderError:
-    """Return the error for a text in the place of an answer: what its words say, or an address that is not the API's."""
+    """Return the error for plain text in place of an answer: what it says, or else that the URL is not the API's."""
     text = raw.strip().decode(errors="replace")
     said = read_error("" if text.startswith("<") else text)
     return (_kind_of_words(said, is_refused=False) or ProviderMisconfigured)()
 
 
 def raise_stated_error(error: object, payload: bytes) -> None:
-    """Raise the error that a chunk is, if it is one.
+    """Raise the error that a chunk contains, if any.
 
     Args:
         error: the value of its key `error`, if it has one.
-        payload: the JSON of the whole chunk, which may say more beside that.
+        payload: the JSON of the whole chunk, which may say more than that.
     """
     if stated := stated_error(parse_body(payload)):
         raise stated
@@ -156,7 +156,7 @@ def _states_error(body: Mapping[str, Any]) -> bool:
 
 
 def _names_failure(said: ErrorBody) -> bool:
-    """Tell whether a value without a sentence has an error's status, or a word that is one of errors only."""
+    """Return whether a value without a message has an error's status, or a code that only errors have."""
     names = error_words.EXACT_CODES.keys() | error_words.LIMIT_CODES.keys()
     return said.status is not None or not names.isdisjoint(said.codes)
 
@@ -169,7 +169,7 @@ def _error(status: int | None, said: ErrorBody, headers: Mapping[str, str]) -> P
 
 
 def _kind(status: int | None, said: ErrorBody, *, is_patient: bool) -> _Kind:
-    """Weigh the status and the words; without a status the words are all there is."""
+    """Weigh the status against the message; without a status, only the message counts."""
     for code in said.codes:
         if exact := error_words.EXACT_CODES.get(code):
             return exact
@@ -207,7 +207,7 @@ def _kind_of_forbidden(said: ErrorBody, _is_patient: bool) -> _Kind:  # noqa: FB
 
 
 def _kind_of_not_found(said: ErrorBody, _is_patient: bool) -> _Kind:  # noqa: FBT001
-    """Tell an unknown path from an unknown model: both are a 404."""
+    """Distinguish an unknown path from an unknown model: both are a 404."""
     if error_words.NO_MODEL.search(said.text):
         return ProviderModelNotFound
     is_path = error_words.NO_SUCH_PATH.fullmatch(said.text)
@@ -220,7 +220,7 @@ def _kind_of_gone(said: ErrorBody, _is_patient: bool) -> _Kind:  # noqa: FBT001
 
 
 def _kind_of_limit(said: ErrorBody, is_patient: bool) -> _Kind:  # noqa: FBT001
-    """Tell a rate, which waiting helps against, from a limit that it does not."""
+    """Distinguish a rate limit, where waiting helps, from a limit where it does not."""
     if error_words.TOO_LARGE_FOR_A_LIMIT.search(said.text):
         return ContextLengthExceeded
     is_used_up = error_words.QUOTA_OF_PLAN.search(said.text) and not is_patient
@@ -241,7 +241,7 @@ _BY_STATUS_AND_WORDS: Mapping[int, Callable[[ErrorBody, bool], _Kind]] = {
 
 
 def _retry_after_seconds(headers: Mapping[str, str], said: ErrorBody) -> float | None:
-    """Return the seconds until a retry, if the upstream gives them in a form that can be read."""
+    """Return the seconds until a retry, if the upstream gives them in a known format."""
     if found := _SECONDS.fullmatch(headers.get("retry-after-ms", "")):
         return float(found[1]) / 1000
     if (value := headers.get("retry-after")) is not None:

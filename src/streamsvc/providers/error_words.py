@@ -1,7 +1,7 @@
-"""What the words of an upstream's error mean: codes, and the words of its sentences.
+"""What the codes and messages of an upstream's error mean.
 
 They come from the documentation and the sources of the servers. `tests/providers/test_error_words.py` has their
-sentences, and others that must not be confused with them.
+messages, and others that must not be confused with them.
 """
 
 import re
@@ -57,7 +57,7 @@ EXACT_CODES = _by_word(
         """,
     }
 )
-"""Codes that say more than the status beside them."""
+"""Codes that say more than the status they come with."""
 
 LIMIT_CODES = _by_word(
     {
@@ -68,7 +68,7 @@ LIMIT_CODES = _by_word(
         """
     }
 )
-"""Codes of a rate limit; the sentences beside them also mention tokens."""
+"""Codes of a rate limit; the messages with them also mention tokens."""
 
 LOOSE_CODES = _by_word(
     {
@@ -122,7 +122,7 @@ _TOO_LONG = re.compile(
     )
 )
 _OTHER_TOO_LONG = re.compile(
-    # The bound of the answer, unless it is added to the length of the prompt.
+    # The limit on the answer, unless it is added to the length of the prompt.
     r"(?<!\+ )(?<!and )\bmax(?:imum)?[ _]?(?:\w+[ _])?tokens\W{0,3}(?:\d+\W+)?"
     r"(?:is|are|must|value|exceeds|cannot|should|too)\b"
     # Other fields of a request.
@@ -161,10 +161,10 @@ NO_SUCH_PATH = re.compile(
     r"|cannot post /).*",
     re.DOTALL,
 )
-"""Sentences about an address and not about a model."""
+"""Messages about a URL and not about a model."""
 
 TOO_LARGE_FOR_A_LIMIT = re.compile(r"request too large for\b")
-"""One request that exceeds the limit for a minute, so waiting does not help (OpenAI, status 429)."""
+"""A single request that exceeds the limit per minute, so waiting does not help (OpenAI, status 429)."""
 
 
 def _is_too_long(said: str) -> bool:
@@ -187,11 +187,11 @@ _FAILED: tuple[tuple[Callable[[str], object], Kind], ...] = (
 
 
 def kind_of_sentence(said: str, *, is_refused: bool) -> Kind | None:
-    """Return what a sentence means, or None if it is unknown.
+    """Return what a message means, or None if that is unknown.
 
     Args:
-        said: as `ErrorBody.text`.
-        is_refused: whether the status says that the request was refused (400, 422); if not, the sentence may
+        said: `ErrorBody.text`.
+        is_refused: whether the status says that the request was refused (400, 422); if not, the message may
             also be about a limit or an outage.
     """
     table = _REFUSED if is_refused else _FAILED

@@ -1,7 +1,7 @@
 """Words without a model: deterministic, paced, no key and no network.
 
-For integration tests of front ends, for the first minute with the service, and for a look at a stream. It fails
-in the ways of `faults`, if the settings or the request say so.
+For integration tests of front ends, and for trying out the service. It fails in the ways that `faults` defines, if
+the settings or the request ask for it.
 """
 
 import random
@@ -24,7 +24,7 @@ from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.faults import Call, Silence, Step, play
 
 _WORD = re.compile(r"\s*\S+\s?|\s+")
-"""A word with the space after it; all pieces joined are the text again."""
+"""A word with the space after it; joined, all pieces are the text again."""
 
 _ASKS_FOR_CODE = re.compile(
     r"\b(code|function|class|method|script|program|snippet|implement|refactor|debug|regex|algorithm"
@@ -68,7 +68,7 @@ These words come from the fake provider: no model was asked.
 
 @asynccontextmanager
 async def open_provider(settings: FakeSettings, _key: str) -> AsyncIterator[Provider]:
-    """Open nothing: the fake provider has no connections. As `base.OpenProvider`."""
+    """Open nothing: the fake provider has no connections; see `base.OpenProvider`."""
     yield FakeProvider(settings)
 
 
@@ -104,7 +104,7 @@ class FakeProvider(Provider):
         raise UpstreamCut
 
     def _steps(self, prompt: Prompt) -> Iterable[Step]:
-        """Return the steps of one call: deltas, and what a fault makes of them."""
+        """Return the steps of one call: the deltas, as changed by the fault."""
         settings = self._settings
         call = Call(
             number=prompt.call,
@@ -118,7 +118,7 @@ class FakeProvider(Provider):
         return play(settings.fault, call)
 
     def _answer(self, prompt: Prompt, preface: str) -> Iterator[Delta | Finish]:
-        """Yield a complete answer word by word, so that a long text does not block the event loop."""
+        """Yield a complete answer word by word, so that long text does not block the event loop."""
         yield from map(Reasoning, words(self._settings.reasoning))
         reason: AnswerEnd = "stop"
         for number, word in enumerate(words(before_stop(preface + self._reply(prompt), prompt))):
@@ -155,14 +155,14 @@ class FakeProvider(Provider):
 
 
 def reply_to(question: str) -> str:
-    """Return an answer that fits the question; empty if none of them does."""
+    """Return a canned answer that fits the question; empty if none fits."""
     if _ASKS_FOR_CODE.search(question):
         return _CODE_REPLY
     return _PROSE_REPLY if _ASKS_FOR_PROSE.search(question) else ""
 
 
 def words(text: str) -> Iterator[str]:
-    """Cut *text* into words that keep their spaces; joined they are *text* again."""
+    """Split *text* into words that keep their spaces; joined, they are *text* again."""
     return (match[0] for match in _WORD.finditer(text))
 
 

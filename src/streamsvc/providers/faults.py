@@ -1,8 +1,8 @@
 """How the fake provider fails on purpose: each fault by name, as a change to its answer.
 
-A fault is a pure function from a call to its steps. It does not wait and knows no clock; the provider plays the
-steps at their pace. Names that end in `_once`, and `restart`, look at the number of the call: the next call for
-the same answer succeeds.
+A fault is a pure function from a call to its steps. It does not wait and has no clock; the provider plays the
+steps at their pace. `restart` and the faults that end in `_once` depend on the number of the call: the next call
+for the same answer succeeds.
 """
 
 import math
@@ -30,26 +30,26 @@ RETRY_AFTER_SECONDS = 1.0
 """The `Retry-After` of a rate limit that has one."""
 
 REWORDED = "In other words: "
-"""How the other answer of `restart` begins."""
+"""The beginning of the second answer of `restart`."""
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """Nothing is emitted for *seconds*; by default, for ever."""
+    """Nothing is emitted for *seconds*; by default, forever."""
 
     seconds: float = math.inf
 
 
 Step = Delta | Finish | Silence | ProviderError
-"""One step of a call. An error is raised, and is the last step."""
+"""One step of a call. An error is raised, so it is the last step."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One call to the fake provider, as a fault sees it.
 
     Attributes:
-        number: which call for the same answer it is, from 1.
-        answer: returns the steps of a complete answer that begins with the given words.
-        after_words: after how many words an answer breaks; a shorter one breaks before its end.
+        number: the number of the call for the same answer, from 1.
+        answer: returns the steps of a complete answer that begins with the given text.
+        after_words: the number of words after which an answer breaks; a shorter one breaks before its end.
         seconds: how long silences and outages last.
         age_seconds: how long the provider has been open.
     """
@@ -78,12 +78,12 @@ def _reworded(call: Call) -> Iterable[Step]:
 
 
 def _refused(error: Callable[[], ProviderError]) -> Fault:
-    """Fail before the first word."""
+    """Fail before the first token."""
     return lambda _call: (error(),)
 
 
 def _broken(breach: Callable[[], ProviderError | Silence]) -> Fault:
-    """Break within the answer."""
+    """Break in the middle of the answer."""
     return lambda call: chain(_beginning(call), (breach(),))
 
 
@@ -101,7 +101,7 @@ def _slow(call: Call) -> Iterable[Step]:
 
 
 def _held_back(call: Call) -> Iterable[Step]:
-    """Emit the beginning; a content filter ends the answer."""
+    """Emit the beginning, then end as a content filter does."""
     finish = Finish(reason="content_filter", provider_reason="content_filter")
     return chain(_beginning(call), (finish,))
 
@@ -112,7 +112,7 @@ def _flapping(call: Call) -> Iterable[Step]:
 
 
 def _beginning(call: Call) -> Iterator[Step]:
-    """Yield what comes before the break: all reasoning, and the first words of the answer."""
+    """Yield what comes before the break: all the reasoning, and the first words of the answer."""
     words = 0
     for step in _well(call):
         if isinstance(step, Finish):
@@ -156,4 +156,4 @@ FAULTS: Mapping[FaultName, Fault] = {
     "model_not_found": _refused(ProviderModelNotFound),
     "flapping": _flapping,
 }
-"""What each fault does. A test proves that none is missing."""
+"""What each fault does. A test checks that the table is complete."""

@@ -1,10 +1,10 @@
-"""What finish reasons mean, in the words of every upstream: one table for all adapters.
+"""What every upstream's finish reasons mean: one table for all adapters.
 
 From the API references of OpenAI, Azure, Gemini (google-genai, `types.FinishReason`), Anthropic, Bedrock,
 Cohere, Mistral, DeepSeek, Zhipu, Baidu, watsonx and OpenRouter, and from vLLM, SGLang, TGI, TensorRT-LLM,
-llama.cpp, Ollama and LM Studio. Spelling does not matter (`wording`), nor does the name of an enumeration before
-the word, as protobuf and Python write it: `FINISH_REASON_STOP`, `FinishReason.STOP`, `REASON_MAX_LEN` (xAI).
-A word that is not listed is `other`.
+llama.cpp, Ollama and LM Studio. Spelling does not matter (`wording`), nor does an enum's name as a prefix, as
+protobuf and Python write it: `FINISH_REASON_STOP`, `FinishReason.STOP`, `REASON_MAX_LEN` (xAI). Any reason that is
+not listed is `other`.
 """
 
 import re
@@ -38,7 +38,7 @@ _ENDS: Mapping[AnswerEnd, str] = {
 }
 
 _FAILURES: Mapping[type[ProviderError], str] = {
-    # The model's output cannot be used: Gemini calls tools that the request did not offer.
+    # The model's output is unusable: Gemini calls tools that the request did not offer.
     ProviderError: """
         error failed failure engine_error malformed_function_call malformed_response unexpected_tool_call
         too_many_tool_calls
@@ -54,7 +54,7 @@ _FAILURES: Mapping[type[ProviderError], str] = {
 _ENUMERATION = re.compile(r"^(?:finish|stop)?reason(?=.)")
 
 _NOT_YET = frozenset(map(bare, ("", "null", "none", "not_finished")))
-"""What some servers send with each chunk instead of null."""
+"""What some servers send with every chunk instead of null."""
 
 _END_BY_WORD: Mapping[str, AnswerEnd] = {
     bare(word): end for end, words in _ENDS.items() for word in words.split()
@@ -65,10 +65,10 @@ _FAILURE_BY_WORD: Mapping[str, type[ProviderError]] = {
 
 
 def answer_end(word: str) -> AnswerEnd | None:
-    """Return the end that an upstream's word means; None if the answer goes on.
+    """Return what an upstream's finish reason means; None if the answer continues.
 
     Raises:
-        ProviderError: the word says that the provider failed.
+        ProviderError: the reason says that the provider failed.
     """
     known = _ENUMERATION.sub("", bare(word), count=1)
     if known in _NOT_YET:

@@ -1,8 +1,8 @@
 """Google's Gemini API through the google-genai SDK.
 
-The SDK makes the request and sends it by our HTTP client, whose hook takes the response's body away from it. That
-is read here: the SDK gives up on a chunk that is not of its types, takes comments for errors, and never closes the
-connection of a stream that is left early.
+The SDK makes the request and sends it through our HTTP client, whose hook takes the response's body. We read it
+ourselves, because the SDK fails on a chunk that is not of its types, takes comments for errors, and never closes
+the connection of a stream that is abandoned.
 """
 
 import re
@@ -39,7 +39,7 @@ from streamsvc.providers.gemini_http import (
 from streamsvc.providers.response import body_reader
 
 _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
-"""What the SDK raises, by accident or on purpose, when a response does not have the shape it expects."""
+"""What the SDK raises, deliberately or by accident, when a response does not have the expected shape."""
 
 _VERSION = re.compile(r"(.*)/(v[0-9]+[a-z0-9]*)/*")
 _DEFAULT_VERSION = "v1"
@@ -48,7 +48,7 @@ _DEFAULT_VERSION = "v1"
 
 @asynccontextmanager
 async def open_provider(settings: GeminiSettings, key: str) -> AsyncIterator[Provider]:
-    """Hold the SDK's client, and with it the connections, of one provider entry; as `registry.OpenProvider`."""
+    """Open the SDK's client, and with it the connections, for one provider entry; see `base.OpenProvider`."""
     async with open_client(settings) as http_client:
         root, version = address(settings.url)
         client = genai.Client(
@@ -67,7 +67,7 @@ async def open_provider(settings: GeminiSettings, key: str) -> AsyncIterator[Pro
 
 
 def address(url: str) -> tuple[str, str]:
-    """Return the root and the version of an API; the version is the end of *url*, if that looks like one."""
+    """Return the base URL and the version of an API; the version is the end of *url*, if it looks like one."""
     versioned = _VERSION.fullmatch(url)
     return (versioned[1], versioned[2]) if versioned else (url, _DEFAULT_VERSION)
 
@@ -138,7 +138,7 @@ def _content(message: Message) -> types.Content:
 
 
 def config(prompt: Prompt, *, include_thoughts: bool) -> types.GenerateContentConfig:
-    """Return the parameters of *prompt*, and turn off what the SDK would do by itself."""
+    """Return the parameters of *prompt*, and turn off what the SDK would do on its own."""
     return types.GenerateContentConfig(
         system_instruction=prompt.system or None,
         temperature=prompt.temperature,

@@ -1,4 +1,4 @@
-"""Chunks of Gemini's streams, from JSON into an answer.
+"""Reads the chunks of Gemini's streams from JSON into an answer.
 
 Shapes: google-genai, `types.GenerateContentResponse`. Chunks that do not fit are read again by `lenient`.
 """
@@ -48,7 +48,7 @@ class ChunkReader:
     """Reads chunks into an answer. Usage is cumulative, and nothing announces the end of the stream.
 
     Args:
-        answer: collects what the chunks say.
+        answer: collects the contents of the chunks.
     """
 
     def __init__(self, answer: AnswerSoFar) -> None:
@@ -89,7 +89,7 @@ class ChunkReader:
 
 
 def _chunk(value: Mapping[str, Any]) -> _Chunk:
-    """Return a chunk whose shape is not quite that of the API."""
+    """Return a chunk whose shape deviates from the API."""
     feedback = next(lenient.objects(value.get("promptFeedback")), {})
     return _Chunk(
         candidates=[_candidate(it) for it in lenient.objects(value.get("candidates"))],

@@ -1,4 +1,4 @@
-"""The HTTP client that is given to Google's SDK, and the way to the response that the SDK gets through it."""
+"""The HTTP client that is passed to Google's SDK, and access to the responses that the SDK gets through it."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
@@ -22,10 +22,10 @@ from streamsvc.providers.sdk import quiet_libraries
 
 
 class ResponseSlot:
-    """Receives the response to the one request of a generation.
+    """Receives the response to a generation's request.
 
     Attributes:
-        response: once there is one.
+        response: None until it arrives.
         body: its body, if it is a success.
     """
 
@@ -35,7 +35,7 @@ class ResponseSlot:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Those of the response."""
+        """The headers of the response."""
         return self.response.headers if self.response is not None else {}
 
     async def close(self) -> None:
@@ -49,15 +49,15 @@ class ResponseSlot:
 response_slot: ContextVar[ResponseSlot] = ContextVar("response_slot")
 """The slot of the generation that runs in this task.
 
-The SDK does not say which response belongs to which call, and gives no argument of a call to its HTTP client. What
-it does is to call the client in the task of the caller, so the hook finds the slot by a context variable. Without
-it, one generation that is left would close another one's connection
+The SDK does not say which response belongs to which call, and passes no argument of a call to its HTTP client. But
+it calls the client in the caller's task, so the hook finds the slot through a context variable. Without that, a
+generation that is abandoned could close another one's connection
 (`test_concurrent_calls_close_only_their_own_connection`). Seen with google-genai 3.6.
 """
 
 
 class _EmptyBody(httpx2.AsyncByteStream):
-    """The body that the SDK is left with."""
+    """The empty body that the SDK gets instead."""
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -66,13 +66,13 @@ class _EmptyBody(httpx2.AsyncByteStream):
 
 
 class BodyStream:
-    """The body of an httpx2 response, read as `Exchange.read` reads one."""
+    """The body of an httpx2 response, with the contract of `Exchange.read`."""
 
     def __init__(self, body: httpx2.AsyncByteStream) -> None:
         self._pieces = aiter(body)
 
     async def read(self, take: Take) -> None:
-        """As `Exchange.read`."""
+        """See `Exchange.read`."""
         try:
             async for data in self._pieces:
                 if not take(data):
@@ -85,8 +85,8 @@ def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
     """Make the HTTP client of one provider entry.
 
     The connect deadline is the only one here: a read timeout would count comments and role chunks as an answer,
-    so the engine sets the deadlines on tokens. Compression is declined: a compressor on the way may hold words
-    back. A response hook takes the body of each response away before the SDK sees it: an answer goes to the
+    so the engine sets the deadlines on tokens. Compression is declined: a compressor on the way may hold back
+    tokens. A response hook takes the body of each response before the SDK sees it: an answer goes to the
     `response_slot`, a refusal is read within bounds and raised.
 
     Raises:
@@ -116,7 +116,7 @@ def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
 async def _take_response(response: httpx2.Response) -> None:
     slot = response_slot.get()
     slot.response = response
-    # The bytes as they were sent: what was compressed although we declined it has no bound once it is unpacked.
+    # The raw bytes: a body that is compressed although we declined it would have no size limit once unpacked.
     body = cast("httpx2.AsyncByteStream", response.stream)
     if not response.is_success:
         refusal = await read_refusal(BodyStream(body).read)
@@ -128,7 +128,7 @@ async def _take_response(response: httpx2.Response) -> None:
 
 
 def error_for_request(exc: httpx2.HTTPError) -> ProviderError:
-    """Return the error for a request that has no response."""
+    """Return the error for a request that got no response."""
     match exc:
         case httpx2.ConnectTimeout() | httpx2.PoolTimeout():
             return error_for_transport(ConnectTimedOut())

@@ -1,7 +1,7 @@
-"""Chunks of servers that follow their API loosely: what is needed is read, the rest is skipped.
+"""Reads chunks of servers that follow their API loosely: what is needed is read, the rest is skipped.
 
-Normal chunks are decoded into structs; this is for those that do not fit. A value without words (null, a number
-instead of an object, an empty list) is skipped. Anything else in the place of an answer's words is an error,
+Normal chunks are decoded into structs; this is for those that do not fit. A value without text (null, a number
+instead of an object, an empty list) is skipped. Anything else in the place of an answer's text is an error,
 because text may be lost.
 """
 
@@ -16,10 +16,10 @@ MOST_TOKENS = 2**53
 """The largest integer that every JSON reader can represent, plus one (RFC 8259, section 6)."""
 
 _MOST_LEVELS = 4
-"""How deep the parts of a text may be nested."""
+"""How deeply the parts of a text may be nested."""
 
 _WORDS = ("text", "thinking", "reasoning", "summary", "refusal", "content", "value")
-"""The keys of a part's words: OpenAI's and Mistral's `text`, the `thinking` of Mistral and Anthropic, and others."""
+"""The keys of a part's text: OpenAI's and Mistral's `text`, the `thinking` of Mistral and Anthropic, and others."""
 
 
 def load(payload: bytes) -> object:
@@ -36,14 +36,14 @@ def load(payload: bytes) -> object:
 
 
 def objects(value: object) -> Iterator[Mapping[str, Any]]:
-    """Yield a value that is an object, or the objects in a value that is a list."""
+    """Yield the value if it is an object, or the objects in it if it is a list."""
     for item in value if isinstance(value, list) else (value,):
         if isinstance(item, dict):
             yield item
 
 
 def word(value: object) -> str | None:
-    """Return a word such as a finish reason, whatever type it has; None if there is none."""
+    """Return a string such as a finish reason, whatever its type; None if there is none."""
     if not value:
         return None
     if isinstance(value, str):
@@ -52,7 +52,7 @@ def word(value: object) -> str | None:
 
 
 def count(value: object) -> int | None:
-    """Return a number of tokens, also from a string; None for anything else."""
+    """Return a token count, which may be a string; None for anything else."""
     if (
         isinstance(value, str)
         and value.isascii()
@@ -66,10 +66,10 @@ def count(value: object) -> int | None:
 
 
 def words(content: object, levels: int = _MOST_LEVELS) -> tuple[str, str]:
-    """Return the thinking and the text of a content: a text, a part, or a list of these.
+    """Return the thinking and the text of a `content`: a string, a part, or a list of these.
 
     Raises:
-        UpstreamInvalid: the place of the words holds something else.
+        UpstreamInvalid: it holds something else where the text should be.
     """
     match content:
         case str():

@@ -1,7 +1,7 @@
 """OpenAI's chat completions, and every server compatible with them, through the openai SDK.
 
-The SDK makes one request for each entry: address, credentials, the headers it identifies itself by. All that
-are sent have this head and a body of ours, because letting the SDK make each costs a millisecond.
+The SDK makes one sample request for each entry: URL, credentials, the headers that identify the SDK. All requests
+that are sent have this head and our own body, because making each one with the SDK costs a millisecond.
 Request: openai SDK, `types/chat/completion_create_params.py`.
 """
 
@@ -54,7 +54,7 @@ _BAD_REQUESTS = frozenset((400, 422))
 
 @asynccontextmanager
 async def open_provider(settings: OpenAISettings, key: str) -> AsyncIterator[Provider]:
-    """Hold the connections of one provider entry; as `registry.OpenProvider`."""
+    """Open the connections of one provider entry; see `base.OpenProvider`."""
     request = await capture_request(settings, key)
     with transport_errors_mapped():
         endpoint = Endpoint(
@@ -71,11 +71,11 @@ async def open_provider(settings: OpenAISettings, key: str) -> AsyncIterator[Pro
 async def capture_request(settings: OpenAISettings, key: str) -> httpx2.Request:
     """Return a request as the SDK makes it, with an empty body: the head of every request of this entry.
 
-    A transport that sends nothing captures it. Making each request by the SDK costs 0.9 ms of CPU before the
+    A transport that sends nothing captures it. Making each request with the SDK costs 0.9 ms of CPU time before the
     first token, more than everything else there. The danger: a header that the SDK makes for one request would
-    be frozen and sent with every prompt. So it makes two, only headers that are equal in both are kept, and
-    `ONE_REQUEST_HEADERS` never are. Seen with openai 3.57, which sends a retry count, and makes an idempotency
-    key that it does not send.
+    be frozen and sent with every prompt. So the SDK makes two requests; only headers that are equal in both are
+    kept, and `ONE_REQUEST_HEADERS` never are. Seen with openai 3.57, which sends a retry count, and makes an
+    idempotency key that it does not send.
     """
     quiet_libraries()
     transport = _CapturingTransport()
@@ -87,7 +87,7 @@ async def capture_request(settings: OpenAISettings, key: str) -> httpx2.Request:
         max_retries=0,
     ) as client:
         # The SDK takes these from the environment (OPENAI_ORG_ID, OPENAI_PROJECT_ID, OPENAI_CUSTOM_HEADERS), and
-        # they must not reach another vendor's server. Nothing public removes the last: `default_headers` only
+        # they must not reach another vendor's server. No public API removes the last: `default_headers` only
         # adds to them. Without this line they are sent (openai 3.57).
         client.organization = client.project = None
         client._custom_headers = {}  # noqa: SLF001
@@ -146,9 +146,9 @@ class OpenAIProvider(Provider):
             exchange.release()
 
     async def _ask(self, prompt: Prompt) -> Exchange:
-        """Send the request; once more without `stream_options` if a server does not know them.
+        """Send the request; if the server does not know `stream_options`, send it again without.
 
-        That is remembered only if it has helped: what mentions them in a refusal may be the prompt, repeated.
+        That is remembered only if it helped: a refusal that mentions them may just be repeating the prompt.
         """
         body = request_body(prompt, self._settings)
         options = self._stream_options

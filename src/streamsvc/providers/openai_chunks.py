@@ -1,4 +1,4 @@
-"""Chunks of OpenAI's chat completions, from JSON into an answer.
+"""Reads the chunks of OpenAI's chat completions from JSON into an answer.
 
 A chunk is decoded by msgspec straight into one small struct; the SDK's object for it costs ten times as much as
 everything else that a token costs here. Chunks that do not fit are read again by `lenient`.
@@ -49,7 +49,7 @@ class ChunkReader:
     """Reads chunks of chat completions into an answer; of several choices, the first.
 
     Args:
-        answer: collects what the chunks say.
+        answer: collects the contents of the chunks.
     """
 
     __slots__ = ("_answer", "_has_messages")
@@ -90,7 +90,7 @@ class ChunkReader:
                 )
 
     def _take_aside(self, chunk: _Chunk, payload: bytes) -> None:
-        """Take what a chunk has beside its choices, or instead of them."""
+        """Take what a chunk contains besides its choices, or instead of them."""
         if chunk.error or not (chunk.choices or chunk.usage):
             raise_stated_error(chunk.error, payload)
         self._answer.count(_usage(chunk.usage))
@@ -112,9 +112,9 @@ class ChunkReader:
             self._answer.take_logprobs(tuple(likely))
 
     def _other_words(self, choice: _Choice) -> _Delta:
-        """Return what a choice says that has no delta, or something beside it.
+        """Return the text of a choice that has no delta, or something besides it.
 
-        A `message` instead of deltas is the answer; after deltas, or beside one, it repeats them and is skipped.
+        A `message` instead of deltas is the answer; after deltas, or besides one, it repeats them and is skipped.
         """
         delta = choice.delta or _Delta()
         is_summary = not self._has_messages and not self._answer.is_empty
@@ -125,7 +125,7 @@ class ChunkReader:
 
 
 def _chunk(value: Mapping[str, Any]) -> _Chunk:
-    """Return a chunk whose shape is not quite that of the API."""
+    """Return a chunk whose shape deviates from the API."""
     return _Chunk(
         model=lenient.word(value.get("model")),
         choices=[_choice(it) for it in lenient.objects(value.get("choices"))],
@@ -176,7 +176,7 @@ def _call_piece(value: Mapping[str, Any]) -> CallPiece:
 
 
 def _usage(usage: object) -> Usage | None:
-    """Return the tokens that the upstream counted, if it did; nonsense does not cost an answer."""
+    """Return the tokens that the upstream counted, if any; an invalid count does not fail the answer."""
     counts = usage if isinstance(usage, dict) else {}
     details = counts.get("completion_tokens_details")
     input_tokens = lenient.count(counts.get("prompt_tokens"))

@@ -1,7 +1,7 @@
 """From the name of a provider entry to an open provider.
 
 An SDK takes about a second to import, so an adapter is imported when an entry of its kind is first used, and in a
-worker thread, so that running streams do not stall. A service process opens all entries that have their key
+worker thread, so that running streams do not stall. A service process opens all entries whose key is set
 before its first request (`open_ready`): a later import fails when no file descriptor is left.
 """
 
@@ -51,19 +51,19 @@ class ProviderRegistry:
         return self._entries
 
     def is_ready(self, name: str) -> bool:
-        """Tell whether the entry has the key it needs."""
+        """Return whether the entry has the key it needs."""
         return self._entries[name].key(self._environ) is not None
 
     def check(self, name: str, *, fault: str = "") -> ProviderSettings:
-        """Return the settings of an entry that can be used, with this fault if one is named.
+        """Return the settings of a usable entry, which also allows the fault, if one is named.
 
         Raises:
-            InvalidField: there is no such entry, no such fault, or the entry allows none.
+            InvalidField: no such entry, no such fault, or the entry does not allow faults.
             ProviderNotReady: its key is missing.
         """
         if name not in self._entries:
             known = ", ".join(sorted(self._entries))
-            sentence = f"Unknown 'provider' {name[:80]!r}; configured are: {known}."
+            sentence = f"Unknown 'provider' {name[:80]!r}; configured: {known}."
             raise InvalidField(sentence, field="provider")
         if fault:
             self._check_fault(name, fault)
@@ -74,9 +74,9 @@ class ProviderRegistry:
     def _check_fault(self, name: str, fault: str) -> None:
         entry = self._entries[name]
         if not isinstance(entry, FakeSettings):
-            why = f"A 'fault' is for entries of kind fake, with allow_faults; {name} is another."
+            why = f"A 'fault' needs an entry of kind fake with allow_faults; {name} is of another kind."
         elif not entry.allow_faults:
-            why = f"A 'fault' is not allowed here; providers.{name}.allow_faults in the settings allows it."
+            why = f"A 'fault' is not allowed here; to allow it, set providers.{name}.allow_faults in the settings."
         elif fault not in get_args(FaultName):
             why = f"Unknown 'fault'; accepted: {', '.join(get_args(FaultName))}."
         else:
@@ -102,19 +102,19 @@ class ProviderRegistry:
         return self._open[name]
 
     async def open_ready(self) -> None:
-        """Open every entry that has its key, so that no answer waits for an import or fails because of one.
+        """Open every entry whose key is set, so that no answer waits for an import or fails because of one.
 
-        An entry that cannot be opened does not hold up the others; its own requests say why.
+        An entry that cannot be opened does not affect the others; its own requests report why.
         """
         for name in self._entries:
             if self.is_ready(name):
                 try:
                     await self.get(name)
-                except Exception as exc:  # noqa: BLE001  # an SDK's, of any kind
+                except Exception as exc:  # noqa: BLE001  # whatever an SDK raises
                     logger.error("provider.unopened provider=%s %s", name, describe(exc))  # noqa: TRY400
 
 
 def load_adapter(entry: ProviderSettings) -> OpenProvider[ProviderSettings]:
-    """Import the adapter of an entry: the module of this package that is named as the entry's kind."""
+    """Import the adapter of an entry: the module of this package with the name of the entry's kind."""
     module = importlib.import_module(f"{__package__}.{entry.kind}")
     return cast("OpenProvider[ProviderSettings]", module.open_provider)

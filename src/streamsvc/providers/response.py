@@ -1,4 +1,4 @@
-"""What every adapter over HTTP does with a response: read its answer, or say why there is none."""
+"""What every HTTP adapter does with a response: read its answer, or find out why there is none."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,15 +9,15 @@ from streamsvc.providers.http.exchange import Exchange, Read, drain, read_bounde
 
 REFUSAL_BYTES = 65_536
 REFUSAL_SECONDS = 2.0
-"""How much of a refusal's body is read, and for how long; its status says most."""
+"""How much of an error's body is read, and for how long; its status says most."""
 
 _COMPRESSIONS = frozenset(
     ("gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz")
 )
-"""The content codings of IANA's registry that change bytes. Some servers say `utf-8` there, or nothing."""
+"""The content codings of IANA's registry that change bytes. Some servers put `utf-8` there, or nothing."""
 
 REUSE_SECONDS = 0.1
-"""How long the body of a complete answer may take to end, so that its connection can be used again."""
+"""How long to wait for the body of a complete answer to end, so that its connection can be reused."""
 
 
 def body_reader(
@@ -31,9 +31,9 @@ def body_reader(
 
     Args:
         headers: of the response, names in lower case.
-        answer: collects what the chunks say.
+        answer: collects the contents of the chunks.
         take_chunk: reads the JSON of one chunk into *answer*.
-        max_bytes: bound of a line of an event stream, and of a body that is JSON.
+        max_bytes: limit on a line of an event stream, and on a body that is JSON.
 
     Raises:
         UpstreamInvalid: the body is compressed, although the request declined that.
@@ -46,10 +46,10 @@ def body_reader(
 
 
 async def read_refusal(read: Read) -> bytes:
-    """Return the body of a response that is not a success, up to its bounds; one that breaks off just ends."""
+    """Return the body of an error response, up to the limits; a body that breaks off just ends."""
     return await read_bounded(read, max_bytes=REFUSAL_BYTES, seconds=REFUSAL_SECONDS)
 
 
 async def drain_for_reuse(exchange: Exchange) -> None:
-    """Wait a moment for the end of a body whose answer is complete, so that its connection can be kept."""
+    """Wait briefly for the end of a body whose answer is complete, so that its connection can be kept."""
     await drain(exchange, seconds=REUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""What keeps an SDK from doing more than making requests."""
+"""Keeps SDKs from logging prompts."""
 
 import logging
 

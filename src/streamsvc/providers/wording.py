@@ -1,4 +1,4 @@
-"""Words for programs, compared whatever their spelling."""
+"""Codes and names, compared regardless of their spelling."""
 
 import re
 

@@ -1,1 +1,1 @@
-"""The server: uvicorn, with our listening, connections, signals, memory and logs."""
+"""The server: uvicorn, with our own listening, connections, signals, memory and logs."""

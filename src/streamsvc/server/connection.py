@@ -1,10 +1,10 @@
-"""A client's connection: HTTP/1.1 by uvicorn, and what this service needs beyond it.
+"""A client's connection: uvicorn's HTTP/1.1, and what this service needs beyond it.
 
-Everything that a client sends has a bound in bytes (`refusal`), and each request has one in time (`pending`).
+Everything that a client sends has a size limit (`refusal`), and each request has a time limit (`pending`).
 
-This module and `unframed` are the ones that know uvicorn's insides. They subclass and read what uvicorn
-does not document, because only that gives the application one write for a token, without a task, and the
-client's disconnect in the callback that sees it. Seen with uvicorn 0.54.0 and httptools 0.9.0; the range in
+Only this module and `unframed` know uvicorn's internals. They subclass and read what uvicorn does not
+document, because only that lets the application write a token in one call, without a task, and learn of a
+disconnect in the callback that sees it. Seen with uvicorn 0.54.0 and httptools 0.9.0; the range in
 pyproject.toml ends below the next minor version, and `tests/test_server.py`, `test_framing.py` and
 `test_teardown.py` prove each behaviour at a socket. In use are:
 
@@ -42,7 +42,7 @@ from streamsvc.web.stream.wire import CONNECTION, Listener, Wire
 logger = logging.getLogger(__name__)
 
 _LINGER_SECONDS, _LINGER_BYTES = 2.0, 1_048_576
-"""How long and how much a refused client may go on sending. An immediate close would reset the connection, and
+"""How long and how much a refused client may continue to send. Closing at once would reset the connection, and
 the client would lose the refusal (RFC 9112, section 9.6)."""
 
 _RESET = struct.pack("ii", 1, 0)
@@ -50,7 +50,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class _Part(enum.Enum):
-    """Which part of a request is being read.
+    """The part of a request that is being read.
 
     | part | set by                     | excess bytes     | request late                         |
     | ---- | -------------------------- | ---------------- | ------------------------------------ |
@@ -58,8 +58,8 @@ class _Part(enum.Enum):
     | HEAD | `on_message_begin`         | `HEAD_TOO_LONG`  | 408                                  |
     | BODY | `on_headers_complete`      | too much framing | 408; close if the answer is complete |
 
-    Where an answer is being sent to an earlier request, excess drops the connection and lateness waits. A
-    refusal is sent after the answers before it, and then what arrives is discarded (`_is_refused`).
+    While a response to an earlier request is being sent, excess bytes drop the connection and lateness is ignored.
+    A refusal is sent after the responses before it, and then everything that arrives is discarded (`_is_refused`).
     """
 
     NONE = enum.auto()
@@ -74,7 +74,7 @@ class Protocol(HttpToolsProtocol, Wire):
         config: uvicorn's.
         server_state: uvicorn's.
         app_state: the lifespan's state.
-        pending: holds this connection while its next request is incomplete.
+        pending: lists this connection while its next request is incomplete.
     """
 
     # The base class has a `__dict__`, so these save no dict, but they keep it small: instances of a class share
@@ -108,9 +108,11 @@ class Protocol(HttpToolsProtocol, Wire):
         self._pending = pending
         self._running: RequestResponseCycle | None = None
         self._part = _Part.NONE
-        self._excess_bytes = 0  # read but not body, after the read in which the request began
-        self._fields = 0  # of the head and the trailer
-        self._refusal: Problem | None = None  # to be sent after the answers before it
+        self._excess_bytes = (
+            0  # bytes read outside bodies, after the read in which the request began
+        )
+        self._fields = 0  # header fields in the head and the trailer
+        self._refusal: Problem | None = None  # sent after the responses before it
         self._is_refused = False  # the refusal is sent; what arrives is discarded
 
     # The connection, as the application writes to it
@@ -122,9 +124,9 @@ class Protocol(HttpToolsProtocol, Wire):
 
     @override
     def write(self, data: bytes) -> None:
-        """Send a part of the body, in the framing that uvicorn chose for the answer.
+        """Send a part of the body, in the framing that uvicorn chose for the response.
 
-        Past uvicorn's `send`, which costs a coroutine and a dict for each word.
+        This bypasses uvicorn's `send`, which costs a coroutine and a dict per token.
         """
         running = self._running
         if running is not None and not running.disconnected:
@@ -135,8 +137,8 @@ class Protocol(HttpToolsProtocol, Wire):
     def abort(self) -> None:
         """Drop the connection.
 
-        An answer without chunks and length ends at a FIN, so an incomplete one is cut by a reset: otherwise the
-        client would take a part for the whole (RFC 9112, section 8).
+        A response without chunks or a length ends at a FIN, so an incomplete one is cut by a reset: otherwise the
+        client would take it for complete (RFC 9112, section 8).
         """
         running = self._running
         if (
@@ -184,15 +186,15 @@ class Protocol(HttpToolsProtocol, Wire):
 
     @override
     def eof_received(self) -> None:
-        """Report the disconnect one turn of the loop earlier than `connection_lost` does."""
+        """Report the disconnect one iteration of the event loop earlier than `connection_lost` would."""
         self._report_disconnect()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """Report the disconnect to the running request; uvicorn reports it to the latest, which may be waiting."""
+        """Report the disconnect to the running request; uvicorn reports it to the latest, which may still wait."""
         self._pending.end(self)
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # after a reset the timer would keep this alive
+        self._unset_keepalive_if_required()  # after a reset, the timer would keep this object alive
         self._report_disconnect()
 
     def on_request_late(self) -> None:
@@ -219,9 +221,9 @@ class Protocol(HttpToolsProtocol, Wire):
             self._refuse_unreadable(exc)
 
     def _decline_upgrade(self) -> None:
-        """Read a request as if it offered no upgrade, as a server may (RFC 9110, section 7.8).
+        """Ignore the offer of an upgrade, as a server may (RFC 9110, section 7.8).
 
-        llhttp stops reading HTTP after a head that offers one, and its body would be lost; curl --http2 and
+        llhttp stops parsing HTTP after a head that offers one, and the body would be lost; curl --http2 and
         some Java clients offer h2c with every request. So a new parser reads the head again, without the
         offer, and then what follows. Seen with httptools 0.9.0.
         """
@@ -257,11 +259,11 @@ class Protocol(HttpToolsProtocol, Wire):
 
     @override
     def on_headers_complete(self) -> None:
-        """Start the request, and go on reading while one waits, so that a disconnect is seen.
+        """Start the request, and continue to read while one request waits, so that a disconnect is seen.
 
-        uvicorn pauses reading as soon as a request waits for a running one. With one in the pipeline reading
-        resumes; it pauses again at the second, or at 64 KiB of a body, which bounds what a client can have
-        waiting. The disconnect of such a client is seen at the next write.
+        uvicorn pauses reading as soon as a request waits for a running one. With one waiting request, reading
+        resumes; it pauses again at the second, or at 64 KiB of a body, which limits what a client can have
+        waiting. After that, a disconnect is only seen at the next write.
         """
         if self.parser.should_upgrade():
             return
@@ -277,7 +279,7 @@ class Protocol(HttpToolsProtocol, Wire):
             self.flow.resume_reading()
 
     def _shorten_target(self) -> None:
-        """Give an absolute target without a path (RFC 9112, section 3.2.2) the path `/`; uvicorn cannot read it."""
+        """Give an absolute-form target without a path (RFC 9112, section 3.2.2) the path `/`; uvicorn cannot parse it."""
         address, mark, query = self.url.partition(b"?")
         if b"://" in address and address.count(b"/") == 2:  # noqa: PLR2004  # the slashes of ://
             self.url = b"/%b%b" % (mark, query)
@@ -289,12 +291,12 @@ class Protocol(HttpToolsProtocol, Wire):
 
     @override
     def on_message_complete(self) -> None:
-        """Resume reading after a large body, at which uvicorn pauses: otherwise a disconnect goes unseen."""
+        """Resume reading after a large body, which makes uvicorn pause: otherwise a disconnect goes unnoticed."""
         if self.parser.should_upgrade():
             return
         super().on_message_complete()
         if not self.parser.should_keep_alive():
-            # A trailer said `Connection: close`, after uvicorn had read the head; llhttp skips what follows.
+            # A trailer said `Connection: close` after uvicorn had read the head; llhttp skips what follows.
             self.cycle.keep_alive = False
         self._part = _Part.NONE
         if self._is_busy():
@@ -304,7 +306,7 @@ class Protocol(HttpToolsProtocol, Wire):
         if not self.pipeline:
             self.flow.resume_reading()
 
-    # Answers
+    # Responses
 
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -344,11 +346,11 @@ class Protocol(HttpToolsProtocol, Wire):
             self._refuse(refusal.HEAD_TOO_LONG)
 
     def _refuse(self, problem: Problem) -> None:
-        """Send a refusal after the answers to the requests before it, and close."""
+        """Send a refusal after the responses to the requests before it, and close."""
         self._pending.refusals[problem.code] += 1
         self._refusal = problem
         if self.pipeline and self._part is _Part.BODY:
-            self.pipeline.popleft()  # the request this body belongs to
+            self.pipeline.popleft()  # the request that this body belongs to
         if not self._is_busy():
             self._send_refusal(problem)
 
@@ -365,7 +367,7 @@ class Protocol(HttpToolsProtocol, Wire):
         self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
     def _report_disconnect(self) -> None:
-        """Tell the running request, and the stream that listens, that the client has disconnected."""
+        """Notify the running request and the listening stream that the client has disconnected."""
         if self._running is not None and self._is_answering():
             self._running.disconnected = True
             self._running.message_event.set()
@@ -376,12 +378,12 @@ class Protocol(HttpToolsProtocol, Wire):
         return self._running is not None and not self._running.response_complete
 
     def _is_busy(self) -> bool:
-        """Tell whether a request is running that has arrived completely, or whose answer has begun."""
+        """Return whether a request is running that has arrived completely, or whose response has begun."""
         running = self._running
         if running is None or running.response_complete:
             return False
         return self._part is not _Part.BODY or running is not self.cycle or running.response_started
 
     def _is_answered(self) -> bool:
-        """Tell whether the request being read is already answered, such as one whose body is too long."""
+        """Return whether the request being read has already been answered, such as one whose body is too long."""
         return self._part is _Part.BODY and self.cycle.response_complete

@@ -1,4 +1,4 @@
-"""File descriptors: how many this process may open, and the first three, which have to be open."""
+"""File descriptors: how many this process may open, and the first three, which must be open."""
 
 import logging
 import os
@@ -13,11 +13,11 @@ _MOST = 1_048_576
 """The limit to set if the hard limit is infinite."""
 
 _OWN = 64
-"""For the event loop, the log, name look-ups and what libraries open."""
+"""Reserved for the event loop, the log, name look-ups and what libraries open."""
 
 
 def keep_standard_streams() -> None:
-    """Open the null device for each standard stream that the process was started without.
+    """Open the null device for each standard stream that was closed when the process started.
 
     Otherwise the first descriptors that the event loop opens get the numbers 0 to 2, and libuv aborts the process
     when it closes one of them (libuv 1.52).

@@ -1,8 +1,8 @@
-"""uvicorn's server with a drain: SIGTERM lets running streams end before the server closes.
+"""uvicorn's server with a drain: after SIGTERM, running streams may finish before the server closes.
 
 | signal | effect                                                                          |
 | ------ | ------------------------------------------------------------------------------- |
-| first  | drain: no new generations, running ones may end; the sockets still listen        |
+| first  | drain: no new generations, running ones may finish; the sockets keep listening   |
 | second | the drain ends now: running answers are cut, each with a last event that says so |
 | third  | close without waiting for connections                                            |
 
@@ -33,7 +33,7 @@ from streamsvc.server.logs import log_loop_error
 from streamsvc.server.pending import PendingConnections, Room
 
 _SWEEP_SECONDS = 1.0
-"""How often late requests are closed, and memory is watched."""
+"""How often late requests are closed and memory is checked."""
 
 _SHARE_OF_CLOSING = 0.8
 """The share of `close_seconds` after which the remaining connections are aborted."""
@@ -48,9 +48,9 @@ class Server(uvicorn.Server):
     Args:
         config: uvicorn's.
         drain: refuses new work, and returns when running work has ended or its time is over.
-        prepare: is awaited after the application has started and before the first connection is accepted.
-        silence_seconds: how long a client's machine may leave packets unanswered before its connection is closed:
-            a machine that falls off the network sends no FIN.
+        prepare: awaited after the application has started and before the first connection is accepted.
+        silence_seconds: how long a client's machine may leave packets unacknowledged before its connection is
+            closed: a machine that drops off the network sends no FIN.
         request_seconds: how long a request may take to arrive.
         max_connections: how many clients may be connected.
     """
@@ -122,8 +122,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close within `close_seconds`.
 
-        Connections that have not read the end of their stream by then are aborted. uvicorn would cancel their
-        tasks, and log that as an error (0.54.0).
+        Connections whose clients have not read the end of their stream by then are aborted. uvicorn would cancel
+        their tasks, and log that as an error (0.54.0).
         """
         bound = self.config.timeout_graceful_shutdown
         async with anyio.create_task_group() as tasks:
@@ -163,8 +163,8 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Count a signal.
 
-        uvicorn's own method is not called: it raises the signal again after a clean shutdown, and the process would
-        die of it with a status other than 0. sse-starlette replaces `uvicorn.Server.handle_exit` when it is
+        uvicorn's own method is not called: it raises the signal again after a clean shutdown, and the process
+        would exit with a status other than 0. sse-starlette replaces `uvicorn.Server.handle_exit` when it is
         imported, to end all streams at the first signal; this override keeps that away from the drain
         (uvicorn 0.54.0, sse-starlette 3.7.0).
         """

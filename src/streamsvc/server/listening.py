@@ -1,9 +1,9 @@
-"""The listening sockets: bound before the service starts, and up to a hundred connections accepted a turn.
+"""The listening sockets: bound before the service starts; they accept up to a hundred connections per iteration.
 
 Connections are accepted here and not by uvloop, for two reasons (uvloop 0.23, libuv 1.52). libuv accepts one
-connection in a turn of the event loop, so a crowd that reconnects waits for as many turns. And uvloop closes its
-listener for good when no descriptor is left and libuv cannot reopen the one it keeps in reserve: the process
-would live on and be unreachable.
+connection per iteration of the event loop, so when many clients reconnect at once, they wait for as many
+iterations. And uvloop closes its listener for good when no descriptor is left and libuv cannot reopen its reserve
+descriptor: the process would keep running but be unreachable.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from streamsvc.errors import ConfigError
 from streamsvc.server.pending import Room
 
 BACKLOG = 2048
-"""How many connections the kernel queues for accepting, at most `net.core.somaxconn` (listen(2))."""
+"""How many connections the kernel queues until they are accepted, at most `net.core.somaxconn` (listen(2))."""
 
 ACCEPTS_A_TURN = 100
-"""How many connections are accepted in one turn of the event loop: some milliseconds."""
+"""How many connections are accepted in one iteration of the event loop: a few milliseconds of work."""
 
 _PAUSE_SECONDS = 0.05
 """How long accepting pauses when no descriptor is left."""
 
 _DROPPED_AT_ONCE = 16
-"""How many pending connections are closed then."""
+"""How many pending connections are closed in that case."""
 
 _NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """Errors of an address that this machine does not have, such as ::1 for `localhost` where IPv6 is off."""
@@ -104,7 +104,7 @@ _MOST_SECONDS, _MOST_PROBES, _MOST_MS = 32_767, 127, 2**31 - 1
 def miss_lost_clients(listener: socket.socket, seconds: float) -> None:
     """Have the kernel close connections whose client does not acknowledge packets for *seconds*.
 
-    A machine that falls off the network sends no FIN. `TCP_USER_TIMEOUT` (tcp(7), Linux) bounds the time for
+    A machine that drops off the network sends no FIN. `TCP_USER_TIMEOUT` (tcp(7), Linux) bounds the time for
     written data; keepalive probes find lost clients of silent connections (Linux and macOS). Accepted connections
     inherit both.
     """
@@ -128,13 +128,13 @@ def miss_lost_clients(listener: socket.socket, seconds: float) -> None:
 class Listening:
     """Accepts connections; has the methods of `asyncio.Server` that uvicorn calls.
 
-    One descriptor, of the null device, is kept in reserve: when none is left, it is closed for a moment, so that
+    One descriptor, of the null device, is kept in reserve: when no other is left, it is closed for a moment, so that
     waiting connections can be accepted and closed. Otherwise their clients would hang until they give up.
 
     Args:
-        sockets: listen already; they are closed with this.
+        sockets: they are already listening, and are closed together with this object.
         protocol: makes the protocol of a connection.
-        room: is asked before each connection.
+        room: decides about each new connection.
 
     Attributes:
         sockets: as given.
@@ -195,7 +195,7 @@ class Listening:
                 return
 
     def _take(self, accepted: socket.socket) -> bool:
-        """Give a connection its protocol, or close it; return False if the next turn decides."""
+        """Give a connection its protocol, or close it; return False if that must wait for the next iteration."""
         if self._room.admit(len(self._tasks)):
             task = self._loop.create_task(self._hand_over(accepted))
             self._tasks.add(task)
@@ -229,5 +229,5 @@ class Listening:
         with suppress(OSError):  # no more connections, or another thread took the descriptor
             for _ in range(ACCEPTS_A_TURN):
                 listener.accept()[0].close()
-        with suppress(OSError):  # next time there may be one
+        with suppress(OSError):  # there may be one next time
             self._reserve = os.open(os.devnull, os.O_RDONLY)

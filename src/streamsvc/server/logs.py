@@ -1,6 +1,6 @@
-"""Log lines: one for each record, without the text of exceptions, written by a thread of their own.
+"""Log lines: one for each record, without the text of exceptions, written by a separate thread.
 
-The program that reads standard error may stop reading, and then a write blocks for ever. So the event loop only
+The program that reads standard error may stop reading, and then a write blocks forever. So the event loop only
 puts lines into a queue. When the queue is full, lines are dropped and counted, and the count is logged as soon as
 there is room.
 """
@@ -21,13 +21,13 @@ from streamsvc.traces import describe
 _logger = logging.getLogger(__name__)
 
 QUEUE_LINES = 10_000
-"""How many lines may wait for a slow reader: some MB."""
+"""How many lines may wait for a slow reader: a few MB."""
 
 _BATCH_LINES = 100
 """How many lines are written at once."""
 
 FLUSH_SECONDS = 1.0
-"""How long the process waits at its end for lines to be written."""
+"""How long the process waits for lines to be written when it exits."""
 
 _LINE = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
 
@@ -51,9 +51,9 @@ def log_config(level: str) -> dict[str, Any]:
 
 
 class LineFormatter(logging.Formatter):
-    """Formats a record as one line; an exception becomes its class and its frames (`errors.describe`).
+    """Formats a record as one line; an exception becomes its class and its frames (`traces.describe`).
 
-    The text of an exception may contain a prompt or a key, also when a library logs it.
+    The text of an exception may contain a prompt or a key, even if a library logs it.
     """
 
     @override
@@ -75,9 +75,9 @@ class LineFormatter(logging.Formatter):
 class BackgroundHandler(logging.Handler):
     """Writes lines to a descriptor in a thread; logging never waits for the write.
 
-    The thread is a daemon, so that one stuck in a write does not delay the end of the process. It writes to the
-    descriptor and not to `sys.stderr`: stuck in a write it would hold the lock of that stream, and the interpreter
-    aborts when it cannot take the lock at its end (CPython 3.11).
+    The thread is a daemon, so that it does not delay the exit of the process if it is stuck in a write. It writes to
+    the descriptor and not to `sys.stderr`: stuck in a write, it would hold that stream's lock, and the interpreter
+    aborts if it cannot take the lock at exit (CPython 3.11).
 
     Args:
         descriptor: where to write.
@@ -102,13 +102,13 @@ class BackgroundHandler(logging.Handler):
             return
         try:
             line = self.format(record)
-        except Exception as exc:  # noqa: BLE001  # a wrong logging call; its values stay out of the log
+        except Exception as exc:  # noqa: BLE001  # a wrong logging call, whose values stay out of the log
             line = f"{time.strftime('%F %T')} ERROR   {__name__} log.crashed {describe(exc)}"
         self._lines.put(line)
 
     @override
     def handle(self, record: logging.LogRecord) -> bool:
-        """Emit without the base class's lock: the queue has its own, and a signal handler may log during this."""
+        """Emit without the base class's lock: the queue has its own, and a signal handler may interrupt this and log."""
         if passed := self.filter(record):
             self.emit(record)
         return bool(passed)
@@ -146,7 +146,9 @@ class BackgroundHandler(logging.Handler):
             while data:
                 try:
                     data = data[os.write(self._descriptor, data) :]
-                except BlockingIOError:  # a process that shares the descriptor made it non-blocking
+                except (
+                    BlockingIOError
+                ):  # another process that shares the descriptor made it non-blocking
                     select.select([], [self._descriptor], [])
         except OSError:  # the reader has gone, or the disk is full
             self._unwritten += lines
@@ -157,7 +159,7 @@ class BackgroundHandler(logging.Handler):
 def log_crashes() -> None:
     """Log uncaught exceptions of threads and finalizers as one line each.
 
-    By default Python writes them to standard error, with their text, and blocks if nothing reads it.
+    By default, Python writes them to standard error, with their text, and blocks if nobody reads it.
     """
     sys.unraisablehook = _unraisable
     threading.excepthook = _in_thread

@@ -1,6 +1,6 @@
-"""Memory: when the garbage collector runs, and when freed memory goes back to the system.
+"""Memory: when the garbage collector runs, and when freed memory is returned to the system.
 
-The one module that touches the collector and the C library's allocator.
+The only module that touches the collector and the C library's allocator.
 """
 
 import ctypes
@@ -10,22 +10,22 @@ from collections.abc import Callable
 _THRESHOLDS = 20_000, 10, 10
 """The collector's thresholds (CPython's defaults: 700, 10, 10).
 
-What a token allocates is freed by reference counts, so a collection between tokens finds nothing and only delays
-them; what an ended stream leaves may hold cycles, and waits for the next one. Seen with CPython 3.11.
+What a token allocates is freed by reference counting, so a collection between tokens finds nothing and only
+delays them. What an ended stream leaves behind may contain cycles, and waits for the next collection. Seen with CPython 3.11.
 """
 
 _PEAK, _SHARE_LEFT = 64, 1 / 16
-"""How many connections there have to have been, and which share of them may be left, for memory to be released."""
+"""Memory is released after a peak of at least so many connections, when at most this share of them is left."""
 
 _QUIET_SECONDS = 3
-"""How long the few have to stay few: clients that reconnect do so within seconds."""
+"""How long their number must stay low: clients that reconnect do so within seconds."""
 
 
 def freeze() -> None:
-    """Exclude what is allocated now from garbage collection, and collect less often from now on.
+    """Exclude everything allocated so far from garbage collection, and collect less often from now on.
 
-    Call it once, when the application has started. Without it, a full collection looks at every object of the
-    SDKs' modules: 0.1 s in which no token moves (openai and google-genai imported, CPython 3.11).
+    Call it once, when the application has started. Without it, a full collection visits every object of the
+    SDKs' modules: 0.1 s in which no token is sent (openai and google-genai imported, CPython 3.11).
     """
     gc.collect()
     gc.freeze()
@@ -35,9 +35,9 @@ def freeze() -> None:
 def release() -> None:
     """Free garbage cycles, and return free memory to the system.
 
-    Without the collection the cycles of ended streams stay until enough new ones are made; without
-    malloc_trim(3) glibc keeps the freed pages, and the process stays as large as it was at its peak. Other C
-    libraries do not have that function; then only the cycles are freed.
+    Without the collection, the cycles of ended streams stay until enough new objects are allocated; without
+    malloc_trim(3), glibc keeps the freed pages, and the process stays as large as at its peak. Other C libraries
+    do not have that function; there only the cycles are freed.
     """
     gc.collect()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
@@ -48,7 +48,7 @@ class PeakWatch:
     """Calls *release* when most connections of a peak have closed.
 
     Args:
-        release: frees memory; may take some milliseconds.
+        release: frees memory; may take a few milliseconds.
     """
 
     def __init__(self, release: Callable[[], None] = release) -> None:

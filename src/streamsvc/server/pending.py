@@ -1,7 +1,7 @@
-"""Connections whose next request is incomplete: each has a bounded time, and the oldest makes room for others.
+"""Connections whose next request is incomplete: each has a time limit, and the oldest makes room for others.
 
 A connection that sends nothing, or half a request, costs a descriptor and some memory. It is closed after
-a time, and earlier if a new client would be refused otherwise.
+a time, or earlier if a new client would otherwise be refused.
 """
 
 import logging
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class PendingConnection(Protocol):
-    """A connection as this module uses it."""
+    """The part of a connection that this module uses."""
 
     def on_request_late(self) -> None:
         """Close it, with a refusal if a request has begun."""
@@ -25,7 +25,7 @@ class PendingConnection(Protocol):
 
 
 class PendingConnections:
-    """The connections whose next request is incomplete, the oldest first.
+    """The connections whose next request is incomplete, oldest first.
 
     Args:
         seconds: how long a request may take, from the opening of the connection or from its first byte.
@@ -42,7 +42,7 @@ class PendingConnections:
         return connection in self._since
 
     def begin(self, connection: PendingConnection) -> None:
-        """Start the time of a connection, or start it again."""
+        """Start, or restart, the time of a connection."""
         self._since.pop(connection, None)
         self._since[connection] = self._now()
 
@@ -60,7 +60,7 @@ class PendingConnections:
         return False
 
     def sweep(self) -> None:
-        """Close the connections whose time is over; the owner calls this about once a second."""
+        """Close the connections whose time is over; to be called about once a second."""
         due = self._now() - self._seconds
         late = []
         for connection, since in self._since.items():
@@ -73,7 +73,7 @@ class PendingConnections:
         self.report()
 
     def report(self) -> None:
-        """Log the refusals since the last report as one line of counts: a line each would let an attack fill the log."""
+        """Log the refusals since the last report as counts in one line: with a line each, an attack could fill the log."""
         if self.refusals:
             counts = " ".join(f"{code}={count}" for code, count in sorted(self.refusals.items()))
             logger.info("connections.refused %s", counts)
@@ -81,12 +81,12 @@ class PendingConnections:
 
 
 class Room:
-    """The bound of open connections.
+    """The limit on open connections.
 
     Args:
-        connections: the open ones.
-        most: the bound.
-        pending: the ones that may be dropped for a new one.
+        connections: the open connections.
+        most: the limit.
+        pending: the connections that may be dropped for a new one.
     """
 
     def __init__(self, connections: Sized, most: int, pending: PendingConnections) -> None:
@@ -95,10 +95,10 @@ class Room:
         self._pending = pending
 
     def admit(self, arriving: int) -> bool:
-        """Return whether one more connection may open, if need be in place of a pending one.
+        """Return whether one more connection may open, if necessary in place of a pending one.
 
         Args:
-            arriving: how many are accepted and not among the open ones yet.
+            arriving: how many are accepted but not yet among the open ones.
         """
         return len(self._connections) + arriving < self._most or self.make()
 

@@ -1,4 +1,4 @@
-"""Codecs that an answer may need, imported before the first request.
+"""Imports codecs that an answer may need, before the first request.
 
 Python imports a codec when it is first used. That fails when no descriptor is left, and would break an answer in
 the middle (CPython 3.11; `tests/test_late_imports.py`).

@@ -1,6 +1,6 @@
-"""What a client may send, and the answer where it sends more or something else.
+"""What a client may send, and the response to anything else.
 
-Such a request never reaches the application: it is too long, too slow, or not HTTP. Statuses are those of
+A refused request never reaches the application: it is too long, too slow, or not HTTP. Statuses are those of
 RFC 9110 and RFC 6585; bodies are problem documents (RFC 9457).
 """
 
@@ -14,16 +14,16 @@ from streamsvc.errors import StreamsvcError
 from streamsvc.web.problems import Problem
 
 HEAD_BYTES = 131_072
-"""The bound of a request's head, give or take one read; uvicorn has none."""
+"""The limit on a request's head, give or take one read; uvicorn has none."""
 
 MAX_TARGET_BYTES = 65_535
-"""The bound of a request target: httptools cannot parse a longer one."""
+"""The limit on a request target: httptools cannot parse a longer one."""
 
 MAX_FIELDS = 256
-"""The bound of the fields in a head and its trailer; browsers and proxies send some dozens."""
+"""The limit on the fields in a head and its trailer; browsers and proxies send a few dozen."""
 
 MAX_WAITING = 64
-"""How many requests may wait on a connection for the answers before them."""
+"""How many pipelined requests may wait on a connection for earlier responses."""
 
 FRAMING_BYTES = 2
 """How many bytes of chunk sizes, extensions and trailers are accepted for each byte of a body, beyond
@@ -34,7 +34,7 @@ class Refused(Exception):
     """Stops the parser when raised in one of its callbacks.
 
     Attributes:
-        problem: the answer.
+        problem: the body of the response.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -63,33 +63,33 @@ TOO_LATE = _problem(
 TARGET_TOO_LONG = _problem(
     HTTPStatus.REQUEST_URI_TOO_LONG,
     "too_large",
-    f"The address is longer than {MAX_TARGET_BYTES} bytes; POST takes long prompts.",
+    f"The URL is longer than {MAX_TARGET_BYTES} bytes; send long prompts with POST.",
 )
 HEAD_TOO_LONG = _problem(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     "too_large",
-    f"The head of the request is longer than {HEAD_BYTES} bytes.",
+    f"The request headers are longer than {HEAD_BYTES} bytes.",
 )
 TOO_MANY_FIELDS = _problem(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     "too_large",
-    f"There are more than {MAX_FIELDS} header fields.",
+    f"The request has more than {MAX_FIELDS} header fields.",
 )
 TOO_MANY_WAITING = _problem(
     HTTPStatus.TOO_MANY_REQUESTS,
     "too_many_requests",
-    f"At most {MAX_WAITING} requests may wait on a connection.",
+    f"At most {MAX_WAITING} pipelined requests may wait on a connection.",
 )
 NOT_A_PROXY = _problem(
     HTTPStatus.NOT_IMPLEMENTED,
     "not_implemented",
-    "This is not a proxy.",
+    "This server is not a proxy.",
 )
 CRASHED = _problem(HTTPStatus.INTERNAL_SERVER_ERROR, StreamsvcError.code, StreamsvcError.message)
 
 
 def encode(problem: Problem, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the last answer on a connection as bytes, head and body.
+    """Return the last response on a connection as bytes, head and body.
 
     Args:
         problem: the body.

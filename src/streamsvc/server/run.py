@@ -33,7 +33,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
         print(exc, file=sys.stderr)  # noqa: T201  # as the command line does for other settings
         return EXIT_CONFIG
     app = create_app(settings, environ)
-    config = _uvicorn_config(app, settings.server)  # sets up the log, for all that follows
+    config = _uvicorn_config(app, settings.server)  # sets up logging for everything that follows
     log_crashes()
     preload()
     limits = settings.limits
@@ -60,7 +60,7 @@ def _uvicorn_config(app: Starlette, settings: ServerSettings) -> uvicorn.Config:
         port=settings.port,
         root_path=settings.root_path,
         log_config=log_config(settings.log_level),
-        # uvicorn's access log would contain prompts: they are part of the address of `/stream-ai`.
+        # uvicorn's access log would contain prompts: they are part of the URL of `/stream-ai`.
         access_log=False,
         proxy_headers=False,  # nothing reads a client's address or scheme
         http=Protocol,

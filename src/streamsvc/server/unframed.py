@@ -1,7 +1,7 @@
-"""Answers that end with their connection, for clients that close it after the answer.
+"""Responses that end with their connection, for clients that do not keep it open.
 
-Such an answer needs no chunks, and HTTP/1.0 does not have them (RFC 9112, sections 6.1 and 6.3). It ends at a
-FIN, so an incomplete one has to be cut by a reset.
+Such a response needs no chunked encoding, which HTTP/1.0 does not have (RFC 9112, sections 6.1 and 6.3). It ends
+at a FIN, so an incomplete one must be cut by a reset.
 """
 
 import sys
@@ -20,15 +20,15 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 def until_closed(
     cycle: RequestResponseCycle, app: ASGI3Application, abort: Callable[[], None]
 ) -> ASGI3Application:
-    """Return *app*, with an answer that has no chunks if its length is unknown.
+    """Return *app*, with its response not chunked if the length is unknown.
 
-    uvicorn sends chunks to HTTP/1.0 clients, too, which cannot read them (0.54.0). So the cycle is given the
-    length `sys.maxsize`, which no answer reaches, and its true length with the last part of the body.
+    uvicorn sends chunks even to HTTP/1.0 clients, which cannot read them (0.54.0). So the cycle gets the length
+    `sys.maxsize`, which no response reaches, and its true length with the last part of the body.
 
     Args:
         cycle: uvicorn's side of the request.
         app: answers this one request.
-        abort: cuts the connection if the answer stays incomplete.
+        abort: cuts the connection if the response stays incomplete.
     """
 
     async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:

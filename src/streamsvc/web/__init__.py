@@ -1,1 +1,1 @@
-"""HTTP; the only room that knows Starlette."""
+"""HTTP; the only package that knows Starlette."""

@@ -1,4 +1,4 @@
-"""Sentences for an address that is not served, or not with this method."""
+"""Error messages for a path that is not served, or not with this method."""
 
 import re
 from collections.abc import Iterable
@@ -13,14 +13,14 @@ _OPENAI = re.compile(
     r"|uploads|batches|fine_tuning|assistants|threads|vector_stores|realtime|messages|rerank)(?:/.*)?",
     re.IGNORECASE,
 )
-"""An endpoint of OpenAI's API, or one that servers often add to it, below any `base_url`."""
+"""An endpoint of OpenAI's API, or one that servers often add to it, under any `base_url`."""
 
-_SERVED = "Of OpenAI's API, POST /v1/chat/completions and GET /v1/models are served."
+_SERVED = "This service supports POST /v1/chat/completions and GET /v1/models of OpenAI's API."
 _OURS = "/v1/chat/"
 
 _ID = re.compile(r"gen_[a-z2-7]{32}")
 _CONVERTER = re.compile(r":\w+(?=\})")
-"""How a parameter of a route is read, `{id:path}`; no part of an address."""
+"""The converter in a route parameter such as `{id:path}`, which is not part of a path."""
 
 _SLASHES = re.compile(r"/{2,}")
 
@@ -28,21 +28,21 @@ _INSTEAD = {
     "/stream-ai": ", or POST /v1/generations with a JSON body",
     "/v1/generations": "; an EventSource takes GET /stream-ai?prompt=…",
 }
-"""What to use instead at an address that only has other methods."""
+"""What to use instead on a path that only has other methods."""
 
 
 def is_openai(path: str) -> bool:
-    """Return whether a path belongs to OpenAI's API, also as a client with a wrong `base_url` builds it."""
+    """Return whether a path belongs to OpenAI's API, even as a client with a wrong `base_url` builds it."""
     plain = _plain(path)
     return plain.startswith(_OURS) or _OPENAI.fullmatch(plain) is not None
 
 
 def not_found(path: str, routes: Iterable[BaseRoute]) -> str:
-    """Return a sentence for a path that is not served, with the path that may have been meant.
+    """Return an error message for a path that is not served, with the path that may have been meant.
 
     Args:
         path: below the `root_path`.
-        routes: those that are served.
+        routes: the routes that are served.
     """
     plain = _plain(path)
     nothing = f"There is nothing at {quoted(path)}"
@@ -50,7 +50,7 @@ def not_found(path: str, routes: Iterable[BaseRoute]) -> str:
         found = _OPENAI.fullmatch(plain)
         if found is not None and found["base"] != "/v1":
             return f"{nothing}: base_url must end in /v1, right after this service's address. {_SERVED}"
-        slashes = ": there is a slash too many, perhaps in base_url" if plain != path else ""
+        slashes = ": there is an extra slash, perhaps in base_url" if plain != path else ""
         return f"{nothing}{slashes}. {_SERVED}"
     served = tuple(_CONVERTER.sub("", it.path) for it in routes if isinstance(it, Route))
     near = nearest(_ID.sub("{id}", plain), served)
@@ -58,12 +58,12 @@ def not_found(path: str, routes: Iterable[BaseRoute]) -> str:
 
 
 def not_allowed(method: str, path: str, allow: str) -> str:
-    """Return a sentence for a method that an address does not allow.
+    """Return an error message for a method that a path does not allow.
 
     Args:
         method: of the request.
         path: below the `root_path`.
-        allow: the methods it allows, as in the header of this name.
+        allow: the allowed methods, as in the `Allow` header.
     """
     methods = sorted({name.strip() for name in allow.split(",")} - {"", "HEAD"})
     if not methods:

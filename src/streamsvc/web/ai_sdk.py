@@ -1,8 +1,8 @@
-"""The AI SDK's UI message stream over the same engine: what an unmodified `useChat` needs.
+"""The AI SDK's UI message stream, backed by the same engine: what an unmodified `useChat` needs.
 
-`POST /api/chat` answers, `GET /api/chat/{id}/stream` resumes by a replay from the start, and
-`POST /api/chat/{id}/stop` stops the generation: `stop()` of the hook only closes the connection, which looks like a lost network.
-A refusal is a sentence in plain text, because the hook shows the body of an error as it is.
+`POST /api/chat` answers, `GET /api/chat/{id}/stream` resumes with a replay from the start, and `POST
+/api/chat/{id}/stop` stops the generation: the hook's `stop()` only closes the connection, which looks like a lost
+network. A refusal is a sentence in plain text, because the hook shows the body of an error as it is.
 """
 
 from collections.abc import Mapping
@@ -35,15 +35,15 @@ class UIMessageEndpoints:
     """The HTTP interface that `useChat` expects.
 
     Args:
-        supervisor: stops generations, and bounds their viewers.
+        supervisor: stops generations, and limits their viewers.
         log: their records.
-        creation: reads bodies, starts generations, and knows whose pages may start and stop them.
-        streams: makes the answers to viewers.
-        parser: parses the bodies.
+        creation: reads request bodies, starts generations, and checks which pages may start and stop them.
+        streams: makes the streaming responses.
+        parser: parses request bodies.
         directory: knows the latest answer of each chat.
     """
 
-    def __init__(  # what the endpoints stand on, each by its name
+    def __init__(  # what the endpoints need, passed by name
         self,
         *,
         supervisor: Supervisor,
@@ -62,7 +62,7 @@ class UIMessageEndpoints:
         self._directory = directory
 
     async def create(self, request: Request, head: RequestHead) -> Response:
-        """`POST /api/chat`: answer; an answer that still runs in that chat is stopped."""
+        """`POST /api/chat`: answer; an answer that is still running in that chat is stopped."""
         dialect = self._dialect(head)
         # The AI SDK's text transport cannot distinguish a message from its replay.
         may_come_back = dialect is not self._dialects["plain"]
@@ -76,7 +76,7 @@ class UIMessageEndpoints:
         return await self._stream(chat, answer, dialect)
 
     async def resume(self, request: Request, head: RequestHead) -> Response:
-        """`GET /api/chat/{id}/stream`: the answer from its start; 204 if there is none."""
+        """`GET /api/chat/{id}/stream`: the latest answer from its start; 204 if there is none."""
         if request.method == "HEAD":
             return head_response()
         head.refuse_prefetch()
@@ -114,7 +114,7 @@ class UIMessageEndpoints:
         )
 
     async def _last_restart(self, generation: str) -> int:
-        """Return the cursor for a replay: text that a `Restart` took back is not sent again.
+        """Return the cursor for a replay: text that a `Restart` discarded is not sent again.
 
         Raises:
             GenerationNotFound: it is no longer kept.

@@ -1,4 +1,4 @@
-"""Request bodies, read within their bound or refused."""
+"""Reads request bodies up to their limit, or refuses them."""
 
 from starlette.requests import Request
 
@@ -9,10 +9,10 @@ from streamsvc.web.requests import RequestHead
 
 
 class BodyReader:
-    """Reads the bodies of requests.
+    """Reads request bodies.
 
     Args:
-        limits: have the size of the largest body.
+        limits: define the size of the largest body.
     """
 
     def __init__(self, limits: LimitSettings) -> None:

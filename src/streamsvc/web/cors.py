@@ -13,12 +13,12 @@ from streamsvc.web.problems import Problems, preflight_origin
 
 
 class Cors(CORSMiddleware):
-    """Middleware that answers preflights and lets allowed pages read.
+    """Middleware that answers preflights and lets allowed pages read responses.
 
     Args:
         app: the application.
-        origins: whose pages may read.
-        problems: answers and logs a preflight of any other page, which sends nothing else.
+        origins: checks which pages may read.
+        problems: answers and logs the preflight of any other page, which sends nothing else.
         options: of Starlette's middleware.
     """
 
@@ -35,7 +35,7 @@ class Cors(CORSMiddleware):
 
     @override
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
-        """Run the application; returns its coroutine, so that no frame of this one is held by a stream."""
+        """Run the application; returns its coroutine, so that a stream does not keep a frame of this method."""
         origin = preflight_origin(scope) if scope["type"] == "http" else None
         if origin is None or self._origins.allows(origin):
             return super().__call__(scope, receive, send)

@@ -13,12 +13,12 @@ from streamsvc.web.requests import RequestHead
 
 
 class Creation:
-    """Lets allowed pages create generations, within the bounds.
+    """Lets allowed pages create generations, within the limits.
 
     Args:
         supervisor: starts generations.
-        bodies: reads the bodies of requests.
-        origins: whose pages may create.
+        bodies: reads request bodies.
+        origins: checks which pages may create.
     """
 
     def __init__(self, supervisor: Supervisor, bodies: BodyReader, origins: Origins) -> None:
@@ -27,10 +27,10 @@ class Creation:
         self._origins = origins
 
     def check_origin(self, head: RequestHead) -> None:
-        """Refuse a page of an origin that is not allowed to start, or to stop, answers.
+        """Refuse a page whose origin may not start or stop answers.
 
         Raises:
-            OriginRefused: it is such a page.
+            OriginRefused: its origin is not allowed.
         """
         self._origins.check(head)
 
@@ -56,10 +56,10 @@ class Creation:
         """Start a generation, or find the one that the request's key has started; return its id.
 
         Args:
-            order: what is wanted.
+            order: what to generate.
             head: of the request; it may have an idempotency key.
-            is_watched: whether the response is a viewer, so that the bound on viewers applies.
-            field_names: what the client's API calls the engine's fields.
+            is_watched: whether the response is a viewer, so that the limit on viewers applies.
+            field_names: the client API's names for the engine's fields.
 
         Raises:
             StreamsvcError: see `Supervisor.create` and `Supervisor.check_viewers`.

@@ -1,8 +1,8 @@
 """The host names that requests may be sent to.
 
-A page may point its own name at 127.0.0.1 once it is loaded (DNS rebinding). The browser then takes the
-service for part of that page's origin, and only the `Host` shows the difference. So a service that listens
-on a loopback address accepts the names of the loopback and those in the settings, and no others.
+A page can point its own host name at 127.0.0.1 after it has loaded (DNS rebinding). The browser then takes the
+service for part of that page's origin, and only the `Host` shows the difference. So a service that listens on a
+loopback address accepts only the loopback names and those in the settings.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ _NAMES = {"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"}
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host in its canonical form is the loopback (RFC 6761, section 6.3)."""
+    """Return whether a host in canonical form is a loopback name or address (RFC 6761, section 6.3)."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -30,7 +30,7 @@ class Hosts:
     """The names that the service accepts.
 
     Args:
-        settings: where it listens, and its further names. `*.` before a name means any name below it,
+        settings: where it listens, and its additional names. `*.` before a name means any name below it,
             `*` alone any name.
     """
 
@@ -68,7 +68,7 @@ class HostGuard:
         self._problems = problems
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Run the application; returns its coroutine, so that no frame of this one is held by a stream."""
+        """Run the application; returns its coroutine, so that a stream does not keep a frame of this method."""
         if scope["type"] == "http":
             try:
                 for field, value in scope["headers"]:

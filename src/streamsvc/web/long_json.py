@@ -1,4 +1,4 @@
-"""JSON that contains long texts, encoded piece by piece, so that other streams are not held up."""
+"""JSON that contains long text, encoded piece by piece, so that other streams are not held up."""
 
 from collections.abc import AsyncIterator
 
@@ -8,14 +8,14 @@ import msgspec
 from streamsvc.snapshot import LongText
 
 STEP_BYTES = 65_536
-"""About how much is encoded in one turn of the event loop."""
+"""Roughly how much is encoded in one iteration of the event loop."""
 
 _HOLE = b"\0"
 """Marks the place of a text: valid JSON does not contain this byte (RFC 8259, section 7)."""
 
 
 async def encode(value: object) -> bytes:
-    """Encode a value as JSON, with the `LongText`s that it holds as strings."""
+    """Encode a value as JSON; each `LongText` in it becomes a string."""
     texts: list[LongText] = []
 
     def leave_out(text: LongText) -> msgspec.Raw:

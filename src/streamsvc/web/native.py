@@ -1,7 +1,7 @@
 """The native endpoints: create, follow, describe and stop a generation.
 
-`docs/wire.md` has one table for what a client gets when it connects and reconnects; `stream_ai`, `create`,
-`events` and `_attach` implement it.
+`docs/wire.md` has a table of what a client gets when it connects or reconnects; `stream_ai`, `create`, `events`
+and `_attach` implement it.
 """
 
 from collections.abc import Mapping
@@ -34,20 +34,20 @@ from streamsvc.web.stream.whole import busy_response, gone_response, head_respon
 
 
 class GenerationEndpoints:
-    """The native HTTP interface over the engine.
+    """The native HTTP interface to the engine.
 
     Args:
-        supervisor: stops generations, and bounds their viewers.
+        supervisor: stops generations, and limits their viewers.
         log: their records.
-        creation: reads bodies, and starts generations.
-        streams: makes the answers to viewers.
-        parser: parses the bodies.
+        creation: reads request bodies, and starts generations.
+        streams: makes the streaming responses.
+        parser: parses request bodies.
         refusals: logs a refusal that looks like a stream.
-        dialects: by the value of `?format=`; `json` is the default.
+        dialects: by their value of `?format=`; `json` is the default.
         settings: how a stream looks.
     """
 
-    def __init__(  # noqa: PLR0913  # what the endpoints stand on, each by its name
+    def __init__(  # noqa: PLR0913  # what the endpoints need, passed by name
         self,
         *,
         supervisor: Supervisor,
@@ -78,7 +78,7 @@ class GenerationEndpoints:
         try:
             if cursor := head.cursor:
                 return await self._attach(request, cursor.generation, cursor, dialect)
-            if head.has_cursor:  # not ours: there is nothing to resume, and nothing to create
+            if head.has_cursor:  # not ours: there is nothing to resume, and nothing is created
                 return gone_response(new_id(), self._settings)
             self._creation.check_origin(head)
             order = self._parser.from_query(head.parameters)
@@ -88,7 +88,7 @@ class GenerationEndpoints:
             return self._busy(request, exc, dialect)
 
     async def create(self, request: Request, head: RequestHead) -> Response:
-        """`POST /v1/generations`: create; the answer is JSON, or the stream if the client asks for it."""
+        """`POST /v1/generations`: create; the response is JSON, or the stream if the client asks for it."""
         head.check_parameters(CREATE_PARAMETERS)
         dialect = self._dialect(head)
         streams = prefers(head, EVENT_STREAM, JSON) or dialect.media_type == PLAIN
@@ -123,7 +123,7 @@ class GenerationEndpoints:
             return self._busy(request, exc, dialect)
 
     async def snapshot(self, request: Request) -> Response:
-        """`GET /v1/generations/{id}`: the answer so far, in one piece."""
+        """`GET /v1/generations/{id}`: the answer so far."""
         return await self._describe(request, request.path_params["id"])
 
     async def stop(self, request: Request) -> Response:
@@ -132,11 +132,11 @@ class GenerationEndpoints:
         await self._supervisor.stop(generation_id)
         try:
             return await self._describe(request, generation_id)
-        except GenerationNotFound:  # it was stopped, and nothing that has ended is kept
+        except GenerationNotFound:  # it is stopped, and ended generations are not kept
             return no_content()
 
     def _busy(self, request: Request, exc: Overloaded, dialect: Dialect) -> Response:
-        """Ask a client that reconnects by itself to do so; refuse any other."""
+        """Ask a client that reconnects by itself to do so later; refuse any other."""
         if not dialect.is_resumable:
             raise exc
         self._refusals.note(request.scope, 200, exc.code, exc.log_details)
@@ -145,7 +145,7 @@ class GenerationEndpoints:
     async def _attach(
         self, request: Request, generation_id: str, cursor: Cursor | None, dialect: Dialect
     ) -> Response:
-        """Answer a viewer: the stream after its cursor, or why there is none."""
+        """Answer a viewer: with the stream after its cursor, or the reason why there is none."""
         after = BEFORE_FIRST
         if cursor is not None:
             if cursor.seq is None:
@@ -184,10 +184,12 @@ class GenerationEndpoints:
         if not end:
             return dialect
         if dialect.media_type != PLAIN:
-            raise InvalidField("The 'end' is for plain text: add format=plain.", field="end")
+            raise InvalidField(
+                "The 'end' parameter needs plain text; add format=plain.", field="end"
+            )
         return PlainDialect(end)
 
 
 def _address(request: Request, generation_id: str) -> str:
-    """Return a generation's address as the client sees it."""
+    """Return the path of a generation as the client sees it."""
     return f"{request.scope.get('root_path', '')}/v1/generations/{generation_id}"

@@ -1,4 +1,4 @@
-"""Which form of an answer a client asks for: by its `Accept`, or by the query."""
+"""Which format a client asks for, with `Accept` or in the query."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from streamsvc.web.requests import RequestHead
 EVENT_STREAM, JSON, PLAIN = "text/event-stream", "application/json", "text/plain"
 
 MAX_REMEMBERED_CHARS = 256
-"""How long an `Accept` may be to be remembered with its result."""
+"""The maximum length of an `Accept` value whose result is cached."""
 
 _Format = TypeVar("_Format")
 
@@ -20,16 +20,16 @@ _END = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def prefers(head: RequestHead, wanted: str, other: str) -> bool:
-    """Tell whether `Accept` prefers one media type to another (RFC 9110, section 12.5.1).
+    """Return whether `Accept` prefers one media type to another (RFC 9110, section 12.5.1).
 
-    Of two that are equally welcome, the first; where neither is named, the other.
+    If both are equally acceptable, the first one is preferred; if neither is named, the other.
     """
     accept = head.accept
     weigh = _prefers if len(accept) <= MAX_REMEMBERED_CHARS else _prefers.__wrapped__
     return weigh(accept, wanted, other)
 
 
-@lru_cache(maxsize=256)  # a client always sends the same
+@lru_cache(maxsize=256)  # a client always sends the same value
 def _prefers(accept: str, wanted: str, other: str) -> bool:
     places = {wanted: (0.0, 0), other: (0.0, 0)}
     for place, media_range in enumerate(accept.split(",")):
@@ -48,14 +48,14 @@ def _quality(parameters: list[str]) -> float:
 
 
 def format_of(head: RequestHead, formats: Mapping[str, _Format], *, usual: str) -> _Format:
-    """Return what `?format=` names; else `plain` if `Accept` prefers that, or the usual one.
+    """Return the dialect that `?format=` names; without it, `plain` if `Accept` prefers that, else the usual one.
 
     Raises:
         InvalidField: there is no format of that name.
     """
     name = head.parameters.get("format")
     if name is None:
-        # A library that takes anything names JSON first, and plain text after it.
+        # A library that accepts anything names JSON first, and plain text after it.
         is_plain = prefers(head, PLAIN, EVENT_STREAM) and prefers(head, PLAIN, JSON)
         name = "plain" if is_plain else usual
     if name not in formats:
@@ -67,7 +67,7 @@ def format_of(head: RequestHead, formats: Mapping[str, _Format], *, usual: str) 
 
 
 def end_of(head: RequestHead) -> str:
-    """Return `?end=`, the word that begins the last line of a plain text; empty: no such line.
+    """Return `?end=`, the word that begins the last line of plain text; empty: no such line.
 
     Raises:
         InvalidField: it is not 1 to 64 letters, digits, `-` or `_`.
@@ -76,5 +76,7 @@ def end_of(head: RequestHead) -> str:
     if end is None:
         return ""
     if not _END.fullmatch(end):
-        raise InvalidField("The 'end' is 1 to 64 letters, digits, '-' or '_'.", field="end")
+        raise InvalidField(
+            "The 'end' parameter must be 1 to 64 letters, digits, '-' or '_'.", field="end"
+        )
     return end

@@ -1,8 +1,8 @@
-"""OpenAI's chat completions over the same engine: `POST /v1/chat/completions`, `GET /v1/models`.
+"""OpenAI's chat completions, backed by the same engine: `POST /v1/chat/completions`, `GET /v1/models`.
 
-These clients cannot resume a stream, so leaving ends it unless they ask for a grace time. The head of an
-answer waits for the first token or a failure, because they understand a failure that has a status; it does
-not wait for long, because a proxy takes silence for a dead connection.
+These clients cannot resume a stream, so leaving ends it unless they ask for a grace period. The response head
+waits for the first token or a failure, because they expect a failure to have a status; it does not wait for
+long, because a proxy takes silence for a dead connection.
 """
 
 import math
@@ -46,21 +46,21 @@ SDK_HEADERS = (
     "X-Stainless-Runtime-Version",
     "X-Stainless-Timeout",
 )
-"""What openai-node sends; CORS has to allow each of them to a page of another origin."""
+"""The headers that openai-node sends; CORS must allow each of them for pages from other origins."""
 
 
 _FIELDS = {"provider": "model"}
-"""Names of this API for the engine's fields."""
+"""This API's names for the engine's fields."""
 
 
 class ChatCompletionEndpoints:
-    """OpenAI's HTTP interface over the engine.
+    """OpenAI's HTTP interface to the engine.
 
     Args:
         supervisor: knows the provider entries.
-        creation: reads bodies, and starts generations.
-        streams: makes the answers to viewers.
-        parser: parses the bodies.
+        creation: reads request bodies, and starts generations.
+        streams: makes the streaming responses.
+        parser: parses request bodies.
         settings: how a stream looks.
     """
 
@@ -80,7 +80,7 @@ class ChatCompletionEndpoints:
         self._settings = settings
 
     async def create(self, request: Request, head: RequestHead) -> Response:
-        """`POST /v1/chat/completions`: streamed if `stream` is true, else in one piece."""
+        """`POST /v1/chat/completions`: streamed if `stream` is true, else one object."""
         head.check_parameters(frozenset({"key"}))
         asked = self._parser.parse(await self._creation.read(request, head))
         generation = await self._creation.start(asked.generation, head, field_names=_FIELDS)
@@ -102,9 +102,9 @@ class ChatCompletionEndpoints:
         return json_response({"object": "list", "data": entries})
 
     async def model(self, request: Request) -> Response:
-        """`GET /v1/models/{id}`: one of them, or a model that a request may name instead."""
+        """`GET /v1/models/{id}`: one of them, or a model that a request may name."""
         name = request.path_params["id"]
-        if not name:  # the list, with a slash too many
+        if not name:  # the list, with an extra slash
             raise HTTPException(HTTPStatus.NOT_FOUND)
         entry, _ = self._parser.model(name)
         ready = {entry.name: entry for entry in self._supervisor.entries if entry.is_ready}
@@ -123,7 +123,7 @@ def error_response(problem: Problem, headers: Mapping[str, str]) -> Response:
 
 
 class _FirstToken(DeferredHead):
-    """Waits for the first token, for a bounded time: an answer that fails before it gets a status."""
+    """Waits for the first token, for a limited time: an answer that fails before it gets a status."""
 
     def __init__(self, generation: str, seconds: float) -> None:
         self._generation = generation
@@ -150,7 +150,7 @@ class _FirstToken(DeferredHead):
 
 
 class _Whole(DeferredHead):
-    """Waits for the end: the client asks for the answer in one piece."""
+    """Waits for the end: the client does not want a stream."""
 
     seconds = math.inf
 
@@ -190,7 +190,7 @@ def _failure_of(generation: str, done: Done) -> Response | None:
 
 def _failed(generation: str, error: PublicError) -> Response:
     status = status_of(error)
-    # The engine has repeated what is worth repeating, except when this process shuts down.
+    # The engine has already retried what is worth retrying, unless this process is shutting down.
     headers = {"X-Generation-Id": generation, **_retry(error.code == "drained")}
     return json_response(
         error_object(error.message, error.code, status=status), status=status, headers=headers
@@ -198,7 +198,7 @@ def _failed(generation: str, error: PublicError) -> Response:
 
 
 def _retry(is_worth_it: bool) -> dict[str, str]:  # noqa: FBT001
-    """Return the header that overrides the SDKs' own rule, which repeats 408, 409, 429 and 5xx twice."""
+    """Return the header that overrides the SDKs' own rule, which is to retry 408, 409, 429 and 5xx twice."""
     return {"X-Should-Retry": "true" if is_worth_it else "false"}
 
 

@@ -11,7 +11,7 @@ class OperationEndpoints:
     """Health and configuration; never keys.
 
     Args:
-        supervisor: knows the entries and what runs on them.
+        supervisor: knows the entries and what is running on them.
         default_provider: the entry for requests that name none.
     """
 

@@ -1,7 +1,7 @@
-"""Whose pages may create: origins, compared as origins (RFC 6454, sections 4 and 5).
+"""Which pages may create generations: origins, compared as origins (RFC 6454, sections 4 and 5).
 
 The scheme that the browser used is unknown here, because a proxy may terminate TLS. So a `Host` without a
-port, or with the port of HTTP or HTTPS, stands for both schemes.
+port, or with the port of HTTP or HTTPS, matches both schemes.
 """
 
 import ipaddress
@@ -19,21 +19,21 @@ _MAX_CHARS = 300
 
 
 class Authority(NamedTuple):
-    """A host in its canonical form, and a port if there is one."""
+    """A host in canonical form, and a port if there is one."""
 
     host: str
     port: int | None
 
 
 class Origin(NamedTuple):
-    """An origin in its canonical form."""
+    """An origin in canonical form."""
 
     scheme: str
     host: str
     port: int | None
 
 
-@lru_cache(maxsize=256)  # a service has few names
+@lru_cache(maxsize=256)  # a service has only a few names
 def _authority(text: str) -> Authority | None:
     if not (text.isascii() and text.isprintable()) or any(c in text for c in "@/?#\\ "):
         return None
@@ -63,10 +63,10 @@ def origin_of(text: str) -> Origin | None:
 
 
 class Origins:
-    """Which pages may create: those of the service's own origin, and those that are configured.
+    """Which pages may create: those of the service's own origin, and those of configured origins.
 
-    A browser sends the origin of a page with its requests, and withholds the answer from a page that may
-    not read it; but by then the provider would have been called, and paid.
+    A browser sends a page's origin with its requests, and withholds the response from a page that may not read
+    it; but by then the provider would have been called, and paid.
 
     Args:
         allowed: origins; `*` allows any.
@@ -92,7 +92,7 @@ class Origins:
         # What the browser says is more reliable than a comparison (Fetch Metadata, section 2.3).
         is_elsewhere = site in {"cross-site", "same-site"}
         if origin is None:
-            # Not a page, or a request that reads nothing, as for an image. A link that a person follows
+            # Not a page, or a request that reads nothing, such as for an image. A link that a person follows
             # is a document.
             if is_elsewhere and head.fetch_dest != "document":
                 raise OriginRefused(None)
@@ -101,7 +101,7 @@ class Origins:
 
 
 def shown(origin: str) -> str | None:
-    """Return an origin for a sentence or a log, as a browser writes it; None if it is invalid."""
+    """Return an origin for an error message or the log, as a browser writes it; None if it is invalid."""
     parsed = origin_of(origin)
     if parsed is None:
         return "null" if origin == "null" else None

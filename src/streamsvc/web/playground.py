@@ -1,8 +1,8 @@
 """The playground: a page that shows what the service does, served as static files.
 
 The page loads only what is served here, and the headers make the browser enforce that: no script, style or
-connection of another origin, and no text that becomes markup (CSP Level 3; Trusted Types). Its addresses
-are relative, so it works below any path that a proxy gives it.
+connection to another origin, and no text that becomes markup (CSP Level 3; Trusted Types). Its URLs are
+relative, so it works under any path that a proxy gives it.
 """
 
 import os
@@ -28,7 +28,7 @@ _HEADERS = {
     "Cache-Control": "no-cache",  # revalidated each time, so that a new version is seen
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",  # an address may contain a generation's id
+    "Referrer-Policy": "no-referrer",  # a URL may contain a generation's id
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -45,7 +45,7 @@ class Playground(StaticFiles):
 
     @override
     async def get_response(self, path: str, scope: Scope) -> Response:
-        if path == _PAGE:  # its relative addresses would be wrong here
+        if path == _PAGE:  # its relative URLs would be wrong here
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return await super().get_response(path, scope)
 

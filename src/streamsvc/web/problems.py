@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The body of an unsuccessful answer.
+    """The body of an error response.
 
     Attributes:
         title: the HTTP status in words, as `about:blank` asks (RFC 9457, section 4.2.1).
@@ -47,29 +47,29 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _NOT_STARTED = (
-    "The service has not started: its server sends no ASGI lifespan events, which it needs."
+    "The service has not started: its server does not send the ASGI lifespan events it needs."
 )
 
 Shape = Callable[[Problem, Mapping[str, str]], Response]
-"""Makes an answer from a problem and further headers: the form in which one API reports errors."""
+"""Makes a response from a problem and additional headers, in one API's error format."""
 
 
 def problem_details(problem: Problem, headers: Mapping[str, str]) -> Response:
-    """Return a problem in the form of RFC 9457."""
+    """Return a problem in the format of RFC 9457."""
     return json_response(
         problem, status=problem.status, headers=headers, media_type="application/problem+json"
     )
 
 
 class Problems:
-    """Answers unsuccessful requests in the shape of the API that they are for.
+    """Answers failed requests in the error format of the API that they are for.
 
     Args:
-        shapes: each with the paths it is for; any other path gets problem details.
+        shapes: each with the paths it applies to; all other paths get problem details.
         refusals: logs them.
 
     Attributes:
-        handlers: for Starlette, by what is raised.
+        handlers: for Starlette, by exception class.
     """
 
     def __init__(self, shapes: Mapping[Shape, Callable[[str], bool]], refusals: RefusalLog) -> None:
@@ -91,7 +91,7 @@ class Problems:
         field: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Return a problem as an HTTP answer."""
+        """Return a problem as an HTTP response."""
         path = _path(scope)
         shapes = (shape for shape, is_of in self._shapes.items() if is_of(path))
         problem = Problem(
@@ -100,7 +100,7 @@ class Problems:
         return next(shapes, problem_details)(problem, headers or {})
 
     def refusal(self, scope: Scope, error: RequestError) -> Response:
-        """Return a refused request as an HTTP answer, and log it."""
+        """Return the HTTP response to a refused request, and log the refusal."""
         response = self.response(
             scope,
             error.status,
@@ -117,7 +117,9 @@ class Problems:
 
     async def _http(self, request: Request, exc: Exception) -> Response:
         error = cast("HTTPException", exc)
-        if (origin := preflight_origin(request.scope)) is not None:  # and no page may read anything
+        if (
+            origin := preflight_origin(request.scope)
+        ) is not None:  # and no page may read responses
             return self.refusal(request.scope, OriginRefused(shown(origin)))
         status, headers, path = error.status_code, error.headers or {}, _path(request.scope)
         code = HTTPStatus(status).name.lower()
@@ -151,12 +153,12 @@ def _path(scope: Scope) -> str:
 
 
 async def _gone(_request: Request, _exc: Exception) -> Response:
-    """The client left while it was sending; nobody reads this."""
+    """The client left while it was sending; nobody reads this response."""
     return Response(status_code=400)
 
 
 class Guard:
-    """What `CrashGuard` knows of the application around it.
+    """What `CrashGuard` knows about the application.
 
     Attributes:
         has_started: whether the lifespan has begun (ASGI specification, "Lifespan Protocol").
@@ -167,16 +169,16 @@ class Guard:
         self._has_complained = False
 
     def complain(self) -> None:
-        """Log, once, that a request came and the lifespan has not begun."""
+        """Log, once, that a request came before the lifespan began."""
         if not self._has_complained:
             self._has_complained = True
             logger.error("lifespan.missing %s", _NOT_STARTED)
 
 
 class CrashGuard:
-    """Middleware for unexpected exceptions: a 500 for the client, kind and place for the operator.
+    """Middleware for unexpected exceptions: a 500 for the client, class and origin in the operator's log.
 
-    Starlette would pass the exception to the server, which logs its text, and that may hold a prompt. A
+    Starlette would pass the exception to the server, which logs its text, and that may contain a prompt. A
     server that sends no lifespan events gets a 503 for every request.
     """
 

@@ -1,7 +1,7 @@
 """The log of refused requests: one line each, and no more than an operator can read.
 
-A line holds nothing that a client can choose freely: no query, body or header, and only those parts of a
-path that look like a name. A scanner cannot flood the log: lines are bounded in a window of time.
+A line contains nothing that a client can choose freely: no query, body or header, and only those segments of a
+path that look like a name. A scanner cannot flood the log: the lines per time window are limited.
 """
 
 import logging
@@ -14,13 +14,13 @@ from starlette.types import Scope
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60.0
-"""The same line is written once in this time; the next window begins with how many were left out."""
+"""The same line is written once per window of this length; the next window begins with how many were left out."""
 
 MAX_LINES = 100
-"""The most lines in that time."""
+"""The maximum number of lines per window."""
 
 _NAME = re.compile(r"[A-Za-z0-9._~:@+-]{0,38}", re.ASCII)
-"""A part of a path: as long as the id of a generation; API keys are longer."""
+"""A path segment that may be shown: at most as long as the id of a generation; API keys are longer."""
 
 _MAX_PARTS = 8
 
@@ -39,11 +39,11 @@ class RefusalLog:
         self._left_out = 0
 
     def note(self, scope: Scope, status: int, code: str, details: str = "") -> None:
-        """Write a line for a request that is refused, unless there are too many.
+        """Write a line for a refused request, unless there are too many.
 
         Args:
             scope: of the request.
-            status: of the answer.
+            status: of the response.
             code: of the refusal.
             details: `name=value`, nothing of a prompt or a key; what they name is logged once.
         """
@@ -70,7 +70,7 @@ class RefusalLog:
 
 
 def shown_path(scope: Scope) -> str:
-    """Return the path of a request, with `*` for each part that does not look like a name."""
+    """Return the path of a request, with `*` for each segment that does not look like a name."""
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
     parts = path.split("/", _MAX_PARTS)
     return "/".join(part if _NAME.fullmatch(part) else "*" for part in parts)

@@ -1,4 +1,4 @@
-"""The head of a request, read once at the door: all that a client says besides the body."""
+"""The head of a request, read once per request: everything that a client says besides the body."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from streamsvc.dialects.invalid import quoted
 from streamsvc.errors import InvalidField, PrefetchRefused, RequestError
 
 CURSOR_PARAMETERS = ("last_event_id", "lastEventId")
-"""Query parameters that may hold a cursor; the second is the EventSource polyfill's."""
+"""Query parameters that may contain a cursor; the second one is the EventSource polyfill's."""
 
 CREATE_PARAMETERS = frozenset({"end", "format", "key"})
 EVENTS_PARAMETERS = frozenset({"end", "format", *CURSOR_PARAMETERS})
@@ -42,22 +42,22 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
-    """What the head of a request says. Of a field that came twice, the first counts.
+    """The contents of a request's head. If a field occurs twice, the first one counts.
 
     Attributes:
         parameters: of the query, decoded.
-        has_cursor: whether the client resumes, be its cursor valid or not.
-        cursor: `Last-Event-ID`, else that of the query; None if it is missing or was not issued here.
-        accept: the field of this name; empty if missing, as with the others that are not optional.
-        host: the field of this name.
+        has_cursor: whether the client is resuming, whether or not its cursor is valid.
+        cursor: from `Last-Event-ID`, else from the query; None if it is missing or was not issued here.
+        accept: `Accept`; empty if missing, like the other fields that are not optional.
+        host: `Host`.
         origin: of the page, as the browser sent it.
         fetch_site: `Sec-Fetch-Site` (Fetch Metadata, section 2.3).
         fetch_dest: `Sec-Fetch-Dest`.
         content_type: of the body.
         content_encoding: of the body.
-        content_length: of the body, not checked.
+        content_length: of the body, not validated.
         key_field: `Idempotency-Key`.
-        is_prefetch: whether a browser asks ahead of its user (WICG nav-speculation, `Sec-Purpose`).
+        is_prefetch: whether it is a browser's prefetch (WICG nav-speculation, `Sec-Purpose`).
     """
 
     parameters: QueryParams
@@ -105,17 +105,17 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
             seen.add(name)
 
     def refuse_prefetch(self) -> None:
-        """Refuse a browser that asks ahead of its user.
+        """Refuse a browser's prefetch.
 
         Raises:
-            PrefetchRefused: it does.
+            PrefetchRefused: it is one.
         """
         if self.is_prefetch:
             raise PrefetchRefused
 
     @contextmanager
     def field_names(self, names: Mapping[str, str] | None = None) -> Iterator[None]:
-        """Make refusals name a field as the client gave it.
+        """Make refusals name a field the way the client did.
 
         Args:
             names: what the client's API calls the engine's fields.

@@ -1,4 +1,4 @@
-"""Responses that are whole at once and never cached, in the form that all endpoints share."""
+"""Responses that are complete at once and never cached, for all endpoints."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import msgspec
 from starlette.responses import Response
 
 NO_STORE = {"Cache-Control": "no-store"}
-"""An answer, a list of ids or a health state that a cache repeats is wrong (RFC 9111, section 5.2.2.5)."""
+"""A cached answer, list of ids or health state would be wrong (RFC 9111, section 5.2.2.5)."""
 
 
 def json_response(
@@ -16,7 +16,7 @@ def json_response(
     headers: Mapping[str, str] | None = None,
     media_type: str = "application/json",
 ) -> Response:
-    """Return *value* as JSON; bytes are already encoded."""
+    """Return *value* as JSON; bytes are sent as they are."""
     return Response(
         value if isinstance(value, bytes) else msgspec.json.encode(value),
         status_code=status,
@@ -26,5 +26,5 @@ def json_response(
 
 
 def no_content() -> Response:
-    """Return a 204; a browser's EventSource stops reconnecting at it (HTML, section 9.2.3)."""
+    """Return a 204, at which a browser's EventSource stops reconnecting (HTML, section 9.2.3)."""
     return Response(status_code=204, headers=NO_STORE)

@@ -1,4 +1,4 @@
-"""The HTTP surface on one page."""
+"""All routes on one page."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
@@ -23,7 +23,7 @@ def routes(
     operations: OperationEndpoints,
     playground: Playground | None,
 ) -> list[BaseRoute]:
-    """Return the route table, the most frequent first, because it is searched from the top."""
+    """Return the route table, most frequent first, because it is searched from the top."""
     one = "/v1/generations/{id}"
     page: list[BaseRoute] = []
     if playground is not None:
@@ -53,7 +53,7 @@ def routes(
 def _with_head(
     endpoint: Callable[[Request, RequestHead], Awaitable[Response]],
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-    """Return an endpoint that is handed the head of its request: this is the only place that reads it."""
+    """Return an endpoint that receives the head of its request: this is the only place that reads it."""
 
     @wraps(endpoint)
     async def called(request: Request) -> Response:

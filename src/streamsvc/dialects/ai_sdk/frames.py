@@ -3,8 +3,8 @@
 The chunks are those of the package `ai`, `src/ui-message-stream/ui-message-chunks.ts`. One unknown
 type or finish reason fails the whole message, and so does a delta of a part that has not begun.
 
-No chunk takes back what a stream has said, so an answer that starts over ends the stream. A new stream,
-requested by `resumeStream`, replaces the message: its `start` clears it.
+No chunk can take back what a stream has already sent, so an answer that starts over ends the stream. A new
+stream, requested by `resumeStream`, replaces the message: its `start` clears it.
 """
 
 import json
@@ -39,7 +39,7 @@ from streamsvc.events import (
 
 DONE = b"data: [DONE]\n\n"
 
-RESTARTED = "The answer broke off, and is written anew: load the page again to see it."
+RESTARTED = "The answer broke off and is being generated again; reload the page to see it."
 UNWATCHED = "The answer was stopped because nobody was watching; ask again."
 
 FINISH_REASONS: Mapping[FinishReason, str] = {
@@ -52,7 +52,7 @@ FINISH_REASONS: Mapping[FinishReason, str] = {
 
 
 class AISDKDialect(Dialect):
-    """The stream of a UI message."""
+    """Encodes a UI message stream."""
 
     headers: ClassVar[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
     ends: ClassVar[Ends] = (Done, Restart)
@@ -67,7 +67,7 @@ class AISDKDialect(Dialect):
 
 
 class _ChunkEncoder(Encoder):
-    """Keeps the open part of the message: each delta belongs to one, and each part has to be closed."""
+    """Keeps track of the message's open part: each delta belongs to a part, and each part must be closed."""
 
     def __init__(self) -> None:
         self._has_begun = False
@@ -80,7 +80,7 @@ class _ChunkEncoder(Encoder):
         return self._begin(record.generation) + self._chunks_of(record.event)
 
     def _begin(self, generation: str) -> bytes:
-        """Begin the message at the first record, whatever it is: a replay may leave out the `Start`."""
+        """Begin the message at the first record, whatever its type: a replay may leave out the `Start`."""
         if self._has_begun:
             return b""
         self._has_begun = True

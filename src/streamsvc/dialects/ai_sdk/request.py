@@ -1,4 +1,4 @@
-"""The body that the AI SDK's `useChat` sends: its messages become turns.
+"""Parses the body that the AI SDK's `useChat` sends: its messages become turns.
 
 The fields are those of the package `ai`, `src/ui/http-chat-transport.ts` and `src/ui/ui-messages.ts`.
 """
@@ -23,7 +23,7 @@ from streamsvc.errors import InvalidField
 from streamsvc.messages import GenerationRequest
 
 _SILENT_PARTS = ("reasoning", "step-start", "source-url", "source-document", "data-")
-"""Parts of messages that are not words of the conversation; the model does not get them."""
+"""Message parts that are not part of the conversation; the model does not get them."""
 
 ChatId = Annotated[str, Meta(min_length=1, max_length=255)]
 
@@ -67,9 +67,9 @@ class UIMessageParser:
     """Parses bodies of `POST /api/chat`.
 
     Args:
-        builder: applies the bounds that hold for every request.
-        settings: the grace of a client that may come back, if it does not ask for one.
-        generations: its bound.
+        builder: applies the limits on every request.
+        settings: the grace period of a client that may come back, if it does not set one.
+        generations: the limit on that period.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class UIMessageParser:
 
         Args:
             raw: the body.
-            may_come_back: whether a client of this kind can resume; if not, leaving is a stop.
+            may_come_back: whether a client of this kind can resume; if not, leaving stops the answer.
 
         Raises:
             RequestError: names the field.
@@ -107,12 +107,12 @@ class UIMessageParser:
 
 
 def _turn(at: int, message: _Message) -> Turn:
-    """Join the words of a message."""
+    """Join the text parts of a message."""
     parts = message.parts or []
     for number, part in enumerate(parts):
         if part.type != "text" and not part.type.startswith(_SILENT_PARTS):
             raise InvalidField(
-                f"Parts of the type {quoted(part.type)} are not supported.",
+                f"Parts of type {quoted(part.type)} are not supported.",
                 field=f"messages[{at}].parts[{number}]",
             )
     words = (part.text or "" for part in parts if part.type == "text")

@@ -13,7 +13,7 @@ class NativeDialect(SharedDialect):
     @override
     def frame(self, record: Record) -> bytes:
         event = record.event
-        json = encode_json(event)  # not `json_line`, which is one more call for each token
+        json = encode_json(event)  # not `json_line`, which would be one more call per token
         return b"id: %b.%d\n%bdata: %b\n\n" % (
             record.generation.encode(),
             record.seq,

@@ -12,7 +12,7 @@ class NativeRequestParser:
     """Parses requests of the native API.
 
     Args:
-        builder: applies the bounds that hold for every request.
+        builder: applies the limits on every request.
     """
 
     def __init__(self, builder: RequestBuilder) -> None:

@@ -1,4 +1,4 @@
-"""What the native dialects share: ids to resume by, and frames that are made once for all viewers."""
+"""What the native dialects share: ids for resuming, and frames that are encoded once for all viewers."""
 
 from msgspec.structs import force_setattr
 from typing_extensions import override
@@ -9,12 +9,12 @@ from streamsvc.events import Record
 
 
 class SharedDialect(Dialect, Encoder):
-    """A resumable dialect without state per stream; it makes each frame once, for all streams.
+    """A resumable dialect without per-stream state, which encodes each frame once for all streams.
 
-    A log gives the same `Record` to all viewers that follow at the same place, so the record keeps its frame. It
-    is found however many records come at a time, and is freed with them. Before, the encoder remembered its last
-    frame, which helps only if records come one at a time: with two or more, every viewer encoded them again.
-    `Record` is frozen, and this is a cache and not a part of its value: hence `force_setattr`.
+    A log gives the same `Record` to all viewers that follow at the same position, so the record caches its frame.
+    That works however many records come at a time, and the frame is freed with the record. An encoder that only
+    remembered its last frame would encode again for every viewer when two or more records come at once. `Record`
+    is frozen, and the cache is not part of its value: hence `force_setattr`.
     """
 
     is_resumable = True

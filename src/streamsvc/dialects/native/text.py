@@ -1,6 +1,6 @@
-"""Raw words, `?format=text`: text as it is, every other event as in the native dialect.
+"""Raw text, `?format=text`: text as it is, every other event as in the native dialect.
 
-Line ends become those of the event stream, so a carriage return is lost; the native dialect keeps every character.
+Carriage returns are lost, because an event stream treats them as line ends; the native dialect keeps them.
 """
 
 from typing_extensions import override

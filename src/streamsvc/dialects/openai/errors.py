@@ -1,4 +1,4 @@
-"""Failures in the shape that OpenAI's clients know: statuses, types, codes, and the last block of a stream."""
+"""Failures in OpenAI's format: statuses, types, codes, and the last block of a stream."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,23 +25,23 @@ STATUSES: Mapping[str, int] = {
     "provider_unavailable": 503,
     "provider_timeout": 504,
 }
-"""The HTTP status of a failed answer, by our code; 502 for any other."""
+"""The HTTP status of a failed answer, by our error code; 502 for all others."""
 
 CODES: Mapping[str, str] = {
     "provider_model_not_found": "model_not_found",
     "provider_rate_limited": "rate_limit_exceeded",
 }
-"""OpenAI's code for a failure, if it differs from ours."""
+"""OpenAI's code for a failure, where it differs from ours."""
 
 TYPES: Mapping[int, str] = {409: "stopped", 429: "requests"}
-"""The `type` of an error, by its status; any other is the client's fault below 500, else the server's."""
+"""The `type` of an error, by its status; for other statuses, a client error below 500, else a server error."""
 
 
 def error_of(done: Done) -> PublicError | None:
-    """Return the error that OpenAI's clients get for this end, or None if it is an answer.
+    """Return the error that OpenAI's clients get for this `Done`, or None if it is an answer.
 
     A prompt refused by a content filter is an error (400, code `content_filter`), as with OpenAI and Azure. An
-    answer that a filter cut short is an answer; its finish reason says so.
+    answer that a filter cut short is not an error; its finish reason says so.
     """
     return done.error or (STOPPED if done.status is Status.STOPPED else None)
 
@@ -59,5 +59,5 @@ def error_object(message: str, code: str, *, status: int, param: str | None = No
 
 
 def error_block(error: PublicError) -> bytes:
-    """Return the end of a stream that has begun and failed: the error, then `[DONE]`."""
+    """Return the end of a stream that fails after it has begun: the error, then `[DONE]`."""
     return data_block(error_object(error.message, error.code, status=status_of(error))) + DONE

@@ -1,6 +1,6 @@
-"""The fields of OpenAI's requests: which are supported, which are harmless, and how the others are refused.
+"""The fields of OpenAI's requests: which are supported, which are ignored, and how the others are refused.
 
-They are those of openai-python, `types/chat/completion_create_params.py`. A null field counts as not given.
+The fields are those of openai-python, `types/chat/completion_create_params.py`. A null field counts as not given.
 """
 
 import json
@@ -27,7 +27,7 @@ class Fields(msgspec.Struct, frozen=True):
     Attributes:
         known: what is supported.
         ignored: what can be left out without changing the answer.
-        neutral: values that ask for nothing, by field; some clients always send them. Any other value is refused.
+        neutral: values that change nothing, by field; some clients always send them. Any other value is refused.
     """
 
     known: Collection[str]
@@ -35,10 +35,10 @@ class Fields(msgspec.Struct, frozen=True):
     neutral: Mapping[str, tuple[Any, ...]] = {}
 
     def asked(self, given: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-        """Return the fields that ask for something.
+        """Return the supported fields that were given.
 
         Raises:
-            InvalidField: one asks for something that is not supported.
+            InvalidField: a field asks for something that is not supported.
         """
         asked = {}
         for name, value in given.items():
@@ -64,7 +64,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
 
 
 class RequestBody(msgspec.Struct, kw_only=True):
-    """The supported fields of a request, without those that ask for nothing."""
+    """The supported fields of a request, without those that change nothing."""
 
     model: str = ""
     messages: list[dict[str, Any]] = []

@@ -1,8 +1,8 @@
-"""OpenAI's chat completions: chunks and then `[DONE]`, or the whole answer in one piece.
+"""OpenAI's chat completions: chunks and then `[DONE]`, or the whole answer in one response.
 
 The schema is that of openai-python, `types/chat/chat_completion_chunk.py`. Blocks have no id and no
 name, because several clients cannot handle them. These clients cannot resume: a stream always
-begins with the `Start`, and an answer that starts over is an error for them.
+begins with the `Start`, and if an answer starts over, they get an error.
 """
 
 from collections.abc import Mapping
@@ -37,12 +37,12 @@ FINISH_REASONS: Mapping[FinishReason, str] = {
     "length": "length",
     "content_filter": "content_filter",
     "tool_calls": "tool_calls",
-    "other": "length",  # cut short: OpenAI has no other word for it
+    "other": "length",  # cut short: OpenAI has no other value for this
 }
 
 
 class OpenAIDialect(Dialect):
-    """The stream of a chat completion.
+    """Encodes the stream of a chat completion.
 
     Args:
         include_usage: whether the stream ends with a chunk that has the usage.
@@ -63,7 +63,7 @@ class OpenAIDialect(Dialect):
 
 
 class _ChunkEncoder(Encoder):
-    """Encodes what is the same in every chunk once, at the `Start`."""
+    """Encodes what all chunks have in common once, at the `Start`."""
 
     def __init__(self, *, include_usage: bool) -> None:
         self._include_usage = include_usage
@@ -95,7 +95,7 @@ class _ChunkEncoder(Encoder):
             "created": start.created,
             "model": start.model,
         }
-        # A chunk with a marked delta, encoded once and cut at the mark: only the text of a token is encoded for it.
+        # A chunk with a marked delta, encoded once and cut at the mark: per token, only the text is encoded.
         mark = '{"":""}'
         whole = json_line(self._chunk({"": ""}, None))
         before, _, after = whole.partition(mark.encode())
@@ -156,7 +156,7 @@ class _ChunkEncoder(Encoder):
 
 
 def completion_of(snapshot: Snapshot) -> dict[str, Any]:
-    """Return a successful answer in one piece (`types/chat/chat_completion.py`)."""
+    """Return a successful answer as one object (`types/chat/chat_completion.py`)."""
     message: dict[str, object] = {"role": "assistant", "content": snapshot.text, "refusal": None}
     if snapshot.reasoning:
         message["reasoning_content"] = snapshot.reasoning
@@ -177,7 +177,7 @@ def completion_of(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
-    """Return a usage in OpenAI's form (`types/completion_usage.py`); `estimated` if streamsvc counted it."""
+    """Return a usage in OpenAI's form (`types/completion_usage.py`); `estimated` if streamsvc estimated it."""
     counts: dict[str, Any] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,

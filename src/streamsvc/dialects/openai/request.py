@@ -1,4 +1,4 @@
-"""The body of OpenAI's chat completions becomes a request; `fields` says what it may have."""
+"""Parses the body of OpenAI's chat completions; `fields` says what it may contain."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -21,7 +21,7 @@ ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
 }
 
 _MODEL = re.compile(r"(?=.{1,256}$)(?:(?!\.+(?:/|$))[\w.:@+~-]+(?:/(?!$)|$))+", re.ASCII)
-"""The name of a model becomes part of a path in some APIs, so it must not lead elsewhere."""
+"""In some APIs a model name becomes part of a URL path, so it must not change that path."""
 
 
 class ChatCompletionRequest(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class ChatCompletionRequest(msgspec.Struct, frozen=True):
 
     Attributes:
         generation: the answer it wants.
-        stream: whether it wants it word by word.
+        stream: whether the answer is streamed.
         include_usage: whether the stream ends with the usage.
     """
 
@@ -42,7 +42,7 @@ class ChatCompletionParser:
     """Parses bodies of `POST /v1/chat/completions`.
 
     Args:
-        builder: applies the bounds that hold for every request.
+        builder: applies the limits on every request.
         entries: the names of the provider entries.
     """
 
@@ -109,16 +109,16 @@ def _turn(message: Mapping[str, Any], path: str) -> Turn:
     if isinstance(content, list):
         content = "\n".join(_part(part, f"{path}.content[{at}]") for at, part in enumerate(content))
     if not isinstance(content, str | None):
-        raise _refused(f"{path}.content", "give a text, or a list of text parts")
+        raise _refused(f"{path}.content", "give a string or a list of text parts")
     return Turn(ROLES[role], content)
 
 
 def _part(part: object, path: str) -> str:
     if not isinstance(part, dict) or part.get("type") != "text":
-        raise _refused(path, "only parts of the type 'text' are supported")
+        raise _refused(path, "only parts of type 'text' are supported")
     text = PART.asked(part, f"{path}.").get("text", "" if "text" in part else None)
     if not isinstance(text, str):
-        raise _refused(f"{path}.text", "give a text")
+        raise _refused(f"{path}.text", "give a string")
     return text
 
 

@@ -1,8 +1,8 @@
-"""The words and nothing else, as `text/plain`: for `curl`, and for the AI SDK's text transport.
+"""The text and nothing else, as `text/plain`: for `curl`, and for the AI SDK's text transport.
 
-The format has no word for how an answer ended. So the transfer ends tidily after a whole answer, and any other
-end breaks it off after the words sent so far. Several proxies turn that into a tidy end. A client that has to know
-gives a word of its own: the last line begins with it, and says how the answer ended.
+The format cannot say how an answer ended. So the transfer ends normally after a complete answer, and breaks off
+after the text so far in any other case. Several proxies turn that into a normal end. A client that must know
+chooses a word: the last line begins with it, and says how the answer ended.
 """
 
 from typing import ClassVar, assert_never
@@ -35,7 +35,7 @@ class PlainDialect(Dialect, Encoder):
     """Encodes all streams that have the same `end`.
 
     Args:
-        end: the word that the last line begins with, one that no answer contains; empty: no such line.
+        end: the word that begins the last line, one that no answer contains; empty: no such line.
     """
 
     media_type = "text/plain"
@@ -69,7 +69,7 @@ class PlainDialect(Dialect, Encoder):
                 | Progress()
             ):
                 return b""
-            case Restart():  # what was sent cannot be taken back
+            case Restart():  # text that was sent cannot be taken back
                 return self._last_line(Status.FAILED, UpstreamCut.code)
             case Done(status=status) as done:
                 return self._last_line(status, _reason(done))
@@ -77,10 +77,10 @@ class PlainDialect(Dialect, Encoder):
                 assert_never(other)
 
     def _last_line(self, status: Status, reason: str) -> bytes:
-        """Return the last line, or nothing after a whole answer if there is no `end`.
+        """Return the last line, or nothing after a complete answer if there is no `end`.
 
         Raises:
-            BrokenOff: the answer is not whole, and there is no `end` to say so.
+            BrokenOff: the answer is incomplete, and there is no `end` to say so.
         """
         if self._end:
             return f"\n{self._end} {status.value} {reason}".rstrip().encode() + b"\n"
@@ -90,7 +90,7 @@ class PlainDialect(Dialect, Encoder):
 
 
 def _reason(done: Done) -> str:
-    """Return why an answer is not whole, in one word; empty for a whole one."""
+    """Return why an answer is incomplete, in one word; empty for a complete one."""
     if done.status is Status.COMPLETED:
         return ""
     if done.error is not None:

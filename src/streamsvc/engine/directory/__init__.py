@@ -1,1 +1,1 @@
-"""The directory: what the service knows of generations besides their records."""
+"""The directory: what the service knows about generations besides their records."""

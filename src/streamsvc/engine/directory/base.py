@@ -1,8 +1,8 @@
 """The port of every directory: who runs a generation, who watches it, and what leads to it.
 
-The event log holds what a generation says. The directory holds the rest of what processes have to
-share: which of them runs a generation, so that any can stop it; who watches, so that it ends with
-its last viewer; the generation that an idempotency key stands for; the latest answer of a chat.
+The event log holds a generation's records. The directory holds the rest of what processes must share:
+which of them runs a generation, so that any can stop it; who is watching, so that it ends when its last
+viewer leaves; the generation of an idempotency key; the latest answer of a chat.
 """
 
 import os
@@ -16,11 +16,11 @@ from streamsvc.engine.audience import Count
 from streamsvc.events import Outcome
 
 STOP_SECONDS = 5.0
-"""How long a stop waits for a generation to write its end."""
+"""How long a stop waits for a generation to write its `Done`."""
 
 
 class RunningGeneration(Protocol):
-    """A generation, as the process that runs it hands it to the directory."""
+    """A generation, as the process that runs it presents it to the directory."""
 
     @property
     def id(self) -> str:
@@ -29,11 +29,11 @@ class RunningGeneration(Protocol):
 
     @property
     def audience(self) -> Count:
-        """Counts its viewers; the last one to leave may stop it."""
+        """Counts its viewers; when the last one leaves, that may stop it."""
         ...
 
     def stop(self, outcome: Outcome) -> None:
-        """End it at once; the first reason given stands. Does not wait."""
+        """End it at once, without waiting; the first reason given is kept."""
         ...
 
     async def wait_ended(self) -> None:
@@ -45,8 +45,8 @@ class KeyUse(msgspec.Struct, frozen=True):
     """What an idempotency key stands for.
 
     Attributes:
-        fingerprint: of the request it was first used with.
-        generation: the id of the generation which that request started.
+        fingerprint: of the request that first used it.
+        generation: the id of the generation that this request started.
     """
 
     fingerprint: bytes
@@ -57,8 +57,7 @@ class KeyClaim(msgspec.Struct):
     """An idempotency key, held by one request.
 
     Attributes:
-        use: what the key stands for; None while it stands for nothing. Setting it is what the claim
-            is for.
+        use: what the key stands for; None if nothing yet. The holder of the claim may set it.
     """
 
     use: KeyUse | None = None
@@ -70,8 +69,8 @@ class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         generation: its id.
         grace_seconds: how long a client that has lost its connection may take to come back.
-        was_sent: whether some client has been sent all of it.
-        turn: tells one `put_answer` from the next, also where both are of one generation.
+        was_sent: whether it has been sent to some client completely.
+        turn: distinguishes one `put_answer` from the next, even if both are for the same generation.
     """
 
     generation: str
@@ -83,33 +82,32 @@ class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class Directory(Protocol):
     """Finds generations that may run in any process; one directory serves all processes.
 
-    Waiting: only the `async` methods may use a network, and they may be cancelled at any point: the
-    change is then made or not made, never half made. The others take effect at once for this process,
-    soon for the rest, never wait and never raise.
+    Waiting: only the `async` methods may use a network. They may be cancelled at any point; the change is
+    then made completely or not at all. The other methods take effect at once in this process and soon in
+    the others, never wait and never raise.
 
-    Concurrency: any method may be called while others are waiting. Two calls that change the same key
-    or the same chat happen one after the other, in whatever process they were made.
+    Concurrency: any method may be called while others are waiting. Calls that change the same key or
+    the same chat take effect one after the other, whichever process makes them.
 
-    Errors: what a network or a store raises is raised by the `async` methods as
-    `streamsvc.errors.RequestError`, so that a client reads a code; the memory form raises nothing.
+    Errors: the `async` methods raise failures of a network or a store as `streamsvc.errors.RequestError`, so
+    that a client gets a code; the in-memory directory raises nothing.
     """
 
     @property
     def running_here(self) -> Collection[RunningGeneration]:
-        """The generations that this process runs, oldest first. A live view: copy it to iterate over waits."""
+        """The generations that this process runs, oldest first. A live view: copy it before awaiting during iteration."""
         ...
 
     async def enter(self, generation: RunningGeneration) -> None:
         """Announce that this process runs a generation.
 
-        It is among `running_here` before the first suspension, so that a bound on their number holds
-        however many are entered at once. Where the call fails or is cancelled it stays there until
-        `leave`.
+        It is in `running_here` before the first suspension, so that a limit on their number holds however many
+        are entered at once. If the call fails or is cancelled, it stays there until `leave`.
         """
         ...
 
     def leave(self, generation: RunningGeneration) -> None:
-        """Announce that it has ended; it must be among `running_here`."""
+        """Announce that it has ended; it must be in `running_here`."""
         ...
 
     async def stop(self, generation: str, outcome: Outcome) -> bool:
@@ -118,37 +116,37 @@ class Directory(Protocol):
         Waits until its `Done` is in the log, at most `STOP_SECONDS`.
 
         Returns:
-            Whether any process was running it. One that has ended stays as it is.
+            Whether any process was running it. A generation that has ended stays as it is.
         """
         ...
 
     def audience(self, generation: str) -> Count | None:
-        """Return what counts the viewers of a generation, wherever it runs; None: it does not run.
+        """Return the viewer count of a generation, wherever it runs; None if it is not running.
 
-        Joins and leaves of this process reach a generation that it runs before the call returns.
-        A viewer that no longer watches must be counted out even if its process dies.
+        If the generation runs in this process, joins and leaves take effect before they return. A viewer that is
+        gone must be removed from the count even if its process dies.
         """
         ...
 
     def claim(self, key: str) -> AbstractAsyncContextManager[KeyClaim]:
-        """Hold an idempotency key; others who want it wait, in any process.
+        """Hold an idempotency key; others that want it wait, in any process.
 
         The claim's `use` is what the key stands for, which is never a generation whose log has been
-        dropped. Set it within the context and the key stands for that from then on, until the log
-        is dropped. Leave the context without setting it, also by an exception, and nothing changes.
+        dropped. Set it within the context, and the key stands for that until the log is dropped. Leave
+        the context without setting it, even through an exception, and nothing changes.
         """
         ...
 
     async def put_answer(self, chat: str, answer: ChatAnswer) -> str | None:
-        """Make an answer the latest of its chat; return the generation of the one before, if known."""
+        """Make an answer the latest of its chat; return the generation of the previous one, if known."""
         ...
 
     async def answer(self, chat: str) -> ChatAnswer | None:
         """Return the latest answer of a chat, while a client may still lack it.
 
-        That an answer was sent to its end does not mean that it arrived: a proxy or a kernel may have
-        taken the end for a client whose network is gone, and clients do not acknowledge. So it stays
-        available for its grace after it was sent. A client that has it already replaces it by itself.
+        That an answer was sent completely does not mean that it arrived: a proxy or a kernel may have
+        accepted the end for a client whose network is gone, and clients do not acknowledge it. So it stays
+        available for its grace period after it was sent. A client that already has it replaces it.
         """
         ...
 
@@ -157,7 +155,7 @@ class Directory(Protocol):
         ...
 
     def mark_sent(self, chat: str, answer: ChatAnswer) -> None:
-        """Note that a client has been sent an answer to its end: its grace begins, or begins again.
+        """Note that an answer has been sent to a client completely: its grace period starts, or starts again.
 
         Nothing happens if another answer has become the latest.
         """

@@ -25,18 +25,17 @@ from streamsvc.eventloop import now
 from streamsvc.events import Outcome
 
 KEYS_AT_A_TIME = 8
-"""How many idempotency keys each claim checks; more than the one it may add, so that they dwindle."""
+"""How many idempotency keys each claim checks; more than the one it may add, so that stale keys disappear."""
 
 
 class MemoryDirectory(Directory):
     """The directory of a service that is one process.
 
-    Chats are bounded by the number of generations whose logs there can be; beyond that the oldest are
-    forgotten.
+    The number of chats is limited to the number of logs there can be; beyond that, the oldest are forgotten.
 
     Args:
-        log: tells which generations are still kept.
-        settings: the bound of the chats follows from `limits` and `generations`.
+        log: knows which generations are still kept.
+        settings: the limit on chats follows from `limits` and `generations`.
     """
 
     def __init__(self, log: EventLog, settings: Settings) -> None:
@@ -44,7 +43,7 @@ class MemoryDirectory(Directory):
         self._max_chats = settings.limits.max_generations + settings.generations.keep_count
         self._running: dict[str, RunningGeneration] = {}
         self._keys: dict[str, KeyUse] = {}
-        self._keying = anyio.Lock()  # one for all keys: a claim waits for nothing but its `Start`
+        self._keying = anyio.Lock()  # one lock for all keys: a claim only waits for its `Start`
         self._chats: dict[str, _Chat] = {}
 
     @property
@@ -100,7 +99,7 @@ class MemoryDirectory(Directory):
                 self._keys[key] = claim.use
 
     async def _check_some_keys(self) -> None:
-        """Forget keys whose generations have been dropped: a few at a time, each in its turn."""
+        """Forget keys whose generations have been dropped: check a few at a time, in turn."""
         for key in list(islice(self._keys, KEYS_AT_A_TIME)):
             if await self._still_stands(key):
                 self._keys[key] = self._keys.pop(key)
@@ -149,7 +148,7 @@ class MemoryDirectory(Directory):
 
 
 class _Chat(msgspec.Struct):
-    """The latest answer of a chat, and when no client is expected to come back for it."""
+    """The latest answer of a chat, and the time after which no client is expected to come back for it."""
 
     answer: ChatAnswer
-    over_at: float = math.inf  # until some client has been sent all of it
+    over_at: float = math.inf  # until it has been sent to some client completely

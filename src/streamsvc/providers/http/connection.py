@@ -1,7 +1,7 @@
-"""HTTP/1.1 on one connection (RFC 9112): a request goes out, the response body is handed on as it arrives.
+"""HTTP/1.1 on one connection (RFC 9112): sends a request, and hands on the response body as it arrives.
 
-This is the first step of every token, so nothing stands between the parser (llhttp, in C) and the reader, not
-even a turn of the event loop. One request at a time. The phases of an exchange:
+This is the first step of every token, so nothing comes between the parser (llhttp, in C) and the reader, not
+even an iteration of the event loop. One request at a time. The phases of an exchange:
 
       send        first byte      end of head     end of body
 IDLE ─────▶ WAITING ─────▶ HEAD ─────────▶ BODY ─────────▶ COMPLETE
@@ -10,11 +10,11 @@ IDLE ─────▶ WAITING ─────▶ HEAD ────────
  └────────────────────────── release ──────────────────────────┘
 
 Nothing leaves FAILED. A connection that is lost while IDLE or COMPLETE fails nothing: a complete response stays
-complete, so `is_lost` is not a phase. These facts cross the phases and stand beside them:
+complete, so `is_lost` is not a phase. These flags are independent of the phase:
 
 * `is_lost`: the transport is closed. The pool forgets the connection.
-* `_is_reusable`: after COMPLETE, both sides agree on another request, and nothing has come that was not asked for.
-* `_ends_at_close`: within BODY, the head named no length, so the end of the connection is the end of the body
+* `_is_reusable`: after COMPLETE, both sides allow another request, and nothing unsolicited has arrived.
+* `_ends_at_close`: within BODY, the head gave no length, so the end of the connection is the end of the body
   (RFC 9112, section 6.3, rule 8) and not a failure.
 """
 
@@ -32,12 +32,12 @@ from streamsvc.providers.http.errors import BodyCut, NoResponse, TransportError
 from streamsvc.providers.http.exchange import Take
 
 LOOSE_BYTES = 65_536
-"""How many bytes outside of the body may come in a row, plus one read: heads (interim ones together), sizes and
-extensions of chunks, trailers. llhttp hands a long field on in pieces and copies it again for each read, so this
-also bounds its work."""
+"""How many bytes outside the body may come in a row, plus one read: heads (interim ones together), sizes and
+extensions of chunks, trailers. llhttp passes on a long field in pieces and copies it again for each read, so this
+also limits its work."""
 
 BUFFER_BYTES = 65_536
-"""How much of a body waits for its reader before the server is made to wait."""
+"""How much of a body is buffered for its reader before reading from the server pauses."""
 
 KEPT_FIELDS = frozenset(
     (
@@ -49,29 +49,29 @@ KEPT_FIELDS = frozenset(
         b"transfer-encoding",
     )
 )
-"""The header fields that are used. A vendor sends thirty, and they would be held as long as the stream."""
+"""The header fields that are used. A vendor sends thirty, which would stay in memory for as long as the stream."""
 
 _FIRST_FINAL_STATUS = 200
 _NO_CONTENT = 204
 
 
 class Phase(Enum):
-    """How far the exchange is."""
+    """How far an exchange has got."""
 
     IDLE = auto()  # no request
     WAITING = auto()  # a request, and no byte of a response
-    HEAD = auto()  # up to the end of the final head; interim responses belong here
+    HEAD = auto()  # up to the end of the final head, including interim responses
     BODY = auto()
-    COMPLETE = auto()  # the whole response has arrived, maybe unread
-    FAILED = auto()  # the response will not arrive, or not to its end
+    COMPLETE = auto()  # the whole response has arrived, but may not have been read
+    FAILED = auto()  # the response will not arrive, or not completely
 
 
 IDLE, WAITING, HEAD, BODY, COMPLETE, FAILED = Phase
-# Globals, because an attribute of an Enum class costs 0.25 µs in CPython 3.11, and each token looks at the phase.
+# Globals, because an attribute of an Enum class costs 0.25 µs in CPython 3.11, and each token checks the phase.
 
 
 class Step(Enum):
-    """What moves an exchange on."""
+    """What moves an exchange to its next phase."""
 
     SEND = auto()
     FIRST_BYTE = auto()
@@ -91,11 +91,11 @@ TRANSITIONS: Mapping[tuple[Phase, Step], Phase] = {
     (HEAD, Step.FAIL): FAILED,
     (BODY, Step.FAIL): FAILED,
 }
-"""Every legal step; any other is a mistake of the caller, and a KeyError."""
+"""Every legal step; any other is the caller's mistake, and raises a KeyError."""
 
 
 class Connection(asyncio.Protocol):
-    """One connection; an `Exchange` from `send` to `release`.
+    """One connection, which is an `Exchange` from `send` to `release`.
 
     Args:
         on_change: called when it becomes idle, and when it is lost.
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         is_lost: whether it is closed.
     """
 
-    # Slots, and only what is needed: there is one of these for each held stream.
+    # Slots, and only what is needed: every open stream has one of these.
     __slots__ = (
         "_ends_at_close",
         "_failure",
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None  # of the task within `send` or `read`
         self._pieces: list[bytes] = []  # of the body, not read yet
         self._waiting_bytes = 0  # their size
-        self._loose_bytes = 0  # outside of the body, since its last part
+        self._loose_bytes = 0  # outside the body, since its last part
 
     @property
     def is_idle(self) -> bool:
@@ -175,11 +175,13 @@ class Connection(asyncio.Protocol):
         while self._phase is WAITING or self._phase is HEAD:
             self._waiter = self._loop.create_future()
             await self._waiter
-        if isinstance(self._failure, NoResponse):  # one of the body is raised where that is read
+        if isinstance(
+            self._failure, NoResponse
+        ):  # a failure within the body is raised where the body is read
             raise self._failure
 
     async def read(self, take: Take) -> None:
-        """As `Exchange.read`."""
+        """See `Exchange.read`."""
         self._take = take
         try:
             while True:
@@ -194,7 +196,7 @@ class Connection(asyncio.Protocol):
             self._take = self._waiter = None
 
     def release(self) -> None:
-        """As `Exchange.release`."""
+        """See `Exchange.release`."""
         if self._phase is COMPLETE and self._is_reusable and not self.is_lost:
             self._pieces.clear()
             self._waiting_bytes = 0
@@ -205,19 +207,19 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def abort(self) -> None:
-        """As `Exchange.abort`."""
+        """See `Exchange.abort`."""
         self._is_reusable = False
         self._fail(None)
         if not self._transport.is_closing():
             _shut_down(self._transport)
-        # Also a transport that is closing: it may be waiting for the other side to read.
+        # Even if the transport is closing: it may be waiting for the other side to read.
         self._transport.abort()
 
     def _move(self, step: Step) -> None:
         self._phase = TRANSITIONS[self._phase, step]
 
     def _fail(self, cause: BaseException | None) -> None:
-        """Fail the exchange, if one is under way."""
+        """Fail the exchange, if there is one."""
         if (self._phase, Step.FAIL) not in TRANSITIONS:
             return
         if self._phase is BODY:
@@ -229,11 +231,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def _is_reading(self) -> bool:
-        """Whether there is a reader that wants more, and there may be more."""
+        """Whether a reader wants more, and more may come."""
         return self._take is not None and self._phase is not COMPLETE
 
     def _hand_on(self) -> None:
-        """Pass what there is of the body to the reader."""
+        """Pass the buffered part of the body to the reader."""
         take = self._take
         if take is None or not self._pieces:
             return
@@ -250,7 +252,7 @@ class Connection(asyncio.Protocol):
             self._take = take
 
     def _wake(self, error: Exception | None = None) -> None:
-        """Wake the task within `send` or `read`; with what its reader has raised, if it has."""
+        """Wake the task within `send` or `read`; raise there what its reader has raised, if anything."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
@@ -287,7 +289,7 @@ class Connection(asyncio.Protocol):
             self._wake()
 
     def _is_expecting(self) -> bool:
-        """Take note of bytes outside of a body; return whether they belong to a response."""
+        """Count bytes outside a body; return whether they belong to a response."""
         if self._phase is WAITING:
             self._move(Step.FIRST_BYTE)
         return self._phase is HEAD
@@ -301,27 +303,27 @@ class Connection(asyncio.Protocol):
             self._fail(exc)
         self._wake()
         self._on_change(self)
-        # The parser holds its callbacks, and so this connection: a cycle that would keep both until the next
-        # run of the garbage collector, with all that the stream's end has freed.
+        # The parser holds its callbacks, and so this connection: a cycle that would keep both alive until the next
+        # run of the garbage collector, with everything that the end of the stream should free.
         del self._parser
 
     # Called by the parser
 
     def on_message_begin(self) -> None:
-        """Begin a response, also an interim one."""
+        """Begin a response, which may be an interim one."""
         if self._phase is HEAD:
             self.headers = {}
-        else:  # one that was not asked for, after the body in the same read
+        else:  # an unsolicited one, after the body in the same read
             self._is_reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header field that is used; trailers are not."""
+        """Keep a header field if it is used; drop trailers."""
         name = name.lower()
         if name in KEPT_FIELDS and self._phase is HEAD:
             self.headers[name.decode()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """End a head; after an interim one (RFC 9110, section 15.2) another follows."""
+        """End a head; an interim one (RFC 9110, section 15.2) is followed by another."""
         status = self._parser.get_status_code()
         if self._phase is not HEAD or status < _FIRST_FINAL_STATUS:
             return
@@ -347,11 +349,11 @@ class Connection(asyncio.Protocol):
 
 
 def _shut_down(transport: asyncio.Transport) -> None:
-    """Shut the connection down within this call; `transport.abort` closes it in the next turn of the loop.
+    """Shut down the connection within this call; `transport.abort` closes it in the loop's next iteration.
 
-    A turn takes long while many streams talk, and for that long the server goes on generating.
-    The socket that uvloop's transports show (`PseudoSocket`) refuses `shutdown`. So a second socket object on the
-    same descriptor does it, and is detached, because closing it would close the descriptor of the transport.
+    With many active streams an iteration takes long, and until then the server continues to generate.
+    The socket that uvloop's transports expose (`PseudoSocket`) refuses `shutdown`. So a second socket object on the
+    same descriptor does it, and is detached, because closing it would close the transport's descriptor.
     Seen with uvloop 0.23 and CPython 3.11. Without it `test_abort_shuts_down_within_the_call` fails.
     """
     transports_socket = transport.get_extra_info("socket")

@@ -1,4 +1,4 @@
-"""Opening a connection to one server: its name, TCP, a proxy of the environment, TLS; within one deadline."""
+"""Opens a connection to one server: DNS, TCP, the environment's proxy and TLS, all within one deadline."""
 
 import asyncio
 import base64
@@ -16,7 +16,7 @@ from streamsvc.providers.http.errors import ConnectFailed, ConnectTimedOut, Unus
 from streamsvc.providers.http.names import Names
 
 FAMILY_SECONDS = 0.25
-"""How long to wait for one address of a host before also trying the next (RFC 8305, section 8)."""
+"""How long to wait for one address of a host before trying the next one as well (RFC 8305, section 8)."""
 
 _TUNNEL_HEAD_BYTES = 16_384
 _PORTS = {"http": 80, "https": 443}
@@ -34,7 +34,7 @@ class Dialer:
         connect_seconds: the deadline.
 
     Attributes:
-        plain_proxy: the proxy that gets the requests itself; one that only passes TLS on does not.
+        plain_proxy: the proxy that is sent the requests themselves; a proxy that only tunnels TLS is not.
 
     Raises:
         UnusableEndpoint: the proxy is of an unsupported kind.
@@ -56,8 +56,8 @@ class Dialer:
         """Return the protocol that *new* makes, connected.
 
         Raises:
-            ConnectTimedOut: not in time.
-            ConnectFailed: not at all.
+            ConnectTimedOut: the deadline passed.
+            ConnectFailed: there is no connection.
         """
         try:
             with anyio.fail_after(self._connect_seconds):
@@ -91,13 +91,13 @@ class Dialer:
     async def _open_by_loop(
         self, new: Callable[[], P], address: Sequence[object], host: str | None
     ) -> P:
-        """Connect to a single address by the event loop and not by a socket of our own, to save memory.
+        """Connect to a single address with the event loop and not with our own socket, to save memory.
 
-        Happy eyeballs connects by `loop.sock_connect`. There uvloop awaits a future that is not asyncio's own,
-        and for such a future CPython looks `result` up by a newly made string each time (`task_wakeup`). The
-        type's attribute cache keeps that string, and one such string in an arena of Python's allocator keeps
-        the whole MiB from going back after a burst of streams. `create_connection` awaits no such future.
-        Without this, memory does not come back after a thousand streams. Seen with CPython 3.11, uvloop 0.23.
+        Happy eyeballs connects with `loop.sock_connect`. There uvloop awaits a future that is not asyncio's own,
+        and for such a future CPython looks up `result` with a newly created string each time (`task_wakeup`).
+        The type's attribute cache keeps that string, and one such string in an arena of Python's allocator
+        prevents the whole MiB from being returned after a burst of streams. `create_connection` awaits no such
+        future. Without this, memory is not returned after a thousand streams. Seen with CPython 3.11, uvloop 0.23.
         """
         ip, port, *_ = address
         _, protocol = await self._loop.create_connection(
@@ -106,10 +106,10 @@ class Dialer:
         return protocol
 
     async def _tunnel(self, link: socket.socket) -> None:
-        """Have the proxy pass everything on to the server (RFC 9110, section 9.3.6).
+        """Have the proxy open a tunnel to the server (RFC 9110, section 9.3.6).
 
         Raises:
-            ConnectionError: it refuses.
+            ConnectionError: the proxy refuses.
         """
         authority = f"{_bracketed(self._url.raw_host.decode())}:{self._url.port or _PORTS['https']}".encode()
         request = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (
@@ -124,13 +124,13 @@ class Dialer:
             head += data
             if not data or len(head) > _TUNNEL_HEAD_BYTES:
                 raise ConnectionError
-        # Nothing follows a good head yet: in TLS the server speaks second.
+        # Nothing follows a successful head yet: in TLS the client speaks first.
         if not (head.startswith((b"HTTP/1.1 2", b"HTTP/1.0 2")) and head.endswith(b"\r\n\r\n")):
             raise ConnectionRefusedError
 
 
 def _proxy_for(url: httpx2.URL) -> httpx2.URL | None:
-    """Return the proxy that the environment names for an address.
+    """Return the environment's proxy for a URL.
 
     Raises:
         UnusableEndpoint: it is of an unsupported kind.
@@ -146,7 +146,7 @@ def _proxy_for(url: httpx2.URL) -> httpx2.URL | None:
 
 
 def proxy_authorization(proxy: httpx2.URL | None) -> bytes:
-    """Return the header line with the password for a proxy; empty without one."""
+    """Return the header line with the proxy's password; empty if there is none."""
     if proxy is None or not proxy.userinfo:
         return b""
     credentials = base64.b64encode(unquote(proxy.userinfo.decode()).encode())
@@ -154,5 +154,5 @@ def proxy_authorization(proxy: httpx2.URL | None) -> bytes:
 
 
 def _bracketed(host: str) -> str:
-    """Return a host as it stands in an address (RFC 3986, section 3.2.2)."""
+    """Return a host as it is written in a URL (RFC 3986, section 3.2.2)."""
     return f"[{host}]" if ":" in host else host

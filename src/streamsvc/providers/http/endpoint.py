@@ -1,6 +1,6 @@
-"""Where one provider entry sends its requests: each has the same head, over connections that are kept.
+"""Where one provider entry sends its requests: all with the same head, over pooled connections.
 
-Address and headers never change, so the head is put into bytes once; a request is these bytes and a body.
+URL and headers never change, so the head is encoded once; a request is these bytes and a body.
 """
 
 import math
@@ -15,12 +15,12 @@ class Endpoint:
     """Sends requests that differ only in their body. Created in a running event loop.
 
     Args:
-        request: every request has its method, address and headers; it has no body.
-        connect_seconds: deadline of a connection, TLS and a proxy included.
+        request: every request has its method, URL and headers; its body is empty.
+        connect_seconds: deadline for opening a connection, including TLS and a proxy.
         silent_seconds: how long a server may send nothing before it counts as silent.
 
     Raises:
-        UnusableEndpoint: the request cannot be sent like this, or not through the proxy.
+        UnusableEndpoint: the request has an invalid header, or the proxy is unsupported.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Endpoint:
     async def post(self, body: bytes) -> Exchange:
         """Send a request with this body, and wait for the head of its response.
 
-        The caller releases the exchange. When this raises or is cancelled, the connection has been closed.
+        The caller must release the exchange. If this raises or is cancelled, the connection has been closed.
 
         Raises:
             ConnectTimedOut: no connection in time.

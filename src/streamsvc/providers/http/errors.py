@@ -11,7 +11,7 @@ TransportError
 
 
 class TransportError(Exception):
-    """The base of all errors of this package. `__cause__` is the operating system's or the parser's, if any."""
+    """The base of all errors of this package. `__cause__` is the operating system's or the parser's error, if any."""
 
 
 class UnusableEndpoint(TransportError):
@@ -23,14 +23,14 @@ class ConnectFailed(TransportError):
 
 
 class ConnectTimedOut(TransportError):
-    """No connection before `connect_seconds` were over."""
+    """No connection within `connect_seconds`."""
 
 
 class NoResponse(TransportError):
     """The connection failed before the end of a final response head (RFC 9112, section 2.1).
 
     Attributes:
-        has_begun: whether at least one byte of a response, also an interim one, had arrived.
+        has_begun: whether at least one byte of a response, even an interim one, had arrived.
     """
 
     def __init__(self, *, has_begun: bool) -> None:

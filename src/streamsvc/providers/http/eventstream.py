@@ -1,6 +1,6 @@
 """Event streams, from bytes to the payloads of their `data` fields.
 
-This runs for every token, so it is our own code: it finds and cuts lines in bytes, and decodes nothing. The
+This runs for every token, so it is our own code: it splits bytes into lines, and decodes nothing. The
 rules are those of the HTML Living Standard, section 9.2.6 (server-sent events, interpreting an event stream).
 A client that never reconnects has no use for ids, reconnection times and names, so they are skipped, except
 for the name `error`: some servers mark a block as an error this way, and others have a field of that name
@@ -21,11 +21,11 @@ CR, LF = b"\r\n"
 
 
 class EventStreamDecoder:
-    """Cuts an event stream into payloads, whatever the sizes of the chunks it is fed.
+    """Splits an event stream into payloads, whatever the sizes of the chunks it is fed.
 
     Args:
-        max_line_bytes: bound of a line, and of the lines of one block together. It bounds the memory that
-            one upstream can occupy.
+        max_line_bytes: limit on a line, and on all lines of a block together. It limits the memory that one
+            upstream can occupy.
     """
 
     __slots__ = (
@@ -57,7 +57,7 @@ class EventStreamDecoder:
         """Yield the payload of each block that *chunk* completes. Consume them all before feeding the next chunk.
 
         Raises:
-            LineTooLong: a line is longer than the bound; raised after the payloads before it.
+            LineTooLong: a line exceeds the limit; raised after the payloads before it.
         """
         # The fast path: servers nearly always send whole blocks of one `data` line each.
         is_whole = self._is_between_blocks and chunk.endswith(b"\n\n") and CR not in chunk
@@ -71,14 +71,14 @@ class EventStreamDecoder:
         return payloads
 
     def flush(self) -> Iterable[bytes]:
-        """Yield the payload of a last block that lacks its blank line; for a body that ended tidily.
+        """Yield the payload of a last block that lacks its blank line; for a body that ended regularly.
 
-        The standard drops such a block, but a server that forgets the blank line has sent its last words in it.
+        The standard drops such a block, but if a server forgets the blank line, the block has the end of its answer.
         """
         return self._cut(b"\n\n")
 
     def _cut(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the payloads line by line: the whole rule, at any cut."""
+        """Yield the payloads line by line: all the rules, wherever the chunks are split."""
         bound = self._max_line_bytes
         for line in self._lines(chunk):
             if self._data_bytes + len(line) > bound:
@@ -106,7 +106,7 @@ class EventStreamDecoder:
         return payload
 
     def _take_other(self, line: bytes) -> None:
-        """Take a line that marks the block as an error, or is JSON; skip all others."""
+        """Take a line that marks the block as an error, or is JSON; skip all other lines."""
         if line.startswith(b"event:"):
             self._is_error = line[6:].strip() == b"error"
             return
@@ -144,7 +144,7 @@ class EventStreamDecoder:
 
 
 def _in_envelope(said: bytes) -> bytes:
-    """Return an error, JSON or text, as a payload `{"error": …}`."""
+    """Return an error, which is JSON or text, as a payload `{"error": …}`."""
     said = said.strip()
     try:
         says_something = bool(msgspec.json.decode(said))

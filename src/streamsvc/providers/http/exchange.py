@@ -12,14 +12,14 @@ Take = Callable[[bytes], bool]
 """Gets the next bytes of a body, never empty; returns whether it wants more."""
 
 Read = Callable[[Take], Awaitable[None]]
-"""As `Exchange.read`."""
+"""The signature of `Exchange.read`."""
 
 
 class Exchange(Protocol):
     """A request that was sent, and its response, whose head has arrived.
 
-    It has one owner, which reads it and calls `release` or `abort` in the end, also when cancelled. Everything is
-    for the thread of the event loop.
+    It has one owner, which reads it and finally calls `release` or `abort`, even when cancelled. Use it only in the
+    event loop's thread.
     """
 
     @property
@@ -45,9 +45,9 @@ class Exchange(Protocol):
     async def read(self, take: Take) -> None:
         """Pass the body to *take* as it arrives, until *take* returns False or the body ends.
 
-        *take* is called where the bytes arrive, outside of the calling task, so no task wakes for them. It
-        gets bytes that are never empty, in order, each once. `read` may be called again after it returned or
-        was cancelled, and goes on where it stopped.
+        *take* is called where the bytes arrive, outside the calling task, so no task wakes for them. It gets
+        all bytes in order, never empty. After `read` has returned or was cancelled, it may be called again
+        and continues where it stopped.
 
         Raises:
             BodyCut: the body broke off; everything before that has been passed to *take*.
@@ -56,19 +56,19 @@ class Exchange(Protocol):
         ...
 
     def release(self) -> None:
-        """Let go: keep the connection for the next request if possible, otherwise close it."""
+        """Release the connection: keep it for the next request if possible, otherwise close it."""
         ...
 
     def abort(self) -> None:
-        """Close the connection now, whatever is under way. May be called more than once."""
+        """Close the connection now, whatever its state. May be called more than once."""
         ...
 
 
 async def read_bounded(read: Read, *, max_bytes: int, seconds: float) -> bytes:
-    """Return a body up to a size and a time.
+    """Return a body, limited in size and time.
 
-    A body that breaks off, takes longer or is larger ends there without an error: this is for the bodies of
-    refusals, whose status says most. May return more than *max_bytes*, by the size of one read.
+    A body that breaks off, takes longer or is larger ends there without an error: this is for error bodies,
+    where the status says most. May return more than *max_bytes*, by the size of one read.
     """
     body = bytearray()
 

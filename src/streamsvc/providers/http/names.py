@@ -1,10 +1,10 @@
-"""The addresses of a host, looked up without waiting for other hosts.
+"""Looks up the addresses of a host without waiting for other hosts.
 
-An event loop looks names up in a few shared threads: libuv's four, or those of asyncio's executor. One name
-server that hangs blocks them all, and the process waits for them when it ends. Here each host has a few threads
-of its own, and no process waits for a daemon thread. The C library does the look-up, as operators expect:
-`/etc/hosts`, `nsswitch.conf` and a container's search domains count. c-ares (aiodns) needs no thread, but reads
-only some of these.
+An event loop looks up names in a few shared threads: libuv's four, or those of asyncio's executor. One name
+server that hangs blocks them all, and the process waits for them when it exits. Here each host has its own few
+threads, and they are daemons, which a process does not wait for. The C library does the look-up, as operators
+expect: `/etc/hosts`, `nsswitch.conf` and a container's search domains apply. c-ares (aiodns) needs no thread, but
+reads only some of these.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ AddrInfo = tuple[
 """What `socket.getaddrinfo` returns for an address."""
 
 MOST_LOOKUPS = 4
-"""How many look-ups of one host may run at once: some may hang while another one succeeds."""
+"""How many look-ups of one host may run at once: if some hang, another may still succeed."""
 
 
 class Names:
-    """Looks up one host. Callers share a look-up that is young.
+    """Looks up one host. Callers share a recent look-up.
 
     Args:
         host: a name in ASCII (IDNA), or an address.
         port: returned in the addresses.
         patience_seconds: how long callers wait. A look-up that has run for longer counts as hanging: the next
-            caller begins another one, up to `MOST_LOOKUPS`.
+            caller starts another one, up to `MOST_LOOKUPS`.
     """
 
     def __init__(self, host: bytes, port: int, *, patience_seconds: float) -> None:
@@ -44,11 +44,11 @@ class Names:
     async def look_up(self) -> Sequence[AddrInfo]:
         """Return the addresses, at least one, in the order to try them in (RFC 6724).
 
-        The caller sets the deadline; a look-up that is left goes on in its thread.
+        The caller sets the deadline; an abandoned look-up continues in its thread.
 
         Raises:
-            OSError: there is no such host, or no answer.
-            UnicodeError: this cannot be a name.
+            OSError: there is no such host, or no reply.
+            UnicodeError: this cannot be a host name.
         """
         with suppress(OSError):  # an address needs no look-up
             return _look_up(self._host, self._port, socket.AI_NUMERICHOST)
@@ -58,7 +58,7 @@ class Names:
         return found
 
     def _join(self) -> asyncio.Future[Sequence[AddrInfo] | Exception]:
-        """Return a running look-up; begin one if none is young."""
+        """Return a recent look-up that is still running, or start one."""
         now = self._loop.time()
         latest = self._latest
         is_young = now - self._began < self._patience_seconds
@@ -75,7 +75,7 @@ class Names:
                 found = _look_up(self._host, self._port)
             except Exception as exc:  # noqa: BLE001  # raised in the caller
                 found = exc
-            with suppress(RuntimeError):  # the event loop has been closed
+            with suppress(RuntimeError):  # the event loop is closed
                 self._loop.call_soon_threadsafe(self._end, lookup, found)
 
         try:

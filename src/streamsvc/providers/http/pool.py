@@ -1,6 +1,6 @@
-"""The connections to one server: opened, used again and closed.
+"""The connections to one server: opened, reused and closed.
 
-Their number is bounded elsewhere, by the number of generations.
+Their number is limited elsewhere, by the number of generations.
 """
 
 import asyncio
@@ -15,20 +15,20 @@ from streamsvc.providers.http.errors import NoResponse, UnusableEndpoint
 
 KEEPALIVE_SECONDS = 4.0
 """How long an idle connection is kept for the next request. Servers on uvicorn, such as vLLM, close theirs after 5 s
-(`timeout_keep_alive`). The side that closes first never sends on a connection that the other side is closing."""
+(`timeout_keep_alive`). If we close first, we never send on a connection that the server is closing."""
 
 STALE_SECONDS = 1.0
-"""How long it may take until a kept connection shows that the server has closed it: a round trip."""
+"""How long it may take to notice that the server has closed a kept connection: a round trip."""
 
 _CONTROL = re.compile(rb"[\0\r\n]")
 
 
 class ConnectionPool:
-    """Sends requests on the connections to one server. Created in a running event loop.
+    """Sends requests over the connections to one server. Created in a running event loop.
 
     Args:
         url: of the server; its path does not matter.
-        connect_seconds: deadline of a connection, TLS and a proxy included.
+        connect_seconds: deadline for opening a connection, including TLS and a proxy.
         silent_seconds: how long a server may send nothing before it counts as silent.
 
     Raises:
@@ -51,9 +51,9 @@ class ConnectionPool:
         return len(self._all) - len(self._idle) + self._opening, len(self._idle)
 
     async def send(self, head: bytes, body: bytes) -> Connection:
-        """Send a request; return its connection when the head of the response is there.
+        """Send a request; return its connection when the head of the response has arrived.
 
-        The caller releases it. When this raises or is cancelled, the connection has been closed.
+        The caller must release it. If this raises or is cancelled, the connection has been closed.
 
         Args:
             head: as `encode_head` returns it.
@@ -78,7 +78,7 @@ class ConnectionPool:
         """Return the head of a request, up to the value of its `Content-Length`.
 
         Raises:
-            UnusableEndpoint: a header has a control character in it, such as a key with a line feed.
+            UnusableEndpoint: a header contains a control character, such as a line feed in a key.
         """
         target, through_proxy = request.url.raw_path, b""
         if (proxy := self._dialer.plain_proxy) is not None:
@@ -98,8 +98,8 @@ class ConnectionPool:
     async def _is_answered(self, kept: Connection, request: bytes) -> bool:
         """Send on a kept connection; return whether the server was still there.
 
-        A server that had closed it meanwhile has refused nothing. That shows within a round trip, as an end
-        before the first byte of a response. An end that takes longer comes from a server that had the request.
+        If the server had already closed it, it has not refused the request. That shows within a round trip, as an
+        end before the first byte of a response. If the end takes longer, the server had received the request.
         """
         until = self._loop.time() + self._stale_seconds
         try:

@@ -1,4 +1,4 @@
-"""The same connections below an SDK's HTTP client: bounds, look-ups and reuse are those of every provider."""
+"""Our connections as the transport of an SDK's HTTP client, with the same limits, look-ups and reuse."""
 
 from collections.abc import AsyncIterator
 
@@ -11,14 +11,14 @@ from streamsvc.providers.http.pool import ConnectionPool
 
 
 class Transport(httpx2.AsyncBaseTransport):
-    """Sends the requests of an `httpx2.AsyncClient` to one server, by HTTP/1.1.
+    """Sends the requests of an `httpx2.AsyncClient` to one server, over HTTP/1.1.
 
-    A failure is raised as httpx2's own error, which SDKs know; ours is its cause. A response has the headers
-    of `connection.KEPT_FIELDS`. The only deadline is that of a connection; others are the caller's.
+    A failure is raised as httpx2's own error, which SDKs know; ours is its cause. A response only has the
+    headers in `connection.KEPT_FIELDS`. The only deadline here is that of connecting; the caller sets others.
 
     Args:
-        url: of the server; a request to another one is refused.
-        connect_seconds: deadline of a connection, TLS and a proxy included.
+        url: of the server; a request to a different server is refused.
+        connect_seconds: deadline for opening a connection, including TLS and a proxy.
         silent_seconds: how long a server may send nothing before it counts as silent.
 
     Raises:
@@ -39,7 +39,7 @@ class Transport(httpx2.AsyncBaseTransport):
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if _origin(request.url) != _origin(self._url):
-            raise httpx2.UnsupportedProtocol("another server than the configured one")
+            raise httpx2.UnsupportedProtocol("a server other than the configured one")
         body = await request.aread()
         try:
             exchange = await self._pool.send(self._pool.encode_head(request), body)

@@ -1,1 +1,1 @@
-"""The last part of a token's way: from the log to a client's connection."""
+"""The last part of a token's path: from the log to a client's connection."""

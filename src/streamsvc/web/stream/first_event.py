@@ -1,4 +1,4 @@
-"""The wait for an event before the head of an answer: some clients understand a status better than a stream."""
+"""Waits for an event before sending the response head: some clients understand a status better than a stream."""
 
 import asyncio
 import math
@@ -16,10 +16,10 @@ from streamsvc.web.stream.wire import Listener, Wire
 
 
 class DeferredHead(Protocol):
-    """A head that waits for an event, and may then become another answer instead of a stream.
+    """A response head that waits for an event, which may lead to a different response instead of a stream.
 
     Attributes:
-        seconds: how long to wait at most.
+        seconds: the maximum wait.
     """
 
     seconds: float
@@ -38,12 +38,12 @@ class DeferredHead(Protocol):
         ...
 
     async def answer(self) -> Response | None:
-        """Return the answer once the wait is over, from what was taken; None means the stream."""
+        """Return the response once the wait is over, based on what was taken; None means the stream."""
         ...
 
 
 class FirstEventWait(Reader, Listener):
-    """The wait over a connection of our own server; the viewer holds its slot meanwhile."""
+    """The wait on our own server's connection, during which the viewer holds its slot."""
 
     def __init__(self, wire: Wire, slot: ViewerSlot, instead: DeferredHead) -> None:
         self._wire = wire

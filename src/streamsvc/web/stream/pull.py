@@ -1,7 +1,7 @@
-"""The portable way of a stream: frames are read from the log when the server asks for them.
+"""The portable implementation of a stream: frames are read from the log when the server asks for them.
 
-The log is read from the viewer's cursor on, so a viewer that does not read costs one piece of memory and
-delays nobody. `viewer` is the fast way, over a connection of our own server.
+The log is read starting at the viewer's cursor, so a viewer that does not read costs one piece of memory and
+delays nobody. `viewer` is the fast implementation, on our own server's connections.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -29,17 +29,17 @@ async def frames(
     settings: StreamSettings,
     on_done: Callable[[], None] | None,
 ) -> AsyncIterator[bytes]:
-    """Yield the body of a stream in pieces of whole blocks, of about `WRITE_BYTES` at most.
+    """Yield the body of a stream in pieces of whole blocks, at most about `WRITE_BYTES` long.
 
     Args:
-        place: where the viewer stands.
-        begun: the records after its cursor that have been read already.
+        place: the viewer's position.
+        begun: the records after its cursor that have already been read.
         dialect: makes the frames.
         settings: the reconnection time.
-        on_done: is called when the `Done` is sent.
+        on_done: called when the `Done` is sent.
 
     Raises:
-        BrokenOff: the dialect has no word for how the answer ends.
+        BrokenOff: the dialect cannot say how the answer ends.
     """
     encode = dialect.encoder().encode
     opening = preamble(settings.retry_ms) if dialect.is_resumable else b""
@@ -94,11 +94,11 @@ async def first_event(
     """Read the log until *head* is decided or its time is over.
 
     Args:
-        place: where to read.
+        place: the position to read from.
         head: takes the records.
-        receive: the server's, which says when the client leaves.
-        on_disconnect: is called then, and ends the wait.
-        shutdown: is watched meanwhile.
+        receive: the server's, which reports when the client leaves.
+        on_disconnect: called in that case, which also ends the wait.
+        shutdown: watched during the wait.
 
     Returns:
         Whether the client is still there.

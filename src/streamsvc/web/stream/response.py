@@ -1,9 +1,9 @@
 """A log, followed for one viewer as an event stream.
 
 The response is the viewer: it joins the audience when it begins to send and leaves when the connection
-ends, for whatever reason. Over a connection of our own server the log writes to the wire (`viewer`);
-over any other ASGI server sse_starlette asks for the frames (`pull`) and keeps the connection. Everything
-about bytes and headers that `docs/wire.md` promises for streams is kept here.
+ends, for whatever reason. On our own server's connections, the log writes to the wire (`viewer`); on any other
+ASGI server, sse_starlette asks for the frames (`pull`) and handles the connection. What `docs/wire.md` promises
+about the bytes and headers of streams is implemented here.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from streamsvc.web.stream.wire import CONNECTION, Wire
 
 
 class _Keepalive(ServerSentEvent):
-    """A ping of the library that is the dialect's own keepalive: one comment line, no blank line after it."""
+    """A ping for the library that sends the dialect's own keepalive: one comment line, no blank line after it."""
 
     def __init__(self, line: bytes) -> None:
         super().__init__()
@@ -43,19 +43,19 @@ class _Keepalive(ServerSentEvent):
 
 
 class EventStream(EventSourceResponse):
-    """The answer to one viewer: a generation's records after a cursor, up to its end.
+    """The response to one viewer: a generation's records after a cursor, up to its end.
 
     Args:
-        place: where the viewer stands.
+        place: the viewer's position.
         dialect: makes the frames.
         settings: how a stream looks, and how long a viewer may leave it unread.
-        shutdown: how a stream learns that a foreign server stops.
-        headers: further headers of the answer.
-        instead: another answer that may be given in place of the stream.
-        on_done: is called when the `Done` is written.
+        shutdown: how a stream learns that a server other than ours stops.
+        headers: additional response headers.
+        instead: may replace the stream with a different response.
+        on_done: called when the `Done` is written.
     """
 
-    def __init__(  # noqa: PLR0913  # what a stream is made of, each by its name
+    def __init__(  # noqa: PLR0913  # what a stream needs, passed by name
         self,
         place: LogPosition,
         *,
@@ -67,7 +67,7 @@ class EventStream(EventSourceResponse):
         on_done: Callable[[], None] | None = None,
     ) -> None:
         # The base class's constructor waits until its machinery is needed (`_pull`): it costs 25 µs and
-        # 1.2 kB a stream (sse_starlette 3.7), and over our own connection nothing of it is used.
+        # 1.2 kB per stream (sse_starlette 3.7), and on our own connections none of it is used.
         own = ((name.lower().encode(), value.encode("latin-1")) for name, value in headers.items())
         self.raw_headers = [*_head(type(dialect)), *own]
         self._place = place
@@ -82,7 +82,7 @@ class EventStream(EventSourceResponse):
         """Send the stream, and watch the client."""
         offered: Wire | None = (scope.get("extensions") or {}).get(CONNECTION)
         with self._place.viewer(self._place.generation) as slot:
-            # A generation that has just been started calls its provider now: the head has the time until
+            # A generation that has just been started calls its provider now: the head can use the time until
             # the first token comes.
             await anyio.lowlevel.checkpoint()
             if offered is None:
@@ -90,16 +90,16 @@ class EventStream(EventSourceResponse):
                 return
             begun = await self._begin(offered, slot, receive, send)
             if begun is not None:
-                # Held as long as the stream is, and browsers send kilobytes.
+                # They would be kept for as long as the stream lasts, and browsers send kilobytes.
                 scope["headers"].clear()
                 await self._stream(offered, slot, begun, send)
 
-    # Over a connection of our own server
+    # On a connection of our own server
 
     async def _begin(
         self, wire: Wire, slot: ViewerSlot, receive: Receive, send: Send
     ) -> Sequence[Record] | None:
-        """Send the head of the stream, and return what has been read of it; None: there is no stream."""
+        """Send the head of the stream, and return the records read so far; None: there is no stream."""
         begun: Sequence[Record] = ()
         other: Response | None = None
         instead, self._instead = self._instead, None
@@ -128,7 +128,7 @@ class EventStream(EventSourceResponse):
             await self._in_time(wire, send({"type": "http.response.body", "body": b""}))
 
     async def _in_time(self, wire: Wire, sending: Awaitable[None]) -> None:
-        """Wait until something is sent, and drop a viewer that does not read: that ends the wait."""
+        """Wait until something is sent, and drop a viewer that does not read, which ends the wait."""
         patience_seconds = self._settings.send_timeout_seconds
         patience = asyncio.get_running_loop().call_later(patience_seconds, drop, wire)
         try:
@@ -136,12 +136,12 @@ class EventStream(EventSourceResponse):
         finally:
             patience.cancel()
 
-    # Over any other ASGI server
+    # On any other ASGI server
 
     async def _pull(self, slot: ViewerSlot, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer by the library's own machinery.
+        """Send the response with the library's own machinery.
 
-        An answer that cannot end tidily is left incomplete: the server then cuts the connection.
+        A response that cannot end normally is left incomplete: the server then cuts the connection.
         """
         in_time = _in_time(send, self._settings.send_timeout_seconds)
         begun: Sequence[Record] = ()
@@ -164,7 +164,7 @@ class EventStream(EventSourceResponse):
             pass
 
     def _prepare(self, slot: ViewerSlot, begun: Sequence[Record]) -> None:
-        """Run the base class's constructor: from here on this is a response of the library."""
+        """Run the base class's constructor: from here on, this is the library's response."""
 
         async def on_disconnect(_message: Message) -> None:
             slot.leave()
@@ -189,9 +189,9 @@ class EventStream(EventSourceResponse):
 
 
 def _in_time(send: Send, seconds: float) -> Send:
-    """Bound what the library sends without its timeout: the head of an answer and its end.
+    """Limit the time of sends for which the library has no timeout: the head and the end of a response.
 
-    A client that does not read would hold the viewer slot for as long as it likes.
+    Otherwise a client that does not read could hold the viewer slot for as long as it likes.
     """
 
     async def sent(message: Message) -> None:
@@ -208,7 +208,7 @@ def _in_time(send: Send, seconds: float) -> Send:
 
 @cache
 def _head(kind: type[Dialect]) -> list[tuple[bytes, bytes]]:
-    """Return the header fields of every stream of a dialect: sse_starlette knows what proxies need."""
+    """Return the header fields of every stream of a dialect; sse_starlette knows which ones proxies need."""
     response = EventSourceResponse(
         iter(()), headers={**STREAM_HEADERS, **kind.headers}, media_type=kind.media_type
     )

@@ -1,4 +1,4 @@
-"""The answers to viewers, as endpoints ask for them."""
+"""Makes the streaming responses that endpoints return."""
 
 from collections.abc import Callable
 
@@ -13,13 +13,13 @@ from streamsvc.web.stream.viewer import LogPosition
 
 
 class Streams:
-    """Makes the answers to viewers.
+    """Makes the streaming responses.
 
     Args:
         log: has the records.
         viewer: makes the slot that a viewer holds while it is connected.
         settings: how a stream looks.
-        shutdown: how a stream learns that a foreign server stops.
+        shutdown: how a stream learns that a server other than ours stops.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Streams:
         instead: DeferredHead | None = None,
         on_done: Callable[[], None] | None = None,
     ) -> EventStream:
-        """Return the answer to a viewer of *generation* that has seen the records up to *after*."""
+        """Return the response to a viewer of *generation* that has seen the records up to *after*."""
         return EventStream(
             LogPosition(self._log, generation, after, self._viewer),
             dialect=dialect,

@@ -1,8 +1,8 @@
-"""The fast way of a stream, between the log and the wire: takes records, writes frames, keeps the time.
+"""The fast implementation of a stream, between the log and the wire: takes records, writes frames, watches the clock.
 
-Nothing here waits for each token: the log calls, the wire is written to at once, and a timer looks at the
-clock now and then. What comes before the frames and after them is the response's (`response`). `pull` is
-the same for servers that offer no wire.
+Nothing here waits for a token: the log calls, the wire is written to at once, and a timer checks the clock now and
+then. What comes before and after the frames is up to `response`. `pull` does the same for servers that offer no
+wire.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from streamsvc.web.stream.wire import Listener, Wire
 logger = logging.getLogger(__name__)
 
 WRITE_BYTES = 65_536
-"""About how much goes out in one write: this is what a viewer that does not read costs."""
+"""Roughly how much goes out in one write, which is the memory that a viewer costs if it does not read."""
 
 
 class LogPosition(NamedTuple):
@@ -44,11 +44,11 @@ class LogPosition(NamedTuple):
 
 
 class Viewer(Reader, Listener):
-    """Writes one stream. Small, because there is one for each stream that is held.
+    """Writes one stream. Small, because every open stream has one.
 
     Attributes:
-        is_over: whether everything has been written. If not, the client has left, or the connection is
-            dropped without a tidy end, so that a client that can resumes with its cursor.
+        is_over: whether everything has been written. If not, the client has left, or the connection must be
+            dropped without a normal end, so that a client that can resume does so with its cursor.
     """
 
     __slots__ = (
@@ -99,8 +99,8 @@ class Viewer(Reader, Listener):
         """Write records until the log ends or the client leaves.
 
         Args:
-            place: where to start.
-            begun: the records after its cursor that have been read already; they go out with the head.
+            place: the position to start from.
+            begun: the records after its cursor that have already been read; they go out with the head.
         """
         after = place.after + (self.deliver(begun) if begun else 0)
         following = place.log.follow(place.generation, after=after, reader=self)
@@ -118,7 +118,7 @@ class Viewer(Reader, Listener):
         if self._mistake is not None:
             raise self._mistake
 
-    # What the wire says
+    # Called by the wire
 
     @override
     def on_writable(self) -> None:
@@ -126,10 +126,10 @@ class Viewer(Reader, Listener):
 
     @override
     def on_disconnect(self) -> None:
-        self._slot.leave()  # here, so that the upstream is closed before this viewer's task runs
+        self._slot.leave()  # here, so that the upstream call is closed before this viewer's task runs
         self._finish()
 
-    # What the log says
+    # Called by the log
 
     @override
     def deliver(self, records: Sequence[Record]) -> int:
@@ -188,17 +188,17 @@ class Viewer(Reader, Listener):
 
     def _break_off(self) -> None:
         self._wire.abort()
-        self.on_disconnect()  # what has begun before the wire has this as its listener breaks off, too
+        self.on_disconnect()  # breaks off even what began before this object became the wire's listener
 
-    # What the clock says
+    # Called by the timer
 
     def _look_at_the_clock(self) -> None:
         """Send a keepalive in silence, and drop a viewer that does not read.
 
-        One timer per viewer wakes now and then; blocks set none.
+        One timer per viewer fires now and then; blocks set no timers.
         """
         now = self._now()
-        due = now + self._patience_seconds  # until then a block may have been stuck as long
+        due = now + self._patience_seconds  # until then, a block may have been stuck for as long
         if self._wire.is_full:
             due = self._sent_at + self._patience_seconds
             if now >= due:
@@ -220,5 +220,5 @@ def drop(wire: Wire) -> None:
 
 
 def log_dropped() -> None:
-    """Write the log line for a viewer that is dropped."""
+    """Log that a viewer is dropped."""
     logger.info("viewer.dropped reason=too_slow")

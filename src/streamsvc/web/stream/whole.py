@@ -1,4 +1,4 @@
-"""Answers in the form of a stream that hold no generation's records: they are whole at once."""
+"""Responses in the form of a stream that contain no records of a generation and are complete at once."""
 
 import random
 
@@ -12,18 +12,18 @@ STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
 
 
 def gone_response(generation: str, settings: StreamSettings) -> Response:
-    """Answer a cursor that cannot be honoured: one `done`, never a shorter or a new stream."""
+    """Answer a cursor that cannot be honoured: with one `done`, never a shorter or a new stream."""
     return _whole(preamble(settings.retry_ms) + lost_block(generation))
 
 
 def busy_response(settings: StreamSettings) -> Response:
-    """Ask an EventSource to come back later: a browser takes any other status as final."""
+    """Ask an EventSource to come back later; with any status but 200, a browser would give up."""
     retry_ms = random.randint(settings.retry_ms, 3 * settings.retry_ms)  # noqa: S311  # a jitter
     return _whole(preamble(retry_ms) + b": busy\n")
 
 
 def head_response() -> Response:
-    """Answer HEAD with the head of a stream; nothing is created."""
+    """Answer HEAD with the headers of a stream; nothing is created."""
     return _whole(b"")
 
 

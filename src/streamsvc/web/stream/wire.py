@@ -1,4 +1,4 @@
-"""The port of a connection that is written to at once and never waited for.
+"""The port of a connection that can be written to at once, without waiting.
 
 Our server offers each of its connections as a `Wire`, in an extension of the ASGI scope (ASGI
 specification, "Extensions"): a token then costs one call, and no task wakes for it. A server that offers
@@ -12,27 +12,27 @@ CONNECTION = "streamsvc.connection"
 
 
 class Listener(Protocol):
-    """What a connection reports to. Neither call waits, and neither raises."""
+    """What a connection reports to. Neither method waits, and neither raises."""
 
     def on_writable(self) -> None:
-        """React to a wire that was full and has room again."""
+        """React to a wire that was full and now has room again."""
         ...
 
     def on_disconnect(self) -> None:
-        """React to the client's leaving, or to an `abort`; may be called more than once."""
+        """React to the client's disconnect, or to an `abort`; may be called more than once."""
         ...
 
 
 class Wire(Protocol):
-    """The connection to one client, while one answer is on its way.
+    """The connection to one client, for one response.
 
-    Everything is called in the event loop's thread; nothing here raises because of the client. `write`
-    and `abort` may be called from within a call to the listener.
+    Use it only in the event loop's thread; nothing here raises because of the client. `write` and `abort`
+    may be called from within a call to the listener.
 
     Attributes:
-        listener: is called when something happens to the connection; None while nobody listens. It is
-            called from the event loop, or from within `abort`, never from within `write`.
-        is_full: whether what was written still waits for the client to read. More may be written and is
+        listener: called when something happens to the connection; None while nobody listens. It is
+            called by the event loop, or from within `abort`, never from within `write`.
+        is_full: whether written data is still waiting for the client to read it. More may be written and is
             kept in order; `on_writable` follows when there is room again.
     """
 
@@ -45,11 +45,11 @@ class Wire(Protocol):
         ...
 
     def write(self, data: bytes) -> None:
-        """Append *data*, not empty, to the body of the answer; its head has to be sent before."""
+        """Append *data*, which is not empty, to the body of the response; its head must be sent first."""
         ...
 
     def abort(self) -> None:
-        """Drop the connection at once, with what it has not sent: the client can tell that it was cut.
+        """Drop the connection at once, with any unsent data; the client can tell that it was cut.
 
         Calls the listener's `on_disconnect` before it returns, and ends every `send` that waits. `is_lost`
         is true from then on.
