@@ -50,7 +50,7 @@ def ask_service(url: str, question: str, *, provider: str | None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
-        _say(f"--url: found {url!r}; accepted: an http:// or https:// address")
+        _say(f"--url: found {url!r}; accepted: an http:// or https:// URL")
         return EXIT_USAGE
     except (httpx2.ConnectError, httpx2.ConnectTimeout):
         _say(

@@ -26,7 +26,7 @@ text of a foreign exception never gets further than `__cause__`.
     └── ProviderError               a failed call to a provider; ends a generation, `retryable` or not
         ├── ProviderAuthFailed      401, 403
         ├── ProviderQuotaExhausted  402, an unpaid bill, a quota that is used up
-        ├── ProviderMisconfigured   3xx, 405, 421 …: the address is at fault, not the request
+        ├── ProviderMisconfigured   3xx, 405, 421 …: the URL is at fault, not the request
         ├── ProviderModelNotFound   404
         │   └── NamedModelNotFound  the same for a model that the client named
         ├── ProviderRefused         400, 422
@@ -273,10 +273,10 @@ class ProviderQuotaExhausted(ProviderError):
 
 
 class ProviderMisconfigured(ProviderError):
-    """The entry's address is at fault, not the request: 3xx, 405, 407, 421, 501 …, or a web page with a 200."""
+    """The entry's URL is at fault, not the request: 3xx, 405, 407, 421, 501 …, or a web page with a 200."""
 
     code = "provider_misconfigured"
-    message = "The provider does not answer at its configured address."
+    message = "The provider does not answer at its configured URL."
     retryable = False
     retry_same_provider = False
     setting = "base_url"

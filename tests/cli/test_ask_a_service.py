@@ -193,7 +193,7 @@ def test_no_service_prints_what_to_do(tmp_path: Path) -> None:
 def test_invalid_url_is_refused(tmp_path: Path, url: str) -> None:
     result = run(tmp_path, "ask", "--url", url, "hello")
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == f"--url: found {url!r}; accepted: an http:// or https:// address\n"
+    assert result.stderr == f"--url: found {url!r}; accepted: an http:// or https:// URL\n"
 
 
 @pytest.mark.promise("input:clear-error")

@@ -1,7 +1,7 @@
 """uvicorn's server with a drain: after SIGTERM, running streams may finish before the server closes.
 
-| signal | effect                                                                          |
-| ------ | ------------------------------------------------------------------------------- |
+| signal | effect                                                                           |
+| ------ | -------------------------------------------------------------------------------- |
 | first  | drain: no new generations, running ones may finish; the sockets keep listening   |
 | second | the drain ends now: running answers are cut, each with a last event that says so |
 | third  | close without waiting for connections                                            |
