@@ -50,8 +50,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         input_tokens: tokens of the prompt.
         output_tokens: tokens of the answer, reasoning included.
         reasoning_tokens: the part of `output_tokens` spent on reasoning, if the provider reports it.
-        cached_tokens: the part of `input_tokens` that the provider read from its cache, if it reports it.
-        cache_write_tokens: the part of `input_tokens` that it wrote to its cache, likewise.
+        cached_tokens: the part of `input_tokens` that the provider read from its cache, if it reports that.
+        cache_write_tokens: the part of `input_tokens` that it wrote to its cache, if it reports that.
         estimated: true if the provider reported nothing and streamsvc estimated.
     """
 
@@ -85,9 +85,9 @@ class Start(
     Attributes:
         created: when, in seconds since 1970.
         metadata: the client's own pairs.
-        dropped_parameters: the names of those that the provider's API lacks and that were left out
+        dropped_parameters: the names of parameters that the provider's API lacks and that were left out
             (`params_unsupported = "drop"`).
-        adjusted_parameters: those that were replaced by the nearest value that the API has, with that value.
+        adjusted_parameters: parameters that were replaced by the nearest value that the API accepts, with that value.
     """
 
     generation: str
@@ -112,7 +112,7 @@ class Reasoning(msgspec.Struct, frozen=True, gc=False, tag="reasoning", tag_fiel
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False, tag="refusal", tag_field="type"):
-    """A piece of the sentence with which the model refuses, in place of an answer; never empty."""
+    """A piece of the message with which the model refuses to answer; never empty."""
 
     text: str
 
@@ -131,12 +131,12 @@ class Logprobs(msgspec.Struct, frozen=True, tag="logprobs", tag_field="type"):
 class ToolCallBegun(
     msgspec.Struct, frozen=True, kw_only=True, tag="tool_call_begun", tag_field="type"
 ):
-    """The model begins to write a tool call. It is a draft: nobody may act before the `ToolCallReady`.
+    """The model starts to write a tool call. This is a draft: do not act on it before the `ToolCallReady`.
 
     Attributes:
-        index: the call's number in this answer, from 0; several may be written at a time.
+        index: the call's number in this answer, from 0; several may be written at the same time.
         id: unique; the result refers to it.
-        name: the tool's.
+        name: the tool's name.
     """
 
     index: int
@@ -161,7 +161,7 @@ class ToolCallReady(
     tag="tool_call",
     tag_field="type",
 ):
-    """A whole tool call, which a client may act on: the answer is complete, and its `Done` follows.
+    """A complete tool call, which a client may act on: the answer is complete, and its `Done` follows.
 
     Attributes:
         index: as in the draft.
@@ -226,10 +226,10 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_field="typ
 
 
 Delta = Text | Reasoning | Refusal | Logprobs | ToolCallBegun | ToolCallArguments
-"""A piece of an answer, as a provider says it."""
+"""A piece of an answer, as a provider emits it."""
 
 ToolEvent = ToolCallBegun | ToolCallArguments | ToolCallReady
-"""What is said of tool calls: the drafts, then the calls."""
+"""The events of tool calls: first the drafts, then the calls."""
 
 Event = Start | Delta | ToolCallReady | Restart | Progress | Done
 

@@ -14,7 +14,7 @@ everything but the adapters."""
 
 
 class TextPart(msgspec.Struct, frozen=True, tag="text"):
-    """Words in a message that has more than words."""
+    """Text in a message that also has other parts."""
 
     text: str
 
@@ -23,7 +23,7 @@ class ImagePart(msgspec.Struct, frozen=True, kw_only=True, tag="image"):
     """A picture.
 
     Attributes:
-        url: an `https` address, which is passed on and never fetched here, or a data URL (RFC 2397).
+        url: an `https` URL, which is passed on and never fetched here, or a data URL (RFC 2397).
         detail: how closely the model should look; None leaves it to the model.
     """
 
@@ -32,7 +32,7 @@ class ImagePart(msgspec.Struct, frozen=True, kw_only=True, tag="image"):
 
 
 class FilePart(msgspec.Struct, frozen=True, kw_only=True, tag="file"):
-    """A document, for the providers that read it.
+    """A document, for providers that accept it.
 
     Attributes:
         url: a data URL (RFC 2397).
@@ -47,7 +47,7 @@ Part = TextPart | ImagePart | FilePart
 """A piece of a user's message."""
 
 Content = str | tuple[Part, ...]
-"""What a user says: words, or words with images and files."""
+"""The content of a user's message: text, or text with images and files."""
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,20 +67,20 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserMessage(msgspec.Struct, frozen=True, tag="user"):
-    """A turn of the user; `name` tells users apart, for the providers that look at it."""
+    """A turn of the user; `name` distinguishes users, for providers that use it."""
 
     content: Content
     name: str = ""
 
 
 class AssistantMessage(msgspec.Struct, frozen=True, tag="assistant"):
-    """A turn of the model: words, tool calls, or both.
+    """A turn of the model: text, tool calls, or both.
 
     Attributes:
-        content: the words.
-        tool_calls: the calls, in their order. Each has its result in one of the following messages.
+        content: the text.
+        tool_calls: the calls, in order. Each has its result in one of the following messages.
         refusal: the sentence with which the model refused, in place of an answer.
-        name: tells assistants apart.
+        name: distinguishes assistants.
         provider_data: what the provider wants back with this turn.
     """
 
@@ -97,7 +97,7 @@ class ToolMessage(msgspec.Struct, frozen=True, kw_only=True, tag="tool"):
     Attributes:
         tool_call_id: the id of a call in an earlier `AssistantMessage`.
         name: the tool's name, taken from that call.
-        content: the result: JSON, or words.
+        content: the result: JSON or text.
     """
 
     tool_call_id: str
@@ -115,7 +115,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: letters, digits, `_` and `-`.
         description: what it does, for the model.
-        parameters: the JSON Schema of its arguments, of type `object`; None: it takes none.
+        parameters: the JSON Schema of its arguments, of type `object`; None: it takes no arguments.
         strict: whether the arguments must follow the schema exactly; None leaves it to the provider.
     """
 
@@ -126,7 +126,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NamedTool(msgspec.Struct, frozen=True):
-    """The choice of one tool: the model has to call it."""
+    """The choice of one tool, which the model must call."""
 
     name: str
 
@@ -136,7 +136,7 @@ ToolChoice = Literal["auto", "none", "required"] | NamedTool
 
 
 class JsonFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer has to be JSON.
+    """The answer must be JSON.
 
     Attributes:
         schema: the JSON Schema that it follows; None: any JSON object.
@@ -245,19 +245,19 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parts_of(content: Content) -> tuple[Part, ...]:
-    """Return what a user says as parts; words alone are one."""
+    """Return a user's content as parts; plain text is one part."""
     return (TextPart(content),) if isinstance(content, str) else content
 
 
 def words_of(content: Content) -> str:
-    """Return the words of what a user says, a line break between the parts; images and files have none."""
+    """Return the text of a user's content, with a line break between parts; images and files have no text."""
     if isinstance(content, str):
         return content
     return "\n".join(part.text for part in content if isinstance(part, TextPart))
 
 
 def inline_data(url: str) -> tuple[str, str] | None:
-    """Return the media type and the base64 text of a data URL, or None for any other address.
+    """Return the media type and the base64 text of a data URL, or None for any other URL.
 
     Data URLs are checked where requests are read: they are in base64, and name a media type.
     """
@@ -268,7 +268,7 @@ def inline_data(url: str) -> tuple[str, str] | None:
 
 
 def texts_of(prompt: Prompt) -> list[str]:
-    """Return every text that the model gets: instructions, words, calls, results and schemas; no images, no files."""
+    """Return all text that the model gets: instructions, messages, calls, results and schemas, but no images or files."""
     texts = [prompt.system]
     for message in prompt.messages:
         match message:

@@ -156,8 +156,8 @@ class Standing:
 class Snapshot(msgspec.Struct, kw_only=True):
     """The answer so far; `status` is `running` until the `Done`.
 
-    Fields that most answers do not have are left out of the JSON without them: tool calls (whole ones; they come
-    with the end of the answer), a refusal, log probabilities, and what the provider wants back.
+    Fields that most answers do not have are only in the JSON if they are present: tool calls (complete ones; they come
+    at the end of the answer), a refusal, log probabilities, and what the provider wants back.
     """
 
     id: str = ""
@@ -211,7 +211,7 @@ class Folding:
                     pass
 
     def _show_the_rest(self) -> None:
-        """Show what most answers do not have, if this one has it."""
+        """Add what only some answers have, if this one has it."""
         standing, snapshot = self._standing, self.snapshot
         snapshot.refusal = standing.refusal or msgspec.UNSET
         snapshot.tool_calls = standing.tool_calls or msgspec.UNSET

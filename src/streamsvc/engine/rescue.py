@@ -40,7 +40,7 @@ class CatchUp:
             return ()
         if isinstance(delta, Text) and self._is_text:
             return self._compare(delta.text)
-        # Viewers have a draft that nothing can continue, or the text is over, and one begins.
+        # Viewers have a draft that cannot be continued, or the text has ended and a draft begins.
         events = (*self.finish(), delta)
         self._is_over = True
         return events

@@ -46,10 +46,10 @@ RECORD_BYTES = 16
 """Roughly what a piece of text costs besides itself: a slot in a list. The few other events cost more."""
 
 _EVENT_BYTES = 80
-"""About what an event costs that is stored as an object, besides its texts."""
+"""Roughly what an event that is stored as an object costs, besides its strings."""
 
 _BOUNDED = (Refusal, Logprobs, ToolCallBegun, ToolCallArguments, ToolCallReady)
-"""Pieces of an answer other than text; with them, too, a log must not grow without end."""
+"""Pieces of an answer other than text; a log must not grow without limit through them either."""
 
 
 class _Lost(Following):
@@ -219,10 +219,10 @@ class MemoryEventLog(EventLog):
         return stream
 
     def _take_rare(self, stream: Stream, event: Event) -> int:
-        """Return the size of an event that is no piece of text; note whether it is the last one.
+        """Return the size of an event other than text; note whether it is the last one.
 
         Raises:
-            LogFull: it is a piece of an answer that does not fit. What begins and ends a log always fits.
+            LogFull: it is a piece of an answer that does not fit. The first and the last event always fit.
         """
         size_bytes = _size_of(event)
         if isinstance(event, _BOUNDED):

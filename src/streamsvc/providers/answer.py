@@ -41,10 +41,10 @@ _NEVER_WITH_EVERY_CHUNK = frozenset[AnswerEnd](("length", "content_filter", "too
 """Reasons that end an answer even before its first word."""
 
 _CUT_SHORT = frozenset[AnswerEnd](("length", "content_filter", "other"))
-"""Reasons after which the last tool call may be half of one."""
+"""Reasons after which the last tool call may be incomplete."""
 
 _WITH_OR_WITHOUT_CALLS = frozenset[AnswerEnd](("stop", "tool_calls"))
-"""Reasons that servers confuse; which one is true shows in the answer."""
+"""Reasons that servers confuse; the answer shows which one is right."""
 
 
 class AnswerSoFar:
@@ -117,7 +117,7 @@ class AnswerSoFar:
             self._take_words()
 
     def take_refusal(self, text: str) -> None:
-        """Take a piece of the sentence with which the model refuses."""
+        """Take a piece of the model's refusal."""
         self._emit(Refusal(whole(text)))
         self._take_words()
 
@@ -125,7 +125,7 @@ class AnswerSoFar:
         """Take the pieces of tool calls in one chunk, before its finish reason.
 
         Raises:
-            UpstreamInvalid: they are no calls.
+            UpstreamInvalid: they are not tool calls.
         """
         if self._calls is None:
             self._calls = ToolCallJoiner(self._emit)
@@ -133,15 +133,15 @@ class AnswerSoFar:
         self._take_words()
 
     def take_logprobs(self, content: tuple[Any, ...]) -> None:
-        """Take how likely the tokens of the latest text were, in OpenAI's shape."""
+        """Take the log probabilities of the latest text's tokens, in OpenAI's format."""
         self._emit(Logprobs(content))
 
     def take_provider_data(self, data: Mapping[str, Any]) -> None:
-        """Take what the provider wants back with this answer; the last value for a vendor stands."""
+        """Take what the provider wants back with this answer; the last value for each vendor is kept."""
         self._provider_data = {**self._provider_data, **data}
 
     def _take_words(self) -> None:
-        """Take note that words without a finish reason have arrived: there is more of the answer than before."""
+        """Note that text without a finish reason has arrived, so the answer has grown."""
         self._has_plain_words = True
         self.is_whole = False
         self.end_at = math.inf
@@ -202,7 +202,7 @@ class AnswerSoFar:
 
         Raises:
             UpstreamCut: no finish reason has arrived.
-            UpstreamInvalid: the arguments of a tool call are no JSON object.
+            UpstreamInvalid: the arguments of a tool call are not a JSON object.
         """
         if self._reason is None:
             raise UpstreamCut

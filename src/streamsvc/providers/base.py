@@ -25,7 +25,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
         usage: the upstream's count, if it sends one.
         is_refused: whether a content filter refused the prompt, so that no answer began. An answer that a
             filter cuts short has the same reason.
-        tool_calls: the whole calls, in their order; their drafts have been emitted.
+        tool_calls: the complete calls, in order; their drafts have been emitted.
         provider_data: what the provider wants back with this answer, by vendor; opaque.
     """
 

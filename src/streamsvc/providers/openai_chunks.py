@@ -96,7 +96,7 @@ class ChunkReader:
         self._answer.count(_usage(chunk.usage))
 
     def _take_rare(self, choice: _Choice, delta: _Delta, payload: bytes) -> None:
-        """Take what few answers have besides words.
+        """Take what few answers have besides text.
 
         Raises:
             ProviderError: it is an error, or cannot be read.
@@ -163,7 +163,7 @@ def _delta(value: object) -> _Delta | None:
 
 
 def _call_piece(value: Mapping[str, Any]) -> CallPiece:
-    """Return a piece of a tool call (`ChoiceDeltaToolCall`), whatever shape it has."""
+    """Return a piece of a tool call (`ChoiceDeltaToolCall`), whatever its shape."""
     function = next(lenient.objects(value.get("function")), {})
     extra = value.get("extra_content")
     return CallPiece(

@@ -1,9 +1,9 @@
 """The tool calls of one answer, joined from the pieces in which servers send them.
 
 OpenAI's API gives each call an index, and an id and a name with its first piece. Servers that follow it loosely
-send the index 0 with every call, no index, the id late or never, the name with every piece, all of a call in one
-piece, or arguments that are an object and no text. So a piece belongs to the call with its id; else to the latest
-call with its index; else to the call at its place in the chunk. Pieces with different ids are never joined.
+send the index 0 with every call, no index, the id late or never, the name with every piece, a whole call in one
+piece, or arguments as an object instead of a string. So a piece belongs to the call with its id; else to the latest
+call with its index; else to the call at its position in the chunk. Pieces with different ids are never joined.
 """
 
 import json
@@ -17,17 +17,17 @@ from streamsvc.errors import UpstreamInvalid
 from streamsvc.events import Delta, ToolCallArguments, ToolCallBegun, ToolCallReady
 
 MAX_CALLS = 128
-"""How many calls one answer may have; as many as a request of OpenAI's API may have tools."""
+"""The maximum number of calls in one answer: as many as a request of OpenAI's API may have tools."""
 
 
 class CallPiece(msgspec.Struct, kw_only=True):
-    """What one chunk says of one call.
+    """What one chunk says about one call.
 
     Attributes:
         index: of the call, if the server gives it.
-        id: of the call, likewise.
-        name: the tool's, or empty.
-        arguments: a piece of the text, or the whole object.
+        id: of the call, if the server gives it.
+        name: the tool's name, or empty.
+        arguments: a piece of the string, or the whole object.
         provider_data: what the provider wants back, by vendor.
     """
 
@@ -66,7 +66,7 @@ class _Draft:
         return self.arguments != "" and _object(self.arguments) is not None
 
     def begins_again(self, piece: CallPiece) -> bool:
-        """Return whether a piece without an id of its own begins another call, although the place is the same."""
+        """Return whether a piece without an id begins another call, even though its position is the same."""
         if not piece.name or not self.name:
             return False
         return piece.name != self.name or (self.is_whole and _text(piece.arguments) != "")
@@ -85,10 +85,10 @@ class ToolCallJoiner:
         self._by_id: dict[str, _Draft] = {}
 
     def take(self, pieces: list[CallPiece]) -> None:
-        """Take the pieces of one chunk, in their order.
+        """Take the pieces of one chunk, in order.
 
         Raises:
-            UpstreamInvalid: more calls than any answer should have, or arguments that are neither text nor an object.
+            UpstreamInvalid: more calls than any answer should have, or arguments that are neither a string nor an object.
         """
         found: list[_Draft] = []
         for place, piece in enumerate(pieces):
@@ -99,13 +99,13 @@ class ToolCallJoiner:
             self._add(draft, piece)
 
     def whole(self, *, may_be_cut: bool) -> tuple[ToolCallReady, ...]:
-        """Return the calls, whole.
+        """Return the complete calls.
 
         Args:
-            may_be_cut: whether the answer ended early, so that its last call may be half of one; it is left out.
+            may_be_cut: whether the answer ended early, so that its last call may be incomplete and is left out.
 
         Raises:
-            UpstreamInvalid: the arguments of a call are no JSON object, or it has no name.
+            UpstreamInvalid: the arguments of a call are not a JSON object, or it has no name.
         """
         calls = []
         for draft in self._drafts:
@@ -144,7 +144,7 @@ class ToolCallJoiner:
         return draft
 
     def _at(self, piece: CallPiece, place: int, count: int) -> _Draft | None:
-        """Return the draft that a piece without an id belongs to by its index or its place."""
+        """Return the draft that a piece without an id belongs to, by its index or its position."""
         if piece.index is not None:
             return next(self._with_index(piece.index), None)
         if count > 1:
@@ -165,7 +165,7 @@ class ToolCallJoiner:
         return draft
 
     def _add(self, draft: _Draft, piece: CallPiece) -> None:
-        """Add a piece to its draft; viewers learn of a call when its name is known."""
+        """Add a piece to its draft; viewers get the call once its name is known."""
         if piece.id and not draft.upstream_id:
             draft.upstream_id = piece.id  # viewers keep the id that they have
         if draft.upstream_id:
@@ -177,22 +177,22 @@ class ToolCallJoiner:
             self._emit(ToolCallBegun(index=draft.index, id=draft.id, name=draft.name))
             arguments, draft.arguments = draft.arguments + arguments, ""
         if not arguments or (arguments == draft.arguments and draft.is_whole):
-            return  # nothing, or all of it once more
+            return  # nothing, or a repetition of all of it
         draft.arguments += arguments
         if draft.name:
             self._emit(ToolCallArguments(draft.index, arguments))
 
 
 def new_call_id() -> str:
-    """Return an id for a call whose server gives none: unique, because clients know calls by it for a whole chat."""
+    """Return an id for a call whose server gives none: unique, because clients use it throughout a chat."""
     return f"call_{os.urandom(12).hex()}"
 
 
 def _text(arguments: object) -> str:
-    """Return arguments as text.
+    """Return arguments as a string.
 
     Raises:
-        UpstreamInvalid: they are neither text nor an object.
+        UpstreamInvalid: they are neither a string nor an object.
     """
     match arguments:
         case None:

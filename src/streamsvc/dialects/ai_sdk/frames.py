@@ -114,7 +114,7 @@ class _ChunkEncoder(Encoder):
         return begun + _chunks({"type": f"{kind}-delta", "id": str(self._parts), "delta": text})
 
     def _tool(self, event: ToolEvent) -> bytes:
-        """Show a draft as it is written; the page acts on the whole call only."""
+        """Show a draft as it is written; the page only acts on the complete call."""
         match event:
             case ToolCallBegun(index=index, id=call_id, name=name):
                 self._ids[index] = call_id

@@ -127,7 +127,7 @@ class _ChunkEncoder(Encoder):
         return self._delta_block({"tool_calls": [{"index": index, **fields}]})
 
     def _ready(self, call: ToolCallReady) -> bytes:
-        """Return what a whole call has that its draft had not: `{}` for no arguments, the provider's data."""
+        """Return what a complete call has beyond its draft: `{}` for no arguments, and the provider's data."""
         fields: dict[str, object] = {}
         if rest := call.arguments[self._written.get(call.index, 0) :]:
             fields["function"] = {"arguments": rest}

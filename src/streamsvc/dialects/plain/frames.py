@@ -28,7 +28,7 @@ from streamsvc.events import (
 )
 
 _CALL = b"[The model calls the tool %b; plain text cannot show a tool call.]\n"
-"""The line for a tool call: who asks with tools should read another format."""
+"""The line for a tool call; a client that uses tools should choose another format."""
 
 
 class PlainDialect(Dialect, Encoder):
