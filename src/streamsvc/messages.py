@@ -268,7 +268,7 @@ def inline_data(url: str) -> tuple[str, str] | None:
 
 
 def texts_of(prompt: Prompt) -> list[str]:
-    """Return all text that the model gets: instructions, messages, calls, results and schemas, but no images or files."""
+    """Return all text that the model gets: instructions, messages, calls, results, schemas; no images or files."""
     texts = [prompt.system]
     for message in prompt.messages:
         match message:

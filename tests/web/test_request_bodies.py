@@ -47,7 +47,7 @@ async def test_deep_nesting_is_named_as_the_cause(service: Service) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"", "The body is empty; it must be JSON."),
+        (b"", "The body is empty, but must be JSON."),
         (b"{", "The body is not JSON: it ends too early, at line 1, column 2."),
         (b'{\n  "system": "a",\n}', "trailing comma in object at line 3, column 1."),
         ('{"system": "é",\n "system": é}'.encode(), "invalid character at line 2, column 12."),

@@ -117,7 +117,7 @@ def _fault(raw: bytes, text: str) -> str:
     except UnicodeDecodeError as exc:
         return f"The body is not UTF-8 at {_place(raw, exc.start)}"
     if not raw.strip():
-        return "The body is empty; it must be JSON"
+        return "The body is empty, but must be JSON"
     if (found := _BYTE.fullmatch(text)) is None:
         return f"The body is not JSON: it ends too early, at {_place(raw, len(raw))}"
     why = found["what"].rpartition(": ")[2]

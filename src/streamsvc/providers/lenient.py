@@ -16,7 +16,7 @@ MOST_TOKENS = 2**53
 """The largest integer that every JSON reader can represent, plus one (RFC 8259, section 6)."""
 
 _MOST_LEVELS = 4
-"""How deeply the parts of a text may be nested."""
+"""How deeply the parts of a `content` may be nested."""
 
 _WORDS = ("text", "thinking", "reasoning", "summary", "refusal", "content", "value")
 """The keys of a part's text: OpenAI's and Mistral's `text`, the `thinking` of Mistral and Anthropic, and others."""

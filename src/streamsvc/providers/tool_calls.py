@@ -88,7 +88,7 @@ class ToolCallJoiner:
         """Take the pieces of one chunk, in order.
 
         Raises:
-            UpstreamInvalid: more calls than any answer should have, or arguments that are neither a string nor an object.
+            UpstreamInvalid: more than the maximum of calls, or arguments that are neither a string nor an object.
         """
         found: list[_Draft] = []
         for place, piece in enumerate(pieces):
@@ -211,7 +211,7 @@ def _refuse(constant: str) -> None:
 
 
 def _object(arguments: str) -> dict[str, Any] | None:
-    """Return the JSON object in a text, or None."""
+    """Return the JSON object in a string, or None."""
     try:
         value = json.loads(arguments, parse_constant=_refuse)
     except (ValueError, RecursionError):

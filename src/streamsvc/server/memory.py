@@ -15,7 +15,7 @@ delays them. What an ended stream leaves behind may contain cycles, and waits fo
 """
 
 _PEAK, _SHARE_LEFT = 64, 1 / 16
-"""Memory is released after a peak of at least so many connections, when at most this share of them is left."""
+"""Memory is released after a peak of at least `_PEAK` connections, once at most `_SHARE_LEFT` of them are left."""
 
 _QUIET_SECONDS = 3
 """How long their number must stay low: clients that reconnect do so within seconds."""

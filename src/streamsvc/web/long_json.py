@@ -11,7 +11,7 @@ STEP_BYTES = 65_536
 """Roughly how much is encoded in one iteration of the event loop."""
 
 _HOLE = b"\0"
-"""Marks the place of a text: valid JSON does not contain this byte (RFC 8259, section 7)."""
+"""Marks the position of a `LongText`: valid JSON does not contain this byte (RFC 8259, section 7)."""
 
 
 async def encode(value: object) -> bytes:
