@@ -1,0 +1,71 @@
+"""What Gemini's models do differently: how their thinking is set, and whether they insist on signatures.
+
+Levels and budgets: Google's pages "Gemini thinking" and "OpenAI compatibility" (ai.google.dev/gemini-api/docs), and
+what each model accepted in September 2026. A level that a model lacks is a 400.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from streamsvc.messages import ReasoningEffort
+
+ThinkingFields = Mapping[str, Any]
+"""Fields of a `thinkingConfig` (google-genai, `types.ThinkingConfig`)."""
+
+_EFFORTS: tuple[ReasoningEffort, ...] = get_args(ReasoningEffort)
+"""From none to the most."""
+
+
+def _levels(*efforts: ReasoningEffort) -> Mapping[ReasoningEffort, ThinkingFields]:
+    """Return the efforts of a model that has a level for each (`types.ThinkingLevel`); its thinking cannot be off."""
+    return {effort: {"thinkingLevel": effort.upper()} for effort in efforts}
+
+
+def _budgets(**tokens: int) -> Mapping[ReasoningEffort, ThinkingFields]:
+    """Return the efforts of a model that has a budget in tokens; a budget of 0 turns thinking off."""
+    return {effort: {"thinkingBudget": tokens[effort]} for effort in _EFFORTS if effort in tokens}
+
+
+_OF_MODEL: tuple[tuple[re.Pattern[str], Mapping[ReasoningEffort, ThinkingFields]], ...] = (
+    (re.compile(r"gemini-(1|2\.0)\b"), {"none": {}}),  # they do not think
+    (re.compile(r"gemini-2\.5-pro\b"), _budgets(minimal=512, low=1024, medium=8192, high=24576, max=32768)),
+    (re.compile(r"gemini-2\.5\b"), _budgets(none=0, minimal=512, low=1024, medium=8192, high=24576)),
+    (re.compile(r"gemini-3-pro\b"), _levels("low", "high")),
+    (re.compile(r"gemini-3(\.[156])?-flash\b"), _levels("minimal", "low", "medium", "high")),
+)  # fmt: skip
+_OF_OTHERS = _levels("low", "medium", "high")
+"""What every model since Gemini 3.1 has, so also what a name that is not listed gets."""
+
+_WITHOUT_SIGNATURES = re.compile(r"(gemini-[12]\b|gemma)")
+
+
+def bare_model(name: str) -> str:
+    """Return a model's name without the collection that the API's paths put before it."""
+    return name.removeprefix("models/")
+
+
+def thinking(model: str, effort: ReasoningEffort) -> tuple[ThinkingFields, ReasoningEffort]:
+    """Return how long a model may think, in its own terms.
+
+    Args:
+        model: its name in the API.
+        effort: what is wanted.
+
+    Returns:
+        The fields of the `thinkingConfig`, and the effort that they stand for: the nearest that the model has, the
+        higher one of two.
+    """
+    named = (efforts for names, efforts in _OF_MODEL if names.match(bare_model(model)))
+    efforts = next(named, _OF_OTHERS)
+    wanted = _EFFORTS.index(effort)
+    nearest = min(efforts, key=lambda it: (abs(_EFFORTS.index(it) - wanted), -_EFFORTS.index(it)))
+    return efforts[nearest], nearest
+
+
+def demands_signatures(model: str) -> bool:
+    """Return whether a model refuses a history whose function calls lack their thought signatures.
+
+    Gemini 3 and later do (ai.google.dev/gemini-api/docs/thought-signatures); a name that is not listed may be a new one.
+    """
+    return _WITHOUT_SIGNATURES.match(bare_model(model)) is None
