@@ -84,7 +84,7 @@ def test_thinking_fields_are_those_of_the_sdk(model: str, effort: ReasoningEffor
         ("gemma-3-27b-it", False),
     ],
 )
-def test_models_since_gemini_3_demand_signatures(model: str, demanded: bool) -> None:
+def test_models_since_gemini_3_demand_signatures(model: str, *, demanded: bool) -> None:
     assert demands_signatures(model) == demanded
 
 
