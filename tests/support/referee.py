@@ -141,7 +141,7 @@ ROWS = (
     ),
     Row(
         id="S02",
-        words="429 without `Retry-After`, for ever",
+        words="429 without `Retry-After`, every time",
         script=always(status(429)),
         answerer="fallback",
         calls=(1, 6),
@@ -157,7 +157,7 @@ ROWS = (
     ),
     Row(
         id="S04",
-        words="503, for ever",
+        words="503, every time",
         script=always(*REFUSED),
         answerer="fallback",
         calls=(1, 6),
@@ -253,7 +253,7 @@ ROWS = (
     ),
     Row(
         id="S16",
-        words="503, for ever: who answered is named, with its usage",
+        words="503, every time: the answer names its provider, with usage",
         script=always(*REFUSED),
         answerer="fallback",
         calls=(1, 6),

@@ -2,7 +2,7 @@
 
 A finish reason says how an answer ends, not that nothing follows: some servers send one with every chunk,
 some send text, usage or an error after it. An answer ends where its stream ends. If the stream does not end
-regularly, the finish reason decides:
+normally, the finish reason decides:
 
 * A reason that came after text without one completes the answer. Whatever happens next (silence, a deadline,
   a cut, an error, garbage), the answer is complete, and paid for once. The wait for the end of the stream is

@@ -165,7 +165,7 @@ class BodyReader:
         return self._content_type == _EVENT_STREAM
 
     def _take_end(self) -> None:
-        """Take the regular end of the body, with a last block that may lack its blank line."""
+        """Take the normal end of the body, with a last block that may lack its blank line."""
         if self._is_stream:
             with suppress(UpstreamInvalid, LineTooLong):  # an incomplete chunk is dropped
                 for payload in self._decoder.flush():

@@ -80,7 +80,7 @@ def _rate_limits() -> Iterator[Fault]:
         end=failed("provider_rate_limited"),
         calls=(1, 0),
     )
-    yield from rounds("rate-limited", "429, for ever", (RATE_LIMITED,), "provider_rate_limited")
+    yield from rounds("rate-limited", "429, every time", (RATE_LIMITED,), "provider_rate_limited")
 
 
 def _server_errors() -> Iterator[Fault]:
@@ -94,10 +94,10 @@ def _server_errors() -> Iterator[Fault]:
         calls=(2, 0),
         gaps=BACKOFFS[:1],
     )
-    yield from rounds("down", "503, for ever", (DOWN,), "provider_unavailable")
+    yield from rounds("down", "503, every time", (DOWN,), "provider_unavailable")
     yield Fault(
         name="everybody-down",
-        words="503 for ever, from the fallback, too",
+        words="503 every time, from the fallback, too",
         conduct="Fails when all providers have had their attempts, or after `max_calls` calls in all.",
         primary=((DOWN,),),
         fallback=(DOWN,),
@@ -144,10 +144,10 @@ def _breaks() -> Iterator[Fault]:
         )
     yield from rounds(
         "reset",
-        "The connection is reset before the head of a response, for ever",
+        "The connection is reset before the head of a response, every time",
         (RESET,),
         "provider_unavailable",
     )
     yield from rounds(
-        "refused", "Connections are refused, for ever", (), "provider_unavailable", port="closed"
+        "refused", "Connections are refused, every time", (), "provider_unavailable", port="closed"
     )

@@ -105,7 +105,7 @@ def _complete_answers() -> Iterator[Fault]:
         ),
         (
             "no-blank-line",
-            "The last block lacks its blank line, and the transfer ends tidily",
+            "The last block lacks its blank line, and the transfer ends normally",
             (*WELL[:1], NO_BLANK_LINE),
         ),
         (

@@ -134,5 +134,5 @@ ODD = retrying("upstream_invalid")
 ENDS: Mapping[str, tuple[Script, str]] = {
     "eof": ((HALF, CLOSE), "The connection is closed in the middle of an answer"),
     "reset": ((HALF, RESET), "The connection is reset in the middle of an answer"),
-    "tidy": ((HALF,), "The answer ends tidily, but without a finish reason"),
+    "tidy": ((HALF,), "The answer ends normally, but without a finish reason"),
 }

@@ -71,7 +71,7 @@ class EventStreamDecoder:
         return payloads
 
     def flush(self) -> Iterable[bytes]:
-        """Yield the payload of a last block that lacks its blank line; for a body that ended regularly.
+        """Yield the payload of a last block that lacks its blank line; for a body that ended normally.
 
         The standard drops such a block, but if a server forgets the blank line, the block has the end of its answer.
         """
