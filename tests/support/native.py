@@ -93,8 +93,8 @@ async def until_finished(service: Service, generation: str) -> dict[str, Any]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Wait until a condition on the service holds, at most ten seconds."""
-    with anyio.fail_after(10):
+    """Wait until a condition on the service holds, at most twenty seconds."""
+    with anyio.fail_after(20):
         while not holds():
             await anyio.lowlevel.checkpoint()
 
