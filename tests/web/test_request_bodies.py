@@ -140,7 +140,7 @@ async def test_refusal_of_a_large_body_names_the_setting(service: Service) -> No
         (NATIVE, "max_completion_tokens", 5, "'max_tokens'"),
         (NATIVE, "promt", "hi", "did you mean 'prompt'?"),
         (NATIVE, "temprature", 1, "did you mean 'temperature'?"),
-        (NATIVE, "tools", [], "Unknown field 'tools'."),
+        (NATIVE, "functions", [], "Unknown field 'functions'."),
         (CHAT, "max_token", 5, "did you mean 'max_tokens'?"),
         (CHAT, "tools", [{}], "Unsupported parameter: 'tools'."),
         (CHAT, "top_p", 0.5, "Unsupported parameter: 'top_p'; accepted: 1."),

@@ -73,13 +73,22 @@ class GenerationSettings(Section, frozen=True):
 
 
 class LimitSettings(Section, frozen=True):
-    """How many generations, viewers and connections at once, and how large a request."""
+    """How many generations, viewers and connections at once, and how large a request.
+
+    Attributes:
+        max_images: the maximum number of images and files in a request.
+        max_image_bytes: the maximum size of an image, decoded.
+        max_file_bytes: the maximum size of a file, decoded.
+    """
 
     max_generations: Count = 1000
     max_viewers: Count = 5000
     max_connections: Count = 10_000
     max_body_bytes: Count = 1_000_000
     max_prompt_chars: Count = 400_000
+    max_images: Count = 20
+    max_image_bytes: Count = 5_000_000
+    max_file_bytes: Count = 10_000_000
 
 
 class CorsSettings(Section, frozen=True):

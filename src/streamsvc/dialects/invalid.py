@@ -41,6 +41,16 @@ def nearest(name: str, known: tuple[str, ...]) -> str | None:
     return next(iter(get_close_matches(name[:100], known, n=1, cutoff=0.75)), None)
 
 
+def refused(field: str, why: str) -> InvalidField:
+    """Return the refusal of a field whose value is not valid.
+
+    Args:
+        field: its place in the body.
+        why: the rest of the sentence, without a full stop.
+    """
+    return InvalidField(f"Invalid {quoted(field)}: {why}.", field=field)
+
+
 def unknown_field(path: str, known: tuple[str, ...], *, sentence: str) -> InvalidField:
     """Return the refusal of an unknown field.
 

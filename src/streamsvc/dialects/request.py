@@ -3,20 +3,25 @@
 Types check their own fields; what they cannot check is checked here, and a refusal names the field.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from streamsvc.config.settings import GenerationSettings, LimitSettings
+from streamsvc.dialects.content import Conversation, conversation_of
+from streamsvc.dialects.invalid import refused
+from streamsvc.dialects.media import Media
+from streamsvc.dialects.shapes import Choice, Format, Prediction, Tools, Turn
+from streamsvc.dialects.tools import choice_of, format_of, tools_of
 from streamsvc.errors import InvalidField, RequestTooLarge
 from streamsvc.messages import (
-    AssistantMessage,
     GenerationRequest,
-    Message,
     Prompt,
+    ReasoningEffort,
     UserMessage,
+    Verbosity,
     texts_of,
 )
 
@@ -35,41 +40,57 @@ Metadata = Annotated[
 ]
 
 
-_MESSAGES: Mapping[str, type[UserMessage | AssistantMessage]] = {
-    "user": UserMessage,
-    "assistant": AssistantMessage,
-}
+_Fraction = Annotated[float, Meta(ge=0, le=1)]
+_Penalty = Annotated[float, Meta(ge=-2, le=2)]
+_Word = Annotated[str, Meta(max_length=512)]
+_Bias = dict[str, Annotated[float, Meta(ge=-100, le=100)]]
 
 
-class Turn(msgspec.Struct, forbid_unknown_fields=True):
-    """One message of the conversation, as clients send it.
+class SharedFields(msgspec.Struct, kw_only=True):
+    """The fields that the native API and OpenAI's have in common, by OpenAI's names and in its shapes."""
 
-    Attributes:
-        role: who wrote it.
-        content: a string; a turn whose content is blank, null or an empty list has no text, and is left out.
-    """
+    messages: list[Turn] | None = None
+    temperature: Temperature | None = None
+    top_p: _Fraction | None = None
+    top_k: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    min_p: _Fraction | None = None
+    frequency_penalty: _Penalty | None = None
+    presence_penalty: _Penalty | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    logit_bias: _Bias | None = None
+    max_tokens: TokenCount | None = None
+    stop: StopSequences | None = None
+    seed: Seed | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    verbosity: Verbosity | None = None
+    response_format: Format | None = None
+    prediction: Prediction | None = None
+    tools: Tools | None = None
+    tool_choice: Choice | None = None
+    parallel_tool_calls: bool | None = None
+    user: _Word | None = None
+    safety_identifier: _Word | None = None
+    prompt_cache_key: _Word | None = None
+    prompt_cache_retention: _Word | None = None
+    service_tier: _Word | None = None
+    store: bool | None = None
+    metadata: Metadata = {}
+    fault: str = ""
 
-    role: Literal["system", "user", "assistant"]
-    content: str | list[Any] | None = None
 
-
-class RequestFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class RequestFields(SharedFields, forbid_unknown_fields=True, kw_only=True):
     """Everything a client can ask for: the body of `POST /v1/generations`, and what other APIs are turned into.
 
     `docs/wire.md` explains each field.
     """
 
     prompt: str | None = None
-    messages: list[Turn] | None = None
     system: str = ""
     provider: str | None = None
-    temperature: Temperature | None = None
-    max_tokens: TokenCount | None = None
-    stop: StopSequences = []
-    seed: Seed | None = None
+    extra_body: dict[str, Any] = {}
     grace_seconds: GraceSeconds | None = None
-    metadata: Metadata = {}
-    fault: str = ""
 
 
 class RequestBuilder:
@@ -88,23 +109,26 @@ class RequestBuilder:
         self._limits = limits
         self._max_grace_seconds = generations.max_grace_seconds
 
-    def build(self, fields: RequestFields, *, model: str = "") -> GenerationRequest:
+    def build(
+        self, fields: RequestFields, *, model: str = "", places: Sequence[str] = ()
+    ) -> GenerationRequest:
         """Check what no type can check, and make the request.
 
         Args:
             fields: what the client asks for.
             model: replaces the model of the provider entry, if not empty.
+            places: what each of the messages is called in the client's body, for sentences; empty: `messages[0]`, …
 
         Raises:
             InvalidField: names the field.
-            RequestTooLarge: the input is longer than `max_prompt_chars`.
+            RequestTooLarge: the input is longer than `max_prompt_chars`, or an image or a file is too large.
         """
         if fields.grace_seconds is not None and fields.grace_seconds > self._max_grace_seconds:
             raise InvalidField(
                 f"The field 'grace_seconds' must be at most {self._max_grace_seconds:g}.",
                 field="grace_seconds",
             )
-        prompt = _prompt(fields)
+        prompt = _prompt(fields, Media(self._limits), places)
         chars = sum(map(len, texts_of(prompt)))
         if chars > self._limits.max_prompt_chars:
             raise RequestTooLarge(
@@ -120,50 +144,65 @@ class RequestBuilder:
         )
 
 
-def _prompt(fields: RequestFields) -> Prompt:
-    if fields.prompt is not None and fields.messages is not None:
-        raise InvalidField("Give either prompt or messages, not both.", field="messages")
-    if fields.messages is not None:
-        system, turns = _conversation(fields.messages)
-    elif fields.prompt is not None:
-        if not fields.prompt.strip():
-            raise InvalidField("The prompt is empty.", field="prompt")
-        system, turns = [], (UserMessage(fields.prompt),)
-    else:
-        raise InvalidField("Give a prompt or messages.", field="prompt")
+def _prompt(fields: RequestFields, media: Media, places: Sequence[str]) -> Prompt:
+    conversation = _conversation(fields, media, places)
+    tools = tools_of(fields.tools)
     return Prompt(
-        messages=turns,
-        system="\n\n".join(text for text in (fields.system, *system) if text.strip()),
+        messages=conversation.messages,
+        system="\n\n".join(text for text in (fields.system, *conversation.system) if text.strip()),
         temperature=fields.temperature,
+        top_p=fields.top_p,
+        top_k=fields.top_k,
+        min_p=fields.min_p,
+        frequency_penalty=fields.frequency_penalty,
+        presence_penalty=fields.presence_penalty,
+        repetition_penalty=fields.repetition_penalty,
+        logit_bias=fields.logit_bias or {},
         max_tokens=fields.max_tokens,
-        stop=(fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop),
+        stop=(fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ()),
         seed=fields.seed,
+        logprobs=bool(fields.logprobs),
+        top_logprobs=_top_logprobs(fields),
+        reasoning_effort=fields.reasoning_effort,
+        verbosity=fields.verbosity,
+        response_format=format_of(fields.response_format),
+        prediction=_prediction(fields.prediction),
+        tools=tools,
+        tool_choice=choice_of(fields.tool_choice, tools),
+        parallel_tool_calls=fields.parallel_tool_calls if tools else None,
+        user=fields.user or "",
+        safety_identifier=fields.safety_identifier or "",
+        prompt_cache_key=fields.prompt_cache_key or "",
+        prompt_cache_retention=fields.prompt_cache_retention or "",
+        service_tier=fields.service_tier or "",
+        store=fields.store,
+        extra_body=fields.extra_body,
         fault=fields.fault,
     )
 
 
-def _conversation(messages: list[Turn]) -> tuple[list[str], tuple[Message, ...]]:
-    """Separate the system prompts from the turns, and leave out turns without text.
+def _conversation(fields: RequestFields, media: Media, places: Sequence[str]) -> Conversation:
+    if fields.prompt is not None and fields.messages is not None:
+        raise InvalidField("Give either prompt or messages, not both.", field="messages")
+    if fields.messages is not None:
+        return conversation_of(fields.messages, media, places)
+    if fields.prompt is None:
+        raise InvalidField("Give a prompt or messages.", field="prompt")
+    if not fields.prompt.strip():
+        raise InvalidField("The prompt is empty.", field="prompt")
+    return Conversation((), (UserMessage(fields.prompt),))
 
-    Some clients send such turns for content that is not text, or because other servers require one.
-    """
-    system: list[str] = []
-    turns: list[Message] = []
-    blank = ""
-    for at, message in enumerate(messages):
-        content = message.content or ""
-        field = f"messages[{at}].content"
-        if not isinstance(content, str):
-            raise InvalidField(f"Invalid {field!r}: it must be a string.", field=field)
-        if not content.strip():
-            blank = field if message.role == "user" else blank
-        elif message.role == "system":
-            system.append(content)
-        else:
-            turns.append(_MESSAGES[message.role](content))
-    if not any(isinstance(turn, UserMessage) for turn in turns):
-        sentence = "At least one user message with text is required in 'messages'."
-        raise InvalidField(
-            "The content is empty." if blank else sentence, field=blank or "messages"
-        )
-    return system, tuple(turns)
+
+def _top_logprobs(fields: RequestFields) -> int | None:
+    if fields.logprobs:
+        return fields.top_logprobs
+    if fields.top_logprobs:
+        raise refused("top_logprobs", "it takes 'logprobs': true")
+    return None
+
+
+def _prediction(prediction: Prediction | None) -> str:
+    if prediction is None:
+        return ""
+    content = prediction.content
+    return content if isinstance(content, str) else "".join(part.text for part in content)

@@ -17,8 +17,8 @@ from streamsvc.dialects.request import (
     RequestFields,
     Temperature,
     TokenCount,
-    Turn,
 )
+from streamsvc.dialects.shapes import Turn
 from streamsvc.errors import InvalidField
 from streamsvc.messages import GenerationRequest
 

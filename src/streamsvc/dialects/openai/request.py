@@ -9,7 +9,8 @@ import msgspec
 from streamsvc.dialects.invalid import quoted
 from streamsvc.dialects.json_body import Body, convert, decode
 from streamsvc.dialects.openai.fields import BODY, MESSAGE, PART, STREAM_OPTIONS, RequestBody
-from streamsvc.dialects.request import RequestBuilder, RequestFields, Turn
+from streamsvc.dialects.request import RequestBuilder, RequestFields
+from streamsvc.dialects.shapes import Turn
 from streamsvc.errors import InvalidField, ModelNotFound
 from streamsvc.messages import GenerationRequest
 
