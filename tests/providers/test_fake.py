@@ -17,7 +17,8 @@ from streamsvc.config.settings import FakeSettings
 from streamsvc.events import Delta, Reasoning, Text, Usage
 from streamsvc.messages import AssistantMessage, Prompt, UserMessage
 from streamsvc.providers.base import Finish
-from streamsvc.providers.fake import FakeProvider, before_stop, count_words, words
+from streamsvc.providers.fake import FakeProvider, count_words
+from streamsvc.providers.fake_text import before_stop, words
 from support.answering import Piece, answering
 
 TEXT = "FastAPI is the future of AI development."
@@ -182,7 +183,7 @@ async def test_max_tokens_counts_words_and_sets_the_reason(
 @given(st.text("ab .", max_size=30), st.lists(st.text("ab .", min_size=1, max_size=3), max_size=3))
 @deterministic
 def test_answer_never_contains_a_stop_sequence(text: str, stop: list[str]) -> None:
-    said = before_stop(text, prompt(stop=tuple(stop)))
+    said = before_stop(text, stop)
     assert text.startswith(said)
     assert not any(sequence in said for sequence in stop)
 

@@ -23,7 +23,7 @@ from streamsvc.errors import (
     UpstreamCut,
     UpstreamInvalid,
 )
-from streamsvc.events import Delta, Text
+from streamsvc.events import Delta, Logprobs, Reasoning
 from streamsvc.providers.base import Finish
 
 RETRY_AFTER_SECONDS = 1.0
@@ -112,14 +112,14 @@ def _flapping(call: Call) -> Iterable[Step]:
 
 
 def _beginning(call: Call) -> Iterator[Step]:
-    """Yield what comes before the break: all the reasoning, and the first words of the answer."""
-    words = 0
+    """Yield what comes before the break: all the reasoning, and the first words of the answer, or pieces of its calls."""
+    tokens = 0
     for step in _well(call):
         if isinstance(step, Finish):
             return
         yield step
-        words += isinstance(step, Text)
-        if words == call.after_words:
+        tokens += not isinstance(step, Reasoning | Logprobs)
+        if tokens == call.after_words:
             return
 
 

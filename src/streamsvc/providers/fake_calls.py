@@ -1,0 +1,119 @@
+"""Which tools the fake provider calls, and with what arguments: the same prompt always gives the same calls.
+
+It calls a tool whenever a prompt has some, unless the last messages are results. Which one:
+
+* the one that `tool_choice` names;
+* else those whose names have a word in common with the question: all of them, or the first if
+  `parallel_tool_calls` is false;
+* else the first. If the question has an "and" or a "both", and names several things ("Paris and London"), it
+  is called for each of them.
+
+Arguments are made from the tool's schema. A string that may have any content is a name or a quotation from the
+question, one after another.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from streamsvc.events import ToolCallReady
+from streamsvc.messages import (
+    AssistantMessage,
+    NamedTool,
+    Prompt,
+    Tool,
+    ToolMessage,
+    UserMessage,
+    words_of,
+)
+from streamsvc.providers.fake_values import value_for
+
+MAX_CALLS = 8
+"""How many calls one answer has at most."""
+
+_WORD_IN_NAME = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{3,}")
+_TOO_COMMON = frozenset(("get", "set", "the", "for", "and", "use", "make", "with", "tool"))
+_ASKS_FOR_SEVERAL = re.compile(r"\b(and|both|each)\b|,", re.IGNORECASE)
+_NAME = re.compile(
+    r"\"([^\"\n]{1,80})\"|(?<![.!?]\s)(?<!^)\b(?!I\b)([A-ZÀ-ÖØ-Þ][\w'\u2019-]*(?: [A-ZÀ-ÖØ-Þ][\w'\u2019-]*)*)"
+)
+
+
+def question_of(prompt: Prompt) -> str:
+    """Return the words of the last user message."""
+    asked = (turn for turn in reversed(prompt.messages) if isinstance(turn, UserMessage))
+    return next((words_of(turn.content) for turn in asked), "")
+
+
+def results_of(prompt: Prompt) -> Sequence[ToolMessage]:
+    """Return the tool results that the prompt ends with, in their order."""
+    results: list[ToolMessage] = []
+    for turn in reversed(prompt.messages):
+        if not isinstance(turn, ToolMessage):
+            break
+        results.append(turn)
+    return results[::-1]
+
+
+def calls_for(prompt: Prompt) -> tuple[ToolCallReady, ...]:
+    """Return the tool calls with which a prompt is answered; none if it gets words.
+
+    Raises:
+        NoValue: there are no arguments that fit a tool's schema.
+    """
+    tools = _chosen(prompt)
+    before = sum(
+        len(turn.tool_calls) for turn in prompt.messages if isinstance(turn, AssistantMessage)
+    )
+    return tuple(
+        ToolCallReady(
+            index=at, id=f"call_{before + at + 1}", name=tool.name, arguments=as_json(arguments)
+        )
+        for at, (tool, arguments) in enumerate(_with_arguments(tools, prompt))
+    )
+
+
+def as_json(value: object) -> str:
+    """Return a value as the text that the provider writes."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _chosen(prompt: Prompt) -> Sequence[Tool]:
+    """Return the tools to call, in the order of the prompt."""
+    match prompt.tool_choice:
+        case "none":
+            return ()
+        case NamedTool(name):
+            return [tool for tool in prompt.tools if tool.name == name]
+        case None | "auto" if results_of(prompt):
+            return ()
+    suitable = [tool for tool in prompt.tools if _is_named(tool, question_of(prompt))]
+    if prompt.parallel_tool_calls is False:
+        suitable = suitable[:1]
+    return suitable[:MAX_CALLS] or prompt.tools[:1]
+
+
+def _with_arguments(tools: Sequence[Tool], prompt: Prompt) -> Iterator[tuple[Tool, Any]]:
+    """Yield each call's tool and arguments."""
+    question = question_of(prompt)
+    names = [found[1] or found[2] for found in _NAME.finditer(question)]
+    may_repeat = prompt.parallel_tool_calls is not False and _ASKS_FOR_SEVERAL.search(question)
+    if len(tools) == 1 and may_repeat and not isinstance(prompt.tool_choice, NamedTool):
+        tools = [*tools] * max(1, min(len(names), MAX_CALLS))
+    seen: list[tuple[str, Any]] = []
+    for tool in tools:
+        words = iter(names)
+        arguments = value_for(tool.parameters, words=words) if tool.parameters else {}
+        left = len([*words])
+        names = [*names[len(names) - left :], *names[: len(names) - left]]
+        if (tool.name, arguments) not in seen:
+            seen.append((tool.name, arguments))
+            yield tool, arguments
+
+
+def _is_named(tool: Tool, question: str) -> bool:
+    """Return whether the question has a word of the tool's name, maybe with an ending."""
+    asked = {word.lower() for word in re.findall(r"[^\W\d_]+", question)}
+    own = {word.lower() for word in _WORD_IN_NAME.findall(tool.name)} - _TOO_COMMON
+    return any(word.startswith(name) for word in asked for name in own)

@@ -1,0 +1,352 @@
+"""Values that fit a JSON Schema: the same schema always gives the same value.
+
+The fake provider makes the arguments of tool calls from them, and answers to a `response_format`. `const`, `enum`,
+`default` and `examples` come first; otherwise a value is the simplest one within the bounds. Objects have the
+required properties only. `not`, `if`, `contains` and `dependentSchemas` are not looked at.
+Keywords: JSON Schema 2020-12, validation vocabulary; `$ref` may lead to any place in the same document.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from itertools import count, islice
+from typing import Any, Final
+from urllib.parse import unquote
+
+from streamsvc.providers.fake_patterns import text_for
+from streamsvc.providers.fake_schemas import merged
+
+MAX_DEPTH: Final = 32
+"""How deep a value may be nested. A schema whose every value is deeper has none."""
+
+MAX_STEPS: Final = 5000
+"""How many schemas are looked at for one value: branches that lead back multiply."""
+
+MAX_CHARS: Final = 100_000
+"""How long one string may be."""
+
+_FORMATS: Mapping[str, str] = {
+    "date-time": "2026-01-01T12:00:00Z",
+    "date": "2026-01-01",
+    "time": "12:00:00Z",
+    "duration": "P1D",
+    "email": "user@example.com",
+    "idn-email": "user@example.com",
+    "hostname": "example.com",
+    "idn-hostname": "example.com",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "uri": "https://example.com/",
+    "uri-reference": "/",
+    "iri": "https://example.com/",
+    "iri-reference": "/",
+    "uri-template": "/{id}",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "json-pointer": "/0",
+    "relative-json-pointer": "0",
+    "regex": ".*",
+}
+
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": (int, float),
+    "number": (int, float),
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+    "null": type(None),
+}
+
+_HINTS: Mapping[str, tuple[str, ...]] = {
+    "object": ("properties", "required", "minProperties", "additionalProperties"),
+    "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems"),
+    "string": ("minLength", "maxLength", "pattern", "format"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+}
+"""The keywords that show the type of a schema that does not name it."""
+
+
+class NoValue(ValueError):
+    """No value that fits the schema was found."""
+
+
+def value_for(schema: object, *, words: Iterable[str] = (), variant: int = 0) -> Any:
+    """Return a value that fits a schema.
+
+    Args:
+        schema: the whole document: an object, or `true`.
+        words: used for strings that may have any content, one after another; then the property's name is used.
+        variant: another value for each number, as far as the schema allows.
+
+    Raises:
+        NoValue: none was found: the schema is not one, contradicts itself, or every value is too large.
+    """
+    try:
+        return _Maker(schema, iter(words)).make(schema, "value", variant)
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+    ) as exc:  # keywords of a wrong type
+        raise NoValue from exc
+
+
+class _Maker:
+    """Makes the values of one document."""
+
+    def __init__(self, document: object, words: Iterator[str]) -> None:
+        self._document = document
+        self._words = words
+        self._depth = 0
+        self._steps = 0
+        self._open: list[str] = []  # the references that are being followed
+
+    def make(self, schema: object, name: str, variant: int = 0) -> Any:
+        """Return a value; *name* is the property's, for strings with nothing better."""
+        self._steps += 1
+        if schema is False or self._depth == MAX_DEPTH or self._steps > MAX_STEPS:
+            raise NoValue
+        if not isinstance(schema, Mapping):
+            return name
+        self._depth += 1
+        try:
+            return self._make(schema, name, variant)
+        finally:
+            self._depth -= 1
+
+    def _make(self, schema: Mapping[str, Any], name: str, variant: int) -> Any:
+        if reference := schema.get("$ref"):
+            return self._follow(reference, schema, name, variant)
+        if parts := schema.get("allOf"):
+            whole: Mapping[str, Any] = {k: v for k, v in schema.items() if k != "allOf"}
+            for part in parts:
+                whole = merged(whole, self._resolved(part))
+            return self.make(whole, name, variant)
+        if given := _given(schema):
+            return given[variant % len(given)]
+        for keyword in ("anyOf", "oneOf"):
+            if branches := schema.get(keyword):
+                base = {key: value for key, value in schema.items() if key != keyword}
+                return self._first_of(base, branches, name, variant)
+        return self._of_type(schema, name, variant)
+
+    def _follow(self, reference: str, schema: Mapping[str, Any], name: str, variant: int) -> Any:
+        """Return a value of the schema that a reference leads to, together with what stands beside it."""
+        rest = {key: value for key, value in schema.items() if key != "$ref"}
+        self._open.append(reference)
+        try:
+            return self.make(merged(self._find(reference), rest), name, variant)
+        finally:
+            self._open.pop()
+
+    def _leads_back(self, schema: object) -> bool:
+        """Return whether a schema refers to one that is being followed, so that the value would grow."""
+        return isinstance(schema, Mapping) and schema.get("$ref") in self._open
+
+    def _first_of(
+        self, base: Mapping[str, Any], branches: Sequence[Any], name: str, variant: int
+    ) -> Any:
+        """Return a value of the first branch that has one; branches that lead back come last."""
+        for branch in sorted(branches, key=self._leads_back):
+            with suppress(NoValue):
+                return self.make(merged(base, branch), name, variant)
+        raise NoValue
+
+    def _of_type(self, schema: Mapping[str, Any], name: str, variant: int) -> Any:
+        match _type_of(schema):
+            case "object":
+                return self._object(schema, variant)
+            case "array":
+                return self._array(schema, name, variant)
+            case "string":
+                return self._string(schema, name, variant)
+            case "integer" | "number" as kind:
+                return _number(schema, variant, is_whole=kind == "integer")
+            case "boolean":
+                return variant % 2 == 0
+            case "null":
+                return None
+            case _:
+                raise NoValue
+
+    def _object(self, schema: Mapping[str, Any], variant: int) -> dict[str, Any]:
+        properties = schema.get("properties", {})
+        names = [*schema.get("required", ())]
+        least = schema.get("minProperties", 0)
+        others = (name for name in properties if name not in names)
+        names += islice(others, max(0, least - len(names)))
+        extra = schema.get("additionalProperties", True)
+        made = (f"property_{number}" for number in count(1))
+        if len(names) < least and extra is False:
+            raise NoValue
+        names += islice((it for it in made if it not in properties), max(0, least - len(names)))
+        return {name: self.make(properties.get(name, extra), name, variant) for name in names}
+
+    def _array(self, schema: Mapping[str, Any], name: str, variant: int) -> list[Any]:
+        """Return as many items as there have to be; one if there may be one, so that its shape is seen."""
+        first = schema.get("prefixItems", ())
+        others = schema.get("items", True)
+        least = schema.get("minItems", 0)
+        wished = max(least, len(first), 1 if others and not self._leads_back(others) else 0)
+        wished = min(wished, schema.get("maxItems", wished))
+        items: list[Any] = []
+        try:
+            for at in range(wished):
+                kind = first[at] if at < len(first) else others
+                taken = items if schema.get("uniqueItems") else []
+                items.append(self._item(kind, name, variant, taken))
+        except NoValue:
+            if len(items) < least:
+                raise
+        return items
+
+    def _item(self, kind: object, name: str, variant: int, taken: list[Any]) -> Any:
+        """Return an item that is not among those *taken*."""
+        for other in range(len(taken) + 2):
+            item = self.make(kind, name, variant + other)
+            if not any(_is_same(item, it) for it in taken):
+                return item
+        raise NoValue
+
+    def _string(self, schema: Mapping[str, Any], name: str, variant: int) -> str:
+        least = schema.get("minLength", 0)
+        most = schema.get("maxLength", math.inf)
+        if least > min(most, MAX_CHARS):
+            raise NoValue
+        if (pattern := schema.get("pattern")) and (
+            text := text_for(pattern, least, variant)
+        ) is not None:
+            return text
+        if form := _FORMATS.get(schema.get("format", "")):
+            return form
+        if variant:
+            text = f"{variant + 1} {name}" if most > len(str(variant)) else str(variant)
+        else:
+            text = next(self._words, name)
+        return text.ljust(least, ".")[: int(min(most, MAX_CHARS))]
+
+    def _resolved(self, schema: object) -> object:
+        """Return a schema without a reference at its top, as far as that ends."""
+        for _ in range(MAX_DEPTH):
+            if not isinstance(schema, Mapping) or "$ref" not in schema:
+                return schema
+            rest = {key: value for key, value in schema.items() if key != "$ref"}
+            schema = merged(self._find(schema["$ref"]), rest)
+        raise NoValue
+
+    def _find(self, reference: object) -> Any:
+        """Return the schema at a JSON pointer (RFC 6901) in a fragment."""
+        place: Any = self._document
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            raise NoValue
+        for step in unquote(reference[1:]).split("/")[1:]:
+            key = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(place, list) and key.isdecimal() and int(key) < len(place):
+                place = place[int(key)]
+            elif isinstance(place, Mapping) and key in place:
+                place = place[key]
+            else:
+                raise NoValue
+        return place
+
+
+def _given(schema: Mapping[str, Any]) -> list[Any]:
+    """Return the values that a schema states, best first; empty if it states none."""
+    if "const" in schema:
+        return [schema["const"]]
+    if "enum" in schema:
+        stated = [*schema["enum"]]
+        fitting = [value for value in stated if _has_type(value, schema)]
+        default = [value for value in fitting if "default" in schema and value == schema["default"]]
+        return default + [value for value in fitting if value not in default]
+    stated = [schema["default"]] if "default" in schema else []
+    stated += schema.get("examples", ())
+    return [value for value in stated if _has_type(value, schema)]
+
+
+def _type_of(schema: Mapping[str, Any]) -> str:
+    """Return the type of the simplest value; of several, the first that is not null."""
+    named = schema.get("type")
+    if isinstance(named, str):
+        return named
+    if named:
+        return next((name for name in named if name != "null"), "null")
+    return next((name for name, hints in _HINTS.items() if schema.keys() & {*hints}), "string")
+
+
+def _has_type(value: object, schema: Mapping[str, Any]) -> bool:
+    """Return whether a stated value has the schema's type; authors of schemas make mistakes in defaults."""
+    named = schema.get("type")
+    if named is None:
+        return True
+    names = (named,) if isinstance(named, str) else named
+    return any(_is_a(value, name) for name in names)
+
+
+def _is_a(value: object, name: str) -> bool:
+    if isinstance(value, bool):
+        return name == "boolean"
+    if name == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, _TYPES.get(name, ()))
+
+
+def _is_same(one: object, other: object) -> bool:
+    """Return whether two items are equal in JSON, where a boolean is not a number."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _number(schema: Mapping[str, Any], variant: int, *, is_whole: bool) -> int | float:
+    """Return the number nearest to 1 within the bounds; a whole one if there is one."""
+    unit = _exact(schema.get("multipleOf", 1))
+    if is_whole:
+        unit = Fraction(unit.numerator)
+    low, high = _lowest(schema, unit), _highest(schema, unit)
+    if low is not None and high is not None and low > high:
+        if is_whole or "multipleOf" in schema:
+            raise NoValue
+        return _between(schema, variant)
+    first = 1 if high is None else min(1, high)
+    first = first if low is None else max(first, low)
+    times = first + variant if high is None or first + variant <= high else first - variant
+    value = unit * (times if low is None else max(low, times))
+    return int(value) if value.denominator == 1 else float(value)
+
+
+def _lowest(schema: Mapping[str, Any], unit: Fraction) -> int | None:
+    """Return how many units the least number has, if there is one."""
+    bounds = []
+    if "minimum" in schema:
+        bounds.append(math.ceil(_exact(schema["minimum"]) / unit))
+    if "exclusiveMinimum" in schema:
+        bounds.append(math.floor(_exact(schema["exclusiveMinimum"]) / unit) + 1)
+    return max(bounds, default=None)
+
+
+def _highest(schema: Mapping[str, Any], unit: Fraction) -> int | None:
+    """Return how many units the greatest number has, if there is one."""
+    bounds = []
+    if "maximum" in schema:
+        bounds.append(math.floor(_exact(schema["maximum"]) / unit))
+    if "exclusiveMaximum" in schema:
+        bounds.append(math.ceil(_exact(schema["exclusiveMaximum"]) / unit) - 1)
+    return min(bounds, default=None)
+
+
+def _between(schema: Mapping[str, Any], variant: int) -> float:
+    """Return a number between two bounds that have no whole one between them."""
+    least, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+    most, below = schema.get("maximum"), schema.get("exclusiveMaximum")
+    low = max(bound for bound in (least, above) if bound is not None)
+    high = min(bound for bound in (most, below) if bound is not None)
+    value = float(low + (high - low) / (variant + 2))
+    if not low <= value <= high or value in (above, below):
+        raise NoValue
+    return value
+
+
+def _exact(number: float) -> Fraction:
+    """Return a number of a JSON text exactly: 0.1 is a tenth."""
+    return Fraction(str(number))
