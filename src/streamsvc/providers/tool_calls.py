@@ -1,23 +1,35 @@
 """The tool calls of one answer, joined from the pieces in which servers send them.
 
-OpenAI's API gives each call an index, and an id and a name with its first piece. Servers that follow it loosely
-send the index 0 with every call, no index, the id late or never, the name with every piece, a whole call in one
-piece, or arguments as an object instead of a string. So a piece belongs to the call with its id; else to the latest
-call with its index; else to the call at its position in the chunk. Pieces with different ids are never joined.
+OpenAI's API gives each call an index, and an id and a name with its first piece (openai SDK,
+`types/chat/chat_completion_chunk.py`). Servers that follow it loosely send the index 0 with every call, no index,
+the id late or never, the name with every piece, or a whole call in one piece. So a piece belongs
+
+* to the call with its id;
+* else to the call with its index, unless several calls and several pieces of its chunk have that index;
+* else to the call at its position in the chunk.
+
+Pieces with different ids are never joined. Where a call exists already, only a piece with a name or a new id begins
+another one.
 """
 
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from streamsvc.errors import UpstreamInvalid
-from streamsvc.events import Delta, ToolCallArguments, ToolCallBegun, ToolCallReady
+from streamsvc.events import Delta, ToolCallReady
+from streamsvc.providers.tool_draft import Draft
 
 MAX_CALLS = 128
 """The maximum number of calls in one answer: as many as a request of OpenAI's API may have tools."""
+
+_LATEST = -1
+"""The position of a piece that is alone in its chunk: it belongs to the latest call."""
+
+MAX_DATA_BYTES = 4_194_304
+"""The maximum size of all provider data in one answer, as JSON."""
 
 
 class CallPiece(msgspec.Struct, kw_only=True):
@@ -38,40 +50,6 @@ class CallPiece(msgspec.Struct, kw_only=True):
     provider_data: Mapping[str, Any] = {}
 
 
-class _Draft:
-    """A call that is being written."""
-
-    __slots__ = (
-        "arguments",
-        "id",
-        "index",
-        "name",
-        "provider_data",
-        "upstream_id",
-        "upstream_index",
-    )
-
-    def __init__(self, index: int, piece: CallPiece) -> None:
-        self.index = index
-        self.upstream_index = piece.index
-        self.upstream_id = piece.id or ""
-        self.id = self.upstream_id or new_call_id()
-        self.name = piece.name or ""
-        self.arguments = ""
-        self.provider_data: Mapping[str, Any] = {}
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the arguments so far are a JSON object."""
-        return self.arguments != "" and _object(self.arguments) is not None
-
-    def begins_again(self, piece: CallPiece) -> bool:
-        """Return whether a piece without an id begins another call, even though its position is the same."""
-        if not piece.name or not self.name:
-            return False
-        return piece.name != self.name or (self.is_whole and _text(piece.arguments) != "")
-
-
 class ToolCallJoiner:
     """Joins the pieces of an answer's calls, and emits them as drafts.
 
@@ -79,141 +57,101 @@ class ToolCallJoiner:
         emit: gets a `ToolCallBegun` and `ToolCallArguments` for each call.
     """
 
+    __slots__ = ("_data_bytes", "_drafts", "_emit", "_row")
+
     def __init__(self, emit: Callable[[Delta], None]) -> None:
         self._emit = emit
-        self._drafts: list[_Draft] = []
-        self._by_id: dict[str, _Draft] = {}
+        self._drafts: list[Draft] = []
+        self._row: list[Draft] = []  # of the latest chunk, by position
+        self._data_bytes = 0
 
-    def take(self, pieces: list[CallPiece]) -> None:
+    def take(self, pieces: Sequence[CallPiece]) -> None:
         """Take the pieces of one chunk, in order.
 
         Raises:
-            UpstreamInvalid: more than the maximum of calls, or arguments that are neither a string nor an object.
+            UpstreamInvalid: more than the maximum of calls or of provider data, or arguments that are neither a string
+                nor an object.
         """
-        found: list[_Draft] = []
-        for place, piece in enumerate(pieces):
-            draft = self._find(piece, place, len(pieces), found)
-            if draft is None:
+        has_indices = len({piece.index for piece in pieces}) == len(pieces)
+        row: list[Draft] = []
+        for position, piece in enumerate(pieces, 0 if len(pieces) > 1 else _LATEST):
+            draft = self._at(piece, position, has_indices=has_indices)
+            if draft is None or self._begins_another(piece, draft, row):
                 draft = self._begin(piece)
-            found.append(draft)
+            row.append(draft)
             self._add(draft, piece)
+        if len(row) > 1 or not set(row) <= set(self._row):
+            self._row = row
 
     def whole(self, *, may_be_cut: bool) -> tuple[ToolCallReady, ...]:
-        """Return the complete calls.
+        """Return the whole calls.
 
         Args:
-            may_be_cut: whether the answer ended early, so that its last call may be incomplete and is left out.
+            may_be_cut: whether the answer ended early; then calls that may be incomplete are left out.
 
         Raises:
             UpstreamInvalid: the arguments of a call are not a JSON object, or it has no name.
         """
-        calls = []
-        for draft in self._drafts:
-            arguments = draft.arguments.strip() or "{}"
-            if draft.name and _object(arguments) is not None:
-                calls.append(
-                    ToolCallReady(
-                        index=draft.index,
-                        id=draft.id,
-                        name=draft.name,
-                        arguments=draft.arguments if draft.arguments.strip() else "{}",
-                        provider_data=draft.provider_data,
-                    )
-                )
-            elif not may_be_cut:
-                raise UpstreamInvalid
-        return tuple(calls)
+        calls = (draft.whole(may_be_cut=may_be_cut) for draft in self._drafts)
+        return tuple(call for call in calls if call is not None)
 
-    def _find(self, piece: CallPiece, place: int, count: int, found: list[_Draft]) -> _Draft | None:
-        """Return the draft that a piece continues, or None if it begins one."""
-        if piece.id:
-            return self._by_id.get(piece.id) or self._awaiting_id(piece)
-        draft = self._at(piece, place, count)
-        if draft is None or draft in found or draft.begins_again(piece):
-            return None
-        return draft
+    def _at(self, piece: CallPiece, position: int, *, has_indices: bool) -> Draft | None:
+        """Return the draft that a piece belongs to by its id, its index or its position."""
+        if same_id := [it for it in self._drafts if piece.id and it.upstream_id == piece.id]:
+            return next((it for it in same_id if it.upstream_index == piece.index), same_id[-1])
+        same_index = [it for it in self._drafts if it.upstream_index == piece.index]
+        if piece.index is not None and (has_indices or len(same_index) <= 1):
+            return same_index[-1] if same_index else None
+        return self._row[position] if -len(self._row) <= position < len(self._row) else None
 
-    def _awaiting_id(self, piece: CallPiece) -> _Draft | None:
-        """Return the draft whose id arrives with this piece."""
-        if piece.index is None:
-            draft = self._drafts[-1] if self._drafts else None
-        else:
-            draft = next(self._with_index(piece.index), None)
-        if draft is None or draft.upstream_id or draft.begins_again(piece):
-            return None
-        return draft
+    @staticmethod
+    def _begins_another(piece: CallPiece, draft: Draft, row: Sequence[Draft]) -> bool:
+        """Return whether a piece begins another call, not the one that it belongs to by its index or position.
 
-    def _at(self, piece: CallPiece, place: int, count: int) -> _Draft | None:
-        """Return the draft that a piece without an id belongs to, by its index or its position."""
-        if piece.index is not None:
-            return next(self._with_index(piece.index), None)
-        if count > 1:
-            return self._drafts[place] if place < len(self._drafts) else None
-        return self._drafts[-1] if self._drafts else None
+        Args:
+            piece: the piece.
+            draft: the draft of that call.
+            row: the drafts that the chunk's pieces before this one belong to.
+        """
+        if piece.id and draft.upstream_id not in {"", piece.id}:
+            return True
+        if not piece.name and draft.is_named_again and draft.is_closed and piece.arguments:
+            piece.name = draft.name  # it came ahead of the arguments
+            return True
+        if not piece.name or not draft.name:
+            return False
+        if piece.name != draft.name:
+            return True
+        if piece.id and piece.id == draft.upstream_id:
+            return piece.index != draft.upstream_index and draft.is_closed
+        return draft in row or (draft.is_closed and bool(piece.arguments))
 
-    def _with_index(self, index: int) -> Iterator[_Draft]:
-        """Return the drafts with the server's index, the latest first."""
-        return (draft for draft in reversed(self._drafts) if draft.upstream_index == index)
-
-    def _begin(self, piece: CallPiece) -> _Draft:
+    def _begin(self, piece: CallPiece) -> Draft:
         if len(self._drafts) == MAX_CALLS:
             raise UpstreamInvalid
-        draft = _Draft(len(self._drafts), piece)
+        is_taken = any(draft.id == piece.id for draft in self._drafts)
+        call_id = new_call_id() if is_taken or not piece.id else piece.id
+        draft = Draft(len(self._drafts), call_id, self._emit)
+        draft.upstream_index = piece.index
         self._drafts.append(draft)
-        if draft.name:
-            self._emit(ToolCallBegun(index=draft.index, id=draft.id, name=draft.name))
         return draft
 
-    def _add(self, draft: _Draft, piece: CallPiece) -> None:
-        """Add a piece to its draft; viewers get the call once its name is known."""
-        if piece.id and not draft.upstream_id:
-            draft.upstream_id = piece.id  # viewers keep the id that they have
-        if draft.upstream_id:
-            self._by_id[draft.upstream_id] = draft
-        draft.provider_data = {**draft.provider_data, **piece.provider_data}
-        arguments = _text(piece.arguments)
-        if not draft.name and piece.name:
-            draft.name = piece.name
-            self._emit(ToolCallBegun(index=draft.index, id=draft.id, name=draft.name))
-            arguments, draft.arguments = draft.arguments + arguments, ""
-        if not arguments or (arguments == draft.arguments and draft.is_whole):
-            return  # nothing, or a repetition of all of it
-        draft.arguments += arguments
-        if draft.name:
-            self._emit(ToolCallArguments(draft.index, arguments))
+    def _add(self, draft: Draft, piece: CallPiece) -> None:
+        """Add a piece to its draft."""
+        draft.is_named_again = bool(piece.name and draft.name)
+        draft.upstream_id = (
+            draft.upstream_id or piece.id or ""
+        )  # viewers keep the id that they have
+        if piece.provider_data:
+            self._data_bytes += len(msgspec.json.encode(piece.provider_data))
+            if self._data_bytes > MAX_DATA_BYTES:
+                raise UpstreamInvalid
+            draft.provider_data = {**draft.provider_data, **piece.provider_data}
+        if piece.name and not draft.name:
+            draft.begin(piece.name)
+        draft.write(piece.arguments)
 
 
 def new_call_id() -> str:
     """Return an id for a call whose server gives none: unique, because clients use it throughout a chat."""
     return f"call_{os.urandom(12).hex()}"
-
-
-def _text(arguments: object) -> str:
-    """Return arguments as a string.
-
-    Raises:
-        UpstreamInvalid: they are neither a string nor an object.
-    """
-    match arguments:
-        case None:
-            return ""
-        case str():
-            return arguments
-        case dict():
-            return json.dumps(arguments, ensure_ascii=False)
-        case _:
-            raise UpstreamInvalid
-
-
-def _refuse(constant: str) -> None:
-    """Refuse NaN and Infinity, which Python takes for JSON."""
-    raise ValueError(constant)
-
-
-def _object(arguments: str) -> dict[str, Any] | None:
-    """Return the JSON object in a string, or None."""
-    try:
-        value = json.loads(arguments, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
