@@ -1,4 +1,4 @@
-"""Fixtures of the tests in browsers."""
+"""Fixtures for tests in browsers."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,8 +1,7 @@
-"""Real browsers on pages that report what they show.
+"""Real browsers with pages that report what they show.
 
-A browser is started with an address on its command line, as a person's is; a page tells what stands on
-it by POST to the server it came from. So Chromium and Firefox are driven in the same way, and nothing
-of a driver is between the page and the network.
+A browser starts with an address on its command line, as for a person, and a page reports its text by POST to its own
+server. Chromium and Firefox therefore work alike, and no driver is between the page and the network.
 """
 
 import asyncio
@@ -40,12 +39,12 @@ user_pref("toolkit.telemetry.enabled", false);
 
 REPORTING = """
 <script>
-  // A report of the page's text whenever it changes; no part of what is shown. Reports may overtake
-  // one another on the way, so each says which it is: of which load of the page, and its number.
+  // Reports the text of the page whenever it changes. Reports may overtake each other on the way, so each has
+  // the time of the page load, and a number.
   let number = 0;
   const report = () => fetch("/report" + location.search, {
     method: "POST",
-    keepalive: true,  // a reload does not take back what was shown before it
+    keepalive: true,  // a report outlives a reload
     body: JSON.stringify([performance.timeOrigin, ++number, answer.textContent]),
   });
   new MutationObserver(report).observe(answer, {childList: true, characterData: true});
@@ -55,8 +54,8 @@ REPORTING = """
 LEAVING = """
 <a id="away" href="/away">away</a>
 <script>
-  // Reports what stands in the place of the answer, leaves by a link in its middle, once, and tells
-  // whether the page that comes back is the one that was left.
+  // Reports the answer, leaves by a link in its middle, once, and reports whether the page that returns
+  // is the one that was left.
   const shown = () => document.querySelector("SELECTOR")?.textContent ?? "";
   let reports = 0;
   const tell = (name, text) => fetch("/report?" + name, {
@@ -78,7 +77,7 @@ AWAY = """<!doctype html><script>
     fetch("/return").then(() => history.back());
   });
 </script>"""
-"""A page that goes back when `Farm.returns` is set."""
+"""A page that goes back once `Farm.returns` is set."""
 
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
@@ -89,9 +88,9 @@ class Farm:
 
     Attributes:
         url: its address.
-        pages: what it serves, by path.
-        shown: what each page showed last, by path.
-        history: all that each page ever showed.
+        pages: the pages by path.
+        shown: the latest text of each page.
+        history: all texts of each page, in order.
         returns: set to let the page `AWAY` go back.
     """
 
@@ -104,7 +103,7 @@ class Farm:
     _latest: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     async def until_shown(self, name: str, text: str) -> None:
-        """Wait until a page shows *text*, and nothing else."""
+        """Wait until a page shows exactly *text*."""
         while self.shown.get(name) != text:
             self.changed.clear()
             await self.changed.wait()
@@ -118,7 +117,7 @@ class Farm:
             self.changed.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request, and close."""
+        """Answer one request, and close the connection."""
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             method, target, _ = head.split(" ", 2)
@@ -158,7 +157,7 @@ async def farm() -> AsyncIterator[Farm]:
 
 @asynccontextmanager
 async def browser(name: str, url: str) -> AsyncIterator[None]:
-    """Open an address in a fresh browser, which is gone afterwards."""
+    """Open an address in a fresh browser, and end the browser on leaving."""
     command = find(name)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         if name == "chromium":

@@ -1,4 +1,4 @@
-"""Pages in Chromium, driven: a site on an origin of its own, and a browser to open it in."""
+"""Pages in a driven Chromium: a site on a separate origin, and a browser to open it in."""
 
 import asyncio
 import functools
@@ -21,7 +21,7 @@ CLIENTS = Path(__file__).parents[1] / "clients"
 
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Files of a directory, without a line on standard error for each."""
+    """Serves the files of a directory, and logs nothing."""
 
     @override
     def log_message(self, format: str, *args: object) -> None:
@@ -30,7 +30,7 @@ class _QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @contextmanager
 def site(directory: Path) -> Iterator[str]:
-    """Serve a directory on an origin of its own."""
+    """Serve a directory on a separate origin."""
     handler = functools.partial(_QuietHandler, directory=str(directory))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -72,7 +72,7 @@ async def chromium(*arguments: str, keeps_pages: bool = False) -> AsyncIterator[
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Page]:
-    """Open an address, bound everything that is done with it, and fail on any error of the page."""
+    """Open an address, bound all actions on the page, and fail on any error of the page."""
     errors: list[str] = []
     with anyio.fail_after(40):
         async with chromium() as page:
@@ -83,12 +83,12 @@ async def opened(url: str) -> AsyncIterator[Page]:
 
 
 async def shown(page: Page, what: str, text: str) -> None:
-    """Wait until an expression of the page is *text*."""
+    """Wait until an expression in the page equals *text*."""
     await page.wait_for_function(f"({what}) === {json.dumps(text)}")
 
 
 async def bundle(directory: Path, entry: str, output: str, *options: str) -> None:
-    """Bundle with the libraries that `tests/clients/package.json` pins."""
+    """Bundle a script with the libraries that `tests/clients/package.json` pins."""
     modules = Path(find("clients"))
     command = modules / ".bin" / "esbuild"
     process = await asyncio.create_subprocess_exec(

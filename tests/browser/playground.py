@@ -1,4 +1,4 @@
-"""The playground in Chromium, as a person has it, and what went wrong in it."""
+"""The playground in Chromium, with a check for errors in the page."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from support.upstreams import OPENAI, Step, Upstream, upstream
 expect.set_options(timeout=15_000)
 
 ANSWER = ".turn:last-of-type .answer"
-"""Where the latest answer is."""
+"""Selects the latest answer."""
 
 EXPLAIN = "Explain why streaming matters."
 
@@ -27,10 +27,10 @@ _WATCH_VIOLATIONS = """
 async def playground(
     url: str, *, expected: Sequence[str] = (), keeps_pages: bool = False
 ) -> AsyncIterator[Page]:
-    """Open the page; in the end it must have had no error and no violation of its policy.
+    """Open the page; at the end, check that it had no error and no violation of its policy.
 
-    What a script throws, what the console calls an error or a warning, and what the policy refuses
-    count. A browser reports in the console what a service refuses: *expected* has parts of such lines.
+    Exceptions, errors and warnings in the console, and violations of the policy count. A browser also reports refused
+    requests in the console: *expected* has parts of such lines.
     """
     async with chromium(keeps_pages=keeps_pages) as page:
         complaints: list[str] = []
@@ -47,7 +47,7 @@ async def playground(
         await page.goto(f"{url}/")
         await expect(page.locator("#provider option")).not_to_have_count(0)
         yield page
-        if not keeps_pages:  # one that has come back is out of the driver's reach
+        if not keeps_pages:  # the driver cannot reach a restored page
             complaints += await page.evaluate("window.violations ?? []")
         assert [one for one in complaints if not any(part in one for part in expected)] == []
 
@@ -60,7 +60,7 @@ async def ask(page: Page, prompt: str) -> None:
 
 @asynccontextmanager
 async def on_upstream(*steps: Step) -> AsyncIterator[tuple[Service, Upstream]]:
-    """A service in front of an upstream that keeps to a script."""
+    """Run a service with a scripted upstream."""
     async with upstream(*steps) as api:
         settings = Settings(
             provider="openai",

@@ -47,13 +47,13 @@ mimetype.assign = (".html" => "text/html", ".js" => "text/javascript")
 
 @dataclass(frozen=True)
 class _Proxy:
-    """What it takes to run a proxy as the document has it.
+    """How to run a proxy with the configuration of the document.
 
     Attributes:
-        file: its configuration there.
-        places: what stands there, and what stands for it here.
-        around: what goes around it, where that is not the whole.
-        arguments: of its command line.
+        file: the name of its configuration in the document.
+        places: replacements of the document's names and ports.
+        around: a frame for a configuration that is not complete.
+        arguments: its command line.
     """
 
     file: str
@@ -135,10 +135,10 @@ async def _certificate(directory: Path) -> None:
 
 
 def _configuration(proxy: _Proxy, here: Mapping[str, object]) -> str:
-    """Return what the document has, with the names and ports of this machine."""
+    """Return the configuration of the document, with the names and ports of this machine."""
     server = FILES[proxy.file]
     for written, place in proxy.places.items():
-        written = written.format()  # noqa: PLW2901  # doubled braces are single ones
+        written = written.format()  # noqa: PLW2901  # replaces doubled braces
         assert written in server
         server = server.replace(written, place.format(**here))
     return proxy.around.format(server=server, **here)
@@ -146,11 +146,11 @@ def _configuration(proxy: _Proxy, here: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a proxy is.
+    """The addresses of a proxy.
 
     Attributes:
-        url: over TLS.
-        plain_url: without it; HAProxy alone has that, for HTTP/1.1 as inside a network.
+        url: its address with TLS.
+        plain_url: its address without TLS, which only HAProxy has, for HTTP/1.1 inside a network.
     """
 
     url: str
@@ -164,11 +164,11 @@ async def reverse_proxy(
     """Run a proxy in front of a service and a directory of pages.
 
     Args:
-        name: which one.
-        directory: for its files.
-        site: the pages.
-        service_port: where the service is.
-        without: a line of the document that is left out, to see what it is for.
+        name: the proxy.
+        directory: the directory for its files.
+        site: the directory of the pages.
+        service_port: the port of the service.
+        without: a line to leave out of the configuration, to show its effect.
     """
     proxy, command = _PROXIES[name], find(name)
     await _certificate(directory)

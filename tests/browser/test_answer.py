@@ -1,4 +1,4 @@
-"""How the playground shows a text that grows: the same whatever its pieces are."""
+"""The playground shows a growing text alike, whatever its pieces are."""
 
 import pytest
 
@@ -39,7 +39,7 @@ SHOW = """async ({text, pieces}) => {
 
 
 async def test_the_pieces_make_no_difference(serve: Serve) -> None:
-    """Every cut in two, every cut in single characters."""
+    """The test tries every cut into two pieces, and single characters."""
     service = await serve(Settings())
     async with playground(service.url) as page:
         for text in TEXTS:

@@ -1,4 +1,4 @@
-"""What `docs/dialects` tells people to write, as it stands there: in a real browser, and in a shell."""
+"""The code of `docs/dialects`, unchanged, in a real browser and in a shell."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ def origin(tmp_path: Path) -> Iterator[str]:
 async def chat_page(
     serve: Serve, directory: Path, origin: str, transport: str = "ai-sdk.md", **fake: Any
 ) -> AsyncIterator[tuple[Service, Page]]:
-    """Open the chat of the page, with a question asked."""
+    """Open the chat of the page, and ask a question."""
     fake = {"words_per_second": 40, "text": TEXT, "reply": "text", "backoff_seconds": 0.01, **fake}
     service = await serve(
         Settings(
@@ -58,7 +58,7 @@ async def chat_page(
 @pytest.mark.node
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
-async def test_use_chat_goes_on_after_a_reload_with_exactly_one_message(
+async def test_use_chat_continues_after_a_reload_with_one_message(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     async with chat_page(serve, tmp_path, origin) as (service, page):
@@ -66,7 +66,7 @@ async def test_use_chat_goes_on_after_a_reload_with_exactly_one_message(
         await page.reload()
         await shown(page, ANSWERS, TEXT)
         await shown(page, STATUS, "ready")
-        await page.reload()  # and once more when it has ended
+        await page.reload()  # a second reload, after the end
         await shown(page, STATUS, "ready")
         await shown(page, ANSWERS, TEXT)
         await page.fill("input", "Again")
@@ -91,7 +91,7 @@ async def test_the_stop_button_of_use_chat_stops_the_answer(
 
 
 @pytest.mark.node
-async def test_use_chat_shows_the_new_answer_alone_where_one_begins_anew(
+async def test_after_a_restart_use_chat_shows_only_the_new_answer(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     async with chat_page(serve, tmp_path, origin, fault="restart") as (service, page):
@@ -104,7 +104,7 @@ async def test_use_chat_shows_the_new_answer_alone_where_one_begins_anew(
 @pytest.mark.node
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("fault", ["none", "cut"])
-async def test_the_page_speaks_plain_text_by_another_transport(
+async def test_the_page_works_with_the_plain_text_transport(
     serve: Serve, tmp_path: Path, origin: str, fault: str
 ) -> None:
     async with chat_page(serve, tmp_path, origin, "plain-text.md", fault=fault, attempts=1) as (_, page):  # fmt: skip
@@ -128,7 +128,7 @@ async def test_the_commands_of_the_page_on_plain_text_print_the_answer(serve: Se
         assert (process.returncode, output.decode()) == (0, FakeSettings().text)
 
 
-async def test_curl_tells_an_answer_that_broke_off(serve: Serve) -> None:
+async def test_the_exit_code_of_curl_reports_a_cut_answer(serve: Serve) -> None:
     fake = FakeSettings(words_per_second=0, fault="cut", attempts=1)
     service = await serve(Settings(providers={"fake": fake}))
     with anyio.fail_after(10):

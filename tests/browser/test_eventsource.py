@@ -1,4 +1,4 @@
-"""The plain page of the README in a real browser: nothing of ours runs in it."""
+"""The page of the README in a real browser, without any client code of ours."""
 
 import re
 from itertools import accumulate
@@ -28,11 +28,11 @@ SEEN = """
   addEventListener("DOMContentLoaded", () =>
     new MutationObserver(() => window.seen.push(answer.textContent)).observe(answer, {childList: true}));
 """
-"""Keeps each text that the page has shown."""
+"""Records each text that the page shows."""
 
 
 def page_of_the_readme(service_url: str) -> str:
-    """Return the page that the README tells people to save, pointed at a service."""
+    """Return the page of the README, with the address of a service."""
     match = re.search(r"```html\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert match
     assert "http://127.0.0.1:8000" in match[1]
@@ -41,10 +41,10 @@ def page_of_the_readme(service_url: str) -> str:
 
 @pytest.mark.promise("stream:word-by-word")
 @pytest.mark.promise("resume:never-regenerate")
-async def test_the_page_of_the_readme_shows_the_words_as_they_come_and_then_rests(
+async def test_the_page_of_the_readme_shows_each_word_then_stops(
     serve: Serve, tmp_path: Path
 ) -> None:
-    """It is correct as it stands: after the end it asks once more, is told 204, and that is all."""
+    """After the end, it reconnects once, gets a 204, and sends nothing more."""
     fake = FakeSettings(text="One two three four five six seven.", words_per_second=10)
     with site(tmp_path) as origin:
         service = await serve(

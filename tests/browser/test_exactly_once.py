@@ -1,6 +1,6 @@
-"""Every word exactly once, in real browsers, over connections that break.
+"""Real browsers show every word exactly once, over connections that break.
 
-The pages are what the README tells front-end developers to write: a native EventSource, three lines.
+The pages are those that the README recommends: a native EventSource, in three lines.
 """
 
 import random
@@ -48,14 +48,14 @@ def configuration(origin: str, *, words_per_second: float = 60) -> Settings:
 
 
 def cuts_at_random_bytes(name: str) -> Iterator[Cut]:
-    """Cut anywhere; for Firefox behind the head: an answer without a body is final to it."""
+    """Cut anywhere, but for Firefox only after the head: it does not reconnect after a response without a body."""
     draw = random.Random(7)  # noqa: S311  # repeatable
     while True:
         yield after_bytes(draw.randrange(1, 2500), spares_head=name == "firefox")
 
 
 async def until_it_rests(proxy: BreakingProxy) -> None:
-    """Wait until nothing is asked for six times the reconnection time."""
+    """Wait until no request arrives for six times the reconnection time."""
     is_quiet = False
     while not is_quiet:
         with anyio.move_on_after(3) as quiet:
@@ -66,7 +66,7 @@ async def until_it_rests(proxy: BreakingProxy) -> None:
 async def show(
     serve: Serve, pages: Farm, name: str, cuts: Iterator[Cut], *, resets: bool = False
 ) -> tuple[Service, int]:
-    """Open the three-line page behind a breaking proxy; return when it shows the whole text."""
+    """Open the three-line page through a breaking proxy; return once it shows the whole text."""
     service = await serve(configuration(pages.url))
     async with breaking_proxy(service.port, cuts, resets=resets) as proxy:
         url = f"http://127.0.0.1:{proxy.port}/stream-ai?prompt=x&key={name}"
@@ -81,7 +81,7 @@ async def show(
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.parametrize("name", each(BROWSERS))
-async def test_a_page_has_the_whole_text_though_every_third_event_breaks_the_connection(
+async def test_a_page_has_the_text_despite_a_break_after_each_third_event(
     serve: Serve, name: str
 ) -> None:
     async with farm() as pages:
@@ -93,10 +93,10 @@ async def test_a_page_has_the_whole_text_though_every_third_event_breaks_the_con
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.parametrize("name", each(BROWSERS))
-async def test_a_page_has_the_whole_text_though_the_connection_breaks_at_any_byte(
+async def test_a_page_has_the_whole_text_despite_breaks_at_any_byte(
     serve: Serve, name: str
 ) -> None:
-    """A cut may come before the first event; the page's key keeps that from being a second start."""
+    """A cut may come before the first event; the key of the page prevents a second generation."""
     async with farm() as pages:
         service, broken = await show(
             serve, pages, name, cuts_at_random_bytes(name), resets=name == "chromium"
@@ -107,10 +107,10 @@ async def test_a_page_has_the_whole_text_though_the_connection_breaks_at_any_byt
 
 @pytest.mark.needs("firefox")
 @pytest.mark.promise("resume:never-regenerate")
-async def test_a_page_left_open_for_half_a_minute_after_the_end_asks_once_and_rests(
+async def test_an_open_page_reconnects_once_after_the_end_and_stops(
     serve: Serve,
 ) -> None:
-    """Both browsers at once: each asks for its stream, once more to be told 204, and no more."""
+    """In half a minute each browser asks for its stream, reconnects once, gets a 204, and stops."""
     async with farm() as pages:
         service = await serve(configuration(pages.url))
         async with breaking_proxy(service.port, repeat(never)) as proxy:
@@ -135,10 +135,10 @@ async def test_a_page_left_open_for_half_a_minute_after_the_end_asks_once_and_re
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.promise("fan-out:shared")
 @pytest.mark.parametrize("name", each(BROWSERS))
-async def test_a_reload_and_a_second_tab_see_the_same_generation_from_its_start(
+async def test_a_reload_and_a_second_tab_get_the_generation_from_its_start(
     serve: Serve, name: str
 ) -> None:
-    """The first tab reloads itself in mid-stream, the second joins late; grace keeps the answer going."""
+    """The first tab reloads in mid-stream, the second one joins late, and the grace keeps the answer running."""
     reloading = """<script>
       new MutationObserver(() => {
         if (answer.textContent.length > 40 && !sessionStorage.reloaded) {

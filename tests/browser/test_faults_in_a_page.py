@@ -1,4 +1,4 @@
-"""The page of `docs/frontend.md`, as it stands, against a provider that breaks on purpose."""
+"""The page of `docs/frontend.md`, unchanged, with a provider that breaks on purpose."""
 
 from pathlib import Path
 
@@ -23,12 +23,12 @@ SHOWN: dict[FaultName, tuple[str, str]] = {
     "content_filter": ("One two three ", "incomplete"),
     "prompt_blocked": ("", ProviderContentFiltered.message),
 }
-"""The answer and the note below it when all is over."""
+"""The final answer, and the note below it."""
 
 
 @pytest.mark.promise("upstream:rescue")
 @pytest.mark.promise("end:exactly-one")
-async def test_a_page_that_was_copied_shows_the_right_thing_at_each_fault(
+async def test_a_copied_page_shows_the_documented_result_of_each_fault(
     serve: Serve, tmp_path: Path
 ) -> None:
     with site(tmp_path) as origin:
@@ -40,7 +40,7 @@ async def test_a_page_that_was_copied_shows_the_right_thing_at_each_fault(
             save(tmp_path / name, "one-step.html", service=service.url)
         with anyio.fail_after(40):
             async with chromium() as page:
-                # What the page shows is looked at when its `done` has been handled, and no sooner.
+                # The title changes once the page has handled its `done`.
                 await page.add_init_script(
                     "const close = EventSource.prototype.close;"
                     "EventSource.prototype.close = function () {"

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.browser
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.promise("alive:ping")
 @pytest.mark.parametrize("reader", ["its own", pytest.param("a library's", marks=pytest.mark.node)])
-async def test_the_fetch_client_has_every_word_once_over_keepalives_and_breaks(
+async def test_the_fetch_client_gets_every_word_once_despite_breaks(
     serve: Serve, tmp_path: Path, origin: str, reader: str
 ) -> None:
     service = await serve(
@@ -107,7 +107,7 @@ async def save_component(directory: Path, service: Service) -> None:
 @pytest.mark.node
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.promise("cancel:stop")
-async def test_the_react_component_in_strict_mode_makes_one_generation_and_stops_it(
+async def test_react_in_strict_mode_makes_one_generation_and_stops_it(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin, is_held=True))
@@ -137,7 +137,7 @@ async def test_the_react_component_in_strict_mode_makes_one_generation_and_stops
 
 
 @pytest.mark.node
-async def test_the_react_component_draws_once_a_frame_and_shows_every_word(
+async def test_react_draws_once_per_frame_and_shows_every_word(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     text = " ".join(f"word{number}" for number in range(3000))
@@ -169,7 +169,7 @@ async def test_unmounting_the_react_component_closes_its_connection(
         await page.wait_for_function(f"{ARTICLE}?.length > 0")
         await page.evaluate("unmount()")
         await service.until(lambda: service.supervisor.viewers == 0)
-        assert service.supervisor.running == 1  # for as long as the grace
+        assert service.supervisor.running == 1  # until the grace is over
 
 
 # ---- OpenAI's client
@@ -177,7 +177,7 @@ async def test_unmounting_the_react_component_closes_its_connection(
 
 @pytest.mark.node
 @pytest.mark.parametrize("package", ["openai6", "openai7"])
-async def test_the_client_of_openai_shows_every_word_in_a_page(
+async def test_openais_client_shows_every_word_in_a_page(
     serve: Serve, tmp_path: Path, origin: str, package: str
 ) -> None:
     service = await serve(configuration(origin))

@@ -1,4 +1,4 @@
-"""The pages of `docs/frontend.md` that ask in one step and in two, in a real browser."""
+"""The one-step and the two-step page of `docs/frontend.md`, in a real browser."""
 
 import json
 from itertools import chain, repeat
@@ -25,7 +25,7 @@ from support.proxy import after_events, breaking_proxy, never
 pytestmark = pytest.mark.browser
 
 
-def test_every_block_of_the_page_is_a_file_with_a_name_and_each_is_tested() -> None:
+def test_every_block_of_the_page_is_a_named_and_tested_file() -> None:
     folder = Path(__file__).parent
     files = (*folder.glob("test_frontend_*.py"), folder / "proxies.py")
     tests = "".join(file.read_text() for file in files)
@@ -44,7 +44,7 @@ def test_the_page_says_what_to_show_for_every_status() -> None:
 
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
-async def test_the_page_of_one_step_survives_a_break_says_so_and_rests_at_the_end(
+async def test_the_one_step_page_survives_a_break_and_stops_at_the_end(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin, grace_seconds=20))
@@ -61,7 +61,7 @@ async def test_the_page_of_one_step_survives_a_break_says_so_and_rests_at_the_en
     assert len(service.log) == 1
 
 
-async def test_the_page_of_one_step_says_what_went_wrong(
+async def test_the_one_step_page_says_what_went_wrong(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin, first_word_seconds=30, first_token_seconds=0.1))
@@ -71,7 +71,7 @@ async def test_the_page_of_one_step_says_what_went_wrong(
         await shown(page, "note.textContent", sentence)
 
 
-async def test_the_page_of_one_step_gives_up_where_there_is_no_stream(
+async def test_the_one_step_page_gives_up_without_a_stream(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(""))
@@ -88,7 +88,7 @@ async def test_the_page_of_one_step_gives_up_where_there_is_no_stream(
 # ---- Two steps
 
 
-async def test_a_conversation_sends_what_was_said_and_shows_each_answer(
+async def test_a_conversation_sends_its_history_and_shows_each_answer(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin, reply="echo"))
@@ -112,7 +112,7 @@ async def test_a_conversation_sends_what_was_said_and_shows_each_answer(
 
 
 @pytest.mark.promise("resume:never-regenerate")
-async def test_a_conversation_survives_a_reload_in_its_middle_and_after_its_end(
+async def test_a_conversation_survives_reloads_during_and_after_an_answer(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin, words_per_second=10))
@@ -128,7 +128,7 @@ async def test_a_conversation_survives_a_reload_in_its_middle_and_after_its_end(
 
 
 @pytest.mark.promise("cancel:stop")
-async def test_the_stop_button_ends_the_answer_though_it_has_a_grace(
+async def test_the_stop_button_ends_the_answer_despite_a_grace(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin, is_held=True))
@@ -142,10 +142,10 @@ async def test_the_stop_button_ends_the_answer_though_it_has_a_grace(
 
 
 @pytest.mark.promise("resume:never-regenerate")
-async def test_a_question_whose_answer_got_lost_on_the_way_is_asked_again_and_made_once(
+async def test_a_retry_after_a_lost_response_makes_no_second_answer(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
-    """The service gets the POST; the page is told that the network failed, and the person tries again."""
+    """The service gets the POST, but the page sees a network error, and the person tries again."""
     service = await serve(configuration(origin))
     save(tmp_path, "conversation.html", service=service.url)
 
@@ -164,7 +164,7 @@ async def test_a_question_whose_answer_got_lost_on_the_way_is_asked_again_and_ma
 
 
 @pytest.mark.promise("cancel:stop")
-async def test_a_page_that_is_left_stops_its_answer_by_beacon(
+async def test_leaving_a_page_stops_its_answer_by_beacon(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin, is_held=True))

@@ -1,4 +1,4 @@
-"""Many streams, shared streams, and what stands between, as `docs/frontend.md` has it, in a real browser."""
+"""Many streams, shared streams and intermediaries, as in `docs/frontend.md`, in a real browser."""
 
 import asyncio
 from pathlib import Path
@@ -39,7 +39,7 @@ STREAMS = """<!doctype html><script>
 </script>"""
 
 
-async def test_over_http_1_the_seventh_stream_of_a_page_waits_for_the_end_of_another(
+async def test_over_http_1_the_seventh_stream_waits_for_another_to_end(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin, words_per_second=8))
@@ -55,11 +55,11 @@ async def test_over_http_1_the_seventh_stream_of_a_page_waits_for_the_end_of_ano
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.needs("openssl")
 @pytest.mark.parametrize("name", each(PROXIES))
-async def test_behind_a_proxy_with_http_2_more_than_six_streams_flow_at_once(
+async def test_through_an_http_2_proxy_more_than_six_streams_flow(
     serve: Serve, tmp_path: Path, name: str
 ) -> None:
-    """Word by word, under a prefix, on the page's own origin; and leaving the page ends them."""
-    count = 8 if name == "lighttpd" else 12  # as many as it takes on a connection
+    """The streams arrive word by word, under a prefix, from the origin of the page; leaving the page ends them."""
+    count = 8 if name == "lighttpd" else 12  # lighttpd allows eight streams on a connection
     service = await serve(configuration("", is_held=True))
     pages = tmp_path / "pages"
     pages.mkdir()
@@ -87,9 +87,7 @@ async def test_behind_a_proxy_with_http_2_more_than_six_streams_flow_at_once(
 
 
 @pytest.mark.promise("fan-out:shared")
-async def test_tabs_share_one_connection_through_the_worker_until_the_last_has_left(
-    tmp_path: Path, origin: str
-) -> None:
+async def test_tabs_share_one_connection_through_the_worker(tmp_path: Path, origin: str) -> None:
     async with speaking(origin) as (service, go_on):
         await share(service, go_on, tmp_path, origin)
 
@@ -115,12 +113,12 @@ async def share(service: Service, go_on: anyio.Event, tmp_path: Path, origin: st
 
 
 @pytest.mark.promise("cancel:disconnect")
-async def test_when_the_last_tab_of_the_worker_has_left_the_answer_ends(
+async def test_the_answer_ends_when_the_last_tab_of_the_worker_closes(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin, is_held=True))
     save(tmp_path, "answers.js", "answers-worker.js", "together.html", service=service.url)
-    # A tab that shows nothing keeps the worker itself alive.
+    # An empty tab keeps the worker itself alive.
     (tmp_path / "idle.html").write_text(
         "<script type=module>new SharedWorker('answers-worker.js', {type: 'module'});</script>"
     )
@@ -139,7 +137,7 @@ async def test_when_the_last_tab_of_the_worker_has_left_the_answer_ends(
 
 
 @pytest.mark.promise("fan-out:shared")
-async def test_where_there_is_no_shared_worker_each_tab_has_its_own_connection(
+async def test_without_shared_workers_each_tab_has_its_own_connection(
     tmp_path: Path, origin: str
 ) -> None:
     async with speaking(origin) as (service, go_on):
@@ -163,7 +161,7 @@ async def watch_apart(service: Service, go_on: anyio.Event, tmp_path: Path, orig
     assert len(service.log) == 1
 
 
-async def test_an_answer_that_is_gone_is_said_to_be_so_through_the_worker(
+async def test_tabs_learn_through_the_worker_that_an_answer_is_gone(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin))
@@ -172,12 +170,12 @@ async def test_an_answer_that_is_gone_is_said_to_be_so_through_the_worker(
         await shown(page, "note.textContent", "This answer is no longer available.")
 
 
-# ---- What stands between
+# ---- Intermediaries
 
 
 @pytest.mark.needs("node")
-async def test_the_dev_server_takes_the_prefix_off(tmp_path: Path) -> None:
-    """Its configuration is read as Vite reads it; Vite itself is no part of the tests."""
+async def test_the_dev_server_strips_the_prefix(tmp_path: Path) -> None:
+    """The test reads the configuration as Vite does, without Vite."""
     (tmp_path / "vite.config.mjs").write_text(FILES["vite.config.js"])
     read = """import config from "./vite.config.mjs";
     const [[prefix, { target, rewrite }]] = Object.entries(config.server.proxy);
@@ -190,7 +188,7 @@ async def test_the_dev_server_takes_the_prefix_off(tmp_path: Path) -> None:
     assert output == b"/ai http://127.0.0.1:8000/v1/generations?x=/ai/\n"
 
 
-async def test_the_content_security_policy_lets_the_service_through_and_nothing_else(
+async def test_the_content_security_policy_allows_only_the_service(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin))

@@ -1,6 +1,6 @@
-"""Pages that are left by a link, in a browser that keeps them: the back/forward cache.
+"""Pages that are left by a link, in a browser that keeps them in its back/forward cache.
 
-Playwright starts Chromium without that cache; `farm` starts it as a person does.
+Playwright starts Chromium without that cache; `farm` starts it with it, as for a person.
 """
 
 import re
@@ -29,18 +29,18 @@ TEXT = "".join([*BEFORE, *AFTER])
 README = Path(__file__).parents[2] / "README.md"
 
 BOUND_SECONDS = 10
-"""Within which a page that was left must have hung up; Chromium lets one that does not go on for 60."""
+"""The time in which a left page must close its stream; Chromium lets a page that does not continue for 60 s."""
 
 
 class Kept(NamedTuple):
-    """A page, and what it takes to have an answer on it.
+    """A page, and how to get an answer on it.
 
     Attributes:
-        files: what it is made of, by name.
-        start: a script that asks, where the page waits for a person.
-        bundled: the file that is bundled, and into what.
-        selector: where the answer is.
-        hash: whether the page is given the id of a generation, after `#` in its address.
+        files: returns its files by name.
+        start: a script that asks, for a page that waits for a person.
+        bundled: the file to bundle, and the name of the bundle.
+        selector: selects the answer.
+        hash: whether the address has the id of a generation after `#`.
     """
 
     files: Callable[[Service], dict[str, str]]
@@ -54,7 +54,7 @@ class Kept(NamedTuple):
 async def answering(
     pages: Farm, *, grace_seconds: float
 ) -> AsyncIterator[tuple[Service, Upstream, anyio.Event]]:
-    """A service whose provider says some words, and the others when the event is set."""
+    """Run a service whose provider sends some words, and the rest once the event is set."""
     go_on = anyio.Event()
     async with upstream(text(*BEFORE), until(go_on), text(*AFTER), finish()) as api:
         settings = Settings(
@@ -73,7 +73,7 @@ async def answering(
 def from_guide(
     *names: str, files: Mapping[str, str] = FILES
 ) -> Callable[[Service], dict[str, str]]:
-    """Files of the guide; the first one is the page."""
+    """Return files of the guide; the first one is the page."""
 
     def made(service: Service) -> dict[str, str]:
         return {
@@ -142,7 +142,7 @@ EACH = [
 
 
 async def publish(pages: Farm, page: Kept, service: Service, directory: Path) -> str:
-    """Put a page on the farm; return its address."""
+    """Serve a page from the farm; return its address."""
     files = page.files(service)
     if page.bundled is not None:
         source, output = page.bundled
@@ -187,8 +187,10 @@ async def until_left(pages: Farm, service: Service) -> None:
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.parametrize("name", EACH)
-async def test_a_page_left_by_a_link_hangs_up_and_comes_back(tmp_path: Path, name: str) -> None:
-    """Its grace is longer than the test, so that it is the hanging up that is seen."""
+async def test_a_page_left_by_a_link_closes_its_stream_and_resumes(
+    tmp_path: Path, name: str
+) -> None:
+    """The grace is longer than the test, so the page itself has closed the stream."""
     async with farm() as pages, answering(pages, grace_seconds=30) as (service, api, go_on):
         async with browser("chromium", await publish(pages, PAGES[name], service, tmp_path)):
             await until_left(pages, service)
@@ -205,7 +207,7 @@ async def test_a_page_left_by_a_link_hangs_up_and_comes_back(tmp_path: Path, nam
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.promise("resume:never-regenerate")
 async def test_without_a_grace_leaving_by_a_link_ends_the_answer(tmp_path: Path) -> None:
-    """The page that comes back says how it ended, and nothing new is asked."""
+    """The restored page says how it ended, and sends no new request."""
     async with farm() as pages, answering(pages, grace_seconds=0) as (service, api, _):
         url = await publish(pages, PAGES["one-step"], service, tmp_path)
         pages.pages["/one-step.html"] += """<script>
@@ -236,7 +238,7 @@ def of_openai(service: Service) -> dict[str, str]:
 
 @pytest.mark.node
 @pytest.mark.promise("cancel:disconnect")
-async def test_a_page_with_the_client_of_openai_hangs_up_and_says_so(tmp_path: Path) -> None:
+async def test_a_page_with_openais_client_closes_its_stream_and_says_so(tmp_path: Path) -> None:
     page = Kept(of_openai, bundled=("main.js", "bundled.js"))
     async with farm() as pages, answering(pages, grace_seconds=0) as (service, api, _):
         async with browser("chromium", await publish(pages, page, service, tmp_path)):
@@ -253,8 +255,8 @@ async def test_a_page_with_the_client_of_openai_hangs_up_and_says_so(tmp_path: P
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.needs("firefox")
-async def test_firefox_hangs_up_and_loads_the_page_again(tmp_path: Path) -> None:
-    """It keeps no page with a stream; the one that is loaded again follows the same answer."""
+async def test_firefox_closes_the_stream_and_loads_the_page_again(tmp_path: Path) -> None:
+    """Firefox keeps no page with a stream; the page that it loads again follows the same answer."""
     async with farm() as pages, answering(pages, grace_seconds=30) as (service, api, go_on):
         async with browser(
             "firefox", await publish(pages, PAGES["conversation"], service, tmp_path)
@@ -271,7 +273,7 @@ async def test_firefox_hangs_up_and_loads_the_page_again(tmp_path: Path) -> None
 
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.promise("resume:no-gap")
-async def test_the_playground_hangs_up_and_comes_back() -> None:
+async def test_the_playground_closes_its_streams_and_resumes() -> None:
     go_on = anyio.Event()
     with anyio.fail_after(60):
         async with (

@@ -1,4 +1,4 @@
-"""The playground, used: what a person does with it and sees of it."""
+"""The playground, used as a person uses it."""
 
 import re
 from itertools import repeat
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 
 
 def fake(**fields: object) -> Settings:
-    """The fake provider at a pace that tests can wait for."""
+    """Return settings with a fake provider at a pace that suits tests."""
     entry = FakeSettings(words_per_second=20, first_word_seconds=0.1, **fields)  # type: ignore[arg-type]
     return Settings(providers={"fake": entry}, stream=StreamSettings(retry_ms=500))
 
@@ -75,7 +75,7 @@ async def test_stop_closes_the_call_to_the_provider(how: str) -> None:
 
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
-async def test_after_a_cut_the_answer_goes_on_at_the_word(serve: Serve) -> None:
+async def test_after_a_cut_the_answer_continues_at_the_word(serve: Serve) -> None:
     service = await serve(fake())
     async with playground(service.url) as page:
         await ask(page, EXPLAIN)
@@ -98,8 +98,8 @@ async def test_after_a_cut_the_answer_goes_on_at_the_word(serve: Serve) -> None:
 
 
 @pytest.mark.promise("resume:no-gap")
-async def test_a_network_that_breaks_costs_no_word_and_is_seen(serve: Serve) -> None:
-    """The browser comes back by itself; the page shows where."""
+async def test_a_network_break_costs_no_word_and_is_shown(serve: Serve) -> None:
+    """The browser reconnects by itself, and the page shows where."""
     service = await serve(
         Settings(
             providers={"fake": FakeSettings(words_per_second=20)},
@@ -110,7 +110,7 @@ async def test_a_network_that_breaks_costs_no_word_and_is_seen(serve: Serve) -> 
     left = 2
 
     def in_the_stream(answers: bytes) -> int | None:
-        """Break the first two streams behind some events; files and JSON pass."""
+        """Break the first two streams after some events; files and JSON pass."""
         nonlocal left
         stream = answers.find(b"content-type: text/event-stream")
         blocks = answers.find(b"\r\n\r\n", stream)
@@ -131,7 +131,7 @@ async def test_a_network_that_breaks_costs_no_word_and_is_seen(serve: Serve) -> 
     assert len(service.log) == 1
 
 
-async def test_a_code_block_is_one_while_it_is_being_written() -> None:
+async def test_a_code_block_is_shown_as_one_while_it_grows() -> None:
     go_on = anyio.Event()
     async with (
         on_upstream(
@@ -156,7 +156,7 @@ async def test_a_code_block_is_one_while_it_is_being_written() -> None:
 
 
 @pytest.mark.promise("stream:word-by-word")
-async def test_a_prompt_and_an_answer_full_of_markup_stay_text(serve: Serve) -> None:
+async def test_markup_in_a_prompt_or_an_answer_stays_text(serve: Serve) -> None:
     hostile = (
         "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'> &lt;b&gt; <!-- \n"
         '```html"><img src=x onerror=alert(1)>\n<svg onload=window.pwned=1></svg></code></pre>\n```\n'
@@ -179,7 +179,7 @@ async def test_a_prompt_and_an_answer_full_of_markup_stay_text(serve: Serve) -> 
 
 
 @pytest.mark.promise("fan-out:shared")
-async def test_a_second_viewer_shares_the_call_and_closing_the_tab_closes_it() -> None:
+async def test_two_viewers_share_a_call_that_closing_the_tab_closes() -> None:
     go_on = anyio.Event()
     async with (
         on_upstream(text("one ", "two "), until(go_on), text("three "), HOLD) as (service, api),
@@ -204,7 +204,7 @@ async def test_a_second_viewer_shares_the_call_and_closing_the_tab_closes_it() -
 
 
 @pytest.mark.promise("resume:no-gap")
-async def test_who_comes_back_within_the_grace_finds_the_answer_going_on() -> None:
+async def test_a_page_that_returns_within_the_grace_continues() -> None:
     go_on = anyio.Event()
     async with (
         on_upstream(text("one ", "two "), until(go_on), text("three "), finish()) as (service, api),
@@ -223,7 +223,7 @@ async def test_who_comes_back_within_the_grace_finds_the_answer_going_on() -> No
 
 
 @pytest.mark.promise("resume:never-regenerate")
-async def test_a_finished_answer_stays_finished_also_after_a_reload(serve: Serve) -> None:
+async def test_a_finished_answer_stays_finished_after_a_reload(serve: Serve) -> None:
     service = await serve(fake())
     async with playground(service.url) as page:
         await ask(page, "hello")
@@ -258,7 +258,7 @@ async def test_a_reload_keeps_the_conversation_and_its_history() -> None:
         await expect(page.locator(".turn .hint").last).to_contain_text("Complete")
 
 
-async def test_an_answer_without_words_is_no_part_of_the_history() -> None:
+async def test_an_empty_answer_does_not_enter_the_history() -> None:
     async with (
         on_upstream(text("\n\n"), finish()) as (service, api),
         playground(service.url) as page,
@@ -269,7 +269,7 @@ async def test_an_answer_without_words_is_no_part_of_the_history() -> None:
         assert (await api.call(1)).body["messages"] == [{"role": "user", "content": "Second?"}]
 
 
-async def test_a_conversation_that_is_cleared_while_it_is_asked_stays_cleared(serve: Serve) -> None:
+async def test_a_conversation_cleared_during_a_request_stays_cleared(serve: Serve) -> None:
     service = await serve(fake())
     async with playground(service.url) as page:
         asked = anyio.Event()
@@ -313,7 +313,7 @@ async def test_a_question_may_be_sent_before_the_providers_are_known(serve: Serv
 @pytest.mark.parametrize(
     "follow", ["../../readyz", "../../readyz%23", "gen_a/../../../healthz", "%00"]
 )
-async def test_what_is_to_be_followed_is_an_id_or_nothing(serve: Serve, follow: str) -> None:
+async def test_only_a_valid_id_in_the_address_is_followed(serve: Serve, follow: str) -> None:
     service = await serve(fake())
     async with playground(service.url) as page:
         asked: list[str] = []
@@ -326,8 +326,8 @@ async def test_what_is_to_be_followed_is_an_id_or_nothing(serve: Serve, follow: 
         await expect(page.locator(".turn")).to_have_count(0)
 
 
-async def test_an_answer_of_thousands_of_words_at_once_is_shown(serve: Serve) -> None:
-    """The cost of a word does not grow with the words before it, also in three views at once."""
+async def test_thousands_of_words_at_once_are_shown(serve: Serve) -> None:
+    """The cost of a word does not grow with the words before it, even in three views at once."""
     said = "word " * 9_999 + "end"
     service = await serve(
         Settings(providers={"fake": FakeSettings(reply="text", text=said, words_per_second=0)})
@@ -342,7 +342,7 @@ async def test_an_answer_of_thousands_of_words_at_once_is_shown(serve: Serve) ->
         assert await page.locator(ANSWER).evaluate("e => e.textContent") == said
 
 
-async def test_without_a_grace_a_cut_ends_the_answer_and_the_page_says_so() -> None:
+async def test_without_a_grace_the_page_says_that_a_cut_ended_the_answer() -> None:
     async with (
         on_upstream(text("one "), HOLD) as (service, api),
         playground(service.url) as page,
@@ -356,7 +356,7 @@ async def test_without_a_grace_a_cut_ends_the_answer_and_the_page_says_so() -> N
         await expect(page.locator(".turn .hint")).to_contain_text("Stopped")
 
 
-async def test_the_history_goes_up_with_each_question() -> None:
+async def test_each_question_sends_the_history() -> None:
     async with (
         on_upstream(text("An answer."), finish()) as (service, api),
         playground(service.url) as page,
@@ -373,7 +373,7 @@ async def test_the_history_goes_up_with_each_question() -> None:
 
 
 @pytest.mark.promise("upstream:rescue")
-async def test_an_answer_that_begins_anew_replaces_what_was_there() -> None:
+async def test_a_restarted_answer_replaces_the_first_one() -> None:
     go_on = anyio.Event()
     async with on_upstream() as (service, api):
         first = text("Once upon"), until(go_on)
@@ -388,7 +388,7 @@ async def test_an_answer_that_begins_anew_replaces_what_was_there() -> None:
 
 
 @pytest.mark.promise("input:clear-error")
-async def test_errors_are_sentences_and_the_question_is_not_lost() -> None:
+async def test_errors_are_sentences_and_the_question_stays() -> None:
     async with (
         on_upstream(status(401)) as (service, _),
         playground(service.url, expected=["503"]) as page,
@@ -408,7 +408,7 @@ async def test_errors_are_sentences_and_the_question_is_not_lost() -> None:
         await expect(page.locator("#send")).to_be_enabled()
 
 
-async def test_a_service_that_is_gone_is_a_sentence_too(serve: Serve) -> None:
+async def test_an_unreachable_service_is_a_sentence_too(serve: Serve) -> None:
     service = await serve(fake())
     async with playground(service.url, expected=["ERR_INTERNET_DISCONNECTED"]) as page:
         await page.context.set_offline(True)
@@ -419,14 +419,14 @@ async def test_a_service_that_is_gone_is_a_sentence_too(serve: Serve) -> None:
         await page.goto("about:blank")
 
 
-async def test_less_grace_than_the_page_asks_for_is_no_error(serve: Serve) -> None:
+async def test_a_lower_maximum_of_the_grace_is_not_an_error(serve: Serve) -> None:
     service = await serve(Settings(generations=GenerationSettings(max_grace_seconds=1)))
     async with playground(service.url, expected=["422"]) as page:
         await ask(page, "hello")
         await expect(page.locator("#state")).to_have_text("done")
 
 
-async def test_the_lesson_shows_the_same_answer_waited_for_and_read_along(serve: Serve) -> None:
+async def test_the_lesson_compares_waiting_with_reading_along(serve: Serve) -> None:
     service = await serve(fake())
     async with playground(service.url) as page:
         await page.locator("#go").click()
@@ -448,7 +448,7 @@ async def test_the_lesson_shows_the_same_answer_waited_for_and_read_along(serve:
     assert len(service.log) == 1
 
 
-async def test_the_raw_frames_are_those_of_the_wire(serve: Serve) -> None:
+async def test_the_raw_frames_match_the_wire(serve: Serve) -> None:
     service = await serve(fake())
     async with playground(service.url) as page:
         await ask(page, "hello")
@@ -461,7 +461,7 @@ async def test_the_raw_frames_are_those_of_the_wire(serve: Serve) -> None:
         assert frames == events.text
 
 
-async def test_thoughts_are_shown_apart_from_the_answer(serve: Serve) -> None:
+async def test_reasoning_is_shown_apart_from_the_answer(serve: Serve) -> None:
     service = await serve(fake(reasoning="Let me think."))
     async with playground(service.url) as page:
         await ask(page, "hello")
@@ -470,7 +470,7 @@ async def test_thoughts_are_shown_apart_from_the_answer(serve: Serve) -> None:
         await expect(page.locator(ANSWER)).to_have_text(FakeSettings().text)
 
 
-async def test_it_works_under_a_path_of_a_proxy(serve: Serve) -> None:
+async def test_it_works_under_a_path_prefix_of_a_proxy(serve: Serve) -> None:
     service = await serve(fake())
     async with (
         breaking_proxy(service.port, repeat(lambda _: None), takes_off="/llm") as proxy,

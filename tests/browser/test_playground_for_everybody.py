@@ -27,7 +27,7 @@ def quick() -> Settings:
 
 
 async def violations(page: Page) -> list[str]:
-    """Let axe look at the page; each of its findings in one line."""
+    """Check the page with axe; return each finding in one line."""
     await page.evaluate(AXE.read_text(encoding="utf-8"))
     found: list[dict[str, Any]] = await page.evaluate("axe.run().then(result => result.violations)")
     return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
@@ -38,7 +38,7 @@ async def violations(page: Page) -> list[str]:
 async def test_axe_finds_nothing_before_during_and_after_an_answer(
     serve: Serve, size: str, scheme: Any
 ) -> None:
-    """Labels, roles, contrast, focus: the rules of WCAG 2 that a machine can check."""
+    """The rules cover labels, roles, contrast and focus: the parts of WCAG 2 that a machine can check."""
     service = await serve(quick())
     async with playground(service.url) as page:
         width, height = SIZES[size]
@@ -59,7 +59,7 @@ async def test_axe_finds_nothing_before_during_and_after_an_answer(
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
-async def test_nothing_is_wider_than_the_screen(serve: Serve, width: int) -> None:
+async def test_no_element_is_wider_than_the_screen(serve: Serve, width: int) -> None:
     service = await serve(quick())
     async with playground(service.url) as page:
         await page.set_viewport_size({"width": width, "height": 800})
@@ -70,8 +70,8 @@ async def test_nothing_is_wider_than_the_screen(serve: Serve, width: int) -> Non
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-async def test_the_keyboard_is_enough(serve: Serve) -> None:
-    """Everything can be reached in the order of the page, and shows that it is."""
+async def test_everything_works_with_the_keyboard(serve: Serve) -> None:
+    """Tab reaches all controls in the order of the page, and the focus is visible."""
     service = await serve(quick())
     async with playground(service.url) as page:
         reached = []
@@ -106,7 +106,7 @@ async def test_the_keyboard_is_enough(serve: Serve) -> None:
         assert await page.locator(".question").evaluate("e => e.textContent") == "two\nlines"
 
 
-async def test_a_button_that_cannot_be_pressed_any_more_hands_the_keyboard_on() -> None:
+async def test_a_button_that_becomes_disabled_passes_the_focus_on() -> None:
     async with on_upstream(text("one "), HOLD) as (service, _), playground(service.url) as page:
 
         async def focused() -> str:
@@ -127,7 +127,7 @@ async def test_a_button_that_cannot_be_pressed_any_more_hands_the_keyboard_on() 
                 await expect(page.locator("#state")).to_have_text("open")
 
 
-async def test_a_screen_reader_hears_the_beginning_and_the_end_and_not_every_word(
+async def test_a_screen_reader_announces_begin_and_end_only(
     serve: Serve,
 ) -> None:
     service = await serve(quick())
@@ -152,4 +152,4 @@ async def test_a_screen_reader_hears_the_beginning_and_the_end_and_not_every_wor
     assert heard[0] == "Answering."
     assert heard[-1].startswith("The answer has 1")
     assert "Complete" in heard[-1]
-    assert len(heard) <= 10, heard  # of more than a hundred words, and what the buttons did
+    assert len(heard) <= 10, heard  # although there are more than a hundred words

@@ -1,4 +1,4 @@
-"""What the documents say of reverse proxies, tried with `curl` through each of them, over a real process."""
+"""The statements of the documents about reverse proxies, checked with `curl` through each proxy."""
 
 import asyncio
 import json
@@ -30,14 +30,14 @@ THROUGH = [
 ]
 
 LEFT_SECONDS = 5
-"""Within which a viewer who left is missed: far less than the keepalives of `ping_seconds`."""
+"""The time in which a viewer that left is noticed, far less than `ping_seconds`."""
 
 
 @asynccontextmanager
-async def behind(
+async def through(
     name: str, directory: Path, *, without: str = "", ping_seconds: float = 15
 ) -> AsyncIterator[tuple[Running, Address]]:
-    """Run a service, and a proxy in front of it as the document has it."""
+    """Run a service, and a proxy in front of it with the configuration of the document."""
     settings = {
         "PROVIDERS__FAKE__REPLY": "text",
         "PROVIDERS__FAKE__TEXT": TEXT,
@@ -57,7 +57,7 @@ async def behind(
 
 
 async def curl(*arguments: str) -> tuple[int, list[bytes]]:
-    """Return the exit code, and what each read gave."""
+    """Return the exit code, and the bytes of each read."""
     process = await asyncio.create_subprocess_exec(
         find("curl"), "-NskS", "--max-time", "20", *arguments, stdout=PIPE, stderr=PIPE
     )
@@ -71,7 +71,7 @@ async def curl(*arguments: str) -> tuple[int, list[bytes]]:
 
 
 async def words_a_read(url: str, version: str) -> float:
-    """Return how many words come together, in the mean."""
+    """Return the mean number of words that arrive together."""
     code, reads = await curl(version, f"{url}/ai/stream-ai?prompt=x")
     assert code == 0
     said = re.findall(rb'"text":("[^"]*")', b"".join(reads))
@@ -81,10 +81,10 @@ async def words_a_read(url: str, version: str) -> float:
 
 @pytest.mark.promise("stream:word-by-word")
 @pytest.mark.parametrize(("name", "version"), THROUGH)
-async def test_words_come_one_by_one_through_each_proxy(
+async def test_words_arrive_one_by_one_through_each_proxy(
     tmp_path: Path, name: str, version: str
 ) -> None:
-    async with behind(name, tmp_path) as (_, address):
+    async with through(name, tmp_path) as (_, address):
         assert await words_a_read(address.url, version) < 1.5
         if name == "haproxy" and version == "--http1.1":
             assert await words_a_read(address.plain_url, version) < 1.5
@@ -102,11 +102,11 @@ async def test_words_come_one_by_one_through_each_proxy(
         ),
     ],
 )
-async def test_without_the_option_they_come_together(
+async def test_without_the_documented_option_words_arrive_together(
     tmp_path: Path, name: str, option: str, *, is_plain: bool
 ) -> None:
-    """So the document is right to ask for it."""
-    async with behind(name, tmp_path, without=option) as (_, address):
+    """This shows that the option is needed."""
+    async with through(name, tmp_path, without=option) as (_, address):
         url = address.plain_url if is_plain else address.url
         assert await words_a_read(url, "--http1.1") > 1.6
 
@@ -114,13 +114,13 @@ async def test_without_the_option_they_come_together(
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.parametrize("model", ["speaks", "thinks"])
 @pytest.mark.parametrize(("name", "version"), THROUGH)
-async def test_a_viewer_who_leaves_is_missed_through_each_proxy(
+async def test_a_viewer_that_leaves_is_noticed_through_each_proxy(
     tmp_path: Path, name: str, version: str, model: str
 ) -> None:
-    # Of lighttpd the document says: with the next word or keepalive, over HTTP/1.1.
+    # As documented, lighttpd notices over HTTP/1.1 with the next word or keepalive.
     ping_seconds = 1 if (name, version) == ("lighttpd", "--http1.1") else 15
     fault = "&fault=silent" if model == "thinks" else ""
-    async with behind(name, tmp_path, ping_seconds=ping_seconds) as (service, address):
+    async with through(name, tmp_path, ping_seconds=ping_seconds) as (service, address):
         process = await asyncio.create_subprocess_exec(
             find("curl"), "-NskS", version, f"{address.url}/ai/stream-ai?prompt=x{fault}",
             stdout=PIPE,
@@ -143,21 +143,19 @@ async def is_broken(url: str, version: str) -> bool:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.needs(name)) for name in PROXIES]
 )
-async def test_the_table_says_what_a_proxy_makes_of_a_broken_transfer(
-    tmp_path: Path, name: str
-) -> None:
-    """In the versions that the document names, which are Debian 12's."""
+async def test_the_table_is_right_about_broken_transfers(tmp_path: Path, name: str) -> None:
+    """The document names the versions, which are those of Debian 12."""
     rows = re.findall(
         r"^\| (\w+) \| (\S+).*? \| (\S+).*? \|$", (DOCS / PLAIN_PAGE).read_text(), re.MULTILINE
     )
     table = {row[0].lower(): row[1:] for row in rows if "broken" in row[1] or "whole" in row[1]}
-    async with behind(name, tmp_path) as (_, address):
+    async with through(name, tmp_path) as (_, address):
         found = [await is_broken(address.url, version) for version in VERSIONS]
     assert found == [cell.startswith("broken") for cell in table[name]]
 
 
 async def run_script(directory: Path, url: str, version: str, prompt: str) -> tuple[int, str]:
-    """Run the script of the document; return its exit code, and what it complains of."""
+    """Run the script of the document; return its exit code and its errors."""
     script = files_of(PLAIN_PAGE)["ask.sh"]
     script = script.replace("http://127.0.0.1:8000", f"{url}/ai")
     script = script.replace("curl -NsSG", f"curl -NsSGk {version}")
@@ -173,10 +171,10 @@ async def run_script(directory: Path, url: str, version: str, prompt: str) -> tu
 
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize(("name", "version"), THROUGH)
-async def test_a_script_knows_a_whole_answer_through_each_proxy(
+async def test_a_script_recognises_a_complete_answer_through_each_proxy(
     tmp_path: Path, name: str, version: str
 ) -> None:
-    async with behind(name, tmp_path) as (service, address):
+    async with through(name, tmp_path) as (service, address):
         assert await run_script(tmp_path, address.url, version, "x & y?") == (0, "")
         assert (tmp_path / "whole.txt").read_text() == f"{TEXT}\n"
 
@@ -193,7 +191,7 @@ async def test_a_script_knows_a_whole_answer_through_each_proxy(
 
 
 async def viewers(service: Running, count: int) -> None:
-    """Wait until so many watch."""
+    """Wait until *count* viewers are connected."""
     with anyio.fail_after(10):
         while (await service.client.get("/readyz")).json()["viewers"] != count:
             pass

@@ -1,5 +1,5 @@
-// Drives AbstractChat, which is useChat without React: a command a line on standard input, as JSON,
-// and what the chat is after it a line on standard output. Usage: node … ai6|ai7 URL CHAT-ID default|text
+// Drives AbstractChat, which is useChat without React. Each line on standard input is a command as JSON,
+// and each line on standard output is the state of the chat after it. Usage: node … ai6|ai7 URL CHAT-ID default|text
 
 import { createInterface } from "node:readline";
 

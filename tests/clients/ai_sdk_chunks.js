@@ -1,4 +1,4 @@
-// Prints which of the lines on standard input are no chunks of a UI message stream, as JSON.
+// Prints, as JSON, the lines of standard input that are not chunks of a UI message stream.
 // Usage: node … ai6|ai7
 
 import { createInterface } from "node:readline";

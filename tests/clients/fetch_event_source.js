@@ -1,4 +1,4 @@
-// Follows one POST with @microsoft/fetch-event-source, as a page would, and prints what it was given.
+// Follows one POST with @microsoft/fetch-event-source, as a page would, and prints the events.
 // The library sends the same POST again when the connection breaks. Usage: node … URL BODY
 
 globalThis.window = globalThis;

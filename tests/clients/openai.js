@@ -1,5 +1,5 @@
-// Asks with the package openai, as a page or a server would; one JSON line in is a question, one out says
-// what the client made of the answer. Usage: node openai.js PACKAGE
+// Asks with the package openai, as a page or a server would. Each JSON line of input is a question, and each line of
+// output is what the client made of the answer. Usage: node openai.js PACKAGE
 //
 // In: {"number", "url", "how": "stream" | "helper" | "whole" | "list" | "retrieve", "body", "headers",
 //      "leave_after": null | content chunks, "retries": null | number}, or {"abort": number}.

@@ -1,4 +1,4 @@
-"""OpenAI's own clients, unmodified, behind one interface: a question goes in, and what a program saw comes out."""
+"""OpenAI's own clients, unmodified, with one interface: a question goes in, and a report comes out."""
 
 import asyncio
 import json
@@ -21,16 +21,16 @@ from support.parts import find
 HERE = Path(__file__).parent
 
 How = Literal["stream", "helper", "whole", "list", "retrieve"]
-"""Streamed; streamed, with the client's helper; in one piece; the models; one model."""
+"""A stream, a stream through the client's helper, an answer in one piece, all models, or one model."""
 
 
 class Question(msgspec.Struct, kw_only=True):
-    """What a program asks.
+    """A request of a program.
 
     Attributes:
         body: the fields of the request.
-        leave_after: after how many pieces of text the program has enough.
-        retries: how often the client repeats by itself; None: as it comes.
+        leave_after: the number of text chunks after which the program leaves.
+        retries: how often the client retries; None is its default.
     """
 
     url: str
@@ -42,7 +42,7 @@ class Question(msgspec.Struct, kw_only=True):
 
 
 class Failure(msgspec.Struct):
-    """What the client raised."""
+    """The exception that the client raises."""
 
     kind: str
     status: int | None = None
@@ -53,7 +53,7 @@ class Failure(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """What a program saw."""
+    """The result that a program gets."""
 
     id: str = ""
     generation: str | None = None
@@ -72,7 +72,7 @@ class Client(Protocol):
     """A client library."""
 
     async def ask(self, question: Question, *, abort: anyio.Event | None = None) -> Report:
-        """Ask, and give up when *abort* is set."""
+        """Ask, and abort the request when *abort* is set."""
         ...
 
 
@@ -141,7 +141,7 @@ async def _follow_with_helper(
 
 
 class SyncPythonClient(Client):
-    """openai-python, synchronous. It cannot be given up."""
+    """openai-python, synchronous; its requests cannot be aborted."""
 
     @override
     async def ask(self, question: Question, *, abort: anyio.Event | None = None) -> Report:
@@ -170,7 +170,7 @@ def _options(question: Question) -> dict[str, Any]:
 
 
 def _known(body: Mapping[str, Any]) -> Any:
-    """Part what the client has no argument for, as its users do."""
+    """Move fields that the client has no argument for into `extra_body`, as its users do."""
     beside = {name: body[name] for name in body if name in {"grace_seconds", "fault", "top_k"}}
     return {**{name: body[name] for name in body if name not in beside}, "extra_body": beside}
 
@@ -204,7 +204,7 @@ def _failure(exc: openai.OpenAIError) -> Failure:
 
 
 class NodeClient(Client):
-    """openai-node, in a process that takes one question after another.
+    """openai-node, in a process that takes questions one after another.
 
     Args:
         process: runs `openai.js`.
@@ -239,7 +239,7 @@ class NodeClient(Client):
 
 @asynccontextmanager
 async def node_client(package: str) -> AsyncIterator[Client]:
-    """Run openai-node, by the name that `package.json` gives to a version of it."""
+    """Run a version of openai-node, by its name in `package.json`."""
     find("clients")
     process = await asyncio.create_subprocess_exec(
         find("node"), str(HERE / "openai.js"), package, stdin=PIPE, stdout=PIPE, limit=2**24

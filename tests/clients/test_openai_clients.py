@@ -1,4 +1,4 @@
-"""OpenAI's own clients, unmodified, over real HTTP: they see answers whole, and failures as failures."""
+"""OpenAI's own clients, unmodified, over real HTTP: answers arrive complete, and failures as exceptions."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
@@ -46,7 +46,7 @@ WORDS = ("One ", "'two' ", "thr", "ee\u2028\r\n 😀.")
 ANSWER = "".join(WORDS)
 ASKED = {"model": "openai", "messages": [{"role": "user", "content": "hi"}]}
 WITH_USAGE = {**ASKED, "stream_options": {"include_usage": True}}
-PAUSE: Step = lambda _: anyio.sleep(0.05)  # noqa: E731  # of the model, with keepalives in it
+PAUSE: Step = lambda _: anyio.sleep(0.05)  # noqa: E731  # a pause of the model, with keepalives
 
 NODE = ("openai6", "openai7")
 WAYS: list[tuple[str, How]] = [
@@ -57,7 +57,7 @@ WAYS: list[tuple[str, How]] = [
 
 
 def _with(ways: Iterable[tuple[str, How]]) -> pytest.MarkDecorator:
-    """Parametrize with ways to ask; some need Node.js."""
+    """Parametrize a test with ways to ask; some need Node.js."""
     marks = {name: [pytest.mark.node] for name in NODE}
     params = [pytest.param(name, how, marks=marks.get(name, [])) for name, how in ways]
     return pytest.mark.parametrize(("name", "how"), params, scope="module")
@@ -116,7 +116,7 @@ def _entry(api: Upstream, **fields: Any) -> OpenAISettings:
 
 
 class _Made:
-    """How many generations and calls to the upstream there have been since: what runs is shared."""
+    """Counts generations and upstream calls since its creation, because tests share a service."""
 
     def __init__(self, api: Upstream, service: Service) -> None:
         self._api, self._service = api, service
@@ -127,7 +127,7 @@ class _Made:
         return len(self._service.log) - self._generations, len(self._api.calls) - self._calls
 
     async def call(self, number: int = 0) -> Call:
-        """Wait for a call."""
+        """Wait for a further call."""
         return await self._api.call(self._calls + number)
 
 
@@ -154,16 +154,16 @@ def _assert_is_answer(report: Report, text: str = ANSWER) -> None:
 @in_every_way
 @pytest.mark.promise("stream:word-by-word")
 @pytest.mark.promise("alive:ping")
-async def test_an_answer_is_whole_with_its_reasoning_and_usage(
+async def test_an_answer_is_complete_with_its_reasoning_and_usage(
     api: Upstream, service: Service, client: Client, how: How
 ) -> None:
-    """With silences, in which there are keepalives: before the first token, and between two."""
+    """Keepalives fill a silence before the first token, and another one between two tokens."""
     api.script((reasoning("Hm, "), PAUSE, reasoning("so."), PAUSE, text(*WORDS), PAUSE, finish()))
     report = await _ask(client, service, how)
     _assert_is_answer(report)
     assert (report.role, report.reasoning) == ("assistant", "Hm, so.")
     assert report.pieces == (1 if how == "whole" else len(WORDS))
-    assert report.model == "gpt-test-1"  # the upstream's own word
+    assert report.model == "gpt-test-1"  # as the upstream names it
     assert report.usage == {
         "prompt_tokens": 3,
         "completion_tokens": 5,
@@ -175,7 +175,7 @@ async def test_an_answer_is_whole_with_its_reasoning_and_usage(
 
 
 @streamed
-async def test_a_stream_has_no_usage_that_was_not_asked_for(
+async def test_a_stream_has_usage_only_on_request(
     api: Upstream, service: Service, client: Client, how: How
 ) -> None:
     api.script((text(*WORDS), finish()))
@@ -195,7 +195,7 @@ EARLY_ENDS: list[tuple[Script, str, str]] = [
 async def test_an_answer_that_ends_early_says_why(
     api: Upstream, service: Service, client: Client, how: How
 ) -> None:
-    """As a finish reason; the helper of openai-python makes an exception of it."""
+    """The finish reason says it, which the helper of openai-python turns into an exception."""
     exceptions = {
         "length": "LengthFinishReasonError",
         "content_filter": "ContentFilterFinishReasonError",
@@ -254,7 +254,7 @@ FAILURES: list[tuple[Script, Failure]] = [
         Failure("InternalServerError", 504, "provider_timeout", "server_error"),
     ),
 ]
-"""What the upstream does, and what the client raises."""
+"""The script of the upstream, and the exception of the client."""
 
 
 def _without_words(failure: Failure | None) -> Failure | None:
@@ -266,16 +266,16 @@ def _without_words(failure: Failure | None) -> Failure | None:
 
 @in_every_way
 @pytest.mark.promise("resume:never-regenerate")
-async def test_a_failure_before_the_first_token_is_the_exception_of_its_status(
+async def test_a_failure_before_the_first_token_raises_by_its_status(
     api: Upstream, service: Service, client: Client, how: How
 ) -> None:
-    """And it is the end: the client, which repeats such answers by itself, is told not to."""
+    """A header stops the client from retrying, as it does by default."""
     for script, failure in FAILURES:
         made = _Made(api, service)
         api.script(script)
         report = await _ask(client, service, how, {**ASKED, "model": "hurried"})
         assert _without_words(report.error) == failure
-        # On a kept connection a reset refuses nothing: the request is sent again, unseen.
+        # After a reset on a kept connection the service sends the request again, unnoticed.
         assert made.counts == (1, 2 if script == (RESET,) else 1)
 
 
@@ -283,7 +283,7 @@ async def test_a_failure_before_the_first_token_is_the_exception_of_its_status(
 @pytest.mark.parametrize("end", [CLOSE, RESET], ids=["closed", "reset"])
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.promise("resume:never-regenerate")
-async def test_an_answer_that_is_cut_never_ends_tidily(
+async def test_a_cut_answer_never_ends_cleanly(
     api: Upstream, serve: Serve, client: Client, how: How, end: Step
 ) -> None:
     service = await serve(_settings(api, rescue=False))
@@ -314,10 +314,10 @@ async def test_a_rescue_with_the_same_text_is_not_noticed(
 
 @in_every_way
 @pytest.mark.promise("end:exactly-one")
-async def test_a_rescue_with_another_text_is_an_error_where_words_were_shown(
+async def test_a_rescue_with_a_different_text_is_an_error_in_a_stream(
     api: Upstream, service: Service, client: Client, how: How
 ) -> None:
-    """In one piece it is an answer like any other."""
+    """In one piece it is an ordinary answer."""
     made = _Made(api, service)
     asked = {**ASKED, "model": "again"}
     if how == "whole":
@@ -328,7 +328,7 @@ async def test_a_rescue_with_another_text_is_an_error_where_words_were_shown(
     report = await _ask(client, service, how, asked)
     assert (report.text, report.finish_reason) == ("Uno ", None)
     assert _without_words(report.error) == Failure("APIError", None, "upstream_cut", "server_error")
-    with anyio.fail_after(5):  # nobody reads the other text
+    with anyio.fail_after(5):  # no viewer reads the different text
         await (await made.call(1)).closed.wait()
 
 
@@ -347,10 +347,10 @@ async def test_leaving_in_mid_stream_closes_the_upstream(
 
 @abortable
 @pytest.mark.promise("cancel:disconnect")
-async def test_giving_up_before_the_first_token_closes_the_upstream(
+async def test_aborting_before_the_first_token_closes_the_upstream(
     api: Upstream, service: Service, made: _Made, client: Client, how: How
 ) -> None:
-    """The head has not been sent; in one piece, the words that there are have not been either."""
+    """The head is not sent yet, and neither are the words of an answer in one piece."""
     api.script((text("One "), HOLD) if how == "whole" else (HOLD,))
     abort = anyio.Event()
     question = Question(url=service.url, how=how, body=ASKED)
@@ -367,7 +367,7 @@ async def test_giving_up_before_the_first_token_closes_the_upstream(
 @abortable
 @pytest.mark.promise("cancel:stop")
 @pytest.mark.promise("resume:never-regenerate")
-async def test_an_answer_that_is_stopped_is_an_error_and_is_not_asked_for_again(
+async def test_a_stopped_answer_is_an_error_without_a_retry(
     api: Upstream, service: Service, made: _Made, client: Client, how: How
 ) -> None:
     api.script((HOLD,))
@@ -397,7 +397,7 @@ REFUSALS: list[tuple[dict[str, Any], Failure]] = [
 
 @once_each
 @pytest.mark.promise("input:clear-error")
-async def test_what_is_refused_is_an_exception_that_names_the_parameter(
+async def test_a_refusal_is_an_exception_that_names_the_parameter(
     service: Service, made: _Made, client: Client
 ) -> None:
     for change, failure in REFUSALS:
@@ -416,7 +416,7 @@ async def test_what_is_refused_is_an_exception_that_names_the_parameter(
 @once_each
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("base", ["/", "/v1", "/api"])
-async def test_a_wrong_base_url_is_said_by_the_exception(
+async def test_the_exception_explains_a_wrong_base_url(
     service: Service, made: _Made, client: Client, base: str
 ) -> None:
     question = Question(url=f"{service.url}{base}", how="stream", body=ASKED)
@@ -431,7 +431,7 @@ async def test_a_wrong_base_url_is_said_by_the_exception(
 
 @once_each
 @pytest.mark.promise("input:clear-error")
-async def test_at_a_limit_the_client_is_told_to_come_again(
+async def test_while_draining_the_client_gets_a_503(
     api: Upstream, serve: Serve, client: Client
 ) -> None:
     service = await serve(_settings(api))
@@ -453,10 +453,10 @@ async def test_the_models_are_the_provider_entries(service: Service, client: Cli
 
 @once_each
 @pytest.mark.promise("resume:never-regenerate")
-async def test_the_same_key_is_the_same_answer(
+async def test_the_same_key_leads_to_the_same_answer(
     api: Upstream, service: Service, made: _Made, client: Client
 ) -> None:
-    """Streamed or not: it is one question."""
+    """It does not matter whether the answer is streamed."""
     api.script((text(*WORDS), finish()))
     key = {"Idempotency-Key": f"for {type(client)} {id(client)}"}
     first = await _ask(client, service, "stream", headers=key)
@@ -468,10 +468,10 @@ async def test_the_same_key_is_the_same_answer(
 
 
 @_with((name, how) for name, how in WAYS if name in NODE and how != "whole")
-async def test_a_page_on_another_origin_may_send_what_the_client_sends(
+async def test_cors_allows_all_headers_of_the_client(
     api: Upstream, serve: Serve, client: Client, how: How
 ) -> None:
-    """Its headers, as an API sees them, may all be sent across origins."""
+    """A page of another origin may send every header that the client sends to an API."""
     page = "https://page.example"
     service = await serve(_settings(api, origins=(page,)))
     api.script((EMPTY, text(*WORDS), finish()))

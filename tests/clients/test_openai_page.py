@@ -1,4 +1,4 @@
-"""What `docs/dialects/openai.md` tells people to write is taken out of the page and run."""
+"""The code blocks of `docs/dialects/openai.md`, taken from the page and run."""
 
 import asyncio
 import re
@@ -20,7 +20,7 @@ TEXT = "One two three four five six seven eight nine ten."
 
 
 async def _run(serve: Serve, directory: Path, language: str, code: str) -> str:
-    """Save a block as a reader would, run it against a service, and return what it prints."""
+    """Save a block as a reader would, run it against a service, and return its output."""
     fake = FakeSettings(text=TEXT, reply="text", words_per_second=6, first_word_seconds=0)
     service = await serve(Settings(providers={"fake": fake}))
     file, program = {
@@ -47,13 +47,15 @@ def test_every_block_is_run() -> None:
     assert [language for language, _ in BLOCKS] == ["python", "js", "sh", "sh"]
 
 
-async def test_the_lines_for_python(serve: Serve, tmp_path: Path) -> None:
+async def test_the_python_example_prints_the_answer(serve: Serve, tmp_path: Path) -> None:
     assert await _run_block(serve, tmp_path, 0) == TEXT
 
 
 @pytest.mark.node
 @pytest.mark.parametrize("package", ["openai6", "openai7"])
-async def test_the_lines_for_node(serve: Serve, tmp_path: Path, package: str) -> None:
+async def test_the_node_example_prints_the_answer(
+    serve: Serve, tmp_path: Path, package: str
+) -> None:
     installed = Path(find("clients")) / package
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "openai").symlink_to(installed)
@@ -61,7 +63,7 @@ async def test_the_lines_for_node(serve: Serve, tmp_path: Path, package: str) ->
 
 
 @pytest.mark.needs("curl")
-async def test_the_lines_for_curl(serve: Serve, tmp_path: Path) -> None:
+async def test_the_curl_example_prints_the_answer(serve: Serve, tmp_path: Path) -> None:
     said = await _run_block(serve, tmp_path, 2)
     assert "".join(re.findall(r'"content":"([^"]*)"', said)) == TEXT
     assert said.endswith("data: [DONE]\n\n")
@@ -69,7 +71,7 @@ async def test_the_lines_for_curl(serve: Serve, tmp_path: Path) -> None:
 
 @pytest.mark.needs("curl")
 @pytest.mark.promise("resume:no-gap")
-async def test_the_lines_that_come_back(serve: Serve, tmp_path: Path) -> None:
+async def test_the_resuming_example_prints_the_rest(serve: Serve, tmp_path: Path) -> None:
     said = await _run_block(serve, tmp_path, 3)
     assert "".join(re.findall(r'"text":"([^"]*)"', said)) == TEXT.removeprefix("One two ")
     assert '"status":"completed"' in said

@@ -1,4 +1,4 @@
-"""Clients that send the POST again when the connection breaks get the rest, and no second answer."""
+"""Clients that send their POST again after a break get the rest of the answer, not a second one."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ TEXT = " ".join(f"word{number}" for number in range(12)) + " 😀\r\n\u2028 done
 @pytest.mark.node
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.promise("resume:no-gap")
-async def test_fetch_event_source_sends_its_post_again_and_there_is_one_generation(
+async def test_the_resent_post_of_fetch_event_source_resumes(
     serve: Serve,
 ) -> None:
     fake = FakeSettings(text=TEXT, reply="text", words_per_second=60, first_word_seconds=0.1)

@@ -1,4 +1,4 @@
-"""The playground's modules have types, in comments, and TypeScript finds them right."""
+"""TypeScript checks the playground's modules, which have types in comments."""
 
 import subprocess
 from pathlib import Path

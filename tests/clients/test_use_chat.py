@@ -52,18 +52,18 @@ THOUGHT = "Let me think."
 
 
 def slowly(*pieces: str) -> Step:
-    """Say each piece, and nothing for longer than keepalives are apart."""
+    """Send each piece, followed by a silence that is long enough for keepalives."""
     return lambda to: to.send_tokens(map(to.call.wire.token, pieces), gap_seconds=0.02)
 
 
 def silence(seconds: float) -> Step:
-    """Say nothing for a time."""
+    """Stay silent for a time."""
     return lambda _: anyio.sleep(seconds)
 
 
 @dataclass(frozen=True)
 class Weather:
-    """What an answer goes through: the scripts of its calls."""
+    """The scripts of the calls for an answer."""
 
     scripts: tuple[Script, ...]
     ping_seconds: float = 15.0
@@ -87,14 +87,14 @@ weathers = pytest.mark.parametrize("weather", WEATHERS.values(), ids=WEATHERS)
 
 
 class Bench:
-    """A service on an upstream that follows scripts."""
+    """A service with a scripted upstream."""
 
     def __init__(self, service: Service, api: Upstream) -> None:
         self.service = service
         self.api = api
 
     async def quiet(self) -> None:
-        """Wait until nothing is generated and nobody watches."""
+        """Wait until no generation runs and no viewer is connected."""
         with anyio.fail_after(10):
             for generation in list(self.service.directory.running_here):
                 await generation.wait_ended()
@@ -102,7 +102,7 @@ class Bench:
                 await anyio.lowlevel.checkpoint()
 
     async def closed(self, call: int = 0) -> Call:
-        """Wait until the upstream has seen its connection closed."""
+        """Wait until the upstream sees the end of its connection."""
         with anyio.fail_after(10):
             seen = await self.api.call(call)
             await seen.closed.wait()
@@ -133,7 +133,7 @@ async def bench(
 
 
 def assert_is_whole(seen: Seen, *, messages: int = 2) -> None:
-    """One question and one answer, all of it, and nothing left open."""
+    """Check that the chat is one question and one complete answer, and nothing is open."""
     assert (seen.status, seen.error) == ("ready", None)
     assert len(seen.messages) == messages
     assert seen.texts() == [TEXT]
@@ -170,10 +170,10 @@ async def test_words_grow_into_one_message(library: str, weather: Weather) -> No
 @pytest.mark.parametrize("reloads", [False, True], ids=["same-page", "reload"])
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
-async def test_a_broken_connection_is_resumed_to_exactly_one_message(
+async def test_after_a_break_the_resumed_chat_has_exactly_one_message(
     library: str, weather: Weather, *, reloads: bool
 ) -> None:
-    """The rest of the answer comes only when the client is back."""
+    """The rest of the answer is generated only once the client is back."""
     back = anyio.Event()
     *before, (*last, end) = weather.scripts
     scripts = (*before, (*last, until(back), end))
@@ -200,10 +200,10 @@ async def test_a_broken_connection_is_resumed_to_exactly_one_message(
 @weathers
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("end:exactly-one")
-async def test_an_answer_that_ended_while_the_client_was_away_is_had_whole(
+async def test_an_answer_that_ends_while_the_client_is_away_is_complete(
     library: str, weather: Weather
 ) -> None:
-    """By the page that was there, and by one that has loaded what was kept."""
+    """This holds for the page that was open, and for one that loads the stored chat."""
     async with bench(*weather.scripts, ping_seconds=weather.ping_seconds) as at:
         cuts = chain([after_events(7)], repeat(never))
         async with (
@@ -214,17 +214,17 @@ async def test_an_answer_that_ended_while_the_client_was_away_is_had_whole(
             await at.quiet()
             await chat("reload")
             assert_is_whole(await chat("resume"))
-            assert_is_whole(await chat("resume"))  # once more, and nothing changes
+            assert_is_whole(await chat("resume"))  # a second resume changes nothing
     assert len(at.service.log) == 1
 
 
 @libraries
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("end:exactly-one")
-async def test_the_end_of_an_answer_that_was_sent_whole_and_lost_on_the_way_can_still_be_had(
+async def test_the_lost_end_of_a_sent_answer_can_be_fetched_again(
     library: str,
 ) -> None:
-    """All of it has been written to the socket of a proxy, whose client got less."""
+    """The service has written all of it to a proxy, but the client got only a part."""
     async with bench(*CALM.scripts) as at:
         for left_out in (1, 40, 200):
             cuts = chain([short_of(left_out)], repeat(never))
@@ -243,7 +243,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 def short_of(left_out: int) -> Cut:
-    """Break behind all of an answer but so many bytes, and the mark of its end."""
+    """Break before the last *left_out* bytes of an answer and the mark of its end."""
 
     def cut(answer: bytes) -> int | None:
         if answer.endswith(LAST_CHUNK):
@@ -265,7 +265,7 @@ async def test_a_stop_closes_the_call_to_the_provider(library: str, leaves: str 
         await chat("words", len("One two "))
         if leaves:
             assert (await chat(leaves)).status == "ready"
-            assert at.api.calls[0].closed_at is None  # the hook has only hung up
+            assert at.api.calls[0].closed_at is None  # the hook has only closed its connection
         await chat("stopForReal")
         await at.closed()
         seen = await chat("end")
@@ -277,7 +277,7 @@ async def test_a_stop_closes_the_call_to_the_provider(library: str, leaves: str 
 
 @libraries
 @pytest.mark.promise("cancel:disconnect")
-async def test_without_a_grace_hanging_up_is_a_stop(library: str) -> None:
+async def test_without_a_grace_closing_the_connection_is_a_stop(library: str) -> None:
     settings: dict[str, Any] = {"ai_sdk": AISDKSettings(grace_seconds=0)}
     async with (
         bench((paced(0.01),), **settings) as at,
@@ -291,10 +291,10 @@ async def test_without_a_grace_hanging_up_is_a_stop(library: str) -> None:
 
 @libraries
 @pytest.mark.promise("resume:honest")
-async def test_who_comes_back_after_the_grace_is_told_that_it_is_not_the_whole_answer(
+async def test_resuming_after_the_grace_reports_an_incomplete_answer(
     library: str,
 ) -> None:
-    """While the rest is kept, and when it is not kept any more."""
+    """This holds while the answer is kept, and after that."""
     for keep_seconds, error in ((60, UNWATCHED), (0, CursorLost.message)):
         async with (
             bench(
@@ -351,7 +351,7 @@ ENDS: Mapping[str, Step] = {"close": CLOSE, "reset": RESET, "tidy": Exchange.end
 @pytest.mark.parametrize("transport", ["default", "text"])
 @pytest.mark.promise("end:exactly-one")
 async def test_a_truncated_answer_never_looks_finished(library: str, transport: str) -> None:
-    """However the provider breaks off, with keepalives before; nor does it when the client comes back."""
+    """This holds for every kind of break, after keepalives, and after a resume."""
     scripts = [(text("One ", "two "), silence(0.03), end) for end in ENDS.values()]
     async with bench(*scripts, ping_seconds=0.01, attempts=1) as at:
         for name in ENDS:
@@ -366,7 +366,7 @@ async def test_a_truncated_answer_never_looks_finished(library: str, transport: 
 
 
 @libraries
-async def test_a_failure_is_told_in_its_public_words(library: str) -> None:
+async def test_a_failure_is_shown_as_its_public_sentence(library: str) -> None:
     async with (
         bench((status(401),), attempts=1) as at,
         ai_sdk_chat(library, at.service.port) as chat,
@@ -383,10 +383,10 @@ REWORDED = (
 
 
 @libraries
-async def test_an_answer_that_begins_anew_is_an_error_and_a_resume_has_the_new_one_alone(
+async def test_a_restart_is_an_error_and_a_resume_shows_the_new_answer(
     library: str,
 ) -> None:
-    """No chunk of both versions takes back what has been shown."""
+    """In neither version of the SDK does a chunk exist that takes back shown text."""
     async with (
         bench(*REWORDED) as at,
         ai_sdk_chat(library, at.service.port) as chat,
@@ -403,7 +403,7 @@ async def test_an_answer_that_begins_anew_is_an_error_and_a_resume_has_the_new_o
 
 
 @libraries
-async def test_a_page_heals_an_answer_that_begins_anew_in_one_line(library: str) -> None:
+async def test_one_line_in_a_page_heals_a_restart(library: str) -> None:
     async with (
         bench(*REWORDED) as at,
         ai_sdk_chat(library, at.service.port) as chat,
@@ -440,7 +440,7 @@ async def test_two_tabs_share_an_answer_and_a_new_message_ends_it(library: str) 
 
 @libraries
 @pytest.mark.promise("resume:never-regenerate")
-async def test_the_history_goes_to_the_model_and_regenerate_replaces_the_last_answer(
+async def test_the_model_gets_the_history_and_regenerate_replaces(
     library: str,
 ) -> None:
     first = (reasoning("Hm."), text("First."), finish())
@@ -488,7 +488,7 @@ async def test_plain_text_grows_into_one_message(library: str, weather: Weather)
 
 
 @libraries
-async def test_plain_text_that_begins_anew_is_an_error_and_stops(library: str) -> None:
+async def test_a_restart_in_plain_text_is_an_error_and_stops(library: str) -> None:
     script = (text("Quite ", "another "), HOLD)
     async with (
         bench((text(*PIECES[:6]), CLOSE), script) as at,
@@ -501,7 +501,7 @@ async def test_plain_text_that_begins_anew_is_an_error_and_stops(library: str) -
 
 @libraries
 @pytest.mark.promise("cancel:disconnect")
-async def test_a_client_of_plain_text_that_hangs_up_stops_the_answer(library: str) -> None:
+async def test_a_client_of_plain_text_that_leaves_stops_the_answer(library: str) -> None:
     async with (
         bench((paced(0.01),)) as at,
         ai_sdk_chat(library, at.service.port, transport="text") as chat,
@@ -514,7 +514,7 @@ async def test_a_client_of_plain_text_that_hangs_up_stops_the_answer(library: st
 
 @libraries
 @pytest.mark.promise("upstream:bounded")
-async def test_a_provider_that_goes_silent_is_an_error(library: str) -> None:
+async def test_a_provider_that_falls_silent_is_an_error(library: str) -> None:
     script = (text("One "), HOLD)
     async with (
         bench(script, ping_seconds=0.02, attempts=1, idle_seconds=0.1) as at,
