@@ -1,7 +1,7 @@
 """The sixteen faults of a public failover benchmark, and what callers get with three sets of deadlines.
 
-Times are a fifth of what they are there, deadlines and stalls alike. `test_referee` plays the rows against a
-real process; `docs/faults.md` shows them; `uv run just tables` writes them there.
+All times, deadlines and stalls alike, are a fifth of those in the benchmark. `test_referee` plays the rows against a
+real process, and `uv run just tables` writes them to `docs/faults.md`.
 """
 
 import itertools
@@ -27,10 +27,10 @@ from support.upstreams import (
 )
 
 SCALE = 5
-"""How much faster than there it all goes."""
+"""How many times faster than in the benchmark everything runs."""
 
 WORDS = tuple(f"word{number} " for number in range(1, 61))
-"""What every healthy answer says, in sixty tokens."""
+"""The text of every healthy answer, in sixty tokens."""
 
 TOKEN_SECONDS = 0.015
 
@@ -52,7 +52,7 @@ HEADINGS: Mapping[Column, str] = {
 
 
 def scaled(seconds: float) -> float:
-    """Return how long something takes here that takes so long in the benchmark."""
+    """Return the time here for a time in the benchmark."""
     return seconds / SCALE
 
 
@@ -61,13 +61,13 @@ class Row:
     """One fault.
 
     Attributes:
-        id: the benchmark's.
+        id: its id in the benchmark.
         words: what the primary does.
-        script: what it plays for its n-th call, from 1, so many seconds after the first.
-        answerer: who gives the answer; by column where that makes a difference.
-        calls: how often the primary is asked, at least and at most.
-        most_seconds: how long the caller waits at most, in the benchmark's time.
-        gap_seconds: how long the primary is left alone before the second call, at least.
+        script: returns the script of a call, from its number, from 1, and the seconds since the first call.
+        answerer: the provider that answers; by column if the columns differ.
+        calls: the least and the most calls to the primary.
+        most_seconds: the longest wait of the caller, in the benchmark's time.
+        gap_seconds: the shortest pause before the second call to the primary.
     """
 
     id: str
@@ -79,12 +79,12 @@ class Row:
     gap_seconds: float = 0.0
 
     def answerer_with(self, column: Column) -> Answerer:
-        """Return who gives the answer with the deadlines of a column."""
+        """Return the provider that answers with the deadlines of a column."""
         return self.answerer if isinstance(self.answerer, str) else self.answerer[column]
 
 
 def emit(first: int, last: int) -> Step:
-    """Send the words from one number to another, at the benchmark's pace."""
+    """Send the words with the numbers from *first* to *last*, at the benchmark's pace."""
 
     def tokens(to: Exchange) -> Iterator[bytes]:
         return map(to.call.wire.token, WORDS[first - 1 : last])
@@ -263,7 +263,7 @@ ROWS = (
 
 
 def fallback_script(call: Call) -> Script:
-    """Return what the fallback plays: the answer, unless it is asked to continue a text."""
+    """Return the script of the fallback: the answer, unless the request asks it to continue a text."""
     is_prefilled = call.body["contents"][-1]["role"] == "model"
     return _PREFILL if is_prefilled else WELL
 
@@ -290,7 +290,7 @@ def table() -> str:
 
 
 def is_waited_for(row: Row, column: Column) -> bool:
-    """Whether the caller waits where the benchmark would have the fallback asked."""
+    """Return whether the caller waits although the benchmark expects a call to the fallback."""
     return row.answerer is BY_PATIENCE and row.answerer_with(column) == "primary"
 
 

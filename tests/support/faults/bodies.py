@@ -1,4 +1,4 @@
-"""What a status 200 can carry instead of an event stream, and answers with nothing in them."""
+"""Bodies under 200 that are not an event stream, and empty answers."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ from support.upstreams import (
 
 
 def faults() -> Iterator[Fault]:
-    """What a good status comes with in the place of an event stream, or with nothing in it."""
+    """Yield bodies under 200 that are not an event stream, and empty answers."""
     yield Fault(
         name="one-json",
         words="One JSON object instead of a stream, as from a server that ignores `stream: true`",

@@ -38,7 +38,7 @@ def faults() -> Iterator[Fault]:
 
 
 def _ends_that_are_none() -> Iterator[Fault]:
-    """Finish reasons that nothing, or something, follows."""
+    """Yield finish reasons that do not mean the end, or that more follows."""
     yield Fault(
         name="stamped",
         words="A finish reason with every chunk, and pauses between",

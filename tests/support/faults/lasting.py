@@ -1,4 +1,4 @@
-"""Faults that last."""
+"""Lasting faults."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -30,7 +30,7 @@ def rounds(
     port: Port = "open",
     usage: Literal["estimated"] | None = None,
 ) -> Iterator[Fault]:
-    """Return the rows of a fault that lasts: all tries, then the fallback, or a failure without one."""
+    """Yield the rows of a lasting fault: all tries, then the fallback, or a failure without one."""
     asked = 0 if port == "closed" else 3
     tries = (retrying(code), retrying(code))
     yield Fault(

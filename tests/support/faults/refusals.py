@@ -1,4 +1,4 @@
-"""Refusals, which are not repeated; those of a content filter reach no other provider."""
+"""Refusals, which are not retried; after those of a content filter, no other provider is called."""
 
 from collections.abc import Iterator
 

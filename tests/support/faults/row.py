@@ -1,4 +1,4 @@
-"""One row of the faults: what a provider does, and what streamsvc and a viewer make of it."""
+"""One row of the faults: what a provider does, what streamsvc does, and what a viewer gets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from support.upstreams import USAGE, Script, finish, text
 PRIMARY, FALLBACK = "primary", "fallback"
 
 DEADLINE_SECONDS = 0.3
-"""The deadline that a row is about; all other deadlines are long."""
+"""The deadline that a row tests; all other deadlines are long."""
 
 SILENT_SECONDS = 0.2
-"""A silence of more than half of that deadline."""
+"""A silence longer than half of that deadline."""
 
 PAUSE_SECONDS = 2 * DEADLINE_SECONDS
-"""A pause after which more follows: longer than the wait for the end of a stream."""
+"""A pause before more text, longer than the wait for the end of a stream."""
 
 PATIENCE_SECONDS = 0.2
 """The value of a `Retry-After`."""
@@ -31,20 +31,20 @@ WELL: Script = (text("The ", "sky ", "is ", "blue."), finish())
 
 OTHER_USAGE = Usage(input_tokens=7, output_tokens=11, reasoning_tokens=1)
 SAME: Script = (text("The sk", "y is", " blue."), finish(usage=OTHER_USAGE))
-"""The same answer from another provider."""
+"""The same answer from the fallback."""
 
 OTHER_TEXT = "It depends."
 OTHER: Script = (text("It ", "depends."), finish(usage=OTHER_USAGE))
-"""Another answer from another provider."""
+"""A different answer from the fallback."""
 
 CHANGED: Script = (text("Blue ", "it ", "is."), finish())
 CHANGED_TEXT = "Blue it is."
-"""Another answer from the same provider."""
+"""A different answer from the same provider."""
 
 Port = Literal["open", "closed", "full"]
 Deadline = Literal["connect", "first_token", "idle"]
 Event = tuple[str, ...]
-"""What a viewer gets before `done`: the type of an event and its content."""
+"""An event before `done`: its type and its content."""
 
 
 def retrying(reason: str, provider: str = PRIMARY) -> Event:
@@ -60,7 +60,7 @@ def restart(reason: str, provider: str = FALLBACK) -> Event:
 
 
 def said(words: str) -> Event:
-    """Text; consecutive pieces are joined."""
+    """Return a text event; consecutive pieces count as one."""
     return ("text", words)
 
 
@@ -95,22 +95,22 @@ class Fault:
     """One row.
 
     Attributes:
-        name: of the test.
-        words: the fault.
-        conduct: what streamsvc does.
-        primary: the scripts that the primary plays, one for each request, the last one for all that follow.
-        fallback: the script that the fallback plays; None if there is no fallback.
-        port: whether the primary listens, and whether it accepts.
-        entry: settings of the primary's entry that matter here.
-        rescue: the setting.
-        events: what the viewer gets before `done`.
-        end: what `done` says.
-        calls: how many requests the primary and the fallback get.
-        gaps: the shortest pause before each further call of the primary.
-        deadline: the one that passes.
+        name: the name of the test.
+        words: the fault, in words.
+        conduct: what streamsvc does, in words.
+        primary: the scripts of the primary, one per request; the last one repeats.
+        fallback: the script of the fallback; None if there is no fallback.
+        port: whether the primary listens, and whether it accepts connections.
+        entry: further settings of the primary's entry.
+        rescue: the setting `rescue`.
+        events: the events before `done`.
+        end: the content of `done`.
+        calls: the number of requests to the primary and to the fallback.
+        gaps: the shortest pause before each further call to the primary.
+        deadline: the deadline that passes.
         silent_seconds: the shortest time that the provider is silent.
-        is_kept: whether the first call comes on a connection that the primary has kept.
-        unseen: how many requests reach the primary without showing anywhere else.
+        is_kept: whether the first call uses a kept connection.
+        unseen: the number of requests to the primary that no event shows.
         setting: the key of the entry that the operator's log names.
         kinds: the kinds of primary that can have this fault.
     """

@@ -1,4 +1,4 @@
-"""What a provider can do wrong, as steps and scripts of `upstreams`."""
+"""Faults of a provider as steps and scripts of `upstreams`."""
 
 from collections.abc import Mapping
 
@@ -36,7 +36,7 @@ def by_api(*, openai: Step, gemini: Step) -> Step:
 
 
 def error(code: int, message: str, openai_code: str, gemini_status: str) -> Step:
-    """Answer with an error as each API words it."""
+    """Answer with an error in the words of each API."""
     kind = "server_error" if code >= 500 else "invalid_request_error"
     return by_api(
         openai=status(code, {"error": {"message": message, "type": kind, "code": openai_code}}),
@@ -45,7 +45,7 @@ def error(code: int, message: str, openai_code: str, gemini_status: str) -> Step
 
 
 def patience(seconds: float) -> Step:
-    """A 429 that says when to come back: a header, or what Gemini has in its place."""
+    """Answer 429 and say when to retry: in a header, or in the details of Gemini's error."""
     info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}
     error = {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [info]}
     return by_api(
@@ -55,7 +55,7 @@ def patience(seconds: float) -> Step:
 
 
 async def dribble(to: Exchange) -> None:
-    """Send everything that is no token, again and again."""
+    """Send everything except tokens, again and again."""
     while True:
         await to.send(b": keepalive\n\n")
         await to.send(to.call.wire.empty())
@@ -123,7 +123,7 @@ def stamped(*words: str) -> Step:
     return lambda to: to.send_tokens(map(to.call.wire.stamped, words))
 
 
-# How long a wait is at least: the later half of a backoff is chance.
+# The shortest waits: the second half of a backoff is random.
 BACKOFF_SECONDS = 0.04
 BACKOFFS = (BACKOFF_SECONDS / 2, BACKOFF_SECONDS)
 

@@ -6,7 +6,7 @@ from support.faults.row import Fault
 
 
 def table() -> str:
-    """Return one line for each row."""
+    """Return one line per row."""
     lines = [
         "| what the provider does | fallback | what streamsvc does | calls | the viewer gets | `done` |",
         "| --- | --- | --- | --- | --- | --- |",

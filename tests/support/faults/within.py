@@ -119,7 +119,7 @@ def _stated_failures() -> Iterator[Fault]:
 
 
 def _breaks(name: str, words: str, script: Script, code: str) -> Iterator[Fault]:
-    """What becomes of an answer that breaks off."""
+    """Yield the rows of an answer that breaks off."""
     again = retrying(code)
     yield Fault(
         name=f"cut-{name}-same",
