@@ -171,7 +171,7 @@ async def test_closing_the_tab_stops_the_generation_by_beacon(serve: Serve, name
       let stop;
       const source = new EventSource("URL");
       source.addEventListener("start", e => stop = `ORIGIN/v1/generations/${JSON.parse(e.data).generation}/stop`);
-      source.onmessage = e => { answer.textContent += JSON.parse(e.data).text; setTimeout(() => close(), 500); };
+      source.onmessage = e => { answer.textContent += JSON.parse(e.data).text; setTimeout(() => close(), 500);  /* a person closes the tab in mid-answer */ };
       addEventListener("pagehide", () => navigator.sendBeacon(stop));
     </script>"""
     async with farm() as pages:
