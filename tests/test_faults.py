@@ -218,8 +218,8 @@ def _check_deadline(fault: Fault, seen: Seen, calls: Sequence[Call]) -> None:
     if fault.deadline == "idle":
         assert calls[-1].token_at is not None
         since = calls[-1].token_at
-    told = (event for event in seen.events if event.json["type"] in {"status", "done"})
-    waited = next(told).at - since
+    reported = (event for event in seen.events if event.json["type"] in {"status", "done"})
+    waited = next(reported).at - since
     assert fault.silent_seconds <= waited <= DEADLINE_SECONDS * LATE
     for call in calls if fault.silent_seconds == DEADLINE_SECONDS else ():
         assert call.closed_at is not None

@@ -1,7 +1,7 @@
 """The conformance suite of a viewer's stream, on our own connection and on other ASGI servers.
 
-Each server is a process of its own, asked at a real socket. The table of `docs/wire.md`, "What a
-(re)connect gets", comes first, row by row.
+Each server runs in a separate process, and clients use real sockets. The rows of the table "What a (re)connect gets" of
+`docs/wire.md` come first.
 """
 
 from collections.abc import AsyncIterator, Mapping

@@ -29,8 +29,8 @@ async def test_a_named_model_is_asked_of_the_requested_entry_only() -> None:
             events = await events_of(bench.log, generation)
         assert [prompt.model for prompt in first.prompts] == ["larger", "larger"]
         assert [prompt.model for prompt in second.prompts] == [""]
-        told = [event.model for event in events if isinstance(event, Start | Restart | Done)]
-        assert told == ["larger", "model-of-second", "model-of-second"]
+        models = [event.model for event in events if isinstance(event, Start | Restart | Done)]
+        assert models == ["larger", "model-of-second", "model-of-second"]
 
 
 @pytest.mark.promise("upstream:rescue")

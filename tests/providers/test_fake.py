@@ -235,14 +235,14 @@ async def test_jitter_comes_from_the_seed_or_the_requests_own() -> None:
 
 
 async def test_cancelled_answer_emits_nothing_more() -> None:
-    told: list[Delta | Finish] = []
+    emitted: list[Delta | Finish] = []
     with anyio.move_on_after(0.5) as scope:
-        await FakeProvider(FakeSettings(words_per_second=5)).generate(prompt(), told.append)
+        await FakeProvider(FakeSettings(words_per_second=5)).generate(prompt(), emitted.append)
     assert scope.cancelled_caught
-    before = told.copy()
+    before = emitted.copy()
     assert before[0] == Text("FastAPI ")
     await anyio.sleep(10)
-    assert told == before
+    assert emitted == before
 
 
 async def test_cancellation_of_a_wait_propagates() -> None:
