@@ -148,7 +148,7 @@ async def test_the_table_is_right_about_broken_transfers(tmp_path: Path, name: s
     rows = re.findall(
         r"^\| (\w+) \| (\S+).*? \| (\S+).*? \|$", (DOCS / PLAIN_PAGE).read_text(), re.MULTILINE
     )
-    table = {row[0].lower(): row[1:] for row in rows if "broken" in row[1] or "whole" in row[1]}
+    table = {row[0].lower(): row[1:] for row in rows if "broken" in row[1] or "complete" in row[1]}
     async with through(name, tmp_path) as (_, address):
         found = [await is_broken(address.url, version) for version in VERSIONS]
     assert found == [cell.startswith("broken") for cell in table[name]]
