@@ -388,10 +388,10 @@ async def test_a_stopped_answer_is_an_error_without_a_retry(
 
 REFUSALS: list[tuple[dict[str, Any], Failure]] = [
     ({"model": "gpt-5"}, Failure("NotFoundError", 404, "model_not_found", param="model")),
-    ({"top_p": 0.5}, Failure("BadRequestError", 400, "invalid_field", param="top_p")),
-    ({"tools": [{}]}, Failure("BadRequestError", 400, "invalid_field", param="tools")),
+    ({"top_p": 1.5}, Failure("BadRequestError", 400, "invalid_field", param="top_p")),
+    ({"tools": [{}]}, Failure("BadRequestError", 400, "invalid_field", param="tools[0].function")),
     ({"temperature": 3}, Failure("BadRequestError", 400, "invalid_field", param="temperature")),
-    ({"top_k": 3}, Failure("BadRequestError", 400, "invalid_field", param="top_k")),
+    ({"top_k": 0}, Failure("BadRequestError", 400, "invalid_field", param="top_k")),
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streamsvc.config.settings import AISDKSettings, GenerationSettings, LimitSettings
+from streamsvc.config.settings import AISDKSettings, FakeSettings, GenerationSettings, LimitSettings
 from streamsvc.dialects.ai_sdk.request import UIMessageParser
 from streamsvc.dialects.json_body import Body
 from streamsvc.dialects.native.request import NativeRequestParser
@@ -29,7 +29,7 @@ LIMITS = LimitSettings(max_prompt_chars=100)
 GENERATIONS = GenerationSettings(max_grace_seconds=50)
 BUILDER = RequestBuilder(default_provider="fake", limits=LIMITS, generations=GENERATIONS)
 NATIVE = NativeRequestParser(BUILDER)
-OPENAI = ChatCompletionParser(BUILDER, ["fake", "other"])
+OPENAI = ChatCompletionParser(BUILDER, dict.fromkeys(("fake", "other"), FakeSettings()))
 AI_SDK = UIMessageParser(BUILDER, AISDKSettings(grace_seconds=30), GENERATIONS)
 
 PARSERS: Mapping[str, Parse] = {
@@ -175,7 +175,12 @@ def _asking(**fields: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("api", "body", "field", "sentence"),
     [
-        ("openai", _asking(tools=[1]), "tools", "Unsupported parameter: 'tools'."),
+        (
+            "openai",
+            _asking(functions=[1]),
+            "functions",
+            "Unsupported parameter: 'functions'; use 'tools'.",
+        ),
         ("openai", _asking(n=2), "n", "Unsupported parameter: 'n'; accepted: 1."),
         ("openai", _asking(model=""), "model", "A 'model' is required."),
         ("openai", _asking(model="fake/../x"), "model", "Invalid 'model': 'fake/../x'."),
@@ -193,15 +198,15 @@ def _asking(**fields: object) -> dict[str, object]:
         ),
         (
             "openai",
-            _asking(messages=[{"role": "tool", "content": "hi"}]),
+            _asking(messages=[{"role": "robot", "content": "hi"}]),
             "messages[0].role",
-            "Invalid 'messages[0].role'; accepted: developer, system, user, assistant.",
+            "Invalid 'messages[0].role'; accepted: assistant, developer, system, tool, user.",
         ),
         (
             "openai",
             _asking(messages=[{"role": "user", "content": [{"type": "image_url"}]}]),
-            "messages[0].content[0]",
-            "Invalid 'messages[0].content[0]'; only parts of type 'text' are supported.",
+            "messages[0].content[0].image_url",
+            "The field 'messages[0].content[0].image_url' is missing.",
         ),
         (
             "ai-sdk",

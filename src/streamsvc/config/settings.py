@@ -128,6 +128,7 @@ class ProviderSection(Section, frozen=True):
         max_backoff_seconds: the longest wait; if there is a fallback, also for `Retry-After`.
         circuit_failures: how many consecutive failures open the entry's circuit; 0 switches it off.
         circuit_seconds: how long an open circuit waits before one call tests the provider.
+        allow_extra_body: whether a request may have fields that streamsvc does not know, for the provider.
     """
 
     first_token_seconds: Seconds = 0.0
@@ -140,6 +141,7 @@ class ProviderSection(Section, frozen=True):
     max_backoff_seconds: PositiveSeconds = 8.0
     circuit_failures: Annotated[int, Meta(ge=0)] = 5
     circuit_seconds: PositiveSeconds = 15.0
+    allow_extra_body: bool = False
 
     @property
     def kind(self) -> str:

@@ -5,7 +5,10 @@ Many clients show only the message, so it names the field. This is the one place
 """
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
+
+from msgspec import inspect
 
 from streamsvc.errors import InvalidField
 
@@ -14,14 +17,9 @@ MAX_QUOTED_CHARS = 80
 
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _NAMED_FIELD = re.compile(r"(?P<what>unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
+_STEP = re.compile(r"[^.\[\]]+")
 _EXPECTED = re.compile(r"`([^`]*)`")
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
-
-_CHOICES = {
-    "role": "system, user, assistant",
-    "trigger": "submit-message, regenerate-message",
-}
-"""The accepted values of fields that take one of a fixed set of strings; msgspec does not list them."""
 
 _ELSEWHERE = {
     "max_completion_tokens": "here it is 'max_tokens'",
@@ -65,6 +63,36 @@ def unknown_field(path: str, known: tuple[str, ...], *, sentence: str) -> Invali
     return InvalidField(f"{sentence} {quoted(path)}; did you mean {quoted(near)}?", field=path)
 
 
+def accepted_values(kind: object, path: str) -> list[str]:
+    """Return the strings that a field accepts, of those that take one of a fixed set; msgspec does not list them.
+
+    Args:
+        kind: the type of the body.
+        path: the field.
+    """
+    types = _members(inspect.type_info(kind))
+    for step in _STEP.findall(path):
+        types = [inner for outer in types for inner in _inside(outer, step)]
+    values = [info.values for info in types if isinstance(info, inspect.LiteralType)]
+    return sorted({str(value) for some in values for value in some})
+
+
+def _members(info: inspect.Type) -> Sequence[inspect.Type]:
+    """Return the types that a value of this type may have."""
+    return info.types if isinstance(info, inspect.UnionType) else (info,)
+
+
+def _inside(info: inspect.Type, step: str) -> Sequence[inspect.Type]:
+    """Return the types of what is inside a value of this type: of a field, or of the items of an array."""
+    if isinstance(info, inspect.ListType):
+        return _members(info.item_type)
+    if not isinstance(info, inspect.StructType):
+        return ()
+    if step == info.tag_field:
+        return (inspect.LiteralType((info.tag,)),)
+    return [it for field in info.fields if field.encode_name == step for it in _members(field.type)]
+
+
 def invalid_field(text: str, kind: object) -> InvalidField:
     """Turn a validation error of msgspec into ours.
 
@@ -81,8 +109,8 @@ def invalid_field(text: str, kind: object) -> InvalidField:
             return unknown_field(field, known, sentence="Unknown field")
         return InvalidField(f"The field {quoted(field)} is missing.", field=field)
     about = f"Invalid {quoted(path)}" if path else "Invalid body"
-    if what.startswith("Invalid enum value"):
-        accepted = _CHOICES.get(path.rpartition(".")[2], "one of a fixed set of strings")
+    if what.startswith(("Invalid enum value", "Invalid value")):
+        accepted = ", ".join(accepted_values(kind, path))
         return InvalidField(f"{about}; accepted: {accepted}.", field=path)
     why = _EXPECTED.sub(_json_types, what)
     return InvalidField(f"{about}: {why[0].lower()}{why[1:]}.", field=path or "body")

@@ -1,4 +1,4 @@
-"""The fields of OpenAI's requests: which are supported, which are ignored, and how the others are refused.
+"""The fields of OpenAI's requests: which are read, which are ignored, and how the others are refused.
 
 The fields are those of openai-python, `types/chat/completion_create_params.py`. A null field counts as not given.
 """
@@ -10,14 +10,7 @@ from typing import Any
 import msgspec
 
 from streamsvc.dialects.invalid import quoted, unknown_field
-from streamsvc.dialects.request import (
-    GraceSeconds,
-    Metadata,
-    Seed,
-    StopSequences,
-    Temperature,
-    TokenCount,
-)
+from streamsvc.dialects.request import GraceSeconds, SharedFields, TokenCount
 from streamsvc.errors import InvalidField
 
 
@@ -25,35 +18,60 @@ class Fields(msgspec.Struct, frozen=True):
     """The fields of an object that clients send.
 
     Attributes:
-        known: what is supported.
+        known: what is read.
         ignored: what can be left out without changing the answer.
         neutral: values that change nothing, by field; some clients always send them. Any other value is refused.
+        instead: what to use in place of a field that is refused.
     """
 
     known: Collection[str]
     ignored: Collection[str] = ()
     neutral: Mapping[str, tuple[Any, ...]] = {}
+    instead: Mapping[str, str] = {}
 
-    def asked(self, given: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-        """Return the supported fields that were given.
+    def asked(self, given: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """Return the known fields that were given.
+
+        Args:
+            given: an object that a client sent.
+            path: where it is in the body, with a dot at the end.
 
         Raises:
-            InvalidField: a field asks for something that is not supported.
+            InvalidField: there is a field that is not supported.
         """
-        asked = {}
-        for name, value in given.items():
-            if name in self.known and value is not None:
-                asked[name] = value
-            elif not (value is None or name in self.ignored or value in self.neutral.get(name, ())):
-                raise self._refusal(name, path)
+        asked, unknown = self.split(given, path)
+        for name in unknown:
+            raise self.unsupported(name, path)
         return asked
 
-    def _refusal(self, name: str, path: str) -> InvalidField:
+    def split(
+        self, given: Mapping[str, Any], path: str = ""
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the known fields that were given, and the unknown ones.
+
+        Raises:
+            InvalidField: a field of OpenAI's API asks for something that is not supported.
+        """
+        asked, unknown = {}, {}
+        for name, value in given.items():
+            if value is None or name in self.ignored or value in self.neutral.get(name, ()):
+                continue
+            if name in self.known:
+                asked[name] = value
+            elif name in self.neutral or name in self.instead:
+                raise self.unsupported(name, path)
+            else:
+                unknown[name] = value
+        return asked, unknown
+
+    def unsupported(self, name: str, path: str = "") -> InvalidField:
+        """Return the refusal of a field."""
         accepted = [json.dumps(value) for value in self.neutral.get(name, ()) if value]
-        if not accepted:
+        hint = self.instead.get(name) or (f"accepted: {', '.join(accepted)}" if accepted else "")
+        if not hint:
             known = () if path else tuple(self.known)
             return unknown_field(f"{path}{name}", known, sentence="Unsupported parameter:")
-        sentence = f"Unsupported parameter: {quoted(path + name)}; accepted: {', '.join(accepted)}."
+        sentence = f"Unsupported parameter: {quoted(path + name)}; {hint}."
         return InvalidField(sentence, field=f"{path}{name}")
 
 
@@ -63,56 +81,52 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool = False
 
 
-class RequestBody(msgspec.Struct, kw_only=True):
-    """The supported fields of a request, without those that change nothing."""
+class RequestBody(SharedFields, kw_only=True):
+    """The fields of a request that are read, without those that change nothing."""
 
     model: str = ""
-    messages: list[dict[str, Any]] = []
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
-    temperature: Temperature | None = None
-    max_tokens: TokenCount | None = None
     max_completion_tokens: TokenCount | None = None
-    stop: StopSequences = []
-    seed: Seed | None = None
-    metadata: Metadata = {}
     grace_seconds: GraceSeconds = 0.0
-    fault: str = ""
 
+
+_CACHE_HINTS = ("cache_control", "prompt_cache_breakpoint")
+"""Anthropic's and OpenAI's marks of where a prompt may be cached. No answer depends on them."""
 
 BODY = Fields(
     known=RequestBody.__struct_fields__,
-    ignored=(
-        "parallel_tool_calls",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "user",
-    ),
+    ignored=("prompt_cache_options",),
     neutral={
-        "frequency_penalty": (0,),
         "function_call": ("none", "auto"),
         "functions": ([],),
-        "logit_bias": ({},),
-        "logprobs": (False,),
         "modalities": (["text"],),
         "n": (1,),
-        "presence_penalty": (0,),
-        "response_format": ({"type": "text"},),
-        "service_tier": ("auto", "default"),
-        "store": (False,),
-        "tool_choice": ("none", "auto"),
-        "tools": ([],),
-        "top_logprobs": (0,),
-        "top_p": (1,),
-        "verbosity": ("medium",),
+    },
+    instead={
+        "audio": "answers are text",
+        "function_call": "use 'tool_choice'",
+        "functions": "use 'tools'",
+        "web_search_options": "the service does not search; use 'tools'",
     },
 )
 STREAM_OPTIONS = Fields(known=("include_usage",), neutral={"include_obfuscation": (False,)})
 MESSAGE = Fields(
-    known=("role", "content"),
-    ignored=("reasoning_content",),  # our own output, sent back
-    neutral={"annotations": ([],), "tool_calls": ([],)},
+    known=("role", "content", "name", "refusal", "tool_calls", "tool_call_id", "extra_content"),
+    # Parts of an answer that clients send back with it: of ours, of other servers, and of the SDKs' helpers.
+    ignored=(
+        "annotations",
+        "parsed",
+        "reasoning",
+        "reasoning_content",
+        "reasoning_details",
+        *_CACHE_HINTS,
+    ),
+    neutral={"audio": (), "function_call": ()},
+    instead={"audio": "messages are text, images and files", "function_call": "use 'tool_calls'"},
 )
-PART = Fields(known=("type", "text"), ignored=("prompt_cache_breakpoint",))
+PART = Fields(known=("type", "text", "image_url", "file", "refusal"), ignored=_CACHE_HINTS)
+AUDIO_PARTS = ("audio", "input_audio")
+TOOL_CALL = Fields(known=("id", "type", "function", "extra_content"), ignored=("index",))
+FUNCTION_CALL = Fields(known=("name", "arguments"), ignored=("parsed_arguments",))
+TOOL = Fields(known=("type", "function"), ignored=_CACHE_HINTS)

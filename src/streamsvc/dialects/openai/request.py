@@ -1,25 +1,19 @@
 """Parses the body of OpenAI's chat completions; `fields` says what it may contain."""
 
 import re
-from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
+from streamsvc.config.settings import ProviderSettings
 from streamsvc.dialects.invalid import quoted
 from streamsvc.dialects.json_body import Body, convert, decode
-from streamsvc.dialects.openai.fields import BODY, MESSAGE, PART, STREAM_OPTIONS, RequestBody
-from streamsvc.dialects.request import RequestBuilder, RequestFields
-from streamsvc.dialects.shapes import Turn
+from streamsvc.dialects.openai.fields import BODY, STREAM_OPTIONS, RequestBody
+from streamsvc.dialects.openai.messages import each, message_of, tool_of
+from streamsvc.dialects.request import RequestBuilder, RequestFields, SharedFields
 from streamsvc.errors import InvalidField, ModelNotFound
 from streamsvc.messages import GenerationRequest
-
-ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
-    "developer": "system",
-    "system": "system",
-    "user": "user",
-    "assistant": "assistant",
-}
 
 _MODEL = re.compile(r"(?=.{1,256}$)(?:(?!\.+(?:/|$))[\w.:@+~-]+(?:/(?!$)|$))+", re.ASCII)
 """In some APIs a model name becomes part of a URL path, so it must not change that path."""
@@ -44,12 +38,13 @@ class ChatCompletionParser:
 
     Args:
         builder: applies the limits on every request.
-        entries: the names of the provider entries.
+        entries: the provider entries, by name.
     """
 
-    def __init__(self, builder: RequestBuilder, entries: Collection[str]) -> None:
+    def __init__(self, builder: RequestBuilder, entries: Mapping[str, ProviderSettings]) -> None:
         self._builder = builder
         self._entries = entries
+        self._open_entries = {name for name in entries if entries[name].allow_extra_body}
 
     def parse(self, raw: Body) -> ChatCompletionRequest:
         """Parse a body.
@@ -57,27 +52,20 @@ class ChatCompletionParser:
         Raises:
             RequestError: names the field.
         """
-        asked = BODY.asked(decode(raw, dict[str, Any]))
-        if isinstance(options := asked.get("stream_options"), dict):
-            asked["stream_options"] = STREAM_OPTIONS.asked(options, "stream_options.")
-        body = convert(asked, RequestBody)
+        asked, unknown = BODY.split(decode(raw, dict[str, Any]))
+        body = convert(_shaped(asked), RequestBody)
         entry, model = self.model(body.model)
+        for name in unknown if entry not in self._open_entries else ():
+            raise BODY.unsupported(name)
         if body.max_tokens and body.max_completion_tokens:
             sentence = "Give either 'max_tokens' or 'max_completion_tokens', not both."
             raise InvalidField(sentence, field="max_tokens")
+        fields = {name: getattr(body, name) for name in SharedFields.__struct_fields__}
+        fields["messages"] = body.messages or []
+        fields["max_tokens"] = body.max_completion_tokens or body.max_tokens
         generation = self._builder.build(
             RequestFields(
-                messages=[
-                    _turn(message, f"messages[{at}]") for at, message in enumerate(body.messages)
-                ],
-                provider=entry,
-                temperature=body.temperature,
-                max_tokens=body.max_completion_tokens or body.max_tokens,
-                stop=body.stop,
-                seed=body.seed,
-                grace_seconds=body.grace_seconds,
-                metadata=body.metadata,
-                fault=body.fault,
+                **fields, provider=entry, grace_seconds=body.grace_seconds, extra_body=unknown
             ),
             model=model,
         )
@@ -102,26 +90,9 @@ class ChatCompletionParser:
         return entry, model
 
 
-def _turn(message: Mapping[str, Any], path: str) -> Turn:
-    role = message.get("role")
-    if not isinstance(role, str) or role not in ROLES:
-        raise _refused(f"{path}.role", f"accepted: {', '.join(ROLES)}")
-    content = MESSAGE.asked(message, f"{path}.").get("content")
-    if isinstance(content, list):
-        content = "\n".join(_part(part, f"{path}.content[{at}]") for at, part in enumerate(content))
-    if not isinstance(content, str | None):
-        raise _refused(f"{path}.content", "give a string or a list of text parts")
-    return Turn(ROLES[role], content)
-
-
-def _part(part: object, path: str) -> str:
-    if not isinstance(part, dict) or part.get("type") != "text":
-        raise _refused(path, "only parts of type 'text' are supported")
-    text = PART.asked(part, f"{path}.").get("text", "" if "text" in part else None)
-    if not isinstance(text, str):
-        raise _refused(f"{path}.text", "give a string")
-    return text
-
-
-def _refused(path: str, why: str) -> InvalidField:
-    return InvalidField(f"Invalid {path!r}; {why}.", field=path)
+def _shaped(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return a body whose messages, tools and options are in the shared shapes."""
+    if isinstance(options := asked.get("stream_options"), dict):
+        asked["stream_options"] = STREAM_OPTIONS.asked(options, "stream_options.")
+    shapes = {"messages": message_of, "tools": tool_of}
+    return asked | {name: each(asked[name], name, shapes[name]) for name in shapes if name in asked}

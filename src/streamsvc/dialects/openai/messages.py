@@ -1,0 +1,89 @@
+"""OpenAI's messages and tools in the shapes that all dialects share: what changes no answer is left out.
+
+`extra_content` is where Google's compatible API has what it needs back with the next request; here it is `provider_data`.
+The types of the shapes check the rest: what is not an object is handed on to them as it came.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from streamsvc.dialects.invalid import refused
+from streamsvc.dialects.openai.fields import (
+    AUDIO_PARTS,
+    FUNCTION_CALL,
+    MESSAGE,
+    PART,
+    TOOL,
+    TOOL_CALL,
+)
+
+_Shaped = Callable[[Mapping[str, Any], str], dict[str, Any]]
+
+
+def each(items: object, path: str, shaped: _Shaped) -> object:
+    """Return a list with each of its objects in the shared shape.
+
+    Raises:
+        InvalidField: one of them has something that is not supported; names the field.
+    """
+    if not isinstance(items, list):
+        return items
+    return [
+        shaped(item, f"{path}[{at}]") if isinstance(item, dict) else item
+        for at, item in enumerate(items)
+    ]
+
+
+def message_of(message: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return a message in the shared shape.
+
+    Raises:
+        InvalidField: it has something that is not supported; names the field.
+    """
+    if message.get("role") == "function":
+        raise refused(f"{path}.role", "use 'tool_calls', and the role 'tool' for their results")
+    asked = MESSAGE.asked(message, f"{path}.")
+    if asked.get("extra_content") and message.get("role") != "assistant":
+        raise refused(f"{path}.extra_content", "only assistant messages have it")
+    asked = _with_provider_data(asked, path)
+    _replace_each(asked, "content", path, _part)
+    _replace_each(asked, "tool_calls", path, _tool_call)
+    return asked
+
+
+def tool_of(tool: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return a tool in the shared shape.
+
+    Raises:
+        InvalidField: it has something that is not supported; names the field.
+    """
+    return TOOL.asked(tool, f"{path}.")
+
+
+def _part(part: Mapping[str, Any], path: str) -> dict[str, Any]:
+    if part.get("type") in AUDIO_PARTS:
+        raise refused(
+            f"{path}.type", "audio is not supported; accepted: file, image_url, refusal, text"
+        )
+    return PART.asked(part, f"{path}.")
+
+
+def _tool_call(call: Mapping[str, Any], path: str) -> dict[str, Any]:
+    asked = _with_provider_data(TOOL_CALL.asked(call, f"{path}."), path)
+    if isinstance(function := asked.get("function"), dict):
+        asked["function"] = FUNCTION_CALL.asked(function, f"{path}.function.")
+    return asked
+
+
+def _with_provider_data(asked: dict[str, Any], path: str) -> dict[str, Any]:
+    if "extra_content" in asked:
+        data = asked.pop("extra_content")
+        if not isinstance(data, dict):
+            raise refused(f"{path}.extra_content", "it must be an object")
+        asked["provider_data"] = data
+    return asked
+
+
+def _replace_each(asked: dict[str, Any], name: str, path: str, shaped: _Shaped) -> None:
+    if name in asked:
+        asked[name] = each(asked[name], f"{path}.{name}", shaped)
