@@ -5,7 +5,7 @@ the file and the environment into a `Settings`. Seconds are floats; sizes are by
 """
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -271,11 +271,15 @@ class OpenAISettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind
 
     Attributes:
         max_tokens_field: the request field that limits the length of an answer.
+        extra_body: further fields of the request's body; a field of the same name in a request takes precedence.
     """
 
     default_base_url = "https://api.openai.com/v1"
+    own_fields: ClassVar = frozenset(("model", "messages", "stream", "stream_options", "n"))
+    """The fields of the request's body that the service sends itself."""
 
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    extra_body: dict[str, Any] = {}
 
 
 class GeminiSettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind", tag="gemini"):

@@ -1,5 +1,6 @@
 """Setting values from the file or a variable, converted to their type, and descriptions of the types."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -32,6 +33,8 @@ def text_of(value: object) -> object:
 
 def convert(raw: object, expected: Any) -> object:
     """Convert a value to the type of its key; the text of a variable may be of any type."""
+    if isinstance(inspect.type_info(expected), inspect.DictType):
+        return msgspec.convert(json_of(raw), expected)
     if not isinstance(raw, FromEnvironment):
         return msgspec.convert(raw, expected)
     if isinstance(inspect.type_info(expected), inspect.VarTupleType):
@@ -42,6 +45,30 @@ def convert(raw: object, expected: Any) -> object:
     return msgspec.convert(raw.text, expected, strict=False)
 
 
+def json_of(raw: object) -> object:
+    """Return a value that may have any type; the text of a variable is read as JSON, or else is a string.
+
+    Raises:
+        msgspec.ValidationError: the value does not exist in JSON.
+    """
+    match raw:
+        case FromEnvironment(text=text):
+            try:
+                return msgspec.json.decode(text)
+            except msgspec.DecodeError:
+                return text
+        case dict():
+            return {name: json_of(value) for name, value in raw.items()}
+        case list():
+            return [json_of(value) for value in raw]
+        case str() | int() | None:
+            return raw
+        case float() if math.isfinite(raw):
+            return raw
+        case _:
+            raise msgspec.ValidationError
+
+
 def describe(expected: Any, raw: object) -> str:
     """Describe the values that a type accepts, in the terms of TOML or the environment, whichever *raw* comes from."""
     is_text = isinstance(raw, FromEnvironment)
@@ -49,17 +76,20 @@ def describe(expected: Any, raw: object) -> str:
     info = inspect.type_info(expected)
     match info:
         case inspect.IntType():
-            return f"a whole number{_range(info)}{bare}"
+            accepted = f"a whole number{_range(info)}{bare}"
         case inspect.FloatType():
-            return f"a number{_range(info)}{bare}"
+            accepted = f"a number{_range(info)}{bare}"
         case inspect.LiteralType(values=values):
-            return one_of([str(value) for value in values])
+            accepted = one_of([str(value) for value in values])
         case inspect.StrType(min_length=length):
-            return f"a string{'' if is_text else ' in quotes'}{', not empty' if length else ''}"
+            accepted = f"a string{'' if is_text else ' in quotes'}{', not empty' if length else ''}"
+        case inspect.DictType():
+            accepted = "a JSON object" if is_text else "a table without dates, times, inf and nan"
         case inspect.VarTupleType():
-            return "strings separated by commas" if is_text else "a list of strings in quotes"
+            accepted = "strings separated by commas" if is_text else "a list of strings in quotes"
         case _:
-            return f"true or false{bare}"
+            accepted = f"true or false{bare}"
+    return accepted
 
 
 def _range(info: inspect.IntType | inspect.FloatType) -> str:

@@ -2,12 +2,11 @@
 
 The SDK makes one sample request for each entry: URL, credentials, the headers that identify the SDK. All requests
 that are sent have this head and our own body, because making each one with the SDK costs a millisecond.
-Request: openai SDK, `types/chat/completion_create_params.py`.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, assert_never
+from typing import Any
 
 import httpx2
 import msgspec
@@ -16,19 +15,13 @@ from typing_extensions import override
 
 from streamsvc.config.settings import OpenAISettings
 from streamsvc.events import Delta
-from streamsvc.messages import (
-    AssistantMessage,
-    Message,
-    Prompt,
-    ToolMessage,
-    UserMessage,
-    words_of,
-)
+from streamsvc.messages import Prompt
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.error_mapping import error_for_answer, transport_errors_mapped
 from streamsvc.providers.http.endpoint import Endpoint
 from streamsvc.providers.http.exchange import Exchange
+from streamsvc.providers.openai_body import BodyWriter
 from streamsvc.providers.openai_chunks import ChunkReader
 from streamsvc.providers.response import body_reader, drain_for_reuse, read_refusal
 from streamsvc.providers.sdk import quiet_libraries
@@ -125,6 +118,7 @@ class OpenAIProvider(Provider):
     def __init__(self, settings: OpenAISettings, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._settings = settings
+        self._writer = BodyWriter(settings)
         self._stream_options: dict[str, bool] = _STREAM_OPTIONS
 
     @override
@@ -150,7 +144,7 @@ class OpenAIProvider(Provider):
 
         That is remembered only if it helped: a refusal that mentions them may just be repeating the prompt.
         """
-        body = request_body(prompt, self._settings)
+        body = self._writer.body(prompt)
         options = self._stream_options
         exchange = await self._post({**body, "stream_options": options} if options else body)
         if exchange.status in _BAD_REQUESTS and options:
@@ -176,40 +170,6 @@ async def _refusal(exchange: Exchange) -> bytes:
         return await read_refusal(exchange.read)
     finally:
         exchange.release()
-
-
-def request_body(prompt: Prompt, settings: OpenAISettings) -> dict[str, Any]:
-    """Return the body of `POST /chat/completions` for *prompt*, without `stream_options`."""
-    messages: list[dict[str, str]] = []
-    if prompt.system:
-        messages.append({"role": "system", "content": prompt.system})
-    messages += map(_message, prompt.messages)
-    body: dict[str, Any] = {
-        "model": prompt.model or settings.model,
-        "messages": messages,
-        "stream": True,
-    }
-    if prompt.temperature is not None:
-        body["temperature"] = prompt.temperature
-    if prompt.stop:
-        body["stop"] = list(prompt.stop)
-    if prompt.seed is not None:
-        body["seed"] = prompt.seed
-    if prompt.max_tokens is not None:
-        body[settings.max_tokens_field] = prompt.max_tokens
-    return body
-
-
-def _message(message: Message) -> dict[str, str]:
-    match message:
-        case UserMessage(content=content):
-            return {"role": "user", "content": words_of(content)}
-        case AssistantMessage(content=content):
-            return {"role": "assistant", "content": content}
-        case ToolMessage(content=content, tool_call_id=call_id):
-            return {"role": "tool", "content": content, "tool_call_id": call_id}
-        case other:
-            assert_never(other)
 
 
 def _mentions_stream_options(refusal: bytes) -> bool:

@@ -1,0 +1,215 @@
+"""The body of `POST /chat/completions`, from a prompt.
+
+Source: openai SDK, `types/chat/completion_create_params.py` and the message params beside it. Everything that a
+prompt has is sent under its name in that API; whether the server of an entry takes it is `parameters`' question.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any, assert_never
+
+from streamsvc.config.settings import OpenAISettings
+from streamsvc.messages import (
+    AssistantMessage,
+    FilePart,
+    ImagePart,
+    JsonFormat,
+    Message,
+    NamedTool,
+    Part,
+    Prompt,
+    ProviderData,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
+from streamsvc.providers import provider_data
+
+MAX_ID_CHARS = 40
+"""OpenAI refuses longer ids of tool calls, with a 400 that says so."""
+
+_UNNAMED = "answer"
+"""The name of a schema without one; the API requires a name."""
+
+
+class BodyWriter:
+    """Writes the bodies of one provider entry.
+
+    Args:
+        settings: of the entry.
+    """
+
+    def __init__(self, settings: OpenAISettings) -> None:
+        self._settings = settings
+        self._is_openai = settings.url.rstrip("/") == OpenAISettings.default_base_url
+
+    def body(self, prompt: Prompt) -> dict[str, Any]:
+        """Return the body for *prompt*, without `stream_options`.
+
+        Fields that nobody here knows (`extra_body`) come from the entry, then from the request. They never replace a
+        field that the prompt has, nor one that the service sends itself (`OpenAISettings.own_fields`).
+        """
+        settings = self._settings
+        body: dict[str, Any] = {
+            "model": prompt.model or settings.model,
+            "messages": [*self._messages(prompt)],
+            "stream": True,
+        }
+        if prompt.temperature is not None:
+            body["temperature"] = prompt.temperature
+        if prompt.stop:
+            body["stop"] = [*prompt.stop]
+        if prompt.seed is not None:
+            body["seed"] = prompt.seed
+        if prompt.max_tokens is not None:
+            body[settings.max_tokens_field] = prompt.max_tokens
+        body |= _rare_fields(prompt)
+        for name, value in {**settings.extra_body, **prompt.extra_body}.items():
+            if name not in settings.own_fields:
+                body.setdefault(name, value)
+        return body
+
+    def _messages(self, prompt: Prompt) -> Iterator[dict[str, Any]]:
+        if prompt.system:
+            yield {"role": "system", "content": prompt.system}
+        model = prompt.model or self._settings.model
+        for message in prompt.messages:
+            yield self._message(message, model)
+
+    def _message(self, message: Message, model: str) -> dict[str, Any]:
+        match message:
+            case UserMessage():
+                return {"role": "user", **_user(message)}
+            case AssistantMessage():
+                return {"role": "assistant", **self._assistant(message, model)}
+            case ToolMessage(content=content, tool_call_id=call_id):
+                return {"role": "tool", "content": content, "tool_call_id": self._id(call_id)}
+            case other:
+                assert_never(other)
+
+    def _assistant(self, message: AssistantMessage, model: str) -> dict[str, Any]:
+        """Return an old turn of the model; the content of one that only calls tools or refuses is null."""
+        refusal, content = message.refusal, message.content
+        if refusal and not self._is_openai:  # compatible servers do not know the field
+            refusal, content = "", content or refusal
+        fields: dict[str, Any] = {"content": content}
+        if not content and (message.tool_calls or refusal):
+            fields["content"] = None
+        if message.name:
+            fields["name"] = message.name
+        if refusal:
+            fields["refusal"] = refusal
+        if message.tool_calls:
+            fields["tool_calls"] = [self._call(call, model) for call in message.tool_calls]
+        return fields | self._extra(message.provider_data, model)
+
+    def _call(self, call: ToolCall, model: str) -> dict[str, Any]:
+        function = {"name": call.name, "arguments": call.arguments}
+        fields = {"id": self._id(call.id), "type": "function", "function": function}
+        return fields | self._extra(call.provider_data, model)
+
+    def _extra(self, data: ProviderData, model: str) -> dict[str, Any]:
+        """Return what the provider wants back, as `extra_content`: Gemini's bridge to this API has this name for it.
+
+        OpenAI's own API has no such field, and refuses it.
+        """
+        kept = {} if self._is_openai else provider_data.own(data, "openai", model)
+        extra = {vendor: value for vendor, value in kept.items() if vendor != provider_data.STAMP}
+        return {"extra_content": extra} if extra else {}
+
+    def _id(self, call_id: str) -> str:
+        """Return the id of a call; for OpenAI, a long one of another provider is replaced, alike in call and result.
+
+        Others get it unchanged, because some servers keep what they need in it.
+        """
+        if not self._is_openai or len(call_id) <= MAX_ID_CHARS:
+            return call_id
+        return f"call_{hashlib.sha256(call_id.encode()).hexdigest()[:24]}"
+
+
+def _user(message: UserMessage) -> dict[str, Any]:
+    match message.content:
+        case str() as words:
+            content: object = words
+        case (TextPart(text=words),):  # the same, and some servers take no parts
+            content = words
+        case parts:
+            content = [_part(part) for part in parts]
+    return {"content": content, "name": message.name} if message.name else {"content": content}
+
+
+def _part(part: Part) -> dict[str, Any]:
+    match part:
+        case TextPart(text=text):
+            return {"type": "text", "text": text}
+        case ImagePart(url=url, detail=detail):
+            return {"type": "image_url", "image_url": {"url": url, **_given(detail=detail)}}
+        case FilePart(url=url, filename=filename):
+            return {"type": "file", "file": {**_given(filename=filename), "file_data": url}}
+        case other:
+            assert_never(other)
+
+
+def _rare_fields(prompt: Prompt) -> dict[str, Any]:
+    """Return the fields that few requests have."""
+    fields = _given(
+        top_p=prompt.top_p,
+        top_k=prompt.top_k,
+        min_p=prompt.min_p,
+        frequency_penalty=prompt.frequency_penalty,
+        presence_penalty=prompt.presence_penalty,
+        repetition_penalty=prompt.repetition_penalty,
+        logit_bias={token: _number(bias) for token, bias in prompt.logit_bias.items()} or None,
+        logprobs=prompt.logprobs or None,
+        top_logprobs=prompt.top_logprobs,
+        reasoning_effort=prompt.reasoning_effort,
+        verbosity=prompt.verbosity,
+        user=prompt.user,
+        safety_identifier=prompt.safety_identifier,
+        prompt_cache_key=prompt.prompt_cache_key,
+        prompt_cache_retention=prompt.prompt_cache_retention,
+        service_tier=prompt.service_tier,
+        store=prompt.store,
+    )
+    if prompt.response_format is not None:
+        fields["response_format"] = _response_format(prompt.response_format)
+    if prompt.prediction:
+        fields["prediction"] = {"type": "content", "content": prompt.prediction}
+    if prompt.tools:
+        fields["tools"] = [{"type": "function", "function": _function(it)} for it in prompt.tools]
+    if prompt.tool_choice is not None:
+        fields["tool_choice"] = (
+            {"type": "function", "function": {"name": prompt.tool_choice.name}}
+            if isinstance(prompt.tool_choice, NamedTool)
+            else prompt.tool_choice
+        )
+    return fields | _given(parallel_tool_calls=prompt.parallel_tool_calls)
+
+
+def _function(tool: Tool) -> dict[str, Any]:
+    given = _given(description=tool.description, parameters=tool.parameters, strict=tool.strict)
+    return {"name": tool.name, **given}
+
+
+def _response_format(wanted: JsonFormat) -> dict[str, Any]:
+    if wanted.schema is None:
+        return {"type": "json_object"}
+    schema = {
+        "name": wanted.name or _UNNAMED,
+        **_given(description=wanted.description),
+        "schema": wanted.schema,
+        **_given(strict=wanted.strict),
+    }
+    return {"type": "json_schema", "json_schema": schema}
+
+
+def _given(**fields: object) -> dict[str, Any]:
+    """Return the fields that are neither None nor empty text."""
+    return {name: value for name, value in fields.items() if value is not None and value != ""}
+
+
+def _number(bias: float) -> float:
+    """Return a whole number as such: OpenAI's API has whole biases."""
+    return int(bias) if bias == int(bias) else bias
