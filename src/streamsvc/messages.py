@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from streamsvc.script import Script
+
 ProviderData = Mapping[str, Any]
 """What a provider wants back with a later request, by vendor: `{"google": {"thought_signature": "…"}}`. Opaque to
 everything but the adapters."""
@@ -190,6 +192,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
         extra_body: additional fields for the provider's API, passed on as they are.
         model: a model other than the entry's; empty: the entry's.
         fault: the name of the fault that the fake provider simulates; empty: as configured.
+        script: the answer that the fake provider gives; empty: as configured.
         call: the number of this call for the same answer, from 1. Used by the fake provider, some of whose
             faults only affect the first call.
     """
@@ -225,6 +228,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     extra_body: Mapping[str, Any] = {}
     model: str = ""
     fault: str = ""
+    script: Script = ()
     call: int = 1
 
 

@@ -94,6 +94,16 @@ TABLES = "ai_sdk, cors, generations, limits, playground, provider, providers, se
             "server.port: found a number with thousands of digits",
             PORT,
         ),
+        (
+            '[providers.fake]\nscript = "hello"',
+            "providers.fake.script: found a mistake in it (Expected `array`, got `str`)",
+            "a list of steps, such as [{words = 'Hello'}]",
+        ),
+        (
+            '[providers.fake]\nscript = [{words = "a"}, {wrods = "b"}]',
+            "providers.fake.script: found a mistake in it (Object contains unknown field `wrods` - at `$[1]`)",
+            "a list of steps, such as [{words = 'Hello'}]",
+        ),
         # out of range
         ("[server]\nport = 65536", "server.port: found 65536", PORT),
         (

@@ -97,6 +97,14 @@ SEEN: dict[FaultName, tuple[tuple[str, object, float], tuple[str, object, float]
     "auth": (("", ProviderAuthFailed, 0), ("", ProviderAuthFailed, 0)),
     "model_not_found": (("", ProviderModelNotFound, 0), ("", ProviderModelNotFound, 0)),
     "flapping": (("", ProviderUnavailable, 0), ("", ProviderUnavailable, 0)),
+    "tool_index_zero": (WHOLE, WHOLE),
+    "tool_index_missing": (WHOLE, WHOLE),
+    "tool_id_late": (WHOLE, WHOLE),
+    "tool_id_missing": (WHOLE, WHOLE),
+    "tool_whole": (WHOLE, WHOLE),
+    "tool_object": (WHOLE, WHOLE),
+    "tool_finish_stop": (WHOLE, WHOLE),
+    "tool_name_repeated": (WHOLE, WHOLE),
 }
 """By fault: text, end and seconds of the first and the second call for an answer."""
 

@@ -108,6 +108,14 @@ SEEN: dict[FaultName, Seen] = {
     "flapping": Seen(
         (retrying("provider_unavailable"),) * 2, "failed", "upstream_error", "provider_unavailable"
     ),
+    "tool_index_zero": WHOLE,
+    "tool_index_missing": WHOLE,
+    "tool_id_late": WHOLE,
+    "tool_id_missing": WHOLE,
+    "tool_whole": WHOLE,
+    "tool_object": WHOLE,
+    "tool_finish_stop": WHOLE,
+    "tool_name_repeated": WHOLE,
 }  # fmt: skip
 """What viewers get for each fault of an entry without fallbacks."""
 

@@ -13,6 +13,7 @@ from streamsvc.config.paths import dotted, guess, variable_for
 from streamsvc.config.settings import KINDS, FakeSettings, ProviderSettings, Section, Settings
 from streamsvc.config.values import FromEnvironment, convert, describe, text_of, variable_of
 from streamsvc.errors import ConfigError
+from streamsvc.script import Script
 
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -93,8 +94,11 @@ class Reader:
         accepted = describe(expected, raw)
         try:
             value = convert(raw, expected)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            self._refuse(path, shown(text_of(raw), hide_text=path[-1] == "api_key_env"), accepted)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
+            found = shown(text_of(raw), hide_text=path[-1] == "api_key_env")
+            if expected == Script:
+                found = f"a mistake in it ({exc})"  # names types and a place, never a value
+            self._refuse(path, found, accepted)
         if isinstance(value, float) and not math.isfinite(value):
             self._refuse(path, shown(text_of(raw)), f"{accepted}, and not infinite")
         return value

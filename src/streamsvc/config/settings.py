@@ -11,6 +11,8 @@ import msgspec
 from msgspec import Meta
 from typing_extensions import override
 
+from streamsvc.script import Script
+
 Seconds = Annotated[float, Meta(ge=0)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -197,6 +199,14 @@ FaultName = Literal[
     "auth",
     "model_not_found",
     "flapping",
+    "tool_index_zero",
+    "tool_index_missing",
+    "tool_id_late",
+    "tool_id_missing",
+    "tool_whole",
+    "tool_object",
+    "tool_finish_stop",
+    "tool_name_repeated",
 ]
 """The faults of the fake provider; `providers.faults` says what each one does."""
 
@@ -217,7 +227,8 @@ class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):
         fault: how the provider fails.
         fault_after_words: after how many words an answer fails.
         fault_seconds: the delay of `slow`, and the length of each phase of `flapping`.
-        allow_faults: whether a request may choose the fault.
+        script: the answers to the successive turns of each conversation, instead of `reply`.
+        allow_faults: whether a request may choose the fault, or bring a script.
     """
 
     model: Name = "words"
@@ -231,6 +242,7 @@ class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):
     fault: FaultName = "none"
     fault_after_words: Count = 3
     fault_seconds: PositiveSeconds = 20.0
+    script: Script = ()
     allow_faults: bool = False
 
 

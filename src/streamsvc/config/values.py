@@ -85,11 +85,19 @@ def describe(expected: Any, raw: object) -> str:
             accepted = f"a string{'' if is_text else ' in quotes'}{', not empty' if length else ''}"
         case inspect.DictType():
             accepted = "a JSON object" if is_text else "a table without dates, times, inf and nan"
-        case inspect.VarTupleType():
-            accepted = "strings separated by commas" if is_text else "a list of strings in quotes"
+        case inspect.VarTupleType(item_type=item):
+            accepted = _list(item, is_text=is_text)
         case _:
             accepted = f"true or false{bare}"
     return accepted
+
+
+def _list(item: inspect.Type, *, is_text: bool) -> str:
+    if isinstance(item, inspect.StructType):
+        return (
+            "a JSON array of steps" if is_text else "a list of steps, such as [{words = 'Hello'}]"
+        )
+    return "strings separated by commas" if is_text else "a list of strings in quotes"
 
 
 def _range(info: inspect.IntType | inspect.FloatType) -> str:

@@ -84,7 +84,7 @@ def _members(info: inspect.Type) -> Sequence[inspect.Type]:
 
 def _inside(info: inspect.Type, step: str) -> Sequence[inspect.Type]:
     """Return the types of what is inside a value of this type: of a field, or of the items of an array."""
-    if isinstance(info, inspect.ListType):
+    if isinstance(info, inspect.ListType | inspect.VarTupleType):
         return _members(info.item_type)
     if not isinstance(info, inspect.StructType):
         return ()

@@ -24,6 +24,7 @@ from streamsvc.messages import (
     Verbosity,
     texts_of,
 )
+from streamsvc.script import Script
 
 _StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]
 
@@ -78,6 +79,7 @@ class SharedFields(msgspec.Struct, kw_only=True):
     store: bool | None = None
     metadata: Metadata = {}
     fault: str = ""
+    script: Script = ()
 
 
 class RequestFields(SharedFields, forbid_unknown_fields=True, kw_only=True):
@@ -178,6 +180,7 @@ def _prompt(fields: RequestFields, media: Media, places: Sequence[str]) -> Promp
         store=fields.store,
         extra_body=fields.extra_body,
         fault=fields.fault,
+        script=fields.script,
     )
 
 

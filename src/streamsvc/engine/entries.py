@@ -65,14 +65,16 @@ class ProviderEntries:
         """Iterate over them in the order of the settings."""
         return iter(self._entries.values())
 
-    def route(self, name: str, *, fault: str = "") -> tuple[ProviderEntry, ...]:
+    def route(
+        self, name: str, *, fault: str = "", has_script: bool = False
+    ) -> tuple[ProviderEntry, ...]:
         """Return an entry followed by its fallbacks, in order, without those whose key is missing.
 
         Raises:
-            InvalidField: no such entry, or the entry does not offer the fault.
+            InvalidField: no such entry, or the entry does not allow the fault or a script.
             ProviderNotReady: the entry's own key is missing.
         """
-        section = self._providers.check(name, fault=fault)
+        section = self._providers.check(name, fault=fault, has_script=has_script)
         fallbacks = (self._entries[fallback] for fallback in section.fallbacks)
         return (self._entries[name], *(entry for entry in fallbacks if entry.is_ready))
 

@@ -105,7 +105,10 @@ class Supervisor:
             Overloaded: a limit is reached.
             Draining: the service is shutting down.
         """
-        route = self._entries.route(request.provider, fault=request.prompt.fault)
+        prompt = request.prompt
+        route = self._entries.route(
+            request.provider, fault=prompt.fault, has_script=bool(prompt.script)
+        )
         if not key:
             return await self._start(request, route)
         fingerprint = hashlib.sha256(msgspec.json.encode(request)).digest()

@@ -20,8 +20,11 @@ from streamsvc.eventloop import now
 from streamsvc.events import Delta, Logprobs, Reasoning, Usage
 from streamsvc.messages import Prompt, texts_of
 from streamsvc.providers.base import Finish, Provider
-from streamsvc.providers.fake_answer import answer
-from streamsvc.providers.faults import Call, Silence, Step, play
+from streamsvc.providers.fake_answer import script_for
+from streamsvc.providers.fake_script import perform, turn_for
+from streamsvc.providers.fake_steps import Pace, Silence, Step
+from streamsvc.providers.faults import Call, play
+from streamsvc.script import ScriptStep
 
 
 @asynccontextmanager
@@ -39,7 +42,7 @@ class FakeProvider(Provider):
 
     @override
     async def generate(self, prompt: Prompt, emit: Callable[[Delta | Finish], None]) -> Finish:
-        pace = self._pace(prompt)
+        pacer = _Pacer(self._settings, prompt)
         tokens = thoughts = 0
         for step in self._steps(prompt):
             match step:
@@ -47,17 +50,20 @@ class FakeProvider(Provider):
                     raise step
                 case Silence(seconds):
                     await anyio.sleep(seconds)
-                case Finish():
-                    usage = Usage(
+                    pacer.put_off(seconds)
+                case Pace(words_per_second):
+                    pacer.words_per_second = words_per_second
+                case Finish(usage=given):
+                    counted = Usage(
                         input_tokens=count_words(prompt),
                         output_tokens=tokens,
                         reasoning_tokens=thoughts or None,
                     )
-                    return msgspec.structs.replace(step, usage=usage)
+                    return msgspec.structs.replace(step, usage=given or counted)
                 case Logprobs():
                     emit(step)
                 case delta:
-                    await anyio.sleep_until(next(pace))
+                    await anyio.sleep_until(pacer.next())
                     tokens += 1
                     thoughts += isinstance(delta, Reasoning)
                     emit(delta)
@@ -68,7 +74,7 @@ class FakeProvider(Provider):
         settings = self._settings
         call = Call(
             number=prompt.call,
-            answer=partial(answer, prompt, settings),
+            answer=partial(self._answer, prompt),
             after_words=settings.fault_after_words,
             seconds=settings.fault_seconds,
             age_seconds=now() - self._opened_at,
@@ -77,19 +83,44 @@ class FakeProvider(Provider):
             return play(cast("FaultName", prompt.fault), call)
         return play(settings.fault, call)
 
-    def _pace(self, prompt: Prompt) -> Iterator[float]:
-        """Yield when each word is due, on the event loop's clock, so that delays do not add up.
-
-        Time starts with the first step.
-        """
+    def _answer(self, prompt: Prompt, preface: str) -> Iterator[Step]:
+        """Yield a complete answer: of the request's script, of the entry's, or without one."""
         settings = self._settings
+        script = (prompt.script if settings.allow_faults else ()) or settings.script
+        if not script:
+            steps = script_for(prompt, settings, preface)
+            return perform(steps, prompt, max_tokens=prompt.max_tokens)
+        begin = (ScriptStep(words=preface),) if preface else ()
+        return perform((*begin, *turn_for(script, prompt)), prompt)
+
+
+class _Pacer:
+    """Says when each word is due, on the event loop's clock, so that delays do not add up.
+
+    Attributes:
+        words_per_second: the pace; 0 is as fast as possible.
+    """
+
+    def __init__(self, settings: FakeSettings, prompt: Prompt) -> None:
+        self.words_per_second = settings.words_per_second
+        self._settings = settings
         seed = settings.seed if prompt.seed is None else prompt.seed
-        draw = random.Random(seed)  # noqa: S311  # repeatable on purpose, not a secret
-        gap = 1 / settings.words_per_second if settings.words_per_second else 0.0
-        due = now() + settings.first_word_seconds
-        while True:
-            yield due
-            due += gap * (1 + settings.jitter * draw.uniform(-1, 1))
+        self._draw = random.Random(seed)  # noqa: S311  # repeatable on purpose, not a secret
+        self._due: float | None = None
+
+    def next(self) -> float:
+        """Return when the next word is due. Time starts with the first one."""
+        if self._due is None:
+            self._due = now() + self._settings.first_word_seconds
+        elif self.words_per_second:
+            jitter = self._settings.jitter * self._draw.uniform(-1, 1)
+            self._due += (1 + jitter) / self.words_per_second
+        return self._due
+
+    def put_off(self, seconds: float) -> None:
+        """Let everything that follows be due later."""
+        if self._due is not None:
+            self._due += seconds
 
 
 def count_words(prompt: Prompt) -> int:

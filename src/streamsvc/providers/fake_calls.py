@@ -17,9 +17,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from streamsvc.events import ToolCallReady
+import msgspec
+
 from streamsvc.messages import (
-    AssistantMessage,
     NamedTool,
     Prompt,
     Tool,
@@ -27,7 +27,7 @@ from streamsvc.messages import (
     UserMessage,
     words_of,
 )
-from streamsvc.providers.fake_values import value_for
+from streamsvc.providers.fake_values import NoValue, value_for
 
 MAX_CALLS = 8
 """How many calls one answer has at most."""
@@ -56,27 +56,18 @@ def results_of(prompt: Prompt) -> Sequence[ToolMessage]:
     return results[::-1]
 
 
-def calls_for(prompt: Prompt) -> tuple[ToolCallReady, ...]:
-    """Return the tool calls with which a prompt is answered; none if it gets words.
+def calls_for(prompt: Prompt) -> Sequence[tuple[str, dict[str, Any]]]:
+    """Return the name and the arguments of each tool call with which a prompt is answered; none if it gets words.
 
     Raises:
         NoValue: there are no arguments that fit a tool's schema.
     """
-    tools = _chosen(prompt)
-    before = sum(
-        len(turn.tool_calls) for turn in prompt.messages if isinstance(turn, AssistantMessage)
-    )
-    return tuple(
-        ToolCallReady(
-            index=at, id=f"call_{before + at + 1}", name=tool.name, arguments=as_json(arguments)
-        )
-        for at, (tool, arguments) in enumerate(_with_arguments(tools, prompt))
-    )
+    return [(tool.name, made) for tool, made in _with_arguments(_chosen(prompt), prompt)]
 
 
 def as_json(value: object) -> str:
     """Return a value as the text that the provider writes."""
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(msgspec.to_builtins(value), ensure_ascii=False)  # a date of TOML is text
 
 
 def _chosen(prompt: Prompt) -> Sequence[Tool]:
@@ -94,7 +85,7 @@ def _chosen(prompt: Prompt) -> Sequence[Tool]:
     return suitable[:MAX_CALLS] or prompt.tools[:1]
 
 
-def _with_arguments(tools: Sequence[Tool], prompt: Prompt) -> Iterator[tuple[Tool, Any]]:
+def _with_arguments(tools: Sequence[Tool], prompt: Prompt) -> Iterator[tuple[Tool, dict[str, Any]]]:
     """Yield each call's tool and arguments."""
     question = question_of(prompt)
     names = [found[1] or found[2] for found in _NAME.finditer(question)]
@@ -105,6 +96,8 @@ def _with_arguments(tools: Sequence[Tool], prompt: Prompt) -> Iterator[tuple[Too
     for tool in tools:
         words = iter(names)
         arguments = value_for(tool.parameters, words=words) if tool.parameters else {}
+        if not isinstance(arguments, dict):
+            raise NoValue  # a tool's arguments are an object
         left = len([*words])
         names = [*names[len(names) - left :], *names[: len(names) - left]]
         if (tool.name, arguments) not in seen:

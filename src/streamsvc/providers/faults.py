@@ -5,7 +5,6 @@ steps at their pace. `restart` and the faults that end in `_once` depend on the 
 for the same answer succeeds.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 
@@ -23,24 +22,16 @@ from streamsvc.errors import (
     UpstreamCut,
     UpstreamInvalid,
 )
-from streamsvc.events import Delta, Logprobs, Reasoning
 from streamsvc.providers.base import Finish
+from streamsvc.providers.fake_quirks import quirky
+from streamsvc.providers.fake_steps import Silence, Step, is_token
+from streamsvc.providers.quirks import QUIRKS, Style
 
 RETRY_AFTER_SECONDS = 1.0
 """The `Retry-After` of a rate limit that has one."""
 
 REWORDED = "In other words: "
 """The beginning of the second answer of `restart`."""
-
-
-class Silence(msgspec.Struct, frozen=True):
-    """Nothing is emitted for *seconds*; by default, forever."""
-
-    seconds: float = math.inf
-
-
-Step = Delta | Finish | Silence | ProviderError
-"""One step of a call. An error is raised, so it is the last step."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +46,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     number: int
-    answer: Callable[[str], Iterable[Delta | Finish]]
+    answer: Callable[[str], Iterable[Step]]
     after_words: int
     seconds: float
     age_seconds: float
@@ -111,6 +102,11 @@ def _flapping(call: Call) -> Iterable[Step]:
     return (ProviderUnavailable(),) if is_down else _well(call)
 
 
+def _quirky(style: Style) -> Fault:
+    """Write tool calls as a server with a quirk does."""
+    return lambda call: quirky(_well(call), style)
+
+
 def _beginning(call: Call) -> Iterator[Step]:
     """Yield what comes before the break: all the reasoning, and the first words of the answer, or pieces of its calls."""
     tokens = 0
@@ -118,7 +114,7 @@ def _beginning(call: Call) -> Iterator[Step]:
         if isinstance(step, Finish):
             return
         yield step
-        tokens += not isinstance(step, Reasoning | Logprobs)
+        tokens += is_token(step)
         if tokens == call.after_words:
             return
 
@@ -155,5 +151,13 @@ FAULTS: Mapping[FaultName, Fault] = {
     "auth": _refused(ProviderAuthFailed),
     "model_not_found": _refused(ProviderModelNotFound),
     "flapping": _flapping,
+    "tool_index_zero": _quirky(QUIRKS["tool_index_zero"]),
+    "tool_index_missing": _quirky(QUIRKS["tool_index_missing"]),
+    "tool_id_late": _quirky(QUIRKS["tool_id_late"]),
+    "tool_id_missing": _quirky(QUIRKS["tool_id_missing"]),
+    "tool_whole": _quirky(QUIRKS["tool_whole"]),
+    "tool_object": _quirky(QUIRKS["tool_object"]),
+    "tool_finish_stop": _quirky(QUIRKS["tool_finish_stop"]),
+    "tool_name_repeated": _quirky(QUIRKS["tool_name_repeated"]),
 }
 """What each fault does. A test checks that the table is complete."""

@@ -54,11 +54,11 @@ class ProviderRegistry:
         """Return whether the entry has the key it needs."""
         return self._entries[name].key(self._environ) is not None
 
-    def check(self, name: str, *, fault: str = "") -> ProviderSettings:
-        """Return the settings of a usable entry, which also allows the fault, if one is named.
+    def check(self, name: str, *, fault: str = "", has_script: bool = False) -> ProviderSettings:
+        """Return the settings of a usable entry, which also allows the fault or the script, if there is one.
 
         Raises:
-            InvalidField: no such entry, no such fault, or the entry does not allow faults.
+            InvalidField: no such entry, no such fault, or the entry allows neither faults nor scripts.
             ProviderNotReady: its key is missing.
         """
         if name not in self._entries:
@@ -66,22 +66,26 @@ class ProviderRegistry:
             sentence = f"Unknown 'provider' {name[:80]!r}; configured: {known}."
             raise InvalidField(sentence, field="provider")
         if fault:
-            self._check_fault(name, fault)
+            self._check_is_allowed(name, "fault")
+            if fault not in get_args(FaultName):
+                sentence = f"Unknown 'fault'; accepted: {', '.join(get_args(FaultName))}."
+                raise InvalidField(sentence, field="fault")
+        if has_script:
+            self._check_is_allowed(name, "script")
         if not self.is_ready(name):
             raise ProviderNotReady(name)
         return self._entries[name]
 
-    def _check_fault(self, name: str, fault: str) -> None:
+    def _check_is_allowed(self, name: str, field: str) -> None:
+        """Check that a request may say how the entry answers."""
         entry = self._entries[name]
         if not isinstance(entry, FakeSettings):
-            why = f"A 'fault' needs an entry of kind fake with allow_faults; {name} is of another kind."
+            why = f"A {field!r} needs an entry of kind fake with allow_faults; {name} is of another kind."
         elif not entry.allow_faults:
-            why = f"A 'fault' is not allowed here; to allow it, set providers.{name}.allow_faults in the settings."
-        elif fault not in get_args(FaultName):
-            why = f"Unknown 'fault'; accepted: {', '.join(get_args(FaultName))}."
+            why = f"A {field!r} is not allowed here; to allow it, set providers.{name}.allow_faults in the settings."
         else:
             return
-        raise InvalidField(why, field="fault")
+        raise InvalidField(why, field=field)
 
     async def get(self, name: str) -> Provider:
         """Return the provider of an entry, opened on its first use.
