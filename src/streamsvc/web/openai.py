@@ -23,7 +23,7 @@ from streamsvc.engine.entries import ProviderEntry
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import ModelNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST
-from streamsvc.events import Done, Event, PublicError, Reasoning, Record, Text
+from streamsvc.events import Delta, Done, Event, PublicError, Record
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
 from streamsvc.web.creation import Creation
@@ -137,7 +137,7 @@ class _FirstToken(DeferredHead):
 
     @override
     def is_due(self, event: Event) -> bool:
-        return isinstance(event, Text | Reasoning | Done)
+        return isinstance(event, Delta | Done)
 
     @override
     def take(self, records: Sequence[Record]) -> None:

@@ -149,7 +149,8 @@ class _ChunkEncoder(Encoder):
         if error := error_of(done):
             return error_block(error)
         self._head["model"] = done.model  # which is another one after a fallback
-        blocks = [data_block(self._chunk({}, FINISH_REASONS[done.finish_reason]))]
+        delta = {"extra_content": done.provider_data} if done.provider_data else {}
+        blocks = [data_block(self._chunk(delta, FINISH_REASONS[done.finish_reason]))]
         if self._include_usage and done.usage:
             blocks.append(data_block({**self._head, "choices": [], "usage": usage_of(done.usage)}))
         return b"".join((*blocks, DONE))
@@ -157,13 +158,10 @@ class _ChunkEncoder(Encoder):
 
 def completion_of(snapshot: Snapshot) -> dict[str, Any]:
     """Return a successful answer as one object (`types/chat/chat_completion.py`)."""
-    message: dict[str, object] = {"role": "assistant", "content": snapshot.text, "refusal": None}
-    if snapshot.reasoning:
-        message["reasoning_content"] = snapshot.reasoning
     choice = {
         "index": 0,
-        "message": message,
-        "logprobs": None,
+        "message": _message(snapshot),
+        "logprobs": {"content": snapshot.logprobs, "refusal": None} if snapshot.logprobs else None,
         "finish_reason": FINISH_REASONS[snapshot.finish_reason or "other"],
     }
     return {
@@ -173,7 +171,33 @@ def completion_of(snapshot: Snapshot) -> dict[str, Any]:
         "model": snapshot.model,
         "choices": [choice],
         "usage": usage_of(snapshot.usage) if snapshot.usage else None,
+        "service_tier": None,
+        "system_fingerprint": None,
     }
+
+
+def _message(snapshot: Snapshot) -> dict[str, object]:
+    """Return the message of an answer; `content` is null if there are tool calls or a refusal in its place."""
+    has_other = bool(snapshot.tool_calls or snapshot.refusal)
+    message: dict[str, object] = {
+        "role": "assistant",
+        "content": None if has_other and not snapshot.text else snapshot.text,
+        "refusal": snapshot.refusal or None,
+    }
+    if snapshot.reasoning:
+        message["reasoning_content"] = snapshot.reasoning
+    if snapshot.tool_calls:
+        message["tool_calls"] = [_tool_call(call) for call in snapshot.tool_calls]
+    if snapshot.provider_data:
+        message["extra_content"] = snapshot.provider_data
+    return message
+
+
+def _tool_call(call: ToolCallReady) -> dict[str, object]:
+    """Return a tool call (`types/chat/chat_completion_message_function_tool_call.py`)."""
+    function = {"name": call.name, "arguments": call.arguments}
+    extra = {"extra_content": call.provider_data} if call.provider_data else {}
+    return {"id": call.id, "type": "function", "function": function, **extra}
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
@@ -183,8 +207,14 @@ def usage_of(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
-    if usage.reasoning_tokens is not None:
-        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    read = {
+        "cached_tokens": usage.cached_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+    }
+    written = {"reasoning_tokens": usage.reasoning_tokens}
+    for name, details in (("prompt", read), ("completion", written)):
+        if known := {key: count for key, count in details.items() if count is not None}:
+            counts[f"{name}_tokens_details"] = known
     if usage.estimated:
         counts["estimated"] = True
     return counts
