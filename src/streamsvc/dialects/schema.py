@@ -1,12 +1,173 @@
-"""JSON Schemas in requests."""
+"""JSON Schemas in requests: checked for mistakes that every provider would refuse, each in words of its own.
 
-from collections.abc import Mapping
+Known keywords must have values of their type (JSON Schema 2020-12, Validation), references must stay in the schema,
+and a schema must not refer to itself: Gemini does not take recursive schemas, and OpenAI not in every place.
+What a provider supports beyond that is its own business, so unknown keywords are left alone.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
+from urllib.parse import unquote
+
+from streamsvc.dialects.invalid import quoted, refused
+
+MAX_DEPTH = 64
+MAX_SUBSCHEMAS = 5000
+
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+_POINTER = re.compile(r"#(?:/.*)?", re.DOTALL)
+
+_SCHEMA = frozenset((
+    *("additionalItems", "additionalProperties", "contains", "else", "if", "items", "not", "propertyNames", "then"),
+    *("unevaluatedItems", "unevaluatedProperties"),
+))  # fmt: skip
+_SCHEMAS = frozenset(("allOf", "anyOf", "oneOf", "prefixItems"))
+_DEFINITIONS = frozenset(("$defs", "definitions"))
+_NAMED_SCHEMAS = _DEFINITIONS | {"dependentSchemas", "patternProperties", "properties"}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_string(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_type(value: object) -> bool:
+    names = value if isinstance(value, list) and value else [value]
+    return all(isinstance(name, str) and name in _TYPES for name in names)
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+_Check = tuple[Callable[[object], bool], str]
+_NUMBER: _Check = (_is_number, "a number")
+_COUNT: _Check = (_is_count, "a whole number of at least 0")
+_STRING: _Check = (_is_string, "a string")
+
+_KEYWORDS: Mapping[str, _Check] = {
+    "type": (_is_type, f"one or several of {', '.join(_TYPES)}"),
+    "enum": (lambda value: isinstance(value, list) and bool(value), "a list with at least one value"),
+    "required": (_are_names, "a list of names"),
+    "uniqueItems": (lambda value: isinstance(value, bool), "true or false"),
+    **dict.fromkeys(("$ref", "description", "format", "pattern", "title"), _STRING),
+    **dict.fromkeys(("maximum", "minimum", "multipleOf", "exclusiveMaximum", "exclusiveMinimum"), _NUMBER),
+    **dict.fromkeys(
+        ("maxItems", "maxLength", "maxProperties", "minItems", "minLength", "minProperties"), _COUNT
+    ),
+}  # fmt: skip
 
 
 def check_schema(schema: Mapping[str, Any], field: str) -> None:
     """Check a JSON Schema.
 
+    Args:
+        schema: the schema, as decoded JSON.
+        field: its place in the body.
+
     Raises:
-        InvalidField: it is not a schema that every API takes; names the place in it.
+        InvalidField: it has a mistake; names the field, and says where in the schema (RFC 6901).
     """
+    schemas = _Schemas(field)
+    schemas.add(schema, "#", depth=0)
+    schemas.check_references()
+
+
+class _Schemas:
+    """The subschemas of a schema, by their JSON pointers."""
+
+    def __init__(self, field: str) -> None:
+        self._field = field
+        self._inner: dict[str, list[str]] = {}  # what applies to a value together with a subschema
+        self._references: dict[str, str] = {}
+
+    def add(self, schema: object, pointer: str, *, depth: int) -> None:
+        """Check a subschema and all in it."""
+        self._inner[pointer] = inner = []
+        if isinstance(schema, bool):
+            return
+        if not isinstance(schema, dict):
+            raise self._mistake(pointer, "a schema must be an object, true or false")
+        if depth > MAX_DEPTH or len(self._inner) > MAX_SUBSCHEMAS:
+            limits = f"{MAX_DEPTH} levels and {MAX_SUBSCHEMAS} subschemas"
+            raise refused(self._field, f"the schema has more than {limits}")
+        self._check_keywords(schema, pointer)
+        for keyword, child, value in self._children(schema, pointer):
+            self.add(value, child, depth=depth + 1)
+            if keyword not in _DEFINITIONS:
+                inner.append(child)
+
+    def check_references(self) -> None:
+        """Refuse references to what is not there, and a schema that refers to itself."""
+        if not self._references:
+            return
+        for pointer, reference in self._references.items():
+            target = unquote(reference)
+            if target not in self._inner:
+                raise self._mistake(
+                    f"{pointer}/$ref", f"there is no {quoted(reference)} in the schema"
+                )
+            self._inner[pointer].append(target)
+        try:
+            TopologicalSorter(self._inner).prepare()
+        except CycleError as exc:
+            around: list[str] = exc.args[1]
+            at = next(it for it in around if it in self._references)
+            raise self._mistake(
+                f"{at}/$ref", "the schema refers to itself; it must not be recursive"
+            ) from exc
+
+    def _check_keywords(self, schema: Mapping[str, Any], pointer: str) -> None:
+        for keyword, (is_valid, rule) in _KEYWORDS.items():
+            if keyword in schema and not is_valid(schema[keyword]):
+                raise self._mistake(f"{pointer}/{keyword}", f"it must be {rule}")
+        if "$dynamicRef" in schema or "$recursiveRef" in schema:
+            raise self._mistake(pointer, "of the references, only '$ref' is supported")
+        if (reference := schema.get("$ref")) is not None:
+            if not _POINTER.fullmatch(reference):
+                raise self._mistake(
+                    f"{pointer}/$ref",
+                    "it must refer to a place in the schema, such as '#/$defs/name'",
+                )
+            self._references[pointer] = reference
+
+    def _children(
+        self, schema: Mapping[str, Any], pointer: str
+    ) -> Iterator[tuple[str, str, object]]:
+        """Yield each subschema with the keyword that it belongs to, and its pointer."""
+        for keyword, value in schema.items():
+            at = f"{pointer}/{keyword}"
+            if keyword in _NAMED_SCHEMAS:
+                for name, inner in self._named(value, at):
+                    yield keyword, f"{at}/{_escaped(name)}", inner
+            elif keyword in _SCHEMAS or (keyword == "items" and isinstance(value, list)):
+                for number, inner in self._listed(value, at):
+                    yield keyword, f"{at}/{number}", inner
+            elif keyword in _SCHEMA:
+                yield keyword, at, value
+
+    def _named(self, value: object, pointer: str) -> Iterable[tuple[str, object]]:
+        if not isinstance(value, dict):
+            raise self._mistake(pointer, "it must be an object with schemas")
+        return value.items()
+
+    def _listed(self, value: object, pointer: str) -> Iterable[tuple[int, object]]:
+        if not isinstance(value, list) or not value:
+            raise self._mistake(pointer, "it must be a list with at least one schema")
+        return enumerate(value)
+
+    def _mistake(self, pointer: str, why: str) -> Exception:
+        return refused(self._field, f"{why}, at {quoted(pointer)}")
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

@@ -103,5 +103,5 @@ def _parameters(schema: Mapping[str, Any] | None, field: str) -> Mapping[str, An
         return None
     check_schema(schema, field)
     if schema.get("type", "object") != "object":
-        raise refused(f"{field}.type", "arguments are an object")
+        raise refused(field, "its type must be 'object'")
     return schema
