@@ -75,7 +75,6 @@ WORDS: tuple[tuple[str, Wire, bytes, str, str], ...] = (
     ("one part", OPENAI, _says({"type": "text", "text": "a"}), "", "a"),
     ("a part with a value", OPENAI, _says({"type": "text", "text": {"value": "a"}}), "", "a"),
     ("output text", OPENAI, _says([{"type": "output_text", "text": "a"}]), "", "a"),
-    ("a refusing part", OPENAI, _says([{"type": "refusal", "refusal": "no"}]), "", "no"),
     (
         "Mistral's thinking", OPENAI,
         _says([{"type": "thinking", "thinking": [{"type": "text", "text": "h"}]}, {"type": "text", "text": "a"}]),

@@ -179,6 +179,13 @@ def test_provider_data_goes_back_where_it_came_from(
     assert extras == [DATA if is_sent else None] * 2
 
 
+def test_service_behind_this_one_gets_its_own_stamp_back() -> None:
+    inner = {"kind": "gemini", "model": "gemini-test"}
+    data = stamped(DATA, "openai", "gpt-test", inner=inner)
+    sent = message(AssistantMessage("a", provider_data=data), "http://a.test/v1")
+    assert sent["extra_content"] == {**DATA, "streamsvc": inner}
+
+
 # Parameters
 
 

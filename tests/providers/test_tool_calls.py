@@ -1,7 +1,7 @@
 """Tool calls in the pieces that servers send, through the reader of OpenAI's chunks."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 from typing import Any, get_args, get_type_hints
 
@@ -12,46 +12,22 @@ from hypothesis import strategies as st
 
 from streamsvc.errors import UpstreamInvalid
 from streamsvc.events import Delta, ToolCallArguments, ToolCallBegun, ToolCallReady
-from streamsvc.providers import answer as answer_module
-from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish
-from streamsvc.providers.openai_chunks import ChunkReader
 from streamsvc.providers.quirks import OPENAI, QUIRKS, Style, WrittenCall, chunks
 from streamsvc.providers.tool_calls import MAX_CALLS, MAX_DATA_BYTES
 from streamsvc.providers.tool_draft import MOST_HELD_CHARS
+from support.openai_chunks import read, still_clock
 
 PARIS = WrittenCall(id="call_p", name="weather", pieces=('{"ci', 'ty":"Pa', 'ris"}'))
 OSLO = WrittenCall(id="call_o", name="weather", pieces=('{"city":', '"Oslo"}'))
 CLOCK = WrittenCall(id="call_c", name="clock", pieces=())
 BOTH = PARIS, CLOCK, OSLO
 
+pytestmark = pytest.mark.usefixtures("still_clock")
+
+__all__ = ["still_clock"]  # a fixture
+
 Piece = Mapping[str, Any]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def still_clock() -> Iterator[None]:
-    """Tests that draw examples are not run in an event loop, which has the clock."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(answer_module, "now", lambda: 0.0)
-        yield
-
-
-def read(
-    *chunks: Iterable[Piece] | Mapping[str, Any], reason: str = "tool_calls"
-) -> tuple[list[Delta], Finish]:
-    """Read chunks (lists are the pieces of calls in one); return the drafts and the finish."""
-    said: list[Delta | Finish] = []
-    answer = AnswerSoFar(said.append)
-    reader = ChunkReader(answer)
-    end = {"choices": [{"delta": {}, "finish_reason": reason}]} if reason else {}
-    for chunk in (*chunks, end):
-        delta = (
-            chunk if isinstance(chunk, dict) else {"choices": [{"delta": {"tool_calls": chunk}}]}
-        )
-        if delta:
-            reader.take(json.dumps(delta).encode())
-    finish = answer.finish()
-    return [it for it in said if not isinstance(it, Finish)], finish
 
 
 def written(calls: Sequence[WrittenCall], style: Style) -> tuple[list[Delta], Finish]:
@@ -389,4 +365,5 @@ def test_provider_data_is_bounded() -> None:
 def test_latest_provider_data_of_each_vendor_is_kept() -> None:
     data: tuple[Any, ...] = ({"a": 1, "b": 1}, {"b": 2}, "x", None)
     _, finish = read(*([piece(0, id="i", name="a", extra_content=it)] for it in data))
-    assert finish.tool_calls[0].provider_data == {"a": 1, "b": 2}
+    stamp = {"kind": "openai", "model": "gpt-test"}
+    assert finish.tool_calls[0].provider_data == {"a": 1, "b": 2, "streamsvc": stamp}

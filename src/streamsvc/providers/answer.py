@@ -14,9 +14,11 @@ normally, the finish reason decides:
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+
+import msgspec
 
 from streamsvc.errors import UpstreamCut, UpstreamInvalid
 from streamsvc.eventloop import now
@@ -30,9 +32,9 @@ from streamsvc.events import (
     ToolCallReady,
     Usage,
 )
-from streamsvc.providers.base import Finish, SurrogateJoiner, whole
+from streamsvc.providers.base import Finish, SurrogateJoiner
 from streamsvc.providers.finish_words import answer_end
-from streamsvc.providers.tool_calls import CallPiece, ToolCallJoiner
+from streamsvc.providers.tool_calls import MAX_DATA_BYTES, CallPiece, ToolCallJoiner
 
 END_WAIT_SECONDS = 5.0
 """How long to wait for the end of the stream after a finish reason that ends the answer."""
@@ -68,6 +70,7 @@ class AnswerSoFar:
         "_provider_data",
         "_reason",
         "_reasoning_joiner",
+        "_refusal_joiner",
         "_text_joiner",
         "_usage",
         "_word",
@@ -87,11 +90,17 @@ class AnswerSoFar:
         self._provider_data: Mapping[str, Any] = {}
         self._text_joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
+        self._refusal_joiner = SurrogateJoiner()
         self._has_plain_words = False  # text without a reason, since the last reason
         self._is_refused = False
         self._reason: AnswerEnd | None = None
         self._word: str | None = None
         self._usage: Usage | None = None
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether a piece of a tool call has arrived."""
+        return self._calls is not None
 
     @property
     def is_empty(self) -> bool:
@@ -116,29 +125,70 @@ class AnswerSoFar:
         elif not self._has_plain_words and (text or reasoning):
             self._take_words()
 
-    def take_refusal(self, text: str) -> None:
-        """Take a piece of the model's refusal."""
-        self._emit(Refusal(whole(text)))
-        self._take_words()
+    def take_more(
+        self,
+        reasoning: str,
+        text: str,
+        word: str | None,
+        *,
+        refusal: str = "",
+        calls: Sequence[CallPiece] = (),
+        logprobs: tuple[Any, ...] = (),
+    ) -> None:
+        """Take a chunk with more than words: the words first, then a piece of a refusal, then pieces of tool calls.
 
-    def take_calls(self, pieces: list[CallPiece]) -> None:
+        Raises:
+            ProviderError: the finish reason says that the provider failed.
+            UpstreamInvalid: the pieces are not tool calls.
+        """
+        reasoning = self._valid(self._reasoning_joiner, reasoning)
+        text = self._valid(self._text_joiner, text)
+        refusal = self._valid(self._refusal_joiner, refusal)
+        for delta in (Reasoning(reasoning), Text(text), Refusal(refusal)):
+            if delta.text:
+                self._emit(delta)
+        if logprobs:
+            self.take_logprobs(logprobs)
+        if calls:
+            self._join(calls)
+        has_words = bool(reasoning or text or refusal or calls)
+        if word and (end := answer_end(word)):
+            self._take_reason(end, word, has_words=has_words)
+        elif has_words:
+            self._take_words()
+
+    def take_calls(self, pieces: Sequence[CallPiece]) -> None:
         """Take the pieces of tool calls in one chunk, before its finish reason.
 
         Raises:
             UpstreamInvalid: they are not tool calls.
         """
-        if self._calls is None:
-            self._calls = ToolCallJoiner(self._emit)
-        self._calls.take(pieces)
+        self._join(pieces)
         self._take_words()
 
     def take_logprobs(self, content: tuple[Any, ...]) -> None:
         """Take the log probabilities of the latest text's tokens, in OpenAI's format."""
         self._emit(Logprobs(content))
+        self._announce()
 
     def take_provider_data(self, data: Mapping[str, Any]) -> None:
-        """Take what the provider wants back with this answer; the last value for each vendor is kept."""
+        """Take what the provider wants back with this answer; the last value for each vendor is kept.
+
+        Raises:
+            UpstreamInvalid: it is too much.
+        """
         self._provider_data = {**self._provider_data, **data}
+        if len(msgspec.json.encode(self._provider_data)) > MAX_DATA_BYTES:
+            raise UpstreamInvalid
+        self._announce()
+
+    def _join(self, pieces: Sequence[CallPiece]) -> None:
+        if self._calls is None:
+            self._calls = ToolCallJoiner(self._emit)
+        self._calls.take(pieces)
+
+    def _valid(self, joiner: SurrogateJoiner, text: str) -> str:
+        return joiner.feed(text) if self.has_halves else text
 
     def _take_words(self) -> None:
         """Note that text without a finish reason has arrived, so the answer has grown."""
@@ -210,6 +260,8 @@ class AnswerSoFar:
             self._emit(Reasoning(rest))
         if rest := self._text_joiner.flush():
             self._emit(Text(rest))
+        if rest := self._refusal_joiner.flush():
+            self._emit(Refusal(rest))
         return self._finish(self._reason)
 
     def _announce(self) -> None:

@@ -18,7 +18,10 @@ MOST_TOKENS = 2**53
 _MOST_LEVELS = 4
 """How deeply the parts of a `content` may be nested."""
 
-_WORDS = ("text", "thinking", "reasoning", "summary", "refusal", "content", "value")
+_MOST_LEVELS_OF_DATA = 32
+"""How deeply a vendor's data may be nested."""
+
+_WORDS = ("text", "thinking", "reasoning", "summary", "content", "value")
 """The keys of a part's text: OpenAI's and Mistral's `text`, the `thinking` of Mistral and Anthropic, and others."""
 
 
@@ -95,9 +98,51 @@ def thoughts(value: object) -> str:
         return ""
 
 
+def refusals(content: object) -> str:
+    """Return the refusing parts of a content: `{"type": "refusal", "refusal": "…"}`, alone or in a list.
+
+    Raises:
+        UpstreamInvalid: the place of the words holds something else.
+    """
+    values = (
+        part.get("refusal") or (part.get("text") if _kind(part) == "refusal" else None)
+        for part in objects(content)
+    )
+    return "".join(text for value in values for text in words(value))
+
+
+def opaque(value: object) -> Mapping[str, Any]:
+    """Return a vendor's data, an object of any shape, with valid Unicode; empty if it is not an object.
+
+    Raises:
+        UpstreamInvalid: it is nested too deeply.
+    """
+    return _clean(value, _MOST_LEVELS_OF_DATA) if isinstance(value, dict) else {}
+
+
+def _clean(value: Any, levels: int) -> Any:
+    if not levels:
+        raise UpstreamInvalid
+    match value:
+        case str():
+            return whole(value)
+        case list():
+            return [_clean(item, levels - 1) for item in value]
+        case dict():
+            return {whole(name): _clean(item, levels - 1) for name, item in value.items()}
+        case _:
+            return value
+
+
+def _kind(part: Mapping[str, Any]) -> str:
+    return str(part.get("type")).lower()
+
+
 def _part(part: Mapping[str, Any], levels: int) -> tuple[str, str]:
-    kind = str(part.get("type")).lower()
+    kind = _kind(part)
     name = next((name for name in _WORDS if part.get(name)), None)
+    if kind == "refusal" or (name is None and "refusal" in part):  # `refusals` has it
+        return "", ""
     if name is None:
         if part and "type" not in part and not any(name in part for name in _WORDS):
             raise UpstreamInvalid

@@ -129,7 +129,7 @@ class OpenAIProvider(Provider):
             body = body_reader(
                 exchange.headers,
                 answer,
-                ChunkReader(answer).take,
+                ChunkReader(answer, prompt.model or self._settings.model).take,
                 max_bytes=self._settings.max_line_bytes,
             )
             finish = await body.read(exchange.read)

@@ -25,7 +25,8 @@ from streamsvc.messages import (
     ToolMessage,
     UserMessage,
 )
-from streamsvc.providers import provider_data
+from streamsvc.providers.openai_rare import INNER_STAMP
+from streamsvc.providers.provider_data import STAMP, field, own
 
 MAX_ID_CHARS = 40
 """OpenAI refuses longer ids of tool calls, with a 400 that says so."""
@@ -115,8 +116,12 @@ class BodyWriter:
 
         OpenAI's own API has no such field, and refuses it.
         """
-        kept = {} if self._is_openai else provider_data.own(data, "openai", model)
-        extra = {vendor: value for vendor, value in kept.items() if vendor != provider_data.STAMP}
+        kept = {} if self._is_openai else own(data, "openai", model)
+        extra = {vendor: value for vendor, value in kept.items() if vendor != STAMP}
+        if inner := field(
+            kept, STAMP, INNER_STAMP
+        ):  # a service like this one gets its own stamp back
+            extra[STAMP] = inner
         return {"extra_content": extra} if extra else {}
 
     def _id(self, call_id: str) -> str:

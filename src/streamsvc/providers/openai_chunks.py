@@ -10,15 +10,16 @@ from typing import Any
 
 import msgspec
 
-from streamsvc.events import Usage
 from streamsvc.providers import lenient
+from streamsvc.providers import openai_rare as rare
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.error_mapping import raise_stated_error
-from streamsvc.providers.tool_calls import CallPiece
 
 
 class _Delta(msgspec.Struct):
     tool_calls: Any = None
+    function_call: Any = None  # the older form of a tool call
+    extra_content: Any = None  # what the provider wants back with this message
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -50,12 +51,14 @@ class ChunkReader:
 
     Args:
         answer: collects the contents of the chunks.
+        model: the one that was asked; what the provider wants back is stamped with it.
     """
 
-    __slots__ = ("_answer", "_has_messages")
+    __slots__ = ("_answer", "_has_messages", "_model")
 
-    def __init__(self, answer: AnswerSoFar) -> None:
+    def __init__(self, answer: AnswerSoFar, model: str = "") -> None:
         self._answer = answer
+        self._model = model
         self._has_messages = False
 
     def take(self, payload: bytes) -> None:
@@ -81,47 +84,66 @@ class ChunkReader:
                 delta = choice.delta
                 if delta is None or choice.message is not None or choice.text:
                     delta = self._other_words(choice)
-                if delta.tool_calls or delta.refusal or choice.logprobs or choice.error:
+                if (
+                    delta.tool_calls
+                    or delta.refusal
+                    or choice.logprobs
+                    or delta.function_call
+                    or delta.extra_content
+                    or choice.error
+                ):
                     self._take_rare(choice, delta, payload)
-                answer.take(
-                    delta.reasoning_content or delta.reasoning or "",
-                    delta.content or "",
-                    choice.finish_reason,
-                )
+                else:
+                    answer.take(
+                        delta.reasoning_content or delta.reasoning or "",
+                        delta.content or "",
+                        choice.finish_reason,
+                    )
 
     def _take_aside(self, chunk: _Chunk, payload: bytes) -> None:
-        """Take what a chunk contains besides its choices, or instead of them."""
+        """Take what a chunk has beside its choices, or instead of them."""
         if chunk.error or not (chunk.choices or chunk.usage):
             raise_stated_error(chunk.error, payload)
-        self._answer.count(_usage(chunk.usage))
+        self._answer.count(rare.usage(chunk.usage))
 
     def _take_rare(self, choice: _Choice, delta: _Delta, payload: bytes) -> None:
-        """Take what few answers have besides text.
+        """Take a choice that has more than words.
 
         Raises:
             ProviderError: it is an error, or cannot be read.
         """
         if choice.error:
             raise_stated_error(choice.error, payload)
-        if delta.refusal:
-            self._answer.take_refusal(delta.refusal)
-        if pieces := [_call_piece(it) for it in lenient.objects(delta.tool_calls)]:
-            self._answer.take_calls(pieces)
-        likely = choice.logprobs.get("content") if isinstance(choice.logprobs, dict) else None
-        if likely and isinstance(likely, list):
-            self._answer.take_logprobs(tuple(likely))
+        if data := rare.provider_data(delta.extra_content, self._model):
+            self._answer.take_provider_data(data)
+        self._answer.take_more(
+            delta.reasoning_content or delta.reasoning or "",
+            delta.content or "",
+            choice.finish_reason,
+            refusal=delta.refusal or "",
+            calls=rare.call_pieces(delta.tool_calls, delta.function_call, self._model),
+            logprobs=rare.logprobs(choice.logprobs),
+        )
 
     def _other_words(self, choice: _Choice) -> _Delta:
-        """Return the text of a choice that has no delta, or something besides it.
+        """Return the contents of a choice that has no delta, or something beside it.
 
-        A `message` instead of deltas is the answer; after deltas, or besides one, it repeats them and is skipped.
+        A `message` instead of deltas is the answer; after deltas, or beside one, it repeats them and is skipped, but
+        not tool calls that no delta had.
         """
         delta = choice.delta or _Delta()
         is_summary = not self._has_messages and not self._answer.is_empty
         if is_summary or any(msgspec.structs.astuple(delta)):
-            return delta
+            return self._with_calls(delta, choice.message)
         self._has_messages = choice.message is not None or bool(choice.text)
         return choice.message or _Delta(content=choice.text)
+
+    def _with_calls(self, delta: _Delta, message: _Delta | None) -> _Delta:
+        """Return a delta with the tool calls of the message beside it, if neither it nor a delta before has any."""
+        if message is None or self._answer.has_calls or delta.tool_calls or delta.function_call:
+            return delta
+        delta.tool_calls, delta.function_call = message.tool_calls, message.function_call
+        return delta
 
 
 def _chunk(value: Mapping[str, Any]) -> _Chunk:
@@ -151,42 +173,15 @@ def _delta(value: object) -> _Delta | None:
         return None
     if not isinstance(value, dict):
         reasoning, text = lenient.words(value)
-        return _Delta(content=text, reasoning=reasoning)
-    reasoning, text = lenient.words(value.get("content"))
+        return _Delta(content=text, reasoning=reasoning, refusal=lenient.refusals(value))
+    content = value.get("content")
+    reasoning, text = lenient.words(content)
     named = value.get("reasoning_content") or value.get("reasoning")
     return _Delta(
         content=text,
         reasoning=lenient.thoughts(named) or reasoning,
-        refusal="".join(lenient.words(value.get("refusal"))),
+        refusal="".join(lenient.words(value.get("refusal"))) + lenient.refusals(content),
         tool_calls=value.get("tool_calls"),
-    )
-
-
-def _call_piece(value: Mapping[str, Any]) -> CallPiece:
-    """Return a piece of a tool call (`ChoiceDeltaToolCall`), whatever its shape."""
-    function = next(lenient.objects(value.get("function")), {})
-    extra = value.get("extra_content")
-    return CallPiece(
-        index=lenient.count(value.get("index")),
-        id=lenient.word(value.get("id")),
-        name=lenient.word(function.get("name")),
-        arguments=function.get("arguments"),
-        provider_data=extra if isinstance(extra, dict) else {},
-    )
-
-
-def _usage(usage: object) -> Usage | None:
-    """Return the tokens that the upstream counted, if any; an invalid count does not fail the answer."""
-    counts = usage if isinstance(usage, dict) else {}
-    details = counts.get("completion_tokens_details")
-    input_tokens = lenient.count(counts.get("prompt_tokens"))
-    output_tokens = lenient.count(counts.get("completion_tokens"))
-    if input_tokens is None and output_tokens is None:
-        return None
-    return Usage(
-        input_tokens=input_tokens or 0,
-        output_tokens=output_tokens or 0,
-        reasoning_tokens=lenient.count(details.get("reasoning_tokens"))
-        if isinstance(details, dict)
-        else None,
+        function_call=value.get("function_call"),
+        extra_content=value.get("extra_content"),
     )

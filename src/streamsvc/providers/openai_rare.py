@@ -1,0 +1,110 @@
+"""What few chunks of OpenAI's chat completions have: tool calls, refusals, log probabilities, usage, vendors' data.
+
+Values of any shape go in, because servers follow the API loosely; what cannot be read is skipped unless a part of the
+answer would be lost. Shapes: openai SDK, `types/chat/chat_completion_chunk.py` and `types/completion_usage.py`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from streamsvc.events import Usage
+from streamsvc.messages import ProviderData
+from streamsvc.providers import lenient
+from streamsvc.providers.provider_data import STAMP, stamped
+from streamsvc.providers.tool_calls import CallPiece
+
+INNER_STAMP = "inner"
+"""The note in our stamp that keeps the stamp of the upstream, if that is a service like this one."""
+
+_CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
+_WRITTEN = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+"""OpenAI's names come first; then those of DeepSeek, Anthropic and the gateways that translate for them."""
+
+
+def call_pieces(calls: object, function_call: object, model: str) -> list[CallPiece]:
+    """Return the pieces of the tool calls in a delta or message.
+
+    Args:
+        calls: its `tool_calls`.
+        function_call: the call in the form that `tool_calls` has replaced; servers that send both mean one call.
+        model: the one that was asked, for `provider_data`.
+
+    Raises:
+        UpstreamInvalid: a vendor's data is nested too deeply.
+    """
+    pieces = [_call_piece(it, it.get("function"), model) for it in lenient.objects(calls)]
+    if not pieces:
+        old = (it for it in lenient.objects(function_call) if it.get("name") or it.get("arguments"))
+        pieces = [_call_piece({}, it, model) for it in old]
+    return pieces
+
+
+def _call_piece(call: Mapping[str, Any], function: object, model: str) -> CallPiece:
+    """Return a piece of a tool call (`ChoiceDeltaToolCall`)."""
+    fields = next(lenient.objects(function), {})
+    return CallPiece(
+        index=lenient.count(call.get("index")),
+        id=lenient.word(call.get("id")),
+        name=lenient.word(fields.get("name")),
+        arguments=fields.get("arguments"),
+        provider_data=provider_data(call.get("extra_content"), model),
+    )
+
+
+def provider_data(extra_content: object, model: str) -> ProviderData:
+    """Return what the provider wants back, stamped; empty if there is nothing.
+
+    Raises:
+        UpstreamInvalid: it is nested too deeply.
+    """
+    data = lenient.opaque(extra_content)
+    notes = {INNER_STAMP: data[STAMP]} if STAMP in data else {}
+    return stamped(data, "openai", model, **notes) if data else {}
+
+
+def logprobs(value: object) -> tuple[Any, ...]:
+    """Return the log probabilities of the content's tokens (`ChatCompletionTokenLogprob`)."""
+    content = value.get("content") if isinstance(value, dict) else None
+    return tuple(
+        {**_token(it), "top_logprobs": [_token(top) for top in _list(it.get("top_logprobs"))]}
+        for it in _list(content)
+    )
+
+
+def _token(value: Mapping[str, Any]) -> dict[str, Any]:
+    number, units = value.get("logprob"), value.get("bytes")
+    return {
+        "token": lenient.word(value.get("token")) or "",
+        "logprob": number if isinstance(number, int | float) else None,
+        "bytes": units
+        if isinstance(units, list) and all(type(it) is int for it in units)
+        else None,
+    }
+
+
+def _list(value: object) -> Iterable[Mapping[str, Any]]:
+    return lenient.objects(value) if isinstance(value, list) else ()
+
+
+def usage(value: object) -> Usage | None:
+    """Return the tokens that the upstream counted, if it did; an invalid count does not fail an answer."""
+    counts = value if isinstance(value, dict) else {}
+    input_tokens = lenient.count(counts.get("prompt_tokens"))
+    output_tokens = lenient.count(counts.get("completion_tokens"))
+    if input_tokens is None and output_tokens is None:
+        return None
+    prompt_details = next(lenient.objects(counts.get("prompt_tokens_details")), {})
+    output_details = next(lenient.objects(counts.get("completion_tokens_details")), {})
+    return Usage(
+        input_tokens=input_tokens or 0,
+        output_tokens=output_tokens or 0,
+        reasoning_tokens=_count(("reasoning_tokens",), output_details, counts),
+        cached_tokens=_count(_CACHED, prompt_details, counts),
+        cache_write_tokens=_count(_WRITTEN, prompt_details, counts),
+    )
+
+
+def _count(names: Iterable[str], *tables: Mapping[str, Any]) -> int | None:
+    """Return the first count under one of these names."""
+    found = (lenient.count(table.get(name)) for table in tables for name in names)
+    return next((count for count in found if count is not None), None)
