@@ -427,9 +427,10 @@ async def test_thoughts_are_reasoning(api: respx.Route) -> None:
 async def test_other_candidates_and_parts_are_not_text(api: respx.Route) -> None:
     other = {"index": 1, "content": {"parts": [{"text": "Two"}]}, "finishReason": "SAFETY"}
     mine = {"index": 0, "content": {"parts": [{"text": "One"}]}}
-    call = parts({"functionCall": {"name": "f", "args": {}}}, {"thoughtSignature": "c2ln"})
+    data = {"mimeType": "image/png", "data": "aQ=="}
+    image = parts({"inlineData": data}, {"executableCode": {"language": "PYTHON", "code": "1"}})
     end = GEMINI.candidate(finishReason="STOP")
-    api.mock(return_value=stream(chunk(candidates=[mine, other]), call, end))
+    api.mock(return_value=stream(chunk(candidates=[mine, other]), image, end))
     assert await ask() == [Text("One"), _ends("STOP")]
 
 

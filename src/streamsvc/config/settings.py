@@ -299,11 +299,13 @@ class GeminiSettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind
 
     Attributes:
         include_thoughts: whether to ask for thought summaries, which are streamed as reasoning.
+        missing_signature: what stands in for a thought signature that a history lacks; empty: nothing.
     """
 
     default_base_url = "https://generativelanguage.googleapis.com"
 
     include_thoughts: bool = True
+    missing_signature: str = "skip_thought_signature_validator"
 
 
 ProviderSettings = FakeSettings | OpenAISettings | GeminiSettings

@@ -53,7 +53,7 @@ _FAILURES: Mapping[type[ProviderError], str] = {
 
 _ENUMERATION = re.compile(r"^(?:finish|stop)?reason(?=.)")
 
-_NOT_YET = frozenset(map(bare, ("", "null", "none", "not_finished")))
+_NOT_YET = frozenset(map(bare, ("", "null", "none", "not_finished", "unspecified")))
 """What some servers send with every chunk instead of null."""
 
 _END_BY_WORD: Mapping[str, AnswerEnd] = {

@@ -8,7 +8,7 @@ the connection of a stream that is abandoned.
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import assert_never
+from typing import Any
 
 import httpx2
 from google import genai
@@ -18,16 +18,10 @@ from typing_extensions import override
 from streamsvc.config.settings import GeminiSettings
 from streamsvc.errors import UpstreamInvalid
 from streamsvc.events import Delta
-from streamsvc.messages import (
-    AssistantMessage,
-    Message,
-    Prompt,
-    ToolMessage,
-    UserMessage,
-    words_of,
-)
+from streamsvc.messages import Prompt
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish, Provider, closed_afterwards
+from streamsvc.providers.gemini_body import request_body
 from streamsvc.providers.gemini_chunks import ChunkReader
 from streamsvc.providers.gemini_http import (
     BodyStream,
@@ -36,10 +30,14 @@ from streamsvc.providers.gemini_http import (
     open_client,
     response_slot,
 )
+from streamsvc.providers.gemini_models import bare_model
 from streamsvc.providers.response import body_reader
 
 _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 """What the SDK raises, deliberately or by accident, when a response does not have the expected shape."""
+
+_REPLACED = "in the body"
+"""The SDK insists on contents; those of `request_body` take their place."""
 
 _VERSION = re.compile(r"(.*)/(v[0-9]+[a-z0-9]*)/*")
 _DEFAULT_VERSION = "v1"
@@ -81,23 +79,27 @@ class GeminiProvider(Provider):
 
     @override
     async def generate(self, prompt: Prompt, emit: Callable[[Delta | Finish], None]) -> Finish:
+        model = prompt.model or self._settings.model
+        config = _config(prompt, request_body(prompt, self._settings))
         slot = ResponseSlot()
         token = response_slot.set(slot)
         try:
             async with closed_afterwards(slot.close):
-                stream = await self._ask(prompt, slot)
+                stream = await self._ask(model, config, slot)
                 answer = AnswerSoFar(emit)
                 body = body_reader(
                     slot.headers,
                     answer,
-                    ChunkReader(answer).take,
+                    ChunkReader(answer, bare_model(model)).take,
                     max_bytes=self._settings.max_line_bytes,
                 )
                 return await body.read(BodyStream(stream).read)
         finally:
             response_slot.reset(token)
 
-    async def _ask(self, prompt: Prompt, slot: ResponseSlot) -> httpx2.AsyncByteStream:
+    async def _ask(
+        self, model: str, config: types.GenerateContentConfig, slot: ResponseSlot
+    ) -> httpx2.AsyncByteStream:
         """Have the SDK send the request; return the body of the response.
 
         Raises:
@@ -106,9 +108,7 @@ class GeminiProvider(Provider):
         try:
             # Nothing is sent before the first step of the iteration.
             chunks = await self._client.aio.models.generate_content_stream(
-                model=prompt.model or self._settings.model,
-                contents=contents(prompt),
-                config=config(prompt, include_thoughts=self._settings.include_thoughts),
+                model=model, contents=_REPLACED, config=config
             )
             await anext(chunks, None)
         except httpx2.HTTPError as exc:
@@ -120,37 +120,15 @@ class GeminiProvider(Provider):
         return slot.body
 
 
-def contents(prompt: Prompt) -> list[types.Content]:
-    """Return the turns of *prompt*; Gemini calls the assistant `model`."""
-    return [_content(message) for message in prompt.messages]
+def _config(prompt: Prompt, body: dict[str, Any]) -> types.GenerateContentConfig:
+    """Return what makes the SDK send a body of ours, and turn off what it would do by itself.
 
-
-def _content(message: Message) -> types.Content:
-    match message:
-        case UserMessage(content=content):
-            return types.Content(role="user", parts=[types.Part(text=words_of(content))])
-        case AssistantMessage(content=text):
-            return types.Content(role="model", parts=[types.Part(text=text)])
-        case ToolMessage(content=text):
-            return types.Content(role="user", parts=[types.Part(text=text)])
-        case other:
-            assert_never(other)
-
-
-def config(prompt: Prompt, *, include_thoughts: bool) -> types.GenerateContentConfig:
-    """Return the parameters of *prompt*, and turn off what the SDK would do on its own."""
+    Its own types would take the body apart and put it together again: a signature in another alphabet of base64, and
+    a few milliseconds for long conversations.
+    """
     return types.GenerateContentConfig(
         system_instruction=prompt.system or None,
-        temperature=prompt.temperature,
-        max_output_tokens=prompt.max_tokens,
-        stop_sequences=list(prompt.stop) or None,
-        seed=None if prompt.seed is None else _int32(prompt.seed),
-        thinking_config=types.ThinkingConfig(include_thoughts=True) if include_thoughts else None,
+        http_options=types.HttpOptions(extra_body=body),
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
     )
-
-
-def _int32(seed: int) -> int:
-    """Return the lowest 32 bits of a seed, signed: the API takes no more (`GenerationConfig.seed`)."""
-    return (seed + 2**31) % 2**32 - 2**31

@@ -1,6 +1,7 @@
 """Reads the chunks of Gemini's streams from JSON into an answer.
 
 Shapes: google-genai, `types.GenerateContentResponse`. Chunks that do not fit are read again by `lenient`.
+Images, code that ran at Google and other parts without words or calls are skipped.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,11 +13,17 @@ from streamsvc.events import Usage
 from streamsvc.providers import lenient
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.error_mapping import raise_stated_error
+from streamsvc.providers.gemini_calls import CallReader
+from streamsvc.providers.gemini_logprobs import logprobs
+from streamsvc.providers.gemini_parts import AnswerParts
+from streamsvc.providers.tool_calls import CallPiece
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, rename="camel"):
     text: str | None = None
     thought: bool | None = None
+    thought_signature: str | None = None
+    function_call: Any = None
 
 
 class _Content(msgspec.Struct):
@@ -27,6 +34,7 @@ class _Candidate(msgspec.Struct, rename="camel"):
     index: int | None = None
     content: _Content | None = None
     finish_reason: str | None = None
+    logprobs_result: Any = None
 
 
 class _Feedback(msgspec.Struct, rename="camel"):
@@ -49,10 +57,13 @@ class ChunkReader:
 
     Args:
         answer: collects the contents of the chunks.
+        model: the model that was asked.
     """
 
-    def __init__(self, answer: AnswerSoFar) -> None:
+    def __init__(self, answer: AnswerSoFar, model: str) -> None:
         self._answer = answer
+        self._parts = AnswerParts(model, answer.take_provider_data)
+        self._calls = CallReader(self._parts)
 
     def take(self, payload: bytes) -> None:
         """Take the JSON of a chunk, or of a list of chunks.
@@ -80,12 +91,28 @@ class ChunkReader:
             answer.block(chunk.prompt_feedback.block_reason)
         for candidate in chunk.candidates or ():
             if not candidate.index:
-                parts = (candidate.content and candidate.content.parts) or ()
-                answer.take(
-                    "".join(part.text or "" for part in parts if part.thought),
-                    "".join(part.text or "" for part in parts if not part.thought),
-                    candidate.finish_reason,
-                )
+                self._take_candidate(candidate)
+
+    def _take_candidate(self, candidate: _Candidate) -> None:
+        reasoning = text = ""
+        calls: list[list[CallPiece]] = []
+        for part in (candidate.content and candidate.content.parts) or ():
+            if part.function_call is not None:
+                calls.append(self._calls.take(part.function_call, part.thought_signature or ""))
+            elif part.thought:
+                reasoning += part.text or ""
+            elif part.text or part.thought_signature:
+                self._parts.take_text(part.text or "", part.thought_signature or "")
+                text += part.text or ""
+        answer = self._answer
+        if candidate.logprobs_result and (likely := logprobs(candidate.logprobs_result)):
+            answer.take_logprobs(likely)
+        if calls:
+            answer.take(reasoning, text, None)
+            reasoning = text = ""
+            for pieces in filter(None, calls):
+                answer.take_calls(pieces)
+        answer.take(reasoning, text, candidate.finish_reason)
 
 
 def _chunk(value: Mapping[str, Any]) -> _Chunk:
@@ -107,25 +134,37 @@ def _candidate(value: Mapping[str, Any]) -> _Candidate:
         index=lenient.count(value.get("index")),
         content=_Content([_part(it) for it in (parts if isinstance(parts, list) else (parts,))]),
         finish_reason=lenient.word(value.get("finishReason")),
+        logprobs_result=value.get("logprobsResult"),
     )
 
 
 def _part(value: object) -> _Part:
     if not isinstance(value, dict):
         return _Part("".join(lenient.words(value)))
-    return _Part("".join(lenient.words(value.get("text"))), thought=bool(value.get("thought")))
+    signature = value.get("thoughtSignature")
+    return _Part(
+        "".join(lenient.words(value.get("text"))),
+        thought=bool(value.get("thought")),
+        thought_signature=signature if isinstance(signature, str) else None,
+        function_call=value.get("functionCall"),
+    )
 
 
 def usage(metadata: object) -> Usage | None:
-    """Return the tokens that the upstream counted; Gemini counts thoughts apart from the answer."""
+    """Return the tokens that the upstream counted (`types.GenerateContentResponseUsageMetadata`).
+
+    Gemini counts thoughts apart from the answer, and the results of its own tools apart from the prompt; what it
+    took from its cache is part of the prompt.
+    """
     if not isinstance(metadata, dict) or not metadata:
         return None
-    prompt, answer, thoughts = (
+    prompt, results, answer, thoughts, cached = (
         lenient.count(metadata.get(f"{name}TokenCount"))
-        for name in ("prompt", "candidates", "thoughts")
+        for name in ("prompt", "toolUsePrompt", "candidates", "thoughts", "cachedContent")
     )
     return Usage(
-        input_tokens=prompt or 0,
+        input_tokens=(prompt or 0) + (results or 0),
         output_tokens=(answer or 0) + (thoughts or 0),
         reasoning_tokens=thoughts,
+        cached_tokens=cached,
     )

@@ -1,0 +1,135 @@
+"""The body of a request to Gemini, from a prompt.
+
+`POST models/{model}:streamGenerateContent` (ai.google.dev/api/generate-content). The names are those of google-genai
+(`types.GenerationConfig`, `types.Tool`, `types.ToolConfig`), in the API's own spelling.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
+
+from streamsvc.config.settings import GeminiSettings
+from streamsvc.messages import JsonFormat, NamedTool, Prompt, Tool, ToolChoice
+from streamsvc.providers.gemini_contents import contents
+from streamsvc.providers.gemini_models import bare_model, thinking
+
+_SERVICE_TIERS: Mapping[str, str | None] = {"auto": None, "default": "standard"}
+"""OpenAI's names of what Gemini calls otherwise (`types.ServiceTier`)."""
+
+
+def request_body(prompt: Prompt, settings: GeminiSettings) -> dict[str, Any]:
+    """Return the body of a request, without the system text, which the SDK puts in.
+
+    Raises:
+        ProviderRefused: the arguments of an earlier call are no JSON object.
+    """
+    model = bare_model(prompt.model or settings.model)
+    body = {
+        "contents": contents(prompt.messages, model, missing_signature=settings.missing_signature),
+        "generationConfig": generation_config(prompt, settings, model),
+        "tools": tools(prompt.tools),
+        "toolConfig": tool_config(prompt.tool_choice, prompt.tools) if prompt.tools else None,
+        "serviceTier": _SERVICE_TIERS.get(prompt.service_tier, prompt.service_tier) or None,
+        "store": prompt.store,
+    }
+    body = {name: value for name, value in body.items() if value is not None}
+    return _merged(body, prompt.extra_body)
+
+
+def generation_config(prompt: Prompt, settings: GeminiSettings, model: str) -> dict[str, Any]:
+    """Return the parameters of the answer (`types.GenerationConfig`)."""
+    fields = {
+        "temperature": prompt.temperature,
+        "topP": prompt.top_p,
+        "topK": prompt.top_k,
+        "maxOutputTokens": prompt.max_tokens,
+        "stopSequences": list(prompt.stop) or None,
+        "responseLogprobs": prompt.logprobs or None,
+        "logprobs": prompt.top_logprobs or None,
+        "presencePenalty": prompt.presence_penalty,
+        "frequencyPenalty": prompt.frequency_penalty,
+        "seed": None if prompt.seed is None else _int32(prompt.seed),
+        **_json_answer(prompt.response_format),
+        "thinkingConfig": _thinking_config(prompt, settings, model) or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _thinking_config(prompt: Prompt, settings: GeminiSettings, model: str) -> dict[str, Any]:
+    """Return how the model thinks. It has to think before it can be asked for summaries of its thoughts."""
+    fields = thinking(model, prompt.reasoning_effort)[0] if prompt.reasoning_effort else {}
+    if settings.include_thoughts and fields.get("thinkingBudget") != 0:
+        # Spelled as the SDK does; the API takes both spellings (ProtoJSON).
+        return {"include_thoughts": True, **fields}
+    return {**fields}
+
+
+def _json_answer(wanted: JsonFormat | None) -> dict[str, Any]:
+    """Return the fields for an answer in JSON; a schema has no place for a name, nor for `strict`: it always holds."""
+    if wanted is None:
+        return {}
+    schema = wanted.schema
+    if schema is not None and wanted.description:
+        schema = {"description": wanted.description, **schema}
+    return {"responseMimeType": "application/json", "responseJsonSchema": schema}
+
+
+def tools(declared: Sequence[Tool]) -> list[dict[str, Any]] | None:
+    """Return the tools (`types.FunctionDeclaration`), or None if there are none."""
+    if not declared:
+        return None
+    return [{"functionDeclarations": [_declaration(tool) for tool in declared]}]
+
+
+def _declaration(tool: Tool) -> dict[str, Any]:
+    fields = {
+        "name": tool.name,
+        "description": tool.description or None,
+        "parametersJsonSchema": tool.parameters,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def tool_config(choice: ToolChoice | None, declared: Sequence[Tool]) -> dict[str, Any] | None:
+    """Return whether the model may, must not or must call a tool (`types.FunctionCallingConfig`).
+
+    `VALIDATED` is `AUTO` with arguments that follow their schema, which is what a strict tool asks for. `ANY` always
+    does that.
+    """
+    is_strict = any(tool.strict for tool in declared)
+    match choice:
+        case None if not is_strict:
+            return None
+        case None | "auto":
+            config: dict[str, Any] = {"mode": "VALIDATED" if is_strict else "AUTO"}
+        case "none":
+            config = {"mode": "NONE"}
+        case "required":
+            config = {"mode": "ANY"}
+        case NamedTool(name=name):
+            config = {"mode": "ANY", "allowedFunctionNames": [name]}
+        case other:
+            assert_never(other)
+    return {"functionCallingConfig": config}
+
+
+def _int32(seed: int) -> int:
+    """Return the lowest 32 bits of a seed, signed: the API takes no more (`GenerationConfig.seed`)."""
+    return (seed + 2**31) % 2**32 - 2**31
+
+
+def _merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a body with more fields, objects merged; both spellings of the API's names are the same name."""
+    merged = dict(body)
+    spelled = {_bare(name): name for name in body}
+    for name, value in extra.items():
+        ours = spelled.get(_bare(name), name)
+        before = merged.get(ours)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            merged[ours] = _merged(before, value)
+        else:
+            merged[ours] = value
+    return merged
+
+
+def _bare(name: str) -> str:
+    return name.replace("_", "").lower()
