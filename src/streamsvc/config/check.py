@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from streamsvc.config import file as configfile
 from streamsvc.config.file import one_of, shown
-from streamsvc.config.settings import OpenAISettings, ProviderSettings, Settings, UpstreamSection
+from streamsvc.config.settings import ProviderSettings, Settings, UpstreamSection
 
 
 class Note(Protocol):
@@ -86,7 +86,7 @@ def _check_upstream(entry: UpstreamSection, path: tuple[str, ...], note: Note) -
         found = "a string that cannot be the name of a variable (not shown: it may be a key)"
         accepted = "the name of an environment variable, such as OPENAI_API_KEY"
         note((*path, "api_key_env"), found, accepted)
-    if isinstance(entry, OpenAISettings) and (own := entry.own_fields & entry.extra_body.keys()):
+    if own := entry.own_fields & entry.extra_body.keys():
         accepted = (
             f"fields that the service does not send itself, so not {one_of(entry.own_fields)}"
         )

@@ -255,15 +255,19 @@ class UpstreamSection(ProviderSection, frozen=True, kw_only=True):
         base_url: the API's base URL; Gemini's may end in an API version, which is `v1` otherwise.
         connect_seconds: how long connecting may take: name resolution, TCP and TLS.
         max_line_bytes: limit on a line of the upstream's event stream, and on an answer that is one JSON document.
+        extra_body: further fields of the request's body; a field of the same name in a request takes precedence.
     """
 
     default_base_url: ClassVar[str]
+    own_fields: ClassVar[frozenset[str]]
+    """The fields of the request's body that the service sends itself."""
 
     model: Name
     api_key_env: str = ""
     base_url: str = ""
     connect_seconds: PositiveSeconds = 5.0
     max_line_bytes: Annotated[int, Meta(ge=1024)] = 4_194_304
+    extra_body: dict[str, Any] = {}
 
     @override
     def key(self, environ: Mapping[str, str]) -> str | None:
@@ -283,15 +287,12 @@ class OpenAISettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind
 
     Attributes:
         max_tokens_field: the request field that limits the length of an answer.
-        extra_body: further fields of the request's body; a field of the same name in a request takes precedence.
     """
 
     default_base_url = "https://api.openai.com/v1"
     own_fields: ClassVar = frozenset(("model", "messages", "stream", "stream_options", "n"))
-    """The fields of the request's body that the service sends itself."""
 
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
-    extra_body: dict[str, Any] = {}
 
 
 class GeminiSettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind", tag="gemini"):
@@ -303,6 +304,7 @@ class GeminiSettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind
     """
 
     default_base_url = "https://generativelanguage.googleapis.com"
+    own_fields: ClassVar = frozenset(("contents", "systemInstruction", "system_instruction"))
 
     include_thoughts: bool = True
     missing_signature: str = "skip_thought_signature_validator"

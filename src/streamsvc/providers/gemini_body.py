@@ -19,6 +19,9 @@ _SERVICE_TIERS: Mapping[str, str | None] = {"auto": None, "default": "standard"}
 def request_body(prompt: Prompt, settings: GeminiSettings) -> dict[str, Any]:
     """Return the body of a request, without the system text, which the SDK puts in.
 
+    Fields that nobody here knows (`extra_body`) come from the entry, then from the request. They never replace a
+    field that the prompt has, nor one that the service sends itself (`GeminiSettings.own_fields`).
+
     Raises:
         ProviderRefused: the arguments of an earlier call are no JSON object.
     """
@@ -32,7 +35,9 @@ def request_body(prompt: Prompt, settings: GeminiSettings) -> dict[str, Any]:
         "store": prompt.store,
     }
     body = {name: value for name, value in body.items() if value is not None}
-    return _merged(body, prompt.extra_body)
+    extra = _merged(settings.extra_body, prompt.extra_body)
+    extra = {name: value for name, value in extra.items() if name not in settings.own_fields}
+    return _merged(extra, body)
 
 
 def generation_config(prompt: Prompt, settings: GeminiSettings, model: str) -> dict[str, Any]:
@@ -117,17 +122,15 @@ def _int32(seed: int) -> int:
     return (seed + 2**31) % 2**32 - 2**31
 
 
-def _merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a body with more fields, objects merged; both spellings of the API's names are the same name."""
+def _merged(body: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a body with more fields, objects merged; both spellings of a name of the API are one name (ProtoJSON)."""
     merged = dict(body)
     spelled = {_bare(name): name for name in body}
-    for name, value in extra.items():
-        ours = spelled.get(_bare(name), name)
-        before = merged.get(ours)
+    for name, value in over.items():
+        before = merged.pop(spelled.get(_bare(name), name), None)
         if isinstance(before, Mapping) and isinstance(value, Mapping):
-            merged[ours] = _merged(before, value)
-        else:
-            merged[ours] = value
+            value = _merged(before, value)  # noqa: PLW2901  # the same value, and more
+        merged[name] = value
     return merged
 
 
