@@ -166,6 +166,11 @@ TABLES = "ai_sdk, cors, generations, limits, playground, provider, providers, se
             "generations.grace_seconds: found 121",
             "at most max_grace_seconds, which is 120",
         ),
+        (
+            "[limits]\nmax_total_body_bytes = 19999999",
+            "limits.max_total_body_bytes: found 19999999",
+            "at least max_body_bytes, which is 20000000",
+        ),
         ('[cors]\norigins = ["https://a.test", "b.test"]', "cors.origins: found 'b.test'", ORIGIN),
     ],
 )

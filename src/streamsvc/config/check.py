@@ -42,6 +42,11 @@ def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
         accepted = f"at most max_grace_seconds, which is {generations.max_grace_seconds:.15g}"
         found = f"{generations.grace_seconds:.15g}"
         note(("generations", "grace_seconds"), found, accepted, "generations", "max_grace_seconds")
+    limits = settings.limits
+    if limits.max_total_body_bytes < limits.max_body_bytes:
+        accepted = f"at least max_body_bytes, which is {limits.max_body_bytes}"
+        path = ("limits", "max_total_body_bytes")
+        note(path, str(limits.max_total_body_bytes), accepted, "limits", "max_body_bytes")
     _check_addresses(settings, note)
     for name, entry in settings.providers.items():
         _check_fallbacks(name, entry, settings, note)

@@ -78,6 +78,7 @@ class LimitSettings(Section, frozen=True):
     """How many generations, viewers and connections at once, and how large a request.
 
     Attributes:
+        max_total_body_bytes: the maximum size of all bodies together that are being read.
         max_images: the maximum number of images and files in a request.
         max_image_bytes: the maximum size of an image, decoded.
         max_file_bytes: the maximum size of a file, decoded.
@@ -86,7 +87,8 @@ class LimitSettings(Section, frozen=True):
     max_generations: Count = 1000
     max_viewers: Count = 5000
     max_connections: Count = 10_000
-    max_body_bytes: Count = 1_000_000
+    max_body_bytes: Count = 20_000_000
+    max_total_body_bytes: Count = 200_000_000
     max_prompt_chars: Count = 400_000
     max_images: Count = 20
     max_image_bytes: Count = 5_000_000

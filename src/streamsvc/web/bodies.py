@@ -1,22 +1,44 @@
-"""Reads request bodies up to their limit, or refuses them."""
+"""Request bodies, read within their limits or refused.
 
+Images make bodies large, and thousands of connections may send one at a time. So all bodies together have a limit,
+too. What has arrived counts, not what was announced; at the limit the largest body is dropped. Slow or idle senders
+hold little, and a small request gets through while others send large ones.
+"""
+
+import anyio
 from starlette.requests import Request
 
 from streamsvc.config.settings import LimitSettings
 from streamsvc.dialects.json_body import Body
-from streamsvc.errors import RequestTooLarge, UnsupportedEncoding
+from streamsvc.errors import Overloaded, RequestTooLarge, UnsupportedEncoding
 from streamsvc.web.requests import RequestHead
 
 
+class _Reading:
+    """A body while it is read.
+
+    Attributes:
+        content: what has arrived.
+        scope: cancelled to drop the body.
+    """
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.scope = anyio.CancelScope()
+
+
 class BodyReader:
-    """Reads request bodies.
+    """Reads the bodies of requests.
 
     Args:
-        limits: define the size of the largest body.
+        limits: the largest body, and the largest sum of the bodies that are being read.
     """
 
     def __init__(self, limits: LimitSettings) -> None:
         self._max_bytes = limits.max_body_bytes
+        self._max_total_bytes = limits.max_total_body_bytes
+        self._readings: set[_Reading] = set()
+        self._total_bytes = 0
 
     async def read(self, request: Request, head: RequestHead) -> Body:
         """Read a body.
@@ -24,19 +46,42 @@ class BodyReader:
         Raises:
             RequestTooLarge: it is larger than `max_body_bytes`.
             UnsupportedEncoding: it is compressed.
+            Overloaded: all bodies together are larger than `max_total_body_bytes`, and this one is the largest.
         """
         if (head.content_encoding or "identity").strip().lower() != "identity":
             raise UnsupportedEncoding
         length = head.content_length
         if length.isdecimal() and int(length) > self._max_bytes:
             raise _too_large(self._max_bytes)
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self._max_bytes:
-                raise _too_large(self._max_bytes)
-        return Body(bytes(body), head.content_type)
+        reading = _Reading()
+        self._readings.add(reading)
+        try:
+            with reading.scope:
+                async for chunk in request.stream():
+                    self._take(reading, chunk)
+                return Body(bytes(reading.content), head.content_type)
+        finally:
+            self._readings.remove(reading)
+            self._total_bytes -= len(reading.content)
+        raise _too_many()
+
+    def _take(self, reading: _Reading, chunk: bytes) -> None:
+        reading.content += chunk
+        self._total_bytes += len(chunk)
+        if len(reading.content) > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        while self._total_bytes > self._max_total_bytes:
+            largest = max(self._readings, key=lambda it: len(it.content))
+            if largest is reading:
+                raise _too_many()
+            self._total_bytes -= len(largest.content)
+            largest.content.clear()
+            largest.scope.cancel()
 
 
 def _too_large(bound: int) -> RequestTooLarge:
     return RequestTooLarge(f"The body is larger than {bound} bytes (limits.max_body_bytes).")
+
+
+def _too_many() -> Overloaded:
+    return Overloaded("limits.max_total_body_bytes")

@@ -41,6 +41,7 @@ class Creation:
             OriginRefused: see `check_origin`.
             RequestTooLarge: it is larger than `max_body_bytes`.
             UnsupportedEncoding: it is compressed.
+            Overloaded: too many large bodies arrive at once.
         """
         self.check_origin(head)
         return await self._bodies.read(request, head)
