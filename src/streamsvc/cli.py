@@ -1,4 +1,4 @@
-"""The command line: `streamsvc serve | check-config | ask`.
+"""The command line: `streamsvc serve | check-config | params | ask`.
 
 Exit codes: 0 success; 1 the answer failed; 2 wrong settings or arguments; 130 stopped by Ctrl-C; 141 the reader of
 the output closed the pipe. Each command imports what it needs when it runs, so that it starts fast.
@@ -56,6 +56,8 @@ def _run(arguments: argparse.Namespace) -> int:
             return int(importlib.import_module("streamsvc.ask").ask_provider(
                 settings, os.environ, arguments.prompt, provider=arguments.provider
             ))  # fmt: skip
+        case "params":
+            return _print_parameters(settings, arguments.entry or settings.provider)
         case _:
             _describe(settings, find(arguments.config, os.environ))
             return 0
@@ -94,6 +96,17 @@ def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argu
     commands.add_parser(
         "check-config", parents=[config], help="check the settings and list the providers"
     )
+    params = commands.add_parser(
+        "params",
+        parents=[config],
+        help="print what a provider entry makes of each parameter of a request",
+    )
+    params.add_argument(
+        "entry",
+        nargs="?",
+        metavar="ENTRY",
+        help="a provider entry (default: `provider` in the settings)",
+    )
     ask = commands.add_parser(
         "ask", parents=[config], help="ask one question and print the answer as it streams"
     )
@@ -127,6 +140,20 @@ def _describe(settings: Settings, path: Path | None) -> None:
     print(f"Configuration OK ({path or 'no file, defaults'}). Provider: {settings.provider!r}.")
     for name, entry in settings.providers.items():
         print(f"  {name}: {_in_words(entry)}")
+
+
+def _print_parameters(settings: Settings, name: str) -> int:
+    """Print the fate of each parameter at an entry, one line each; return the exit code."""
+    entry = settings.providers.get(name)
+    if entry is None:
+        known = ", ".join(sorted(settings.providers))
+        print(f"Unknown provider {name!r}; configured: {known}.", file=sys.stderr)
+        return EXIT_CONFIG
+    fates = importlib.import_module("streamsvc.providers.parameters").fates(entry)
+    width = max(map(len, fates))
+    for parameter, fate in fates.items():
+        print(f"{parameter:{width}}  {fate}")
+    return 0
 
 
 def _in_words(entry: ProviderSettings) -> str:

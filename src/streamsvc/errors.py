@@ -14,6 +14,7 @@ text of a foreign exception never gets further than `__cause__`.
     │   ├── UnsupportedEncoding     415
     │   ├── HostRefused             421
     │   ├── InvalidField            422
+    │   │   └── UnsupportedParameter  a parameter that the provider's API lacks
     │   ├── PrefetchRefused         503
     │   ├── ProviderNotReady        503
     │   └── Overloaded              503
@@ -40,7 +41,7 @@ text of a foreign exception never gets further than `__cause__`.
         └── UpstreamInvalid         the answer does not follow the API's documentation
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 
@@ -163,6 +164,31 @@ class InvalidField(RequestError):
 
     code = "invalid_field"
     status = 422
+
+
+class UnsupportedParameter(InvalidField):
+    """The provider's API lacks a parameter, or content of some kind, and nothing was asked.
+
+    Args:
+        provider: the requested entry.
+        lacked: what it lacks, in words.
+        field: the first of them, by its name in the request.
+        may_drop: whether a setting of the entry drops them instead.
+    """
+
+    code = "unsupported_parameter"
+
+    def __init__(
+        self, provider: str, lacked: Collection[str], *, field: str, may_drop: bool
+    ) -> None:
+        remedy = "leave it out" if len(lacked) == 1 else "leave them out"
+        if may_drop:
+            remedy += f', or set providers.{provider}.params_unsupported = "drop" in the settings'
+        super().__init__(
+            f"The provider {provider!r} does not support {' and '.join(lacked)}; {remedy}.",
+            field=field,
+        )
+        self.log_details = f"provider={provider} field={field}"
 
 
 class Overloaded(RequestError):

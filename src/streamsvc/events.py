@@ -192,18 +192,24 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True, tag="restart", tag_fiel
     model: str
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field="type"):
+class Progress(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="status", tag_field="type"
+):
     """What is happening while there is no text; viewers may ignore it.
 
     Attributes:
         state: `retrying`: the same entry is called again; `switching`: the next one is.
         provider: the entry that is called.
         reason: the code of the preceding failure; `circuit_open` or `busy` if no call has been made yet.
+        dropped_parameters: as in `Start`, for the entry that is switched to.
+        adjusted_parameters: as in `Start`, for the entry that is switched to.
     """
 
     state: Literal["retrying", "switching"]
     provider: str
     reason: str
+    dropped_parameters: tuple[str, ...] = ()
+    adjusted_parameters: dict[str, str] = {}
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_field="type"):

@@ -2,11 +2,13 @@
 
 import importlib.metadata
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import streamsvc
 from streamsvc.config.file import shipped_providers
+from streamsvc.config.settings import ParameterName
 from support.commands import (
     run,
 )
@@ -38,6 +40,36 @@ def test_without_a_file_the_defaults_are_described(tmp_path: Path) -> None:
     assert "Configuration OK (no file, defaults)." in result.stdout
 
 
+def test_params_prints_the_fate_of_each_parameter(tmp_path: Path) -> None:
+    """Without an entry, it is the configured one."""
+    result = run(tmp_path, "params", "gemini")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert (*lines,) == get_args(ParameterName)
+    assert lines["top_p"] == "sent as generationConfig.topP"
+    assert lines["logit_bias"] == "not supported; refused"
+    assert {
+        line.index(fate)
+        for line, fate in zip(result.stdout.splitlines(), lines.values(), strict=True)
+    } == {24}
+    environ = {
+        "STREAMSVC_PROVIDERS__FAKE__PARAMS_LACKED": "seed,image_url",
+        "STREAMSVC_PROVIDERS__FAKE__PARAMS_UNSUPPORTED": "drop",
+    }
+    result = run(tmp_path, "params", environ=environ)
+    assert result.returncode == 0
+    lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert lines["seed"] == "not supported: params_lacked names it; dropped"
+    assert lines["image_url"] == "not supported: params_lacked names it; refused"
+
+
+@pytest.mark.promise("input:clear-error")
+def test_params_of_an_unknown_entry_names_the_known_ones(tmp_path: Path) -> None:
+    result = run(tmp_path, "params", "opnai")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "Unknown provider 'opnai'; configured: fake, gemini, openai.\n"
+
+
 @pytest.mark.promise("secret:kept")
 def test_description_shows_no_key_even_in_the_wrong_place(
     tmp_path: Path,
@@ -54,7 +86,9 @@ def test_description_shows_no_key_even_in_the_wrong_place(
 
 
 @pytest.mark.promise("input:clear-error")
-@pytest.mark.parametrize("command", [["check-config"], ["serve"], ["ask", "--direct", "hello"]])
+@pytest.mark.parametrize(
+    "command", [["check-config"], ["serve"], ["params"], ["ask", "--direct", "hello"]]
+)
 def test_mistake_is_one_line_on_standard_error(tmp_path: Path, command: list[str]) -> None:
     """This holds for every command, and nothing starts."""
     named = tmp_path / "bad.toml"

@@ -54,7 +54,11 @@ events = st.one_of(
     st.builds(ToolCallArguments, st.integers(0, 127), texts),
     st.builds(ToolCallReady, index=st.integers(0, 127), id=texts, name=texts, arguments=texts),
     st.builds(Logprobs, st.just(({"token": "a", "logprob": -0.5},))),
-    st.from_type(Progress),
+    st.builds(
+        Progress,
+        dropped_parameters=st.lists(texts, max_size=2).map(tuple),
+        adjusted_parameters=st.dictionaries(texts, texts, max_size=2),
+    ),
     st.from_type(Restart),
     st.builds(
         Done,

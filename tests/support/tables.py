@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from support import referee
+from support import parameters, referee
 from support.faults import table as faults
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "faults.md": {"faults": faults.table, "referee": referee.table},
+    "parameters.md": {"parameters": parameters.table},
 }
 """By page: its tables, by the name in their markers."""
 

@@ -117,6 +117,44 @@ class PlaygroundSettings(Section, frozen=True):
     enabled: bool = True
 
 
+ParameterName = Literal[
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "logit_bias",
+    "max_tokens",
+    "stop",
+    "seed",
+    "logprobs",
+    "top_logprobs",
+    "reasoning_effort",
+    "verbosity",
+    "response_format",
+    "prediction",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "service_tier",
+    "store",
+    "extra_body",
+    "name",
+    "image_url",
+    "https_image_url",
+    "detail",
+    "file",
+]
+"""The parameters of a request, and the kinds of content that not every API takes; `providers.parameters` says what
+becomes of each."""
+
+
 class ProviderSection(Section, frozen=True):
     """The keys common to every kind of provider entry.
 
@@ -132,6 +170,9 @@ class ProviderSection(Section, frozen=True):
         max_backoff_seconds: the longest wait; if there is a fallback, also for `Retry-After`.
         circuit_failures: how many consecutive failures open the entry's circuit; 0 switches it off.
         circuit_seconds: how long an open circuit waits before one call tests the provider.
+        params_unsupported: whether a request with a parameter that the provider's API lacks is refused, or the
+            parameter is dropped.
+        params_lacked: parameters that this entry lacks although its API has them.
         allow_extra_body: whether a request may have fields that streamsvc does not know, for the provider.
     """
 
@@ -145,6 +186,8 @@ class ProviderSection(Section, frozen=True):
     max_backoff_seconds: PositiveSeconds = 8.0
     circuit_failures: Annotated[int, Meta(ge=0)] = 5
     circuit_seconds: PositiveSeconds = 15.0
+    params_unsupported: Literal["refuse", "drop"] = "refuse"
+    params_lacked: tuple[ParameterName, ...] = ()
     allow_extra_body: bool = False
 
     @property

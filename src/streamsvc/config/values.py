@@ -97,7 +97,10 @@ def _list(item: inspect.Type, *, is_text: bool) -> str:
         return (
             "a JSON array of steps" if is_text else "a list of steps, such as [{words = 'Hello'}]"
         )
-    return "strings separated by commas" if is_text else "a list of strings in quotes"
+    words = "strings separated by commas" if is_text else "a list of strings in quotes"
+    if isinstance(item, inspect.LiteralType):
+        return f"{words}, each {one_of(map(str, item.values))}"
+    return words
 
 
 def _range(info: inspect.IntType | inspect.FloatType) -> str:

@@ -1,16 +1,23 @@
 """The provider entries as the engine uses them: each with its slots, its circuit and its fallbacks."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Self
 
+import msgspec
 from typing_extensions import override
 
-from streamsvc.config.settings import ProviderSettings
+from streamsvc.config.settings import ParameterName, ProviderSettings
 from streamsvc.engine.circuit import Circuit
-from streamsvc.errors import Overloaded
+from streamsvc.errors import Overloaded, UnsupportedParameter
+from streamsvc.messages import Prompt
 from streamsvc.providers.base import Provider
+from streamsvc.providers.fitting import IN_MESSAGES, Fit, fit
+from streamsvc.providers.parameters import CONTENT, fate_of
 from streamsvc.providers.registry import ProviderRegistry
+
+logger = logging.getLogger(__name__)
 
 
 class ProviderEntry:
@@ -60,23 +67,75 @@ class ProviderEntries:
     def __init__(self, providers: ProviderRegistry) -> None:
         self._providers = providers
         self._entries = {name: ProviderEntry(name, providers) for name in providers.entries}
+        self._logged: set[tuple[str, str, str]] = set()
 
     def __iter__(self) -> Iterator[ProviderEntry]:
         """Iterate over them in the order of the settings."""
         return iter(self._entries.values())
 
-    def route(
-        self, name: str, *, fault: str = "", has_script: bool = False
-    ) -> tuple[ProviderEntry, ...]:
-        """Return an entry followed by its fallbacks, in order, without those whose key is missing.
+    def route(self, name: str, prompt: Prompt | None = None) -> tuple[ProviderEntry, ...]:
+        """Return an entry followed by its fallbacks, in order, without those that cannot answer.
+
+        A fallback cannot answer if its key is missing, or if it lacks a parameter of the prompt and does not drop it.
+
+        Args:
+            name: of the entry.
+            prompt: the request; None: any.
 
         Raises:
             InvalidField: no such entry, or the entry does not allow the fault or a script.
+            UnsupportedParameter: the entry lacks a parameter, and does not drop it.
             ProviderNotReady: the entry's own key is missing.
         """
-        section = self._providers.check(name, fault=fault, has_script=has_script)
-        fallbacks = (self._entries[fallback] for fallback in section.fallbacks)
-        return (self._entries[name], *(entry for entry in fallbacks if entry.is_ready))
+        if prompt is None:
+            section = self._providers.check(name)
+        else:
+            section = self._providers.check(
+                name, fault=prompt.fault, has_script=bool(prompt.script)
+            )
+        entry = self._entries[name]
+        fallbacks = [self._entries[other] for other in section.fallbacks]
+        ready = [fallback for fallback in fallbacks if fallback.is_ready]
+        if prompt is None:
+            return (entry, *ready)
+        if lacked := fit_of(entry, prompt, requested=entry).lacked:
+            raise _unsupported(entry, lacked)
+        return (entry, *(other for other in ready if self._can_take(other, prompt, entry)))
+
+    def _can_take(self, fallback: ProviderEntry, prompt: Prompt, requested: ProviderEntry) -> bool:
+        """Return whether a fallback has all parameters of a prompt; the first time that it lacks one is logged."""
+        lacked = fit_of(fallback, prompt, requested=requested).lacked
+        for name in lacked:
+            if (requested.name, fallback.name, name) not in self._logged:
+                self._logged.add((requested.name, fallback.name, name))
+                logger.warning(
+                    "fallback.skipped provider=%s fallback=%s parameter=%s setting=providers.%s.params_unsupported",
+                    requested.name, fallback.name, name, fallback.name,
+                )  # fmt: skip
+        return not lacked
+
+
+def fit_of(entry: ProviderEntry, prompt: Prompt, *, requested: ProviderEntry) -> Fit:
+    """Return what an entry makes of a prompt; the model that the client named is the requested entry's only."""
+    if entry is not requested and prompt.model:
+        prompt = msgspec.structs.replace(prompt, model="")
+    return fit(prompt, entry.section, kind=requested.section.kind)
+
+
+def _unsupported(entry: ProviderEntry, lacked: Sequence[ParameterName]) -> UnsupportedParameter:
+    """Return the refusal of a prompt with parameters that its entry lacks and does not drop."""
+    return UnsupportedParameter(
+        entry.name,
+        [_in_words(entry, name) for name in lacked],
+        field="messages" if lacked[0] in IN_MESSAGES else lacked[0],
+        may_drop=CONTENT.keys().isdisjoint(lacked),
+    )
+
+
+def _in_words(entry: ProviderEntry, name: ParameterName) -> str:
+    fate = fate_of(name, entry.section)
+    why = f"accepted: {', '.join(fate.values)}" if fate.values else fate.how
+    return f"{CONTENT.get(name, repr(name))}{why and f' ({why})'}"
 
 
 class ProviderSlot(AbstractContextManager["ProviderSlot"]):

@@ -15,7 +15,7 @@ import msgspec
 
 from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.attempt import attempt
-from streamsvc.engine.entries import ProviderEntry, ProviderSlot
+from streamsvc.engine.entries import ProviderEntry, ProviderSlot, fit_of
 from streamsvc.engine.rescue import CatchUp
 from streamsvc.errors import (
     EmptyAnswer,
@@ -28,6 +28,7 @@ from streamsvc.eventloop import clock
 from streamsvc.events import Delta, Event, Progress, Restart
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Finish
+from streamsvc.providers.fitting import Fit
 from streamsvc.snapshot import Standing
 from streamsvc.traces import causes
 
@@ -85,6 +86,11 @@ class Failover:
     def model(self) -> str:
         """The model that is requested from `entry`."""
         return self._named_model(self.entry) or self.entry.section.model
+
+    @property
+    def fit(self) -> Fit:
+        """What `entry` makes of the prompt."""
+        return fit_of(self.entry, self._prompt, requested=self._route[0])
 
     async def run(self) -> Finish:
         """Return how the answer ended; everything up to that has been emitted.
@@ -176,12 +182,20 @@ class Failover:
             reason = self._failures[-1][1].code
         else:
             reason = "busy" if self._route[0].circuit.admits else "circuit_open"
-        self._emit(Progress(state="switching", provider=entry.name, reason=reason))
+        fit = self.fit
+        self._emit(
+            Progress(
+                state="switching",
+                provider=entry.name,
+                reason=reason,
+                dropped_parameters=fit.dropped,
+                adjusted_parameters={**fit.adjusted},
+            )
+        )
 
     def _prompt_for(self, entry: ProviderEntry) -> Prompt:
-        return msgspec.structs.replace(
-            self._prompt, call=self.calls, model=self._named_model(entry)
-        )
+        prompt = fit_of(entry, self._prompt, requested=self._route[0]).prompt
+        return msgspec.structs.replace(prompt, call=self.calls, model=self._named_model(entry))
 
     def _named_model(self, entry: ProviderEntry) -> str:
         """Return the model that the client named, or "": it only applies to the requested entry."""

@@ -104,6 +104,7 @@ class Generation:
         Raises:
             Overloaded: the log has no room for another generation.
         """
+        fit = self._failover.fit
         self._log.append(
             self._id,
             Start(
@@ -112,6 +113,8 @@ class Generation:
                 model=self._failover.model,
                 created=int(time.time()),
                 metadata=self._request.metadata,
+                dropped_parameters=fit.dropped,
+                adjusted_parameters={**fit.adjusted},
             ),
         )
         await self._log.flush(self._id)

@@ -101,14 +101,12 @@ class Supervisor:
 
         Raises:
             InvalidField: an unknown provider or fault, or a key that was used with a different request.
+            UnsupportedParameter: the provider lacks a parameter, and does not drop it.
             ProviderNotReady: the provider's API key is missing.
             Overloaded: a limit is reached.
             Draining: the service is shutting down.
         """
-        prompt = request.prompt
-        route = self._entries.route(
-            request.provider, fault=prompt.fault, has_script=bool(prompt.script)
-        )
+        route = self._entries.route(request.provider, request.prompt)
         if not key:
             return await self._start(request, route)
         fingerprint = hashlib.sha256(msgspec.json.encode(request)).digest()

@@ -1,0 +1,132 @@
+"""Fits a prompt to an entry: what its API lacks is found, what may be left out is left out."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streamsvc.config.settings import ParameterName, ProviderSettings
+from streamsvc.messages import (
+    AssistantMessage,
+    FilePart,
+    ImagePart,
+    Message,
+    Part,
+    Prompt,
+    ToolMessage,
+    UserMessage,
+)
+from streamsvc.providers.parameters import CONTENT, TABLE, fate_of
+
+_NEUTRAL: Mapping[ParameterName, tuple[Any, ...]] = {
+    "top_p": (1,),
+    "min_p": (0,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "repetition_penalty": (1,),
+    "top_logprobs": (0,),
+    "verbosity": ("medium",),
+    "tool_choice": ("auto",),
+    "parallel_tool_calls": (True,),
+    "service_tier": ("auto", "default"),
+    "store": (False,),
+}
+"""Values that ask for nothing: what an API does without the parameter. Some clients always send them."""
+
+IN_MESSAGES: frozenset[ParameterName] = frozenset(("name", "detail", *CONTENT))
+_OF_PROMPT: tuple[ParameterName, ...] = tuple(name for name in TABLE if name not in IN_MESSAGES)
+_DEFAULTS: Mapping[str, Any] = {name: getattr(Prompt(messages=()), name) for name in _OF_PROMPT}
+
+
+class Fit(NamedTuple):
+    """A prompt as an entry can take it.
+
+    Attributes:
+        prompt: without what is dropped.
+        lacked: what the entry lacks and does not drop; it must not be called.
+        dropped: what is left out.
+        adjusted: the values that are used instead of the wanted ones.
+    """
+
+    prompt: Prompt
+    lacked: tuple[ParameterName, ...] = ()
+    dropped: tuple[ParameterName, ...] = ()
+    adjusted: Mapping[str, str] = {}
+
+
+def fit(prompt: Prompt, section: ProviderSettings, *, kind: str = "") -> Fit:
+    """Return what an entry makes of a prompt.
+
+    Args:
+        prompt: the request; its model is the one that the entry is asked for, if it names one.
+        section: the entry's settings.
+        kind: of the requested entry, if this is a fallback: `extra_body` is for that kind of API only.
+    """
+    lacked: list[ParameterName] = []
+    dropped: list[ParameterName] = []
+    adjusted: dict[str, str] = {}
+    for name, value in asked(prompt):
+        fate = fate_of(name, section, kind=kind)
+        if fate.nearest:
+            used = fate.nearest(value, prompt.model or section.model)
+            if used != value:
+                adjusted[name] = used
+        elif fate.what == "left_out":
+            dropped.append(name)
+        elif fate.what == "lacked" or (fate.values and value not in fate.values):
+            may_drop = section.params_unsupported == "drop" and name not in CONTENT
+            (dropped if may_drop else lacked).append(name)
+    if dropped:
+        prompt = _without(prompt, dropped)
+    return Fit(prompt, tuple(lacked), tuple(dropped), adjusted)
+
+
+def asked(prompt: Prompt) -> Iterator[tuple[ParameterName, Any]]:
+    """Yield the parameters that a prompt asks for, with their values; for content, the value is True."""
+    for name in _OF_PROMPT:
+        value = getattr(prompt, name)
+        if value != _DEFAULTS[name] and value not in _NEUTRAL.get(name, ()):
+            yield name, value
+    found: set[ParameterName] = set()
+    for message in prompt.messages:
+        if not isinstance(message, ToolMessage):
+            if message.name:
+                found.add("name")
+            if not isinstance(message.content, str):
+                found.update(_in_parts(message.content))
+    yield from ((name, True) for name in TABLE if name in found)
+
+
+def _in_parts(parts: tuple[Part, ...]) -> Iterator[ParameterName]:
+    for part in parts:
+        if isinstance(part, ImagePart):
+            yield "image_url" if part.url.startswith("data:") else "https_image_url"
+            if part.detail not in {None, "auto"}:
+                yield "detail"
+        elif isinstance(part, FilePart):
+            yield "file"
+
+
+def _without(prompt: Prompt, names: list[ParameterName]) -> Prompt:
+    """Return a prompt without some of its parameters."""
+    changes: dict[str, Any] = {name: _DEFAULTS[name] for name in names if name not in IN_MESSAGES}
+    if not IN_MESSAGES.isdisjoint(names):
+        changes["messages"] = tuple(_plain(message, names) for message in prompt.messages)
+    return msgspec.structs.replace(prompt, **changes)
+
+
+def _plain(message: Message, names: list[ParameterName]) -> Message:
+    """Return a message without its name or without the detail of its images."""
+    if "name" in names and isinstance(message, UserMessage | AssistantMessage):
+        message = msgspec.structs.replace(message, name="")
+    if (
+        "detail" in names
+        and isinstance(message, UserMessage)
+        and isinstance(message.content, tuple)
+    ):
+        parts = tuple(
+            msgspec.structs.replace(part, detail=None) if isinstance(part, ImagePart) else part
+            for part in message.content
+        )
+        message = msgspec.structs.replace(message, content=parts)
+    return message
