@@ -15,12 +15,24 @@ from typing_extensions import override
 from streamsvc.config.settings import FakeSettings, ProviderSettings
 from streamsvc.errors import ProviderError
 from streamsvc.events import FinishReason, Reasoning, Text
-from streamsvc.messages import Prompt, UserMessage
+from streamsvc.messages import Prompt, ToolCall, UserMessage
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.fake_text import words
 from streamsvc.providers.registry import ProviderRegistry
+from streamsvc.script import ScriptStep
 from support.answering import Piece, answering
-from support.upstreams import EMPTY, GEMINI, OPENAI, Step, Upstream, Wire, finish, text, upstream
+from support.upstreams import (
+    EMPTY,
+    GEMINI,
+    OPENAI,
+    Step,
+    Upstream,
+    Wire,
+    calling,
+    finish,
+    text,
+    upstream,
+)
 from support.upstreams import reasoning as reasoning_step
 
 PROMPT = Prompt(messages=(UserMessage("Say it."),))
@@ -35,6 +47,10 @@ class Subject(Protocol):
         self, *deltas: str, reasoning: Sequence[str] = (), reason: FinishReason = "stop"
     ) -> AbstractAsyncContextManager[AsyncIterator[Piece]]:
         """Ask a model that says exactly this."""
+        ...
+
+    def calling(self, *calls: ToolCall) -> AbstractAsyncContextManager[AsyncIterator[Piece]]:
+        """Ask a model that says `Wait.`, then calls tools."""
         ...
 
 
@@ -62,6 +78,18 @@ class FakeSubject(Subject):
         async with opened(settings) as provider, answering(provider, prompt) as answer:
             yield answer
 
+    @override
+    @asynccontextmanager
+    async def calling(self, *calls: ToolCall) -> AsyncIterator[AsyncIterator[Piece]]:
+        steps = [
+            ScriptStep(call=call.name, id=call.id or None, arguments=call.arguments)
+            for call in calls
+        ]
+        script = (ScriptStep(pace=0), ScriptStep(words="Wait."), *steps)
+        settings = FakeSettings(script=script, words_per_second=0, first_word_seconds=0)
+        async with opened(settings) as provider, answering(provider, PROMPT) as answer:
+            yield answer
+
 
 class UpstreamSubject(Subject):
     """A provider and a scripted upstream that speaks its wire format."""
@@ -78,6 +106,13 @@ class UpstreamSubject(Subject):
         steps = [step for piece in reasoning for step in (EMPTY, reasoning_step(piece))]
         steps += [step for piece in deltas for step in (EMPTY, text(piece))]
         async with self.asked(*steps, EMPTY, finish(reason)) as (_, answer):
+            yield answer
+
+    @override
+    @asynccontextmanager
+    async def calling(self, *calls: ToolCall) -> AsyncIterator[AsyncIterator[Piece]]:
+        steps = text("Wait."), EMPTY, calling(*calls), EMPTY, finish("tool_calls")
+        async with self.asked(*steps) as (_, answer):
             yield answer
 
     @asynccontextmanager

@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup
 
 from streamsvc.config.settings import GeminiSettings, OpenAISettings
 from streamsvc.events import Usage
+from streamsvc.messages import ToolCall
 from support.owned import own_tasks
 
 USAGE = Usage(input_tokens=3, output_tokens=5, reasoning_tokens=2)
@@ -52,6 +53,10 @@ class OpenAIWire:
         choice = {"index": 0, "delta": {"content": text}, "finish_reason": reason}
         return frame({"model": "gpt-test-1", "choices": [choice], "usage": counted})
 
+    def calls(self, *calls: ToolCall, reason: str | None = None) -> bytes:
+        """Return a chunk with whole tool calls and, if given, a finish reason."""
+        return self.choice({"tool_calls": self._calls(calls)}, finish_reason=reason)
+
     def reason(self, reason: str = "stop") -> bytes:
         """Return a chunk with nothing but a finish reason."""
         return self.choice({}, finish_reason=reason)
@@ -63,11 +68,26 @@ class OpenAIWire:
     def finish(self, reason: str, usage: Usage) -> bytes:
         return self.reason(reason) + self.counted(usage) + DONE
 
-    def whole(self, text: str, usage: Usage = USAGE) -> dict[str, Any]:
+    def whole(
+        self, text: str, usage: Usage = USAGE, *, calls: Sequence[ToolCall] = ()
+    ) -> dict[str, Any]:
         """Return the body of an answer that is not streamed."""
-        message = {"role": "assistant", "content": text}
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if calls:
+            message["tool_calls"] = self._calls(calls)
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         return {"model": "gpt-test-1", "choices": [choice], "usage": self._usage(usage)}
+
+    def _calls(self, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+        return [
+            {
+                "index": index,
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for index, call in enumerate(calls)
+        ]
 
     def _usage(self, usage: Usage) -> dict[str, Any]:
         details = {"reasoning_tokens": usage.reasoning_tokens}
@@ -99,6 +119,11 @@ class GeminiWire:
         content = {"role": "model", "parts": [{"text": text}]}
         return self.candidate(beside, content=content, finishReason=self._reason(reason))
 
+    def calls(self, *calls: ToolCall, reason: str | None = None) -> bytes:
+        """Return a chunk with whole tool calls and, if given, a finish reason."""
+        end: dict[str, Any] = {"finishReason": self._reason(reason)} if reason else {}
+        return self.candidate(content={"role": "model", "parts": self._calls(calls)}, **end)
+
     def reason(self, reason: str = "stop") -> bytes:
         """Return a chunk with nothing but a finish reason."""
         return self.candidate(finishReason=self._reason(reason))
@@ -110,15 +135,29 @@ class GeminiWire:
     def finish(self, reason: str, usage: Usage) -> bytes:
         return self.candidate(self._usage(usage), finishReason=self._reason(reason))
 
-    def whole(self, text: str, usage: Usage = USAGE) -> dict[str, Any]:
+    def whole(
+        self, text: str, usage: Usage = USAGE, *, calls: Sequence[ToolCall] = ()
+    ) -> dict[str, Any]:
         """Return the body of an answer that is not streamed."""
-        content = {"role": "model", "parts": [{"text": text}]}
+        content = {"role": "model", "parts": [{"text": text}, *self._calls(calls)]}
         candidate = {"index": 0, "content": content, "finishReason": "STOP"}
         counted = self._usage(usage)
         return {"candidates": [candidate], "modelVersion": "gemini-test-1", **counted}
 
+    def _calls(self, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+        return [
+            {
+                "functionCall": {
+                    **({"id": call.id} if call.id else {}),
+                    "name": call.name,
+                    "args": json.loads(call.arguments),
+                }
+            }
+            for call in calls
+        ]
+
     def _reason(self, reason: str) -> str:
-        reasons = {"length": "MAX_TOKENS", "content_filter": "SAFETY"}
+        reasons = {"length": "MAX_TOKENS", "content_filter": "SAFETY", "tool_calls": "STOP"}
         return reasons.get(reason, reason.upper())
 
     def _usage(self, usage: Usage) -> dict[str, Any]:
@@ -240,6 +279,11 @@ def text(*deltas: str) -> Step:
 def reasoning(*deltas: str) -> Step:
     """Send reasoning, one chunk per delta."""
     return lambda to: to.send_tokens(to.call.wire.token(it, is_thought=True) for it in deltas)
+
+
+def calling(*calls: ToolCall, reason: str | None = None) -> Step:
+    """Send whole tool calls in one chunk and, if given, the finish reason in it."""
+    return lambda to: to.send(to.call.wire.calls(*calls, reason=reason))
 
 
 def paced(gap_seconds: float) -> Step:
