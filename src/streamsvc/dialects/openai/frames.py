@@ -127,13 +127,15 @@ class _ChunkEncoder(Encoder):
         return self._delta_block({"tool_calls": [{"index": index, **fields}]})
 
     def _ready(self, call: ToolCallReady) -> bytes:
-        """Return what a complete call has beyond its draft: `{}` for no arguments, and the provider's data."""
-        fields: dict[str, object] = {}
-        if rest := call.arguments[self._written.get(call.index, 0) :]:
-            fields["function"] = {"arguments": rest}
-        if call.provider_data:
-            fields["extra_content"] = call.provider_data
-        return self._call(call.index, **fields) if fields else b""
+        """Return what a complete call has beyond its draft: `{}` for no arguments, and the provider's data.
+
+        openai-python wants a `function` in every piece (3.57, `lib/streaming/chat/_completions.py`).
+        """
+        rest = call.arguments[self._written.get(call.index, 0) :]
+        if not rest and not call.provider_data:
+            return b""
+        extra = {"extra_content": call.provider_data} if call.provider_data else {}
+        return self._call(call.index, function={"arguments": rest}, **extra)
 
     def _delta_block(self, delta: Mapping[str, object], **fields: object) -> bytes:
         chunk = self._chunk(delta, None)
