@@ -114,19 +114,26 @@ def _data_url(url: str, field: str, *, types: tuple[str, ...], limit: tuple[str,
     if types and media_type not in types:
         raise refused(field, f"{media_type} is not supported; accepted: {', '.join(types)}")
     data = url[head.end() :]
-    setting, bound = limit
-    if len(data) * 3 // 4 - 2 > bound:
-        raise RequestTooLarge(
-            f"Invalid {field!r}: the data is larger than {bound} bytes (limits.{setting}).",
-            field=field,
-        )
-    try:
-        content = binascii.a2b_base64(data, strict_mode=True)
-    except (binascii.Error, ValueError) as exc:
-        raise refused(field, "the data is not base64") from exc
-    if not content:
-        raise refused(field, "the data is empty")
+    content = _decoded(data, field, *limit)
     signature = _SIGNATURES.get(media_type)
     if signature and not signature.match(content):
         raise refused(field, f"the data is not {media_type}")
     return f"data:{media_type};base64,{data}"
+
+
+def _decoded(data: str, field: str, setting: str, bound: int) -> bytes:
+    too_large = RequestTooLarge(
+        f"Invalid {field!r}: the data is larger than {bound} bytes (limits.{setting}).",
+        field=field,
+    )
+    if len(data) * 3 // 4 - 2 > bound:  # which is not worth decoding
+        raise too_large
+    try:
+        content = binascii.a2b_base64(data, strict_mode=True)
+    except ValueError as exc:  # of which `binascii.Error` is one
+        raise refused(field, "the data is not base64") from exc
+    if not content:
+        raise refused(field, "the data is empty")
+    if len(content) > bound:
+        raise too_large
+    return content
