@@ -14,7 +14,7 @@ from support.eventstream import wire
 from support.owned import own_tasks
 from support.process import serve
 
-REQUESTS, WORKERS = 1000, 10
+REQUESTS, WORKERS = 300, 10
 
 MORE_SECONDS = 0.1
 """How much longer the slowest of a hundred healthy requests may take during an attack."""

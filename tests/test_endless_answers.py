@@ -19,7 +19,7 @@ WRITE_BYTES = 300
 """Small, because the parser copies a long field again at each read."""
 
 MOST_BYTES = 50_000_000
-HEALTHY = 1000
+HEALTHY = 300
 SLOWER_SECONDS = 0.1
 GROWTH_KIB = 30_000
 ATTACKERS = 2
