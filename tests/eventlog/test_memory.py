@@ -27,7 +27,15 @@ from streamsvc.config.settings import GenerationSettings
 from streamsvc.errors import GenerationNotFound, Overloaded
 from streamsvc.eventlog.base import BEFORE_FIRST, LogFull
 from streamsvc.eventlog.memory import RECORD_BYTES, MemoryEventLog
-from streamsvc.events import Event, Outcome, Record, Status, Text
+from streamsvc.events import (
+    Event,
+    Outcome,
+    Record,
+    Status,
+    Text,
+    ToolCallArguments,
+    ToolCallReady,
+)
 from support.doubles import run_in_virtual_time, virtual_backends
 
 KEEP_FINISHED = 300.0
@@ -233,6 +241,22 @@ async def test_a_full_log_refuses_words_and_takes_the_end() -> None:
     assert 10 < held < 40
     (done,) = await write(log, DONE)
     assert done.seq == held
+
+
+@pytest.mark.promise("content:whole")
+async def test_a_full_log_takes_the_complete_calls_of_its_drafts() -> None:
+    """Viewers get all calls of an answer, or none."""
+    for bounds in {"max_log_bytes": 4096}, {"max_total_log_bytes": 4096}:
+        log = bounded_log(**bounds)
+        await write(log, START)
+        with pytest.raises(LogFull):
+            await write(log, *[ToolCallArguments(0, "a" * 100)] * 100)
+        calls = [
+            ToolCallReady(index=index, id=f"call_{index}", name="get", arguments='{"a":1}')
+            for index in range(40)
+        ]
+        await write(log, *calls, DONE)
+        assert log.size_bytes > 4096
 
 
 async def test_beyond_the_limit_the_next_log_to_expire_goes_first() -> None:

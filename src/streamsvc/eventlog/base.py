@@ -64,7 +64,8 @@ class EventLog(Protocol):
         Raises:
             GenerationNotFound: the log is not open: it has no `Start` yet, or was dropped.
             LogClosed: the log already ends in its `Done`.
-            LogFull: the generation's log has reached its limit. A `Done` is always accepted.
+            LogFull: the generation's log has reached its limit. A `ToolCallReady` and a `Done` are always accepted:
+                viewers get all calls of an answer or none.
             Overloaded: for a `Start`, if all logs together have reached theirs.
         """
         ...

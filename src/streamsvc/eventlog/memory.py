@@ -48,8 +48,11 @@ RECORD_BYTES = 16
 _EVENT_BYTES = 80
 """Roughly what an event that is stored as an object costs, besides its strings."""
 
-_BOUNDED = (Refusal, Logprobs, ToolCallBegun, ToolCallArguments, ToolCallReady)
-"""Pieces of an answer other than text; a log must not grow without limit through them either."""
+_BOUNDED = (Refusal, Logprobs, ToolCallBegun, ToolCallArguments)
+"""Pieces of an answer other than text; a log must not grow without limit through them either.
+
+Complete tool calls always fit: they repeat what their drafts said, and viewers must get all of them or none.
+"""
 
 
 class _Lost(Following):
@@ -222,7 +225,7 @@ class MemoryEventLog(EventLog):
         """Return the size of an event other than text; note whether it is the last one.
 
         Raises:
-            LogFull: it is a piece of an answer that does not fit. The first and the last event always fit.
+            LogFull: it is a piece of an answer that does not fit. Other events always fit.
         """
         size_bytes = _size_of(event)
         if isinstance(event, _BOUNDED):
