@@ -93,7 +93,7 @@ async def test_a_cut_while_a_call_is_written_restarts_and_gives_it_once() -> Non
 
 @pytest.mark.promise("upstream:rescue")
 async def test_a_cut_in_the_text_before_a_call_is_continued_without_a_restart() -> None:
-    cut = [Text("Let me "), UpstreamCut()]
+    cut: list[Step] = [Text("Let me "), UpstreamCut()]
     whole = [Text("Let me see."), *with_calls(PARIS)]
     async with supervising(Takes(cut, whole)) as bench:
         *events, _ = await bench.answer()
@@ -108,7 +108,7 @@ async def test_a_cut_in_the_text_before_a_call_is_continued_without_a_restart() 
 
 @pytest.mark.promise("upstream:rescue")
 async def test_a_call_instead_of_the_rest_of_a_text_restarts() -> None:
-    cut = [Text("Let me see."), UpstreamCut()]
+    cut: list[Step] = [Text("Let me see."), UpstreamCut()]
     async with supervising(Takes(cut, [Text("Let me "), *with_calls(PARIS)])) as bench:
         *events, _ = await bench.answer()
         assert events == [
