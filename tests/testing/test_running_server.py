@@ -1,0 +1,93 @@
+"""The server of a test run: a real process on a free port, and the pytest fixture that has one."""
+
+import subprocess
+import sys
+import urllib.request
+from contextlib import ExitStack
+
+import pytest
+
+from streamsvc.testing import Script, parse_events, serve
+from streamsvc.testing.answers import answer_of
+
+pytest_plugins = ["pytester"]
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=20) as response:  # noqa: S310  # our own server
+        return str(response.read().decode())
+
+
+def test_server_answers_until_it_is_left() -> None:
+    script = Script().words("Hello from a script.")
+    with serve({"providers": {"fake": {"script": script}}}) as server:
+        assert server.url == f"http://127.0.0.1:{server.port}"
+        assert server.openai_url == f"{server.url}/v1"
+        answer = answer_of(parse_events(get(f"{server.url}/stream-ai?prompt=hi")))
+        assert answer.text == "Hello from a script."
+    assert "generation.finished" in server.log
+    with pytest.raises(OSError, match="refused"):
+        get(f"{server.url}/readyz")
+
+
+def test_server_that_cannot_start_says_why() -> None:
+    with (
+        pytest.raises(RuntimeError, match="STREAMSVC_SERVER__PORT: found 'many'"),
+        serve({"server": {"port": "many"}}),
+    ):
+        pass
+
+
+def test_server_stops_while_answers_stream() -> None:
+    script = Script().words("one").pause(3600)
+    with ExitStack() as stack, serve({"providers": {"fake": {"script": script}}}) as server:
+        url = f"{server.url}/stream-ai?prompt=hi"
+        answer = urllib.request.urlopen(url, timeout=20)  # noqa: S310  # our own server
+        stack.enter_context(answer)
+        while b"one" not in answer.readline():
+            pass
+    assert "outcome=drained" in server.log
+
+
+SUITE = """
+import urllib.request
+import pytest
+
+def ask(server):
+    with urllib.request.urlopen(f"{server.url}/stream-ai?prompt=hi&format=plain") as answer:
+        return answer.read().decode()
+
+@pytest.mark.parametrize("number", range(2))
+def test_answer(streamsvc_server, number):
+    assert ask(streamsvc_server) == "Fixed."
+"""
+CONFTEST = """
+import pytest
+
+@pytest.fixture(scope="session")
+def streamsvc_settings():
+    return {"providers": {"fake": {"text": "Fixed.", "reply": "text"}}}
+"""
+
+
+def test_fixture_serves_in_each_process_of_a_run(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_page=SUITE)
+    pytester.makeconftest(CONFTEST)
+    result = pytester.runpytest_subprocess("-q", "-p", "no:respx", "-n", "2")
+    result.assert_outcomes(passed=2)
+
+
+def test_plugin_imports_nothing_of_the_service_before_it_is_used() -> None:
+    code = "import streamsvc.pytest_plugin, sys; print({'httpx2', 'starlette', 'msgspec'} & {*sys.modules})"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50
+    )
+    assert process.stdout == "set()\n"
+
+
+def test_testing_needs_no_pytest() -> None:
+    code = "import streamsvc.testing, sys; print('pytest' in sys.modules)"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50
+    )
+    assert process.stdout == "False\n"
