@@ -166,9 +166,9 @@ DATA = {"google": {"thought_signature": "c2ln"}}
         (stamped(DATA, "gemini", "gpt-test"), "http://a.test/v1", "", False),
         (stamped({}, "openai", "gpt-test"), "http://a.test/v1", "", False),
         (DATA, "", "", False),
-        (DATA, "https://api.openai.com/v1/", "", False),
+        (DATA, "https://eu.api.openai.com/v1/", "", False),
     ],
-    ids=["no stamp", "own", "another model", "named model", "another kind", "empty", "OpenAI", "its address"],
+    ids=["no stamp", "own", "another model", "named model", "another kind", "empty", "OpenAI", "its region"],
 )  # fmt: skip
 def test_provider_data_goes_back_where_it_came_from(
     data: Mapping[str, Any], base_url: str, model: str, *, is_sent: bool

@@ -6,6 +6,7 @@ the file and the environment into a `Settings`. Seconds are floats; sizes are by
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -338,6 +339,12 @@ class OpenAISettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind
     own_fields: ClassVar = frozenset(("model", "messages", "stream", "stream_options", "n"))
 
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+
+    @property
+    def is_openais_own(self) -> bool:
+        """Whether the API is OpenAI's own, in any region, and not another server's."""
+        host = urlsplit(self.url).hostname or ""
+        return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
 class GeminiSettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind", tag="gemini"):

@@ -44,7 +44,7 @@ class BodyWriter:
 
     def __init__(self, settings: OpenAISettings) -> None:
         self._settings = settings
-        self._is_openai = settings.url.rstrip("/") == OpenAISettings.default_base_url
+        self._is_openai = settings.is_openais_own
 
     def body(self, prompt: Prompt) -> dict[str, Any]:
         """Return the body for *prompt*, without `stream_options`.

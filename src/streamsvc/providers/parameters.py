@@ -7,7 +7,6 @@ single model takes a parameter is not in the table: the API says so itself.
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from typing_extensions import override
@@ -17,8 +16,6 @@ from streamsvc.providers.gemini_models import thinking
 
 API = Literal["fake", "openai", "compatible", "gemini"]
 """A column of the table: `openai` is OpenAI's own API, `compatible` any other server of an entry of kind `openai`."""
-
-OPENAI_HOST = "api.openai.com"
 
 
 class Fate(msgspec.Struct, frozen=True):
@@ -229,6 +226,5 @@ def fates(section: ProviderSettings) -> Mapping[ParameterName, str]:
 def api_of(section: ProviderSettings) -> API:
     """Return the column of an entry."""
     if isinstance(section, OpenAISettings):
-        host = urlsplit(section.url).hostname or ""
-        return "openai" if host == OPENAI_HOST or host.endswith(f".{OPENAI_HOST}") else "compatible"
+        return "openai" if section.is_openais_own else "compatible"
     return "fake" if section.kind == "fake" else "gemini"

@@ -96,13 +96,10 @@ def _pieces(call: WrittenCall, number: int, style: Style) -> Iterator[Mapping[st
 
 def _arguments(call: WrittenCall, style: Style) -> Sequence[object]:
     """Return the arguments, piece by piece; in pieces, the first one is empty, as OpenAI's is."""
-    match style.arguments:
-        case "whole":
-            return (call.arguments,)
-        case "object":
-            return (msgspec.json.decode(call.arguments or "{}"),)
-        case "pieces":
-            return ("", *call.pieces)
+    if style.arguments == "pieces":
+        return ("", *call.pieces)
+    whole = call.arguments
+    return (whole if style.arguments == "whole" else msgspec.json.decode(whole or "{}"),)
 
 
 def _chunk(delta: Mapping[str, Any], finish_reason: str | None) -> Mapping[str, Any]:
