@@ -4,12 +4,21 @@
 import { createInterface } from "node:readline";
 
 const [library, api, id, kind] = process.argv.slice(2);
-const { AbstractChat, DefaultChatTransport, TextStreamChatTransport } = await import(library);
+const {
+  AbstractChat,
+  DefaultChatTransport,
+  TextStreamChatTransport,
+  lastAssistantMessageIsCompleteWithToolCalls,
+} = await import(library);
 const transport =
   kind === "text"
     ? new TextStreamChatTransport({ api, headers: { Accept: "text/plain" } })
-    : new DefaultChatTransport({ api });
+    : new DefaultChatTransport({ api, body: () => body });
 
+let body = {}; // more fields for every request
+let outputs = {}; // of the page's own tools, by name: {output} or {errorText}; a tool without one is left to the test
+let isAutomatic = false;
+let toolCalls = []; // what the page has run
 let grown = [];
 let notes = [];
 let finishes = [];
@@ -53,6 +62,14 @@ class Chat extends AbstractChat {
         notes.push(part);
         if (healing && part.type === "data-restart") setTimeout(() => chat.resumeStream(), 50);
       },
+      sendAutomaticallyWhen: (options) =>
+        isAutomatic && lastAssistantMessageIsCompleteWithToolCalls(options),
+      onToolCall({ toolCall }) {
+        toolCalls.push(toolCall);
+        const output = outputs[toolCall.toolName];
+        if (output) addOutput({ ...toolCall, ...output });
+        changed();
+      },
       onFinish({ isAbort, isDisconnect, isError, finishReason }) {
         finishes.push({ isAbort, isDisconnect, isError, finishReason });
         changed();
@@ -64,10 +81,20 @@ class Chat extends AbstractChat {
 let chat = new Chat([]);
 let begun;
 
+function addOutput({ toolName, toolCallId, output, errorText }) {
+  const state = errorText === undefined ? "output-available" : "output-error";
+  return chat.addToolOutput({ tool: toolName, toolCallId, state, output, errorText });
+}
+
 function answer() {
   const last = chat.messages.at(-1);
   if (last?.role !== "assistant") return "";
   return last.parts.map((part) => (part.type === "text" ? part.text : "")).join("");
+}
+
+function draft() {
+  const parts = chat.messages.at(-1)?.parts ?? [];
+  return parts.map((part) => (part.state === "input-streaming" && part.rawInput) || "").join("");
 }
 
 async function until(holds) {
@@ -81,6 +108,10 @@ const commands = {
   },
   words: (length) => until(() => answer().length >= length),
   finishes: (count) => until(() => finishes.length >= count),
+  calls: (count) => until(() => toolCalls.length >= count),
+  drafts: (length) => until(() => draft().length >= length),
+  use: (given) => ({ body = {}, outputs = {}, isAutomatic = false } = given),
+  output: addOutput,
   end: () => begun,
   resume: () => chat.resumeStream(),
   beginResume: () => {
@@ -106,7 +137,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   const [name, argument] = JSON.parse(line);
   await commands[name](argument);
   const { status, error, messages } = chat;
-  const seen = { status, error: error ? error.message : null, messages, grown, notes, finishes };
+  const told = error ? error.message : null;
+  const seen = { status, error: told, messages, grown, notes, finishes, toolCalls };
   console.log(JSON.stringify(seen));
 }
 process.exit(0);

@@ -323,13 +323,13 @@ async def test_an_error_before_the_stream_is_shown_as_a_sentence(library: str) -
             seen = await chat("push", {"text": "What is it?", "files": [image]})
             assert (seen.status, seen.error) == (
                 "error",
-                "Parts of type 'file' are not supported. (messages[0].parts[0])",
+                "Invalid 'messages[0].parts[0].url': the data is not image/png.",
             )
             await other("begin", "Hello")
             await other("words", 4)
             await chat("reload")
             seen = await ai_error(chat, "send", "Hello")
-            assert "not supported" in str(seen.error)
+            assert "is not image/png" in str(seen.error)
         async with ai_sdk_chat(library, port, "c") as third:
             seen = await ai_error(third, "send", "Hello")
             assert seen.error == (

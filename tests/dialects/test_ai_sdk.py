@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,8 @@ from streamsvc.dialects.ai_sdk.frames import (
     UNWATCHED,
     AISDKDialect,
 )
+from streamsvc.dialects.ai_sdk.replay import earlier_steps
+from streamsvc.dialects.ai_sdk.shapes import UIMessage
 from streamsvc.dialects.sse import KEEPALIVE
 from streamsvc.errors import CursorLost
 from streamsvc.events import (
@@ -25,9 +28,13 @@ from streamsvc.events import (
     Outcome,
     Reasoning,
     Record,
+    Refusal,
     Restart,
     Status,
     Text,
+    ToolCallArguments,
+    ToolCallBegun,
+    ToolCallReady,
 )
 from support.ai_sdk import CLIENTS
 from support.events import FAILED, GENERATION, RESTART, START, SWITCHING, done
@@ -43,9 +50,9 @@ ENDS = (
 )
 
 
-def encode(events: Sequence[Event]) -> bytes:
+def encode(events: Sequence[Event], dialect: AISDKDialect | None = None) -> bytes:
     """Return the stream of a generation with these events."""
-    encoder = AISDKDialect().encoder()
+    encoder = (dialect or AISDKDialect()).encoder()
     return b"".join(encoder.encode(Record(GENERATION, seq, it)) for seq, it in enumerate(events))
 
 
@@ -92,6 +99,84 @@ def test_each_run_of_text_or_reasoning_is_its_own_part() -> None:
         {"type": "reasoning-end", "id": "3"},
         {"type": "finish-step"},
         {"type": "finish", "finishReason": "stop"},
+    ]
+
+
+SIGNED = {"google": {"thought_signature": "a"}}
+CALL: list[Event] = [
+    ToolCallBegun(index=0, id="c1", name="weather"),
+    ToolCallArguments(0, '{"city":\n'),
+    ToolCallArguments(0, '"Paris\u2028"}'),
+    ToolCallReady(
+        index=0, id="c1", name="weather", arguments='{"city":\n"Paris\u2028"}', provider_data=SIGNED
+    ),
+]
+MADE_CALL = [
+    {"type": "tool-input-start", "toolCallId": "c1", "toolName": "weather"},
+    {"type": "tool-input-delta", "toolCallId": "c1", "inputTextDelta": '{"city":\n'},
+    {"type": "tool-input-delta", "toolCallId": "c1", "inputTextDelta": '"Paris\u2028"}'},
+    {
+        "type": "tool-input-available",
+        "toolCallId": "c1",
+        "toolName": "weather",
+        "input": {"city": "Paris\u2028"},
+        "providerMetadata": SIGNED,
+    },
+]
+
+
+def test_call_is_a_draft_and_then_available() -> None:
+    stream = encode([START, Text("a"), *CALL, done(finish_reason="tool_calls")])
+    assert chunks(stream)[5:] == [
+        *MADE_CALL,
+        {"type": "finish-step"},
+        {"type": "finish", "finishReason": "tool-calls"},
+    ]
+    assert chunks(stream)[4] == {"type": "text-end", "id": "1"}
+
+
+def test_arguments_stay_as_the_model_wrote_them() -> None:
+    call = ToolCallReady(index=0, id="c1", name="a", arguments='{"a":\r\n1.50, "b":1e999,"b":2}')
+    assert b'"input":{"a":  1.50, "b":1e999,"b":2}}\n\n' in encode([START, call])
+
+
+def test_refusal_is_shown_as_text() -> None:
+    stream = encode([START, Refusal("No, "), Refusal("sorry."), done()])
+    assert [it["delta"] for it in chunks(stream) if it["type"] == "text-delta"] == [
+        "No, ",
+        "sorry.",
+    ]
+
+
+@pytest.mark.promise("content:exact")
+def test_provider_data_ends_the_last_part() -> None:
+    end = msgspec.structs.replace(done(), provider_data={**SIGNED, "other": "no object"})
+    assert chunks(encode([START, Reasoning("a"), Text("b"), end]))[7:-2] == [
+        {"type": "text-end", "id": "2", "providerMetadata": SIGNED}
+    ]
+    assert chunks(encode([START, Reasoning("a"), end]))[4:-2] == [
+        {"type": "reasoning-end", "id": "1", "providerMetadata": SIGNED}
+    ]
+    assert chunks(encode([START, Text("a"), *CALL, end]))[9:-2] == [
+        {"type": "text-start", "id": "2"},
+        {"type": "text-end", "id": "2", "providerMetadata": SIGNED},
+    ]
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: f"{end.status}-{end.outcome}-{end.finish_reason}")  # fmt: skip
+def test_step_without_parts_has_an_empty_text_unless_it_fails(end: Done) -> None:
+    """So that the hook knows of the step, and does not send the outputs of the step before again."""
+    empty = ["text-start", "text-end"] if types(end)[-1] in ("finish", "abort") else []
+    assert [it for it in types(end) if it.startswith("text-")] == empty
+    assert [it for it in types(*CALL[:1], end) if it.startswith("text-")] == []
+
+
+def test_next_step_has_the_id_of_its_message() -> None:
+    own = AISDKDialect("m2", b'data: {"type":"finish-step"}\n\n')
+    assert chunks(encode([START, Text("a")], own))[:3] == [
+        {"type": "start", "messageId": "m2"},
+        {"type": "finish-step"},
+        {"type": "start-step"},
     ]
 
 
@@ -211,14 +296,42 @@ def test_keepalive_between_blocks_changes_nothing() -> None:
     assert AISDKDialect.keepalive == KEEPALIVE
 
 
+def repeated_parts() -> bytes:
+    """Return the chunks that a replay repeats, of every part that both versions know."""
+    call = {
+        "type": "tool-a",
+        "toolCallId": "c",
+        "input": {},
+        "title": "A",
+        "toolMetadata": {"a": 1},
+    }
+    parts: list[dict[str, Any]] = [
+        {"type": "step-start"},
+        {"type": "text", "text": "a", "providerMetadata": SIGNED},
+        {"type": "reasoning", "text": "a"},
+        {"type": "file", "mediaType": "image/gif", "url": "data:,"},
+        {"type": "source-url", "sourceId": "s", "url": "https://a.test"},
+        {"type": "source-document", "sourceId": "s", "mediaType": "a/b", "title": "a"},
+        {"type": "data-a", "id": "1", "data": 1},
+        {**call, "state": "output-available", "output": 1, "resultProviderMetadata": SIGNED},
+        {**call, "state": "output-error", "errorText": "No.", "callProviderMetadata": SIGNED},
+        {**call, "state": "output-denied", "type": "dynamic-tool", "toolName": "a"},
+    ]
+    message = {"role": "assistant", "metadata": {"a": 1}, "parts": parts}
+    return earlier_steps(msgspec.json.decode(json.dumps(message), type=UIMessage))
+
+
 @pytest.mark.node
 @pytest.mark.parametrize("library", ["ai6", "ai7"])
 def test_schemas_of_both_versions_accept_every_chunk(library: str) -> None:
     """Every event after every other, and every end; chunks that are wrong are refused."""
     said: list[Event] = [Text("a\u2028"), Reasoning("b"), SWITCHING]
     streams: list[list[Event]] = [[START, RESTART]]
+    signed = msgspec.structs.replace(done(), provider_data=SIGNED)
+    streams += [[START, *CALL, end] for end in (*ENDS, signed)]
     streams += [[START, *pair, end] for pair in itertools.permutations(said, 2) for end in ENDS]
     whole = b"".join(encode(stream) for stream in streams) + AISDKDialect().lost(GENERATION)
+    whole += repeated_parts()
     lines = sorted({json.dumps(chunk) for chunk in chunks(whole)})
     wrong = ['{"type": "nonsense"}', '{"type": "finish", "finishReason": "interrupted", "x": {}}']
     checked = subprocess.run(

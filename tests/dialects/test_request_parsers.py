@@ -156,9 +156,9 @@ def test_chat_that_can_resume_has_a_grace(
     asked: float | None, grace_seconds: float, *, may_come_back: bool
 ) -> None:
     body = _body({**TURNS["ai-sdk"], "grace_seconds": asked})
-    chat, generation = AI_SDK.parse(body, may_come_back=may_come_back)
-    assert chat == "chat"
-    assert generation.grace_seconds == grace_seconds
+    request = AI_SDK.parse(body, may_come_back=may_come_back)
+    assert request.chat == "chat"
+    assert request.generation.grace_seconds == grace_seconds
 
 
 def test_query_sets_the_prompt_provider_and_fault() -> None:
@@ -210,9 +210,9 @@ def _asking(**fields: object) -> dict[str, object]:
         ),
         (
             "ai-sdk",
-            {"id": "chat", "messages": [{"role": "user", "parts": [{"type": "file"}]}]},
+            {"id": "chat", "messages": [{"role": "user", "parts": [{"type": "audio"}]}]},
             "messages[0].parts[0]",
-            "Parts of type 'file' are not supported.",
+            "Parts of type 'audio' are not supported.",
         ),
         (
             "native",

@@ -15,13 +15,14 @@ from support.parts import find
 CLIENTS = Path(__file__).parents[1] / "clients"
 
 
-class Seen(msgspec.Struct):
+class Seen(msgspec.Struct, rename="camel"):
     """The state of a chat after a command.
 
     Attributes:
         grown: the length of the answer's text at each change.
         notes: the data parts that `onData` received.
         finishes: the arguments that `onFinish` received.
+        tool_calls: what `onToolCall` received.
     """
 
     status: Literal["submitted", "streaming", "ready", "error"]
@@ -30,11 +31,20 @@ class Seen(msgspec.Struct):
     grown: list[int]
     notes: list[dict[str, Any]]
     finishes: list[dict[str, Any]]
+    tool_calls: list[dict[str, Any]]
 
     @property
     def answers(self) -> list[dict[str, Any]]:
         """The assistant's messages."""
         return [message for message in self.messages if message["role"] == "assistant"]
+
+    def tools(self) -> list[tuple[object, ...]]:
+        """Return the tool parts of the last answer: the id, the state, the input, and the output or the error."""
+        parts = [part for part in self.answers[-1]["parts"] if "toolCallId" in part]
+        return [
+            (it["toolCallId"], it["state"], it.get("input"), it.get("output", it.get("errorText")))
+            for it in parts
+        ]
 
     def texts(self, kind: str = "text") -> list[str]:
         """Return the joined parts of one kind, for each answer."""

@@ -34,28 +34,50 @@ async def test_empty_answer_in_the_history_is_left_out(serve: Serve) -> None:
 
 
 REFUSED: Mapping[str, tuple[bytes, int, str]] = {
-    "file": (
+    "data-url": (
         asked(HELLO, {"type": "file", "mediaType": "image/png", "url": "data:,"}),
         422,
-        "Parts of type 'file' are not supported. (messages[0].parts[1])",
+        "Invalid 'messages[0].parts[1].url': give a data URL in base64, such as data:image/png;base64,….",
     ),
-    "tool": (
+    "web-address": (
+        asked(HELLO, {"type": "file", "mediaType": "image/png", "url": "http://a.test/b.png"}),
+        422,
+        "the scheme 'http' is not supported; give an https address or a data URL in base64.",
+    ),
+    "document-address": (
+        asked({"type": "file", "mediaType": "application/pdf", "url": "https://a.test/b.pdf"}),
+        422,
+        "Invalid 'messages[0].parts[0].url': give a data URL in base64, such as data:image/png;base64,….",
+    ),
+    "unknown-part": (
+        asked(HELLO, {"type": "steering-message", "id": "a", "parts": []}),
+        422,
+        "Parts of type 'steering-message' are not supported. (messages[0].parts[1])",
+    ),
+    "tool-of-the-user": (
         asked({"type": "tool-weather", "toolCallId": "1", "state": "output-available"}),
         422,
         "Parts of type 'tool-weather' are not supported. (messages[0].parts[0])",
     ),
+    "tool": (
+        asked(tools=[{"type": "function", "function": {"name": "a b"}}]),
+        422,
+        "Invalid 'tools[0].function.name': a name has 1 to 64 letters, digits, '_' or '-'.",
+    ),
+    "temperature": (asked(temperature=3), 422, "Invalid 'temperature': expected number <= 2.0."),
     "text-is-no-text": (
         asked({"type": "text", "text": 5}),
         422,
         "Invalid 'messages[0].parts[0].text': expected string or null, got integer.",
     ),
-    "empty": (asked({"type": "text", "text": " "}), 422, "The content is empty. (messages[0].content)"),
-    "unknown-field": (asked(tools=[]), 422, "Unknown field 'tools'."),
+    "empty": (asked({"type": "text", "text": " "}), 422, "The content is empty. (messages[0].parts)"),
+    "unknown-field": (asked(sesion="a"), 422, "Unknown field 'sesion'."),
+    "sdk-name": (asked(topP=0.5), 422, "Unknown field 'topP'; here it is 'top_p'."),
     "grace": (asked(grace_seconds=1e6), 422, "The field 'grace_seconds' must be at most 120."),
     "provider": (asked(provider="nobody"), 422, "Unknown 'provider' 'nobody'; configured: fake."),
     "no-json": (b"{", 400, "The body is not JSON: it ends too early, at line 1, column 2."),
     "long-id": (asked(chat="a" * 256), 422, "Invalid 'id': expected string of length <= 255."),
-    "trigger": (asked(trigger="x"), 422, "'trigger'; accepted: submit-message, regenerate-message."),
+    "trigger": (asked(trigger="x"), 422, "'trigger'; accepted: regenerate-message, submit-message."),
     "no-id": (b'{"messages": []}', 422, "The field 'id' is missing."),
 }  # fmt: skip
 

@@ -25,6 +25,13 @@ _ELSEWHERE = {
     "max_completion_tokens": "here it is 'max_tokens'",
     "model": "here it is 'provider', the name of a provider entry",
     "stream": "the header 'Accept: text/event-stream' asks for a stream",
+    "frequencyPenalty": "here it is 'frequency_penalty'",
+    "maxOutputTokens": "here it is 'max_tokens'",
+    "presencePenalty": "here it is 'presence_penalty'",
+    "stopSequences": "here it is 'stop'",
+    "toolChoice": "here it is 'tool_choice'",
+    "topK": "here it is 'top_k'",
+    "topP": "here it is 'top_p'",
 }
 """Fields of other APIs, and their names here."""
 

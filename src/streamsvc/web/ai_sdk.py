@@ -67,12 +67,20 @@ class UIMessageEndpoints:
         # The AI SDK's text transport cannot distinguish a message from its replay.
         may_come_back = dialect is not self._dialects["plain"]
         body = await self._creation.read(request, head)
-        chat, order = self._parser.parse(body, may_come_back=may_come_back)
+        asked = self._parser.parse(body, may_come_back=may_come_back)
+        chat, order = asked.chat, asked.generation
         generation = await self._creation.start(order, head)
-        answer = ChatAnswer(generation=generation, grace_seconds=order.grace_seconds or 0.0)
+        answer = ChatAnswer(
+            generation=generation,
+            grace_seconds=order.grace_seconds or 0.0,
+            message=asked.message,
+            earlier=asked.earlier,
+        )
         before = await self._directory.put_answer(chat, answer)
         if before is not None and before != generation:
             await self._end(before)  # the page shows one answer at a time
+        if may_come_back:
+            dialect = AISDKDialect(answer.message)
         return await self._stream(chat, answer, dialect)
 
     async def resume(self, request: Request, head: RequestHead) -> Response:
@@ -86,6 +94,8 @@ class UIMessageEndpoints:
             return no_content()
         try:
             dialect = self._dialect(head)
+            if dialect is not self._dialects["plain"]:
+                dialect = AISDKDialect(answer.message, answer.earlier)
             self._supervisor.check_viewers()
             return await self._stream(chat, answer, dialect)
         except GenerationNotFound:

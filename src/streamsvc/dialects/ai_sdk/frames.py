@@ -5,17 +5,18 @@ type or finish reason fails the whole message, and so does a delta of a part tha
 
 No chunk can take back what a stream has already sent, so an answer that starts over ends the stream. A new
 stream, requested by `resumeStream`, replaces the message: its `start` clears it.
+
+An answer to tool outputs is the next step of the message that has the calls. Its `start` has that message's id, so the
+hook adds to it; a replay repeats the steps before.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, assert_never
 
-import msgspec
 from typing_extensions import override
 
+from streamsvc.dialects.ai_sdk.chunks import embedded, encoded, metadata
 from streamsvc.dialects.base import Dialect, Encoder, Ends
-from streamsvc.dialects.sse import data_block
 from streamsvc.errors import CursorLost, UpstreamCut
 from streamsvc.events import (
     Done,
@@ -39,7 +40,7 @@ from streamsvc.events import (
 
 DONE = b"data: [DONE]\n\n"
 
-RESTARTED = "The answer broke off and is being generated again; reload the page to see it."
+RESTARTED = "The answer broke off and was generated again: reload the page to see it."
 UNWATCHED = "The answer was stopped because nobody was watching; ask again."
 
 FINISH_REASONS: Mapping[FinishReason, str] = {
@@ -52,14 +53,23 @@ FINISH_REASONS: Mapping[FinishReason, str] = {
 
 
 class AISDKDialect(Dialect):
-    """Encodes a UI message stream."""
+    """Encodes a UI message stream.
+
+    Args:
+        message: the id of the message that the answer adds a step to; empty: the answer is a message of its own.
+        earlier: for a replay: the chunks of that message's steps so far (`replay.earlier_steps`).
+    """
 
     headers: ClassVar[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
     ends: ClassVar[Ends] = (Done, Restart)
 
+    def __init__(self, message: str = "", earlier: bytes = b"") -> None:
+        self._message = message
+        self._earlier = earlier
+
     @override
     def encoder(self) -> Encoder:
-        return _ChunkEncoder()
+        return _ChunkEncoder(self._message, self._earlier)
 
     @override
     def lost(self, generation: str) -> bytes:
@@ -69,7 +79,9 @@ class AISDKDialect(Dialect):
 class _ChunkEncoder(Encoder):
     """Keeps track of the message's open part: each delta belongs to a part, and each part must be closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, message: str, earlier: bytes) -> None:
+        self._message = message
+        self._earlier = earlier
         self._has_begun = False
         self._kind = ""
         self._parts = 0
@@ -84,7 +96,8 @@ class _ChunkEncoder(Encoder):
         if self._has_begun:
             return b""
         self._has_begun = True
-        return _chunks({"type": "start", "messageId": generation}, {"type": "start-step"})
+        start = {"type": "start", "messageId": self._message or generation}
+        return encoded(start) + self._earlier + encoded({"type": "start-step"})
 
     def _chunks_of(self, event: Event) -> bytes:
         match event:
@@ -100,18 +113,13 @@ class _ChunkEncoder(Encoder):
                 note = _note("restart", reason=reason, provider=provider, model=model)
                 return self._close() + note + _failure(RESTARTED)
             case Done() as done:
-                return self._close() + _end(done)
+                return self._close_step(done) + _end(done)
             case other:
                 assert_never(other)
 
     def _delta(self, kind: str, text: str) -> bytes:
-        begun = b""
-        if kind != self._kind:
-            begun = self._close()
-            self._kind = kind
-            self._parts += 1
-            begun += _chunks({"type": f"{kind}-start", "id": str(self._parts)})
-        return begun + _chunks({"type": f"{kind}-delta", "id": str(self._parts), "delta": text})
+        begun = self._open(kind) if kind != self._kind else b""
+        return begun + encoded({"type": f"{kind}-delta", "id": str(self._parts), "delta": text})
 
     def _tool(self, event: ToolEvent) -> bytes:
         """Show a draft as it is written; the page only acts on the complete call."""
@@ -119,33 +127,60 @@ class _ChunkEncoder(Encoder):
             case ToolCallBegun(index=index, id=call_id, name=name):
                 self._ids[index] = call_id
                 begun = {"type": "tool-input-start", "toolCallId": call_id, "toolName": name}
-                return self._close() + _chunks(begun)
+                return self._close() + encoded(begun)
             case ToolCallArguments(index=index, arguments=piece):
                 call_id = self._ids[index]
-                return _chunks(
+                return encoded(
                     {"type": "tool-input-delta", "toolCallId": call_id, "inputTextDelta": piece}
                 )
             case ToolCallReady() as call:
+                self._ids[call.index] = call.id
                 return self._close() + _available(call)
             case other:
                 assert_never(other)
 
-    def _close(self) -> bytes:
+    def _open(self, kind: str) -> bytes:
+        closed = self._close()
+        self._kind = kind
+        self._parts += 1
+        return closed + encoded({"type": f"{kind}-start", "id": str(self._parts)})
+
+    def _close(self, data: Mapping[str, Any] | None = None) -> bytes:
+        """Close the open part, if there is one, with what the provider wants back."""
         kind, self._kind = self._kind, ""
-        return _chunks({"type": f"{kind}-end", "id": str(self._parts)}) if kind else b""
+        end = {"type": f"{kind}-end", "id": str(self._parts), **metadata(data or {})}
+        return encoded(end) if kind else b""
+
+    def _close_step(self, done: Done) -> bytes:
+        """Close the open part of a step.
+
+        A step without parts gets an empty text: the hook does not show a step before its first part, would take the
+        tool outputs of the step before for unanswered, and would send them again, as often as that happens.
+        """
+        data = done.provider_data or {}
+        is_empty = not self._parts and not self._ids
+        needs_text = is_empty or (data and not self._kind)
+        begun = self._open("text") if needs_text and not _is_error(done) else b""
+        return begun + self._close(data)
 
 
 def _available(call: ToolCallReady) -> bytes:
     """Return the chunk on which a page acts."""
-    metadata = {"providerMetadata": call.provider_data} if call.provider_data else {}
-    return _chunks(
+    return encoded(
         {
             "type": "tool-input-available",
             "toolCallId": call.id,
             "toolName": call.name,
-            "input": msgspec.Raw(json.dumps(json.loads(call.arguments)).encode()),  # on one line
-            **metadata,
+            "input": embedded(call.arguments),
+            **metadata(call.provider_data),
         }
+    )
+
+
+def _is_error(done: Done) -> bool:
+    """Return whether the answer ends with an error: a client that comes back would take an `abort` for a whole answer."""
+    return done.status is Status.FAILED or (
+        done.status is Status.STOPPED and done.outcome is not Outcome.CLIENT_STOP
     )
 
 
@@ -153,15 +188,14 @@ def _end(done: Done) -> bytes:
     match done.status:
         case Status.FAILED:
             return _failure(done.error.message if done.error else UpstreamCut.message)
-        case Status.STOPPED if done.outcome is Outcome.CLIENT_STOP:
-            return _chunks({"type": "abort", "reason": done.outcome}) + DONE
-        case Status.STOPPED:
-            # A client that comes back would take an `abort` for a whole answer.
+        case Status.STOPPED if _is_error(done):
             return _failure(UNWATCHED)
+        case Status.STOPPED:
+            return encoded({"type": "abort", "reason": done.outcome}) + DONE
         case Status.COMPLETED | Status.INCOMPLETE:
             reason = FINISH_REASONS[done.finish_reason]
             return (
-                _chunks({"type": "finish-step"}, {"type": "finish", "finishReason": reason}) + DONE
+                encoded({"type": "finish-step"}, {"type": "finish", "finishReason": reason}) + DONE
             )
         case other:
             assert_never(other)
@@ -169,12 +203,8 @@ def _end(done: Done) -> bytes:
 
 def _note(name: str, **data: str) -> bytes:
     """Return a chunk for the page that does not become part of the message."""
-    return _chunks({"type": f"data-{name}", "data": data, "transient": True})
+    return encoded({"type": f"data-{name}", "data": data, "transient": True})
 
 
 def _failure(sentence: str) -> bytes:
-    return _chunks({"type": "error", "errorText": sentence}) + DONE
-
-
-def _chunks(*chunks: Mapping[str, Any]) -> bytes:
-    return b"".join(map(data_block, chunks))
+    return encoded({"type": "error", "errorText": sentence}) + DONE

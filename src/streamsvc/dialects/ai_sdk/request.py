@@ -1,54 +1,44 @@
 """Parses the body that the AI SDK's `useChat` sends: its messages become turns.
 
-The fields are those of the package `ai`, `src/ui/http-chat-transport.ts` and `src/ui/ui-messages.ts`.
+The fields are those of the package `ai`, `src/ui/http-chat-transport.ts`, and the parameters of the native API, which a
+page adds with the `body` of its transport.
 """
 
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
-import msgspec
 from msgspec import Meta
 
 from streamsvc.config.settings import AISDKSettings, GenerationSettings
-from streamsvc.dialects.invalid import quoted
+from streamsvc.dialects.ai_sdk.history import History
+from streamsvc.dialects.ai_sdk.replay import earlier_steps
+from streamsvc.dialects.ai_sdk.shapes import UIMessage
 from streamsvc.dialects.json_body import Body, decode
 from streamsvc.dialects.request import (
     GraceSeconds,
     RequestBuilder,
     RequestFields,
-    Temperature,
-    TokenCount,
+    SharedFields,
 )
-from streamsvc.dialects.shapes import Turn
-from streamsvc.errors import InvalidField
+from streamsvc.errors import RequestError
 from streamsvc.messages import GenerationRequest
 
-_SILENT_PARTS = ("reasoning", "step-start", "source-url", "source-document", "data-")
-"""Message parts that are not part of the conversation; the model does not get them."""
-
 ChatId = Annotated[str, Meta(min_length=1, max_length=255)]
+MessageId = Annotated[str, Meta(max_length=255)]
 
 
-class _Part(msgspec.Struct):
-    type: str
-    text: str | None = ""
-
-
-class _Message(msgspec.Struct):
-    role: Literal["system", "user", "assistant"]
-    parts: list[_Part] | None = None
-
-
-class _Body(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class _Body(SharedFields, kw_only=True, forbid_unknown_fields=True):
     id: ChatId
-    messages: list[_Message]
+    messages: list[UIMessage]  # type: ignore[assignment]  # the AI SDK's messages in place of OpenAI's
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
-    messageId: str | None = None  # noqa: N815  # the AI SDK's name
+    messageId: MessageId | None = None  # noqa: N815  # the AI SDK's name
     system: str = ""
     provider: str | None = None
-    temperature: Temperature | None = None
-    max_tokens: TokenCount | None = None
+    extra_body: dict[str, Any] | None = None
     grace_seconds: GraceSeconds | None = None
-    fault: str = ""
+
+
+_PARAMETERS = tuple(name for name in SharedFields.__struct_fields__ if name != "messages")
 
 
 class ChatRequest(NamedTuple):
@@ -57,10 +47,14 @@ class ChatRequest(NamedTuple):
     Attributes:
         chat: the chat's id.
         generation: the answer it wants.
+        message: the id of the message that the answer adds a step to; empty: it is a message of its own.
+        earlier: the chunks of that message's steps so far.
     """
 
     chat: str
     generation: GenerationRequest
+    message: str = ""
+    earlier: bytes = b""
 
 
 class UIMessageParser:
@@ -89,31 +83,39 @@ class UIMessageParser:
             RequestError: names the field.
         """
         body = decode(raw, _Body)
-        usual_grace_seconds = self._grace_seconds if may_come_back else 0.0
-        generation = self._builder.build(
-            RequestFields(
-                messages=[_turn(at, message) for at, message in enumerate(body.messages)],
-                system=body.system,
-                provider=body.provider,
-                temperature=body.temperature,
-                max_tokens=body.max_tokens,
-                grace_seconds=usual_grace_seconds
-                if body.grace_seconds is None
-                else body.grace_seconds,
-                fault=body.fault,
-            )
+        generation = self._generation(body, self._grace_seconds if may_come_back else 0.0)
+        message = _continued(body)
+        if message is None:
+            return ChatRequest(body.id, generation)
+        return ChatRequest(body.id, generation, message.id, earlier_steps(message))
+
+    def _generation(self, body: _Body, usual_grace_seconds: float) -> GenerationRequest:
+        history = History(body.messages)
+        grace_seconds = body.grace_seconds
+        fields = RequestFields(
+            messages=history.turns,
+            system=body.system,
+            provider=body.provider,
+            extra_body=body.extra_body or {},
+            grace_seconds=usual_grace_seconds if grace_seconds is None else grace_seconds,
+            **{name: getattr(body, name) for name in _PARAMETERS},
         )
-        return ChatRequest(body.id, generation)
+        try:
+            return self._builder.build(fields, places=history.places)
+        except RequestError as exc:
+            raise history.named(exc) from exc
 
 
-def _turn(at: int, message: _Message) -> Turn:
-    """Join the text parts of a message."""
-    parts = message.parts or []
-    for number, part in enumerate(parts):
-        if part.type != "text" and not part.type.startswith(_SILENT_PARTS):
-            raise InvalidField(
-                f"Parts of type {quoted(part.type)} are not supported.",
-                field=f"messages[{at}].parts[{number}]",
-            )
-    words = (part.text or "" for part in parts if part.type == "text")
-    return Turn(message.role, "".join(words))
+def _continued(body: _Body) -> UIMessage | None:
+    """Return the message that the answer adds a step to, as the hook does; None if it is a message of its own.
+
+    That is the message that the request names, if it is the assistant's, or else the last one, if it is.
+    """
+    answers: Sequence[UIMessage] = [
+        message
+        for at, message in enumerate(body.messages, 1)
+        if message.role == "assistant"
+        and message.id
+        and (message.id == body.messageId or at == len(body.messages))
+    ]
+    return answers[0] if answers and body.trigger == "submit-message" else None

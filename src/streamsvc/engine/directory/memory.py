@@ -27,11 +27,15 @@ from streamsvc.events import Outcome
 KEYS_AT_A_TIME = 8
 """How many idempotency keys each claim checks; more than the one it may add, so that stale keys disappear."""
 
+MAX_EARLIER_BYTES = 64_000_000
+"""How many bytes of earlier steps are remembered for all chats together."""
+
 
 class MemoryDirectory(Directory):
     """The directory of a service that is one process.
 
-    The number of chats is limited to the number of logs there can be; beyond that, the oldest are forgotten.
+    The number of chats is limited to the number of logs there can be, and the size of what they repeat in a replay to
+    `MAX_EARLIER_BYTES`; beyond that, the oldest are forgotten.
 
     Args:
         log: knows which generations are still kept.
@@ -45,6 +49,7 @@ class MemoryDirectory(Directory):
         self._keys: dict[str, KeyUse] = {}
         self._keying = anyio.Lock()  # one lock for all keys: a claim only waits for its `Start`
         self._chats: dict[str, _Chat] = {}
+        self._earlier_bytes = 0
 
     @property
     @override
@@ -115,11 +120,12 @@ class MemoryDirectory(Directory):
 
     @override
     async def put_answer(self, chat: str, answer: ChatAnswer) -> str | None:
-        before = self._chats.pop(chat, None)
+        before = self._forget(chat) if chat in self._chats else None
         self._chats[chat] = _Chat(answer)
-        if len(self._chats) > self._max_chats:
-            del self._chats[next(iter(self._chats))]
-        return None if before is None else before.answer.generation
+        self._earlier_bytes += len(answer.earlier)
+        while len(self._chats) > self._max_chats or self._earlier_bytes > MAX_EARLIER_BYTES:
+            self._forget(next(iter(self._chats)))
+        return before
 
     @override
     async def answer(self, chat: str) -> ChatAnswer | None:
@@ -127,7 +133,7 @@ class MemoryDirectory(Directory):
         if kept is None:
             return None
         if kept.over_at <= now():
-            del self._chats[chat]
+            self._forget(chat)
             return None
         return kept.answer
 
@@ -136,7 +142,12 @@ class MemoryDirectory(Directory):
         answer = await self.answer(chat)
         if answer is None:
             return None
-        del self._chats[chat]
+        return self._forget(chat)
+
+    def _forget(self, chat: str) -> str:
+        """Forget a chat; return the generation of its latest answer."""
+        answer = self._chats.pop(chat).answer
+        self._earlier_bytes -= len(answer.earlier)
         return answer.generation
 
     @override

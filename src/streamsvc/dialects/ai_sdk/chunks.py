@@ -1,0 +1,37 @@
+"""Chunks of a UI message stream, as blocks of an event stream.
+
+They are those of the package `ai`, `src/ui-message-stream/ui-message-chunks.ts`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from streamsvc.dialects.sse import data_block
+
+Chunk = Mapping[str, Any]
+
+_NO_LINE_ENDS = str.maketrans("\r\n", "  ")
+
+
+def encoded(*chunks: Chunk) -> bytes:
+    """Return chunks as blocks."""
+    return b"".join(map(data_block, chunks))
+
+
+def embedded(json: str) -> msgspec.Raw:
+    """Return JSON text as a value in a chunk: on one line, and otherwise as it is.
+
+    JSON has line ends between its tokens only (RFC 8259, sections 2 and 7).
+    """
+    return msgspec.Raw(json.translate(_NO_LINE_ENDS).encode())
+
+
+def metadata(data: Mapping[str, Any], name: str = "providerMetadata") -> Chunk:
+    """Return the field for what a provider wants back; nothing if there is no such data.
+
+    The AI SDK refuses a message with a vendor whose data is not an object.
+    """
+    objects = {vendor: own for vendor, own in data.items() if isinstance(own, Mapping)}
+    return {name: objects} if objects else {}
