@@ -157,6 +157,20 @@ async def test_parameter_is_sent_under_its_name_only_if_given(
     assert body == {"contents": [{"role": "user", "parts": [{"text": "Say it."}]}]}
 
 
+async def test_request_without_tools_is_sent_to_the_letter(api: respx.Route) -> None:
+    api.mock(return_value=stream(STOP))
+    turns = UserMessage("One?"), AssistantMessage("Two."), UserMessage("Three?")
+    await ask(Prompt(messages=turns, system="Be brief.", temperature=1.0, stop=("a",), seed=3))
+    assert api.calls.last.request.content == (
+        b'{"contents": [{"parts": [{"text": "One?"}], "role": "user"}, '
+        b'{"parts": [{"text": "Two."}], "role": "model"}, '
+        b'{"parts": [{"text": "Three?"}], "role": "user"}], '
+        b'"systemInstruction": {"parts": [{"text": "Be brief."}], "role": "user"}, '
+        b'"generationConfig": {"temperature": 1.0, "stopSequences": ["a"], "seed": 3, '
+        b'"thinkingConfig": {"include_thoughts": true}}}'
+    )
+
+
 async def test_system_text_is_sent_apart_from_the_turns(api: respx.Route) -> None:
     api.mock(return_value=stream(STOP))
     await ask(msgspec.structs.replace(PROMPT, system="Be brief."))

@@ -133,10 +133,10 @@ async def test_arguments_that_are_streamed_are_put_together(last: dict[str, Any]
         more(name="f", id="theirs"),
         more(arg("$.city", stringValue="Ro", more=True)),
         more(arg("$.city", stringValue="m"), arg("$.n", numberValue=2)),
-        more(arg("$.stops[0].at", boolValue=True), arg("$.stops[1]['a.b']", nullValue="NULL_VALUE")),
+        more(arg("$.stops[0].at", boolValue=True), arg("$.stops[0].to", numberValue=1), arg("$.stops[1]['a.b']", nullValue="NULL_VALUE")),
         said({"functionCall": last}),
     )  # fmt: skip
-    whole = '{"city": "Rom", "n": 2, "stops": [{"at": true}, {"a.b": null}]}'
+    whole = '{"city": "Rom", "n": 2, "stops": [{"at": true, "to": 1}, {"a.b": null}]}'
     deltas, end = read(*chunks, STOP)
     assert [(it.id, it.arguments) for it in end.tool_calls] == [("theirs", whole)]
     assert deltas == [

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamsvc.messages import ProviderData, ToolCall
-from streamsvc.providers.gemini_parts import AnswerParts, answer_parts, call_part
+from streamsvc.providers.gemini_parts import MOST_PARTS, AnswerParts, answer_parts, call_part
 
 MODEL = "gemini-3.8-flash"
 
@@ -135,6 +135,13 @@ def test_notes_that_do_not_fit_are_dropped(notes: list[Any]) -> None:
         "streamsvc": {"kind": "gemini", "model": MODEL, "parts": notes},
     }
     assert answer_parts("AB", [], data, MODEL) == [text("AB", "S")]
+
+
+def test_notes_have_a_limit() -> None:
+    """An upstream that signs every word costs no more than one that does not."""
+    signed = [text("A", f"c2ln{at:04}") for at in range(MOST_PARTS)]
+    assert Answer(*signed).back() == signed
+    assert Answer(*signed, text("B", "Qg==")).back() == [text("A" * MOST_PARTS + "B", "Qg==")]
 
 
 def test_notes_without_a_call_are_dropped() -> None:

@@ -1,15 +1,15 @@
-"""The parts of one of Gemini's answers, there and back.
+"""The parts of an answer of Gemini, out and back in.
 
-Gemini signs parts, and wants each signature back in the very part that had it: a function call, or a text, which is
-often the empty one at the end (ai.google.dev/gemini-api/docs/thought-signatures). A message of the conversation has
-one text and a list of calls. What that loses is kept in the stamp of the provider data, but only if it matters: where
-the text is cut, which pieces are signed, and how texts and calls alternate.
+Gemini signs parts, and needs each signature back in the part that had it: a function call, or a text, often an empty
+one at the end (ai.google.dev/gemini-api/docs/thought-signatures). A message has one text and a list of calls. The
+stamp of the provider data keeps what that loses, if it loses anything: where the text is cut, which pieces are
+signed, and how texts and calls alternate.
 
     {"google": {"thought_signature": "…"},
      "streamsvc": {"kind": "gemini", "model": "…", "parts": [[12], "call", [0, true]]}}
 
-is a text of 12 characters, a call, and an empty text that carries the signature. In the data of a call, the stamp has
-the id that Gemini gave it: only such an id goes back.
+is a text of 12 characters, a call, and an empty text with the signature. In the data of a call, the stamp holds the id
+from Gemini: no other id goes back.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +27,9 @@ _SIGNATURE = "thought_signature"
 
 _CALL = "call"
 
+MOST_PARTS = 256
+"""How many parts are noted; of an answer with more, only the last signature of its text is kept."""
+
 Part = dict[str, Any]
 """A part of a content, as the API has it (google-genai, `types.Part`)."""
 
@@ -39,7 +42,7 @@ class AnswerParts:
         keep: gets the provider data of the answer whenever it changes.
     """
 
-    __slots__ = ("_has_rest", "_keep", "_model", "_parts", "_rest", "_signature")
+    __slots__ = ("_keep", "_model", "_parts", "_rest", "_signature")
 
     def __init__(self, model: str, keep: Callable[[ProviderData], None]) -> None:
         self._model = model
@@ -52,7 +55,7 @@ class AnswerParts:
         """Note a piece of the answer's text; a signature makes it a part of its own."""
         if signature:
             self._end_text()
-            self._parts.append((len(text), signature))
+            self._add((len(text), signature))
             self._signature = signature
             self._tell()
         else:
@@ -64,7 +67,7 @@ class AnswerParts:
     def take_call(self, call_id: str | None, signature: str) -> ProviderData:
         """Note a function call, and return its provider data."""
         self._end_text()
-        self._parts.append(_CALL)
+        self._add(_CALL)
         self._tell()
         signed = {_VENDOR: {_SIGNATURE: signature}} if signature else {}
         notes = {"id": call_id} if call_id else {}
@@ -72,8 +75,12 @@ class AnswerParts:
 
     def _end_text(self) -> None:
         if self._rest:
-            self._parts.append((self._rest, ""))
+            self._add((self._rest, ""))
             self._rest = 0
+
+    def _add(self, part: tuple[int, str] | str) -> None:
+        if len(self._parts) <= MOST_PARTS:  # one more than are noted
+            self._parts.append(part)
 
     @property
     def _is_plain(self) -> bool:
@@ -83,7 +90,9 @@ class AnswerParts:
 
     def _tell(self) -> None:
         signed = {_VENDOR: {_SIGNATURE: self._signature}} if self._signature else {}
-        notes = {} if self._is_plain else {"parts": list(map(self._note, self._parts))}
+        notes = {}
+        if not self._is_plain and len(self._parts) <= MOST_PARTS:
+            notes = {"parts": list(map(self._note, self._parts))}
         if signed or notes:
             self._keep(stamped(signed, KIND, self._model, **notes))
 
@@ -98,7 +107,7 @@ class AnswerParts:
 
 
 def call_part(call: ToolCall, arguments: Mapping[str, Any], model: str) -> Part:
-    """Return the part of a call that *model* has made, or is to believe it has."""
+    """Return the part of an earlier call, for a request to *model*."""
     data = own(call.provider_data, KIND, model)
     function = {"args": arguments, "name": call.name}
     if call_id := call_id_of(call, model):
@@ -107,7 +116,7 @@ def call_part(call: ToolCall, arguments: Mapping[str, Any], model: str) -> Part:
 
 
 def call_id_of(call: ToolCall, model: str) -> str:
-    """Return the id that Gemini gave a call, or nothing: ids of other services mean nothing to it."""
+    """Return the id that Gemini gave a call, or nothing: it knows no other ids."""
     call_id = field(own(call.provider_data, KIND, model), STAMP, "id")
     return call_id if isinstance(call_id, str) else ""
 
@@ -128,7 +137,7 @@ def answer_parts(text: str, calls: Sequence[Part], data: ProviderData, model: st
         try:
             return list(_noted_parts(noted, text, calls, signature))
         except ValueError:
-            pass  # the message was changed on its way: the signature is kept, the cuts are not
+            pass  # a client changed the message: the signature still goes back, the cuts do not
     first = _signed({"text": text}, signature)
     return [first, *calls] if text or len(first) > 1 or not calls else [*calls]
 
@@ -136,7 +145,7 @@ def answer_parts(text: str, calls: Sequence[Part], data: ProviderData, model: st
 def _noted_parts(
     noted: list[Any], text: str, calls: Sequence[Part], signature: object
 ) -> Iterator[Part]:
-    """Yield the parts as they were noted, and what the text has beyond them.
+    """Yield the parts as noted, then the rest of the text.
 
     Raises:
         ValueError: the notes do not fit the message.
