@@ -135,10 +135,10 @@ def results(calls: list[dict[str, Any]], id_field: str = "id") -> list[dict[str,
 
 
 async def complete(
-    stage: Stage, how: str, messages: list[Any], provider: str = "gemini"
+    stage: Stage, how: str, messages: list[Any], provider: str = "gemini", **fields: Any
 ) -> dict[str, Any]:
     """Ask with the official client; return the message as an application keeps it."""
-    body: Any = {"model": provider, "messages": messages, "tools": TOOLS}
+    body: Any = {"model": provider, "messages": messages, "tools": TOOLS, **fields}
     async with stage.client() as client:
         if how == "create":
             completion = await client.chat.completions.create(**body)
@@ -176,6 +176,18 @@ async def test_signatures_survive_chat_completions(stage: Stage, how: str) -> No
         SAID,
         user({"text": "Bye!"}),
     ]
+
+
+@pytest.mark.promise("content:exact")
+async def test_signature_survives_with_the_least_thinking(stage: Stage) -> None:
+    stage.gemini.script(says(ROME), says({"text": "Warm."}))
+    asked = {"provider": "gemini/gemini-3.6-flash", "reasoning_effort": "minimal"}
+    message = await complete(stage, "stream", [QUESTION], **asked)
+    messages = [QUESTION, message, *results(message["tool_calls"])]
+    await complete(stage, "stream", messages, **asked)
+    body = stage.gemini.calls[-1].body
+    assert body["generationConfig"]["thinkingConfig"]["thinkingLevel"] == "MINIMAL"
+    assert sent(stage.gemini)[1] == model(ROME)
 
 
 async def ask_native(stage: Stage, messages: list[Any]) -> dict[str, Any]:
