@@ -170,7 +170,7 @@ TABLE: Mapping[ParameterName, Mapping[API, Fate]] = {
         openai=_sent("an image_url part; the address is not fetched here"),
         gemini=Fate("lacked", "images come as data URLs only"),
     ),
-    "detail": _row(openai=_sent("image_url.detail"), gemini=LACKED),
+    "detail": _row(openai=_sent("detail of an image_url part"), gemini=LACKED),
     "file": _row(openai=_sent("a file part"), gemini=Fate("mapped", "sent as an inlineData part")),
 }
 """The fate of each parameter, in the order of `Prompt`, then what not every API takes in messages."""
