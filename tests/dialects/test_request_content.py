@@ -445,7 +445,7 @@ def test_field_of_chat_completions_is_refused_with_what_to_use(
         (
             asking({"type": "input_audio", "input_audio": {}}),
             "messages[0].content[1].type",
-            "audio is not supported",
+            "'input_audio' is not supported",
         ),
     ],
 )

@@ -200,7 +200,7 @@ def _asking(**fields: object) -> dict[str, object]:
             "openai",
             _asking(messages=[{"role": "robot", "content": "hi"}]),
             "messages[0].role",
-            "Invalid 'messages[0].role'; accepted: assistant, developer, system, tool, user.",
+            "Invalid 'messages[0].role': 'robot' is not supported; accepted: assistant, developer, system, tool, user.",
         ),
         (
             "openai",

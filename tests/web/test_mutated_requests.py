@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message
 
 from conftest import Serve
 from streamsvc.config.settings import GenerationSettings, Settings
-from support.contents import PNG, WEATHER, call, calling, data_url, image, result
+from support import contents
 from support.native import CREATE, NEVER
 from support.problems import HURRIED, LIMITS
 
@@ -36,8 +36,16 @@ VALID: tuple[dict[str, Any], ...] = (
     {"prompt": "hi", "system": "Be brief.", "temperature": 1, "max_tokens": 2, "stop": "x"},
     {"messages": [TURN, {"role": "assistant", "content": "ho"}, TURN], "seed": 7, "stop": ["a"]},
     {"prompt": "hi", "metadata": {"a": "b"}, "grace_seconds": 0.5, "provider": "fake"},
-    {"messages": [TURN, calling(call()), result()], "tools": [WEATHER], "tool_choice": "auto"},
-    {"messages": [image(data_url(PNG))], "response_format": {"type": "json_object"}, "top_p": 1},
+    {
+        "messages": [TURN, contents.calling(contents.call()), contents.result()],
+        "tools": [contents.WEATHER],
+        "tool_choice": "auto",
+    },
+    {
+        "messages": [contents.image(contents.data_url(contents.PNG))],
+        "response_format": {"type": "json_object"},
+        "top_p": 1,
+    },
 )
 ONE = f"{CREATE}/{NEVER}"
 TARGETS = (

@@ -77,7 +77,7 @@ REFUSED: Mapping[str, tuple[bytes, int, str]] = {
     "provider": (asked(provider="nobody"), 422, "Unknown 'provider' 'nobody'; configured: fake."),
     "no-json": (b"{", 400, "The body is not JSON: it ends too early, at line 1, column 2."),
     "long-id": (asked(chat="a" * 256), 422, "Invalid 'id': expected string of length <= 255."),
-    "trigger": (asked(trigger="x"), 422, "'trigger'; accepted: regenerate-message, submit-message."),
+    "trigger": (asked(trigger="x"), 422, "Invalid 'trigger': 'x' is not supported; accepted: regenerate-message, submit-message."),
     "no-id": (b'{"messages": []}', 422, "The field 'id' is missing."),
 }  # fmt: skip
 

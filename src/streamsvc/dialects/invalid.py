@@ -17,6 +17,7 @@ MAX_QUOTED_CHARS = 80
 
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _NAMED_FIELD = re.compile(r"(?P<what>unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
+_VALUE = re.compile(r"Invalid (?:enum )?value '(?P<value>.*)'", re.DOTALL)
 _STEP = re.compile(r"[^.\[\]]+")
 _EXPECTED = re.compile(r"`([^`]*)`")
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
@@ -104,7 +105,7 @@ def invalid_field(text: str, kind: object) -> InvalidField:
     """Turn a validation error of msgspec into ours.
 
     Args:
-        text: msgspec's message; it names types and a path, never a value.
+        text: msgspec's message; it names types, a path and, if only some strings are accepted, the string.
         kind: the type that was expected; its fields are suggested for an unknown one.
     """
     found = _PATH.search(text)
@@ -116,9 +117,10 @@ def invalid_field(text: str, kind: object) -> InvalidField:
             return unknown_field(field, known, sentence="Unknown field")
         return InvalidField(f"The field {quoted(field)} is missing.", field=field)
     about = f"Invalid {quoted(path)}" if path else "Invalid body"
-    if what.startswith(("Invalid enum value", "Invalid value")):
+    if value := _VALUE.fullmatch(what):
         accepted = ", ".join(accepted_values(kind, path))
-        return InvalidField(f"{about}; accepted: {accepted}.", field=path)
+        given = quoted(value["value"])
+        return InvalidField(f"{about}: {given} is not supported; accepted: {accepted}.", field=path)
     why = _EXPECTED.sub(_json_types, what)
     return InvalidField(f"{about}: {why[0].lower()}{why[1:]}.", field=path or "body")
 

@@ -125,8 +125,8 @@ MESSAGE = Fields(
     neutral={"audio": (), "function_call": ()},
     instead={"audio": "messages are text, images and files", "function_call": "use 'tool_calls'"},
 )
-PART = Fields(known=("type", "text", "image_url", "file", "refusal"), ignored=_CACHE_HINTS)
-AUDIO_PARTS = ("audio", "input_audio")
+PART_TYPES = ("text", "image_url", "file", "refusal")
+PART = Fields(known=("type", *PART_TYPES), ignored=_CACHE_HINTS)
 TOOL_CALL = Fields(known=("id", "type", "function", "extra_content"), ignored=("index",))
 FUNCTION_CALL = Fields(known=("name", "arguments"), ignored=("parsed_arguments",))
 TOOL = Fields(known=("type", "function"), ignored=_CACHE_HINTS)

@@ -9,15 +9,15 @@ from typing import Any
 
 from streamsvc.dialects.invalid import refused
 from streamsvc.dialects.openai.fields import (
-    AUDIO_PARTS,
     FUNCTION_CALL,
     MESSAGE,
     PART,
+    PART_TYPES,
     TOOL,
     TOOL_CALL,
 )
 
-_Shaped = Callable[[Mapping[str, Any], str], dict[str, Any]]
+_Shaped = Callable[[Mapping[str, Any], str], Mapping[str, Any]]
 
 
 def each(items: object, path: str, shaped: _Shaped) -> object:
@@ -60,11 +60,9 @@ def tool_of(tool: Mapping[str, Any], path: str) -> dict[str, Any]:
     return TOOL.asked(tool, f"{path}.")
 
 
-def _part(part: Mapping[str, Any], path: str) -> dict[str, Any]:
-    if part.get("type") in AUDIO_PARTS:
-        raise refused(
-            f"{path}.type", "audio is not supported; accepted: file, image_url, refusal, text"
-        )
+def _part(part: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    if part.get("type") not in PART_TYPES:
+        return part  # which the shapes refuse by its type
     return PART.asked(part, f"{path}.")
 
 
