@@ -174,6 +174,22 @@ async def test_steps_and_turns_go_to_the_model_in_order(stage: Stage, library: s
 
 
 @libraries
+@pytest.mark.promise("content:whole")
+async def test_ids_that_a_server_repeats_name_one_call_each(stage: Stage, library: str) -> None:
+    """The hook finds a call by its id, in any message."""
+    rome: Script = (calls(("c1", "get_weather", ROME)), finish("tool_calls"))
+    stage.script(ASKS, rome, SAYS, ASKS, SAYS)
+    async with stage.chat(library) as chat:
+        await asked(chat, "Paris, then Rome?", 3)
+        seen = await asked(chat, "And Paris again?", 5)
+    assert len({it["toolCallId"] for it in seen.tool_calls}) == 3
+    assert seen.texts() == ["Let me look.It is sunny."] * 2
+    sent = stage.api.calls[-1].body["messages"]
+    ids = [it["id"] for message in sent for it in message.get("tool_calls", ())]
+    assert ids == ["c1"] * 3
+
+
+@libraries
 @pytest.mark.promise("content:exact")
 async def test_what_the_provider_wants_back_comes_back(stage: Stage, library: str) -> None:
     signed = {"google": {"thought_signature": "c2lnbmVk"}}

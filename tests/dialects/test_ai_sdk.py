@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from streamsvc.dialects.ai_sdk.context import Context
 from streamsvc.dialects.ai_sdk.frames import (
     DONE,
     FINISH_REASONS,
@@ -172,12 +173,16 @@ def test_step_without_parts_has_an_empty_text_unless_it_fails(end: Done) -> None
 
 
 def test_next_step_has_the_id_of_its_message() -> None:
-    own = AISDKDialect("m2", b'data: {"type":"finish-step"}\n\n')
-    assert chunks(encode([START, Text("a")], own))[:3] == [
-        {"type": "start", "messageId": "m2"},
-        {"type": "finish-step"},
-        {"type": "start-step"},
-    ]
+    context = Context("m2", b'data: {"type":"finish-step"}\n\n')
+    start, step = {"type": "start", "messageId": "m2"}, {"type": "start-step"}
+    assert chunks(encode([START], AISDKDialect(context))) == [start, step]
+    replay = AISDKDialect(context, is_replay=True)
+    assert chunks(encode([START], replay)) == [start, {"type": "finish-step"}, step]
+
+
+def test_call_with_an_id_of_the_history_has_its_own_id() -> None:
+    stream = encode([START, *CALL], AISDKDialect(Context(call_ids=frozenset(["c1"]))))
+    assert {it.get("toolCallId", own := f"c1~{GENERATION}") for it in chunks(stream)} == {own}
 
 
 def test_status_is_transient_and_does_not_end_a_part() -> None:

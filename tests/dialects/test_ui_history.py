@@ -185,6 +185,18 @@ def test_provider_data_comes_back_to_its_turn_and_call() -> None:
     assert last == AssistantMessage("Done.", provider_data={"google": {"thought_signature": "c"}})
 
 
+def test_id_that_a_server_repeats_is_unique_in_the_page() -> None:
+    """The model gets its own id back."""
+    generation = "gen_abc"
+    asked = parse(ASKED, answer(tool("output-available", "0", output=1)))
+    assert asked.context.call_ids == {"0"}
+    own = asked.context.id_in_page("0", generation)
+    assert own == "0~gen_abc"
+    assert asked.context.id_in_page("1", generation) == "1"
+    again = answer(tool("output-available", own, output=1))
+    assert turns(ASKED, again) == turns(ASKED, answer(tool("output-available", "0", output=1)))
+
+
 def test_files_of_the_user_are_images_and_documents() -> None:
     pdf = "data:application/pdf;base64,JVBERi0xLjc="
     question = {
@@ -264,20 +276,20 @@ def test_refusal_names_the_part(name: str) -> None:
 
 def test_answer_continues_the_message_that_the_hook_continues() -> None:
     earlier, last = answer(text("a")), {**answer(text("b")), "id": "m4"}
-    assert parse(ASKED).message == ""
-    assert parse(ASKED, earlier, NEXT).message == ""
-    assert parse(ASKED, earlier).message == "m2"
-    assert parse(ASKED, earlier, NEXT, last).message == "m4"
-    assert parse(ASKED, earlier, NEXT, last, messageId="m4").message == "m4"
-    assert parse(ASKED, earlier, NEXT, messageId="m2").message == "m2"
-    assert parse(ASKED, earlier, NEXT, messageId="m3").message == ""
-    assert parse(ASKED, earlier, trigger="regenerate-message", messageId="m2").message == ""
-    assert parse(ASKED, {**earlier, "id": ""}).message == ""
+    assert parse(ASKED).context.message == ""
+    assert parse(ASKED, earlier, NEXT).context.message == ""
+    assert parse(ASKED, earlier).context.message == "m2"
+    assert parse(ASKED, earlier, NEXT, last).context.message == "m4"
+    assert parse(ASKED, earlier, NEXT, last, messageId="m4").context.message == "m4"
+    assert parse(ASKED, earlier, NEXT, messageId="m2").context.message == "m2"
+    assert parse(ASKED, earlier, NEXT, messageId="m3").context.message == ""
+    assert parse(ASKED, earlier, trigger="regenerate-message", messageId="m2").context.message == ""
+    assert parse(ASKED, {**earlier, "id": ""}).context.message == ""
 
 
 def repeated(*parts: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
     """Return the chunks of a message that a replay of its next step repeats."""
-    earlier = parse(ASKED, answer(*parts, **fields)).earlier
+    earlier = parse(ASKED, answer(*parts, **fields)).context.earlier
     return [json.loads(event.data) for event in events_of(earlier)]
 
 

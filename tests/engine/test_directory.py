@@ -1,10 +1,13 @@
 """The in-memory directory passes the conformance suite, and forgets old chats."""
 
 import anyio
+import msgspec
 import pytest
 from directory_conformance import CONTRACT, MAX_CHATS, Check, Subject, answer_of
 
 from streamsvc.config.settings import GenerationSettings, LimitSettings, Settings
+from streamsvc.engine.directory import memory
+from streamsvc.engine.directory.base import ChatAnswer
 from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.eventlog.memory import MemoryEventLog
 from support.doubles import virtual_backends
@@ -39,3 +42,23 @@ async def test_a_chat_whose_grace_is_over_takes_no_memory() -> None:
     await anyio.sleep(1)
     assert await directory.answer("chat") is None
     assert directory.chats == 0
+
+
+async def test_contexts_of_all_chats_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest chats are forgotten; an answer that is replaced or dropped no longer counts."""
+    monkeypatch.setattr(memory, "MAX_CONTEXT_BYTES", 10)
+    directory, _ = new_directory()
+    for chat in ("a", "b", "b"):
+        await directory.put_answer(chat, with_context(chat, 5))
+    assert directory.chats == 2
+    await directory.put_answer("c", with_context("c", 5))
+    assert await directory.answer("a") is None
+    assert await directory.drop_answer("b") == "b"
+    await directory.put_answer("d", with_context("d", 5))
+    assert directory.chats == 2
+    await directory.put_answer("e", with_context("e", 11))
+    assert directory.chats == 0
+
+
+def with_context(generation: str, size: int) -> ChatAnswer:
+    return msgspec.structs.replace(answer_of(generation), context=b"x" * size)

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from streamsvc.dialects.ai_sdk.context import Context
 from streamsvc.dialects.ai_sdk.frames import AISDKDialect
 from streamsvc.dialects.ai_sdk.request import UIMessageParser
 from streamsvc.dialects.base import Dialect
@@ -73,14 +75,13 @@ class UIMessageEndpoints:
         answer = ChatAnswer(
             generation=generation,
             grace_seconds=order.grace_seconds or 0.0,
-            message=asked.message,
-            earlier=asked.earlier,
+            context=msgspec.msgpack.encode(asked.context),
         )
         before = await self._directory.put_answer(chat, answer)
         if before is not None and before != generation:
             await self._end(before)  # the page shows one answer at a time
         if may_come_back:
-            dialect = AISDKDialect(answer.message)
+            dialect = AISDKDialect(asked.context)
         return await self._stream(chat, answer, dialect)
 
     async def resume(self, request: Request, head: RequestHead) -> Response:
@@ -95,7 +96,8 @@ class UIMessageEndpoints:
         try:
             dialect = self._dialect(head)
             if dialect is not self._dialects["plain"]:
-                dialect = AISDKDialect(answer.message, answer.earlier)
+                context = msgspec.msgpack.decode(answer.context, type=Context)
+                dialect = AISDKDialect(context, is_replay=True)
             self._supervisor.check_viewers()
             return await self._stream(chat, answer, dialect)
         except GenerationNotFound:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, assert_never
 from typing_extensions import override
 
 from streamsvc.dialects.ai_sdk.chunks import embedded, encoded, metadata
+from streamsvc.dialects.ai_sdk.context import Context
 from streamsvc.dialects.base import Dialect, Encoder, Ends
 from streamsvc.errors import CursorLost, UpstreamCut
 from streamsvc.events import (
@@ -52,24 +53,27 @@ FINISH_REASONS: Mapping[FinishReason, str] = {
 }
 
 
+_NO_MESSAGES = Context()
+
+
 class AISDKDialect(Dialect):
     """Encodes a UI message stream.
 
     Args:
-        message: the id of the message that the answer adds a step to; empty: the answer is a message of its own.
-        earlier: for a replay: the chunks of that message's steps so far (`replay.earlier_steps`).
+        context: what is known of the page's messages.
+        is_replay: whether the stream repeats the steps that the page had before.
     """
 
     headers: ClassVar[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
     ends: ClassVar[Ends] = (Done, Restart)
 
-    def __init__(self, message: str = "", earlier: bytes = b"") -> None:
-        self._message = message
-        self._earlier = earlier
+    def __init__(self, context: Context = _NO_MESSAGES, *, is_replay: bool = False) -> None:
+        self._context = context
+        self._is_replay = is_replay
 
     @override
     def encoder(self) -> Encoder:
-        return _ChunkEncoder(self._message, self._earlier)
+        return _ChunkEncoder(self._context, self._context.earlier if self._is_replay else b"")
 
     @override
     def lost(self, generation: str) -> bytes:
@@ -79,10 +83,10 @@ class AISDKDialect(Dialect):
 class _ChunkEncoder(Encoder):
     """Keeps track of the message's open part: each delta belongs to a part, and each part must be closed."""
 
-    def __init__(self, message: str, earlier: bytes) -> None:
-        self._message = message
+    def __init__(self, context: Context, earlier: bytes) -> None:
+        self._context = context
         self._earlier = earlier
-        self._has_begun = False
+        self._generation = ""
         self._kind = ""
         self._parts = 0
         self._ids: dict[int, str] = {}  # of the tool calls, by index
@@ -93,10 +97,10 @@ class _ChunkEncoder(Encoder):
 
     def _begin(self, generation: str) -> bytes:
         """Begin the message at the first record, whatever its type: a replay may leave out the `Start`."""
-        if self._has_begun:
+        if self._generation:
             return b""
-        self._has_begun = True
-        start = {"type": "start", "messageId": self._message or generation}
+        self._generation = generation
+        start = {"type": "start", "messageId": self._context.message or generation}
         return encoded(start) + self._earlier + encoded({"type": "start-step"})
 
     def _chunks_of(self, event: Event) -> bytes:
@@ -124,8 +128,8 @@ class _ChunkEncoder(Encoder):
     def _tool(self, event: ToolEvent) -> bytes:
         """Show a draft as it is written; the page only acts on the complete call."""
         match event:
-            case ToolCallBegun(index=index, id=call_id, name=name):
-                self._ids[index] = call_id
+            case ToolCallBegun(name=name):
+                call_id = self._name(event)
                 begun = {"type": "tool-input-start", "toolCallId": call_id, "toolName": name}
                 return self._close() + encoded(begun)
             case ToolCallArguments(index=index, arguments=piece):
@@ -134,10 +138,15 @@ class _ChunkEncoder(Encoder):
                     {"type": "tool-input-delta", "toolCallId": call_id, "inputTextDelta": piece}
                 )
             case ToolCallReady() as call:
-                self._ids[call.index] = call.id
-                return self._close() + _available(call)
+                return self._close() + _available(call, self._name(call))
             case other:
                 assert_never(other)
+
+    def _name(self, call: ToolCallBegun | ToolCallReady) -> str:
+        """Return the id of a call in the page, and remember it."""
+        call_id = self._context.id_in_page(call.id, self._generation)
+        self._ids[call.index] = call_id
+        return call_id
 
     def _open(self, kind: str) -> bytes:
         closed = self._close()
@@ -164,12 +173,12 @@ class _ChunkEncoder(Encoder):
         return begun + self._close(data)
 
 
-def _available(call: ToolCallReady) -> bytes:
+def _available(call: ToolCallReady, call_id: str) -> bytes:
     """Return the chunk on which a page acts."""
     return encoded(
         {
             "type": "tool-input-available",
-            "toolCallId": call.id,
+            "toolCallId": call_id,
             "toolName": call.name,
             "input": embedded(call.arguments),
             **metadata(call.provider_data),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from streamsvc.dialects.ai_sdk.context import id_of_model
 from streamsvc.dialects.ai_sdk.shapes import DENIED, UIMessage, UIPart
 from streamsvc.dialects.invalid import quoted, refused
 from streamsvc.dialects.json_body import Body, decode
@@ -137,7 +138,7 @@ class History:
                 f"{call}.function.name": f"{field}.{tool}",
                 f"{call}.function.arguments": f"{field}.input",
             }
-            self._add(Turn("tool", result, tool_call_id=part.tool_call_id), field)
+            self._add(Turn("tool", result, tool_call_id=id_of_model(part.tool_call_id)), field)
 
 
 def _parts(message: UIMessage, place: str) -> Iterator[tuple[UIPart, str]]:
@@ -190,7 +191,7 @@ def _call(part: UIPart, field: str) -> ToolCallShape:
     elif isinstance(given, msgspec.Raw) and not _is_object(given):
         raise refused(f"{field}.input", "the input of a call is an object")
     return ToolCallShape(
-        id=part.tool_call_id,
+        id=id_of_model(part.tool_call_id),
         function=FunctionCallShape(part.tool, json_text(given)),
         provider_data=part.call_provider_metadata or None,
     )

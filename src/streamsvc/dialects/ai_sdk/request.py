@@ -5,11 +5,13 @@ page adds with the `body` of its transport.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta
 
 from streamsvc.config.settings import AISDKSettings, GenerationSettings
+from streamsvc.dialects.ai_sdk.context import Context
 from streamsvc.dialects.ai_sdk.history import History
 from streamsvc.dialects.ai_sdk.replay import earlier_steps
 from streamsvc.dialects.ai_sdk.shapes import UIMessage
@@ -47,14 +49,12 @@ class ChatRequest(NamedTuple):
     Attributes:
         chat: the chat's id.
         generation: the answer it wants.
-        message: the id of the message that the answer adds a step to; empty: it is a message of its own.
-        earlier: the chunks of that message's steps so far.
+        context: what the answer's stream depends on.
     """
 
     chat: str
     generation: GenerationRequest
-    message: str = ""
-    earlier: bytes = b""
+    context: Context
 
 
 class UIMessageParser:
@@ -84,10 +84,7 @@ class UIMessageParser:
         """
         body = decode(raw, _Body)
         generation = self._generation(body, self._grace_seconds if may_come_back else 0.0)
-        message = _continued(body)
-        if message is None:
-            return ChatRequest(body.id, generation)
-        return ChatRequest(body.id, generation, message.id, earlier_steps(message))
+        return ChatRequest(body.id, generation, _context(body))
 
     def _generation(self, body: _Body, usual_grace_seconds: float) -> GenerationRequest:
         history = History(body.messages)
@@ -104,6 +101,15 @@ class UIMessageParser:
             return self._builder.build(fields, places=history.places)
         except RequestError as exc:
             raise history.named(exc) from exc
+
+
+def _context(body: _Body) -> Context:
+    parts = chain.from_iterable(message.parts or () for message in body.messages)
+    call_ids = frozenset(part.tool_call_id for part in parts if part.is_tool)
+    message = _continued(body)
+    if message is None:
+        return Context(call_ids=call_ids)
+    return Context(message.id, earlier_steps(message), call_ids)
 
 
 def _continued(body: _Body) -> UIMessage | None:

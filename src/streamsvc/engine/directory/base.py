@@ -70,16 +70,14 @@ class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
         generation: its id.
         grace_seconds: how long a client that has lost its connection may take to come back.
         was_sent: whether it has been sent to some client completely.
-        message: the id of the client's message that it adds to; empty: it is a message of its own.
-        earlier: what a replay sends of that message before the answer; opaque to the directory.
+        context: what a replay of it takes besides its records; opaque to the directory.
         turn: distinguishes one `put_answer` from the next, even if both are for the same generation.
     """
 
     generation: str
     grace_seconds: float
     was_sent: bool = False
-    message: str = ""
-    earlier: bytes = b""
+    context: bytes = b""
     turn: bytes = msgspec.field(default_factory=lambda: os.urandom(8))
 
 

@@ -27,15 +27,15 @@ from streamsvc.events import Outcome
 KEYS_AT_A_TIME = 8
 """How many idempotency keys each claim checks; more than the one it may add, so that stale keys disappear."""
 
-MAX_EARLIER_BYTES = 64_000_000
-"""How many bytes of earlier steps are remembered for all chats together."""
+MAX_CONTEXT_BYTES = 64_000_000
+"""How much the contexts of all chats together may take."""
 
 
 class MemoryDirectory(Directory):
     """The directory of a service that is one process.
 
-    The number of chats is limited to the number of logs there can be, and the size of what they repeat in a replay to
-    `MAX_EARLIER_BYTES`; beyond that, the oldest are forgotten.
+    The number of chats is limited to the number of logs there can be, and the size of their contexts to
+    `MAX_CONTEXT_BYTES`; beyond that, the oldest are forgotten.
 
     Args:
         log: knows which generations are still kept.
@@ -49,7 +49,7 @@ class MemoryDirectory(Directory):
         self._keys: dict[str, KeyUse] = {}
         self._keying = anyio.Lock()  # one lock for all keys: a claim only waits for its `Start`
         self._chats: dict[str, _Chat] = {}
-        self._earlier_bytes = 0
+        self._context_bytes = 0
 
     @property
     @override
@@ -122,8 +122,8 @@ class MemoryDirectory(Directory):
     async def put_answer(self, chat: str, answer: ChatAnswer) -> str | None:
         before = self._forget(chat) if chat in self._chats else None
         self._chats[chat] = _Chat(answer)
-        self._earlier_bytes += len(answer.earlier)
-        while len(self._chats) > self._max_chats or self._earlier_bytes > MAX_EARLIER_BYTES:
+        self._context_bytes += len(answer.context)
+        while len(self._chats) > self._max_chats or self._context_bytes > MAX_CONTEXT_BYTES:
             self._forget(next(iter(self._chats)))
         return before
 
@@ -147,7 +147,7 @@ class MemoryDirectory(Directory):
     def _forget(self, chat: str) -> str:
         """Forget a chat; return the generation of its latest answer."""
         answer = self._chats.pop(chat).answer
-        self._earlier_bytes -= len(answer.earlier)
+        self._context_bytes -= len(answer.context)
         return answer.generation
 
     @override
