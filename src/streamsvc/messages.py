@@ -30,7 +30,7 @@ class ImagePart(msgspec.Struct, frozen=True, kw_only=True, tag="image"):
     """
 
     url: str
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
 
 
 class FilePart(msgspec.Struct, frozen=True, kw_only=True, tag="file"):

@@ -349,7 +349,11 @@ calls = st.builds(
 )
 parts = st.one_of(
     st.builds(TextPart, words),
-    st.builds(ImagePart, url=st.just(PIXEL), detail=st.sampled_from([None, "auto", "low", "high"])),
+    st.builds(
+        ImagePart,
+        url=st.just(PIXEL),
+        detail=st.sampled_from([None, "auto", "low", "high", "original"]),
+    ),
     st.builds(FilePart, url=st.just(PIXEL), filename=words),
 )
 turns = st.one_of(

@@ -30,7 +30,7 @@ class ImageAddress(_Shape):
     """Where an image is: an `https` address or a data URL."""
 
     url: str
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
 
 
 class ImageShape(_Shape, tag="image_url", tag_field="type"):
