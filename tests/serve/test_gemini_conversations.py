@@ -12,6 +12,7 @@ import pytest
 from google.genai import types
 from openai import AsyncOpenAI
 
+from support.ai_sdk import ai_sdk_chat
 from support.eventstream import parse
 from support.process import Running, serve, write_config
 from support.upstreams import GEMINI, OPENAI, Script, Upstream, finish, raw, text, upstream
@@ -98,7 +99,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stag
             "providers.openai": {"kind": "openai", "model": "gpt", "base_url": url, **usual},
         }
         write_config(directory, entries)
-        async with serve(directory, {}) as running:
+        async with serve(directory, {"PROVIDER": "gemini"}) as running:
             yield Stage(running, gemini, other)
             assert await running.terminate() == 0
 
@@ -228,6 +229,31 @@ async def test_signatures_survive_the_native_api(stage: Stage) -> None:
         ASKED,
         model({"text": "Hm. "}, ROME, OSLO),
         WEATHER,
+        SAID,
+        user({"text": "Bye!"}),
+    ]
+
+
+@pytest.mark.node
+@pytest.mark.promise("content:exact")
+@pytest.mark.parametrize("library", ["ai6", "ai7"])
+async def test_signatures_survive_use_chat(stage: Stage, library: str) -> None:
+    """The page runs the tools, and sends the results by itself."""
+    stage.gemini.script(says(ROME, OSLO), says(COMPARE), says(*ANSWER), says({"text": "Bye."}))
+    outputs = {"weather": {"output": {"degrees": 21}}, "compare": {"output": [21, 5]}}
+    async with ai_sdk_chat(library, stage.process.port, f"chat-{library}") as chat:
+        await chat("use", {"body": {"tools": TOOLS}, "outputs": outputs, "isAutomatic": True})
+        await chat("begin", QUESTION["content"])
+        await chat("finishes", 3)
+        await chat("begin", "Bye!")
+        await chat("finishes", 4)
+        await chat("end")
+    assert sent(stage.gemini) == [
+        ASKED,
+        model(ROME, OSLO),
+        user(*(gave("weather", {"degrees": 21}, it) for it in ("fc-1", "fc-2"))),
+        model(COMPARE),
+        COMPARED,
         SAID,
         user({"text": "Bye!"}),
     ]
