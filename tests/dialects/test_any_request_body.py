@@ -94,7 +94,7 @@ def at(value: Any, path: tuple[str | int, ...]) -> Any:
     return value
 
 
-names = st.text(st.characters(exclude_characters=".[]"), max_size=5)
+names = st.text(st.characters(exclude_characters=".[]", exclude_categories=["Cs"]), max_size=5)
 """Without the characters that separate the steps of a path."""
 
 values = st.recursive(
@@ -103,7 +103,7 @@ values = st.recursive(
     | st.integers(-3, 3)
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=5)
+    | names
     | st.sampled_from(["user", "tool", "function", "a", "auto", "data:image/png;base64,AA==", "#"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
     max_leaves=4,

@@ -10,7 +10,7 @@ from streamsvc.config.settings import FakeSettings, GenerationSettings, LimitSet
 from streamsvc.dialects.json_body import Body
 from streamsvc.dialects.native.request import NativeRequestParser
 from streamsvc.dialects.openai.request import ChatCompletionParser
-from streamsvc.dialects.request import RequestBuilder
+from streamsvc.dialects.request import RequestBuilder, RequestFields
 from streamsvc.errors import InvalidField, RequestError, RequestTooLarge
 from streamsvc.messages import (
     AssistantMessage,
@@ -224,6 +224,14 @@ def test_text_parts_are_joined_and_empty_ones_left_out(api: str) -> None:
 def test_empty_fields_of_other_roles_ask_for_nothing(api: str, value: object) -> None:
     message = {**HI, "tool_calls": value or None, "refusal": None, "tool_call_id": value or None}
     assert parsed(api, {"messages": [message]}).messages == (UserMessage("hi"),)
+
+
+def test_null_parameter_counts_as_missing() -> None:
+    nulls = dict.fromkeys(
+        set(RequestFields.__struct_fields__) - {"messages", "system", "metadata", "fault"}
+    )
+    request = NATIVE.parse(Body(msgspec.json.encode({**nulls, "messages": [HI]})))
+    assert request == NATIVE.parse(Body(msgspec.json.encode({"messages": [HI]})))
 
 
 @both

@@ -79,7 +79,7 @@ class SharedFields(msgspec.Struct, kw_only=True):
     store: bool | None = None
     metadata: Metadata = {}
     fault: str = ""
-    script: Script = ()
+    script: Script | None = None
 
 
 class RequestFields(SharedFields, forbid_unknown_fields=True, kw_only=True):
@@ -91,8 +91,16 @@ class RequestFields(SharedFields, forbid_unknown_fields=True, kw_only=True):
     prompt: str | None = None
     system: str = ""
     provider: str | None = None
-    extra_body: dict[str, Any] = {}
+    extra_body: dict[str, Any] | None = None
     grace_seconds: GraceSeconds | None = None
+
+
+_SAME = (
+    *("temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"),
+    *("logit_bias", "max_tokens", "seed", "logprobs", "reasoning_effort", "verbosity", "user", "safety_identifier"),
+    *("prompt_cache_key", "prompt_cache_retention", "service_tier", "store", "extra_body", "fault", "script"),
+)  # fmt: skip
+"""The fields that a `Prompt` has in the same form."""
 
 
 class RequestBuilder:
@@ -148,39 +156,20 @@ class RequestBuilder:
 
 def _prompt(fields: RequestFields, media: Media, places: Sequence[str]) -> Prompt:
     conversation = _conversation(fields, media, places)
+    system = (fields.system, *conversation.system)
     tools = tools_of(fields.tools)
+    same = {name: getattr(fields, name) for name in _SAME}
     return Prompt(
         messages=conversation.messages,
-        system="\n\n".join(text for text in (fields.system, *conversation.system) if text.strip()),
-        temperature=fields.temperature,
-        top_p=fields.top_p,
-        top_k=fields.top_k,
-        min_p=fields.min_p,
-        frequency_penalty=fields.frequency_penalty,
-        presence_penalty=fields.presence_penalty,
-        repetition_penalty=fields.repetition_penalty,
-        logit_bias=fields.logit_bias or {},
-        max_tokens=fields.max_tokens,
+        system="\n\n".join(text for text in system if text.strip()),
         stop=(fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ()),
-        seed=fields.seed,
-        logprobs=bool(fields.logprobs),
         top_logprobs=_top_logprobs(fields),
-        reasoning_effort=fields.reasoning_effort,
-        verbosity=fields.verbosity,
         response_format=format_of(fields.response_format),
         prediction=_prediction(fields.prediction),
         tools=tools,
         tool_choice=choice_of(fields.tool_choice, tools),
         parallel_tool_calls=fields.parallel_tool_calls if tools else None,
-        user=fields.user or "",
-        safety_identifier=fields.safety_identifier or "",
-        prompt_cache_key=fields.prompt_cache_key or "",
-        prompt_cache_retention=fields.prompt_cache_retention or "",
-        service_tier=fields.service_tier or "",
-        store=fields.store,
-        extra_body=fields.extra_body,
-        fault=fields.fault,
-        script=fields.script,
+        **{name: value for name, value in same.items() if value is not None},
     )
 
 
