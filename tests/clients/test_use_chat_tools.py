@@ -1,5 +1,6 @@
 """Tools that run in the page: the `useChat` of both versions, unmodified, and the service in its own process."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, count, repeat
@@ -16,6 +17,7 @@ from support.proxy import Cut, after_events, breaking_proxy, never
 from support.tool_calls import CLOCK, WEATHER, begun, calls, piece
 from support.upstreams import (
     CLOSE,
+    GEMINI,
     HOLD,
     OPENAI,
     Script,
@@ -72,18 +74,15 @@ class Stage:
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     directory = tmp_path_factory.mktemp("serve")
     async with upstream() as api, upstream() as other:
-        usual: dict[str, object] = {
-            "kind": "openai",
-            "model": "test",
-            "backoff_seconds": 0.01,
-            "circuit_failures": 0,
-        }
+        usual = {"model": "test", "api_key_env": "TEST_KEY", "attempts": 1, "circuit_failures": 0}
+        openai = {**usual, "kind": "openai"}
         entries: dict[str, dict[str, object]] = {
-            "providers.api": {**usual, "base_url": f"{api.url}/v1", "attempts": 1, "fallbacks": ["other"]},
-            "providers.other": {**usual, "base_url": f"{other.url}/v1", "attempts": 1},
-        }  # fmt: skip
+            "providers.api": {**openai, "base_url": f"{api.url}/v1", "fallbacks": ["other"]},
+            "providers.other": {**openai, "base_url": f"{other.url}/v1"},
+            "providers.gemini": {**usual, "kind": "gemini", "base_url": api.url},
+        }
         write_config(directory, entries)
-        async with serve(directory, {"PROVIDER": "api"}) as process:
+        async with serve(directory, {"PROVIDER": "api"}, environ={"TEST_KEY": "key"}) as process:
             yield Stage(process, api, other)
             assert await process.terminate() == 0
 
@@ -201,6 +200,44 @@ async def test_what_the_provider_wants_back_comes_back(stage: Stage, library: st
     assert metadata["google"] == signed["google"]
     (sent,) = stage.api.calls[1].body["messages"][1]["tool_calls"]
     assert sent["extra_content"] == signed
+
+
+SIGNATURE = "c2lnbmVk"
+
+
+@libraries
+@pytest.mark.promise("content:exact")
+@pytest.mark.promise("provider:swap")
+async def test_signatures_of_gemini_come_back_to_gemini_alone(stage: Stage, library: str) -> None:
+    """To their parts, in the same step and in the next turn; another provider does not get them."""
+    asks = {
+        "functionCall": {"name": "get_weather", "args": {"city": "Paris"}},
+        "thoughtSignature": SIGNATURE,
+    }
+    says = {"text": "It is sunny.", "thoughtSignature": "b3RoZXI="}
+    scripts = [
+        (raw(GEMINI.candidate(content={"role": "model", "parts": [part]})), finish())
+        for part in (asks, says, {"text": "Again."})
+    ]
+    stage.script(*scripts, SAYS)
+    gemini = {**USE, "body": {**USE["body"], "provider": "gemini"}}
+    async with stage.chat(library) as chat:
+        first = await asked(chat, "How is the weather?", 2, gemini)
+        assert first.tools()[0][1:] == ("output-available", {"city": "Paris"}, SUN)
+        await asked(chat, "And now?", 3, gemini)
+        seen = await asked(chat, "And now?", 4)
+    assert seen.texts() == ["It is sunny.", "Again.", "It is sunny."]
+    _, second, third, other = stage.api.calls
+    for call in (second, third):
+        assert call.body["contents"][1]["parts"][0]["thoughtSignature"] == SIGNATURE
+    assert third.body["contents"][3]["parts"] == [says]
+    assert SIGNATURE not in json.dumps(other.body)
+    assert [it["role"] for it in other.body["messages"]][:4] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+    ]
 
 
 @libraries
