@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import re
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -329,7 +331,45 @@ def repeated_parts() -> bytes:
 @pytest.mark.node
 @pytest.mark.parametrize("library", ["ai6", "ai7"])
 def test_schemas_of_both_versions_accept_every_chunk(library: str) -> None:
-    """Every event after every other, and every end; chunks that are wrong are refused."""
+    """Chunks that are wrong are refused."""
+    wrong = ['{"type": "nonsense"}', '{"type": "finish", "finishReason": "interrupted", "x": {}}']
+    checked = subprocess.run(
+        [find("node"), CLIENTS / "ai_sdk_chunks.js", library],
+        input="\n".join([*all_chunks(), *wrong]),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert json.loads(checked.stdout) == (wrong if library == "ai6" else wrong[:1])
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("library", ["ai6", "ai7"])
+def test_types_of_both_versions_know_every_chunk(library: str, tmp_path: Path) -> None:
+    """With no field that they do not have; a chunk that is wrong is found."""
+    (tmp_path / "node_modules").symlink_to(find("clients"))
+    wrong = '{"type": "text-start", "id": "1", "delta": "a"}'
+    lines = [*all_chunks(), wrong]
+    typed = "".join(f"const c{at}: UIMessageChunk = {line};\n" for at, line in enumerate(lines))
+    script = tmp_path / "chunks.ts"
+    script.write_text(f'import type {{ UIMessageChunk }} from "{library}";\n{typed}')
+    options = ["--noEmit", "--strict", "--skipLibCheck", "--target", "es2022", "--types", ""]
+    checked = subprocess.run(
+        [Path(find("clients")) / ".bin" / "tsc", *options, "--moduleResolution", "bundler", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    found = [line for line in checked.stdout.splitlines() if "error TS" in line]
+    assert [re.sub(r".*chunks\.ts\((\d+),.*", r"\1", line) for line in found] == [
+        str(len(lines) + 1)
+    ]
+
+
+def all_chunks() -> list[str]:
+    """Return the chunks of every event after every other, of every end, and of a replay, as JSON."""
     said: list[Event] = [Text("a\u2028"), Reasoning("b"), SWITCHING]
     streams: list[list[Event]] = [[START, RESTART]]
     signed = msgspec.structs.replace(done(), provider_data=SIGNED)
@@ -337,14 +377,4 @@ def test_schemas_of_both_versions_accept_every_chunk(library: str) -> None:
     streams += [[START, *pair, end] for pair in itertools.permutations(said, 2) for end in ENDS]
     whole = b"".join(encode(stream) for stream in streams) + AISDKDialect().lost(GENERATION)
     whole += repeated_parts()
-    lines = sorted({json.dumps(chunk) for chunk in chunks(whole)})
-    wrong = ['{"type": "nonsense"}', '{"type": "finish", "finishReason": "interrupted", "x": {}}']
-    checked = subprocess.run(
-        [find("node"), CLIENTS / "ai_sdk_chunks.js", library],
-        input="\n".join([*lines, *wrong]),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
-    assert json.loads(checked.stdout) == (wrong if library == "ai6" else wrong[:1])
+    return sorted({json.dumps(chunk) for chunk in chunks(whole)})
