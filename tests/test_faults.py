@@ -42,8 +42,11 @@ from support.stage import (
 )
 from support.upstreams import Call, upstream
 
-LATE = 10.0
-"""How many times longer than configured something may take on a busy machine."""
+LATE_SECONDS = 4.0
+"""How much longer than configured something may take on a busy machine; the other deadlines are longer still."""
+
+HEALTHY_TRIES = 20
+"""How often an entry with a short deadline may be asked until a busy machine keeps that deadline."""
 
 Stages = Mapping[bool, Stage]
 """With rescue, and without."""
@@ -207,7 +210,7 @@ def _check_upstreams(
     asked_at = [call.at for call in calls[0]]
     gaps = [later - earlier for earlier, later in pairwise(asked_at)]
     for gap, least in zip(gaps, fault.gaps, strict=True):
-        assert least <= gap <= (least or DEADLINE_SECONDS) * 2 * LATE
+        assert least <= gap <= least * 2 + LATE_SECONDS
     if fault.deadline:
         _check_deadline(fault, seen, calls[0])
 
@@ -220,10 +223,10 @@ def _check_deadline(fault: Fault, seen: Seen, calls: Sequence[Call]) -> None:
         since = calls[-1].token_at
     reported = (event for event in seen.events if event.json["type"] in {"status", "done"})
     waited = next(reported).at - since
-    assert fault.silent_seconds <= waited <= DEADLINE_SECONDS * LATE
+    assert fault.silent_seconds <= waited <= DEADLINE_SECONDS + LATE_SECONDS
     for call in calls if fault.silent_seconds == DEADLINE_SECONDS else ():
         assert call.closed_at is not None
-        assert DEADLINE_SECONDS <= call.closed_at - since <= DEADLINE_SECONDS * LATE
+        assert DEADLINE_SECONDS <= call.closed_at - since <= DEADLINE_SECONDS + LATE_SECONDS
 
 
 def _check_log(fault: Fault, seen: Seen, entry: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -244,11 +247,30 @@ def _check_log(fault: Fault, seen: Seen, entry: str, caplog: pytest.LogCaptureFi
 
 
 async def _are_well(stage: Stage, entries: Sequence[str]) -> None:
-    """Check that the requested provider answers a healthy request at the first call."""
+    """Check that the requested provider answers a healthy request at the first call.
+
+    A busy machine may miss the short deadline of an entry, but not every time.
+    """
     stage.primary.script(WELL)
     stage.fallback.script(OTHER)
+    sections = {entry.name: entry.section for entry in stage.service.supervisor.entries}
     for entry in entries:
         seen = await ask(stage.service, entry)
+        is_short = DEADLINE_SECONDS in {
+            sections[entry].first_token_bound,
+            sections[entry].idle_bound,
+        }
+        for _ in range(HEALTHY_TRIES if is_short else 0):
+            if not _is_late(seen):
+                break
+            await stage.rest()
+            seen = await ask(stage.service, entry)
         assert (seen.done["status"], seen.done["provider"]) == ("completed", entry)
         assert "status" not in [event.json["type"] for event in seen.events]
     await stage.rest()
+
+
+def _is_late(seen: Seen) -> bool:
+    """Return whether a deadline passed."""
+    reasons = [event.json["reason"] for event in seen.events if event.json["type"] == "status"]
+    return "provider_timeout" in reasons or seen.done["outcome"].endswith("_timeout")

@@ -15,7 +15,8 @@ import anyio.to_thread
 import pytest
 
 from support.eventstream import view, wire
-from support.process import RUNNING_ON, environment, serve, started
+from support.process import RUNNING_ON, environment, serve, started, write_config
+from support.upstreams import finish, text, until, upstream
 
 SERVE = [sys.executable, "-m", "streamsvc", "serve"]
 ASK = "/stream-ai?prompt=hi"
@@ -114,16 +115,21 @@ async def test_without_standard_streams_it_serves_and_exits_with_0(
 
 @pytest.mark.promise("drain:no-loss")
 async def test_sighup_starts_a_drain(tmp_path: Path) -> None:
-    paced = {"PROVIDERS__FAKE__TEXT": "word " * 10, "PROVIDERS__FAKE__WORDS_PER_SECOND": "15"}
-    async with serve(tmp_path, paced) as service:
-        with anyio.fail_after(20):
-            async with view(service.port, ASK) as viewer:
-                assert (await viewer.event()).type == "start"
-                service.process.send_signal(signal.SIGHUP)
-                await service.logged("drain.started")
-                events = await viewer.events()
-            assert events[-1].json["status"] == "completed"
-            assert await service.end() == 0
+    """The provider ends its answer once the drain has started."""
+    go_on = anyio.Event()
+    async with upstream(text("One "), until(go_on), text("two."), finish()) as api:
+        model = {"kind": "openai", "api_key_env": "", "model": "m", "base_url": api.url}
+        write_config(tmp_path, {"providers.model": model})
+        async with serve(tmp_path, {"PROVIDER": "model"}) as service:
+            with anyio.fail_after(40):
+                async with view(service.port, ASK) as viewer:
+                    assert (await viewer.event()).type == "start"
+                    service.process.send_signal(signal.SIGHUP)
+                    await service.logged("drain.started generations=1")
+                    go_on.set()
+                    events = await viewer.events()
+                assert events[-1].json["status"] == "completed"
+                assert await service.end() == 0
     service.assert_quiet()
 
 

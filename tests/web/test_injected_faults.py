@@ -119,20 +119,21 @@ SEEN: dict[FaultName, Seen] = {
 }  # fmt: skip
 """What viewers get for each fault of an entry without fallbacks."""
 
-IMPATIENT = msgspec.structs.replace(HURRIED, first_token_seconds=0.1, idle_seconds=0.1)
-TIMED_OUT: tuple[FaultName, ...] = ("silent", "slow", "stall")
-"""The faults that a deadline ends; only these get short deadlines, which a busy machine may miss."""
+IMPATIENT: dict[FaultName, FakeSettings] = {
+    "silent": (soon := msgspec.structs.replace(HURRIED, first_token_seconds=0.1)),
+    "slow": soon,
+    "stall": msgspec.structs.replace(HURRIED, idle_seconds=0.2),
+}
+"""For each fault that a deadline ends, an entry whose deadline is short. A busy machine misses the others' short ones."""
 
 BROKEN: dict[str, ProviderSettings] = {
-    name: msgspec.structs.replace(
-        IMPATIENT if name in TIMED_OUT else HURRIED, fault=name, allow_faults=False
-    )
+    name: msgspec.structs.replace(IMPATIENT.get(name, HURRIED), fault=name, allow_faults=False)
     for name in SEEN
 }
 ENTRIES: dict[str, ProviderSettings] = {
     **BROKEN,
     "fake": HURRIED,
-    "impatient": IMPATIENT,
+    **{f"{name}-soon": entry for name, entry in IMPATIENT.items()},
     "soon": msgspec.structs.replace(HURRIED, fault_seconds=0.05),
     "saved": msgspec.structs.replace(HURRIED, first_token_seconds=0.25, fallbacks=("none",)),
     "model": OpenAISettings(model="m"),
@@ -215,7 +216,7 @@ async def test_viewers_get_what_is_expected_of_each_fault(
     service: Service, name: FaultName
 ) -> None:
     """Chosen in the query, in the body or in the settings; a healthy request succeeds after it."""
-    entry = "impatient" if name in TIMED_OUT else "fake"
+    entry = f"{name}-soon" if name in IMPATIENT else "fake"
     target = f"/stream-ai?prompt=hello&provider={entry}&fault={name}"
     with anyio.fail_after(10):
         async with view(service.port, target) as answer:
