@@ -69,7 +69,7 @@ def test_parameter_has_its_field(asked: dict[str, Any], expected: dict[str, Any]
         ("gemini-2.0-flash", "high", False, None),
     ],
 )
-def test_effort_is_set_as_the_model_wants_it(
+def test_effort_is_set_in_the_terms_of_the_model(
     model: str, effort: Any, include: Any, expected: dict[str, Any] | None
 ) -> None:
     """Summaries of thoughts that are turned off would be an error."""
@@ -151,7 +151,7 @@ def test_store_is_sent_only_if_given(store: Any) -> None:
     assert body(store=store).get("store") is store
 
 
-# What nobody foresaw
+# Further fields
 
 
 def test_further_fields_of_the_entry_and_the_request_are_sent() -> None:

@@ -63,7 +63,7 @@ async def test_call_is_drafted_and_then_whole() -> None:
     assert (end.reason, end.provider_reason) == ("tool_calls", "STOP")
 
 
-async def test_calls_without_ids_are_told_apart() -> None:
+async def test_calls_without_ids_stay_separate() -> None:
     """Also when they are alike, in one chunk or in two."""
     same = call(args={"n": 1})
     _, end = read(said(same, same), said(same), STOP)
@@ -300,7 +300,7 @@ async def test_likelihoods_have_the_shape_of_openai() -> None:
 
 
 @pytest.mark.parametrize("value", ["-Infinity", "x", None, []])
-async def test_likelihood_that_is_no_number_is_the_least(value: object) -> None:
+async def test_likelihood_that_is_not_a_number_is_the_least(value: object) -> None:
     result = {"chosenCandidates": [{"token": "a", "logProbability": value}]}
     [likely, _] = read(said({"text": "a"}, logprobsResult=result), STOP)[0]
     assert isinstance(likely, Logprobs)

@@ -1,4 +1,4 @@
-"""A conversation becomes the turns that Gemini demands."""
+"""A conversation becomes the turns that Gemini requires."""
 
 from typing import Any
 
@@ -168,7 +168,7 @@ def test_refusal_is_what_the_model_said() -> None:
 
 
 @pytest.mark.parametrize("arguments", ["", "[]", "{", '{"a": NaN}', '{"a": 1e999}', "[" * 100_000])
-def test_arguments_that_are_no_object_are_refused(arguments: str) -> None:
+def test_arguments_that_are_not_an_object_are_refused(arguments: str) -> None:
     broken = ToolCall(id="1", name="f", arguments=arguments)
     with pytest.raises(ProviderRefused):
         sent(ASKED, AssistantMessage(tool_calls=(broken,)))
@@ -178,7 +178,7 @@ def test_arguments_that_are_no_object_are_refused(arguments: str) -> None:
 
 
 def test_ids_go_back_only_where_gemini_gave_them() -> None:
-    """Ids of our own, or of another model, mean nothing to it."""
+    """It does not know generated ids, nor those of another model."""
     mine, bare, foreign = call(1), call(2, has_id=False), call(3, of=OLDER)
     turns = sent(ASKED, step(mine, bare, foreign), result(1), result(2), result(3))
     assert turns[1:] == [
@@ -228,7 +228,7 @@ def test_nothing_stands_in_where_none_is_wanted(asked: str, skip: str) -> None:
 
 
 def test_signature_of_another_bridge_is_used() -> None:
-    """Google's own OpenAI-compatible API carries it under this name, without a stamp of ours."""
+    """Google's own OpenAI-compatible API carries it under this name, without a stamp."""
     data = {"google": {"thought_signature": "c2ln"}}
     theirs = ToolCall(id="x", name="f1", arguments='{"n": 1}', provider_data=data)
     turns = sent(ASKED, AssistantMessage(tool_calls=(theirs,)), skip=SKIP)
@@ -236,7 +236,7 @@ def test_signature_of_another_bridge_is_used() -> None:
 
 
 @pytest.mark.parametrize("broken", [None, 7, "", [], {"a": 1}])
-def test_signature_that_is_no_text_is_none(broken: object) -> None:
+def test_signature_that_is_not_text_is_ignored(broken: object) -> None:
     data = {"google": {"thought_signature": broken}}
     theirs = ToolCall(id="x", name="f1", arguments='{"n": 1}', provider_data=data)
     turns = sent(ASKED, AssistantMessage("Hm", tool_calls=(theirs,), provider_data=data))

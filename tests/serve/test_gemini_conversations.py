@@ -1,4 +1,4 @@
-"""Conversations with tools through a Gemini entry of `python -m streamsvc serve`: what it gave, it gets back.
+"""Conversations with tools through a Gemini entry of `python -m streamsvc serve`: it gets its signatures back.
 
 The upstream is scripted, and speaks Gemini's wire format on a real socket.
 """
@@ -42,7 +42,7 @@ def call(name: str, args: Mapping[str, Any], call_id: str, signature: str = "") 
 
 
 def gave(name: str, response: Mapping[str, Any], call_id: str = "") -> Part:
-    """Return the part of a result, as Gemini wants it."""
+    """Return the part of a result, as Gemini requires it."""
     named = {"id": call_id} if call_id else {}
     return {"functionResponse": {**named, "name": name, "response": response}}
 
@@ -261,7 +261,7 @@ async def test_signatures_survive_use_chat(stage: Stage, library: str) -> None:
 
 @pytest.mark.promise("content:exact")
 async def test_another_provider_in_the_middle_gets_no_signature(stage: Stage) -> None:
-    """Its own calls have none, so Gemini is asked not to check them; its ids mean nothing there."""
+    """Its own calls have none, so Gemini is asked not to check them, and does not get its ids."""
     stage.gemini.script(says(ROME, OSLO), says(*ANSWER))
     function = {"name": "compare", "arguments": '{"by":"degrees"}'}
     piece = {"index": 0, "id": "call_x", "type": "function", "function": function}
@@ -301,7 +301,7 @@ async def test_malformed_call_is_asked_for_again(stage: Stage) -> None:
 
 
 @pytest.mark.promise("end:exactly-one")
-async def test_half_of_an_answer_with_a_call_is_no_call(stage: Stage) -> None:
+async def test_call_of_an_answer_that_broke_off_does_not_count(stage: Stage) -> None:
     """The first attempt breaks off after its call: what counts is the second one."""
     cut: Script = (raw(GEMINI.candidate(content={"parts": [ROME]})),)
     stage.gemini.script(cut, says(OSLO))

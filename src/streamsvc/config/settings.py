@@ -352,7 +352,7 @@ class GeminiSettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind
 
     Attributes:
         include_thoughts: whether to ask for thought summaries, which are streamed as reasoning.
-        missing_signature: what stands in for a thought signature that a history lacks; empty: nothing.
+        missing_signature: replaces a thought signature that a history lacks; empty: nothing.
     """
 
     default_base_url = "https://generativelanguage.googleapis.com"

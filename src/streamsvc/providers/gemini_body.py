@@ -13,17 +13,17 @@ from streamsvc.providers.gemini_contents import contents
 from streamsvc.providers.gemini_models import bare_model, thinking
 
 _SERVICE_TIERS: Mapping[str, str | None] = {"auto": None, "default": "standard"}
-"""OpenAI's names of what Gemini calls otherwise (`types.ServiceTier`)."""
+"""OpenAI's names that differ from Gemini's (`types.ServiceTier`)."""
 
 
 def request_body(prompt: Prompt, settings: GeminiSettings) -> dict[str, Any]:
-    """Return the body of a request, without the system text, which the SDK puts in.
+    """Return the body of a request, without the system text, which the SDK adds.
 
-    Fields that nobody here knows (`extra_body`) come from the entry, then from the request. They never replace a
-    field that the prompt has, nor one that the service sends itself (`GeminiSettings.own_fields`).
+    Fields that this service does not know (`extra_body`) come from the entry, then from the request. They never replace
+    a field that the prompt sets, nor one that the service sends itself (`GeminiSettings.own_fields`).
 
     Raises:
-        ProviderRefused: the arguments of an earlier call are no JSON object.
+        ProviderRefused: the arguments of an earlier call are not a JSON object.
     """
     model = bare_model(prompt.model or settings.model)
     body = {
@@ -60,7 +60,7 @@ def generation_config(prompt: Prompt, settings: GeminiSettings, model: str) -> d
 
 
 def _thinking_config(prompt: Prompt, settings: GeminiSettings, model: str) -> dict[str, Any]:
-    """Return how the model thinks. It has to think before it can be asked for summaries of its thoughts."""
+    """Return how the model thinks. Asking for summaries of thoughts is an error if thinking is off."""
     fields = thinking(model, prompt.reasoning_effort)[0] if prompt.reasoning_effort else {}
     if settings.include_thoughts and fields.get("thinkingBudget") != 0:
         # Spelled as the SDK does; the API takes both spellings (ProtoJSON).
@@ -69,7 +69,7 @@ def _thinking_config(prompt: Prompt, settings: GeminiSettings, model: str) -> di
 
 
 def _json_answer(wanted: JsonFormat | None) -> dict[str, Any]:
-    """Return the fields for an answer in JSON; a schema has no place for a name, nor for `strict`: it always holds."""
+    """Return the fields for an answer in JSON. A schema is always strict here, and cannot have a name."""
     if wanted is None:
         return {}
     schema = wanted.schema
@@ -97,8 +97,8 @@ def _declaration(tool: Tool) -> dict[str, Any]:
 def tool_config(choice: ToolChoice | None, declared: Sequence[Tool]) -> dict[str, Any] | None:
     """Return whether the model may, must not or must call a tool (`types.FunctionCallingConfig`).
 
-    `VALIDATED` is `AUTO` with arguments that follow their schema, which is what a strict tool asks for. `ANY` always
-    does that.
+    A strict tool asks for arguments that follow their schema. `VALIDATED` is `AUTO` with that guarantee, and `ANY`
+    always has it.
     """
     is_strict = any(tool.strict for tool in declared)
     match choice:
@@ -118,12 +118,12 @@ def tool_config(choice: ToolChoice | None, declared: Sequence[Tool]) -> dict[str
 
 
 def _int32(seed: int) -> int:
-    """Return the lowest 32 bits of a seed, signed: the API takes no more (`GenerationConfig.seed`)."""
+    """Return the lowest 32 bits of a seed, signed: the API accepts only these (`GenerationConfig.seed`)."""
     return (seed + 2**31) % 2**32 - 2**31
 
 
 def _merged(body: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a body with more fields, objects merged; both spellings of a name of the API are one name (ProtoJSON)."""
+    """Return *body* with the fields of *over*; objects are merged. ProtoJSON allows two spellings of a name: `topP`, `top_p`."""
     merged = dict(body)
     spelled = {_bare(name): name for name in body}
     for name, value in over.items():

@@ -1,8 +1,8 @@
 """Function calls in Gemini's chunks (google-genai, `types.FunctionCall`), as pieces for the `ToolCallJoiner`.
 
-A call arrives whole, in one part. Vertex can also send its arguments value by value (`partialArgs`), if a request asks
-for it (`streamFunctionCallArguments`); the Gemini API has no such field, so this service does not ask. It reads them,
-because a gateway may.
+A call arrives whole, in one part. Vertex can also send its arguments value by value (`partialArgs`) if a request sets
+`streamFunctionCallArguments`. The Gemini API does not have that field, so it is not sent, but a gateway may stream
+arguments anyway.
 """
 
 import json
@@ -30,7 +30,7 @@ class CallReader:
         self._open: StreamedArguments | None = None  # of the latest call, if more of it follows
 
     def take(self, function_call: object, signature: str) -> list[CallPiece]:
-        """Return the pieces of a `functionCall`; what is no object is skipped.
+        """Return the pieces of a `functionCall`; a value that is not an object is skipped.
 
         Raises:
             UpstreamInvalid: its arguments cannot be read.
@@ -65,7 +65,7 @@ class CallReader:
     ) -> list[CallPiece]:
         """Take more of the arguments; return the rest of the call if that was all.
 
-        Without its rest the call is half of one, and no JSON: an answer that breaks off here has no such call.
+        Until the rest arrives, the arguments are not JSON, so an answer that breaks off here does not contain the call.
         """
         arguments.take(function_call.get("partialArgs"))
         return [] if function_call.get("willContinue") else self._end()
@@ -80,7 +80,7 @@ class CallReader:
 
 
 def _text(arguments: object) -> str:
-    """Return the arguments of a call as text: those of some gateways are text already.
+    """Return the arguments of a call as text; some gateways send text.
 
     Raises:
         UpstreamInvalid: they are neither text nor an object.

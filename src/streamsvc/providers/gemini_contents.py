@@ -1,4 +1,4 @@
-"""The turns of a conversation, as Gemini wants them.
+"""The turns of a conversation, in the form and order that Gemini requires.
 
 Source: google-genai, `types.Content`, `types.Part`, `types.FunctionCall` and `types.FunctionResponse`, in the API's
 own spelling; ai.google.dev/gemini-api/docs/function-calling.
@@ -36,12 +36,11 @@ def contents(messages: Sequence[Message], model: str, *, missing_signature: str 
 
     Args:
         messages: oldest first.
-        model: the model that is asked; it gets back what it gave.
-        missing_signature: what stands in for the signature of a step whose calls have none, if the model insists on
-            one; empty: nothing.
+        model: the model that is called; only its own signatures and ids are sent.
+        missing_signature: replaces the signature of a step whose calls have none, if the model requires one; empty: nothing.
 
     Raises:
-        ProviderRefused: the arguments of a call are no JSON object.
+        ProviderRefused: the arguments of a call are not a JSON object.
     """
     history = _History(model)
     for message in messages:
@@ -61,10 +60,10 @@ def contents(messages: Sequence[Message], model: str, *, missing_signature: str 
 
 
 class _History:
-    """Puts turns in the order that the API demands.
+    """Arranges turns as the API requires.
 
-    Calls follow a turn of the user or of results, so an answer in two messages becomes one turn. The results of a
-    step are one turn directly after its calls, in their order; without ids, the order says which is whose.
+    Calls must follow a turn of the user or of results, so an answer in two messages becomes one turn. The results of
+    a step are one turn directly after its calls, in the order of the calls, which identifies them if ids are missing.
     """
 
     def __init__(self, model: str) -> None:
@@ -90,7 +89,7 @@ class _History:
         self._results = None
 
     def add_result(self, message: ToolMessage) -> None:
-        """Add the result of a call to the one turn of its step."""
+        """Add the result of a call to the turn of results of its step."""
         if self._results is None:
             self._results, self._ranks = [], []
             self.turns.insert(self._step_at + 1, {"parts": self._results, "role": "user"})
@@ -118,7 +117,7 @@ def _user_parts(content: Content) -> list[Part]:
 
 
 def _user_part(part: MessagePart) -> Part:
-    """Return a part of what the user says. How closely to look at an image is left to the model."""
+    """Return a part of a user's message. The `detail` of an image has no counterpart."""
     match part:
         case TextPart(text=text):
             return {"text": text}
@@ -131,7 +130,7 @@ def _user_part(part: MessagePart) -> Part:
 
 
 def _sign_first_call(parts: list[Part], signature: str) -> None:
-    """Give the first call of a step a signature, unless it has one; the others need none."""
+    """Sign the first call of a step unless it is signed; the other calls need no signature."""
     for part in parts:
         if "functionCall" in part:
             part.setdefault("thoughtSignature", signature)
@@ -142,7 +141,7 @@ def _object(arguments: str) -> dict[str, Any]:
     """Return the arguments of a call.
 
     Raises:
-        ProviderRefused: they are no JSON object.
+        ProviderRefused: they are not a JSON object.
     """
     try:
         value = _json(arguments)
@@ -157,7 +156,7 @@ def _json(text: str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ValueError: it is no JSON, or has a number that JSON cannot say, such as 1e999.
+        ValueError: it is not JSON, or contains a number that a float cannot represent, such as 1e999.
     """
     try:
         return json.loads(text, parse_constant=_refuse, parse_float=_number)

@@ -1,7 +1,7 @@
-"""What Gemini's models do differently: how their thinking is set, and whether they insist on signatures.
+"""Differences between Gemini's models: how to set their thinking, and whether they require signatures.
 
 Levels and budgets: Google's pages "Gemini thinking" and "OpenAI compatibility" (ai.google.dev/gemini-api/docs), and
-what each model accepted in September 2026. A level that a model lacks is a 400.
+what each model accepted in September 2026. A model answers 400 to a level that it lacks.
 """
 
 import re
@@ -35,7 +35,7 @@ _OF_MODEL: tuple[tuple[re.Pattern[str], Mapping[ReasoningEffort, ThinkingFields]
     (re.compile(r"gemini-3(\.[156])?-flash\b"), _levels("minimal", "low", "medium", "high")),
 )  # fmt: skip
 _OF_OTHERS = _levels("low", "medium", "high")
-"""What every model since Gemini 3.1 has, so also what a name that is not listed gets."""
+"""Every model since Gemini 3.1 has these. Names that are not listed get them, too."""
 
 _WITHOUT_SIGNATURES = re.compile(r"(gemini-[12]\b|gemma)")
 
@@ -46,15 +46,15 @@ def bare_model(name: str) -> str:
 
 
 def thinking(model: str, effort: ReasoningEffort) -> tuple[ThinkingFields, ReasoningEffort]:
-    """Return how long a model may think, in its own terms.
+    """Return how to limit a model's thinking.
 
     Args:
         model: its name in the API.
-        effort: what is wanted.
+        effort: the requested effort.
 
     Returns:
-        The fields of the `thinkingConfig`, and the effort that they stand for: the nearest that the model has, the
-        higher one of two.
+        The fields of the `thinkingConfig`, and the effort that they stand for: the nearest that the model has, or
+        the higher one of two that are equally near.
     """
     named = (efforts for names, efforts in _OF_MODEL if names.match(bare_model(model)))
     efforts = next(named, _OF_OTHERS)
@@ -64,8 +64,8 @@ def thinking(model: str, effort: ReasoningEffort) -> tuple[ThinkingFields, Reaso
 
 
 def demands_signatures(model: str) -> bool:
-    """Return whether a model refuses a history whose function calls lack their thought signatures.
+    """Return whether a model refuses function calls in the history that lack their thought signatures.
 
-    Gemini 3 and later do (ai.google.dev/gemini-api/docs/thought-signatures); a name that is not listed may be a new one.
+    Gemini 3 and later do (ai.google.dev/gemini-api/docs/thought-signatures). A name that is not listed may be newer.
     """
     return _WITHOUT_SIGNATURES.match(bare_model(model)) is None

@@ -1,7 +1,7 @@
-"""What a provider wants back with a later request, bound to the adapter and the model that gave it.
+"""Data that a provider needs back with a later request, bound to the adapter and the model that it came from.
 
-A signature of one model is an error to another. Clients carry it without a look at it, so the stamp travels with
-it: `{"google": {"thought_signature": "…"}, "streamsvc": {"kind": "gemini", "model": "…"}}`.
+Another model would refuse a signature that is not its own. Clients send the data back without reading it, so a stamp
+travels with it: `{"google": {"thought_signature": "…"}, "streamsvc": {"kind": "gemini", "model": "…"}}`.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ def stamped(data: ProviderData, kind: str, model: str, **notes: Any) -> Provider
     """Return *data* with a stamp.
 
     Args:
-        data: what the provider wants back, by vendor.
+        data: what the provider needs back, by vendor.
         kind: of the adapter (`settings.KINDS`).
         model: the model that was asked.
-        notes: what the adapter itself wants to know of it later, in JSON; part of the stamp.
+        notes: further JSON fields of the stamp, for the adapter itself.
     """
     return {**data, STAMP: {"kind": kind, "model": model, **notes}}
 
@@ -28,8 +28,8 @@ def stamped(data: ProviderData, kind: str, model: str, **notes: Any) -> Provider
 def own(data: ProviderData, kind: str, model: str) -> ProviderData:
     """Return the data that an adapter may use for a request to *model*, or nothing.
 
-    Data without a stamp is used: another service wrote that history, in the vendor's own names. Clients may change
-    anything, so the shapes are unchecked.
+    Data without a stamp is used: another service wrote that history, with the vendor's own names. Clients may change
+    the data, so its shapes must be checked.
     """
     if STAMP not in data:
         return data
