@@ -111,6 +111,7 @@ async def test_call_is_written_word_by_word_and_then_whole() -> None:
         ),
         ("The weather, please. And thanks", [("get_weather", {"city": "city"})]),
         ("ping", [("ping", {})]),
+        ("The weather in Paris and Paris", [("get_weather", {"city": "Paris"})]),
     ],
 )
 async def test_question_decides_which_tools_are_called(
@@ -158,9 +159,15 @@ async def test_ids_are_unique_within_a_conversation() -> None:
     assert [call.id for call in (*first, again)] == ["call_1", "call_2", "call_3"]
 
 
-async def test_tool_whose_schema_has_no_value_is_refused() -> None:
+@pytest.mark.parametrize("tool", [IMPOSSIBLE, Tool(name="list", parameters={"type": "array"})])
+async def test_tool_whose_schema_has_no_value_is_refused(tool: Tool) -> None:
     with pytest.raises(ProviderRefused):
-        await answer(asked("Hello", IMPOSSIBLE))
+        await answer(asked("Hello", tool))
+
+
+async def test_only_the_beginning_of_a_long_question_is_looked_at() -> None:
+    question = f"{'word ' * 1000} How is the weather in both Paris and Rome?"
+    assert await calls(asked(question, PING, WEATHER)) == [("ping", {})]
 
 
 # When the results come back

@@ -25,6 +25,7 @@ from streamsvc.errors import (
 )
 from streamsvc.events import Reasoning, Text, Usage
 from streamsvc.messages import Prompt, UserMessage
+from streamsvc.providers import faults
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fake import FakeProvider
 from streamsvc.providers.faults import FAULTS
@@ -146,6 +147,14 @@ async def test_only_rate_limit_once_has_a_retry_after() -> None:
         _, end, _ = await call(FakeProvider(entry(fault=name)), asked())
         assert isinstance(end, ProviderError)
         assert end.retry_after_seconds == seconds
+
+
+async def test_answer_that_ends_without_saying_so_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(faults, "FAULTS", {"none": lambda _call: ()})
+    said, end, _ = await call(FakeProvider(entry()), asked())
+    assert (said, type(end)) == ("", UpstreamCut)
 
 
 async def test_reset_shows_its_cause_in_the_log() -> None:

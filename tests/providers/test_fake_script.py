@@ -22,8 +22,9 @@ from streamsvc.events import (
 from streamsvc.messages import AssistantMessage, Message, Prompt, Tool, ToolCall, UserMessage
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fake import FakeProvider
+from streamsvc.providers.fake_quirks import quirky
 from streamsvc.providers.fake_script import FAILURES
-from streamsvc.providers.quirks import QUIRKS
+from streamsvc.providers.quirks import OPENAI, QUIRKS
 from streamsvc.script import ACTIONS, FailureCode, Script, ScriptStep
 from support.answering import Piece, answering
 
@@ -306,6 +307,13 @@ async def test_quirk_changes_nothing_in_an_answer_that_is_cut_short() -> None:
     assert isinstance(end, Finish)
     assert (end.reason, end.provider_reason) == ("length", "length")
     assert len(pieces) == 2
+
+
+async def test_quirk_leaves_a_script_that_fails_as_it_is() -> None:
+    steps = script({"call": "f"}, {"words": "a"}, {"fail": "upstream_cut"})
+    pieces, end = await said(steps, fault="tool_whole")
+    assert (pieces, type(end)) == ([Text("a")], UpstreamCut)
+    assert [*quirky([Text("a")], OPENAI)] == [Text("a")]
 
 
 # Steps that are refused

@@ -43,9 +43,21 @@ async def test_closing_a_response_stops_the_generation() -> None:
             ) as response:
                 own = response.headers["x-generation-id"]
                 await anext(read_events(response))
-            while (await http.get(f"{CREATE}/{own}")).json()["status"] == "running":
+            while (answer := (await http.get(f"{CREATE}/{own}")).json())["status"] == "running":
                 await anyio.lowlevel.checkpoint()
-            assert (await http.get(f"{CREATE}/{own}")).json()["outcome"] == "no_viewers"
+            assert answer["outcome"] == "no_viewers"
+
+
+async def test_response_that_is_closed_while_words_come_stops_too() -> None:
+    settings = {"providers": {"fake": {"reply": "text", "text": "word " * 100_000}}}
+    with anyio.fail_after(20):
+        async with client(settings) as http:
+            async with http.stream("GET", "/stream-ai?prompt=hi") as response:
+                own = response.headers["x-generation-id"]
+                await anext(response.aiter_bytes())
+            while (answer := (await http.get(f"{CREATE}/{own}")).json())["status"] == "running":
+                await anyio.lowlevel.checkpoint()
+            assert answer["outcome"] == "no_viewers"
 
 
 async def test_settings_are_those_of_the_test() -> None:

@@ -7,10 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from streamsvc.testing import Script, parse_events, serve
+from streamsvc.testing import Script, Server, parse_events, serve
 from streamsvc.testing.answers import answer_of
-
-pytest_plugins = ["pytester"]
 
 
 def get(url: str) -> str:
@@ -49,32 +47,23 @@ def test_server_stops_while_answers_stream() -> None:
     assert "outcome=drained" in server.log
 
 
-SUITE = """
-import urllib.request
-import pytest
-
-def ask(server):
-    with urllib.request.urlopen(f"{server.url}/stream-ai?prompt=hi&format=plain") as answer:
-        return answer.read().decode()
-
-@pytest.mark.parametrize("number", range(2))
-def test_answer(streamsvc_server, number):
-    assert ask(streamsvc_server) == "Fixed."
-"""
-CONFTEST = """
-import pytest
-
-@pytest.fixture(scope="session")
-def streamsvc_settings():
-    return {"providers": {"fake": {"text": "Fixed.", "reply": "text"}}}
-"""
+def test_server_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve() as server:
+        monkeypatch.setattr("streamsvc.testing.server.STOP_SECONDS", 0.0)
+        assert server.port
+    with pytest.raises(OSError, match="refused"):
+        get(f"{server.url}/readyz")
 
 
-def test_fixture_serves_in_each_process_of_a_run(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(test_page=SUITE)
-    pytester.makeconftest(CONFTEST)
-    result = pytester.runpytest_subprocess("-q", "-p", "no:respx", "-n", "2")
-    result.assert_outcomes(passed=2)
+def test_fixture_needs_no_settings(streamsvc_server: Server) -> None:
+    assert "FastAPI" in get(f"{streamsvc_server.url}/stream-ai?prompt=hi")
+
+
+def test_each_process_of_a_run_may_have_a_server_of_its_own(streamsvc_server: Server) -> None:
+    with serve({"providers": {"fake": {"text": "Another."}}}) as other:
+        assert other.port != streamsvc_server.port
+        assert "Another." in get(f"{other.url}/stream-ai?prompt=hi")
+        assert "FastAPI" in get(f"{streamsvc_server.url}/stream-ai?prompt=hi")
 
 
 def test_plugin_imports_nothing_of_the_service_before_it_is_used() -> None:

@@ -36,18 +36,16 @@ def script_for(prompt: Prompt, settings: FakeSettings, preface: str) -> Script:
 
 def _text(prompt: Prompt, settings: FakeSettings, preface: str) -> str:
     """Return the words of an answer."""
-    match settings.reply:
-        case "echo":
-            return preface + question_of(prompt)
-        case "text":
-            return preface + settings.text
-        case "auto":
-            if prompt.response_format:
-                return _json(prompt.response_format, settings, is_other=bool(preface))
-            if results := results_of(prompt):
-                said = (f"The result of {result.name} is {result.content}" for result in results)
-                return preface + "\n".join(said)
-            return preface + (reply_to(question_of(prompt)) or settings.text)
+    if settings.reply == "echo":
+        return preface + question_of(prompt)
+    if settings.reply == "text":
+        return preface + settings.text
+    if prompt.response_format:
+        return _json(prompt.response_format, settings, is_other=bool(preface))
+    if results := results_of(prompt):
+        said = (f"The result of {result.name} is {result.content}" for result in results)
+        return preface + "\n".join(said)
+    return preface + (reply_to(question_of(prompt)) or settings.text)
 
 
 def _json(form: JsonFormat, settings: FakeSettings, *, is_other: bool) -> str:

@@ -14,7 +14,7 @@ question, one after another.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -32,7 +32,11 @@ from streamsvc.providers.fake_values import NoValue, value_for
 MAX_CALLS = 8
 """How many calls one answer has at most."""
 
+MAX_CHARS = 2000
+"""How much of a question is looked at."""
+
 _WORD_IN_NAME = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{3,}")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _TOO_COMMON = frozenset(("get", "set", "the", "for", "and", "use", "make", "with", "tool"))
 _ASKS_FOR_SEVERAL = re.compile(r"\b(and|both|each)\b|,", re.IGNORECASE)
 _NAME = re.compile(
@@ -49,11 +53,12 @@ def question_of(prompt: Prompt) -> str:
 def results_of(prompt: Prompt) -> Sequence[ToolMessage]:
     """Return the tool results that the prompt ends with, in their order."""
     results: list[ToolMessage] = []
-    for turn in reversed(prompt.messages):
-        if not isinstance(turn, ToolMessage):
-            break
-        results.append(turn)
-    return results[::-1]
+    for turn in prompt.messages:
+        if isinstance(turn, ToolMessage):
+            results.append(turn)
+        else:
+            results.clear()
+    return results
 
 
 def calls_for(prompt: Prompt) -> Sequence[tuple[str, dict[str, Any]]]:
@@ -72,14 +77,13 @@ def as_json(value: object) -> str:
 
 def _chosen(prompt: Prompt) -> Sequence[Tool]:
     """Return the tools to call, in the order of the prompt."""
-    match prompt.tool_choice:
-        case "none":
-            return ()
-        case NamedTool(name):
-            return [tool for tool in prompt.tools if tool.name == name]
-        case None | "auto" if results_of(prompt):
-            return ()
-    suitable = [tool for tool in prompt.tools if _is_named(tool, question_of(prompt))]
+    if isinstance(prompt.tool_choice, NamedTool):
+        return [tool for tool in prompt.tools if tool.name == prompt.tool_choice.name]
+    choice = prompt.tool_choice
+    if choice == "none" or (choice != "required" and results_of(prompt)):
+        return ()
+    asked = {word.lower() for word in _LETTERS.findall(question_of(prompt)[:MAX_CHARS])}
+    suitable = [tool for tool in prompt.tools if _is_named(tool, asked)]
     if prompt.parallel_tool_calls is False:
         suitable = suitable[:1]
     return suitable[:MAX_CALLS] or prompt.tools[:1]
@@ -87,7 +91,7 @@ def _chosen(prompt: Prompt) -> Sequence[Tool]:
 
 def _with_arguments(tools: Sequence[Tool], prompt: Prompt) -> Iterator[tuple[Tool, dict[str, Any]]]:
     """Yield each call's tool and arguments."""
-    question = question_of(prompt)
+    question = question_of(prompt)[:MAX_CHARS]
     names = [found[1] or found[2] for found in _NAME.finditer(question)]
     may_repeat = prompt.parallel_tool_calls is not False and _ASKS_FOR_SEVERAL.search(question)
     if len(tools) == 1 and may_repeat and not isinstance(prompt.tool_choice, NamedTool):
@@ -105,8 +109,7 @@ def _with_arguments(tools: Sequence[Tool], prompt: Prompt) -> Iterator[tuple[Too
             yield tool, arguments
 
 
-def _is_named(tool: Tool, question: str) -> bool:
-    """Return whether the question has a word of the tool's name, maybe with an ending."""
-    asked = {word.lower() for word in re.findall(r"[^\W\d_]+", question)}
+def _is_named(tool: Tool, asked: Collection[str]) -> bool:
+    """Return whether one of the words of a question is one of the tool's name, maybe with an ending."""
     own = {word.lower() for word in _WORD_IN_NAME.findall(tool.name)} - _TOO_COMMON
     return any(word.startswith(name) for word in asked for name in own)

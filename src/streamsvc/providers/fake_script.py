@@ -64,19 +64,20 @@ def perform(steps: Script, prompt: Prompt, *, max_tokens: int | None = None) -> 
     writer = _Writer(prompt)
     sudden = next((step for step in steps if step.after is not None and _fails(step, prompt)), None)
     reason: AnswerEnd = next((step.finish for step in steps if step.finish), "stop")
+    left_out: Step | None = None
     tokens = 0
     for piece in chain.from_iterable(map(writer.write, steps)):
         if sudden and tokens == sudden.after:
             break
         if is_token(piece):
             if tokens == max_tokens:
-                yield _finish(steps, "length", writer.calls_before(piece))
-                return
+                reason, left_out = "length", piece
+                break
             tokens += 1
         yield piece
     if sudden:
         yield _failure(sudden, has_token=tokens > 0)
-    yield _finish(steps, reason, writer.calls(may_be_cut=reason in _CUT_SHORT))
+    yield _finish(steps, reason, writer.calls(left_out, may_be_cut=reason in _CUT_SHORT))
 
 
 def _finish(steps: Script, reason: AnswerEnd, calls: tuple[ToolCallReady, ...]) -> Finish:
@@ -126,15 +127,16 @@ class _Writer:
         elif step.after is None and _fails(step, self._prompt):
             yield _failure(step, has_token=self._has_token)
 
-    def calls(self, *, may_be_cut: bool) -> tuple[ToolCallReady, ...]:
-        """Return the whole calls; see `ToolCallJoiner.whole`."""
-        return self._joiner.whole(may_be_cut=may_be_cut)
+    def calls(self, left_out: Step | None, *, may_be_cut: bool) -> tuple[ToolCallReady, ...]:
+        """Return the whole calls; see `ToolCallJoiner.whole`.
 
-    def calls_before(self, piece: Step) -> tuple[ToolCallReady, ...]:
-        """Return the calls that were whole before a piece that has been written, but is left out."""
-        calls = self.calls(may_be_cut=True)
-        if isinstance(piece, ToolCallBegun | ToolCallArguments):
-            return calls[: piece.index]
+        Args:
+            left_out: a piece that has been written, but is not part of the answer; its call is not whole.
+            may_be_cut: whether the last call may be half of one.
+        """
+        calls = self._joiner.whole(may_be_cut=may_be_cut)
+        if isinstance(left_out, ToolCallBegun | ToolCallArguments):
+            return calls[: left_out.index]
         return calls
 
     def _text(self, text: str) -> Iterator[Step]:

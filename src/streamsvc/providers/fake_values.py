@@ -14,17 +14,19 @@ from itertools import count, islice
 from typing import Any, Final
 from urllib.parse import unquote
 
+import msgspec
+
 from streamsvc.providers.fake_patterns import text_for
 from streamsvc.providers.fake_schemas import merged
 
 MAX_DEPTH: Final = 32
 """How deep a value may be nested. A schema whose every value is deeper has none."""
 
-MAX_STEPS: Final = 5000
-"""How many schemas are looked at for one value: branches that lead back multiply."""
+MAX_WORK: Final = 40_000
+"""How much work one value may be: keywords that are read, and a hundred characters that are written, are one each.
+A few keywords may ask for a value as large as a disk, and branches that lead back multiply."""
 
-MAX_CHARS: Final = 100_000
-"""How long one string may be."""
+_CHARS_PER_WORK: Final = 100
 
 _FORMATS: Mapping[str, str] = {
     "date-time": "2026-01-01T12:00:00Z",
@@ -100,21 +102,32 @@ class _Maker:
         self._document = document
         self._words = words
         self._depth = 0
-        self._steps = 0
+        self._work = 0
         self._open: list[str] = []  # the references that are being followed
 
     def make(self, schema: object, name: str, variant: int = 0) -> Any:
         """Return a value; *name* is the property's, for strings with nothing better."""
-        self._steps += 1
-        if schema is False or self._depth == MAX_DEPTH or self._steps > MAX_STEPS:
+        if schema is False or self._depth == MAX_DEPTH:
             raise NoValue
+        self._spend(1)
         if not isinstance(schema, Mapping):
             return name
+        lists = (value for value in schema.values() if isinstance(value, list | Mapping))
+        self._spend(sum(map(len, lists)) + len(schema.get("pattern", "")))
         self._depth += 1
         try:
             return self._make(schema, name, variant)
         finally:
             self._depth -= 1
+
+    def _spend(self, work: int) -> None:
+        """Count work, and give up when it is too much."""
+        self._work += work
+        if self._work > MAX_WORK:
+            raise NoValue
+
+    def _spend_on_text(self, chars: int) -> None:
+        self._spend(chars // _CHARS_PER_WORK)
 
     def _make(self, schema: Mapping[str, Any], name: str, variant: int) -> Any:
         if reference := schema.get("$ref"):
@@ -125,7 +138,9 @@ class _Maker:
                 whole = merged(whole, self._resolved(part))
             return self.make(whole, name, variant)
         if given := _given(schema):
-            return given[variant % len(given)]
+            value = given[variant % len(given)]
+            self._spend_on_text(len(msgspec.json.encode(value)))
+            return value
         for keyword in ("anyOf", "oneOf"):
             if branches := schema.get(keyword):
                 base = {key: value for key, value in schema.items() if key != keyword}
@@ -176,12 +191,14 @@ class _Maker:
         names = [*schema.get("required", ())]
         least = schema.get("minProperties", 0)
         others = (name for name in properties if name not in names)
+        self._spend(least)
         names += islice(others, max(0, least - len(names)))
         extra = schema.get("additionalProperties", True)
         made = (f"property_{number}" for number in count(1))
         if len(names) < least and extra is False:
             raise NoValue
         names += islice((it for it in made if it not in properties), max(0, least - len(names)))
+        self._spend_on_text(sum(map(len, names)))
         return {name: self.make(properties.get(name, extra), name, variant) for name in names}
 
     def _array(self, schema: Mapping[str, Any], name: str, variant: int) -> list[Any]:
@@ -213,19 +230,27 @@ class _Maker:
     def _string(self, schema: Mapping[str, Any], name: str, variant: int) -> str:
         least = schema.get("minLength", 0)
         most = schema.get("maxLength", math.inf)
-        if least > min(most, MAX_CHARS):
+        if least > most:
             raise NoValue
-        if (pattern := schema.get("pattern")) and (
-            text := text_for(pattern, least, variant)
-        ) is not None:
+        self._spend_on_text(least)
+        text = self._text(schema, name, variant)
+        self._spend_on_text(len(text))
+        return text
+
+    def _text(self, schema: Mapping[str, Any], name: str, variant: int) -> str:
+        least = schema.get("minLength", 0)
+        pattern, form = schema.get("pattern"), schema.get("format", "")
+        if pattern and (text := text_for(pattern, least, variant)) is not None:
             return text
-        if form := _FORMATS.get(schema.get("format", "")):
-            return form
+        if form in _FORMATS:
+            return _FORMATS[form]
+        most = schema.get("maxLength")
         if variant:
-            text = f"{variant + 1} {name}" if most > len(str(variant)) else str(variant)
+            is_long = most is None or most > len(str(variant))
+            text = f"{variant + 1} {name}" if is_long else str(variant)
         else:
             text = next(self._words, name)
-        return text.ljust(least, ".")[: int(min(most, MAX_CHARS))]
+        return text.ljust(least, ".")[:most]
 
     def _resolved(self, schema: object) -> object:
         """Return a schema without a reference at its top, as far as that ends."""
