@@ -105,6 +105,40 @@ async def test_script_of_a_request_is_what_viewers_get(service: Running) -> None
     assert events[-1].json["finish_reason"] == "tool_calls"
 
 
+async def test_event_source_brings_its_script_in_the_query(service: Running) -> None:
+    script = json.dumps([{"words": "é & 😀"}, {"finish": "length"}])
+    response = await service.client.get("/stream-ai", params={"prompt": "hi", "script": script})
+    events = parse(response.content)
+    assert brief(events) == ["é ", "& ", "😀"]
+    assert events[-1].json["finish_reason"] == "length"
+
+
+async def test_use_chat_brings_its_script_in_the_body(service: Running) -> None:
+    message = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "hi"}]}
+    body = {"id": "c", "messages": [message], "script": [{"call": "f", "arguments": {"x": 1}}]}
+    response = await service.client.post("/api/chat", json=body)
+    assert '"type":"tool-input-available"' in response.text
+    assert '"input":{"x":1}' in response.text.replace(": ", ":")
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    ("script", "field", "said"),
+    [
+        ("[", "script", "not JSON"),
+        ("[" * 10_000, "script", "not JSON"),
+        ("3", "script", "expected array"),
+        ('[{"wrods": 1}]', "script[0].wrods", "Unknown field"),
+    ],
+)
+async def test_wrong_script_in_a_query_is_refused(
+    service: Running, script: str, field: str, said: str
+) -> None:
+    answer = await service.client.get("/stream-ai", params={"prompt": "hi", "script": script})
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert said in answer.json()["detail"]
+
+
 async def test_script_of_an_entry_answers_turn_by_turn(service: Running) -> None:
     client = AsyncOpenAI(api_key="none", base_url=f"http://127.0.0.1:{service.port}/v1")
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Weather?"}]

@@ -16,7 +16,7 @@ CURSOR_PARAMETERS = ("last_event_id", "lastEventId")
 
 CREATE_PARAMETERS = frozenset({"end", "format", "key"})
 EVENTS_PARAMETERS = frozenset({"end", "format", *CURSOR_PARAMETERS})
-STREAM_PARAMETERS = EVENTS_PARAMETERS | {"prompt", "provider", "fault", "key"}
+STREAM_PARAMETERS = EVENTS_PARAMETERS | {"prompt", "provider", "fault", "script", "key"}
 MAX_KEY_CHARS = 255
 
 _FIELDS = frozenset({

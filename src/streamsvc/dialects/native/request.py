@@ -2,10 +2,19 @@
 
 from collections.abc import Mapping
 
-from streamsvc.dialects.json_body import Body, decode
+import msgspec
+
+from streamsvc.dialects.json_body import Body, convert, decode
 from streamsvc.dialects.request import RequestBuilder, RequestFields
 from streamsvc.errors import InvalidField
 from streamsvc.messages import GenerationRequest
+from streamsvc.script import Script
+
+
+class _Query(msgspec.Struct):
+    """The parameters of a query that are JSON."""
+
+    script: Script
 
 
 class NativeRequestParser:
@@ -31,6 +40,7 @@ class NativeRequestParser:
                 prompt=query["prompt"],
                 provider=query.get("provider"),
                 fault=query.get("fault", ""),
+                script=_script(query.get("script", "")),
             )
         )
 
@@ -41,3 +51,18 @@ class NativeRequestParser:
             RequestError: names the field.
         """
         return self._builder.build(decode(raw, RequestFields))
+
+
+def _script(text: str) -> Script:
+    """Return the script in a query, where it is JSON.
+
+    Raises:
+        InvalidField: it is not JSON, or not a script.
+    """
+    if not text:
+        return ()
+    try:
+        steps = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise InvalidField("Invalid 'script': it is not JSON.", field="script") from exc
+    return convert({"script": steps}, _Query).script
