@@ -1,6 +1,8 @@
 """Fits a prompt to an entry: what its API lacks is found, what may be left out is left out."""
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -35,7 +37,9 @@ _NEUTRAL: Mapping[ParameterName, tuple[Any, ...]] = {
 
 IN_MESSAGES: frozenset[ParameterName] = frozenset(("name", "detail", *CONTENT))
 _OF_PROMPT: tuple[ParameterName, ...] = tuple(name for name in TABLE if name not in IN_MESSAGES)
-_DEFAULTS: Mapping[str, Any] = {name: getattr(Prompt(messages=()), name) for name in _OF_PROMPT}
+_values = attrgetter(*_OF_PROMPT)
+_PLAIN = _values(Prompt(messages=()))
+_DEFAULTS: Mapping[str, Any] = dict(zip(_OF_PROMPT, _PLAIN, strict=True))
 
 
 class Fit(NamedTuple):
@@ -83,18 +87,26 @@ def fit(prompt: Prompt, section: ProviderSettings, *, kind: str = "") -> Fit:
 
 def asked(prompt: Prompt) -> Iterator[tuple[ParameterName, Any]]:
     """Yield the parameters that a prompt asks for, with their values; for content, the value is True."""
-    for name in _OF_PROMPT:
-        value = getattr(prompt, name)
+    values = _values(prompt)
+    for name, value in zip(_OF_PROMPT, values, strict=True) if values != _PLAIN else ():
         if value != _DEFAULTS[name] and value not in _NEUTRAL.get(name, ()):
             yield name, value
-    found: set[ParameterName] = set()
-    for message in prompt.messages:
-        if not isinstance(message, ToolMessage):
-            if message.name:
-                found.add("name")
-            if not isinstance(message.content, str):
-                found.update(_in_parts(message.content))
-    yield from ((name, True) for name in TABLE if name in found)
+    special = [
+        message
+        for message in prompt.messages
+        if not isinstance(message, ToolMessage)
+        and (message.name or not isinstance(message.content, str))
+    ]
+    if special:
+        found = set(chain.from_iterable(map(_in_message, special)))
+        yield from ((name, True) for name in TABLE if name in found)
+
+
+def _in_message(message: UserMessage | AssistantMessage) -> Iterator[ParameterName]:
+    if message.name:
+        yield "name"
+    if not isinstance(message.content, str):
+        yield from _in_parts(message.content)
 
 
 def _in_parts(parts: tuple[Part, ...]) -> Iterator[ParameterName]:
