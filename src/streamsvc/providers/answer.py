@@ -32,6 +32,7 @@ from streamsvc.events import (
     ToolCallReady,
     Usage,
 )
+from streamsvc.messages import ProviderData
 from streamsvc.providers.base import Finish, SurrogateJoiner
 from streamsvc.providers.finish_words import answer_end
 from streamsvc.providers.tool_calls import MAX_DATA_BYTES, CallPiece, ToolCallJoiner
@@ -64,6 +65,7 @@ class AnswerSoFar:
 
     __slots__ = (
         "_calls",
+        "_data_of_calls",
         "_emit",
         "_has_plain_words",
         "_is_refused",
@@ -80,12 +82,17 @@ class AnswerSoFar:
         "model",
     )
 
-    def __init__(self, emit: Callable[[Delta | Finish], None]) -> None:
+    def __init__(
+        self,
+        emit: Callable[[Delta | Finish], None],
+        data_of_calls: Callable[[], ProviderData] | None = None,
+    ) -> None:
         self.model: str | None = None
         self.has_halves = False
         self.is_whole = False
         self.end_at = math.inf
         self._emit = emit
+        self._data_of_calls = data_of_calls
         self._calls: ToolCallJoiner | None = None
         self._provider_data: Mapping[str, Any] = {}
         self._text_joiner = SurrogateJoiner()
@@ -274,6 +281,9 @@ class AnswerSoFar:
         calls: tuple[ToolCallReady, ...] = ()
         if self._calls is not None:
             calls = self._calls.whole(may_be_cut=reason in _CUT_SHORT)
+        if calls and self._data_of_calls is not None:
+            data = {**self._data_of_calls(), **calls[0].provider_data}
+            calls = (msgspec.structs.replace(calls[0], provider_data=data), *calls[1:])
         if reason in _WITH_OR_WITHOUT_CALLS:  # some servers say `stop` after calls
             reason = "tool_calls" if calls else "stop"
         return Finish(

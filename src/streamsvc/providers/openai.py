@@ -23,6 +23,7 @@ from streamsvc.providers.http.endpoint import Endpoint
 from streamsvc.providers.http.exchange import Exchange
 from streamsvc.providers.openai_body import BodyWriter
 from streamsvc.providers.openai_chunks import ChunkReader
+from streamsvc.providers.openai_thoughts import Thoughts, filled
 from streamsvc.providers.response import body_reader, drain_for_reuse, read_refusal
 from streamsvc.providers.sdk import quiet_libraries
 
@@ -42,6 +43,7 @@ ONE_REQUEST_HEADERS = frozenset(
 a retry of the first."""
 
 _STREAM_OPTIONS = {"include_usage": True, "include_obfuscation": False}
+_OPTION_NAMES = tuple(name.encode() for name in ("stream_options", *_STREAM_OPTIONS))
 _BAD_REQUESTS = frozenset((400, 422))
 
 
@@ -119,17 +121,20 @@ class OpenAIProvider(Provider):
         self.endpoint = endpoint
         self._settings = settings
         self._writer = BodyWriter(settings)
-        self._stream_options: dict[str, bool] = _STREAM_OPTIONS
+        self._has_stream_options = True
+        self._fills_reasoning = False
 
     @override
     async def generate(self, prompt: Prompt, emit: Callable[[Delta | Finish], None]) -> Finish:
         exchange = await self._ask(prompt)
         try:
-            answer = AnswerSoFar(emit)
+            model = prompt.model or self._settings.model
+            thoughts = Thoughts(model) if prompt.tools else None
+            answer = AnswerSoFar(emit, thoughts.data if thoughts else None)
             body = body_reader(
                 exchange.headers,
                 answer,
-                ChunkReader(answer, prompt.model or self._settings.model).take,
+                ChunkReader(answer, model, thoughts).take,
                 max_bytes=self._settings.max_line_bytes,
             )
             finish = await body.read(exchange.read)
@@ -140,24 +145,28 @@ class OpenAIProvider(Provider):
             exchange.release()
 
     async def _ask(self, prompt: Prompt) -> Exchange:
-        """Send the request; if the server does not know `stream_options`, send it again without.
+        """Send the request; again if a server does not know `stream_options`, or wants reasoning with tool calls.
 
-        That is remembered only if it helped: a refusal that mentions them may just be repeating the prompt.
+        What it wants is remembered only if it has helped: what mentions it in a refusal may be the prompt, repeated.
         """
         body = self._writer.body(prompt)
-        options = self._stream_options
-        exchange = await self._post({**body, "stream_options": options} if options else body)
-        if exchange.status in _BAD_REQUESTS and options:
-            refusal = await _refusal(exchange)
-            if not _mentions_stream_options(refusal):
-                raise error_for_answer(exchange.status, refusal, exchange.headers)
-            exchange = await self._post(body)
+        has_options, is_filled = self._has_stream_options, self._fills_reasoning
+        while True:
+            exchange = await self._post(
+                _adapted(body, has_options=has_options, is_filled=is_filled)
+            )
             if exchange.is_success:
-                self._stream_options = {}
-        if not exchange.is_success:
+                self._has_stream_options &= has_options
+                self._fills_reasoning |= is_filled
+                return exchange
             refusal = await _refusal(exchange)
-            raise error_for_answer(exchange.status, refusal, exchange.headers)
-        return exchange
+            mentions = refusal.lower() if exchange.status in _BAD_REQUESTS else b""
+            if has_options and any(name in mentions for name in _OPTION_NAMES):
+                has_options = False
+            elif not is_filled and b"reasoning_content" in mentions and _lacks_reasoning(body):
+                is_filled = True
+            else:
+                raise error_for_answer(exchange.status, refusal, exchange.headers)
 
     async def _post(self, body: Mapping[str, Any]) -> Exchange:
         with transport_errors_mapped():
@@ -172,6 +181,11 @@ async def _refusal(exchange: Exchange) -> bytes:
         exchange.release()
 
 
-def _mentions_stream_options(refusal: bytes) -> bool:
-    text = refusal.lower()
-    return any(name.encode() in text for name in ("stream_options", *_STREAM_OPTIONS))
+def _adapted(body: dict[str, Any], *, has_options: bool, is_filled: bool) -> dict[str, Any]:
+    """Return the body as a server wants it."""
+    messages = {"messages": filled(body["messages"])} if is_filled else {}
+    return {**body, **messages, **({"stream_options": _STREAM_OPTIONS} if has_options else {})}
+
+
+def _lacks_reasoning(body: Mapping[str, Any]) -> bool:
+    return bool(filled(body["messages"]) != body["messages"])

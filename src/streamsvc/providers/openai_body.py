@@ -26,6 +26,7 @@ from streamsvc.messages import (
     UserMessage,
 )
 from streamsvc.providers.openai_rare import INNER_STAMP
+from streamsvc.providers.openai_thoughts import VENDOR, returned
 from streamsvc.providers.provider_data import STAMP, field, own
 
 MAX_ID_CHARS = 40
@@ -104,6 +105,7 @@ class BodyWriter:
             fields["refusal"] = refusal
         if message.tool_calls:
             fields["tool_calls"] = [self._call(call, model) for call in message.tool_calls]
+            fields |= {} if self._is_openai else returned(message, model)
         return fields | self._extra(message.provider_data, model)
 
     def _call(self, call: ToolCall, model: str) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class BodyWriter:
         OpenAI's own API has no such field, and refuses it.
         """
         kept = {} if self._is_openai else own(data, "openai", model)
-        extra = {vendor: value for vendor, value in kept.items() if vendor != STAMP}
+        extra = {vendor: value for vendor, value in kept.items() if vendor not in {STAMP, VENDOR}}
         if inner := field(
             kept, STAMP, INNER_STAMP
         ):  # a service like this one gets its own stamp back

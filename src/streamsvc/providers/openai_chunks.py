@@ -14,6 +14,7 @@ from streamsvc.providers import lenient
 from streamsvc.providers import openai_rare as rare
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.error_mapping import raise_stated_error
+from streamsvc.providers.openai_thoughts import TEXTS, Thoughts
 
 
 class _Delta(msgspec.Struct):
@@ -23,6 +24,7 @@ class _Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: Any = None  # OpenRouter's form of it
     refusal: str | None = None
 
 
@@ -52,12 +54,16 @@ class ChunkReader:
     Args:
         answer: collects the contents of the chunks.
         model: the one that was asked; what the provider wants back is stamped with it.
+        thoughts: collects the reasoning, if the provider may want that back.
     """
 
-    __slots__ = ("_answer", "_has_messages", "_model")
+    __slots__ = ("_answer", "_has_messages", "_model", "_thoughts")
 
-    def __init__(self, answer: AnswerSoFar, model: str = "") -> None:
+    def __init__(
+        self, answer: AnswerSoFar, model: str = "", thoughts: Thoughts | None = None
+    ) -> None:
         self._answer = answer
+        self._thoughts = thoughts
         self._model = model
         self._has_messages = False
 
@@ -82,8 +88,13 @@ class ChunkReader:
                 if choice.index:
                     continue
                 delta = choice.delta
-                if delta is None or choice.message is not None or choice.text:
-                    delta = self._other_words(choice)
+                if (
+                    delta is None
+                    or choice.message is not None
+                    or choice.text
+                    or self._thoughts is not None
+                ):
+                    delta = self._contents(choice)
                 if (
                     delta.tool_calls
                     or delta.refusal
@@ -124,6 +135,16 @@ class ChunkReader:
             calls=rare.call_pieces(delta.tool_calls, delta.function_call, self._model),
             logprobs=rare.logprobs(choice.logprobs),
         )
+
+    def _contents(self, choice: _Choice) -> _Delta:
+        """Return the contents of a choice, wherever they are, and note its reasoning."""
+        delta = choice.delta
+        if delta is None or choice.message is not None or choice.text:
+            delta = self._other_words(choice)
+        if self._thoughts is not None:
+            texts = delta.reasoning_content, delta.reasoning
+            self._thoughts.take(texts, delta.reasoning_details)
+        return delta
 
     def _other_words(self, choice: _Choice) -> _Delta:
         """Return the contents of a choice that has no delta, or something beside it.
@@ -176,10 +197,13 @@ def _delta(value: object) -> _Delta | None:
         return _Delta(content=text, reasoning=reasoning, refusal=lenient.refusals(value))
     content = value.get("content")
     reasoning, text = lenient.words(content)
-    named = value.get("reasoning_content") or value.get("reasoning")
+    named = {name: lenient.thoughts(value[name]) for name in TEXTS if value.get(name) is not None}
+    if reasoning and not any(named.values()):
+        named["reasoning"] = reasoning
     return _Delta(
+        **named,
         content=text,
-        reasoning=lenient.thoughts(named) or reasoning,
+        reasoning_details=value.get("reasoning_details"),
         refusal="".join(lenient.words(value.get("refusal"))) + lenient.refusals(content),
         tool_calls=value.get("tool_calls"),
         function_call=value.get("function_call"),
