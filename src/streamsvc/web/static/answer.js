@@ -116,27 +116,37 @@ export class Answer {
 
   /** @param {string} language */
   #openCode(language) {
-    const [figure, caption, name, copy, pre, code] = [
-      "figure", "figcaption", "span", "button", "pre", "code",
-    ].map((tag) => document.createElement(tag));
-    name.textContent = language || "code";
-    copy.textContent = "Copy";
-    copy.setAttribute("type", "button");
-    copy.addEventListener("click", async () => {
-      const done = await toClipboard(code);
-      copy.textContent = done ? "Copied" : "Selected";
-      setTimeout(() => (copy.textContent = "Copy"), 1500);
-    });
-    pre.tabIndex = 0; // it scrolls, so it can be reached without a mouse
-    pre.setAttribute("role", "group");
-    pre.setAttribute("aria-label", `${name.textContent} block`);
-    caption.append(name, copy);
-    pre.append(code);
-    figure.append(caption, pre);
+    const { figure, code } = codeBlock(language || "code");
     this.#element.append(figure);
     this.#block = code;
     this.#node = null;
   }
+}
+
+/**
+ * Make an empty code block with a caption and a button that copies it.
+ * @param {string} name what it is, or its language
+ * @param {string} [label] of its code, for screen readers
+ */
+export function codeBlock(name, label = `${name} block`) {
+  const [figure, caption, title, copy, pre, code] = [
+    "figure", "figcaption", "span", "button", "pre", "code",
+  ].map((tag) => document.createElement(tag));
+  title.textContent = name;
+  copy.textContent = "Copy";
+  copy.setAttribute("type", "button");
+  copy.addEventListener("click", async () => {
+    const done = await toClipboard(code);
+    copy.textContent = done ? "Copied" : "Selected";
+    setTimeout(() => (copy.textContent = "Copy"), 1500);
+  });
+  pre.tabIndex = 0; // it scrolls, so it can be reached without a mouse
+  pre.setAttribute("role", "group");
+  pre.setAttribute("aria-label", label);
+  caption.append(title, copy);
+  pre.append(code);
+  figure.append(caption, pre);
+  return { figure, title, code };
 }
 
 /**

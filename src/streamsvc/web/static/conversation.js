@@ -1,8 +1,11 @@
 // A conversation: the history goes up with each question, and each answer is followed as it grows.
 
-import { Answer } from "./answer.js";
+import { element } from "./element.js";
 import { Refused, create, snapshot, stop } from "./generation.js";
+import { forget, recall, remember } from "./history.js";
+import { thumbnailOf } from "./images.js";
 import { keepAtEnd } from "./tail.js";
+import { Turn } from "./turn.js";
 import { Viewer } from "./viewer.js";
 
 /**
@@ -11,10 +14,11 @@ import { Viewer } from "./viewer.js";
  * @property {Viewer} viewer
  * @property {number | undefined} grace seconds; undefined if the service chose it
  *
- * @typedef {{role: string, content: string}} Message
- * @typedef {Omit<import("./generation.js").Order, "messages">} Choices
- * @typedef {{article: Element, thoughts: HTMLDetailsElement, footer: Element, answer: Answer}} Turn
+ * @typedef {import("./generation.js").Message} Message
+ * @typedef {import("./options.js").Choices} Choices
  */
+
+const ELSEWHERE = "(asked in another tab; the next question is a new conversation)";
 
 export class Conversation {
   #log;
@@ -54,30 +58,14 @@ export class Conversation {
   /**
    * Ask the next question.
    * @param {string} prompt
+   * @param {import("./images.js").Image[]} images
    * @param {Choices} choices
    * @returns {Promise<boolean>} whether the service accepted it
    */
-  async ask(prompt, choices) {
+  ask(prompt, images, choices) {
     this.#settle();
-    const messages = this.#messages;
-    messages.push({ role: "user", content: prompt });
-    const turn = this.#begin(prompt, "asking");
-    try {
-      const { id, grace } = await createWithin({ ...choices, messages });
-      if (turn !== this.#current) {
-        await stop(id); // the conversation was cleared meanwhile
-        return true;
-      }
-      remember(id, messages);
-      this.#watch(id, turn, grace);
-      if (this.#isStopWanted) this.stop();
-      return true;
-    } catch (problem) {
-      if (turn !== this.#current) return true;
-      messages.pop();
-      this.#refused(turn, problem);
-      return false;
-    }
+    this.#showQuestion(prompt, images.map(({ thumbnail }) => thumbnail));
+    return this.#send([questionOf(prompt, images)], choices);
   }
 
   /**
@@ -85,13 +73,11 @@ export class Conversation {
    * @param {string} id
    */
   async follow(id) {
-    this.#messages = recall(id);
-    for (const { role, content } of this.#messages.slice(0, -1)) {
-      if (role === "user") this.#show(element("p", "question", content));
-      else this.#turn().answer.append(content);
-    }
-    const question = this.#messages.at(-1)?.content;
-    const turn = this.#begin(question ?? "(asked in another tab; the next question is a new conversation)", "connecting", false);
+    const { messages, choices } = recall(id);
+    this.#messages = messages;
+    for (const message of messages) this.#showAgain(message);
+    if (!messages.length) this.#showQuestion(ELSEWHERE);
+    const turn = this.#begin(choices, "connecting", false);
     try {
       await snapshot(id);
       if (turn === this.#current) this.#watch(id, turn);
@@ -124,18 +110,57 @@ export class Conversation {
     this.#announcer.textContent = "";
     this.#pulse.start();
     this.#pulse.state("idle");
-    history.replaceState(null, "", location.pathname);
+    forget();
     this.#onChange();
   }
 
   /**
-   * @param {string} question
+   * @param {Message[]} added a question, or an answer that calls tools and the results of its calls
+   * @param {Choices} choices
+   */
+  async #send(added, choices) {
+    const messages = this.#messages;
+    messages.push(...added);
+    const turn = this.#begin(choices, "asking");
+    try {
+      const { id, grace } = await createWithin({ ...choices, messages });
+      if (turn !== this.#current) {
+        await stop(id); // the conversation was cleared meanwhile
+        return true;
+      }
+      remember(id, messages, choices);
+      this.#watch(id, turn, grace);
+      if (this.#isStopWanted) this.stop();
+      return true;
+    } catch (problem) {
+      if (turn !== this.#current) return true;
+      messages.splice(-added.length);
+      this.#refused(turn, problem);
+      return false;
+    }
+  }
+
+  /**
+   * Send the results of the calls of an answer.
+   * @param {Turn} turn
+   * @param {Message[]} results
+   */
+  async #sendResults(turn, results) {
+    if (turn !== this.#current || this.isBusy || !turn.message) return;
+    turn.calls.open(false);
+    if (await this.#send([turn.message, ...results], turn.choices)) return;
+    this.#current = turn;
+    turn.calls.open(true);
+  }
+
+  /**
+   * @param {Choices} choices
    * @param {string} state
    */
-  #begin(question, state, isLive = true) {
-    this.#show(element("p", "question", question));
-    const turn = (this.#current = this.#turn());
-    turn.article.setAttribute("aria-busy", "true");
+  #begin(choices, state, isLive = true) {
+    const turn = (this.#current = new Turn(choices));
+    this.#show(turn.article);
+    turn.begin();
     this.#log.scrollTop = this.#log.scrollHeight;
     this.run = null;
     this.isBusy = true;
@@ -159,7 +184,9 @@ export class Conversation {
       (event, eventId) => {
         if (turn !== this.#current) return;
         this.#pulse.event(event, eventId);
-        this.#take(event, turn);
+        this.#keepAtEnd();
+        turn.take(event);
+        if (event.type === "done") this.#done(turn, event);
       },
       (state) => {
         if (turn !== this.#current) return;
@@ -180,46 +207,36 @@ export class Conversation {
    * @param {Turn} turn
    * @param {string} seq of the last event before the connection was lost, if it was
    */
-  #opened({ answer, article, footer }, seq) {
+  #opened(turn, seq) {
     if (!seq) return;
-    answer.mark(`back after event ${seq}`);
-    article.setAttribute("aria-busy", "true");
-    footer.textContent = "";
+    turn.answer.mark(`back after event ${seq}`);
+    turn.begin();
     this.#onBack(seq);
   }
 
   /**
-   * @param {import("./generation.js").Event} event
    * @param {Turn} turn
+   * @param {import("./generation.js").Event} done
    */
-  #take(event, turn) {
-    const { answer, thoughts, footer } = turn;
-    this.#keepAtEnd();
-    if (event.type === "start" || event.type === "restart") {
-      answer.clear();
-      thoughts.hidden = true;
-      thoughts.lastElementChild?.replaceChildren();
-      if (event.type === "restart") footer.textContent = `${event.provider} starts over: ${event.reason}.`;
-    } else if (event.type === "status") {
-      const what = event.state === "retrying" ? "is retried" : "takes over";
-      footer.textContent = `${event.provider} ${what}: ${event.reason}.`;
-    } else if (event.type === "text") {
-      answer.append(event.text ?? "");
-    } else if (event.type === "reasoning") {
-      thoughts.hidden = false;
-      thoughts.lastElementChild?.append(event.text ?? "");
-    } else if (event.type === "done") {
-      answer.finish();
-      this.#end(turn, endOf(event), event.status === "failed");
-    }
+  #done(turn, done) {
+    const count = turn.calls.whole.length;
+    const mayGoOn = count > 0 && done.status === "completed" && this.#messages.length > 0;
+    if (mayGoOn) turn.calls.ask((results) => this.#sendResults(turn, results));
+    const waits = mayGoOn ? ` The model waits for ${count > 1 ? `${count} results` : "the result"}.` : "";
+    this.#end(turn, endOf(done) + waits, done.status === "failed");
   }
 
   /** What there is of the latest answer is part of the conversation; a question without any is not. */
   #settle() {
-    if (this.#messages.at(-1)?.role !== "user") return;
-    const text = this.#current?.answer.text ?? "";
-    if (text.trim()) this.#messages.push({ role: "assistant", content: text });
-    else this.#messages.pop();
+    const last = this.#messages.at(-1)?.role;
+    if (last !== "user" && last !== "tool") return;
+    const turn = this.#current;
+    if (turn?.message) {
+      turn.calls.open(false);
+      this.#messages.push(turn.message, ...turn.calls.results());
+    } else if (last === "user") {
+      this.#messages.pop();
+    }
   }
 
   /**
@@ -235,14 +252,49 @@ export class Conversation {
    * @param {Turn} turn
    * @param {string} says how it ended, in a sentence
    */
-  #end({ article, footer, answer }, says, isProblem = false) {
-    footer.textContent = says;
-    footer.className = isProblem ? "problem" : "hint";
-    article.removeAttribute("aria-busy");
-    const words = answer.text.split(/\s+/).filter(Boolean).length;
+  #end(turn, says, isProblem = false) {
+    turn.end(says, isProblem);
+    const words = turn.answer.text.split(/\s+/).filter(Boolean).length;
     this.#announcer.textContent = words ? `The answer has ${words} words. ${says}` : says;
     this.isBusy = false;
     this.#onChange();
+  }
+
+  /**
+   * @param {string} prompt
+   * @param {Element[]} [thumbnails]
+   */
+  #showQuestion(prompt, thumbnails = []) {
+    const question = element("p", "question", prompt);
+    if (thumbnails.length) question.prepend(...thumbnails, element("br"));
+    this.#show(question);
+  }
+
+  /**
+   * Show a message of the conversation before a reload.
+   * @param {Message} message
+   */
+  #showAgain(message) {
+    const { role, content } = message;
+    if (role === "user") {
+      this.#showQuestion(textOf(content));
+      this.#showImages(content, /** @type {Element} */ (this.#log.lastElementChild));
+    } else if (role === "assistant") {
+      const turn = new Turn({});
+      this.#show(turn.article);
+      turn.show(message);
+    } else {
+      this.#show(element("p", "result", `Result: ${content}`));
+    }
+  }
+
+  /**
+   * @param {Message["content"]} content
+   * @param {Element} question
+   */
+  async #showImages(content, question) {
+    const urls = typeof content === "string" ? [] : content.map((part) => (part.type === "image_url" ? part.image_url.url : ""));
+    for (const url of urls.filter(Boolean)) question.prepend(await thumbnailOf(url));
   }
 
   /** @param {Element} part */
@@ -250,24 +302,25 @@ export class Conversation {
     this.#log.querySelector(":scope > .hint")?.remove(); // the hint of an empty conversation
     this.#log.append(part);
   }
-
-  /** @returns {Turn} */
-  #turn() {
-    const article = element("article", "turn");
-    article.setAttribute("aria-label", "Answer");
-    const thoughts = /** @type {HTMLDetailsElement} */ (element("details", "thoughts"));
-    thoughts.hidden = true;
-    thoughts.append(element("summary", "", "Thinking"), element("p"));
-    const body = element("div", "answer");
-    const footer = element("p", "hint");
-    article.append(thoughts, body, footer);
-    this.#show(article);
-    return { article, thoughts, footer, answer: new Answer(body) };
-  }
 }
 
 /**
- * Create; if the service allows less grace than was chosen, let it choose.
+ * @param {string} prompt
+ * @param {import("./images.js").Image[]} images
+ * @returns {Message}
+ */
+function questionOf(prompt, images) {
+  if (!images.length) return { role: "user", content: prompt };
+  const pictures = images.map(({ url }) => ({ type: /** @type {const} */ ("image_url"), image_url: { url } }));
+  return { role: "user", content: [{ type: "text", text: prompt }, ...pictures] };
+}
+
+/** @param {Message["content"]} content */
+const textOf = (content) =>
+  typeof content === "string" ? content : content.map((part) => (part.type === "text" ? part.text : "")).join("");
+
+/**
+ * Ask with the chosen grace; where the service allows less, with the one that it chooses.
  * @param {import("./generation.js").Order} order
  * @returns {Promise<{id: string, grace: number | undefined}>}
  */
@@ -278,29 +331,6 @@ async function createWithin(order) {
     if (!(problem instanceof Refused) || problem.field !== "grace_seconds") throw problem;
     return { id: (await create({ ...order, grace_seconds: undefined })).id, grace: undefined };
   }
-}
-
-/**
- * Let a reload come back to this answer, and to the conversation before it.
- * @param {string} id
- * @param {Message[]} messages
- */
-function remember(id, messages) {
-  history.replaceState(null, "", `?follow=${id}`);
-  try {
-    sessionStorage.setItem("conversation", JSON.stringify({ id, messages }));
-  } catch {
-    // The browser does not store this much, or nothing at all; then a reload starts over.
-  }
-}
-
-/**
- * @param {string} id
- * @returns {Message[]} up to the question of this answer; empty if another conversation is stored
- */
-function recall(id) {
-  const kept = JSON.parse(sessionStorage.getItem("conversation") ?? "{}");
-  return kept.id === id ? kept.messages : [];
 }
 
 /** @param {import("./generation.js").Event} done */
@@ -319,15 +349,3 @@ export const sentenceOf = (problem) =>
 
 /** @param {string} eventId */
 export const seqOf = (eventId) => eventId.slice(eventId.lastIndexOf(".") + 1);
-
-/**
- * @param {string} tag
- * @param {string} [className]
- * @param {string} [text]
- */
-function element(tag, className = "", text = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}

@@ -17,10 +17,34 @@ export class Refused extends Error {
 }
 
 /**
+ * @typedef {{type: "text", text: string} | {type: "image_url", image_url: {url: string}}} Part
+ *
+ * @typedef {object} ToolCall
+ * @property {string} id the result refers to it
+ * @property {"function"} type
+ * @property {{name: string, arguments: string}} function
+ * @property {object} [provider_data] goes back as it came
+ *
+ * @typedef {object} Message
+ * @property {"system" | "user" | "assistant" | "tool"} role
+ * @property {string | Part[]} content
+ * @property {ToolCall[]} [tool_calls] of an assistant
+ * @property {string} [refusal] of an assistant
+ * @property {object} [provider_data] of an assistant: goes back as it came
+ * @property {string} [tool_call_id] of a result
+ *
  * @typedef {object} Order what to ask; docs/wire.md has all fields
- * @property {{role: string, content: string}[]} messages the conversation so far
+ * @property {Message[]} messages the conversation so far
  * @property {string} [provider]
  * @property {number} [grace_seconds] how long to continue after the last viewer has left
+ * @property {string} [system]
+ * @property {number} [temperature]
+ * @property {number} [max_tokens]
+ * @property {string} [reasoning_effort]
+ * @property {boolean} [logprobs]
+ * @property {number} [top_logprobs]
+ * @property {object[]} [tools]
+ * @property {object} [response_format]
  *
  * @typedef {object} Snapshot
  * @property {string} id
@@ -105,7 +129,9 @@ export const eventsOf = (id, cursor) =>
  */
 export function follow(id, onEvent, cursor) {
   const source = new EventSource(eventsOf(id, cursor));
-  for (const name of ["start", "restart", "message", "reasoning", "status", "done"]) {
+  for (const name of [
+    "start", "restart", "message", "reasoning", "refusal", "logprobs", "tool", "status", "done",
+  ]) {
     source.addEventListener(name, (event) => {
       if (name === "done") source.close();
       onEvent(JSON.parse(event.data), event.lastEventId);

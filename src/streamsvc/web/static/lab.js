@@ -102,7 +102,9 @@ export class Lab {
       (event, eventId) => {
         keep();
         if (event.type === "start" || event.type === "restart") answer.clear();
-        if (event.type === "text") answer.append(event.text ?? "");
+        if (event.type === "text" || event.type === "refusal") answer.append(event.text ?? "");
+        if (event.type === "tool_call_begun") answer.append(`\n${event.name} `);
+        if (event.type === "tool_call_arguments") answer.append(event.arguments);
         if (event.type === "done") answer.finish();
         otherState.textContent = `event ${seqOf(eventId)}`;
       },

@@ -2,12 +2,14 @@
 
 import { Conversation, sentenceOf } from "./conversation.js";
 import { request } from "./generation.js";
+import { Images, imagesIn } from "./images.js";
 import { Lab } from "./lab.js";
 import { Lesson } from "./lesson.js";
+import { Options } from "./options.js";
 import { Pulse } from "./pulse.js";
 
 const part = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
-const [composer, prompt, provider, grace] = ["composer", "prompt", "provider", "grace"].map(part);
+const [composer, prompt, provider, image] = ["composer", "prompt", "provider", "image"].map(part);
 const [send, stop, cut, second, leave, again] = ["send", "stop", "cut", "second", "leave", "again"].map(part);
 
 const pulse = new Pulse(
@@ -24,6 +26,8 @@ const lab = new Lab({
 const conversation = new Conversation(
   part("conversation"), part("announcer"), pulse, refresh, (seq) => lab.back(seq),
 );
+const options = new Options(part);
+const images = new Images(part("images"), complain);
 const lesson = new Lesson(part("waits"), part("streams"), part("verdict"));
 
 /** Let the buttons be those that make sense now. */
@@ -47,11 +51,23 @@ function showCall(state) {
   else lab.call(state === "none" || state === "asked for" ? state : "not known while the connection is lost", "idle");
 }
 
+/** @param {unknown} problem */
+function complain(problem) {
+  part("announcer").textContent = sentenceOf(problem);
+}
+
 /** @param {string} text */
 async function ask(text) {
   if (conversation.isBusy || !text.trim()) return;
-  const choices = { provider: provider.value || undefined, grace_seconds: Number(grace.value) };
-  if (!(await conversation.ask(text, choices))) prompt.value ||= text;
+  const taken = images.take();
+  try {
+    if (await conversation.ask(text, taken, options.read())) return;
+  } catch (problem) {
+    part("options").open = true;
+    complain(problem);
+  }
+  images.putBack(taken);
+  prompt.value ||= text;
 }
 
 function askPrompt() {
@@ -79,8 +95,29 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !event.isComposing && conversation.isBusy) stopAnswer();
 });
 for (const preset of document.querySelectorAll("[data-prompt]")) {
-  preset.addEventListener("click", () => ask(preset.getAttribute("data-prompt") ?? ""));
+  const { prompt: text = "", ...example } = /** @type {HTMLElement} */ (preset).dataset;
+  preset.addEventListener("click", () => {
+    if (conversation.isBusy) return;
+    options.choose(example);
+    ask(text);
+  });
 }
+part("add-image").addEventListener("click", () => image.click());
+image.addEventListener("change", async () => {
+  await images.add(image.files);
+  image.value = ""; // the same file may be chosen again
+});
+prompt.addEventListener("paste", (/** @type {ClipboardEvent} */ event) => {
+  const pasted = imagesIn(event.clipboardData);
+  if (pasted.length) event.preventDefault();
+  images.add(pasted);
+});
+composer.addEventListener("dragover", (/** @type {DragEvent} */ event) => event.preventDefault());
+composer.addEventListener("drop", (/** @type {DragEvent} */ event) => {
+  if (!event.dataTransfer?.files.length) return; // text goes where it is dropped
+  event.preventDefault();
+  images.add(event.dataTransfer.files);
+});
 stop.addEventListener("click", stopAnswer);
 part("new").addEventListener("click", () => {
   conversation.clear();

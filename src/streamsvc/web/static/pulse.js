@@ -1,5 +1,6 @@
 // A stream in figures: its first token, its pace, the gaps between its words.
 
+const TOKENS = new Set(["text", "reasoning", "refusal", "tool_call_arguments"]);
 const BARS = 120;
 const GAPS = 1000;
 
@@ -52,7 +53,7 @@ export class Pulse {
     const now = performance.now();
     this.#events += 1;
     this.#fields.cursor.textContent = eventId;
-    if (this.#isLive && (event.type === "text" || event.type === "reasoning")) {
+    if (this.#isLive && TOKENS.has(event.type)) {
       if (this.#tokens) this.#gaps.push(now - this.#last);
       else this.#first = now;
       if (this.#gaps.length > GAPS) this.#gaps.shift();

@@ -1,0 +1,94 @@
+// What goes with a question besides its words: the settings, tools and format that are chosen in the page.
+
+import { SCHEMAS, TOOLS } from "./examples.js";
+import { Refused } from "./generation.js";
+
+/** @typedef {Omit<import("./generation.js").Order, "messages">} Choices */
+
+/** The names of the fields, which are the ids of their elements. */
+const FIELDS = /** @type {const} */ ([
+  "provider", "grace", "system", "temperature", "max-tokens", "effort", "likely", "tools", "own-tools", "format",
+  "own-schema",
+]);
+
+/** @typedef {Record<typeof FIELDS[number], any>} Fields */
+
+/** Read, and keep the boxes for JSON where they are needed. */
+export class Options {
+  #fields;
+
+  /** @param {(id: string) => any} part finds an element */
+  constructor(part) {
+    this.#fields = /** @type {Fields} */ (Object.fromEntries(FIELDS.map((id) => [id, part(id)])));
+    const { tools, format } = this.#fields;
+    this.#fields["own-tools"].value = JSON.stringify(TOOLS.weather, null, 2);
+    this.#fields["own-schema"].value = JSON.stringify(SCHEMAS.tasks, null, 2);
+    for (const select of [tools, format]) select.addEventListener("change", () => this.#show());
+    this.#show();
+  }
+
+  /**
+   * Choose an example.
+   * @param {{tools?: string, format?: string}} values
+   */
+  choose({ tools = "", format = "" }) {
+    this.#fields.tools.value = tools;
+    this.#fields.format.value = format;
+    this.#show();
+  }
+
+  /**
+   * @returns {Choices}
+   * @throws {Refused} with a sentence
+   */
+  read() {
+    const fields = this.#fields;
+    const number = (/** @type {HTMLInputElement} */ { value, validity, labels }) => {
+      if (!validity.valid) throw new Refused({ detail: `Not a possible value: ${labels?.[0].textContent?.trim()}.` });
+      return value === "" ? undefined : Number(value);
+    };
+    return {
+      provider: fields.provider.value || undefined,
+      grace_seconds: Number(fields.grace.value),
+      system: fields.system.value.trim() || undefined,
+      temperature: number(fields.temperature),
+      max_tokens: number(fields["max-tokens"]),
+      reasoning_effort: fields.effort.value || undefined,
+      ...(fields.likely.checked ? { logprobs: true, top_logprobs: 2 } : {}),
+      tools: this.#tools(),
+      response_format: this.#format(),
+    };
+  }
+
+  #tools() {
+    const { tools, "own-tools": own } = this.#fields;
+    if (tools.value !== "own") return TOOLS[tools.value];
+    return parsed(own.value, "The tools are");
+  }
+
+  #format() {
+    const { format, "own-schema": own } = this.#fields;
+    if (!format.value) return undefined;
+    const isOwn = format.value === "own";
+    const schema = isOwn ? parsed(own.value, "The schema is") : SCHEMAS[format.value];
+    return { type: "json_schema", json_schema: { name: isOwn ? "answer" : format.value, schema } };
+  }
+
+  #show() {
+    const { tools, format, "own-tools": ownTools, "own-schema": ownSchema } = this.#fields;
+    ownTools.parentElement.hidden = tools.value !== "own";
+    ownSchema.parentElement.hidden = format.value !== "own";
+  }
+}
+
+/**
+ * @param {string} text
+ * @param {string} what
+ */
+function parsed(text, what) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Refused({ detail: `${what} not JSON: ${/** @type {Error} */ (error).message}` });
+  }
+}
