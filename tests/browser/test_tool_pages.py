@@ -11,7 +11,7 @@ from playwright.async_api import Page
 from browser.guide import FILES as FRONTEND
 from browser.guide import files_of, save
 from browser.guide_pages import ANSWER
-from browser.pages import opened, shown
+from browser.pages import bundle, opened, shown
 from conftest import Serve
 from streamsvc.config.settings import (
     CorsSettings,
@@ -179,6 +179,27 @@ async def test_an_event_source_gets_each_call_once_although_it_broke(
     assert proxy.broken == 1
     assert [json.loads(call["arguments"])["city"] for call in calls] == ["Paris", "London"]
     assert status == "completed"
+
+
+@pytest.mark.node
+async def test_use_chat_runs_both_calls_and_shows_the_answer(
+    serve: Serve, tmp_path: Path, origin: str
+) -> None:
+    service = await provided(serve, origin)
+    save(tmp_path, "tools.js", "tool-chat.jsx", service=service.url, files=FILES)
+    (tmp_path / "page.html").write_text(
+        '<!doctype html><meta charset="utf-8"><div id="chat"></div>'
+        '<script type="module" src="chat.js"></script>'
+    )
+    await bundle(tmp_path, "tool-chat.jsx", "chat.js")
+    async with opened(f"{origin}/page.html") as page:
+        await page.fill("input", "How is the weather in Paris and London?")
+        await page.click("text=Send")
+        await shown(page, "document.querySelector('.assistant p')?.textContent", WEATHER)
+        await shown(page, "document.querySelector('output').textContent", "ready")
+        calls = await page.locator(".assistant code").all_text_contents()
+    assert calls == ['get_weather({"city":"Paris"})', 'get_weather({"city":"London"})']
+    assert len(service.log) == 2
 
 
 # ---- Structured answers
