@@ -14,6 +14,7 @@ from support.upstreams import HOLD, text
 
 pytestmark = pytest.mark.browser
 
+DOCS = Path(__file__).parents[2] / "docs"
 AXE = Path(__file__).parents[1] / "clients" / "node_modules" / "axe-core" / "axe.min.js"
 CODE = "Write code"
 
@@ -58,6 +59,34 @@ async def test_axe_finds_nothing_before_during_and_after_an_answer(
         assert await violations(page) == []
 
 
+@pytest.mark.node
+@pytest.mark.parametrize(("size", "scheme"), [*product(SIZES, ("light", "dark"))])
+async def test_axe_finds_nothing_with_tools_schemas_images_and_settings(
+    serve: Serve, size: str, scheme: Any
+) -> None:
+    service = await serve(Settings(providers={"fake": FakeSettings(words_per_second=4)}))
+    async with playground(service.url) as page:
+        width, height = SIZES[size]
+        await page.set_viewport_size({"width": width, "height": height})
+        await page.emulate_media(color_scheme=scheme)
+        await page.locator("#options summary").click()
+        await page.locator("#likely").check()
+        await page.locator("#image").set_input_files([DOCS / "playground.png"])
+        await expect(page.locator("#images li")).to_have_count(1)
+        await page.locator("#tools").select_option("own")
+        await page.locator("#format").select_option("own")
+        assert await violations(page) == []
+        await page.get_by_role("button", name="Tool call", exact=True).click()
+        await expect(page.locator(".draft code").last).to_have_text('{"city": ')
+        assert await violations(page) == []
+        await expect(page.locator(".results textarea")).to_have_count(2)
+        assert await violations(page) == []
+        await page.get_by_role("button", name="Structured answer").click()
+        await expect(page.locator(".check")).to_have_count(1)
+        await page.locator(".likely summary").last.click()
+        assert await violations(page) == []
+
+
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 async def test_no_element_is_wider_than_the_screen(serve: Serve, width: int) -> None:
     service = await serve(quick())
@@ -67,6 +96,13 @@ async def test_no_element_is_wider_than_the_screen(serve: Serve, width: int) -> 
         await page.locator("#raw summary").click()
         await page.locator("#second").click()
         await expect(page.locator("#state")).to_have_text("done")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        await page.locator("#options summary").click()
+        await page.locator("#likely").check()
+        await page.get_by_role("button", name="Tool call", exact=True).click()
+        await expect(page.locator(".results")).to_have_count(1)
+        await page.locator("#tools").select_option("own")
+        await page.locator("#format").select_option("own")
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -92,6 +128,7 @@ async def test_everything_works_with_the_keyboard(serve: Serve) -> None:
             "prompt",
             "provider",
             "grace",
+            "add-image",
             "send",
             "race-prompt",
             "go",
