@@ -87,6 +87,20 @@ async def shown(page: Page, what: str, text: str) -> None:
     await page.wait_for_function(f"({what}) === {json.dumps(text)}")
 
 
+async def recorded(page: Page, what: str) -> None:
+    """Collect in `window.seen` what an expression has been after each change of this page, or the next one.
+
+    A test that polled would miss states on a busy machine.
+    """
+    script = f"""
+      window.seen = [];
+      new MutationObserver(() => seen.push({what}))
+        .observe(document, {{ childList: true, characterData: true, subtree: true }});
+    """
+    await page.add_init_script(script)
+    await page.evaluate(script)
+
+
 async def bundle(directory: Path, entry: str, output: str, *options: str) -> None:
     """Bundle a script with the libraries that `tests/clients/package.json` pins."""
     modules = Path(find("clients"))
