@@ -276,6 +276,21 @@ async def test_cut_while_a_call_is_written_runs_nothing(stage: Stage, library: s
 
 
 @libraries
+@pytest.mark.promise("upstream:rescue")
+async def test_restarted_step_keeps_the_steps_before(stage: Stage, library: str) -> None:
+    """The resume has them, and the new answer in place of the one that broke off."""
+    stage.script(ASKS, (text("It rains."), CLOSE))
+    stage.other.script(SAYS)
+    async with stage.chat(library) as chat:
+        seen = await asked(chat, "How is the weather?", 2)
+        assert (seen.error, seen.texts()) == (RESTARTED, ["Let me look.It rains."])
+        seen = await chat("resume")
+    assert (seen.status, seen.texts()) == ("ready", ["Let me look.It is sunny."])
+    assert seen.tools() == [("c1", "output-available", {"city": "Paris"}, SUN)]
+    assert len(seen.tool_calls) == 1
+
+
+@libraries
 @pytest.mark.promise("end:exactly-one")
 async def test_failed_draft_is_left_out_of_the_next_question(stage: Stage, library: str) -> None:
     stage.script(BREAKS, SAYS)

@@ -5,12 +5,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streamsvc.config.settings import AISDKSettings, GenerationSettings, LimitSettings
 from streamsvc.dialects.ai_sdk.request import ChatRequest, UIMessageParser
 from streamsvc.dialects.json_body import Body
 from streamsvc.dialects.request import RequestBuilder
-from streamsvc.errors import InvalidField, RequestError, RequestTooLarge
+from streamsvc.errors import InvalidField, MalformedRequest, RequestError, RequestTooLarge
 from streamsvc.messages import (
     AssistantMessage,
     FilePart,
@@ -272,6 +274,66 @@ def test_refusal_names_the_part(name: str) -> None:
     kind = RequestTooLarge if name == "too-many-files" else InvalidField
     with pytest.raises(kind):
         parse(*messages)
+
+
+@pytest.mark.promise("input:clear-error")
+def test_input_that_is_not_utf_8_is_refused() -> None:
+    body = json.dumps(
+        {"id": "a", "messages": [ASKED, answer(tool("output-available", output="?"))]}
+    )
+    with pytest.raises(MalformedRequest, match=r"The body is not UTF-8 at line 1, column \d+\."):
+        PARSER.parse(Body(body.encode().replace(b"?", b"\xff")), may_come_back=True)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+STATES = (*RESULTS.keys(), "output-available", "output-error", "output-denied", "input-streaming")
+PARTS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["tool-a", "dynamic-tool", "text", "reasoning", "file", "data-a", "step-start", "custom"])},
+    optional={
+        "state": st.sampled_from(STATES),
+        "toolCallId": st.sampled_from(["1", "2", "3", "", "1~gen_a"]),
+        "toolName": st.just("a"),
+        "text": st.text(),
+        "url": st.sampled_from([PIXEL, "https://a.test", ""]),
+        "mediaType": st.just("image/gif"),
+        "input": JSON | st.just({}),
+        "output": JSON,
+        "data": JSON,
+        "errorText": st.text(),
+        "approval": st.fixed_dictionaries({"approved": st.booleans()}),
+        "providerMetadata": st.dictionaries(st.text(), JSON, max_size=2),
+        "callProviderMetadata": st.dictionaries(st.text(), JSON, max_size=2),
+    },
+)  # fmt: skip
+
+
+def attempt(*messages: dict[str, Any]) -> ChatRequest | RequestError:
+    """Return what a body asks for, or its refusal."""
+    try:
+        return parse(*messages)
+    except RequestError as exc:
+        return exc
+
+
+@pytest.mark.promise("input:clear-error")
+@settings(deadline=None)
+@given(said=st.lists(PARTS, max_size=5), asked=st.lists(PARTS, max_size=2))
+def test_any_message_is_read_or_refused_by_name(
+    said: list[dict[str, Any]], asked: list[dict[str, Any]]
+) -> None:
+    """Whatever a replay repeats is JSON, in one block for each chunk."""
+    request = attempt(ASKED, {"role": "user", "parts": asked}, answer(*said))
+    if isinstance(request, RequestError):
+        assert isinstance(request, InvalidField | RequestTooLarge)
+        assert (request.field or "").startswith(("messages[1].", "messages[2]."))
+        return
+    blocks = request.context.earlier.split(b"\n\n")[:-1]
+    assert all(json.loads(block.removeprefix(b"data: "))["type"] for block in blocks)
+    assert all(len(block.decode().splitlines()) == 1 for block in blocks)
 
 
 def test_answer_continues_the_message_that_the_hook_continues() -> None:

@@ -49,6 +49,8 @@ def decode(body: Body, kind: type[_Body]) -> _Body:
         InvalidField: it is not of this kind; names the field.
     """
     try:
+        if not body.raw.isascii():
+            body.raw.decode()  # msgspec does not look into a value that it leaves as it is (`msgspec.Raw`)
         return _decoded(body.raw, kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         if body.raw.startswith(_GZIP):
