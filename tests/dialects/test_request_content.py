@@ -175,6 +175,15 @@ def test_same_call_id_may_come_again_in_a_later_turn(api: str) -> None:
 
 
 @both
+def test_arguments_may_have_half_of_a_surrogate_pair(api: str) -> None:
+    """It is legal JSON, and models write it."""
+    arguments = r'{"city": "\ud83d"}'
+    prompt = parsed(api, {"messages": [HI, calling(call(arguments=arguments)), result()]})
+    (calls,) = [turn.tool_calls for turn in prompt.messages if isinstance(turn, AssistantMessage)]
+    assert calls[0].arguments == arguments
+
+
+@both
 @pytest.mark.promise("content:whole")
 @pytest.mark.parametrize(
     ("given", "passed_on"),
@@ -287,6 +296,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (_turns(calling(call("a", arguments='["Paris"]'))), f"{CALL_PATH}.function.arguments", "JSON object"),
     (_turns(calling(call("a", arguments='{"a": 1'))), f"{CALL_PATH}.function.arguments", "JSON object"),
     (_turns(calling(call("a", arguments='{"a":' + "[" * 9000))), f"{CALL_PATH}.function.arguments", "JSON object"),
+    (_turns(calling(call("a", arguments='{"a": NaN}'))), f"{CALL_PATH}.function.arguments", "JSON object"),
     (_turns(calling({**call("a"), "type": "custom"})), f"{CALL_PATH}.type", "accepted: function"),
     (_turns({**HI, "tool_calls": [call("a")]}), "messages[1].tool_calls", "only assistant messages"),
     (_turns({**HI, "refusal": "No."}), "messages[1].refusal", "only assistant messages"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamsvc.config.settings import AISDKSettings, FakeSettings, GenerationSettings, LimitSettings
 from streamsvc.dialects.ai_sdk.request import UIMessageParser
-from streamsvc.dialects.json_body import Body
+from streamsvc.dialects.json_body import MAX_MARKS, Body
 from streamsvc.dialects.native.request import NativeRequestParser
 from streamsvc.dialects.openai.request import ChatCompletionParser
 from streamsvc.dialects.request import RequestBuilder
@@ -136,6 +136,24 @@ def test_body_that_is_nested_too_deeply_is_refused(api: str) -> None:
     raw = b"{%b}" % (field % deep)
     with pytest.raises(MalformedRequest, match="nested too deeply"):
         PARSERS[api](Body(raw))
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize("piece", [b"[],", b'{"role":"user"},', b'"\\n",', b"1,"])
+def test_large_body_of_many_values_is_refused_undecoded(api: str, piece: bytes) -> None:
+    """Decoding would hold up the streams of others for seconds."""
+    raw = b'{"messages": [%b1]}' % (piece * (MAX_MARKS + 1))
+    assert len(raw) > 1_000_000
+    with pytest.raises(RequestTooLarge, match="too many values and escapes"):
+        PARSERS[api](Body(raw))
+
+
+@pytest.mark.promise("input:clear-error")
+def test_long_name_is_shortened_in_the_refusal(api: str) -> None:
+    with pytest.raises(InvalidField) as refused:
+        PARSERS[api](_body({**TURNS[api], "x" * 100_000: 1}))
+    assert refused.value.field is not None
+    assert len(refused.value.field) + len(refused.value.message) < 4000
 
 
 @pytest.mark.promise("input:clear-error")

@@ -6,9 +6,8 @@ A sentence names the message. What clients send for things that they cannot say 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from streamsvc.dialects.invalid import quoted, refused
+from streamsvc.dialects.json_body import Body, decode
 from streamsvc.dialects.media import Media
 from streamsvc.dialects.shapes import (
     FileShape,
@@ -20,7 +19,7 @@ from streamsvc.dialects.shapes import (
     Turn,
 )
 from streamsvc.dialects.tools import check_name
-from streamsvc.errors import InvalidField
+from streamsvc.errors import InvalidField, RequestError
 from streamsvc.messages import (
     AssistantMessage,
     Content,
@@ -222,7 +221,7 @@ def _arguments(text: str, field: str) -> str:
     if not text.strip():
         return "{}"
     try:
-        msgspec.json.decode(text, type=dict)
-    except (msgspec.DecodeError, RecursionError) as exc:
-        raise refused(field, "it has to be a JSON object, as text") from exc
+        decode(Body(text.encode(errors="replace")), dict)
+    except RequestError as exc:
+        raise refused(field, "it must be a JSON object, in a string") from exc
     return text

@@ -15,6 +15,9 @@ from streamsvc.errors import InvalidField
 MAX_QUOTED_CHARS = 80
 """How much of a client's input an error message repeats."""
 
+_MAX_CHARS = 1000
+"""How much of a name that a client made up is looked at."""
+
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _NAMED_FIELD = re.compile(r"(?P<what>unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
 _VALUE = re.compile(r"Invalid (?:enum )?value '(?P<value>.*)'", re.DOTALL)
@@ -65,6 +68,7 @@ def unknown_field(path: str, known: tuple[str, ...], *, sentence: str) -> Invali
         known: the fields that exist; the message suggests a similar one.
         sentence: the beginning of the message, before the name.
     """
+    path = path[:_MAX_CHARS]
     hint = _ELSEWHERE.get(path, "")
     if hint or (near := nearest(path, known)) is None:
         return InvalidField(f"{sentence} {quoted(path)}{hint and '; '}{hint}.", field=path)
@@ -108,6 +112,8 @@ def invalid_field(text: str, kind: object) -> InvalidField:
         text: msgspec's message; it names types, a path and, if only some strings are accepted, the string.
         kind: the type that was expected; its fields are suggested for an unknown one.
     """
+    if len(text) > 2 * _MAX_CHARS:  # it repeats what the client sent; the path is at the end
+        text = text[:_MAX_CHARS] + text[-_MAX_CHARS:]
     found = _PATH.search(text)
     what, path = (text[: found.start()], found[1]) if found else (text, "")
     if named := _NAMED_FIELD.search(what):
