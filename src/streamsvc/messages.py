@@ -15,6 +15,11 @@ ProviderData = Mapping[str, Any]
 everything but the adapters."""
 
 
+COMPATIBLE = "compatible"
+"""The vendor key of the reasoning before tool calls, in the fields that servers compatible with OpenAI's API share:
+`reasoning_content`, `reasoning`, `reasoning_details`."""
+
+
 class TextPart(msgspec.Struct, frozen=True, tag="text"):
     """Text in a message that also has other parts."""
 

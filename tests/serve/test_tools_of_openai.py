@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from streamsvc.messages import ToolCall
 from streamsvc.providers.quirks import QUIRKS, Style, WrittenCall, chunks
 from support.asking import CLIENTS, Request, answered, sent
 from support.chat_completions import chunks as chunks_of
@@ -24,6 +25,7 @@ from support.upstreams import (
     finish,
     frame,
     raw,
+    status,
     text,
     upstream,
 )
@@ -213,6 +215,31 @@ async def test_second_turn_goes_up_as_it_came_down(stage: Stage) -> None:
         ],
     }
     assert tools == [{**result, "content": "21 °C"} for result in results]
+
+
+@pytest.mark.promise("provider:swap")
+@pytest.mark.parametrize("kept", ["all of it", "reasoning_content", "extra_content", "neither"])
+async def test_reasoning_before_a_call_goes_back_to_the_server(stage: Stage, kept: str) -> None:
+    """A client may send back either form of it; a server that refuses its absence gets a blank."""
+    thought = OPENAI.choice({"reasoning_content": "Hm."})
+    called = OPENAI.calls(ToolCall(id="call_p", name="get_weather", arguments="{}"))
+    stage.api.script((raw(thought + called), finish("tool_calls")))
+    answer = await answered(stage.port, asking("openai-whole"))
+    turn = json.loads(bytes(answer.raw))["choices"][0]["message"]
+    if kept in {"extra_content", "neither"}:
+        del turn["reasoning_content"]
+    if kept in {"reasoning_content", "neither"}:
+        del turn["tool_calls"][0]["extra_content"]
+    result = {"role": "tool", "tool_call_id": "call_p", "content": "Sunny"}
+    refused = status(400, {"error": {"message": "reasoning_content is missing at index 1"}})
+    stage.api.choose = lambda call: (
+        (text("Sunny."), finish()) if "reasoning_content" in str(call.body) else (refused,)
+    )
+    answer = await answered(stage.port, asking("openai-whole", messages=[QUESTION, turn, result]))
+    assert json.loads(bytes(answer.raw))["choices"][0]["message"]["content"] == "Sunny."
+    sent = stage.api.calls[-1].body["messages"][1]
+    assert sent["reasoning_content"] == (" " if kept == "neither" else "Hm.")
+    assert "extra_content" not in str(sent)
 
 
 # What goes wrong

@@ -10,6 +10,7 @@ from typing import Any, assert_never
 
 from streamsvc.config.settings import OpenAISettings
 from streamsvc.messages import (
+    COMPATIBLE,
     AssistantMessage,
     FilePart,
     ImagePart,
@@ -26,7 +27,7 @@ from streamsvc.messages import (
     UserMessage,
 )
 from streamsvc.providers.openai_rare import INNER_STAMP
-from streamsvc.providers.openai_thoughts import VENDOR, returned
+from streamsvc.providers.openai_thoughts import returned
 from streamsvc.providers.provider_data import STAMP, field, own
 
 MAX_ID_CHARS = 40
@@ -119,7 +120,9 @@ class BodyWriter:
         OpenAI's own API has no such field, and refuses it.
         """
         kept = {} if self._is_openai else own(data, "openai", model)
-        extra = {vendor: value for vendor, value in kept.items() if vendor not in {STAMP, VENDOR}}
+        extra = {
+            vendor: value for vendor, value in kept.items() if vendor not in {STAMP, COMPATIBLE}
+        }
         if inner := field(
             kept, STAMP, INNER_STAMP
         ):  # a service like this one gets its own stamp back

@@ -10,13 +10,10 @@ in the message again, under the same names.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from streamsvc.messages import AssistantMessage, ProviderData
+from streamsvc.messages import COMPATIBLE, AssistantMessage, ProviderData
 from streamsvc.providers import lenient
 from streamsvc.providers.base import whole
 from streamsvc.providers.provider_data import field, own, stamped
-
-VENDOR = "compatible"
-"""The vendor key of the reasoning: many servers share these names."""
 
 TEXTS = ("reasoning_content", "reasoning")
 DETAILS = "reasoning_details"
@@ -74,7 +71,7 @@ class Thoughts:
             fields[DETAILS] = self._details
         if not fields or self._chars > MOST_CHARS:
             return {}
-        return stamped({VENDOR: fields}, "openai", self._model)
+        return stamped({COMPATIBLE: fields}, "openai", self._model)
 
     def _add(self, detail: Mapping[str, Any]) -> None:
         """Add a detail, or a piece of the latest one: they have the same type and index."""
@@ -96,9 +93,9 @@ def returned(message: AssistantMessage, model: str) -> dict[str, Any]:
     for data in (message.provider_data, *(call.provider_data for call in message.tool_calls)):
         kept = own(data, "openai", model)
         fields |= {
-            name: text for name in TEXTS if isinstance(text := field(kept, VENDOR, name), str)
+            name: text for name in TEXTS if isinstance(text := field(kept, COMPATIBLE, name), str)
         }
-        if isinstance(details := field(kept, VENDOR, DETAILS), list):
+        if isinstance(details := field(kept, COMPATIBLE, DETAILS), list):
             fields[DETAILS] = details
     return fields
 

@@ -111,15 +111,16 @@ BODY = Fields(
     },
 )
 STREAM_OPTIONS = Fields(known=("include_usage",), neutral={"include_obfuscation": (False,)})
+REASONING = ("reasoning", "reasoning_content", "reasoning_details")
+"""Fields of an answer's message; the reasoning before tool calls is kept."""
+
 MESSAGE = Fields(
     known=("role", "content", "name", "refusal", "tool_calls", "tool_call_id", "extra_content"),
     # Parts of an answer that clients send back with it: of ours, of other servers, and of the SDKs' helpers.
     ignored=(
         "annotations",
         "parsed",
-        "reasoning",
-        "reasoning_content",
-        "reasoning_details",
+        *REASONING,
         *_CACHE_HINTS,
     ),
     neutral={"audio": (), "function_call": ()},

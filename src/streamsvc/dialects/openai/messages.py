@@ -13,9 +13,11 @@ from streamsvc.dialects.openai.fields import (
     MESSAGE,
     PART,
     PART_TYPES,
+    REASONING,
     TOOL,
     TOOL_CALL,
 )
+from streamsvc.messages import COMPATIBLE
 
 _Shaped = Callable[[Mapping[str, Any], str], Mapping[str, Any]]
 
@@ -46,6 +48,8 @@ def message_of(message: Mapping[str, Any], path: str) -> dict[str, Any]:
     if asked.get("extra_content") and message.get("role") != "assistant":
         raise refused(f"{path}.extra_content", "only assistant messages have it")
     asked = _with_provider_data(asked, path)
+    if asked.get("tool_calls") and message.get("role") == "assistant":
+        asked = _with_reasoning(asked, message)
     _replace_each(asked, "content", path, _part)
     _replace_each(asked, "tool_calls", path, _tool_call)
     return asked
@@ -79,6 +83,15 @@ def _with_provider_data(asked: dict[str, Any], path: str) -> dict[str, Any]:
         if not isinstance(data, dict):
             raise refused(f"{path}.extra_content", "it must be an object")
         asked["provider_data"] = data
+    return asked
+
+
+def _with_reasoning(asked: dict[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the reasoning that a client sends back with tool calls: some providers want it back, too."""
+    reasoning = {name: message[name] for name in REASONING if message.get(name) is not None}
+    data = asked.get("provider_data", {})
+    if reasoning and COMPATIBLE not in data:
+        asked["provider_data"] = {**data, COMPATIBLE: reasoning}
     return asked
 
 
