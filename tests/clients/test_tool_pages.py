@@ -97,6 +97,12 @@ async def test_openai_python_parses_an_answer_with_pydantic(
 
 
 @pytest.mark.node
+async def test_the_ai_sdk_runs_tools_on_a_server(service: Running, tmp_path: Path) -> None:
+    install(tmp_path, ai="ai7", zod="zod", **{"@ai-sdk": "@ai-sdk"})
+    assert await printed(service, tmp_path, "server-tools.mjs") == WEATHER
+
+
+@pytest.mark.node
 async def test_the_ai_sdk_streams_an_object_as_it_grows(service: Running, tmp_path: Path) -> None:
     install(tmp_path, ai="ai7", zod="zod", **{"@ai-sdk": "@ai-sdk"})
     *grown, end = (await printed(service, tmp_path, "output.mjs")).splitlines()
