@@ -34,13 +34,7 @@ def origin(tmp_path: Path) -> Iterator[str]:
 
 @asynccontextmanager
 async def chat_page(
-    serve: Serve,
-    directory: Path,
-    origin: str,
-    transport: str = "ai-sdk.md",
-    source: str = "chat.jsx",
-    question: str = "Hello",
-    **fake: Any,
+    serve: Serve, directory: Path, origin: str, transport: str = "ai-sdk.md", **fake: Any
 ) -> AsyncIterator[tuple[Service, Page]]:
     """Open the chat of the page, and ask a question."""
     fake = {"words_per_second": 40, "text": TEXT, "reply": "text", "backoff_seconds": 0.01, **fake}
@@ -51,12 +45,12 @@ async def chat_page(
             providers={"fake": FakeSettings(**fake)},
         )
     )
-    save(directory, source, service="", files=files_of("dialects/ai-sdk.md"))
+    save(directory, "chat.jsx", service="", files=files_of("dialects/ai-sdk.md"))
     save(directory, "transport.js", service=service.url, files=files_of(f"dialects/{transport}"))
     (directory / "chat.html").write_text(PAGE)
-    await bundle(directory, source, "chat.js")
+    await bundle(directory, "chat.jsx", "chat.js")
     async with opened(f"{origin}/chat.html") as page:
-        await page.fill("input", question)
+        await page.fill("input", "Hello")
         await page.click("text=Send")
         yield service, page
 
@@ -105,21 +99,6 @@ async def test_after_a_restart_use_chat_shows_only_the_new_answer(
         await shown(page, STATUS, "ready")
         await shown(page, ANSWERS, f"In other words: {TEXT}")
     assert len(service.log) == 1
-
-
-@pytest.mark.node
-@pytest.mark.promise("content:whole")
-async def test_a_tool_of_the_page_runs_and_the_answer_continues(
-    serve: Serve, tmp_path: Path, origin: str
-) -> None:
-    question = "How is the weather in Paris?"
-    opening = chat_page(
-        serve, tmp_path, origin, source="weather.jsx", question=question, reply="auto"
-    )
-    async with opening as (service, page):
-        result = 'The result of get_weather is {"city":"Paris","sky":"clear"}'
-        await shown(page, ANSWERS, f"Paris: output-available {result}")
-    assert len(service.log) == 2
 
 
 @pytest.mark.node

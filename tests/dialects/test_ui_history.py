@@ -389,6 +389,10 @@ REPEATED: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         tool("output-error", errorText="No.", resultProviderMetadata={"a": {"b": 1}}),
         [START, DELTA, {**ENDED, "errorText": "No.", "providerMetadata": {"a": {"b": 1}}}],
     ),
+    "without-input": (
+        {"type": "tool-weather", "toolCallId": "c1", "state": "output-error", "errorText": "No."},
+        [START, {**ENDED, "errorText": "No."}],
+    ),
     "denied": (tool("output-denied"), [START, DELTA, {"type": "tool-output-denied", "toolCallId": "c1"}]),
     "just-denied": (
         tool("approval-responded", approval={"id": "a", "approved": False, "reason": "No."}),

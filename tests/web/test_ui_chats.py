@@ -1,11 +1,13 @@
 """Chats of `/api/chat`: resume, stop, keys, limits and drains."""
 
 import anyio
+import msgspec
 import pytest
 
 from conftest import Serve
 from streamsvc.config.settings import AISDKSettings, GenerationSettings, LimitSettings
 from streamsvc.errors import CursorLost
+from support.asking import answered, chat_stream
 from support.eventstream import view
 from support.native import until
 from support.ui_messages import asked, configuration, post, posted, resume, stop, types
@@ -54,6 +56,38 @@ async def test_any_id_that_the_sdk_accepts_names_a_chat(serve: Serve, chat: str)
     assert (again.status, types(again)[-1]) == (200, "finish")
     assert await stop(service, chat) == 204
     assert (await resume(service, chat)).status == 204
+
+
+@pytest.mark.promise("resume:no-gap")
+async def test_resumed_step_is_sent_with_the_steps_before(serve: Serve) -> None:
+    """The first stream has the step alone: the page has the others. Plain text has no steps at all."""
+    service = await serve(configuration({"reasoning": ""}))
+    call = {
+        "type": "tool-a",
+        "toolCallId": "c",
+        "state": "output-available",
+        "input": {},
+        "output": 1,
+    }
+    body = msgspec.json.decode(asked())
+    body["messages"].append(
+        {"id": "m2", "role": "assistant", "parts": [{"type": "step-start"}, call]}
+    )
+    posted_step = await post(service, msgspec.json.encode(body))
+    again = await resume(service)
+    start, *step = types(posted_step)
+    earlier = [
+        "start-step",
+        "tool-input-start",
+        "tool-input-delta",
+        "tool-output-available",
+        "finish-step",
+    ]
+    assert types(again) == [start, *earlier, *step]
+    assert b'"messageId":"m2"' in posted_step.raw
+    assert b'"messageId":"m2"' in again.raw
+    plain = await answered(service.port, chat_stream("chat-1"), headers={"Accept": "text/plain"})
+    assert bytes(plain.raw).decode() == "The result of a is 1"
 
 
 async def test_request_sent_twice_with_a_key_is_one_answer(serve: Serve) -> None:

@@ -9,6 +9,7 @@ import pytest
 from conftest import Serve
 from streamsvc.config.settings import StreamSettings
 from support.asking import TEXT
+from support.tool_calls import WEATHER
 from support.transcript import assert_is_transcript
 from support.ui_messages import PLAIN, asked, configuration, post, posted, resume, stop, types
 
@@ -18,6 +19,9 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "-content-filter": {"fault": "content_filter"},
     "-failed": {"fault": "cut"},
     "-restart": {"fault": "restart"},
+    "-tools": {"tools": [WEATHER]},
+    "-tools-cut": {"tools": [WEATHER], "fault": "cut"},
+    "-tools-restart": {"tools": [WEATHER], "fault": "restart"},
 }
 
 
@@ -30,7 +34,7 @@ async def test_answer_matches_its_transcripts(serve: Serve, name: str) -> None:
     assert answer.is_whole
     assert_is_transcript(bytes(answer.raw), f"ai-sdk{name}")
     plain = await post(service, body, PLAIN)
-    assert plain.is_whole == (name == "")
+    assert plain.is_whole == (name in ("", "-tools"))
     assert_is_transcript(bytes(plain.raw), f"plain{name}", is_whole=plain.is_whole)
 
 
