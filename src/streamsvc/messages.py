@@ -276,6 +276,13 @@ def inline_data(url: str) -> tuple[str, str] | None:
     return head.partition(";")[0], data
 
 
+def data_bytes(prompt: Prompt) -> int:
+    """Return the size of a prompt's images and files, in base64 as they are kept."""
+    contents = [turn.content for turn in prompt.messages if isinstance(turn, UserMessage)]
+    parts = (part for content in contents if not isinstance(content, str) for part in content)
+    return sum(len(part.url) for part in parts if not isinstance(part, TextPart))
+
+
 def texts_of(prompt: Prompt) -> list[str]:
     """Return all text that the model gets: instructions, messages, calls, results, schemas; no images or files."""
     texts = [prompt.system]

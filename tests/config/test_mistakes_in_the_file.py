@@ -171,6 +171,11 @@ TABLES = "ai_sdk, cors, generations, limits, playground, provider, providers, se
             "limits.max_total_body_bytes: found 19999999",
             "at least max_body_bytes, which is 20000000",
         ),
+        (
+            "[limits]\nmax_total_data_bytes = 1",
+            "limits.max_total_data_bytes: found 1",
+            "at least max_body_bytes, which is 20000000",
+        ),
         ('[cors]\norigins = ["https://a.test", "b.test"]', "cors.origins: found 'b.test'", ORIGIN),
     ],
 )

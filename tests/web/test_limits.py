@@ -8,6 +8,7 @@ import pytest
 
 from conftest import Serve
 from streamsvc.config.settings import LimitSettings, StreamSettings
+from support.contents import PNG, data_url, image
 from support.eventstream import EventStreamParser, view, wire
 from support.native import (
     ASK,
@@ -32,6 +33,25 @@ def assert_is_busy(status: int, body: bytes) -> None:
     assert parser.retry_ms is not None
     assert 1000 <= parser.retry_ms <= 3000
     assert body == b"retry: %d\n: busy\n" % parser.retry_ms
+
+
+@pytest.mark.promise("input:clear-error")
+async def test_images_of_running_answers_have_a_limit(serve: Serve) -> None:
+    asked = {"messages": [image(data_url(PNG))]}
+    size = len(data_url(PNG))
+    service = await serve(with_fake(SILENT, limits=LimitSettings(max_total_data_bytes=2 * size)))
+    generations = []
+    for _ in range(2):
+        response = await service.client.post(CREATE, json=asked)
+        assert response.status_code == 201
+        generations.append(response.json()["id"])
+    refused = await service.client.post(CREATE, json=asked)
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert "limits.max_total_data_bytes" in refused.json()["detail"]
+    await created(service)  # which has no images
+    await service.client.post(f"{CREATE}/{generations[0]}/stop")
+    await until(lambda: service.supervisor.running == 2)
+    assert (await service.client.post(CREATE, json=asked)).status_code == 201
 
 
 @pytest.mark.promise("input:clear-error")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from streamsvc.config import file as configfile
 from streamsvc.config.file import one_of, shown
-from streamsvc.config.settings import ProviderSettings, Settings, UpstreamSection
+from streamsvc.config.settings import LimitSettings, ProviderSettings, Settings, UpstreamSection
 
 
 class Note(Protocol):
@@ -42,11 +42,7 @@ def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
         accepted = f"at most max_grace_seconds, which is {generations.max_grace_seconds:.15g}"
         found = f"{generations.grace_seconds:.15g}"
         note(("generations", "grace_seconds"), found, accepted, "generations", "max_grace_seconds")
-    limits = settings.limits
-    if limits.max_total_body_bytes < limits.max_body_bytes:
-        accepted = f"at least max_body_bytes, which is {limits.max_body_bytes}"
-        path = ("limits", "max_total_body_bytes")
-        note(path, str(limits.max_total_body_bytes), accepted, "limits", "max_body_bytes")
+    _check_limits(settings.limits, note)
     _check_addresses(settings, note)
     for name, entry in settings.providers.items():
         _check_fallbacks(name, entry, settings, note)
@@ -58,6 +54,13 @@ def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
         note(("provider",), shown(settings.provider), accepted, "providers")
     if isinstance(chosen, UpstreamSection):
         _check_key(chosen, ("providers", settings.provider, "api_key_env"), note, environ)
+
+
+def _check_limits(limits: LimitSettings, note: Note) -> None:
+    for name in ("max_total_body_bytes", "max_total_data_bytes"):
+        if (total := getattr(limits, name)) < limits.max_body_bytes:
+            accepted = f"at least max_body_bytes, which is {limits.max_body_bytes}"
+            note(("limits", name), str(total), accepted, "limits", "max_body_bytes")
 
 
 def _check_addresses(settings: Settings, note: Note) -> None:

@@ -83,6 +83,7 @@ class LimitSettings(Section, frozen=True):
         max_images: the maximum number of images and files in a request.
         max_image_bytes: the maximum size of an image, decoded.
         max_file_bytes: the maximum size of a file, decoded.
+        max_total_data_bytes: the maximum size of the images and files of all running answers together, in base64.
     """
 
     max_generations: Count = 1000
@@ -94,6 +95,7 @@ class LimitSettings(Section, frozen=True):
     max_images: Count = 20
     max_image_bytes: Count = 5_000_000
     max_file_bytes: Count = 10_000_000
+    max_total_data_bytes: Count = 256_000_000
 
 
 class CorsSettings(Section, frozen=True):

@@ -22,7 +22,7 @@ from streamsvc.errors import ProviderError
 from streamsvc.eventlog.base import EventLog, LogFull, stored_batches
 from streamsvc.eventloop import clock
 from streamsvc.events import Done, Outcome, Start
-from streamsvc.messages import GenerationRequest
+from streamsvc.messages import GenerationRequest, data_bytes
 from streamsvc.snapshot import Standing
 from streamsvc.traces import describe
 
@@ -47,6 +47,7 @@ class Generation:
 
     Attributes:
         audience: its viewers; without them it stops.
+        data_bytes: the size of the images and files in its request.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Generation:
             attach_seconds=settings.attach_seconds,
             grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
         )
+        self.data_bytes = data_bytes(request.prompt)
         self._has_ended: anyio.Event | None = None
 
     @property

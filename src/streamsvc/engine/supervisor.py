@@ -58,6 +58,7 @@ class Supervisor:
         self._directory = directory
         self._settings = settings
         self._viewer_count = _ViewerCount()
+        self._data_bytes = 0  # of the images and files of running generations
         self._is_draining = False
         self._idle = anyio.Event()
 
@@ -174,6 +175,8 @@ class Supervisor:
             generation = Generation(
                 new_id(), request, slot=slot, log=self._log, settings=self._settings.generations
             )
+            self._check_data(generation)
+            self._data_bytes += generation.data_bytes
             try:
                 await self._directory.enter(generation)
                 await generation.open_log()
@@ -192,6 +195,7 @@ class Supervisor:
                 self._leave(generation)
 
     def _leave(self, generation: Generation) -> None:
+        self._data_bytes -= generation.data_bytes
         self._directory.leave(generation)
         if not self.running:
             self._idle.set()
@@ -207,6 +211,14 @@ class Supervisor:
             raise Draining
         if self.running >= self._settings.limits.max_generations:
             raise Overloaded("limits.max_generations")
+
+    def _check_data(self, generation: Generation) -> None:
+        """Bound the memory of images and files: a running answer keeps them for a retry or a fallback."""
+        is_large = (
+            self._data_bytes + generation.data_bytes > self._settings.limits.max_total_data_bytes
+        )
+        if generation.data_bytes and is_large:
+            raise Overloaded("limits.max_total_data_bytes")
 
 
 class _ViewerCount:
