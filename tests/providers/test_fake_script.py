@@ -273,6 +273,7 @@ async def test_request_brings_a_script_only_where_it_may() -> None:
 # Quirks of servers
 
 
+@pytest.mark.promise("content:whole")
 @pytest.mark.parametrize("quirk", QUIRKS)
 async def test_calls_with_a_quirk_are_the_same_calls(quirk: Any) -> None:
     steps = script(

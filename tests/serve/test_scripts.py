@@ -139,6 +139,7 @@ async def test_wrong_script_in_a_query_is_refused(
     assert said in answer.json()["detail"]
 
 
+@pytest.mark.promise("content:whole")
 async def test_script_of_an_entry_answers_turn_by_turn(service: Running) -> None:
     client = AsyncOpenAI(api_key="none", base_url=f"http://127.0.0.1:{service.port}/v1")
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Weather?"}]
@@ -180,6 +181,7 @@ async def test_official_client_sends_a_script_as_extra_body(service: Running) ->
     assert answer.choices[0].message.content == "exactly this"
 
 
+@pytest.mark.promise("content:whole")
 @pytest.mark.parametrize("fault", ["none", "tool_index_missing", "tool_object", "tool_finish_stop"])
 async def test_tools_are_called_from_their_schemas(service: Running, fault: str) -> None:
     client = AsyncOpenAI(api_key="none", base_url=f"http://127.0.0.1:{service.port}/v1")
