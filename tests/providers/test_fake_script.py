@@ -206,7 +206,7 @@ def test_every_error_of_a_provider_has_its_code() -> None:
         ([{"fail": "upstream_cut", "after": 1}, {"words": "a"}, {"pause": 3600}, {"words": "b"}], 1),
     ],
 )  # fmt: skip
-async def test_failure_comes_where_it_stands_or_after_so_many_tokens(
+async def test_failure_comes_at_its_place_or_after_this_many_tokens(
     steps: list[dict[str, Any]], count: int
 ) -> None:
     with anyio.fail_after(60):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from streamsvc.providers.fake_patterns import MAX_CHARS, text_for
-from streamsvc.providers.fake_values import NoValue, value_for
+from streamsvc.providers.fake_schemas import NoValue
+from streamsvc.providers.fake_values import value_for
 from support.schemas import PATTERNS, Schema, schemas
 
 deterministic = settings(max_examples=300, deadline=None, derandomize=True, database=None)
@@ -131,6 +132,7 @@ def test_schema_without_a_value_is_refused_soon(schema: object) -> None:
         {"type": "array", "items": {"required": ["x" * 10**5]}, "minItems": 1000},
         {"type": "array", "items": {"type": "integer"}, "uniqueItems": True, "minItems": 10**4},
         {"type": "object", "minProperties": 10**9},
+        {"type": "array", "contains": {"type": "integer"}, "minContains": 10**9},
         {"anyOf": [{"type": "none"}] * 10**5},
     ],
 )

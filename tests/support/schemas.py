@@ -98,6 +98,22 @@ def _compounds(inner: st.SearchStrategy[Schema]) -> st.SearchStrategy[Schema]:
 _PLAIN: tuple[Schema, ...] = (
     {"type": "boolean"}, {"type": "null"}, {}, {"type": ["string", "null"]},
     {"type": "array", "items": {"enum": [1, 2, 3]}, "minItems": 3, "uniqueItems": True},
+    {"type": "array", "items": {"format": "email"}, "minItems": 3, "uniqueItems": True},
+    {"type": "array", "items": {"format": "date"}, "minItems": 3, "uniqueItems": True},
+    {"type": "array", "items": {"type": "integer"}, "contains": {"minimum": 5}, "minContains": 2},
+    {
+        "type": "object", "properties": {"a": {"const": 1}, "b": {"type": "integer"}},
+        "required": ["a"], "dependentRequired": {"a": ["b"], "b": ["c"]},
+    },
+    {
+        "type": "object", "properties": {"a": {"enum": ["x", "y"]}}, "required": ["a"],
+        "if": {"properties": {"a": {"const": "x"}}}, "then": {"required": ["b"]},
+        "else": {"required": ["c"]},
+    },
+    {
+        "type": "object", "properties": {"a": {"const": "y"}}, "required": ["a"],
+        "if": {"properties": {"a": {"type": "integer"}}}, "else": {"required": ["c"]},
+    },
 )  # fmt: skip
 _REFERENCES: tuple[Schema, ...] = {"$ref": "#/$defs/leaf"}, {"$ref": "#/$defs/node"}
 

@@ -4,8 +4,9 @@ from streamsvc.config.settings import FakeSettings
 from streamsvc.errors import ProviderRefused
 from streamsvc.messages import JsonFormat, Prompt
 from streamsvc.providers.fake_calls import as_json, calls_for, question_of, results_of
+from streamsvc.providers.fake_schemas import NoValue
 from streamsvc.providers.fake_text import before_stop, reply_to
-from streamsvc.providers.fake_values import NoValue, value_for
+from streamsvc.providers.fake_values import value_for
 from streamsvc.script import Script, ScriptStep
 
 

@@ -27,7 +27,8 @@ from streamsvc.messages import (
     UserMessage,
     words_of,
 )
-from streamsvc.providers.fake_values import NoValue, value_for
+from streamsvc.providers.fake_schemas import NoValue
+from streamsvc.providers.fake_values import value_for
 
 MAX_CALLS = 8
 """How many calls one answer has at most."""
@@ -65,7 +66,7 @@ def calls_for(prompt: Prompt) -> Sequence[tuple[str, dict[str, Any]]]:
     """Return the name and the arguments of each tool call with which a prompt is answered; none if it gets words.
 
     Raises:
-        NoValue: there are no arguments that fit a tool's schema.
+        NoValue: no arguments fit a tool's schema.
     """
     return [(tool.name, made) for tool, made in _with_arguments(_chosen(prompt), prompt)]
 

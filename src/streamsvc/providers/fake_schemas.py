@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
+class NoValue(ValueError):
+    """No value that fits the schema was found."""
+
+
 def merged(one: object, other: object) -> Any:
     """Return the schema of what fits both, as far as keywords can be joined; else the second one's counts."""
     if one is False or other is False:

@@ -59,7 +59,7 @@ def perform(steps: Script, prompt: Prompt, *, max_tokens: int | None = None) -> 
         max_tokens: how many words and pieces of tool calls there are at most.
 
     Raises:
-        UpstreamInvalid: the arguments of a call are no JSON object.
+        UpstreamInvalid: the arguments of a call are not a JSON object.
     """
     writer = _Writer(prompt)
     sudden = next((step for step in steps if step.after is not None and _fails(step, prompt)), None)

@@ -2,22 +2,22 @@
 
 The fake provider makes the arguments of tool calls from them, and answers to a `response_format`. `const`, `enum`,
 `default` and `examples` come first; otherwise a value is the simplest one within the bounds. Objects have the
-required properties only. `not`, `if`, `contains` and `dependentSchemas` are not looked at.
+required properties only. `not`, `patternProperties`, `propertyNames` and the `unevaluated…` keywords are ignored.
 Keywords: JSON Schema 2020-12, validation vocabulary; `$ref` may lead to any place in the same document.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from fractions import Fraction
 from itertools import count, islice
 from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
 
+from streamsvc.providers.fake_numbers import number_for
 from streamsvc.providers.fake_patterns import text_for
-from streamsvc.providers.fake_schemas import merged
+from streamsvc.providers.fake_schemas import NoValue, merged
 
 MAX_DEPTH: Final = 32
 """How deep a value may be nested. A schema whose every value is deeper has none."""
@@ -29,25 +29,25 @@ A few keywords may ask for a value as large as a disk, and branches that lead ba
 _CHARS_PER_WORK: Final = 100
 
 _FORMATS: Mapping[str, str] = {
-    "date-time": "2026-01-01T12:00:00Z",
-    "date": "2026-01-01",
-    "time": "12:00:00Z",
-    "duration": "P1D",
-    "email": "user@example.com",
-    "idn-email": "user@example.com",
-    "hostname": "example.com",
-    "idn-hostname": "example.com",
-    "ipv4": "192.0.2.1",
-    "ipv6": "2001:db8::1",
-    "uri": "https://example.com/",
-    "uri-reference": "/",
-    "iri": "https://example.com/",
-    "iri-reference": "/",
-    "uri-template": "/{id}",
-    "uuid": "00000000-0000-4000-8000-000000000000",
-    "json-pointer": "/0",
-    "relative-json-pointer": "0",
-    "regex": ".*",
+    "date-time": "2026-01-{day:02}T12:00:00Z",
+    "date": "2026-01-{day:02}",
+    "time": "12:00:{variant:02}Z",
+    "duration": "P{number}D",
+    "email": "user{number}@example.com",
+    "idn-email": "user{number}@example.com",
+    "hostname": "host{number}.example.com",
+    "idn-hostname": "host{number}.example.com",
+    "ipv4": "192.0.2.{number}",
+    "ipv6": "2001:db8::{number}",
+    "uri": "https://example.com/{number}",
+    "uri-reference": "/{number}",
+    "iri": "https://example.com/{number}",
+    "iri-reference": "/{number}",
+    "uri-template": "/{{id}}/{number}",
+    "uuid": "00000000-0000-4000-8000-{number:012}",
+    "json-pointer": "/{number}",
+    "relative-json-pointer": "{number}",
+    "regex": "a{number}",
 }
 
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
@@ -67,10 +67,6 @@ _HINTS: Mapping[str, tuple[str, ...]] = {
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
 """The keywords that show the type of a schema that does not name it."""
-
-
-class NoValue(ValueError):
-    """No value that fits the schema was found."""
 
 
 def value_for(schema: object, *, words: Iterable[str] = (), variant: int = 0) -> Any:
@@ -133,7 +129,7 @@ class _Maker:
         if reference := schema.get("$ref"):
             return self._follow(reference, schema, name, variant)
         if parts := schema.get("allOf"):
-            whole: Mapping[str, Any] = {k: v for k, v in schema.items() if k != "allOf"}
+            whole = _without(schema, "allOf")
             for part in parts:
                 whole = merged(whole, self._resolved(part))
             return self.make(whole, name, variant)
@@ -143,16 +139,19 @@ class _Maker:
             return value
         for keyword in ("anyOf", "oneOf"):
             if branches := schema.get(keyword):
-                base = {key: value for key, value in schema.items() if key != keyword}
-                return self._first_of(base, branches, name, variant)
+                return self._first_of(_without(schema, keyword), branches, name, variant)
+        if "if" in schema:
+            met = merged(schema["if"], schema.get("then", True))
+            base = _without(schema, "if", "then", "else")
+            return self._first_of(base, [met, schema.get("else", True)], name, variant)
         return self._of_type(schema, name, variant)
 
     def _follow(self, reference: str, schema: Mapping[str, Any], name: str, variant: int) -> Any:
         """Return a value of the schema that a reference leads to, together with what stands beside it."""
-        rest = {key: value for key, value in schema.items() if key != "$ref"}
         self._open.append(reference)
         try:
-            return self.make(merged(self._find(reference), rest), name, variant)
+            whole = merged(self._find(reference), _without(schema, "$ref"))
+            return self.make(whole, name, variant)
         finally:
             self._open.pop()
 
@@ -178,7 +177,7 @@ class _Maker:
             case "string":
                 return self._string(schema, name, variant)
             case "integer" | "number" as kind:
-                return _number(schema, variant, is_whole=kind == "integer")
+                return number_for(schema, variant, is_whole=kind == "integer")
             case "boolean":
                 return variant % 2 == 0
             case "null":
@@ -189,6 +188,9 @@ class _Maker:
     def _object(self, schema: Mapping[str, Any], variant: int) -> dict[str, Any]:
         properties = schema.get("properties", {})
         names = [*schema.get("required", ())]
+        needs = schema.get("dependentRequired", {})
+        for name in names:  # which grows
+            names += [it for it in needs.get(name, ()) if it not in names]
         least = schema.get("minProperties", 0)
         others = (name for name in properties if name not in names)
         self._spend(least)
@@ -203,8 +205,12 @@ class _Maker:
 
     def _array(self, schema: Mapping[str, Any], name: str, variant: int) -> list[Any]:
         """Return as many items as there have to be; one if there may be one, so that its shape is seen."""
-        first = schema.get("prefixItems", ())
         others = schema.get("items", True)
+        first = [*schema.get("prefixItems", ())]
+        if "contains" in schema:
+            wanted = schema.get("minContains", 1)
+            self._spend(wanted)
+            first += [merged(others, schema["contains"])] * wanted
         least = schema.get("minItems", 0)
         wished = max(least, len(first), 1 if others and not self._leads_back(others) else 0)
         wished = min(wished, schema.get("maxItems", wished))
@@ -243,7 +249,8 @@ class _Maker:
         if pattern and (text := text_for(pattern, least, variant)) is not None:
             return text
         if form in _FORMATS:
-            return _FORMATS[form]
+            low = variant % 28  # as many days as every month has
+            return _FORMATS[form].format(variant=low, day=low + 1, number=variant + 1)
         most = schema.get("maxLength")
         if variant:
             is_long = most is None or most > len(str(variant))
@@ -257,8 +264,7 @@ class _Maker:
         for _ in range(MAX_DEPTH):
             if not isinstance(schema, Mapping) or "$ref" not in schema:
                 return schema
-            rest = {key: value for key, value in schema.items() if key != "$ref"}
-            schema = merged(self._find(schema["$ref"]), rest)
+            schema = merged(self._find(schema["$ref"]), _without(schema, "$ref"))
         raise NoValue
 
     def _find(self, reference: object) -> Any:
@@ -275,6 +281,10 @@ class _Maker:
             else:
                 raise NoValue
         return place
+
+
+def _without(schema: Mapping[str, Any], *keywords: str) -> Mapping[str, Any]:
+    return {keyword: value for keyword, value in schema.items() if keyword not in keywords}
 
 
 def _given(schema: Mapping[str, Any]) -> list[Any]:
@@ -321,57 +331,3 @@ def _is_a(value: object, name: str) -> bool:
 def _is_same(one: object, other: object) -> bool:
     """Return whether two items are equal in JSON, where a boolean is not a number."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
-
-
-def _number(schema: Mapping[str, Any], variant: int, *, is_whole: bool) -> int | float:
-    """Return the number nearest to 1 within the bounds; a whole one if there is one."""
-    unit = _exact(schema.get("multipleOf", 1))
-    if is_whole:
-        unit = Fraction(unit.numerator)
-    low, high = _lowest(schema, unit), _highest(schema, unit)
-    if low is not None and high is not None and low > high:
-        if is_whole or "multipleOf" in schema:
-            raise NoValue
-        return _between(schema, variant)
-    first = 1 if high is None else min(1, high)
-    first = first if low is None else max(first, low)
-    times = first + variant if high is None or first + variant <= high else first - variant
-    value = unit * (times if low is None else max(low, times))
-    return int(value) if value.denominator == 1 else float(value)
-
-
-def _lowest(schema: Mapping[str, Any], unit: Fraction) -> int | None:
-    """Return how many units the least number has, if there is one."""
-    bounds = []
-    if "minimum" in schema:
-        bounds.append(math.ceil(_exact(schema["minimum"]) / unit))
-    if "exclusiveMinimum" in schema:
-        bounds.append(math.floor(_exact(schema["exclusiveMinimum"]) / unit) + 1)
-    return max(bounds, default=None)
-
-
-def _highest(schema: Mapping[str, Any], unit: Fraction) -> int | None:
-    """Return how many units the greatest number has, if there is one."""
-    bounds = []
-    if "maximum" in schema:
-        bounds.append(math.floor(_exact(schema["maximum"]) / unit))
-    if "exclusiveMaximum" in schema:
-        bounds.append(math.ceil(_exact(schema["exclusiveMaximum"]) / unit) - 1)
-    return min(bounds, default=None)
-
-
-def _between(schema: Mapping[str, Any], variant: int) -> float:
-    """Return a number between two bounds that have no whole one between them."""
-    least, above = schema.get("minimum"), schema.get("exclusiveMinimum")
-    most, below = schema.get("maximum"), schema.get("exclusiveMaximum")
-    low = max(bound for bound in (least, above) if bound is not None)
-    high = min(bound for bound in (most, below) if bound is not None)
-    value = float(low + (high - low) / (variant + 2))
-    if not low <= value <= high or value in (above, below):
-        raise NoValue
-    return value
-
-
-def _exact(number: float) -> Fraction:
-    """Return a number of a JSON text exactly: 0.1 is a tenth."""
-    return Fraction(str(number))

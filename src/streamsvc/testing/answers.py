@@ -61,7 +61,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def error(self) -> str:
-        """The code of the failure; empty if there was none."""
+        """The code of the failure; empty without a failure."""
         return str((self.done.get("error") or {}).get("code", ""))
 
 
