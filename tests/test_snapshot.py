@@ -137,3 +137,20 @@ def test_deltas_in_single_records_are_joined_too() -> None:
     for _ in range(2 * PIECE_DELTAS + 1):
         text.extend(["a"])
     assert [len(piece) for piece in text.pieces] == [PIECE_DELTAS, PIECE_DELTAS, 1]
+
+
+@pytest.mark.promise("content:whole")
+def test_dropped_and_adjusted_parameters_are_those_of_the_entry_that_answers() -> None:
+    start = msgspec.structs.replace(
+        START, dropped_parameters=("user",), adjusted_parameters={"reasoning_effort": "high"}
+    )
+    begun = [Record("gen_a", 0, start)]
+    assert shown(folded(begun))["dropped_parameters"] == ["user"]
+    assert shown(folded(begun))["adjusted_parameters"] == {"reasoning_effort": "high"}
+    retrying = msgspec.structs.replace(SWITCHING, state="retrying", provider="first")
+    assert folded(begun, [Record("gen_a", 1, retrying)]).dropped_parameters == ("user",)
+    drops = msgspec.structs.replace(SWITCHING, dropped_parameters=("seed",))
+    snapshot = shown(folded(begun, [Record("gen_a", 1, drops)]))
+    assert snapshot["dropped_parameters"] == ["seed"]
+    assert "adjusted_parameters" not in snapshot
+    assert "dropped_parameters" not in shown(folded(begun, [Record("gen_a", 1, SWITCHING)]))

@@ -201,8 +201,9 @@ class Folding:
                 case Start(created=created, metadata=metadata) as start:
                     self._set_provider(start.provider, start.model)
                     self.snapshot.created, self.snapshot.metadata = created, metadata
-                    self.snapshot.dropped_parameters = start.dropped_parameters or msgspec.UNSET
-                    self.snapshot.adjusted_parameters = start.adjusted_parameters or msgspec.UNSET
+                    self._set_parameters(start)
+                case Progress(state="switching") as progress:
+                    self._set_parameters(progress)
                 case Restart(provider=provider, model=model):
                     self._set_provider(provider, model)
                 case Done() as done:
@@ -216,6 +217,11 @@ class Folding:
         snapshot.refusal = standing.refusal or msgspec.UNSET
         snapshot.tool_calls = standing.tool_calls or msgspec.UNSET
         snapshot.logprobs = standing.logprobs or msgspec.UNSET
+
+    def _set_parameters(self, event: Start | Progress) -> None:
+        """Note what the entry that is called now makes of the parameters."""
+        self.snapshot.dropped_parameters = event.dropped_parameters or msgspec.UNSET
+        self.snapshot.adjusted_parameters = event.adjusted_parameters or msgspec.UNSET
 
     def _set_provider(self, provider: str, model: str) -> None:
         self.snapshot.provider, self.snapshot.model = provider, model
