@@ -67,7 +67,8 @@ async def test_images_are_refused_even_where_parameters_are_dropped() -> None:
             await bench.create(request(messages=(UserMessage((image,)),)))
         assert refused.value.field == "messages"
         assert refused.value.message == (
-            "The provider 'first' does not support images (params_lacked names it); leave it out."
+            "The provider 'first' does not support an 'image_url' part (params_lacked names it);"
+            " leave it out."
         )
         assert bench.calls == (0,)
 

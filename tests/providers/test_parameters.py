@@ -92,7 +92,7 @@ def test_every_parameter_of_a_prompt_has_a_row() -> None:
     assert rows - IN_MESSAGES == of_prompt
     assert (*TABLE,) == get_args(ParameterName)
     assert rows == ASKING.keys() | CONTENTS.keys()
-    assert CONTENT.keys() < IN_MESSAGES
+    assert CONTENT < IN_MESSAGES
 
 
 @every_entry
@@ -256,5 +256,5 @@ def test_any_request_is_refused_or_becomes_one_that_fits(
     assert before.keys() - after.keys() == {*dropped}
     assert all(after[name] == before[name] for name in after)
     assert not {*refused} & {*dropped}
-    assert unsupported == "refuse" or {*refused} <= CONTENT.keys()
+    assert unsupported == "refuse" or {*refused} <= CONTENT
     assert fit(rest, section) == (rest, refused, (), adjusted)

@@ -71,7 +71,7 @@ async def test_an_image_is_refused_even_where_parameters_are_dropped(service: Ru
     assert refusal_of(answer, "openai") == (400, "unsupported_parameter")
     error = json.loads(bytes(answer.raw))["error"]
     assert error["param"] == "messages"
-    assert "images at https addresses" in error["message"]
+    assert "'image_url' with an https address" in error["message"]
 
 
 async def test_a_fallback_without_the_parameter_is_skipped(process: Running) -> None:

@@ -14,7 +14,7 @@ from streamsvc.errors import Overloaded, UnsupportedParameter
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Provider
 from streamsvc.providers.fitting import IN_MESSAGES, Fit, fit
-from streamsvc.providers.parameters import CONTENT, fate_of
+from streamsvc.providers.parameters import CONTENT, IN_WORDS, fate_of
 from streamsvc.providers.registry import ProviderRegistry
 
 logger = logging.getLogger(__name__)
@@ -128,14 +128,14 @@ def _unsupported(entry: ProviderEntry, lacked: Sequence[ParameterName]) -> Unsup
         entry.name,
         [_in_words(entry, name) for name in lacked],
         field="messages" if lacked[0] in IN_MESSAGES else lacked[0],
-        may_drop=CONTENT.keys().isdisjoint(lacked),
+        may_drop=CONTENT.isdisjoint(lacked),
     )
 
 
 def _in_words(entry: ProviderEntry, name: ParameterName) -> str:
     fate = fate_of(name, entry.section)
     why = f"accepted: {', '.join(fate.values)}" if fate.values else fate.how
-    return f"{CONTENT.get(name, repr(name))}{why and f' ({why})'}"
+    return f"{IN_WORDS.get(name, repr(name))}{why and f' ({why})'}"
 
 
 class ProviderSlot(AbstractContextManager["ProviderSlot"]):

@@ -18,7 +18,7 @@ from streamsvc.messages import (
     ToolMessage,
     UserMessage,
 )
-from streamsvc.providers.parameters import CONTENT, TABLE, fate_of
+from streamsvc.providers.parameters import CONTENT, IN_WORDS, TABLE, fate_of
 
 _NEUTRAL: Mapping[ParameterName, tuple[Any, ...]] = {
     "top_p": (1,),
@@ -35,7 +35,7 @@ _NEUTRAL: Mapping[ParameterName, tuple[Any, ...]] = {
 }
 """Values that ask for nothing: what an API does without the parameter. Some clients always send them."""
 
-IN_MESSAGES: frozenset[ParameterName] = frozenset(("name", "detail", *CONTENT))
+IN_MESSAGES: frozenset[ParameterName] = frozenset(IN_WORDS)
 _OF_PROMPT: tuple[ParameterName, ...] = tuple(name for name in TABLE if name not in IN_MESSAGES)
 _values = attrgetter(*_OF_PROMPT)
 _PLAIN = _values(Prompt(messages=()))

@@ -184,12 +184,17 @@ _PART_OF: Mapping[ParameterName, ParameterName] = {
 }
 """Parameters that mean nothing without another one: an entry that lacks that one lacks them, too."""
 
-CONTENT: Mapping[ParameterName, str] = {
-    "image_url": "images",
-    "https_image_url": "images at https addresses (send a data URL instead)",
-    "file": "files",
+CONTENT: frozenset[ParameterName] = frozenset(("image_url", "https_image_url", "file"))
+"""Content, which is never dropped: the question would be another one."""
+
+IN_WORDS: Mapping[ParameterName, str] = {
+    "name": "'name' in a message",
+    "image_url": "an 'image_url' part",
+    "https_image_url": "an 'image_url' with an https address",
+    "detail": "the 'detail' of an image",
+    "file": "a 'file' part",
 }
-"""Content, in words. It is never dropped: the question would be another one."""
+"""What is a part of a message, in words; the others have their names in quotes."""
 
 
 def fate_of(name: ParameterName, section: ProviderSettings, *, kind: str = "") -> Fate:
