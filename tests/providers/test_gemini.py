@@ -3,7 +3,9 @@
 What all providers have in common is tried in `conformance`; here is what only this API has.
 """
 
+import gc
 import inspect
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,7 +28,7 @@ from streamsvc.errors import (
     UpstreamInvalid,
 )
 from streamsvc.events import Reasoning, Text, Usage
-from streamsvc.messages import AssistantMessage, Prompt, UserMessage
+from streamsvc.messages import AssistantMessage, ImagePart, Prompt, UserMessage
 from streamsvc.providers import answer as answer_module
 from streamsvc.providers import gemini as adapter
 from streamsvc.providers.base import Finish, Provider
@@ -458,6 +460,33 @@ async def test_sdk_never_retries_by_itself(api: respx.Route) -> None:
     api.mock(return_value=stream(chunk(candidates=[token])))
     assert [type(it) for it in await ask()] == [Finish]
     assert api.call_count == 2
+
+
+async def test_stream_does_not_hold_on_to_its_request() -> None:
+    """An image is megabytes, and an answer takes minutes."""
+    image = ImagePart(url=f"data:image/png;base64,{'iVBO' * 500_000}")
+    prompt = Prompt(messages=(UserMessage((image,)),))
+    async with (
+        upstream(text("One "), HOLD) as api,
+        opened(base_url=api.url) as provider,
+    ):
+        tracemalloc.start()
+        try:
+            with anyio.fail_after(10):
+                async with answering(provider, prompt) as answer:
+                    assert await anext(answer) == Text("One ")
+                    api.calls[0].body = None
+                    gc.collect()
+                    taken = tracemalloc.take_snapshot()
+        finally:
+            tracemalloc.stop()
+    # The prompt is kept, for a retry; asyncio has what the upstream has read.
+    of_tests = [
+        tracemalloc.Filter(inclusive=False, filename_pattern=f"*/{it}/*")
+        for it in ("tests", "asyncio")
+    ]
+    sizes = {it.size: it for it in taken.filter_traces(of_tests).statistics("lineno")}
+    assert max(sizes) < 1_000_000, sizes[max(sizes)]
 
 
 @pytest.mark.promise("cancel:clean")

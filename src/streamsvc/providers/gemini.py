@@ -80,12 +80,11 @@ class GeminiProvider(Provider):
     @override
     async def generate(self, prompt: Prompt, emit: Callable[[Delta | Finish], None]) -> Finish:
         model = prompt.model or self._settings.model
-        config = _config(prompt, request_body(prompt, self._settings))
         slot = ResponseSlot()
         token = response_slot.set(slot)
         try:
             async with closed_afterwards(slot.close):
-                stream = await self._ask(model, config, slot)
+                stream = await self._ask(model, prompt, slot)
                 answer = AnswerSoFar(emit)
                 body = body_reader(
                     slot.headers,
@@ -97,14 +96,13 @@ class GeminiProvider(Provider):
         finally:
             response_slot.reset(token)
 
-    async def _ask(
-        self, model: str, config: types.GenerateContentConfig, slot: ResponseSlot
-    ) -> httpx2.AsyncByteStream:
+    async def _ask(self, model: str, prompt: Prompt, slot: ResponseSlot) -> httpx2.AsyncByteStream:
         """Have the SDK send the request; return the body of the response.
 
         Raises:
             ProviderError: the call failed, or the response is a refusal; errors of the SDK are mapped to our own.
         """
+        config = _config(prompt, request_body(prompt, self._settings))
         try:
             # Nothing is sent before the first step of the iteration.
             chunks = await self._client.aio.models.generate_content_stream(

@@ -25,23 +25,16 @@ class ResponseSlot:
     """Receives the response to a generation's request.
 
     Attributes:
-        response: None until it arrives.
-        body: its body, if it is a success.
+        headers: of the response; empty until it arrives.
+        body: its body; None until it arrives.
     """
 
     def __init__(self) -> None:
-        self.response: httpx2.Response | None = None
+        self.headers: Mapping[str, str] = {}
         self.body: httpx2.AsyncByteStream | None = None
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers of the response."""
-        return self.response.headers if self.response is not None else {}
 
     async def close(self) -> None:
         """Give the connection back, or close it."""
-        if self.response is not None:
-            await self.response.aclose()
         if self.body is not None:
             await self.body.aclose()
 
@@ -115,13 +108,14 @@ def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
 
 async def _take_response(response: httpx2.Response) -> None:
     slot = response_slot.get()
-    slot.response = response
+    slot.headers = response.headers
     # The raw bytes: a body that is compressed although we declined it would have no size limit once unpacked.
-    body = cast("httpx2.AsyncByteStream", response.stream)
+    slot.body = body = cast("httpx2.AsyncByteStream", response.stream)
     if not response.is_success:
         refusal = await read_refusal(BodyStream(body).read)
         raise error_for_answer(response.status_code, refusal, response.headers)
-    slot.body = body
+    # The body refers to its response, and the response to its request, which may be megabytes of images.
+    response.request = httpx2.Request(response.request.method, response.request.url)
     response.stream = _EmptyBody()
     # The SDK (google-genai 3.6) refuses any other success, such as 201.
     response.status_code = httpx2.codes.OK
