@@ -117,15 +117,17 @@ class Refusal(msgspec.Struct, frozen=True, gc=False, tag="refusal", tag_field="t
     text: str
 
 
-class Logprobs(msgspec.Struct, frozen=True, tag="logprobs", tag_field="type"):
+class Logprobs(msgspec.Struct, frozen=True, omit_defaults=True, tag="logprobs", tag_field="type"):
     """How likely the latest tokens of the text were.
 
     Attributes:
         content: one object for each token, in the shape of OpenAI's API: `token`, `logprob`, `bytes` and
             `top_logprobs` (openai SDK, `types/chat/chat_completion_token_logprob.py`).
+        refusal: the same for the tokens of a refusal.
     """
 
     content: tuple[Any, ...]
+    refusal: tuple[Any, ...] = ()
 
 
 class ToolCallBegun(

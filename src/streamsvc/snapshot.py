@@ -97,6 +97,7 @@ class Standing:
         arguments: the arguments of tool calls so far.
         tool_calls: the complete tool calls.
         logprobs: how likely the tokens of the text were.
+        refusal_logprobs: the same for the refusal.
     """
 
     def __init__(self) -> None:
@@ -106,6 +107,7 @@ class Standing:
         self.arguments = LongText()
         self.tool_calls: list[ToolCallReady] = []
         self.logprobs: list[Any] = []
+        self.refusal_logprobs: list[Any] = []
 
     @property
     def is_text(self) -> bool:
@@ -141,8 +143,9 @@ class Standing:
                 self.arguments.extend([text])
             case ToolCallReady() as call:
                 self.tool_calls.append(call)
-            case Logprobs(content=content):
+            case Logprobs(content=content, refusal=refused):
                 self.logprobs += content
+                self.refusal_logprobs += refused
             case other:
                 assert_never(other)
 
@@ -151,6 +154,7 @@ class Standing:
             text.clear()
         self.tool_calls.clear()
         self.logprobs.clear()
+        self.refusal_logprobs.clear()
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
@@ -177,6 +181,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     refusal: LongText | msgspec.UnsetType = msgspec.UNSET
     tool_calls: list[ToolCallReady] | msgspec.UnsetType = msgspec.UNSET
     logprobs: list[Any] | msgspec.UnsetType = msgspec.UNSET
+    refusal_logprobs: list[Any] | msgspec.UnsetType = msgspec.UNSET
     provider_data: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET
     dropped_parameters: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     adjusted_parameters: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
@@ -217,6 +222,7 @@ class Folding:
         snapshot.refusal = standing.refusal or msgspec.UNSET
         snapshot.tool_calls = standing.tool_calls or msgspec.UNSET
         snapshot.logprobs = standing.logprobs or msgspec.UNSET
+        snapshot.refusal_logprobs = standing.refusal_logprobs or msgspec.UNSET
 
     def _set_parameters(self, event: Start | Progress) -> None:
         """Note what the entry that is called now makes of the parameters."""

@@ -86,6 +86,15 @@ def test_log_probabilities_have_the_shape_of_the_api() -> None:
     assert said == [Text("Hi"), Logprobs((full,))]
 
 
+def test_tokens_of_a_refusal_have_log_probabilities_too() -> None:
+    token = {"token": "No", "logprob": -0.5, "bytes": None, "top_logprobs": []}
+    likely = {"content": None, "refusal": [token]}
+    assert read(choice({"refusal": "No"}, logprobs=likely))[0] == [
+        Refusal("No"),
+        Logprobs((), (token,)),
+    ]
+
+
 def test_log_probabilities_of_odd_shape_are_filled_in() -> None:
     odd = {"token": "\ud83d", "logprob": "x", "bytes": ["y"], "other": {}, "top_logprobs": 7}
     said, _ = read(choice({"content": "a"}, logprobs={"content": [odd, 7, None]}))

@@ -242,6 +242,35 @@ async def test_reasoning_before_a_call_goes_back_to_the_server(stage: Stage, kep
     assert "extra_content" not in str(sent)
 
 
+async def test_refusal_usage_and_log_probabilities_reach_every_client(stage: Stage) -> None:
+    token = {"token": "No", "logprob": -0.5, "bytes": [78, 111], "top_logprobs": []}
+    counted = {
+        "prompt_tokens": 9, "completion_tokens": 2,
+        "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 1},
+    }  # fmt: skip
+    likely = {"content": None, "refusal": [token]}
+    refused = OPENAI.choice({"refusal": "No."}, logprobs=likely)
+    end = frame({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": counted})
+    stage.api.script((raw(refused + end + DONE),))
+    whole = json.loads(bytes((await answered(stage.port, asking("openai-whole"))).raw))
+    [choice] = whole["choices"]
+    assert (choice["message"]["refusal"], choice["message"]["content"]) == ("No.", None)
+    assert (choice["logprobs"], choice["finish_reason"]) == (likely, "stop")
+    assert whole["usage"]["prompt_tokens_details"] == counted["prompt_tokens_details"]
+    streamed = chunks_of(bytes((await answered(stage.port, asking("openai"))).raw))
+    deltas = [chunk["choices"][0] for chunk in streamed]
+    assert [it["logprobs"] for it in deltas if it["logprobs"]] == [likely]
+    _, refusal, logprobs, done = await native(stage)
+    assert refusal.json == {"type": "refusal", "text": "No."}
+    assert logprobs.json == {"type": "logprobs", "content": [], "refusal": [token]}
+    assert done.json["usage"] == {
+        "input_tokens": 9, "output_tokens": 2, "cached_tokens": 4, "cache_write_tokens": 1,
+    }  # fmt: skip
+    generation = refusal.last_event_id.partition(".")[0]
+    snapshot = await stage.process.client.get(f"/v1/generations/{generation}")
+    assert snapshot.json()["refusal_logprobs"] == [token]
+
+
 # What goes wrong
 
 

@@ -140,7 +140,7 @@ class AnswerSoFar:
         *,
         refusal: str = "",
         calls: Sequence[CallPiece] = (),
-        logprobs: tuple[Any, ...] = (),
+        logprobs: Logprobs | None = None,
     ) -> None:
         """Take a chunk with more than words: the words first, then a piece of a refusal, then pieces of tool calls.
 
@@ -154,8 +154,8 @@ class AnswerSoFar:
         for delta in (Reasoning(reasoning), Text(text), Refusal(refusal)):
             if delta.text:
                 self._emit(delta)
-        if logprobs:
-            self.take_logprobs(logprobs)
+        if logprobs is not None:
+            self.take_logprobs(logprobs.content, logprobs.refusal)
         if calls:
             self._join(calls)
         has_words = bool(reasoning or text or refusal or calls)
@@ -173,9 +173,9 @@ class AnswerSoFar:
         self._join(pieces)
         self._take_words()
 
-    def take_logprobs(self, content: tuple[Any, ...]) -> None:
-        """Take the log probabilities of the latest text's tokens, in OpenAI's format."""
-        self._emit(Logprobs(content))
+    def take_logprobs(self, content: tuple[Any, ...], refusal: tuple[Any, ...] = ()) -> None:
+        """Take the log probabilities of the latest text's tokens, and of a refusal's, in OpenAI's format."""
+        self._emit(Logprobs(content, refusal))
         self._announce()
 
     def take_provider_data(self, data: Mapping[str, Any]) -> None:

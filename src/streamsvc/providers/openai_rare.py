@@ -7,7 +7,7 @@ answer would be lost. Shapes: openai SDK, `types/chat/chat_completion_chunk.py` 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from streamsvc.events import Usage
+from streamsvc.events import Logprobs, Usage
 from streamsvc.messages import ProviderData
 from streamsvc.providers import lenient
 from streamsvc.providers.provider_data import STAMP, stamped
@@ -62,12 +62,18 @@ def provider_data(extra_content: object, model: str) -> ProviderData:
     return stamped(data, "openai", model, **notes) if data else {}
 
 
-def logprobs(value: object) -> tuple[Any, ...]:
-    """Return the log probabilities of the content's tokens (`ChatCompletionTokenLogprob`)."""
-    content = value.get("content") if isinstance(value, dict) else None
+def logprobs(value: object) -> Logprobs | None:
+    """Return the log probabilities in a choice (`ChoiceLogprobs`), if it has any."""
+    fields = value if isinstance(value, dict) else {}
+    content, refusal = _tokens(fields.get("content")), _tokens(fields.get("refusal"))
+    return Logprobs(content, refusal) if content or refusal else None
+
+
+def _tokens(value: object) -> tuple[Any, ...]:
+    """Return the log probabilities of tokens (`ChatCompletionTokenLogprob`)."""
     return tuple(
         {**_token(it), "top_logprobs": [_token(top) for top in _list(it.get("top_logprobs"))]}
-        for it in _list(content)
+        for it in _list(value)
     )
 
 

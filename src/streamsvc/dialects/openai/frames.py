@@ -109,8 +109,9 @@ class _ChunkEncoder(Encoder):
         match event:
             case Refusal(text=text):
                 return self._delta(b"refusal", text)
-            case Logprobs(content=content):
-                return self._delta_block({}, logprobs={"content": content, "refusal": None})
+            case Logprobs(content=content, refusal=refused):
+                likely = {"content": content or None, "refusal": refused or None}
+                return self._delta_block({}, logprobs=likely)
             case ToolCallBegun(index=index, id=call_id, name=name):
                 function = {"name": name, "arguments": ""}
                 return self._call(index, id=call_id, type="function", function=function)
@@ -163,7 +164,7 @@ def completion_of(snapshot: Snapshot) -> dict[str, Any]:
     choice = {
         "index": 0,
         "message": _message(snapshot),
-        "logprobs": {"content": snapshot.logprobs, "refusal": None} if snapshot.logprobs else None,
+        "logprobs": _logprobs(snapshot),
         "finish_reason": FINISH_REASONS[snapshot.finish_reason or "other"],
     }
     return {
@@ -176,6 +177,11 @@ def completion_of(snapshot: Snapshot) -> dict[str, Any]:
         "service_tier": None,
         "system_fingerprint": None,
     }
+
+
+def _logprobs(snapshot: Snapshot) -> dict[str, object] | None:
+    likely, refused = snapshot.logprobs or None, snapshot.refusal_logprobs or None
+    return {"content": likely, "refusal": refused} if likely or refused else None
 
 
 def _message(snapshot: Snapshot) -> dict[str, object]:
