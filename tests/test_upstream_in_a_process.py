@@ -54,7 +54,7 @@ class Stage:
     fallback: Upstream
 
     async def ask(self, kind: str, *script: Any) -> tuple[str, dict[str, Any]]:
-        """Ask for a stream; return the text and the `done`."""
+        """Ask for a stream; return the text, or the refusal, and the `done`."""
         self.api.script(script)
         text, done = "", {}
         request = {"prompt": "hi", "provider": kind}
@@ -65,7 +65,7 @@ class Stage:
             async for line in response.aiter_lines():
                 if line.startswith("data: "):
                     event = json.loads(line[6:])
-                    text += event["text"] if event["type"] == "text" else ""
+                    text += event["text"] if event["type"] in {"text", "refusal"} else ""
                     done = event
         assert done["type"] == "done"
         return text, done
