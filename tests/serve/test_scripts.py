@@ -113,6 +113,19 @@ async def test_event_source_brings_its_script_in_the_query(service: Running) -> 
     assert events[-1].json["finish_reason"] == "length"
 
 
+async def test_use_chat_gets_the_next_turn_after_its_tool_output(service: Running) -> None:
+    tool = {
+        "type": "tool-f", "toolCallId": "call_1", "state": "output-available",
+        "input": {}, "output": 18,
+    }  # fmt: skip
+    question = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "hi"}]}
+    answer = {"id": "a", "role": "assistant", "parts": [{"type": "step-start"}, tool]}
+    script = [{"call": "f"}, {"turn": "next"}, {"words": "Eighteen."}]
+    body = {"id": "d", "messages": [question, answer], "script": script}
+    response = await service.client.post("/api/chat", json=body)
+    assert '"delta":"Eighteen."' in response.text
+
+
 async def test_use_chat_brings_its_script_in_the_body(service: Running) -> None:
     message = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "hi"}]}
     body = {"id": "c", "messages": [message], "script": [{"call": "f", "arguments": {"x": 1}}]}
@@ -144,12 +157,10 @@ async def test_script_of_an_entry_answers_turn_by_turn(service: Running) -> None
     client = AsyncOpenAI(api_key="none", base_url=f"http://127.0.0.1:{service.port}/v1")
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Weather?"}]
     async with client:
-        async with client.chat.completions.stream(
-            model="weather", messages=messages, stream_options={"include_usage": True}
-        ) as stream:
-            first = await stream.get_final_completion()
+        first = await client.chat.completions.create(model="weather", messages=messages)
         calls = first.choices[0].message.tool_calls
         assert calls
+        assert calls[0].type == "function"
         assert (calls[0].id, calls[0].function.arguments) == ("call_a", '{"city": "Paris"}')
         assert first.usage
         assert (first.usage.prompt_tokens, first.usage.completion_tokens) == (11, 5)
