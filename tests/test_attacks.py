@@ -16,8 +16,9 @@ from support.process import serve
 
 REQUESTS, WORKERS = 300, 10
 
-MORE_SECONDS = 0.1
-"""How much longer the slowest of a hundred healthy requests may take during an attack."""
+MORE_SECONDS, TIMES_SLOWER = 0.1, 3
+"""How much longer the slowest of a hundred healthy requests may take during an attack; on a busy machine, how many
+times as long."""
 
 TRIES = 3
 """Other work on the machine may disturb one measurement; an effective attack disturbs all of them."""
@@ -85,7 +86,7 @@ async def test_healthy_requests_stay_fast_during_each_attack(tmp_path: Path) -> 
                     beside = await healthy(service.port)
                     memory = memory_bytes(service.process.pid) - before
                 print(f"{kind}: p99 {alone:.3f} s, {beside:.3f} s; {memory / 1e6:+.1f} MB")
-                if beside - alone < MORE_SECONDS:
+                if beside < max(alone + MORE_SECONDS, alone * TIMES_SLOWER):
                     break
                 alone = await healthy(service.port)
                 assert left, f"{kind}: {alone:.3f} s alone, {beside:.3f} s beside it"

@@ -45,7 +45,7 @@ def run(
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=30,
+        timeout=100,
         check=False,
     )
 
@@ -58,7 +58,7 @@ async def started(
     stdout: int = subprocess.PIPE,
 ) -> AsyncIterator[anyio.abc.Process]:
     """Run a command beside the test."""
-    with anyio.fail_after(30), _default_interrupt():
+    with anyio.fail_after(100), _default_interrupt():
         async with await anyio.open_process(
             [*COMMAND, *arguments], cwd=directory, env=environment(environ or {}), stdout=stdout
         ) as process:
