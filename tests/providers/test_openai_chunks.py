@@ -105,7 +105,7 @@ def test_log_probabilities_of_odd_shape_are_filled_in() -> None:
 @pytest.mark.parametrize(
     "value", ["x", 7, {"content": None}, {"content": []}, {"content": "x"}, [1]], ids=repr
 )
-def test_what_are_no_log_probabilities_is_skipped(value: object) -> None:
+def test_invalid_log_probabilities_are_skipped(value: object) -> None:
     assert read(choice({"content": "a"}, logprobs=value))[0] == [Text("a")]
 
 

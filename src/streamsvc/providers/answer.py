@@ -55,6 +55,7 @@ class AnswerSoFar:
 
     Args:
         emit: gets each delta, and a `Finish` whenever the answer may be complete.
+        data_of_calls: returns what else the provider wants back with the first tool call.
 
     Attributes:
         model: the model that answers, as the upstream says.
@@ -142,7 +143,7 @@ class AnswerSoFar:
         calls: Sequence[CallPiece] = (),
         logprobs: Logprobs | None = None,
     ) -> None:
-        """Take a chunk with more than words: the words first, then a piece of a refusal, then pieces of tool calls.
+        """Take a chunk with more than text: the text first, then a piece of a refusal, then pieces of tool calls.
 
         Raises:
             ProviderError: the finish reason says that the provider failed.

@@ -19,7 +19,7 @@ _MOST_LEVELS = 4
 """How deeply the parts of a `content` may be nested."""
 
 _MOST_LEVELS_OF_DATA = 32
-"""How deeply a vendor's data may be nested."""
+"""How deeply `provider_data` may be nested."""
 
 _WORDS = ("text", "thinking", "reasoning", "summary", "content", "value")
 """The keys of a part's text: OpenAI's and Mistral's `text`, the `thinking` of Mistral and Anthropic, and others."""
@@ -112,7 +112,7 @@ def refusals(content: object) -> str:
 
 
 def opaque(value: object) -> Mapping[str, Any]:
-    """Return a vendor's data, an object of any shape, with valid Unicode; empty if it is not an object.
+    """Return an object of any shape with valid Unicode; empty if the value is not an object.
 
     Raises:
         UpstreamInvalid: it is nested too deeply.

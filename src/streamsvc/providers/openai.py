@@ -145,9 +145,9 @@ class OpenAIProvider(Provider):
             exchange.release()
 
     async def _ask(self, prompt: Prompt) -> Exchange:
-        """Send the request; again if a server does not know `stream_options`, or wants reasoning with tool calls.
+        """Send the request; send it again if the server refuses `stream_options`, or misses reasoning in tool calls.
 
-        What it wants is remembered only if it has helped: what mentions it in a refusal may be the prompt, repeated.
+        That is remembered only if it helped: a refusal that mentions them may just be repeating the prompt.
         """
         body = self._writer.body(prompt)
         has_options, is_filled = self._has_stream_options, self._fills_reasoning
@@ -182,7 +182,7 @@ async def _refusal(exchange: Exchange) -> bytes:
 
 
 def _adapted(body: dict[str, Any], *, has_options: bool, is_filled: bool) -> dict[str, Any]:
-    """Return the body as a server wants it."""
+    """Return the body with what the server accepts."""
     messages = {"messages": filled(body["messages"])} if is_filled else {}
     return {**body, **messages, **({"stream_options": _STREAM_OPTIONS} if has_options else {})}
 

@@ -1,7 +1,7 @@
 """The body of `POST /chat/completions`, from a prompt.
 
 Source: openai SDK, `types/chat/completion_create_params.py` and the message params beside it. Everything that a
-prompt has is sent under its name in that API; whether the server of an entry takes it is `parameters`' question.
+prompt has is sent under its name in that API; `parameters` knows which servers take it.
 """
 
 import hashlib
@@ -51,8 +51,9 @@ class BodyWriter:
     def body(self, prompt: Prompt) -> dict[str, Any]:
         """Return the body for *prompt*, without `stream_options`.
 
-        Fields that nobody here knows (`extra_body`) come from the entry, then from the request. They never replace a
-        field that the prompt has, nor one that the service sends itself (`OpenAISettings.own_fields`).
+        Additional fields (`extra_body`) come from the entry and from the request, which takes precedence. They never
+        replace a parameter that the prompt has, or a field that the service sends itself
+        (`OpenAISettings.own_fields`).
         """
         settings = self._settings
         body: dict[str, Any] = {
@@ -93,7 +94,7 @@ class BodyWriter:
                 assert_never(other)
 
     def _assistant(self, message: AssistantMessage, model: str) -> dict[str, Any]:
-        """Return an old turn of the model; the content of one that only calls tools or refuses is null."""
+        """Return an earlier turn of the model; its content is null if it only calls tools or refuses."""
         refusal, content = message.refusal, message.content
         if refusal and not self._is_openai:  # compatible servers do not know the field
             refusal, content = "", content or refusal
@@ -115,24 +116,22 @@ class BodyWriter:
         return fields | self._extra(call.provider_data, model)
 
     def _extra(self, data: ProviderData, model: str) -> dict[str, Any]:
-        """Return what the provider wants back, as `extra_content`: Gemini's bridge to this API has this name for it.
+        """Return what the provider wants back, as `extra_content`, which is Google's name for it in this API.
 
-        OpenAI's own API has no such field, and refuses it.
+        OpenAI's own API refuses the field.
         """
         kept = {} if self._is_openai else own(data, "openai", model)
         extra = {
             vendor: value for vendor, value in kept.items() if vendor not in {STAMP, COMPATIBLE}
         }
-        if inner := field(
-            kept, STAMP, INNER_STAMP
-        ):  # a service like this one gets its own stamp back
+        if inner := field(kept, STAMP, INNER_STAMP):  # the upstream is a service like this one
             extra[STAMP] = inner
         return {"extra_content": extra} if extra else {}
 
     def _id(self, call_id: str) -> str:
-        """Return the id of a call; for OpenAI, a long one of another provider is replaced, alike in call and result.
+        """Return the id of a call. For OpenAI, an id that is too long is replaced, in the call and in its result alike.
 
-        Others get it unchanged, because some servers keep what they need in it.
+        Other servers get it unchanged: some keep data in it.
         """
         if not self._is_openai or len(call_id) <= MAX_ID_CHARS:
             return call_id
@@ -143,7 +142,7 @@ def _user(message: UserMessage) -> dict[str, Any]:
     match message.content:
         case str() as words:
             content: object = words
-        case (TextPart(text=words),):  # the same, and some servers take no parts
+        case (TextPart(text=words),):  # means the same, and some servers accept only text
             content = words
         case parts:
             content = [_part(part) for part in parts]
@@ -221,5 +220,5 @@ def _given(**fields: object) -> dict[str, Any]:
 
 
 def _number(bias: float) -> float:
-    """Return a whole number as such: OpenAI's API has whole biases."""
+    """Return a whole number as an integer: OpenAI's biases are integers."""
     return int(bias) if bias == int(bias) else bias

@@ -53,8 +53,8 @@ class ChunkReader:
 
     Args:
         answer: collects the contents of the chunks.
-        model: the one that was asked; what the provider wants back is stamped with it.
-        thoughts: collects the reasoning, if the provider may want that back.
+        model: the model that was asked; what the provider wants back is stamped with it.
+        thoughts: collects the reasoning, if the provider may need it back.
     """
 
     __slots__ = ("_answer", "_has_messages", "_model", "_thoughts")

@@ -1,7 +1,7 @@
-"""What few chunks of OpenAI's chat completions have: tool calls, refusals, log probabilities, usage, vendors' data.
+"""Rare contents of OpenAI's chunks: tool calls, log probabilities, usage, and what the provider wants back.
 
-Values of any shape go in, because servers follow the API loosely; what cannot be read is skipped unless a part of the
-answer would be lost. Shapes: openai SDK, `types/chat/chat_completion_chunk.py` and `types/completion_usage.py`.
+The values may have any shape, because servers follow the API loosely. What cannot be read is skipped, unless a part of
+the answer would be lost. Shapes: openai SDK, `types/chat/chat_completion_chunk.py` and `types/completion_usage.py`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,8 +26,8 @@ def call_pieces(calls: object, function_call: object, model: str) -> list[CallPi
 
     Args:
         calls: its `tool_calls`.
-        function_call: the call in the form that `tool_calls` has replaced; servers that send both mean one call.
-        model: the one that was asked, for `provider_data`.
+        function_call: a call in the form that `tool_calls` replaced; servers that send both mean the same call.
+        model: the model that was asked; `provider_data` is stamped with it.
 
     Raises:
         UpstreamInvalid: a vendor's data is nested too deeply.

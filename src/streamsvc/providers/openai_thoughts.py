@@ -1,4 +1,4 @@
-"""The reasoning before tool calls, which some compatible servers need back with the results.
+"""The reasoning before tool calls, which some compatible servers need back in the next request.
 
 DeepSeek and Moonshot refuse a conversation in which an assistant message has `tool_calls` and no `reasoning_content`
 (api-docs.deepseek.com, "Thinking Mode"; platform.moonshot.ai, "Kimi thinking models"). OpenRouter needs its
@@ -19,10 +19,10 @@ TEXTS = ("reasoning_content", "reasoning")
 DETAILS = "reasoning_details"
 
 MOST_CHARS = 500_000
-"""The most reasoning that is carried. Clients send it back, so it must fit into a request."""
+"""The maximum length of the reasoning that goes back: clients send it, so it must fit into a request."""
 
 _PLACEHOLDER = " "
-"""Stands for reasoning that there is none of: another provider made the calls, or a client has lost it."""
+"""Takes the place of missing reasoning: another provider made the calls, or a client has lost it."""
 
 _GROWING = frozenset(("text", "summary"))
 """The parts of a detail that arrive in pieces."""
@@ -47,7 +47,7 @@ class Thoughts:
         """Take the reasoning of one chunk.
 
         Args:
-            texts: under each name of `TEXTS`; empty text counts, because a server may want that back, too.
+            texts: under each name of `TEXTS`; empty text counts, because a server may need that back, too.
             details: `reasoning_details`, of any shape.
 
         Raises:
@@ -63,7 +63,7 @@ class Thoughts:
                 self._add(detail)
 
     def data(self) -> ProviderData:
-        """Return what goes back with the calls; empty if there is nothing, or too much."""
+        """Return the reasoning as `provider_data`; empty if there is none, or too much."""
         fields: dict[str, Any] = {
             name: whole("".join(texts)) for name, texts in self._texts.items()
         }
@@ -88,7 +88,7 @@ class Thoughts:
 
 
 def returned(message: AssistantMessage, model: str) -> dict[str, Any]:
-    """Return the fields of an old turn with tool calls that have its reasoning; empty if it came from elsewhere."""
+    """Return the reasoning of an earlier turn as fields of its message; empty if it is another model's, or missing."""
     fields: dict[str, Any] = {}
     for data in (message.provider_data, *(call.provider_data for call in message.tool_calls)):
         kept = own(data, "openai", model)
@@ -101,7 +101,7 @@ def returned(message: AssistantMessage, model: str) -> dict[str, Any]:
 
 
 def filled(messages: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return messages in which each turn with tool calls has reasoning, or a placeholder for it."""
+    """Return the messages with a placeholder in each turn that has tool calls and no reasoning."""
     return [
         {**message, TEXTS[0]: _PLACEHOLDER}
         if "tool_calls" in message and not {*TEXTS, DETAILS} & message.keys()

@@ -1,8 +1,8 @@
-"""Tool calls as servers write them that follow OpenAI's API loosely: one style for each quirk that has been seen.
+"""Tool calls as loosely compatible servers write them: one style for each quirk of a real server.
 
 The chunks are those of `POST /chat/completions` with `stream: true` (openai SDK, `types/chat/chat_completion_chunk.py`).
-`tool_calls` joins all of them to whole calls. The fake provider offers them by name, so that others can test against
-them.
+`tool_calls` joins all of them to whole calls. The fake provider offers them by name, so that clients can be tested
+with them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,13 +31,13 @@ class WrittenCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Style(msgspec.Struct, frozen=True, kw_only=True):
-    """How a server writes tool calls; the defaults are how OpenAI does.
+    """How a server writes tool calls; the defaults are OpenAI's way.
 
     Attributes:
-        index: whether each call has a number of its own, all have 0, or none has one.
-        id: with which pieces of a call its id comes.
-        name: with which pieces its name comes.
-        arguments: in pieces, or whole, as a string or as a JSON object. A whole call is one piece.
+        index: whether each call has its own number, every call has 0, or the field is missing.
+        id: which pieces of a call have its id.
+        name: which pieces have its name.
+        arguments: in pieces, or in one piece as a string or as an object.
         finish_reason: of an answer with calls.
     """
 
