@@ -19,11 +19,16 @@ from streamsvc.errors import ProviderError
 from streamsvc.events import (
     Done,
     Event,
+    Logprobs,
     Reasoning,
     Record,
+    Refusal,
     Restart,
     Status,
     Text,
+    ToolCallArguments,
+    ToolCallBegun,
+    ToolCallReady,
     Usage,
 )
 from streamsvc.snapshot import Folding
@@ -33,6 +38,10 @@ from support.eventstream import parse
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 USAGE = Usage(input_tokens=3, output_tokens=5, reasoning_tokens=2)
+
+
+DATA = {"google": {"thought_signature": "c2ln"}}
+CACHED = Usage(input_tokens=9, output_tokens=5, cached_tokens=4, cache_write_tokens=2)
 
 
 def _by_fallback(end: Done) -> Done:
@@ -49,6 +58,30 @@ ANSWERS: dict[str, Sequence[Event]] = {
         Text("Words,\n  'single' "),
         Text('"double", \\,\ttabs and \u2028 😀. \r\n'),
         _by_fallback(WHOLE),
+    ),
+    "openai-tools": (
+        START,
+        Text("Let me see."),
+        ToolCallBegun(index=0, id="call_1", name="get_weather"),
+        ToolCallArguments(0, '{"city": '),
+        ToolCallArguments(0, '"Paris"}'),
+        ToolCallBegun(index=1, id="call_2", name="get_time"),
+        ToolCallReady(
+            index=0,
+            id="call_1",
+            name="get_weather",
+            arguments='{"city": "Paris"}',
+            provider_data=DATA,
+        ),
+        ToolCallReady(index=1, id="call_2", name="get_time", arguments="{}"),
+        msgspec.structs.replace(done(finish_reason="tool_calls"), provider_data=DATA, usage=CACHED),
+    ),
+    "openai-refusal": (
+        START,
+        Refusal("I cannot "),
+        Refusal("help."),
+        Logprobs(({"token": "I", "bytes": [73], "logprob": -0.5, "top_logprobs": []},)),
+        WHOLE,
     ),
     "openai-length": (START, Text("Words,"), _by_fallback(done(Status.INCOMPLETE, "length"))),
     "openai-content-filter": (
@@ -89,7 +122,8 @@ def _payloads(blocks: Sequence[bytes]) -> list[Any]:
 @pytest.mark.promise("end:exactly-one")
 @pytest.mark.parametrize("name", ANSWERS)
 def test_answer_matches_its_transcript(name: str) -> None:
-    body = b"".join(_encode(ANSWERS[name], include_usage=name == "openai"))
+    has_usage = name in {"openai", "openai-tools"}
+    body = b"".join(_encode(ANSWERS[name], include_usage=has_usage))
     assert body.decode() == (TRANSCRIPTS / f"{name}.txt").read_bytes().decode()
 
 
@@ -111,11 +145,45 @@ def test_every_chunk_fits_the_schema(name: str, *, include_usage: bool) -> None:
     }
 
 
-async def test_answer_in_one_piece_fits_the_schema() -> None:
+async def _whole(name: str) -> Any:
+    """Return an answer in one piece, after checking it with the model of openai-python."""
     folding = Folding()
-    folding.extend([Record(GENERATION, seq, event) for seq, event in enumerate(ANSWERS["openai"])])
+    folding.extend([Record(GENERATION, seq, event) for seq, event in enumerate(ANSWERS[name])])
     completion = json.loads(await encode(completion_of(folding.snapshot)))
     ChatCompletion.model_validate(completion, strict=True)
+    return completion
+
+
+@pytest.mark.promise("content:exact")
+async def test_tool_calls_in_one_piece_have_what_the_provider_wants_back() -> None:
+    completion = await _whole("openai-tools")
+    (choice,) = completion["choices"]
+    weather = {"name": "get_weather", "arguments": '{"city": "Paris"}'}
+    time = {"name": "get_time", "arguments": "{}"}
+    assert choice["message"] == {
+        "role": "assistant",
+        "content": "Let me see.",
+        "refusal": None,
+        "tool_calls": [
+            {"id": "call_1", "type": "function", "function": weather, "extra_content": DATA},
+            {"id": "call_2", "type": "function", "function": time},
+        ],
+        "extra_content": DATA,
+    }
+    assert completion["usage"]["prompt_tokens_details"] == {
+        "cached_tokens": 4,
+        "cache_write_tokens": 2,
+    }
+
+
+async def test_refusal_in_one_piece_has_no_content() -> None:
+    (choice,) = (await _whole("openai-refusal"))["choices"]
+    assert (choice["message"]["content"], choice["message"]["refusal"]) == (None, "I cannot help.")
+    assert [token["token"] for token in choice["logprobs"]["content"]] == ["I"]
+
+
+async def test_answer_in_one_piece_fits_the_schema() -> None:
+    completion = await _whole("openai")
     assert completion["model"] == "words-2"
     (choice,) = completion["choices"]
     assert choice["message"]["reasoning_content"] == "Let me think."
