@@ -13,7 +13,28 @@ const {
 const transport =
   kind === "text"
     ? new TextStreamChatTransport({ api, headers: { Accept: "text/plain" } })
-    : new DefaultChatTransport({ api, body: () => body });
+    : new DefaultChatTransport({
+        api,
+        body: () => body,
+        ...(kind === "browser" ? { fetch: browserFetch } : {}),
+      });
+
+/** Fetches as Chromium does: a lost connection is a "network error", which the hook knows. */
+async function browserFetch(url, options) {
+  const response = await fetch(url, options);
+  const reader = response.body?.getReader();
+  const pull = async (controller) => {
+    try {
+      const { done, value } = await reader.read();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    } catch (error) {
+      controller.error(error.name === "AbortError" ? error : new TypeError("network error"));
+    }
+  };
+  const { status, headers } = response;
+  return new Response(reader ? new ReadableStream({ pull }) : null, { status, headers });
+}
 
 let body = {}; // more fields for every request
 let outputs = {}; // of the page's own tools, by name: {output} or {errorText}; a tool without one is left to the test

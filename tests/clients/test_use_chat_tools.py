@@ -64,10 +64,10 @@ class Stage:
         self.other.calls.clear()
         self.api.script(*scripts)
 
-    def chat(self, library: str, port: int = 0, name: str = "") -> Any:
+    def chat(self, library: str, port: int = 0, *, transport: str = "default") -> Any:
         """Open a new chat."""
-        name = name or f"chat-{next(self.chats)}"
-        return ai_sdk_chat(library, port or self.process.port, name)
+        name = f"chat-{next(self.chats)}"
+        return ai_sdk_chat(library, port or self.process.port, name, transport=transport)
 
 
 @pytest.fixture(scope="module")
@@ -340,17 +340,22 @@ async def test_stopped_step_is_not_asked_for_again(stage: Stage, library: str) -
 
 
 @libraries
+@pytest.mark.parametrize("transport", ["default", "browser"])
 @pytest.mark.promise("resume:no-gap")
-async def test_resume_while_a_call_is_written_has_one_call(stage: Stage, library: str) -> None:
+async def test_resume_while_a_call_is_written_has_one_call(
+    stage: Stage, library: str, transport: str
+) -> None:
+    """The hook keeps its drafts only if it knows that the network has failed, as in a browser."""
     back = anyio.Event()
     rest = (until(back), raw(piece(0, 'ty": "Paris"}')), finish("tool_calls"))
     stage.script((*BREAKS[:2], *rest), SAYS)
     async with (
         breaking_proxy(stage.process.port, chain([after_events(7)], repeat(never))) as proxy,
-        stage.chat(library, proxy.port) as chat,
+        stage.chat(library, proxy.port, transport=transport) as chat,
     ):
         seen = await asked(chat, "How is the weather?", 1)
         assert seen.status == "error"
+        assert seen.finishes[0]["isDisconnect"] == (transport == "browser")
         assert [state for _, state, _, _ in seen.tools()] == ["input-streaming"]
         await chat("beginResume")
         back.set()
@@ -377,7 +382,7 @@ async def test_resumed_step_keeps_the_steps_before(
     failing = {**USE["outputs"], "get_time": {"errorText": "The clock stands still."}}
     async with (
         breaking_proxy(stage.process.port, repeat(once_after(b'"It is "}\n\n'))) as proxy,
-        stage.chat(library, proxy.port) as chat,
+        stage.chat(library, proxy.port, transport="browser") as chat,
     ):
         await chat("use", {**USE, "outputs": failing})
         seen = await chat("send", "How is the weather?")

@@ -279,7 +279,7 @@ async def a_key_is_free_when_its_log_is_dropped(subject: Subject) -> None:
 
 
 def answer_of(generation: str, grace_seconds: float = 30.0) -> ChatAnswer:
-    return ChatAnswer(generation=generation, grace_seconds=grace_seconds)
+    return ChatAnswer(generation=generation, grace_seconds=grace_seconds, context=b"\x00\xff")
 
 
 @contract
