@@ -1,11 +1,8 @@
 // A conversation: the history goes up with each question, and each answer is followed as it grows.
 
-import { element } from "./element.js";
 import { Refused, create, snapshot, stop } from "./generation.js";
 import { forget, recall, remember } from "./history.js";
-import { thumbnailOf } from "./images.js";
-import { keepAtEnd } from "./tail.js";
-import { Turn } from "./turn.js";
+import { Log } from "./log.js";
 import { Viewer } from "./viewer.js";
 
 /**
@@ -16,13 +13,13 @@ import { Viewer } from "./viewer.js";
  *
  * @typedef {import("./generation.js").Message} Message
  * @typedef {import("./options.js").Choices} Choices
+ * @typedef {import("./turn.js").Turn} Turn
  */
 
 const ELSEWHERE = "(asked in another tab; the next question is a new conversation)";
 
 export class Conversation {
   #log;
-  #keepAtEnd;
   #announcer;
   #pulse;
   #onChange;
@@ -40,15 +37,14 @@ export class Conversation {
   isBusy = false;
 
   /**
-   * @param {Element} log is filled
+   * @param {Element} box is filled
    * @param {Element} announcer says what happens, not every word
    * @param {import("./pulse.js").Pulse} pulse
    * @param {() => void} onChange
    * @param {(seq: string) => void} onBack called when a lost connection is back
    */
-  constructor(log, announcer, pulse, onChange, onBack) {
-    this.#log = log;
-    this.#keepAtEnd = keepAtEnd(log);
+  constructor(box, announcer, pulse, onChange, onBack) {
+    this.#log = new Log(box);
     this.#announcer = announcer;
     this.#pulse = pulse;
     this.#onChange = onChange;
@@ -64,7 +60,7 @@ export class Conversation {
    */
   ask(prompt, images, choices) {
     this.#settle();
-    this.#showQuestion(prompt, images.map(({ thumbnail }) => thumbnail));
+    this.#log.question(prompt, images.map(({ thumbnail }) => thumbnail));
     return this.#send([questionOf(prompt, images)], choices);
   }
 
@@ -75,8 +71,8 @@ export class Conversation {
   async follow(id) {
     const { messages, choices } = recall(id);
     this.#messages = messages;
-    for (const message of messages) this.#showAgain(message);
-    if (!messages.length) this.#showQuestion(ELSEWHERE);
+    for (const message of messages) this.#log.message(message);
+    if (!messages.length) this.#log.question(ELSEWHERE);
     const turn = this.#begin(choices, "connecting", false);
     try {
       await snapshot(id);
@@ -106,7 +102,7 @@ export class Conversation {
     this.#messages = [];
     this.run = null;
     this.isBusy = false;
-    this.#log.replaceChildren();
+    this.#log.clear();
     this.#announcer.textContent = "";
     this.#pulse.start();
     this.#pulse.state("idle");
@@ -158,10 +154,7 @@ export class Conversation {
    * @param {string} state
    */
   #begin(choices, state, isLive = true) {
-    const turn = (this.#current = new Turn(choices));
-    this.#show(turn.article);
-    turn.begin();
-    this.#log.scrollTop = this.#log.scrollHeight;
+    const turn = (this.#current = this.#log.begin(choices));
     this.run = null;
     this.isBusy = true;
     this.#isStopWanted = false;
@@ -184,7 +177,7 @@ export class Conversation {
       (event, eventId) => {
         if (turn !== this.#current) return;
         this.#pulse.event(event, eventId);
-        this.#keepAtEnd();
+        this.#log.keepAtEnd();
         turn.take(event);
         if (event.type === "done") this.#done(turn, event);
       },
@@ -259,49 +252,6 @@ export class Conversation {
     this.isBusy = false;
     this.#onChange();
   }
-
-  /**
-   * @param {string} prompt
-   * @param {Element[]} [thumbnails]
-   */
-  #showQuestion(prompt, thumbnails = []) {
-    const question = element("p", "question", prompt);
-    if (thumbnails.length) question.prepend(...thumbnails, element("br"));
-    this.#show(question);
-  }
-
-  /**
-   * Show a message of the conversation before a reload.
-   * @param {Message} message
-   */
-  #showAgain(message) {
-    const { role, content } = message;
-    if (role === "user") {
-      this.#showQuestion(textOf(content));
-      this.#showImages(content, /** @type {Element} */ (this.#log.lastElementChild));
-    } else if (role === "assistant") {
-      const turn = new Turn({});
-      this.#show(turn.article);
-      turn.show(message);
-    } else {
-      this.#show(element("p", "result", `Result: ${content}`));
-    }
-  }
-
-  /**
-   * @param {Message["content"]} content
-   * @param {Element} question
-   */
-  async #showImages(content, question) {
-    const urls = typeof content === "string" ? [] : content.map((part) => (part.type === "image_url" ? part.image_url.url : ""));
-    for (const url of urls.filter(Boolean)) question.prepend(await thumbnailOf(url));
-  }
-
-  /** @param {Element} part */
-  #show(part) {
-    this.#log.querySelector(":scope > .hint")?.remove(); // the hint of an empty conversation
-    this.#log.append(part);
-  }
 }
 
 /**
@@ -314,10 +264,6 @@ function questionOf(prompt, images) {
   const pictures = images.map(({ url }) => ({ type: /** @type {const} */ ("image_url"), image_url: { url } }));
   return { role: "user", content: [{ type: "text", text: prompt }, ...pictures] };
 }
-
-/** @param {Message["content"]} content */
-const textOf = (content) =>
-  typeof content === "string" ? content : content.map((part) => (part.type === "text" ? part.text : "")).join("");
 
 /**
  * Ask with the chosen grace; where the service allows less, with the one that it chooses.
