@@ -158,8 +158,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   const [name, argument] = JSON.parse(line);
   await commands[name](argument);
   const { status, error, messages } = chat;
-  const told = error ? error.message : null;
-  const seen = { status, error: told, messages, grown, notes, finishes, toolCalls };
+  const failure = error ? error.message : null;
+  const seen = { status, error: failure, messages, grown, notes, finishes, toolCalls };
   console.log(JSON.stringify(seen));
 }
 process.exit(0);

@@ -88,7 +88,7 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
 
 
 async def asked(chat: Chat, question: str, finishes: int, use: dict[str, Any] = USE) -> Seen:
-    """Ask, and wait until the page has been answered so many times."""
+    """Ask, and wait until the page has *finishes* answers."""
     await chat("use", use)
     await chat("begin", question)
     await chat("finishes", finishes)

@@ -29,9 +29,9 @@ def embedded(json: str) -> msgspec.Raw:
 
 
 def metadata(data: Mapping[str, Any], name: str = "providerMetadata") -> Chunk:
-    """Return the field for what a provider wants back; nothing if there is no such data.
+    """Return the field with what a provider wants back, or no field if that is nothing.
 
-    The AI SDK refuses a message with a vendor whose data is not an object.
+    The AI SDK fails a message in which the data of a vendor is not an object.
     """
     objects = {vendor: own for vendor, own in data.items() if isinstance(own, Mapping)}
     return {name: objects} if objects else {}

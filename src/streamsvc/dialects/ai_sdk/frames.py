@@ -163,8 +163,8 @@ class _ChunkEncoder(Encoder):
     def _close_step(self, done: Done) -> bytes:
         """Close the open part of a step.
 
-        A step without parts gets an empty text: the hook does not show a step before its first part, would take the
-        tool outputs of the step before for unanswered, and would send them again, as often as that happens.
+        A step without parts gets an empty text. The hook forgets a step without parts: it would take the tool outputs
+        of the step before for new ones and send them again, after every such answer.
         """
         data = done.provider_data or {}
         is_empty = not self._parts and not self._ids
