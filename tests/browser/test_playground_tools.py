@@ -340,6 +340,20 @@ async def test_an_impossible_setting_is_a_sentence(service: Running) -> None:
         await expect(page.locator("#prompt")).to_have_value("hello")
 
 
+async def test_parameters_that_the_provider_lacks_are_named(service: Running) -> None:
+    async with playground(f"http://127.0.0.1:{service.port}") as page:
+        said = await page.evaluate("""async () => {
+          const { Turn } = await import(new URL("playground/turn.js", location.href));
+          const turn = new Turn({});
+          const start = { type: "start", dropped_parameters: ["seed", "name"] };
+          turn.take({ ...start, adjusted_parameters: { reasoning_effort: "low" } });
+          return turn.article.querySelector(".changes").textContent;
+        }""")
+    assert said == (
+        "The provider lacks, and does not get: seed, name. It gets the nearest reasoning_effort: low."
+    )
+
+
 async def test_a_refusal_is_readable_and_enters_the_history() -> None:
     async with on_upstream() as (service, api), playground(service.url) as page:
         pieces = (raw(OPENAI.choice({"refusal": piece})) for piece in ("I cannot ", "help."))

@@ -12,6 +12,7 @@ export class Turn {
   #likely = element("details", "likely");
   #refusal = element("p", "refusal");
   #footer = element("p", "hint");
+  #changes = element("p", "changes");
   #body = element("div", "answer");
   /** @type {Event | null} */
   #done = null;
@@ -30,7 +31,7 @@ export class Turn {
     this.#thoughts.append(element("summary", "", "Thinking"), element("p"));
     this.#likely.append(element("summary", "", "How likely each token was"), scrolling("Log probabilities"));
     this.article.setAttribute("aria-label", "Answer");
-    this.article.append(this.#thoughts, this.#body, this.#refusal, calls, this.#likely, this.#footer);
+    this.article.append(this.#changes, this.#thoughts, this.#body, this.#refusal, calls, this.#likely, this.#footer);
     this.#clear();
   }
 
@@ -90,6 +91,7 @@ export class Turn {
       case "start":
       case "restart":
         this.#clear();
+        if (event.type === "start") this.#changes.textContent = changesOf(event);
         if (event.type === "restart") this.says = `${event.provider} starts over: ${event.reason}.`;
         break;
       case "status":
@@ -136,6 +138,13 @@ export class Turn {
     this.#refusal.hidden &&= !piece;
     this.#refusal.append(piece);
   }
+}
+
+/** @param {Event} start which says what the provider lacks */
+function changesOf({ dropped_parameters: dropped = [], adjusted_parameters: adjusted = {} }) {
+  const left = dropped.length ? [`The provider lacks, and does not get: ${dropped.join(", ")}.`] : [];
+  const nearest = Object.entries(adjusted).map(([name, value]) => `It gets the nearest ${name}: ${value}.`);
+  return [...left, ...nearest].join(" ");
 }
 
 /** @param {{token: string, logprob: number, top_logprobs?: {token: string, logprob: number}[]}} token */
