@@ -55,6 +55,7 @@ def test_value_fits_its_schema(schema: Schema, variant: int) -> None:
         ({"items": {"type": "integer"}}, [1]),
         ({"type": "array", "maxItems": 0}, []),
         ({"type": "array", "items": False}, []),
+        ({"type": "array", "items": {"type": "integer", "minimum": 2, "maximum": 1}}, []),
         ({"properties": {"a": {"type": "null"}}, "required": ["a"]}, {"a": None}),
         ({"properties": {"a": {"type": "null"}}}, {}),
         ({"required": ["b"]}, {"b": "b"}),

@@ -1,7 +1,7 @@
 """A client of a service in this process: no port, no sockets, and words arrive as they are written."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -104,10 +104,8 @@ class _Exchange:
             self.status, self.headers = message["status"], message["headers"]
             self.has_begun.set()
         elif (data := message.get("body")) and not self.has_left.is_set():
-            try:
+            with suppress(anyio.BrokenResourceError):  # the client may leave meanwhile
                 await self._body.send(data)
-            except anyio.BrokenResourceError:
-                return  # the client has just left
 
 
 class _Body(httpx2.AsyncByteStream):
