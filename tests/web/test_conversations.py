@@ -151,7 +151,10 @@ async def test_turn_with_empty_parts_is_left_out(
             [("system", "Be brief.")],
             "At least one user message with text is required in 'messages'.",
         ),
-        ([("assistant", "hi")], "At least one user message with text is required in 'messages'."),
+        (
+            [("assistant", "hi")],
+            "At least one user message with text is required in 'messages'.",
+        ),
         ([("user", "")], "The content is empty."),
         ([("user", " "), ("user", None)], "The content is empty."),
         ([("assistant", "hi"), ("user", [])], "The content is empty."),

@@ -1,6 +1,7 @@
-"""The conversation, in the one form that every provider gets: messages checked one after the other.
+"""Turns the messages of a request into the conversation that every provider gets, and checks them in order.
 
-A sentence names the message. What clients send for things that they cannot say is left out: messages without content.
+An error names the message. Messages without content are left out: some clients send them for content that is not
+text, or because other servers require one.
 """
 
 from collections.abc import Sequence
@@ -35,10 +36,10 @@ _ONLY_ASSISTANT = ("refusal", "tool_calls", "provider_data")
 
 
 class Conversation(NamedTuple):
-    """A conversation.
+    """A checked conversation.
 
     Attributes:
-        system: the system texts.
+        system: the texts of the system messages.
         messages: the turns, oldest first.
     """
 
@@ -49,12 +50,12 @@ class Conversation(NamedTuple):
 def conversation_of(
     turns: Sequence[Turn], media: Media, places: Sequence[str] = ()
 ) -> Conversation:
-    """Return what clients sent as messages.
+    """Turn the messages of a request into a conversation.
 
     Args:
-        turns: as they came.
-        media: checks the images and files.
-        places: what each turn is called in the client's body; empty: `messages[0]`, …
+        turns: the messages, as the client sent them.
+        media: checks images and files.
+        places: the path of each message in the client's body, for errors; empty: `messages[0]`, …
 
     Raises:
         InvalidField: names the field.
@@ -67,7 +68,7 @@ def conversation_of(
 
 
 class _Reader:
-    """Reads one turn after the other; knows which calls have no result yet."""
+    """Reads the messages in order, and keeps track of the tool calls that have no result yet."""
 
     def __init__(self, media: Media) -> None:
         self._media = media
@@ -75,7 +76,7 @@ class _Reader:
         self._messages: list[Message] = []
         self._open: dict[
             str, tuple[str, str]
-        ] = {}  # by id: the tool's name, and the place of the call
+        ] = {}  # by the id of a call: the tool, the call's path
         self._answered: set[str] = set()
         self._blank = ""
 
@@ -153,7 +154,7 @@ class _Reader:
         if call_id is None:
             raise InvalidField(f"The field {field!r} is missing.", field=field)
         if call_id in self._answered:
-            raise refused(field, f"the call {quoted(call_id)} has its result already")
+            raise refused(field, f"the call {quoted(call_id)} already has a result")
         if call_id not in self._open:
             raise refused(field, f"the assistant message before it has no call {quoted(call_id)}")
         name, _ = self._open.pop(call_id)
@@ -162,7 +163,7 @@ class _Reader:
         self._messages.append(ToolMessage(tool_call_id=call_id, name=name, content=text))
 
     def _check_answered(self) -> None:
-        """Refuse to go on while a call has no result: no API takes such a conversation."""
+        """Refuse a conversation that goes on before each call has its result; no API accepts one."""
         for call_id, (_, place) in self._open.items():
             raise refused(
                 place, f"the call {quoted(call_id)} has no result in the messages after it"
@@ -189,7 +190,7 @@ class _Reader:
 
 
 def _check_fields(turn: Turn, place: str) -> None:
-    """Refuse fields that belong to another role; null and empty ones ask for nothing."""
+    """Refuse fields that belong to another role, unless they are null or empty."""
     if turn.role != "assistant":
         for name in _ONLY_ASSISTANT:
             if getattr(turn, name):
@@ -199,7 +200,7 @@ def _check_fields(turn: Turn, place: str) -> None:
 
 
 def _words(turn: Turn, place: str, *, refusals: bool) -> tuple[str, str]:
-    """Return the words and the refusals of a message that has nothing else, each a line of its own."""
+    """Return the text and the refusal of a message that may contain nothing else; parts are joined by newlines."""
     if not isinstance(turn.content, list):
         return turn.content or "", ""
     words: list[str] = []
@@ -217,7 +218,7 @@ def _words(turn: Turn, place: str, *, refusals: bool) -> tuple[str, str]:
 
 
 def _arguments(text: str, field: str) -> str:
-    """Return the arguments of a call as the JSON object that they are; none are `{}`."""
+    """Return the arguments of a call, a JSON object in a string; blank ones are `{}`."""
     if not text.strip():
         return "{}"
     try:

@@ -1,6 +1,6 @@
-"""Images and files in requests: checked here, and never fetched.
+"""Checks images and files in requests; nothing is fetched.
 
-A data URL (RFC 2397) has to be in base64, of an accepted type, within its bound, and what it says it is.
+A data URL (RFC 2397) must be in base64, of an accepted type and size, and its data must be of that type.
 """
 
 import re
@@ -24,7 +24,7 @@ _SIGNATURES: Mapping[str, re.Pattern[bytes]] = {
     "image/webp": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
     "application/pdf": re.compile(rb".{0,1019}%PDF-", re.DOTALL),
 }
-"""How the data of a type begins (WHATWG MIME Sniffing, section 6.1; ISO 32000, annex H)."""
+"""How data of each type begins (WHATWG MIME Sniffing, section 6.1; ISO 32000, annex H)."""
 
 _HEAD = re.compile(
     r"data:(?P<type>[\w.+-]+/[\w.+-]+)(?P<rest>[^,]{0,200}),", re.IGNORECASE | re.ASCII
@@ -38,7 +38,7 @@ class Media:
     """Checks the images and files of one request.
 
     Args:
-        limits: how many, and how large.
+        limits: how many there may be, and how large each.
     """
 
     def __init__(self, limits: LimitSettings) -> None:
@@ -49,12 +49,12 @@ class Media:
         """Return an image.
 
         Args:
-            address: where it is.
-            field: the place of the address in the body.
+            address: its address, as the client sent it.
+            field: the path of the address in the body, for errors.
 
         Raises:
             InvalidField: the address is neither `https` nor a data URL of an image.
-            RequestTooLarge: it is larger than `max_image_bytes`, or one more than `max_images`.
+            RequestTooLarge: it is larger than `max_image_bytes`, or there are more than `max_images`.
         """
         self._one_more(field)
         url = address.url
@@ -69,8 +69,8 @@ class Media:
         """Return a document.
 
         Raises:
-            InvalidField: it is not a data URL.
-            RequestTooLarge: it is larger than `max_file_bytes`, or one more than `max_images`.
+            InvalidField: it has no data URL.
+            RequestTooLarge: it is larger than `max_file_bytes`, or there are more than `max_images`.
         """
         if file.file_id is not None:
             raise refused(f"{field}.file_id", "files cannot be uploaded here; send 'file_data'")
@@ -106,7 +106,7 @@ def _https(url: str, field: str) -> str:
 
 
 def _data_url(url: str, field: str, *, types: tuple[str, ...], limit: tuple[str, int]) -> str:
-    """Check a data URL, and return it in its plainest form: `data:<type>;base64,<data>`."""
+    """Check a data URL, and return its shortest form: `data:<type>;base64,<data>`."""
     head = _HEAD.match(url)
     if head is None or not head["rest"].lower().endswith(";base64"):
         raise refused(field, "give a data URL in base64, such as data:image/png;base64,…")
@@ -127,7 +127,7 @@ def _decoded(data: str, field: str, setting: str, bound: int) -> bytes:
         f"Invalid {field!r}: the data is larger than {bound} bytes (limits.{setting}).",
         field=field,
     )
-    if len(data) * 3 // 4 - 2 > bound:  # which is not worth decoding
+    if len(data) * 3 // 4 - 2 > bound:  # too large even with padding: not worth decoding
         raise too_large
     try:
         content = msgspec.convert(

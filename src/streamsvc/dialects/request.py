@@ -189,7 +189,7 @@ def _top_logprobs(fields: RequestFields) -> int | None:
     if fields.logprobs:
         return fields.top_logprobs
     if fields.top_logprobs:
-        raise refused("top_logprobs", "it takes 'logprobs': true")
+        raise refused("top_logprobs", "it needs 'logprobs': true")
     return None
 
 

@@ -1,8 +1,8 @@
-"""JSON Schemas in requests: checked for mistakes that every provider would refuse, each in words of its own.
+"""Checks JSON Schemas for mistakes that providers refuse, each with a message of its own.
 
 Known keywords must have values of their type (JSON Schema 2020-12, Validation), references must stay in the schema,
 and a schema must not refer to itself: Gemini does not take recursive schemas, and OpenAI not in every place.
-What a provider supports beyond that is its own business, so unknown keywords are left alone.
+What a provider supports beyond that differs, so unknown keywords are not checked.
 """
 
 import re
@@ -75,7 +75,7 @@ def check_schema(schema: Mapping[str, Any], field: str) -> None:
         field: its place in the body.
 
     Raises:
-        InvalidField: it has a mistake; names the field, and says where in the schema (RFC 6901).
+        InvalidField: it has a mistake; the message has its place in the schema (RFC 6901).
     """
     schemas = _Schemas(field)
     schemas.add(schema, "#", depth=0)
@@ -83,7 +83,7 @@ def check_schema(schema: Mapping[str, Any], field: str) -> None:
 
 
 class _Schemas:
-    """The subschemas of a schema, by their JSON pointers."""
+    """The subschemas of a schema, by JSON pointer."""
 
     def __init__(self, field: str) -> None:
         self._field = field
@@ -91,7 +91,7 @@ class _Schemas:
         self._references: dict[str, str] = {}
 
     def add(self, schema: object, pointer: str, *, depth: int) -> None:
-        """Check a subschema and all in it."""
+        """Check a subschema and everything in it."""
         self._inner[pointer] = inner = []
         if isinstance(schema, bool):
             return
@@ -107,7 +107,7 @@ class _Schemas:
                 inner.append(child)
 
     def check_references(self) -> None:
-        """Refuse references to what is not there, and a schema that refers to itself."""
+        """Refuse references to missing places, and a schema that refers to itself."""
         if not self._references:
             return
         for pointer, reference in self._references.items():

@@ -1,8 +1,8 @@
-"""Messages, tools and formats as clients send them, in the shapes of OpenAI's chat completions.
+"""Messages, tools and formats as clients send them: the shapes of OpenAI's chat completions, in every dialect.
 
-The names and nesting are those of openai-python, `types/chat/chat_completion_message_param.py`,
+Names and nesting are those of openai-python, `types/chat/chat_completion_message_param.py`,
 `chat_completion_content_part_param.py`, `chat_completion_tool_union_param.py` and `completion_create_params.py`.
-The types check the shapes; `content`, `media` and `tools` check the rest, and make them the service's own.
+These types check the shapes; `content`, `media` and `tools` check the rest, and turn them into the service's own types.
 """
 
 from typing import Annotated, Any, Literal
@@ -17,30 +17,30 @@ MAX_TOOLS = 128
 
 
 class _Shape(msgspec.Struct, forbid_unknown_fields=True):
-    """An object that has the fields of its class and no others."""
+    """A JSON object without unknown fields."""
 
 
 class TextShape(_Shape, tag="text", tag_field="type"):
-    """Words."""
+    """Text."""
 
     text: str
 
 
 class ImageAddress(_Shape):
-    """Where an image is: an `https` address or a data URL."""
+    """The address of an image: `https`, or a data URL."""
 
     url: str
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
 class ImageShape(_Shape, tag="image_url", tag_field="type"):
-    """An image, in a user's message."""
+    """An image, in a user message."""
 
     image_url: ImageAddress
 
 
 class FileData(_Shape):
-    """A file: its data, as a data URL. `file_id` names one that was uploaded, which nobody can do here."""
+    """A file: its data, as a data URL. `file_id` names an uploaded file, which is refused: there are no uploads."""
 
     filename: str | None = None
     file_data: str | None = None
@@ -48,13 +48,13 @@ class FileData(_Shape):
 
 
 class FileShape(_Shape, tag="file", tag_field="type"):
-    """A document, in a user's message."""
+    """A document, in a user message."""
 
     file: FileData
 
 
 class RefusalShape(_Shape, tag="refusal", tag_field="type"):
-    """The sentence with which the model refused, in an assistant's message."""
+    """The text with which the model refused, in an assistant message."""
 
     refusal: str
 
@@ -64,20 +64,20 @@ PartShape = TextShape | ImageShape | FileShape | RefusalShape
 
 
 class FunctionCallShape(_Shape):
-    """The name of a tool, and the JSON object with which it is called, as text."""
+    """The name of a tool and its arguments, a JSON object in a string."""
 
     name: str
     arguments: str
 
 
 class ToolCallShape(_Shape, kw_only=True):
-    """A call that the model asked for.
+    """A tool call, in an assistant message.
 
     Attributes:
         id: the result refers to it.
-        function: what is called.
-        type: there is no other.
-        provider_data: what came with the call, as it came.
+        function: the tool, and its arguments.
+        type: functions are the only type.
+        provider_data: the provider data that came with the call, unchanged.
     """
 
     id: str
@@ -87,20 +87,20 @@ class ToolCallShape(_Shape, kw_only=True):
 
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-"""Who says a message; `developer` is OpenAI's newer word for `system`."""
+"""Who wrote a message; `developer` is OpenAI's newer name for `system`."""
 
 
 class Turn(_Shape):
     """One message of the conversation.
 
     Attributes:
-        role: who says it.
-        content: a text, or parts; a message without content is left out, unless it has tool calls or is a result.
-        name: tells users or assistants apart.
-        refusal: of an assistant: the sentence with which it refused.
-        tool_calls: of an assistant.
-        tool_call_id: of a tool: the call whose result the content is.
-        provider_data: of an assistant: what came with its answer, as it came.
+        role: who wrote it.
+        content: a string or parts; a message without content is left out, unless it has tool calls or is a result.
+        name: distinguishes users, or assistants.
+        refusal: the text with which an assistant refused.
+        tool_calls: the tool calls of an assistant.
+        tool_call_id: the call whose result a tool message has.
+        provider_data: the provider data that came with an assistant's answer, unchanged.
     """
 
     role: Role
@@ -113,7 +113,7 @@ class Turn(_Shape):
 
 
 class FunctionShape(_Shape):
-    """What the model may call; `parameters` is the JSON Schema of the arguments."""
+    """A function that the model may call; `parameters` is the JSON Schema of its arguments."""
 
     name: str
     description: str | None = None
@@ -122,7 +122,7 @@ class FunctionShape(_Shape):
 
 
 class ToolShape(_Shape):
-    """A tool; functions are the only ones."""
+    """A tool; functions are the only type."""
 
     function: FunctionShape
     type: Literal["function"] = "function"
@@ -135,14 +135,14 @@ class FunctionName(_Shape):
 
 
 class NamedChoice(_Shape):
-    """The tool that the model has to call."""
+    """The tool that the model must call."""
 
     function: FunctionName
     type: Literal["function"] = "function"
 
 
 class TextFormat(_Shape, tag="text", tag_field="type"):
-    """An answer in words, as without a format."""
+    """An answer in plain text, the default."""
 
 
 class JsonObjectFormat(_Shape, tag="json_object", tag_field="type"):
@@ -165,7 +165,7 @@ class JsonSchemaFormat(_Shape, tag="json_schema", tag_field="type"):
 
 
 class Prediction(_Shape, tag="content", tag_field="type"):
-    """Text that the answer is expected to repeat for the most part."""
+    """Text that the answer will mostly repeat."""
 
     content: str | list[TextShape]
 

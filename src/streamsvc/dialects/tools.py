@@ -1,4 +1,4 @@
-"""Tools, the choice between them, and the format of the answer: checked, and made the service's own."""
+"""Checks tools, the choice between them and the format of the answer, and turns them into the service's own types."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ NAME_RULE = "a name has 1 to 64 letters, digits, '_' or '-'"
 
 
 def check_name(name: str, field: str) -> str:
-    """Return the name of a tool or a schema.
+    """Return a name of a tool or a schema.
 
     Raises:
-        InvalidField: no API takes it.
+        InvalidField: the APIs do not accept it.
     """
     if not _NAME.fullmatch(name):
         raise refused(field, NAME_RULE)
@@ -36,7 +36,7 @@ def tools_of(shapes: Sequence[ToolShape] | None) -> tuple[Tool, ...]:
     """Return the tools.
 
     Raises:
-        InvalidField: a name or a schema is not valid, or a name is there twice.
+        InvalidField: a name or a schema is invalid, or two tools have the same name.
     """
     tools: list[Tool] = []
     names: set[str] = set()
@@ -58,10 +58,10 @@ def tools_of(shapes: Sequence[ToolShape] | None) -> tuple[Tool, ...]:
 
 
 def choice_of(choice: Choice | None, tools: Sequence[Tool]) -> ToolChoice | None:
-    """Return whether the model may, must not or must call a tool; None without tools to call.
+    """Return whether the model may, must not or must call a tool; None if there are no tools.
 
     Raises:
-        InvalidField: it has to call a tool that is not there.
+        InvalidField: it must call a tool that does not exist.
     """
     if isinstance(choice, NamedChoice):
         name = choice.function.name
@@ -71,15 +71,15 @@ def choice_of(choice: Choice | None, tools: Sequence[Tool]) -> ToolChoice | None
     if tools:
         return choice
     if choice == "required":
-        raise refused("tool_choice", "'required' takes 'tools'")
+        raise refused("tool_choice", "'required' needs 'tools'")
     return None
 
 
 def format_of(shape: Format | None) -> JsonFormat | None:
-    """Return the format of the answer; None for words.
+    """Return the format of the answer; None for plain text.
 
     Raises:
-        InvalidField: the name or the schema is not valid.
+        InvalidField: the name or the schema is invalid.
     """
     match shape:
         case None | TextFormat():
@@ -99,7 +99,7 @@ def format_of(shape: Format | None) -> JsonFormat | None:
 
 
 def _parameters(schema: Mapping[str, Any] | None, field: str) -> Mapping[str, Any] | None:
-    if not schema:  # `{}`: it takes no arguments
+    if not schema:  # `{}` means that it takes no arguments
         return None
     check_schema(schema, field)
     if schema.get("type", "object") != "object":

@@ -1,4 +1,4 @@
-"""OpenAI's messages and tools in the shapes that all dialects share: what changes no answer is left out.
+"""Turns OpenAI's messages and tools into the shapes that all dialects share; what does not change the answer is left out.
 
 `extra_content` is where Google's compatible API has what it needs back with the next request; here it is `provider_data`.
 The types of the shapes check the rest: what is not an object is handed on to them as it came.
@@ -67,7 +67,8 @@ def tool_of(tool: Mapping[str, Any], path: str) -> dict[str, Any]:
 def _part(part: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     if part.get("type") not in PART_TYPES:
         return part  # which the shapes refuse by its type
-    return PART.asked(part, f"{path}.")
+    asked = PART.asked(part, f"{path}.")
+    return {**asked, "text": ""} if part.get("text", "") is None else asked
 
 
 def _tool_call(call: Mapping[str, Any], path: str) -> dict[str, Any]:
