@@ -114,7 +114,12 @@ async def test_output_continues_the_message_with_the_call(stage: Stage, library:
     assert first.body["tools"] == [WEATHER, CLOCK]
     assert second.body["messages"] == [
         {"role": "user", "content": "How is the weather in Paris?"},
-        {"role": "assistant", "content": "Let me look.", "tool_calls": [CALL_C1]},
+        {
+            "role": "assistant",
+            "content": "Let me look.",
+            "tool_calls": [CALL_C1],
+            "reasoning_content": "Hm.",  # the adapter keeps it in the call's metadata
+        },
         {"role": "tool", "tool_call_id": "c1", "content": '{"sky":"clear","degrees":[21.5]}'},
     ]
 
