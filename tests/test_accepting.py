@@ -112,6 +112,21 @@ async def test_of_two_arriving_clients_one_gets_the_last_place() -> None:
         connections[0].transport.abort()
 
 
+async def test_a_client_that_leaves_while_it_arrives_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def left(*_: object) -> None:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", left)
+    [listener] = bind("127.0.0.1", 0)
+    with connected(listener, 1) as [client]:
+        accepting = Listening([listener], asyncio.Protocol, room_for([], 10))
+        assert await is_closed(client)
+        accepting.close()
+        await accepting.wait_closed()
+
+
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize(
     ("number", "reason"),
