@@ -16,7 +16,7 @@ from streamsvc.config.settings import (
     Settings,
     StreamSettings,
 )
-from streamsvc.providers.fake_text import words
+from streamsvc.providers.fake.text import words
 
 pytestmark = pytest.mark.browser
 

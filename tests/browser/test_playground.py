@@ -11,7 +11,7 @@ from browser.pages import chromium
 from browser.playground import ANSWER, EXPLAIN, ask, on_upstream, playground
 from conftest import Serve
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
-from streamsvc.providers.fake_text import reply_to
+from streamsvc.providers.fake.text import reply_to
 from support.proxy import breaking_proxy
 from support.upstreams import HOLD, RESET, Upstream, finish, status, text, until
 

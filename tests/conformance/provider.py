@@ -17,7 +17,7 @@ from streamsvc.errors import ProviderError
 from streamsvc.events import FinishReason, Reasoning, Text
 from streamsvc.messages import Prompt, ToolCall, UserMessage
 from streamsvc.providers.base import Finish, Provider
-from streamsvc.providers.fake_text import words
+from streamsvc.providers.fake.text import words
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.script import ScriptStep
 from support.answering import Piece, answering

@@ -26,7 +26,7 @@ from streamsvc.messages import (
     UserMessage,
 )
 from streamsvc.providers.fitting import fit
-from streamsvc.providers.openai_body import BodyWriter
+from streamsvc.providers.openai.body import BodyWriter
 from streamsvc.providers.parameters import TABLE, api_of, fate_of
 from support.answering import answering
 from support.parameters import QUESTION, prompt_with

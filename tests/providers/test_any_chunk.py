@@ -12,7 +12,7 @@ from streamsvc.errors import ProviderError
 from streamsvc.events import ToolCallArguments, ToolCallBegun
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish
-from streamsvc.providers.openai_chunks import ChunkReader
+from streamsvc.providers.openai.chunks import ChunkReader
 from support.openai_chunks import still_clock
 
 __all__ = ["still_clock"]  # a fixture

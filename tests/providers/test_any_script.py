@@ -15,8 +15,8 @@ from streamsvc.errors import ProviderError
 from streamsvc.events import Delta, ToolCallArguments, ToolCallBegun
 from streamsvc.messages import Prompt, UserMessage
 from streamsvc.providers.base import Finish
-from streamsvc.providers.fake import FakeProvider
-from streamsvc.providers.quirks import QUIRKS
+from streamsvc.providers.fake.provider import FakeProvider
+from streamsvc.providers.openai.quirks import QUIRKS
 from streamsvc.script import FailureCode, Script
 
 deterministic = settings(max_examples=100, deadline=None, derandomize=True, database=None)

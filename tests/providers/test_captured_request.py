@@ -10,7 +10,7 @@ import pytest
 
 from streamsvc.config.settings import OpenAISettings
 from streamsvc.messages import Prompt, UserMessage
-from streamsvc.providers.openai import (
+from streamsvc.providers.openai.provider import (
     ONE_REQUEST_HEADERS,
     OpenAIProvider,
     capture_request,

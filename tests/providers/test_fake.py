@@ -17,8 +17,8 @@ from streamsvc.config.settings import FakeSettings
 from streamsvc.events import Delta, Reasoning, Text, Usage
 from streamsvc.messages import AssistantMessage, Prompt, UserMessage
 from streamsvc.providers.base import Finish
-from streamsvc.providers.fake import FakeProvider, count_words
-from streamsvc.providers.fake_text import before_stop, words
+from streamsvc.providers.fake.provider import FakeProvider, count_words
+from streamsvc.providers.fake.text import before_stop, words
 from support.answering import Piece, answering
 
 TEXT = "FastAPI is the future of AI development."

@@ -31,7 +31,7 @@ from streamsvc.messages import (
     UserMessage,
 )
 from streamsvc.providers.base import Finish
-from streamsvc.providers.fake import FakeProvider
+from streamsvc.providers.fake.provider import FakeProvider
 from support.answering import Piece, answering
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

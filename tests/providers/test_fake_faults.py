@@ -25,10 +25,10 @@ from streamsvc.errors import (
 )
 from streamsvc.events import Reasoning, Text, Usage
 from streamsvc.messages import Prompt, UserMessage
-from streamsvc.providers import faults
 from streamsvc.providers.base import Finish
-from streamsvc.providers.fake import FakeProvider
-from streamsvc.providers.faults import FAULTS
+from streamsvc.providers.fake import faults
+from streamsvc.providers.fake.faults import FAULTS
+from streamsvc.providers.fake.provider import FakeProvider
 from support.answering import answering
 
 SHIPPED = Path(__file__).parents[2] / "config.toml"

@@ -21,10 +21,10 @@ from streamsvc.events import (
 )
 from streamsvc.messages import AssistantMessage, Message, Prompt, Tool, ToolCall, UserMessage
 from streamsvc.providers.base import Finish
-from streamsvc.providers.fake import FakeProvider
-from streamsvc.providers.fake_quirks import quirky
-from streamsvc.providers.fake_script import FAILURES
-from streamsvc.providers.quirks import OPENAI, QUIRKS
+from streamsvc.providers.fake.provider import FakeProvider
+from streamsvc.providers.fake.quirks import quirky
+from streamsvc.providers.fake.script import FAILURES
+from streamsvc.providers.openai.quirks import OPENAI, QUIRKS
 from streamsvc.script import ACTIONS, FailureCode, Script, ScriptStep
 from support.answering import Piece, answering
 

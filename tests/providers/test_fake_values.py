@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from streamsvc.providers.fake_patterns import MAX_CHARS, text_for
-from streamsvc.providers.fake_schemas import NoValue
-from streamsvc.providers.fake_values import value_for
+from streamsvc.providers.fake.patterns import MAX_CHARS, text_for
+from streamsvc.providers.fake.schemas import NoValue
+from streamsvc.providers.fake.values import value_for
 from support.schemas import PATTERNS, Schema, schemas
 
 deterministic = settings(max_examples=300, deadline=None, derandomize=True, database=None)

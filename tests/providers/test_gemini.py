@@ -30,8 +30,8 @@ from streamsvc.errors import (
 from streamsvc.events import Reasoning, Text, Usage
 from streamsvc.messages import AssistantMessage, ImagePart, Prompt, UserMessage
 from streamsvc.providers import answer as answer_module
-from streamsvc.providers import gemini as adapter
 from streamsvc.providers.base import Finish, Provider
+from streamsvc.providers.gemini import provider as adapter
 from support.answering import Piece, answering
 from support.upstreams import (
     CLOSE,

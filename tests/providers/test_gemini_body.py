@@ -7,7 +7,7 @@ from google.genai import types
 
 from streamsvc.config.settings import GeminiSettings
 from streamsvc.messages import JsonFormat, NamedTool, Prompt, Tool, UserMessage
-from streamsvc.providers.gemini_body import request_body
+from streamsvc.providers.gemini.body import request_body
 
 ASKED = (UserMessage("Q"),)
 CONTENTS = [{"parts": [{"text": "Q"}], "role": "user"}]

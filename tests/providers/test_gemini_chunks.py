@@ -10,7 +10,7 @@ from streamsvc.errors import ProviderAuthFailed, ProviderError, ProviderRefused,
 from streamsvc.events import Delta, Logprobs, Text, ToolCallArguments, ToolCallBegun, Usage
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish
-from streamsvc.providers.gemini_chunks import ChunkReader
+from streamsvc.providers.gemini.chunks import ChunkReader
 
 MODEL = "gemini-3.8-flash"
 STAMP = {"kind": "gemini", "model": MODEL}

@@ -16,7 +16,7 @@ from streamsvc.messages import (
     ToolMessage,
     UserMessage,
 )
-from streamsvc.providers.gemini_contents import contents
+from streamsvc.providers.gemini.contents import contents
 from streamsvc.providers.provider_data import stamped
 
 MODEL, OLDER = "gemini-3.8-flash", "gemini-2.5-flash"

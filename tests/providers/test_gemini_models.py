@@ -6,7 +6,7 @@ import pytest
 from google.genai import types
 
 from streamsvc.messages import ReasoningEffort
-from streamsvc.providers.gemini_models import bare_model, demands_signatures, thinking
+from streamsvc.providers.gemini.models import bare_model, demands_signatures, thinking
 
 PRO_3, PRO_31 = "gemini-3-pro-preview", "gemini-3.1-pro-preview"
 LITE, FLASH_36, FLASH_38 = "gemini-3.1-flash-lite", "gemini-3.6-flash", "gemini-3.8-flash"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamsvc.messages import ProviderData, ToolCall
-from streamsvc.providers.gemini_parts import MOST_PARTS, AnswerParts, answer_parts, call_part
+from streamsvc.providers.gemini.parts import MOST_PARTS, AnswerParts, answer_parts, call_part
 
 MODEL = "gemini-3.8-flash"
 

@@ -12,8 +12,8 @@ from streamsvc.events import Delta, Text
 from streamsvc.messages import AssistantMessage, ToolCall, UserMessage
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish
-from streamsvc.providers.gemini_chunks import ChunkReader
-from streamsvc.providers.gemini_contents import contents
+from streamsvc.providers.gemini.chunks import ChunkReader
+from streamsvc.providers.gemini.contents import contents
 
 MODEL = "gemini-3.8-flash"
 

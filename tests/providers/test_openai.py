@@ -28,8 +28,8 @@ from streamsvc.events import Reasoning, Text, Usage
 from streamsvc.messages import AssistantMessage, Prompt, UserMessage
 from streamsvc.providers import answer as answer_module
 from streamsvc.providers import base
-from streamsvc.providers import openai as adapter
 from streamsvc.providers.base import Finish, Provider
+from streamsvc.providers.openai import provider as adapter
 from support.answering import Piece, answering
 from support.upstreams import (
     CLOSE,

@@ -29,7 +29,7 @@ from streamsvc.messages import (
     UserMessage,
     Verbosity,
 )
-from streamsvc.providers.openai_body import BodyWriter
+from streamsvc.providers.openai.body import BodyWriter
 from streamsvc.providers.provider_data import stamped
 from support.settings import mistake, read
 

@@ -18,7 +18,7 @@ from streamsvc.events import (
     Usage,
 )
 from streamsvc.providers.base import Finish
-from streamsvc.providers.openai_rare import usage
+from streamsvc.providers.openai.rare import usage
 from streamsvc.providers.tool_calls import MAX_DATA_BYTES
 from support.openai_chunks import emitted, read, still_clock
 

@@ -18,10 +18,10 @@ from streamsvc.messages import (
     ToolMessage,
     UserMessage,
 )
-from streamsvc.providers import openai as adapter
 from streamsvc.providers.base import Finish, Provider
-from streamsvc.providers.openai_body import BodyWriter
-from streamsvc.providers.openai_thoughts import MOST_CHARS
+from streamsvc.providers.openai import provider as adapter
+from streamsvc.providers.openai.body import BodyWriter
+from streamsvc.providers.openai.thoughts import MOST_CHARS
 from streamsvc.providers.provider_data import stamped
 from support.answering import Piece, answering
 from support.upstreams import OPENAI, Step, Upstream, finish, raw, status, text, upstream

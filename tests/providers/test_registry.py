@@ -11,8 +11,11 @@ import pytest
 from streamsvc.config.settings import FakeSettings, GeminiSettings, OpenAISettings, ProviderSettings
 from streamsvc.errors import InvalidField, ProviderNotReady
 from streamsvc.messages import Prompt, UserMessage
-from streamsvc.providers import fake, gemini, openai, registry
+from streamsvc.providers import registry
 from streamsvc.providers.base import OpenProvider, Provider
+from streamsvc.providers.fake import provider as fake
+from streamsvc.providers.gemini import provider as gemini
+from streamsvc.providers.openai import provider as openai
 from streamsvc.providers.registry import ProviderRegistry, load_adapter
 from support.answering import answering
 from support.upstreams import OPENAI, finish, text, upstream

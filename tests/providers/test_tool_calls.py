@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamsvc.errors import UpstreamInvalid
 from streamsvc.events import Delta, ToolCallArguments, ToolCallBegun, ToolCallReady
 from streamsvc.providers.base import Finish
-from streamsvc.providers.quirks import OPENAI, QUIRKS, Style, WrittenCall, chunks
+from streamsvc.providers.openai.quirks import OPENAI, QUIRKS, Style, WrittenCall, chunks
 from streamsvc.providers.tool_calls import MAX_CALLS, MAX_DATA_BYTES
 from streamsvc.providers.tool_draft import MOST_HELD_CHARS
 from support.openai_chunks import read, still_clock

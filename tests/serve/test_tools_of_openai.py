@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from streamsvc.messages import ToolCall
-from streamsvc.providers.quirks import QUIRKS, Style, WrittenCall, chunks
+from streamsvc.providers.openai.quirks import QUIRKS, Style, WrittenCall, chunks
 from support.asking import CLIENTS, Request, answered, sent
 from support.chat_completions import chunks as chunks_of
 from support.eventstream import BrowserEvent, parse

@@ -10,7 +10,7 @@ from streamsvc.events import Delta
 from streamsvc.providers import answer as answer_module
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish
-from streamsvc.providers.openai_chunks import ChunkReader
+from streamsvc.providers.openai.chunks import ChunkReader
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from conftest import Serve
 from streamsvc.config.settings import Settings
-from streamsvc.providers.fake_text import words
+from streamsvc.providers.fake.text import words
 from support.eventstream import BrowserEvent, view
 from support.native import ASK, STREAM, at_once, text_of, with_fake
 from support.service import Service

@@ -22,7 +22,7 @@ from streamsvc.config.settings import (
     Settings,
     StreamSettings,
 )
-from streamsvc.providers import faults
+from streamsvc.providers.fake import faults
 from support.eventstream import Answer, BrowserEvent, view
 from support.native import CREATE, STREAM
 from support.service import Service

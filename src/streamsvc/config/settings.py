@@ -256,7 +256,7 @@ FaultName = Literal[
     "tool_finish_stop",
     "tool_name_repeated",
 ]
-"""The faults of the fake provider; `providers.faults` says what each one does."""
+"""The faults of the fake provider; `providers.fake.faults` says what each one does."""
 
 
 class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):

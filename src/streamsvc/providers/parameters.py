@@ -12,7 +12,7 @@ import msgspec
 from typing_extensions import override
 
 from streamsvc.config.settings import OpenAISettings, ParameterName, ProviderSettings
-from streamsvc.providers.gemini_models import thinking
+from streamsvc.providers.gemini.models import thinking
 
 API = Literal["fake", "openai", "compatible", "gemini"]
 """A column of the table: `openai` is OpenAI's own API, `compatible` any other server of an entry of kind `openai`."""

@@ -119,6 +119,6 @@ class ProviderRegistry:
 
 
 def load_adapter(entry: ProviderSettings) -> OpenProvider[ProviderSettings]:
-    """Import the adapter of an entry: the module of this package with the name of the entry's kind."""
-    module = importlib.import_module(f"{__package__}.{entry.kind}")
+    """Import the adapter of an entry: `provider` in the package with the name of the entry's kind."""
+    module = importlib.import_module(f"{__package__}.{entry.kind}.provider")
     return cast("OpenProvider[ProviderSettings]", module.open_provider)

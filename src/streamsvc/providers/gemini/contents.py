@@ -24,8 +24,8 @@ from streamsvc.messages import (
     parts_of,
 )
 from streamsvc.messages import Part as MessagePart
-from streamsvc.providers.gemini_models import demands_signatures
-from streamsvc.providers.gemini_parts import Part, answer_parts, call_id_of, call_part
+from streamsvc.providers.gemini.models import demands_signatures
+from streamsvc.providers.gemini.parts import Part, answer_parts, call_id_of, call_part
 
 Turn = dict[str, Any]
 """A turn of the conversation."""

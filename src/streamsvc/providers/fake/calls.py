@@ -27,8 +27,8 @@ from streamsvc.messages import (
     UserMessage,
     words_of,
 )
-from streamsvc.providers.fake_schemas import NoValue
-from streamsvc.providers.fake_values import value_for
+from streamsvc.providers.fake.schemas import NoValue
+from streamsvc.providers.fake.values import value_for
 
 MAX_CALLS = 8
 """How many calls one answer has at most."""

@@ -21,16 +21,16 @@ from streamsvc.events import Delta
 from streamsvc.messages import Prompt
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish, Provider, closed_afterwards
-from streamsvc.providers.gemini_body import request_body
-from streamsvc.providers.gemini_chunks import ChunkReader
-from streamsvc.providers.gemini_http import (
+from streamsvc.providers.gemini.body import request_body
+from streamsvc.providers.gemini.chunks import ChunkReader
+from streamsvc.providers.gemini.http import (
     BodyStream,
     ResponseSlot,
     error_for_request,
     open_client,
     response_slot,
 )
-from streamsvc.providers.gemini_models import bare_model
+from streamsvc.providers.gemini.models import bare_model
 from streamsvc.providers.response import body_reader
 
 _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)

@@ -20,10 +20,10 @@ from streamsvc.eventloop import now
 from streamsvc.events import Delta, Logprobs, Reasoning, Usage
 from streamsvc.messages import Prompt, texts_of
 from streamsvc.providers.base import Finish, Provider
-from streamsvc.providers.fake_answer import script_for
-from streamsvc.providers.fake_script import perform, turn_for
-from streamsvc.providers.fake_steps import Pace, Silence, Step
-from streamsvc.providers.faults import Call, play
+from streamsvc.providers.fake.answer import script_for
+from streamsvc.providers.fake.faults import Call, play
+from streamsvc.providers.fake.script import perform, turn_for
+from streamsvc.providers.fake.steps import Pace, Silence, Step
 from streamsvc.script import ScriptStep
 
 

@@ -3,10 +3,10 @@
 from streamsvc.config.settings import FakeSettings
 from streamsvc.errors import ProviderRefused
 from streamsvc.messages import JsonFormat, Prompt
-from streamsvc.providers.fake_calls import as_json, calls_for, question_of, results_of
-from streamsvc.providers.fake_schemas import NoValue
-from streamsvc.providers.fake_text import before_stop, reply_to
-from streamsvc.providers.fake_values import value_for
+from streamsvc.providers.fake.calls import as_json, calls_for, question_of, results_of
+from streamsvc.providers.fake.schemas import NoValue
+from streamsvc.providers.fake.text import before_stop, reply_to
+from streamsvc.providers.fake.values import value_for
 from streamsvc.script import Script, ScriptStep
 
 

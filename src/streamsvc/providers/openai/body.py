@@ -26,8 +26,8 @@ from streamsvc.messages import (
     ToolMessage,
     UserMessage,
 )
-from streamsvc.providers.openai_rare import INNER_STAMP
-from streamsvc.providers.openai_thoughts import returned
+from streamsvc.providers.openai.rare import INNER_STAMP
+from streamsvc.providers.openai.thoughts import returned
 from streamsvc.providers.provider_data import STAMP, field, own
 
 MAX_ID_CHARS = 40

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from streamsvc.providers.fake_schemas import NoValue
+from streamsvc.providers.fake.schemas import NoValue
 
 
 def number_for(schema: Mapping[str, Any], variant: int, *, is_whole: bool) -> int | float:

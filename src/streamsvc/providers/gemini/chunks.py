@@ -13,9 +13,9 @@ from streamsvc.events import Usage
 from streamsvc.providers import lenient
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.error_mapping import raise_stated_error
-from streamsvc.providers.gemini_calls import CallReader
-from streamsvc.providers.gemini_logprobs import logprobs
-from streamsvc.providers.gemini_parts import AnswerParts
+from streamsvc.providers.gemini.calls import CallReader
+from streamsvc.providers.gemini.logprobs import logprobs
+from streamsvc.providers.gemini.parts import AnswerParts
 from streamsvc.providers.tool_calls import CallPiece
 
 

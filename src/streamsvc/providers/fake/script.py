@@ -33,9 +33,9 @@ from streamsvc.events import (
 )
 from streamsvc.messages import AssistantMessage, Prompt
 from streamsvc.providers.base import Finish
-from streamsvc.providers.fake_calls import as_json
-from streamsvc.providers.fake_steps import Pace, Silence, Step, is_token
-from streamsvc.providers.fake_text import words
+from streamsvc.providers.fake.calls import as_json
+from streamsvc.providers.fake.steps import Pace, Silence, Step, is_token
+from streamsvc.providers.fake.text import words
 from streamsvc.providers.tool_calls import CallPiece, ToolCallJoiner
 from streamsvc.script import FailureCode, Script, ScriptStep, turns_of
 

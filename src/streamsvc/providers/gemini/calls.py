@@ -12,8 +12,8 @@ from typing import Any
 from streamsvc.errors import UpstreamInvalid
 from streamsvc.providers import lenient
 from streamsvc.providers.base import whole
-from streamsvc.providers.gemini_arguments import StreamedArguments
-from streamsvc.providers.gemini_parts import AnswerParts
+from streamsvc.providers.gemini.arguments import StreamedArguments
+from streamsvc.providers.gemini.parts import AnswerParts
 from streamsvc.providers.tool_calls import CallPiece
 
 

@@ -9,8 +9,8 @@ from typing import Any, assert_never
 
 from streamsvc.config.settings import GeminiSettings
 from streamsvc.messages import JsonFormat, NamedTool, Prompt, Tool, ToolChoice
-from streamsvc.providers.gemini_contents import contents
-from streamsvc.providers.gemini_models import bare_model, thinking
+from streamsvc.providers.gemini.contents import contents
+from streamsvc.providers.gemini.models import bare_model, thinking
 
 _SERVICE_TIERS: Mapping[str, str | None] = {"auto": None, "default": "standard"}
 """OpenAI's names that differ from Gemini's (`types.ServiceTier`)."""

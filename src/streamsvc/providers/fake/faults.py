@@ -23,9 +23,9 @@ from streamsvc.errors import (
     UpstreamInvalid,
 )
 from streamsvc.providers.base import Finish
-from streamsvc.providers.fake_quirks import quirky
-from streamsvc.providers.fake_steps import Silence, Step, is_token
-from streamsvc.providers.quirks import QUIRKS, Style
+from streamsvc.providers.fake.quirks import quirky
+from streamsvc.providers.fake.steps import Silence, Step, is_token
+from streamsvc.providers.openai.quirks import QUIRKS, Style
 
 RETRY_AFTER_SECONDS = 1.0
 """The `Retry-After` of a rate limit that has one."""

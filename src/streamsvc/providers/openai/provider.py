@@ -21,9 +21,9 @@ from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.error_mapping import error_for_answer, transport_errors_mapped
 from streamsvc.providers.http.endpoint import Endpoint
 from streamsvc.providers.http.exchange import Exchange
-from streamsvc.providers.openai_body import BodyWriter
-from streamsvc.providers.openai_chunks import ChunkReader
-from streamsvc.providers.openai_thoughts import Thoughts, filled
+from streamsvc.providers.openai.body import BodyWriter
+from streamsvc.providers.openai.chunks import ChunkReader
+from streamsvc.providers.openai.thoughts import Thoughts, filled
 from streamsvc.providers.response import body_reader, drain_for_reuse, read_refusal
 from streamsvc.providers.sdk import quiet_libraries
 

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from streamsvc.providers import lenient
-from streamsvc.providers import openai_rare as rare
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.error_mapping import raise_stated_error
-from streamsvc.providers.openai_thoughts import TEXTS, Thoughts
+from streamsvc.providers.openai import rare
+from streamsvc.providers.openai.thoughts import TEXTS, Thoughts
 
 
 class _Delta(msgspec.Struct):

@@ -15,9 +15,9 @@ from urllib.parse import unquote
 
 import msgspec
 
-from streamsvc.providers.fake_numbers import number_for
-from streamsvc.providers.fake_patterns import text_for
-from streamsvc.providers.fake_schemas import NoValue, merged
+from streamsvc.providers.fake.numbers import number_for
+from streamsvc.providers.fake.patterns import text_for
+from streamsvc.providers.fake.schemas import NoValue, merged
 
 MAX_DEPTH: Final = 32
 """How deep a value may be nested. A schema whose every value is deeper has none."""

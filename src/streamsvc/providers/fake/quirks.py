@@ -7,10 +7,10 @@ import msgspec
 from streamsvc.events import Delta, ToolCallArguments, ToolCallBegun
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish
-from streamsvc.providers.fake_steps import Step
-from streamsvc.providers.fake_text import words
-from streamsvc.providers.openai_chunks import ChunkReader
-from streamsvc.providers.quirks import Style, WrittenCall, chunks
+from streamsvc.providers.fake.steps import Step
+from streamsvc.providers.fake.text import words
+from streamsvc.providers.openai.chunks import ChunkReader
+from streamsvc.providers.openai.quirks import Style, WrittenCall, chunks
 
 
 def quirky(steps: Iterable[Step], style: Style) -> Iterator[Step]:
