@@ -11,8 +11,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -180,12 +180,11 @@ async def started(
         running_on: matches the line that it logs once it listens; the first group is the port.
         has_workers: whether it starts worker processes, which hold its output open.
     """
-    async with (
-        own_tasks() as tasks,
-        await anyio.open_process(
+    with _default_hangup():
+        opened = await anyio.open_process(
             command, env=environ, cwd=directory, stdout=None, start_new_session=has_workers
-        ) as process,
-    ):
+        )
+    async with own_tasks() as tasks, opened as process:
         running = Running(process)
         tasks.start_soon(running.read_output)
         try:
@@ -198,6 +197,16 @@ async def started(
             with anyio.CancelScope(shield=True):  # the task that reads its output may be cancelled
                 await _leave(running, has_workers=has_workers)
             print(running.output)
+
+
+@contextmanager
+def _default_hangup() -> Iterator[None]:
+    """Let processes receive SIGHUP even if the suite runs under nohup(1), which has it ignored."""
+    before = signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 async def _leave(running: Running, *, has_workers: bool) -> None:
