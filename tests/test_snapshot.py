@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 from hypothesis import example, given
@@ -25,7 +26,7 @@ from streamsvc.events import (
     Usage,
 )
 from streamsvc.snapshot import PIECE_CHARS, PIECE_DELTAS, Folding, LongText, Snapshot, Standing
-from streamsvc.web.long_json import encode
+from streamsvc.web.long_json import STEP_BYTES, encode
 
 START = Start(generation="gen_a", provider="first", model="words", created=7, metadata={"a": "b"})
 RESTART = Restart(reason="upstream_cut", provider="second", model="others")
@@ -137,6 +138,24 @@ def test_deltas_in_single_records_are_joined_too() -> None:
     for _ in range(2 * PIECE_DELTAS + 1):
         text.extend(["a"])
     assert [len(piece) for piece in text.pieces] == [PIECE_DELTAS, PIECE_DELTAS, 1]
+
+
+async def test_encoding_of_a_long_text_lets_others_run() -> None:
+    text, turns = LongText(), 0
+    text.extend(['é"' * PIECE_CHARS] * (4 * STEP_BYTES // PIECE_CHARS))
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(others)
+        encoded = await encode({"text": text})
+        tasks.cancel_scope.cancel()
+    assert json.loads(encoded) == {"text": str(text)}
+    assert turns > 2
 
 
 @pytest.mark.promise("content:whole")

@@ -6,6 +6,7 @@ import pytest
 
 from conftest import Serve
 from streamsvc.config.settings import ServerSettings, Settings
+from streamsvc.web.openai import _Whole
 from support.asking import fetch
 from support.chat_completions import (
     ASKED,
@@ -118,3 +119,10 @@ async def test_internal_error_is_an_error_object_too(
     monkeypatch.setattr(service.supervisor, "check_viewers", crash)
     answer, body = await post(service, ASKED)
     assert_is_error(answer, body, 500, None, "internal_error")
+
+
+@pytest.mark.promise("resume:honest")
+async def test_answer_in_one_piece_whose_log_is_lost_is_an_error() -> None:
+    answer = await _Whole("gen_a").answer()
+    assert answer.status_code >= 500
+    assert json.loads(bytes(answer.body))["error"]["code"] == "not_resumable"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import anyio
+import anyio.lowlevel
 from starlette.responses import Response
 from typing_extensions import override
 
@@ -21,14 +22,15 @@ from support.events import START
 class Nowhere(Wire):
     """A wire that must not be written to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_lost: bool = False) -> None:
         self.listener: Listener | None = None
         self.is_full = False
+        self._is_lost = is_lost
 
     @property
     @override
     def is_lost(self) -> bool:
-        return False
+        return self._is_lost
 
     @override
     def write(self, data: bytes) -> None:
@@ -115,3 +117,32 @@ async def test_disconnect_frees_the_viewer_slot_at_once() -> None:
             wait.on_disconnect()
             assert room.size == 0
     assert room.size == 0
+
+
+async def test_client_that_left_before_the_wait_is_not_waited_for() -> None:
+    waits = Waits(60)
+    with anyio.fail_after(20):
+        await FirstEventWait(Nowhere(is_lost=True), ViewerSlot(), waits).watch(
+            LogPosition(MemoryEventLog(GenerationSettings()), "gen_a", BEFORE_FIRST, no_slot)
+        )
+
+
+async def test_room_to_write_does_not_end_the_wait_and_two_ends_are_one() -> None:
+    log, waits = MemoryEventLog(GenerationSettings()), Waits(60)
+    log.append("gen_a", START)
+    wait = FirstEventWait(Nowhere(), ViewerSlot(), waits)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait.watch, LogPosition(log, "gen_a", BEFORE_FIRST, no_slot))
+            await anyio.wait_all_tasks_blocked()
+            wait.on_writable()
+            log.append("gen_a", Text("one "))
+            while len(waits.taken) < 2:
+                await anyio.lowlevel.checkpoint()
+            wait.on_disconnect()
+            wait.lost()
+    assert waits.taken == records(START, Text("one "))
+
+
+def no_slot(_generation: str) -> ViewerSlot:
+    return ViewerSlot()

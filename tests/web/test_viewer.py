@@ -1,0 +1,113 @@
+"""The fast implementation of a stream at its edges: a frame that fails, a log that is gone, a client that has left."""
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+from typing_extensions import override
+
+from streamsvc.config.settings import GenerationSettings, StreamSettings
+from streamsvc.dialects.base import BrokenOff, Encoder
+from streamsvc.dialects.plain.frames import PlainDialect
+from streamsvc.engine.audience import ViewerSlot
+from streamsvc.eventlog.base import BEFORE_FIRST
+from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.events import Event, Record, Text
+from streamsvc.web.stream.viewer import LogPosition, Viewer
+from streamsvc.web.stream.wire import Listener, Wire
+from support.doubles import Room
+from support.events import START, WHOLE
+
+GENERATION = "gen_a"
+
+
+class Recorded(Wire):
+    """A wire that keeps what is written to it."""
+
+    def __init__(self, *, is_lost: bool = False) -> None:
+        self.listener: Listener | None = None
+        self.is_full = False
+        self.written: list[bytes] = []
+        self._is_lost = is_lost
+
+    @property
+    @override
+    def is_lost(self) -> bool:
+        return self._is_lost
+
+    @override
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    @override
+    def abort(self) -> None:
+        self._is_lost = True
+
+
+class Clumsy(PlainDialect, Encoder):
+    """Cannot write a text, and has no words for a log that is gone."""
+
+    @override
+    def encoder(self) -> Encoder:
+        return self
+
+    @override
+    def encode(self, record: Record) -> bytes:
+        if isinstance(record.event, Text):
+            raise TypeError(record.event.text)
+        return b""
+
+    @override
+    def lost(self, generation: str) -> bytes:
+        raise BrokenOff
+
+
+def log_of(*events: Event) -> MemoryEventLog:
+    log = MemoryEventLog(GenerationSettings())
+    for event in events:
+        log.append(GENERATION, event)
+    return log
+
+
+async def watch(wire: Wire, log: MemoryEventLog, room: Room, dialect: PlainDialect) -> Viewer:
+    """Watch to the end; return the viewer."""
+    with ViewerSlot(room) as slot, anyio.fail_after(20):
+        viewer = Viewer(wire, slot, GENERATION, dialect, StreamSettings(), None)
+        place = LogPosition(log, GENERATION, BEFORE_FIRST, lambda _: slot)
+        begun: Sequence[Record] = ()
+        await viewer.watch(place, begun)
+        return viewer
+
+
+@pytest.mark.promise("cancel:disconnect")
+async def test_frame_that_fails_cuts_the_stream_and_is_raised() -> None:
+    wire, room = Recorded(), Room()
+    with pytest.raises(TypeError, match="one"):
+        await watch(wire, log_of(START, Text("one"), WHOLE), room, Clumsy())
+    assert wire.is_lost
+    assert wire.written == []
+    assert room.size == 0
+
+
+@pytest.mark.promise("resume:honest")
+async def test_dialect_without_words_for_a_lost_log_breaks_off() -> None:
+    wire = Recorded()
+    viewer = await watch(wire, log_of(), Room(), Clumsy())
+    assert wire.is_lost
+    assert not viewer.is_over
+
+
+async def test_log_that_is_dropped_after_the_end_changes_nothing() -> None:
+    wire = Recorded()
+    viewer = await watch(wire, log_of(START, Text("one"), WHOLE), Room(), PlainDialect())
+    written = list(wire.written)
+    viewer.lost()
+    assert viewer.is_over
+    assert wire.written == written == [b"one"]
+    assert not wire.is_lost
+
+
+@pytest.mark.promise("cancel:disconnect")
+async def test_client_that_left_before_the_stream_is_not_waited_for() -> None:
+    viewer = await watch(Recorded(is_lost=True), log_of(START), Room(), PlainDialect())
+    assert not viewer.is_over
