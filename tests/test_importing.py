@@ -50,7 +50,7 @@ print(json.dumps({"modules": len(modules), "acts": acts, "changed": changed}))
 def test_importing_changes_nothing_but_the_signal_handler_of_uvicorn() -> None:
     """sse-starlette replaces that handler, and `Server.handle_exit` never calls it."""
     process = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL],
+        [sys.executable, "-B", "-c", IMPORT_ALL],  # writing bytecode would be an act
         capture_output=True,
         text=True,
         timeout=50,
