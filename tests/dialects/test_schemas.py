@@ -1,5 +1,6 @@
 """The check of JSON Schemas: what no provider takes is refused, and says where it is."""
 
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 
@@ -88,6 +89,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"minItems": 0.5}, "#/minItems", "a whole number"),
     ({"uniqueItems": 1}, "#/uniqueItems", "true or false"),
     ({"pattern": 7}, "#/pattern", "a string"),
+    ({"multipleOf": 0}, "#/multipleOf", "a number above 0"),
+    ({"type": ["string"] * 8}, "#/type", "one or several of array"),
+    ({"items": {"$ref": "#/items/properties"}}, "#/items/$ref", "there is no"),
 ]
 
 
@@ -108,8 +112,21 @@ def test_mistake_in_a_schema_names_its_place(schema: dict[str, Any], where: str,
     ids=["deep", "large"],
 )
 def test_depth_and_size_of_a_schema_have_limits(schema: dict[str, Any]) -> None:
-    with pytest.raises(InvalidField, match="more than 64 levels and 5000 subschemas"):
+    with pytest.raises(InvalidField, match="more than 64 levels or 5000 subschemas"):
         check_schema(schema, FIELD)
+
+
+@pytest.mark.promise("input:clear-error")
+def test_long_names_do_not_multiply_the_memory() -> None:
+    many: dict[str, Any] = {f"a{number}": True for number in range(4000)}
+    schema = {"properties": {"a" * 10**6: {"properties": many}}}
+    tracemalloc.start()
+    try:
+        check_schema(schema, FIELD)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10**7
 
 
 keywords = st.sampled_from(
