@@ -3,13 +3,14 @@
 import re
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from streamsvc.providers.fake.patterns import MAX_CHARS, text_for
-from streamsvc.providers.fake.schemas import NoValue
+from streamsvc.providers.fake.schemas import MAX_WORK, NoValue, Work
 from streamsvc.providers.fake.values import value_for
 from support.schemas import PATTERNS, Schema, schemas
 
@@ -135,11 +136,35 @@ def test_schema_without_a_value_is_refused_soon(schema: object) -> None:
         {"type": "object", "minProperties": 10**9},
         {"type": "array", "contains": {"type": "integer"}, "minContains": 10**9},
         {"anyOf": [{"type": "none"}] * 10**5},
+        {"allOf": [{"enum": [*range(10**5)]}, {"enum": [*range(10**5, 2 * 10**5)]}]},
+        {"allOf": [{"required": [f"{it}{n}" for n in range(10**5)]} for it in "ab"]},
+        {"required": ["a"], "dependentRequired": {"a": [str(n) for n in range(10**5)]}},
+        {
+            "allOf": [{"$ref": "#/$defs/a"}] * 4000,
+            "$defs": {"a": {"properties": {str(n): {} for n in range(1000)}}},
+        },
+        {"type": "array", "items": {"type": "string", "pattern": "[a-z]" * 200}, "minItems": 9},
     ],
 )
 def test_value_that_would_be_huge_is_refused(schema: Schema) -> None:
     with pytest.raises(NoValue):
         value_for(schema)
+
+
+def test_work_on_all_calls_of_an_answer_is_bounded() -> None:
+    work = Work()
+    schema = {"type": "array", "minItems": MAX_WORK // 3, "items": {"type": "integer"}}
+    value_for(schema, work=work)
+    value_for(schema, work=work)
+    with pytest.raises(NoValue):
+        value_for(schema, work=work)
+
+
+def test_unique_items_are_compared_as_json() -> None:
+    items = {"enum": [1, 1.0, True, "1", [1], [True], {"a": 1, "b": 2}, {"b": 2, "a": 1}]}
+    made = value_for({"type": "array", "items": items, "minItems": 6, "uniqueItems": True})
+    assert msgspec.json.encode(made) == b'[1,true,"1",[1],[true],{"a":1,"b":2}]'
+    assert value_for({"allOf": [{"enum": [True, 1]}, {"enum": [1.0]}]}) == 1
 
 
 def test_strings_take_words_in_order_and_then_the_property_name() -> None:
@@ -181,7 +206,7 @@ def test_text_is_as_long_as_its_pattern_allows() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["(?=a)b", "(?i)a", "\\1", "\\p{L}", "a**", "(a", "a)", "[", "(", "{2}", "(((a{99}){99}){99}){99}", "a" * 10_001, "[^\\s\\S]", "(" * 5000]
+    "pattern", ["(?=a)b", "(?i)a", "\\1", "\\p{L}", "a**", "(a", "a)", "[", "(", "{2}", "(((a{99}){99}){99}){99}", "a" * 10_001, "[^\\s\\S]", "(" * 900, "(" * 5000, "[" * 10**6, "[a-z]" * 201]
 )  # fmt: skip
 def test_pattern_that_is_not_understood_has_no_text(pattern: str) -> None:
     assert text_for(pattern) is None

@@ -27,7 +27,7 @@ from streamsvc.messages import (
     UserMessage,
     words_of,
 )
-from streamsvc.providers.fake.schemas import NoValue
+from streamsvc.providers.fake.schemas import NoValue, Work
 from streamsvc.providers.fake.values import value_for
 
 MAX_CALLS = 8
@@ -98,9 +98,10 @@ def _with_arguments(tools: Sequence[Tool], prompt: Prompt) -> Iterator[tuple[Too
     if len(tools) == 1 and may_repeat and not isinstance(prompt.tool_choice, NamedTool):
         tools = [*tools] * max(1, min(len(names), MAX_CALLS))
     seen: list[tuple[str, Any]] = []
+    work = Work()
     for tool in tools:
         words = iter(names)
-        arguments = value_for(tool.parameters, words=words) if tool.parameters else {}
+        arguments = value_for(tool.parameters, words=words, work=work) if tool.parameters else {}
         if not isinstance(arguments, dict):
             raise NoValue  # a tool's arguments are an object
         left = len([*words])

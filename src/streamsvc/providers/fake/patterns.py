@@ -7,6 +7,9 @@ characters an atom takes. Look-arounds, back references and Unicode properties a
 import re
 import string
 
+MAX_PATTERN_CHARS = 1000
+"""How long an expression may be that is looked at: brackets that nothing closes take the square of it."""
+
 MAX_CHARS = 10_000
 """How long a text may become: nested repetitions multiply."""
 
@@ -33,6 +36,8 @@ def text_for(pattern: str, least: int = 0, variant: int = 0) -> str | None:
         least: how long the text should be, in characters, if the expression allows it.
         variant: another text for each number, as far as the expression allows.
     """
+    if len(pattern) > MAX_PATTERN_CHARS:
+        return None
     try:
         text = _Writer(pattern, 0, variant).write()
         if len(text) < least:

@@ -16,17 +16,14 @@ from urllib.parse import unquote
 import msgspec
 
 from streamsvc.providers.fake.numbers import number_for
-from streamsvc.providers.fake.patterns import text_for
-from streamsvc.providers.fake.schemas import NoValue, merged
+from streamsvc.providers.fake.patterns import MAX_PATTERN_CHARS, text_for
+from streamsvc.providers.fake.schemas import NoValue, Work, key_of, merged
 
 MAX_DEPTH: Final = 32
 """How deep a value may be nested. A schema whose every value is deeper has none."""
 
-MAX_WORK: Final = 40_000
-"""How much work one value may be: keywords that are read, and a hundred characters that are written, are one each.
-A few keywords may ask for a value as large as a disk, and branches that lead back multiply."""
-
-_CHARS_PER_WORK: Final = 100
+_CHARS_PER_STEP: Final = 100
+_STEPS_PER_CHAR_OF_A_PATTERN: Final = 10
 
 _FORMATS: Mapping[str, str] = {
     "date-time": "2026-01-{day:02}T12:00:00Z",
@@ -69,19 +66,22 @@ _HINTS: Mapping[str, tuple[str, ...]] = {
 """The keywords that show the type of a schema that does not name it."""
 
 
-def value_for(schema: object, *, words: Iterable[str] = (), variant: int = 0) -> Any:
+def value_for(
+    schema: object, *, words: Iterable[str] = (), variant: int = 0, work: Work | None = None
+) -> Any:
     """Return a value that fits a schema.
 
     Args:
         schema: the whole document: an object, or `true`.
         words: used for strings that may have any content, one after another; then the property's name is used.
         variant: another value for each number, as far as the schema allows.
+        work: counts the work on several values; without it, that on this one.
 
     Raises:
         NoValue: none was found: the schema is not one, contradicts itself, or every value is too large.
     """
     try:
-        return _Maker(schema, iter(words)).make(schema, "value", variant)
+        return _Maker(schema, iter(words), work or Work()).make(schema, "value", variant)
     except (
         TypeError,
         ValueError,
@@ -94,36 +94,31 @@ def value_for(schema: object, *, words: Iterable[str] = (), variant: int = 0) ->
 class _Maker:
     """Makes the values of one document."""
 
-    def __init__(self, document: object, words: Iterator[str]) -> None:
+    def __init__(self, document: object, words: Iterator[str], work: Work) -> None:
         self._document = document
         self._words = words
         self._depth = 0
-        self._work = 0
+        self._work = work
         self._open: list[str] = []  # the references that are being followed
 
     def make(self, schema: object, name: str, variant: int = 0) -> Any:
         """Return a value; *name* is the property's, for strings with nothing better."""
         if schema is False or self._depth == MAX_DEPTH:
             raise NoValue
-        self._spend(1)
+        self._work.spend(1)
         if not isinstance(schema, Mapping):
             return name
         lists = (value for value in schema.values() if isinstance(value, list | Mapping))
-        self._spend(sum(map(len, lists)) + len(schema.get("pattern", "")))
+        read = min(len(schema.get("pattern", "")), MAX_PATTERN_CHARS)
+        self._work.spend(sum(map(len, lists)) + _STEPS_PER_CHAR_OF_A_PATTERN * read)
         self._depth += 1
         try:
             return self._make(schema, name, variant)
         finally:
             self._depth -= 1
 
-    def _spend(self, work: int) -> None:
-        """Count work, and give up when it is too much."""
-        self._work += work
-        if self._work > MAX_WORK:
-            raise NoValue
-
     def _spend_on_text(self, chars: int) -> None:
-        self._spend(chars // _CHARS_PER_WORK)
+        self._work.spend(chars // _CHARS_PER_STEP)
 
     def _make(self, schema: Mapping[str, Any], name: str, variant: int) -> Any:
         if reference := schema.get("$ref"):
@@ -131,7 +126,7 @@ class _Maker:
         if parts := schema.get("allOf"):
             whole = _without(schema, "allOf")
             for part in parts:
-                whole = merged(whole, self._resolved(part))
+                whole = merged(whole, self._resolved(part), self._work)
             return self.make(whole, name, variant)
         if given := _given(schema):
             value = given[variant % len(given)]
@@ -141,7 +136,7 @@ class _Maker:
             if branches := schema.get(keyword):
                 return self._first_of(_without(schema, keyword), branches, name, variant)
         if "if" in schema:
-            met = merged(schema["if"], schema.get("then", True))
+            met = merged(schema["if"], schema.get("then", True), self._work)
             base = _without(schema, "if", "then", "else")
             return self._first_of(base, [met, schema.get("else", True)], name, variant)
         return self._of_type(schema, name, variant)
@@ -150,7 +145,7 @@ class _Maker:
         """Return a value of the schema that a reference leads to, together with what stands beside it."""
         self._open.append(reference)
         try:
-            whole = merged(self._find(reference), _without(schema, "$ref"))
+            whole = merged(self._find(reference), _without(schema, "$ref"), self._work)
             return self.make(whole, name, variant)
         finally:
             self._open.pop()
@@ -165,7 +160,7 @@ class _Maker:
         """Return a value of the first branch that has one; branches that lead back come last."""
         for branch in sorted(branches, key=self._leads_back):
             with suppress(NoValue):
-                return self.make(merged(base, branch), name, variant)
+                return self.make(merged(base, branch, self._work), name, variant)
         raise NoValue
 
     def _of_type(self, schema: Mapping[str, Any], name: str, variant: int) -> Any:
@@ -187,21 +182,30 @@ class _Maker:
 
     def _object(self, schema: Mapping[str, Any], variant: int) -> dict[str, Any]:
         properties = schema.get("properties", {})
-        names = [*schema.get("required", ())]
-        needs = schema.get("dependentRequired", {})
-        for name in names:  # which grows
-            names += [it for it in needs.get(name, ()) if it not in names]
+        names = self._names(schema)
         least = schema.get("minProperties", 0)
-        others = (name for name in properties if name not in names)
-        self._spend(least)
-        names += islice(others, max(0, least - len(names)))
+        self._work.spend(least)
         extra = schema.get("additionalProperties", True)
-        made = (f"property_{number}" for number in count(1))
-        if len(names) < least and extra is False:
+        made = (f"property_{number}" for number in count(1)) if extra is not False else ()
+        for source in (properties, (name for name in made if name not in properties)):
+            others = (name for name in source if name not in names)
+            names.update(dict.fromkeys([*islice(others, max(0, least - len(names)))]))
+        if len(names) < least:
             raise NoValue
-        names += islice((it for it in made if it not in properties), max(0, least - len(names)))
         self._spend_on_text(sum(map(len, names)))
         return {name: self.make(properties.get(name, extra), name, variant) for name in names}
+
+    def _names(self, schema: Mapping[str, Any]) -> dict[str, None]:
+        """Return the names of the properties that an object has to have, in their order."""
+        names = dict.fromkeys(schema.get("required", ()))
+        needs = schema.get("dependentRequired", {})
+        new = [name for name in names if name in needs]
+        for name in new:  # which grows
+            self._work.spend(len(needs[name]))
+            added = dict.fromkeys(it for it in needs[name] if it not in names)
+            names.update(added)
+            new += [it for it in added if it in needs]
+        return names
 
     def _array(self, schema: Mapping[str, Any], name: str, variant: int) -> list[Any]:
         """Return as many items as there have to be; one if there may be one, so that its shape is seen."""
@@ -209,27 +213,30 @@ class _Maker:
         first = [*schema.get("prefixItems", ())]
         if "contains" in schema:
             wanted = schema.get("minContains", 1)
-            self._spend(wanted)
-            first += [merged(others, schema["contains"])] * wanted
+            self._work.spend(wanted)
+            first += [merged(others, schema["contains"], self._work)] * wanted
         least = schema.get("minItems", 0)
         wished = max(least, len(first), 1 if others and not self._leads_back(others) else 0)
         wished = min(wished, schema.get("maxItems", wished))
         items: list[Any] = []
+        taken: set[bytes] | None = set() if schema.get("uniqueItems") else None
         try:
             for at in range(wished):
                 kind = first[at] if at < len(first) else others
-                taken = items if schema.get("uniqueItems") else []
                 items.append(self._item(kind, name, variant, taken))
         except NoValue:
             if len(items) < least:
                 raise
         return items
 
-    def _item(self, kind: object, name: str, variant: int, taken: list[Any]) -> Any:
-        """Return an item that is not among those *taken*."""
+    def _item(self, kind: object, name: str, variant: int, taken: set[bytes] | None) -> Any:
+        """Return an item that is not among those *taken*, and take it; None: any item will do."""
+        if taken is None:
+            return self.make(kind, name, variant)
         for other in range(len(taken) + 2):
             item = self.make(kind, name, variant + other)
-            if not any(_is_same(item, it) for it in taken):
+            if (key := key_of(item)) not in taken:
+                taken.add(key)
                 return item
         raise NoValue
 
@@ -264,7 +271,7 @@ class _Maker:
         for _ in range(MAX_DEPTH):
             if not isinstance(schema, Mapping) or "$ref" not in schema:
                 return schema
-            schema = merged(self._find(schema["$ref"]), _without(schema, "$ref"))
+            schema = merged(self._find(schema["$ref"]), _without(schema, "$ref"), self._work)
         raise NoValue
 
     def _find(self, reference: object) -> Any:
@@ -326,8 +333,3 @@ def _is_a(value: object, name: str) -> bool:
     if name == "integer" and isinstance(value, float):
         return value.is_integer()
     return isinstance(value, _TYPES.get(name, ()))
-
-
-def _is_same(one: object, other: object) -> bool:
-    """Return whether two items are equal in JSON, where a boolean is not a number."""
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
