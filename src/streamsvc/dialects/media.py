@@ -27,7 +27,8 @@ _SIGNATURES: Mapping[str, re.Pattern[bytes]] = {
 """How data of each type begins (WHATWG MIME Sniffing, section 6.1; ISO 32000, annex H)."""
 
 _HEAD = re.compile(
-    r"data:(?P<type>[\w.+-]{1,127}/[\w.+-]{1,127})(?P<rest>[^,]{0,200}),", re.IGNORECASE | re.ASCII
+    r"data:(?P<type>[\w.+-]{1,127}/[\w.+-]{1,127})(?P<rest>(?:;[^,]{0,200})?),",
+    re.IGNORECASE | re.ASCII,
 )
 """The head of a data URL. A name has a limit (RFC 6838, section 4.2), so that no long text is searched for its end."""
 
