@@ -11,6 +11,7 @@ import warnings  # noqa: E402
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator  # noqa: E402
 from contextlib import AsyncExitStack  # noqa: E402
 from functools import partial  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
@@ -18,7 +19,7 @@ import pytest  # noqa: E402
 pytest.register_assert_rewrite("conformance", "dialect_conformance")
 
 from streamsvc.config.settings import Settings  # noqa: E402
-from support import parts  # noqa: E402
+from support import parts, quiet  # noqa: E402
 from support.loops import on_asyncio  # noqa: E402
 from support.promises import PLANNED, PROMISES  # noqa: E402
 from support.service import Service, serving  # noqa: E402
@@ -61,6 +62,24 @@ async def serve() -> AsyncIterator[Serve]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(parts.Plugin())
+    if hasattr(
+        config, "workerinput"
+    ):  # a worker of pytest-xdist: it has a folder beside those of the others
+        config.pluginmanager.register(Turns(Path(config.option.basetemp).parent))
+
+
+class Turns:
+    """Tests with the mark `quiet` run while no other test does, on any worker."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    @pytest.hookimpl(
+        wrapper=True, tryfirst=True
+    )  # outside of pytest-timeout: waiting is no fault of the test
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        with quiet.turn(self._place, quiet=item.get_closest_marker("quiet") is not None):
+            return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -72,6 +72,7 @@ def memory_bytes(pid: int) -> int:
     return int(found[1]) * 1024
 
 
+@pytest.mark.quiet
 @pytest.mark.timeout(400)
 @pytest.mark.promise("upstream:bounded")
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is looked up in /proc")

@@ -27,7 +27,7 @@ Parsing that copies what it has read costs seconds."""
 GROWTH_KIB = 30_000
 ATTACKERS = 2
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.quiet, pytest.mark.timeout(240)]
 
 
 def flood(name: str) -> Callable[[Call], Script]:

@@ -90,6 +90,7 @@ async def test_words_arrive_one_by_one_through_each_proxy(
             assert await words_a_read(address.plain_url, version) < 1.5
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize(
     ("name", "option", "is_plain"),
     [
