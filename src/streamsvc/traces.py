@@ -46,3 +46,20 @@ def causes(exc: BaseException) -> str:
         kinds.append(type(cause).__name__)
         exc = cause
     return "<".join(kinds) or "none"
+
+
+def drop_frames(exc: BaseException) -> None:
+    """Drop the tracebacks of an exception, of its causes and of the members of a group.
+
+    A frame that keeps the exception is part of a cycle, and what else it has, such as a prompt with megabytes of
+    images, would wait for the garbage collector.
+    """
+    seen: set[int] = set()
+    rest: list[BaseException | None] = [exc]
+    while rest:
+        if (one := rest.pop()) is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = None  # not `clear_frames`: one may be of a coroutine that still runs
+        rest += [one.__cause__, one.__context__]
+        rest += one.exceptions if isinstance(one, BaseExceptionGroup) else ()

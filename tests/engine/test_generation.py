@@ -1,6 +1,8 @@
 """A log is one `Start`, the deltas in order, and one `Done`, whatever the provider does."""
 
+import gc
 import logging
+import sys
 import time
 from collections.abc import Iterator
 
@@ -215,6 +217,32 @@ async def test_a_crash_ends_the_log_and_its_text_stays_secret(
     assert len(crashed) == 1
     kind = crash.exceptions[0] if isinstance(crash, ExceptionGroup) else crash
     assert f"exception={type(kind).__name__} at=doubles.py:" in crashed[0].getMessage()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [STOP],
+        [Text("a"), UpstreamCut()],
+        [ProviderUnavailable()],
+        [RuntimeError()],
+        [ExceptionGroup("", [ValueError()])],
+    ],
+    ids=["completed", "cut", "unavailable", "crashed", "crashed in a group"],
+)
+async def test_an_answer_that_has_ended_does_not_keep_its_prompt(script: list[Step]) -> None:
+    """Its images may be megabytes, so they do not wait for a garbage collection."""
+    provider = ScriptedProvider(*script)
+    gc.collect()
+    gc.disable()
+    try:
+        references = [sys.getrefcount(it) for it in (PROMPT, PROMPT.messages)]
+        await Bench(provider).watched()
+        provider.prompts.clear()
+        left = [sys.getrefcount(it) for it in (PROMPT, PROMPT.messages)]
+    finally:
+        gc.enable()
+    assert left == references
 
 
 @pytest.mark.promise("secret:kept")

@@ -30,7 +30,7 @@ from streamsvc.messages import Prompt
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fitting import Fit
 from streamsvc.snapshot import Standing
-from streamsvc.traces import causes
+from streamsvc.traces import causes, drop_frames
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +92,11 @@ class Failover:
         """What `entry` makes of the prompt."""
         return fit_of(self.entry, self._prompt, requested=self._route[0])
 
+    def forget_request(self) -> None:
+        """Drop the prompt, and the errors, whose tracebacks refer to it. Nothing can be called after that."""
+        del self._prompt
+        self._failures.clear()
+
     async def run(self) -> Finish:
         """Return how the answer ended; everything up to that has been emitted.
 
@@ -122,6 +127,7 @@ class Failover:
                     return await self._call(entry, first_token_at, on_first_token)
             except ProviderError as error:
                 self._note(entry, error)
+                drop_frames(error)
                 if self._got_token:
                     self._broken_by = error.code
                     first_token_at = self._now() + entry.section.first_token_bound

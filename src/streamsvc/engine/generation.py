@@ -24,7 +24,7 @@ from streamsvc.eventloop import clock
 from streamsvc.events import Done, Outcome, Start
 from streamsvc.messages import GenerationRequest, data_bytes
 from streamsvc.snapshot import Standing
-from streamsvc.traces import describe
+from streamsvc.traces import describe, drop_frames
 
 logger = logging.getLogger(__name__)
 
@@ -133,12 +133,18 @@ class Generation:
             if done is None:
                 done = self._ending.stopped(self._stop_scope.outcome)
             await self._close_log(done)
+            self._forget_request()
             self.ended.set()
             seconds = now() - began
             logger.info(
                 "generation.finished id=%s provider=%s model=%s outcome=%s calls=%d seconds=%.3f",
                 self._id, done.provider, done.model, done.outcome, self._failover.calls, seconds,
             )  # fmt: skip
+
+    def _forget_request(self) -> None:
+        """Drop the request now: its images may be megabytes, and this object's cycles wait for the collector."""
+        del self._request
+        self._failover.forget_request()
 
     async def _answer(self) -> Done:
         """Return how the answer ended; a failure is also an end."""
@@ -150,6 +156,7 @@ class Generation:
             return self._ending.log_full()
         except Exception as exc:  # noqa: BLE001  # a bug of ours must still end the log
             logger.error("generation.crashed id=%s %s", self._id, describe(exc))  # noqa: TRY400
+            drop_frames(exc)
             return self._ending.crashed()
         return self._ending.finished(finish)
 
