@@ -9,7 +9,7 @@ import ssl  # noqa: E402
 import sys  # noqa: E402
 import warnings  # noqa: E402
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator  # noqa: E402
-from contextlib import AsyncExitStack  # noqa: E402
+from contextlib import AsyncExitStack, nullcontext  # noqa: E402
 from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -78,7 +78,11 @@ class Turns:
         wrapper=True, tryfirst=True
     )  # outside of pytest-timeout: waiting is no fault of the test
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        with quiet.turn(self._place, quiet=item.get_closest_marker("quiet") is not None):
+        is_quiet = item.get_closest_marker("quiet") is not None
+        with (
+            quiet.turn(self._place, quiet=is_quiet),
+            quiet.unmeasured() if is_quiet else nullcontext(),
+        ):
             return (yield)
 
 

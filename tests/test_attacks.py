@@ -14,9 +14,9 @@ from support.eventstream import wire
 from support.owned import own_tasks
 from support.process import serve
 
-REQUESTS, WORKERS = 300, 10
+REQUESTS, WORKERS = 1000, 10
 
-MORE_SECONDS, TIMES_SLOWER = 0.5, 3
+MORE_SECONDS, TIMES_SLOWER = 0.1, 3
 """How much longer the slowest of a hundred healthy requests may take during an attack; on a busy machine, how many
 times as long. With no room for connections or no turn of the loop it would be seconds."""
 

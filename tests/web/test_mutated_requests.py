@@ -21,7 +21,7 @@ from support import contents
 from support.native import CREATE, NEVER
 from support.problems import HURRIED, LIMITS
 
-SEEDS = range(20_260, 20_264)
+SEEDS = range(20_260, 20_268)
 REQUEST_COUNT = 1_250
 """For each seed."""
 
