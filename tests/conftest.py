@@ -5,6 +5,7 @@ import httpx2
 httpx2.alias_httpx()  # respx patches httpx by name, and must find httpx2 there
 
 import gc  # noqa: E402
+import os  # noqa: E402
 import ssl  # noqa: E402
 import sys  # noqa: E402
 import warnings  # noqa: E402
@@ -24,7 +25,9 @@ from support.loops import on_asyncio  # noqa: E402
 from support.promises import PLANNED, PROMISES  # noqa: E402
 from support.service import Service, serving  # noqa: E402
 
-hypothesis.settings.register_profile("streamsvc", deadline=None)
+hypothesis.settings.register_profile(
+    "streamsvc", deadline=None, max_examples=100 if "CI" in os.environ else 40
+)
 hypothesis.settings.load_profile("streamsvc")
 
 CITED = pytest.StashKey[set[str]]()

@@ -19,7 +19,7 @@ WRITE_BYTES = 300
 """Small, because the parser copies a long field again at each read."""
 
 MOST_BYTES = 50_000_000
-HEALTHY = 1000
+HEALTHY = 300
 SLOWER_SECONDS, TIMES_SLOWER = 0.1, 3
 """How much longer the slowest of a hundred healthy requests may take; on a busy machine, how many times as long.
 Parsing that copies what it has read costs seconds."""
@@ -91,9 +91,8 @@ async def test_the_fallback_answers_instead_of_an_endless_response(
     ("kind", "name"),
     [
         ("openai", "field of a trailer"),
-        ("gemini", "field of a trailer"),
         ("openai", "extension of a chunk"),
-        ("openai", "interim answers"),
+        ("gemini", "interim answers"),
     ],
 )
 async def test_healthy_requests_stay_fast_beside_endless_responses(
