@@ -8,7 +8,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.process import Running, environment, serve, started
+import anyio
+
+from support.process import START_SECONDS, Running, environment, serve, started
 
 TESTS = Path(__file__).parents[1]
 
@@ -81,7 +83,21 @@ async def _foreign(
     async with started(
         command, directory, environ, running_on=running_on, has_workers=True
     ) as running:
+        with anyio.fail_after(START_SECONDS):
+            while not await _is_listening(port):
+                await anyio.sleep(
+                    0.01
+                )  # granian logs that it listens before it does, and nothing after
         yield running
+
+
+async def _is_listening(port: int) -> bool:
+    try:
+        stream = await anyio.connect_tcp("127.0.0.1", port)
+    except OSError:
+        return False
+    await stream.aclose()
+    return True
 
 
 def _free_port() -> int:
