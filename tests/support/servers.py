@@ -85,9 +85,7 @@ async def _foreign(
     ) as running:
         with anyio.fail_after(START_SECONDS):
             while not await _is_listening(port):
-                await anyio.sleep(
-                    0.01
-                )  # granian logs that it listens before it does, and nothing after
+                pass  # granian logs that it listens before it does, and nothing after
         yield running
 
 
