@@ -67,7 +67,7 @@ class PublicError(msgspec.Struct, frozen=True):
     """A failure as viewers see it.
 
     Attributes:
-        code: for programs; see `streamsvc.errors`.
+        code: for programs; see `streamsvc.errors` and `streamsvc.provider_errors`.
         message: a sentence for people.
         retryable: whether the same request may succeed later.
     """

@@ -32,7 +32,7 @@ FailureCode = Literal[
     "empty_answer",
     "upstream_error",
 ]
-"""The codes of the errors with which a provider can fail; see `streamsvc.errors`."""
+"""The codes of the errors with which a provider can fail; see `streamsvc.provider_errors`."""
 
 _Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 _Text = Annotated[str, Meta(min_length=1)]

@@ -9,7 +9,7 @@ from browser.guide import save
 from browser.pages import chromium, site
 from conftest import Serve
 from streamsvc.config.settings import CorsSettings, FakeSettings, FaultName, Settings
-from streamsvc.errors import ProviderContentFiltered, ProviderUnavailable, UpstreamCut
+from streamsvc.provider_errors import ProviderContentFiltered, ProviderUnavailable, UpstreamCut
 
 pytestmark = pytest.mark.browser
 

@@ -13,8 +13,8 @@ import pytest
 
 from conftest import Serve
 from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
-from streamsvc.errors import ProviderUnavailable
 from streamsvc.events import Done, Outcome, Reasoning, Text
+from streamsvc.provider_errors import ProviderUnavailable
 from streamsvc.providers.base import Finish
 from support.commands import errors_of, read_until, run, started
 from support.doubles import HOLD, ScriptedProvider, Step, events_of

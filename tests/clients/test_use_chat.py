@@ -18,7 +18,8 @@ from streamsvc.config.settings import (
     StreamSettings,
 )
 from streamsvc.dialects.ai_sdk.frames import RESTARTED, UNWATCHED
-from streamsvc.errors import CursorLost, ProviderAuthFailed, ProviderTimedOut, UpstreamCut
+from streamsvc.errors import CursorLost
+from streamsvc.provider_errors import ProviderAuthFailed, ProviderTimedOut, UpstreamCut
 from support.ai_sdk import Chat, Seen, ai_sdk_chat
 from support.proxy import Cut, after_events, breaking_proxy, never
 from support.service import Service, serving

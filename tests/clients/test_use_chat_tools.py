@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from streamsvc.dialects.ai_sdk.frames import RESTARTED
-from streamsvc.errors import UpstreamCut
+from streamsvc.provider_errors import UpstreamCut
 from support.ai_sdk import Chat, Seen, ai_sdk_chat
 from support.process import Running, serve, write_config
 from support.proxy import Cut, after_events, breaking_proxy, never

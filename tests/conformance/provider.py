@@ -13,9 +13,9 @@ import pytest
 from typing_extensions import override
 
 from streamsvc.config.settings import FakeSettings, ProviderSettings
-from streamsvc.errors import ProviderError
 from streamsvc.events import FinishReason, Reasoning, Text
 from streamsvc.messages import Prompt, ToolCall, UserMessage
+from streamsvc.provider_errors import ProviderError
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.fake.text import words
 from streamsvc.providers.registry import ProviderRegistry

@@ -16,7 +16,7 @@ from provider import (
     texts,
 )
 
-from streamsvc.errors import (
+from streamsvc.provider_errors import (
     ContextLengthExceeded,
     ProviderError,
     ProviderMisconfigured,

@@ -17,7 +17,7 @@ from provider import (
     end_of as _end_of,
 )
 
-from streamsvc.errors import ProviderUnavailable, UpstreamCut, UpstreamInvalid
+from streamsvc.provider_errors import ProviderUnavailable, UpstreamCut, UpstreamInvalid
 from support.upstreams import CLOSE, HEAD, RESET, Exchange, Script, Step, finish, raw, text
 
 pytestmark = pytest.mark.usefixtures("no_certificates")

@@ -17,9 +17,9 @@ from provider import (
     texts,
 )
 
-from streamsvc.errors import ProviderError, UpstreamCut, UpstreamInvalid
 from streamsvc.events import AnswerEnd, Delta, ToolCallArguments, ToolCallBegun
 from streamsvc.messages import ToolCall
+from streamsvc.provider_errors import ProviderError, UpstreamCut, UpstreamInvalid
 from streamsvc.providers import answer as answer_module
 from streamsvc.providers.base import Finish
 from support.answering import Piece

@@ -9,7 +9,7 @@ from provider import (
     texts,
 )
 
-from streamsvc.errors import ProviderError, ProviderUnavailable, UpstreamCut
+from streamsvc.provider_errors import ProviderError, ProviderUnavailable, UpstreamCut
 from streamsvc.providers.http import pool
 from streamsvc.providers.http.connection import LOOSE_BYTES
 from support.floods import FLOODS, Flood

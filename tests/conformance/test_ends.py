@@ -17,8 +17,13 @@ from provider import (
     texts,
 )
 
-from streamsvc.errors import ProviderError, ProviderUnavailable, UpstreamCut, UpstreamInvalid
 from streamsvc.events import Delta, Text, Usage
+from streamsvc.provider_errors import (
+    ProviderError,
+    ProviderUnavailable,
+    UpstreamCut,
+    UpstreamInvalid,
+)
 from streamsvc.providers import answer as answer_module
 from streamsvc.providers.base import Finish
 from support.upstreams import (

@@ -7,7 +7,7 @@ import pytest
 from provider import UpstreamSubject, every_upstream
 from provider import ask as _ask
 
-from streamsvc.errors import ProviderRateLimited, ProviderUnavailable
+from streamsvc.provider_errors import ProviderRateLimited, ProviderUnavailable
 from support.upstreams import status
 
 pytestmark = pytest.mark.usefixtures("no_certificates")

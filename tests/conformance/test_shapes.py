@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from provider import UPSTREAMS, UpstreamSubject, end_of, every_upstream, finishes, texts, thoughts
 
-from streamsvc.errors import UpstreamInvalid
+from streamsvc.provider_errors import UpstreamInvalid
 from support.upstreams import DONE, GEMINI, OPENAI, USAGE, Wire, finish, frame, raw, text
 
 pytestmark = pytest.mark.usefixtures("no_certificates")

@@ -15,7 +15,7 @@ from provider import (
     end_of as _end_of,
 )
 
-from streamsvc.errors import (
+from streamsvc.provider_errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,
     ProviderContentFiltered,

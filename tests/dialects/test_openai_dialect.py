@@ -15,7 +15,6 @@ from streamsvc.dialects.base import Encoder
 from streamsvc.dialects.openai.errors import CODES, STATUSES, error_object
 from streamsvc.dialects.openai.frames import FINISH_REASONS, OpenAIDialect, completion_of, usage_of
 from streamsvc.dialects.sse import KEEPALIVE
-from streamsvc.errors import ProviderError
 from streamsvc.events import (
     Done,
     Event,
@@ -31,6 +30,7 @@ from streamsvc.events import (
     ToolCallReady,
     Usage,
 )
+from streamsvc.provider_errors import ProviderError
 from streamsvc.snapshot import Folding
 from streamsvc.web.long_json import encode
 from support.events import FAILED, GENERATION, RETRYING, START, WHOLE, done

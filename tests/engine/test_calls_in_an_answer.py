@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamsvc.errors import ProviderContentFiltered, ProviderUnavailable, UpstreamCut
 from streamsvc.events import (
     Done,
     Event,
@@ -18,6 +17,7 @@ from streamsvc.events import (
     ToolCallBegun,
     ToolCallReady,
 )
+from streamsvc.provider_errors import ProviderContentFiltered, ProviderUnavailable, UpstreamCut
 from streamsvc.providers.base import Finish
 from support.answers import (
     USAGE,

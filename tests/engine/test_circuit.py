@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from streamsvc.engine.circuit import TRANSITIONS, Circuit, Move, State
-from streamsvc.errors import ContextLengthExceeded, ProviderError, ProviderUnavailable
+from streamsvc.provider_errors import ContextLengthExceeded, ProviderError, ProviderUnavailable
 from support.doubles import virtual_backends
 
 anyio_backend = virtual_backends()

@@ -8,8 +8,8 @@ import pytest
 from typing_extensions import override
 
 from streamsvc.engine.circuit import State
-from streamsvc.errors import ProviderRefused, ProviderUnavailable
 from streamsvc.events import Status, Text
+from streamsvc.provider_errors import ProviderRefused, ProviderUnavailable
 from support.answers import REQUEST, WELL, Bench, completed, retrying, supervising, switching
 from support.doubles import HOLD, ScriptedProvider, Step, Takes, events_of, virtual_backends
 

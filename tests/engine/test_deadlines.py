@@ -3,8 +3,8 @@
 import anyio
 import pytest
 
-from streamsvc.errors import ProviderTimedOut
 from streamsvc.events import Done, Outcome, Reasoning, Text, Usage
+from streamsvc.provider_errors import ProviderTimedOut
 from support.doubles import HOLD, ScriptedProvider, Step, virtual_backends
 from support.generations import FIRST_TOKEN, IDLE, STOP, TOTAL, Bench, counted, failure, generate
 

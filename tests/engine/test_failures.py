@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from streamsvc.engine.circuit import State
-from streamsvc.errors import (
+from streamsvc.events import Done, Reasoning, Status, Text
+from streamsvc.provider_errors import (
     ContextLengthExceeded,
     EmptyAnswer,
     NamedModelNotFound,
@@ -24,7 +25,6 @@ from streamsvc.errors import (
     UpstreamCut,
     UpstreamInvalid,
 )
-from streamsvc.events import Done, Reasoning, Status, Text
 from support.answers import WELL, failed, retrying, supervising, switching
 from support.doubles import ScriptedProvider, Step, virtual_backends
 

@@ -4,8 +4,9 @@ import anyio
 import msgspec
 import pytest
 
-from streamsvc.errors import Overloaded, ProviderRefused, ProviderUnavailable, UpstreamCut
+from streamsvc.errors import Overloaded
 from streamsvc.events import Done, Event, Restart, Start, Status, Text
+from streamsvc.provider_errors import ProviderRefused, ProviderUnavailable, UpstreamCut
 from support.answers import (
     FIRST_TOKEN,
     REQUEST,

@@ -10,14 +10,6 @@ import anyio
 import msgspec
 import pytest
 
-from streamsvc.errors import (
-    EmptyAnswer,
-    ProviderContentFiltered,
-    ProviderError,
-    ProviderTimedOut,
-    ProviderUnavailable,
-    UpstreamCut,
-)
 from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.events import (
     AnswerEnd,
@@ -29,6 +21,14 @@ from streamsvc.events import (
     Status,
     Text,
     Usage,
+)
+from streamsvc.provider_errors import (
+    EmptyAnswer,
+    ProviderContentFiltered,
+    ProviderError,
+    ProviderTimedOut,
+    ProviderUnavailable,
+    UpstreamCut,
 )
 from streamsvc.providers.base import Finish
 from support.doubles import (

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamsvc.config.settings import GenerationSettings
-from streamsvc.errors import (
+from streamsvc.events import Done, Outcome, Progress, Reasoning, Start, Status, Text
+from streamsvc.provider_errors import (
     ProviderContentFiltered,
     ProviderError,
     ProviderRateLimited,
@@ -14,7 +15,6 @@ from streamsvc.errors import (
     UpstreamCut,
     UpstreamInvalid,
 )
-from streamsvc.events import Done, Outcome, Progress, Reasoning, Start, Status, Text
 from support.answers import (
     FIRST_TOKEN,
     IDLE,

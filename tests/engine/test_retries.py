@@ -4,8 +4,8 @@ import anyio
 import msgspec
 import pytest
 
-from streamsvc.errors import ProviderRateLimited, ProviderUnavailable
 from streamsvc.events import Text
+from streamsvc.provider_errors import ProviderRateLimited, ProviderUnavailable
 from support.answers import (
     FIRST_TOKEN,
     TOTAL,

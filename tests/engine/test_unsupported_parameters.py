@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamsvc.errors import InvalidField, ProviderUnavailable, UnsupportedParameter, UpstreamCut
+from streamsvc.errors import InvalidField, UnsupportedParameter
 from streamsvc.events import Progress, Start, Text
 from streamsvc.messages import GenerationRequest, ImagePart, UserMessage
+from streamsvc.provider_errors import ProviderUnavailable, UpstreamCut
 from support.answers import REQUEST, WELL, Bench, completed, restart, supervising, switching
 from support.doubles import PROMPT, ScriptedProvider, Step, Takes, events_of, virtual_backends
 

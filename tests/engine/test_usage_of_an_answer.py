@@ -2,8 +2,8 @@
 
 import pytest
 
-from streamsvc.errors import ProviderTimedOut, ProviderUnavailable
 from streamsvc.events import Reasoning, Text, Usage
+from streamsvc.provider_errors import ProviderTimedOut, ProviderUnavailable
 from streamsvc.providers.base import Finish
 from support.answers import STOP, USAGE, counted, supervising
 from support.doubles import HOLD, ScriptedProvider, Step, Takes, virtual_backends

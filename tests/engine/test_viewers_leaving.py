@@ -5,8 +5,8 @@ from typing import Any
 import anyio
 import pytest
 
-from streamsvc.errors import ProviderRefused
 from streamsvc.events import Done, Outcome, Text, Usage
+from streamsvc.provider_errors import ProviderRefused
 from support.answers import REQUEST, STOP, TOTAL, counted, rate_limited, supervising
 from support.doubles import HOLD, ScriptedProvider, Takes, events_of, virtual_backends
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamsvc.errors import ProviderError
 from streamsvc.events import ToolCallArguments, ToolCallBegun
+from streamsvc.provider_errors import ProviderError
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish
 from streamsvc.providers.openai.chunks import ChunkReader

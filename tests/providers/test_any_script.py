@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from streamsvc.config.settings import FakeSettings
-from streamsvc.errors import ProviderError
 from streamsvc.events import Delta, ToolCallArguments, ToolCallBegun
 from streamsvc.messages import Prompt, UserMessage
+from streamsvc.provider_errors import ProviderError
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fake.provider import FakeProvider
 from streamsvc.providers.openai.quirks import QUIRKS

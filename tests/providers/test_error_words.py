@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from streamsvc.errors import (
+from streamsvc.provider_errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,
     ProviderContentFiltered,

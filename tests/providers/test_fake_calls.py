@@ -8,7 +8,6 @@ from jsonschema import Draft202012Validator
 from trio.testing import MockClock
 
 from streamsvc.config.settings import FakeSettings
-from streamsvc.errors import ProviderRefused, UpstreamCut
 from streamsvc.events import (
     Logprobs,
     Reasoning,
@@ -30,6 +29,7 @@ from streamsvc.messages import (
     ToolMessage,
     UserMessage,
 )
+from streamsvc.provider_errors import ProviderRefused, UpstreamCut
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fake.provider import FakeProvider
 from support.answering import Piece, answering

@@ -12,7 +12,9 @@ import pytest
 from trio.testing import MockClock
 
 from streamsvc.config.settings import FakeSettings, FaultName
-from streamsvc.errors import (
+from streamsvc.events import Reasoning, Text, Usage
+from streamsvc.messages import Prompt, UserMessage
+from streamsvc.provider_errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,
     ProviderContentFiltered,
@@ -23,8 +25,6 @@ from streamsvc.errors import (
     UpstreamCut,
     UpstreamInvalid,
 )
-from streamsvc.events import Reasoning, Text, Usage
-from streamsvc.messages import Prompt, UserMessage
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fake import faults
 from streamsvc.providers.fake.faults import FAULTS

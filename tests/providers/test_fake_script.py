@@ -8,7 +8,6 @@ import pytest
 from trio.testing import MockClock
 
 from streamsvc.config.settings import FakeSettings
-from streamsvc.errors import ProviderError, ProviderTimedOut, UpstreamCut, UpstreamInvalid
 from streamsvc.events import (
     Logprobs,
     Reasoning,
@@ -20,6 +19,7 @@ from streamsvc.events import (
     Usage,
 )
 from streamsvc.messages import AssistantMessage, Message, Prompt, Tool, ToolCall, UserMessage
+from streamsvc.provider_errors import ProviderError, ProviderTimedOut, UpstreamCut, UpstreamInvalid
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fake.provider import FakeProvider
 from streamsvc.providers.fake.quirks import quirky

@@ -3,8 +3,8 @@
 import pytest
 from google.genai import types
 
-from streamsvc.errors import ProviderError
 from streamsvc.events import AnswerEnd
+from streamsvc.provider_errors import ProviderError
 from streamsvc.providers.finish_words import answer_end
 
 ENDS: dict[AnswerEnd, tuple[str, ...]] = {

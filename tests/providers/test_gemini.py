@@ -19,7 +19,9 @@ from google.genai import _api_client
 from google.genai import errors as sdk_errors
 
 from streamsvc.config.settings import GeminiSettings
-from streamsvc.errors import (
+from streamsvc.events import Reasoning, Text, Usage
+from streamsvc.messages import AssistantMessage, ImagePart, Prompt, UserMessage
+from streamsvc.provider_errors import (
     ProviderAuthFailed,
     ProviderError,
     ProviderTimedOut,
@@ -27,8 +29,6 @@ from streamsvc.errors import (
     UpstreamCut,
     UpstreamInvalid,
 )
-from streamsvc.events import Reasoning, Text, Usage
-from streamsvc.messages import AssistantMessage, ImagePart, Prompt, UserMessage
 from streamsvc.providers import answer as answer_module
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.gemini import provider as adapter

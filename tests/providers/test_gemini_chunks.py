@@ -6,8 +6,13 @@ from typing import Any
 import pytest
 from google.genai import types
 
-from streamsvc.errors import ProviderAuthFailed, ProviderError, ProviderRefused, UpstreamInvalid
 from streamsvc.events import Delta, Logprobs, Text, ToolCallArguments, ToolCallBegun, Usage
+from streamsvc.provider_errors import (
+    ProviderAuthFailed,
+    ProviderError,
+    ProviderRefused,
+    UpstreamInvalid,
+)
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish
 from streamsvc.providers.gemini.chunks import ChunkReader

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from google.genai import types
 
-from streamsvc.errors import ProviderRefused
 from streamsvc.messages import (
     AssistantMessage,
     FilePart,
@@ -16,6 +15,7 @@ from streamsvc.messages import (
     ToolMessage,
     UserMessage,
 )
+from streamsvc.provider_errors import ProviderRefused
 from streamsvc.providers.gemini.contents import contents
 from streamsvc.providers.provider_data import stamped
 

@@ -15,7 +15,9 @@ import msgspec
 import pytest
 
 from streamsvc.config.settings import OpenAISettings
-from streamsvc.errors import (
+from streamsvc.events import Reasoning, Text, Usage
+from streamsvc.messages import AssistantMessage, Prompt, UserMessage
+from streamsvc.provider_errors import (
     ContextLengthExceeded,
     ProviderContentFiltered,
     ProviderError,
@@ -24,8 +26,6 @@ from streamsvc.errors import (
     ProviderUnavailable,
     UpstreamCut,
 )
-from streamsvc.events import Reasoning, Text, Usage
-from streamsvc.messages import AssistantMessage, Prompt, UserMessage
 from streamsvc.providers import answer as answer_module
 from streamsvc.providers import base
 from streamsvc.providers.base import Finish, Provider

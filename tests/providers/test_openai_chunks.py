@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from streamsvc.errors import UpstreamInvalid
 from streamsvc.events import (
     Delta,
     Logprobs,
@@ -17,6 +16,7 @@ from streamsvc.events import (
     ToolCallBegun,
     Usage,
 )
+from streamsvc.provider_errors import UpstreamInvalid
 from streamsvc.providers.base import Finish
 from streamsvc.providers.openai.rare import usage
 from streamsvc.providers.tool_calls import MAX_DATA_BYTES

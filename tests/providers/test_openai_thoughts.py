@@ -7,7 +7,6 @@ import anyio
 import pytest
 
 from streamsvc.config.settings import OpenAISettings
-from streamsvc.errors import ProviderRefused
 from streamsvc.events import Reasoning
 from streamsvc.messages import (
     AssistantMessage,
@@ -18,6 +17,7 @@ from streamsvc.messages import (
     ToolMessage,
     UserMessage,
 )
+from streamsvc.provider_errors import ProviderRefused
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.openai import provider as adapter
 from streamsvc.providers.openai.body import BodyWriter

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from streamsvc.errors import (
+from streamsvc.provider_errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,
     ProviderContentFiltered,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamsvc.errors import UpstreamInvalid
 from streamsvc.events import Delta, ToolCallArguments, ToolCallBegun, ToolCallReady
+from streamsvc.provider_errors import UpstreamInvalid
 from streamsvc.providers.base import Finish
 from streamsvc.providers.openai.quirks import OPENAI, QUIRKS, Style, WrittenCall, chunks
 from streamsvc.providers.tool_calls import MAX_CALLS, MAX_DATA_BYTES

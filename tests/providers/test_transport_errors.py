@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamsvc.errors import (
+from streamsvc.provider_errors import (
     ProviderError,
     ProviderTimedOut,
     ProviderUnavailable,

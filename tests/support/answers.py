@@ -11,7 +11,6 @@ from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
 from streamsvc.engine.circuit import State
 from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.engine.supervisor import Supervisor
-from streamsvc.errors import ProviderError, ProviderRateLimited
 from streamsvc.events import (
     Done,
     Event,
@@ -25,6 +24,7 @@ from streamsvc.events import (
     Usage,
 )
 from streamsvc.messages import GenerationRequest
+from streamsvc.provider_errors import ProviderError, ProviderRateLimited
 from streamsvc.providers.base import Finish
 from support.doubles import PROMPT, Providers, ScriptedProvider, SlowLog, Step, events_of
 

@@ -12,11 +12,11 @@ from trio.testing import MockClock
 from typing_extensions import override
 
 from streamsvc.config.settings import FakeSettings, ProviderSettings
-from streamsvc.errors import UpstreamCut
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Delta, Done, Event, Record
 from streamsvc.messages import Prompt, UserMessage
+from streamsvc.provider_errors import UpstreamCut
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.registry import ProviderRegistry
 from support.loops import on_asyncio

@@ -4,7 +4,7 @@ import pytest
 
 from conftest import Serve
 from streamsvc.config.settings import OpenAISettings, ProviderSettings, Settings
-from streamsvc.errors import ProviderUnavailable
+from streamsvc.provider_errors import ProviderUnavailable
 from support.asking import fetch
 from support.doubles import ScriptedProvider
 from support.eventstream import parse

@@ -9,16 +9,16 @@ from typing_extensions import override
 
 from streamsvc.config.settings import ProviderSettings
 from streamsvc.engine.entries import ProviderEntry
-from streamsvc.errors import (
+from streamsvc.eventloop import Timer, clock, timers
+from streamsvc.events import Delta
+from streamsvc.messages import Prompt
+from streamsvc.provider_errors import (
     EmptyAnswer,
     ProviderContentFiltered,
     ProviderTimedOut,
     ProviderUnavailable,
     UpstreamCut,
 )
-from streamsvc.eventloop import Timer, clock, timers
-from streamsvc.events import Delta
-from streamsvc.messages import Prompt
 from streamsvc.providers.base import Finish
 
 _TICK_SECONDS = 0.001

@@ -12,8 +12,8 @@ from enum import StrEnum, auto
 
 from typing_extensions import override
 
-from streamsvc.errors import ProviderError
 from streamsvc.eventloop import now
+from streamsvc.provider_errors import ProviderError
 
 logger = logging.getLogger(__name__)
 

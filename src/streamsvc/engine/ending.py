@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from streamsvc.errors import ProviderContentFiltered, ProviderError, StreamsvcError
+from streamsvc.errors import StreamsvcError
 from streamsvc.events import AnswerEnd, Done, FinishReason, Outcome, PublicError, Status
+from streamsvc.provider_errors import ProviderContentFiltered, ProviderError
 from streamsvc.providers.base import Finish
 
 _STATUS: Mapping[AnswerEnd, Status] = {

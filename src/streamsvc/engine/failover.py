@@ -17,16 +17,16 @@ from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.attempt import attempt
 from streamsvc.engine.entries import ProviderEntry, ProviderSlot, fit_of
 from streamsvc.engine.rescue import CatchUp
-from streamsvc.errors import (
+from streamsvc.eventloop import clock
+from streamsvc.events import Delta, Event, Progress, Restart
+from streamsvc.messages import Prompt
+from streamsvc.provider_errors import (
     EmptyAnswer,
     NamedModelNotFound,
     ProviderError,
     ProviderModelNotFound,
     ProviderTimedOut,
 )
-from streamsvc.eventloop import clock
-from streamsvc.events import Delta, Event, Progress, Restart
-from streamsvc.messages import Prompt
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fitting import Fit
 from streamsvc.snapshot import Standing

@@ -18,11 +18,11 @@ from streamsvc.engine.entries import ProviderSlot
 from streamsvc.engine.failover import Failover
 from streamsvc.engine.stopping import StopScope
 from streamsvc.engine.usage import estimate
-from streamsvc.errors import ProviderError
 from streamsvc.eventlog.base import EventLog, LogFull, stored_batches
 from streamsvc.eventloop import clock
 from streamsvc.events import Done, Outcome, Start
 from streamsvc.messages import GenerationRequest, data_bytes
+from streamsvc.provider_errors import ProviderError
 from streamsvc.snapshot import Standing
 from streamsvc.traces import describe, drop_frames
 

@@ -20,7 +20,6 @@ from typing import Any
 
 import msgspec
 
-from streamsvc.errors import UpstreamCut, UpstreamInvalid
 from streamsvc.eventloop import now
 from streamsvc.events import (
     AnswerEnd,
@@ -33,6 +32,7 @@ from streamsvc.events import (
     Usage,
 )
 from streamsvc.messages import ProviderData
+from streamsvc.provider_errors import UpstreamCut, UpstreamInvalid
 from streamsvc.providers.base import Finish, SurrogateJoiner
 from streamsvc.providers.finish_words import answer_end
 from streamsvc.providers.tool_calls import MAX_DATA_BYTES, CallPiece, ToolCallJoiner

@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 import anyio
 
-from streamsvc.errors import ProviderError, ProviderMisconfigured, UpstreamInvalid
+from streamsvc.provider_errors import ProviderError, ProviderMisconfigured, UpstreamInvalid
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish
 from streamsvc.providers.error_mapping import error_for_text, error_for_transport

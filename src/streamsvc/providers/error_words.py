@@ -7,7 +7,7 @@ messages, and others that must not be confused with them.
 import re
 from collections.abc import Callable, Mapping
 
-from streamsvc.errors import (
+from streamsvc.provider_errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,
     ProviderContentFiltered,

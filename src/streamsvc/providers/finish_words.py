@@ -10,13 +10,13 @@ not listed is `other`.
 import re
 from collections.abc import Mapping
 
-from streamsvc.errors import (
+from streamsvc.events import AnswerEnd
+from streamsvc.provider_errors import (
     ProviderAuthFailed,
     ProviderError,
     ProviderRefused,
     ProviderUnavailable,
 )
-from streamsvc.events import AnswerEnd
 from streamsvc.providers.wording import bare
 
 _ENDS: Mapping[AnswerEnd, str] = {

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from streamsvc.errors import UpstreamInvalid
+from streamsvc.provider_errors import UpstreamInvalid
 from streamsvc.providers.base import whole
 
 MOST_TOKENS = 2**53

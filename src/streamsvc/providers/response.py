@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from streamsvc.errors import UpstreamInvalid
+from streamsvc.provider_errors import UpstreamInvalid
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.body import BodyReader
 from streamsvc.providers.http.exchange import Exchange, Read, drain, read_bounded

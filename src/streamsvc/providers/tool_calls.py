@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
-from streamsvc.errors import UpstreamInvalid
 from streamsvc.events import Delta, ToolCallReady
+from streamsvc.provider_errors import UpstreamInvalid
 from streamsvc.providers.tool_draft import Draft
 
 MAX_CALLS = 128

@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from streamsvc.errors import UpstreamInvalid
 from streamsvc.events import Delta, ToolCallArguments, ToolCallBegun, ToolCallReady
+from streamsvc.provider_errors import UpstreamInvalid
 from streamsvc.providers.base import SurrogateJoiner
 
 MOST_HELD_CHARS = 16_384

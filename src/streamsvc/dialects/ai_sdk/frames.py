@@ -18,7 +18,7 @@ from typing_extensions import override
 from streamsvc.dialects.ai_sdk.chunks import embedded, encoded, metadata
 from streamsvc.dialects.ai_sdk.context import Context
 from streamsvc.dialects.base import Dialect, Encoder, Ends
-from streamsvc.errors import CursorLost, UpstreamCut
+from streamsvc.errors import CursorLost
 from streamsvc.events import (
     Done,
     Event,
@@ -38,6 +38,7 @@ from streamsvc.events import (
     ToolCallReady,
     ToolEvent,
 )
+from streamsvc.provider_errors import UpstreamCut
 
 DONE = b"data: [DONE]\n\n"
 

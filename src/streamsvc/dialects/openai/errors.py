@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from streamsvc.dialects.sse import data_block
-from streamsvc.errors import CursorLost, UpstreamCut
+from streamsvc.errors import CursorLost
 from streamsvc.events import Done, PublicError, Status
+from streamsvc.provider_errors import UpstreamCut
 
 DONE = b"data: [DONE]\n\n"
 """The last block of every stream."""

@@ -10,7 +10,7 @@ from typing import ClassVar, assert_never
 from typing_extensions import override
 
 from streamsvc.dialects.base import BrokenOff, Dialect, Encoder, Ends
-from streamsvc.errors import CursorLost, UpstreamCut
+from streamsvc.errors import CursorLost
 from streamsvc.events import (
     Done,
     Logprobs,
@@ -26,6 +26,7 @@ from streamsvc.events import (
     ToolCallBegun,
     ToolCallReady,
 )
+from streamsvc.provider_errors import UpstreamCut
 
 _CALL = b"[The model calls the tool %b; plain text cannot show a tool call.]\n"
 """The line for a tool call; a client that uses tools should choose another format."""

@@ -1,8 +1,8 @@
 """What the fake provider answers without a script: tool calls, a value that fits a schema, or words."""
 
 from streamsvc.config.settings import FakeSettings
-from streamsvc.errors import ProviderRefused
 from streamsvc.messages import JsonFormat, Prompt
+from streamsvc.provider_errors import ProviderRefused
 from streamsvc.providers.fake.calls import as_json, calls_for, question_of, results_of
 from streamsvc.providers.fake.schemas import NoValue
 from streamsvc.providers.fake.text import before_stop, reply_to

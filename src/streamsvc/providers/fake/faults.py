@@ -11,7 +11,7 @@ from itertools import chain
 import msgspec
 
 from streamsvc.config.settings import FaultName
-from streamsvc.errors import (
+from streamsvc.provider_errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,
     ProviderContentFiltered,

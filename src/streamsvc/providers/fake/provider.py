@@ -15,10 +15,10 @@ import msgspec
 from typing_extensions import override
 
 from streamsvc.config.settings import FakeSettings, FaultName
-from streamsvc.errors import ProviderError, UpstreamCut
 from streamsvc.eventloop import now
 from streamsvc.events import Delta, Logprobs, Reasoning, Usage
 from streamsvc.messages import Prompt, texts_of
+from streamsvc.provider_errors import ProviderError, UpstreamCut
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.fake.answer import script_for
 from streamsvc.providers.fake.faults import Call, play

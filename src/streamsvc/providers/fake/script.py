@@ -4,7 +4,19 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from streamsvc.errors import (
+from streamsvc.events import (
+    AnswerEnd,
+    Delta,
+    Logprobs,
+    Reasoning,
+    Refusal,
+    Text,
+    ToolCallArguments,
+    ToolCallBegun,
+    ToolCallReady,
+)
+from streamsvc.messages import AssistantMessage, Prompt
+from streamsvc.provider_errors import (
     ContextLengthExceeded,
     EmptyAnswer,
     ProviderAuthFailed,
@@ -20,18 +32,6 @@ from streamsvc.errors import (
     UpstreamCut,
     UpstreamInvalid,
 )
-from streamsvc.events import (
-    AnswerEnd,
-    Delta,
-    Logprobs,
-    Reasoning,
-    Refusal,
-    Text,
-    ToolCallArguments,
-    ToolCallBegun,
-    ToolCallReady,
-)
-from streamsvc.messages import AssistantMessage, Prompt
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fake.calls import as_json
 from streamsvc.providers.fake.steps import Pace, Silence, Step, is_token

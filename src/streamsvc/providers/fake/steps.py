@@ -4,8 +4,8 @@ import math
 
 import msgspec
 
-from streamsvc.errors import ProviderError
 from streamsvc.events import Delta, Refusal, Text, ToolCallArguments, ToolCallBegun
+from streamsvc.provider_errors import ProviderError
 from streamsvc.providers.base import Finish
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from streamsvc.errors import UpstreamInvalid
+from streamsvc.provider_errors import UpstreamInvalid
 from streamsvc.providers import lenient
 from streamsvc.providers.base import whole
 

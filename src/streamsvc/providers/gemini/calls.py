@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from streamsvc.errors import UpstreamInvalid
+from streamsvc.provider_errors import UpstreamInvalid
 from streamsvc.providers import lenient
 from streamsvc.providers.base import whole
 from streamsvc.providers.gemini.arguments import StreamedArguments

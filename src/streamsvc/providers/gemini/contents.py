@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from streamsvc.errors import ProviderRefused
 from streamsvc.messages import (
     AssistantMessage,
     Content,
@@ -24,6 +23,7 @@ from streamsvc.messages import (
     parts_of,
 )
 from streamsvc.messages import Part as MessagePart
+from streamsvc.provider_errors import ProviderRefused
 from streamsvc.providers.gemini.models import demands_signatures
 from streamsvc.providers.gemini.parts import Part, answer_parts, call_id_of, call_part
 

@@ -8,7 +8,7 @@ import httpx2
 from typing_extensions import override
 
 from streamsvc.config.settings import UpstreamSection
-from streamsvc.errors import ProviderError, UpstreamInvalid
+from streamsvc.provider_errors import ProviderError, UpstreamInvalid
 from streamsvc.providers.error_mapping import (
     error_for_answer,
     error_for_transport,

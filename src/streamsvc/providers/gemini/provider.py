@@ -16,9 +16,9 @@ from google.genai import errors, types
 from typing_extensions import override
 
 from streamsvc.config.settings import GeminiSettings
-from streamsvc.errors import UpstreamInvalid
 from streamsvc.events import Delta
 from streamsvc.messages import Prompt
+from streamsvc.provider_errors import UpstreamInvalid
 from streamsvc.providers.answer import AnswerSoFar
 from streamsvc.providers.base import Finish, Provider, closed_afterwards
 from streamsvc.providers.gemini.body import request_body
