@@ -12,7 +12,6 @@ import pytest
 from anyio.abc import TaskStatus
 
 from streamsvc.config.settings import ProviderSettings, Settings, StreamSettings
-from streamsvc.eventlog.base import stored_records
 from streamsvc.events import Done
 from support.eventstream import Answer, view, wire
 from support.faults.row import (
@@ -34,6 +33,7 @@ from support.stage import (
     no_more_tasks_than,
     tasks_by_kind,
 )
+from support.stored import stored_records
 from support.upstreams import CLOSE, HEAD, HOLD, RESET, Script, Upstream, status, upstream
 
 Serve = Callable[..., Awaitable[Service]]

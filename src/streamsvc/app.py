@@ -24,6 +24,7 @@ from streamsvc.dialects.request import RequestBuilder
 from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.messages import Prompt
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.web.addresses import is_openai
 from streamsvc.web.ai_sdk import UIMessageEndpoints, refusal_text
@@ -176,7 +177,7 @@ def _lifespan(
             tasks.start_soon(parts.log.sweep, name="log sweeper")
             tasks.start_soon(drain_at_shutdown, name="drain")
             # Now and not later: a fallback is first called in the middle of an outage.
-            for entry in supervisor.entries.route(parts.settings.provider):
+            for entry in supervisor.entries.route(parts.settings.provider, Prompt(messages=())):
                 await entry.provider()
             guard.has_started = True
             yield

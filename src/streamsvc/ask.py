@@ -156,7 +156,7 @@ async def _ask_directly(
 def _print(event: Event) -> None:
     """Print the text; everything else goes to standard error, so that the answer can be piped."""
     match event:
-        case Text(text=text):
+        case Text(text=text) | Refusal(text=text):
             print(text, end="", flush=True)
         case Reasoning(text=text):
             print(text, end="", flush=True, file=sys.stderr)
@@ -165,8 +165,6 @@ def _print(event: Event) -> None:
         case Restart(reason=reason, provider=provider):
             print(flush=True)
             _say(f"[{reason}: {provider} starts over with a different answer]")
-        case Refusal(text=text):
-            print(text, end="", flush=True)
         case ToolCallReady(name=name, arguments=arguments):
             _say(f"[the model calls the tool {name} with {arguments}]")
         case _:

@@ -278,8 +278,8 @@ def inline_data(url: str) -> tuple[str, str] | None:
 
 def data_bytes(prompt: Prompt) -> int:
     """Return the size of a prompt's images and files, in base64 as they are kept."""
-    contents = [turn.content for turn in prompt.messages if isinstance(turn, UserMessage)]
-    parts = (part for content in contents if not isinstance(content, str) for part in content)
+    turns = (turn for turn in prompt.messages if isinstance(turn, UserMessage))
+    parts = (part for turn in turns for part in parts_of(turn.content))
     return sum(len(part.url) for part in parts if not isinstance(part, TextPart))
 
 

@@ -8,6 +8,7 @@ from streamsvc.config.settings import FakeSettings, OpenAISettings, ProviderSett
 from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlot
 from streamsvc.errors import InvalidField, Overloaded, ProviderNotReady
 from streamsvc.providers.registry import ProviderRegistry
+from support.doubles import PROMPT
 
 ENTRIES: dict[str, ProviderSettings] = {
     "first": FakeSettings(fallbacks=("keyless", "second"), max_generations=1),
@@ -27,27 +28,27 @@ def names(route: tuple[ProviderEntry, ...]) -> list[str]:
 def test_a_route_is_the_entry_and_its_own_fallbacks_in_order() -> None:
     """Fallbacks of a fallback are not used: the entry names every provider of its route."""
     entries = new_entries({"A_KEY": "sk-key"})
-    assert names(entries.route("first")) == ["first", "keyless", "second"]
-    assert names(entries.route("keyless")) == ["keyless", "first"]
+    assert names(entries.route("first", PROMPT)) == ["first", "keyless", "second"]
+    assert names(entries.route("keyless", PROMPT)) == ["keyless", "first"]
 
 
 @pytest.mark.promise("upstream:rescue")
 def test_a_fallback_without_its_key_is_skipped() -> None:
-    assert names(new_entries().route("first")) == ["first", "second"]
+    assert names(new_entries().route("first", PROMPT)) == ["first", "second"]
 
 
 @pytest.mark.promise("input:clear-error")
 def test_an_entry_that_cannot_be_used_has_no_route() -> None:
     """A request that names such an entry is refused, even if it has fallbacks."""
     with pytest.raises(ProviderNotReady):
-        new_entries().route("keyless")
+        new_entries().route("keyless", PROMPT)
     with pytest.raises(InvalidField):
-        new_entries().route("fourth")
+        new_entries().route("fourth", PROMPT)
 
 
 def test_all_routes_share_the_same_entries() -> None:
     entries = new_entries()
-    assert entries.route("first")[1] is entries.route("second")[0]
+    assert entries.route("first", PROMPT)[1] is entries.route("second", PROMPT)[0]
     assert [entry.name for entry in entries] == [*ENTRIES]
     assert [entry.is_ready for entry in entries] == [True, False, True]
 
@@ -55,7 +56,7 @@ def test_all_routes_share_the_same_entries() -> None:
 @pytest.mark.promise("input:clear-error")
 def test_a_slot_is_taken_on_the_first_entry_that_has_one() -> None:
     """If no entry has a free slot, the error names the setting of the requested entry."""
-    route = new_entries().route("first")
+    route = new_entries().route("first", PROMPT)
     with ExitStack() as stack:
         slots = [stack.enter_context(ProviderSlot(route)) for _ in range(3)]
         assert [slot.entry.name for slot in slots] == ["first", "second", "second"]
@@ -66,7 +67,7 @@ def test_a_slot_is_taken_on_the_first_entry_that_has_one() -> None:
 
 
 def test_a_slot_moves_along_and_is_given_back_where_it_is() -> None:
-    first, second = new_entries().route("first")
+    first, second = new_entries().route("first", PROMPT)
     with ProviderSlot((first, second)) as slot:
         slot.move_to(first)
         assert (first.running, second.running) == (1, 0)
@@ -76,7 +77,7 @@ def test_a_slot_moves_along_and_is_given_back_where_it_is() -> None:
 
 
 def test_a_slot_handed_over_is_given_back_by_the_next_context() -> None:
-    entry = new_entries().route("second")[0]
+    entry = new_entries().route("second", PROMPT)[0]
     with ProviderSlot((entry,)) as slot:
         slot.hand_over()
     assert entry.running == 1

@@ -20,7 +20,6 @@ from streamsvc.eventlog.base import (
     LogClosed,
     LogEnded,
     Reader,
-    stored_records,
 )
 from streamsvc.events import (
     Done,
@@ -35,6 +34,7 @@ from streamsvc.events import (
     Text,
 )
 from support.doubles import read_all
+from support.stored import stored_records
 
 Check = Callable[[EventLog], Awaitable[None]]
 

@@ -54,7 +54,7 @@ class Bench:
                 total_seconds=total_seconds,
             )
         )
-        self.slot = ProviderSlot(entries.route("fake"))
+        self.slot = ProviderSlot(entries.route("fake", PROMPT))
         self.generation = Generation(
             "gen_a",
             GenerationRequest(prompt=PROMPT, provider="fake", **order),

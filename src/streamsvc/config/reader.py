@@ -91,16 +91,16 @@ class Reader:
             return self._providers(self._table(raw, path, example="openai__model"))
         if isinstance(expected, type) and issubclass(expected, Section):
             return self._section(expected, raw, path)
-        accepted = describe(expected, raw)
         try:
             value = convert(raw, expected)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
             found = shown(text_of(raw), hide_text=path[-1] == "api_key_env")
             if expected == Script:
                 found = f"a mistake in it ({exc})"  # names types and a place, never a value
-            self._refuse(path, found, accepted)
+            self._refuse(path, found, describe(expected, raw))
         if isinstance(value, float) and not math.isfinite(value):
-            self._refuse(path, shown(text_of(raw)), f"{accepted}, and not infinite")
+            accepted = f"{describe(expected, raw)}, and not infinite"
+            self._refuse(path, shown(text_of(raw)), accepted)
         return value
 
     def _providers(self, raw: dict[str, Any]) -> dict[str, ProviderSettings]:

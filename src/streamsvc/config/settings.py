@@ -365,7 +365,8 @@ class GeminiSettings(UpstreamSection, frozen=True, kw_only=True, tag_field="kind
 
 
 ProviderSettings = FakeSettings | OpenAISettings | GeminiSettings
-"""An entry of any kind. A new kind is a class in this union, and an adapter module named as its tag."""
+"""An entry of any kind. A new kind is a class in this union, and a package named as its tag, with the adapter in
+`provider.py`."""
 
 KINDS: Mapping[str, type[ProviderSettings]] = {
     str(section.__struct_config__.tag): section for section in get_args(ProviderSettings)

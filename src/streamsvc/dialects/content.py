@@ -30,6 +30,7 @@ from streamsvc.messages import (
     ToolCall,
     ToolMessage,
     UserMessage,
+    words_of,
 )
 
 _ONLY_ASSISTANT = ("refusal", "tool_calls", "provider_data")
@@ -172,9 +173,10 @@ class _Reader:
     def _content(self, turn: Turn, place: str) -> Content:
         if not isinstance(turn.content, list):
             return turn.content or ""
-        parts = [self._part(part, f"{place}.content[{at}]") for at, part in enumerate(turn.content)]
+        shapes = enumerate(turn.content)
+        parts = tuple(self._part(part, f"{place}.content[{at}]") for at, part in shapes)
         if all(isinstance(part, TextPart) for part in parts):
-            return "\n".join(part.text for part in parts if isinstance(part, TextPart))
+            return words_of(parts)
         return tuple(part for part in parts if not isinstance(part, TextPart) or part.text)
 
     def _part(self, part: PartShape, field: str) -> Part:

@@ -95,11 +95,15 @@ class RequestFields(SharedFields, forbid_unknown_fields=True, kw_only=True):
     grace_seconds: GraceSeconds | None = None
 
 
-_SAME = (
-    *("temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"),
-    *("logit_bias", "max_tokens", "seed", "logprobs", "reasoning_effort", "verbosity", "user", "safety_identifier"),
-    *("prompt_cache_key", "prompt_cache_retention", "service_tier", "store", "extra_body", "fault", "script"),
-)  # fmt: skip
+_CONVERTED = frozenset({
+    *("messages", "system", "stop", "top_logprobs", "response_format", "prediction"),
+    *("tools", "tool_choice", "parallel_tool_calls"),
+})  # fmt: skip
+_SAME = tuple(
+    name
+    for name in RequestFields.__struct_fields__
+    if name in Prompt.__struct_fields__ and name not in _CONVERTED
+)
 """The fields that a `Prompt` has in the same form."""
 
 
@@ -138,7 +142,7 @@ class RequestBuilder:
                 f"The field 'grace_seconds' must be at most {self._max_grace_seconds:g}.",
                 field="grace_seconds",
             )
-        prompt = _prompt(fields, Media(self._limits), places)
+        prompt = _prompt(fields, model, Media(self._limits), places)
         chars = sum(map(len, texts_of(prompt)))
         if chars > self._limits.max_prompt_chars:
             raise RequestTooLarge(
@@ -147,14 +151,14 @@ class RequestBuilder:
                 field="prompt" if fields.messages is None else "messages",
             )
         return GenerationRequest(
-            prompt=msgspec.structs.replace(prompt, model=model),
+            prompt=prompt,
             provider=self._default_provider if fields.provider is None else fields.provider,
             grace_seconds=fields.grace_seconds,
             metadata=fields.metadata,
         )
 
 
-def _prompt(fields: RequestFields, media: Media, places: Sequence[str]) -> Prompt:
+def _prompt(fields: RequestFields, model: str, media: Media, places: Sequence[str]) -> Prompt:
     conversation = _conversation(fields, media, places)
     system = (fields.system, *conversation.system)
     tools = tools_of(fields.tools)
@@ -169,6 +173,7 @@ def _prompt(fields: RequestFields, media: Media, places: Sequence[str]) -> Promp
         tools=tools,
         tool_choice=choice_of(fields.tool_choice, tools),
         parallel_tool_calls=fields.parallel_tool_calls if tools else None,
+        model=model,
         **{name: value for name, value in same.items() if value is not None},
     )
 

@@ -73,31 +73,24 @@ class ProviderEntries:
         """Iterate over them in the order of the settings."""
         return iter(self._entries.values())
 
-    def route(self, name: str, prompt: Prompt | None = None) -> tuple[ProviderEntry, ...]:
+    def route(self, name: str, prompt: Prompt) -> tuple[ProviderEntry, ...]:
         """Return an entry followed by its fallbacks, in order, without those that cannot answer.
 
         A fallback cannot answer if its key is missing, or if it lacks a parameter of the prompt and does not drop it.
 
         Args:
             name: of the entry.
-            prompt: the request; None: any.
+            prompt: the request.
 
         Raises:
             InvalidField: no such entry, or the entry does not allow the fault or a script.
             UnsupportedParameter: the entry lacks a parameter, and does not drop it.
             ProviderNotReady: the entry's own key is missing.
         """
-        if prompt is None:
-            section = self._providers.check(name)
-        else:
-            section = self._providers.check(
-                name, fault=prompt.fault, has_script=bool(prompt.script)
-            )
+        section = self._providers.check(name, fault=prompt.fault, has_script=bool(prompt.script))
         entry = self._entries[name]
         fallbacks = [self._entries[other] for other in section.fallbacks]
         ready = [fallback for fallback in fallbacks if fallback.is_ready]
-        if prompt is None:
-            return (entry, *ready)
         if lacked := fit_of(entry, prompt, requested=entry).lacked:
             raise _unsupported(entry, lacked)
         return (entry, *(other for other in ready if self._can_take(other, prompt, entry)))

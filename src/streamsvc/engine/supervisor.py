@@ -28,6 +28,9 @@ from streamsvc.providers.registry import ProviderRegistry
 logger = logging.getLogger(__name__)
 
 ID_PREFIX = "gen_"
+ID_PATTERN = ID_PREFIX + "[a-z2-7]{32}"
+"""Matches what `new_id` returns."""
+
 _ID_BYTES = 20
 
 _Route = tuple[ProviderEntry, ...]

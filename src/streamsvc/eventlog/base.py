@@ -119,13 +119,6 @@ async def stored_batches(log: EventLog, generation: str) -> AsyncIterator[Sequen
             after = records[-1].seq
 
 
-async def stored_records(log: EventLog, generation: str) -> AsyncIterator[Record]:
-    """Iterate over the records of `stored_batches`."""
-    async for records in stored_batches(log, generation):
-        for record in records:
-            yield record
-
-
 async def live_records(log: EventLog, generation: str) -> AsyncIterator[Record]:
     """Iterate over the stored records and those that follow, up to and including the `Done`.
 

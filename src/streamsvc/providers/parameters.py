@@ -6,12 +6,18 @@ single model takes a parameter is not in the table: the API says so itself.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import msgspec
 from typing_extensions import override
 
-from streamsvc.config.settings import OpenAISettings, ParameterName, ProviderSettings
+from streamsvc.config.settings import (
+    FakeSettings,
+    GeminiSettings,
+    OpenAISettings,
+    ParameterName,
+    ProviderSettings,
+)
 from streamsvc.providers.gemini.models import thinking
 
 API = Literal["fake", "openai", "compatible", "gemini"]
@@ -230,6 +236,12 @@ def fates(section: ProviderSettings) -> Mapping[ParameterName, str]:
 
 def api_of(section: ProviderSettings) -> API:
     """Return the column of an entry."""
-    if isinstance(section, OpenAISettings):
-        return "openai" if section.is_openais_own else "compatible"
-    return "fake" if section.kind == "fake" else "gemini"
+    match section:
+        case OpenAISettings():
+            return "openai" if section.is_openais_own else "compatible"
+        case GeminiSettings():
+            return "gemini"
+        case FakeSettings():
+            return "fake"
+        case other:
+            assert_never(other)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from starlette.routing import BaseRoute, Route
 
 from streamsvc.dialects.invalid import nearest, quoted
+from streamsvc.engine.supervisor import ID_PATTERN
 
 _OPENAI = re.compile(
     r"(?P<base>(?:/(?:api|openai|deployments/[^/]+|v\d\w*))*)"
@@ -18,7 +19,7 @@ _OPENAI = re.compile(
 _SERVED = "This service supports POST /v1/chat/completions and GET /v1/models of OpenAI's API."
 _OURS = "/v1/chat/"
 
-_ID = re.compile(r"gen_[a-z2-7]{32}")
+_ID = re.compile(ID_PATTERN)
 _CONVERTER = re.compile(r":\w+(?=\})")
 """The converter in a route parameter such as `{id:path}`, which is not part of a path."""
 

@@ -45,7 +45,7 @@ class UIMessageEndpoints:
         directory: knows the latest answer of each chat.
     """
 
-    def __init__(  # what the endpoints need, passed by name
+    def __init__(
         self,
         *,
         supervisor: Supervisor,
@@ -60,14 +60,14 @@ class UIMessageEndpoints:
         self._creation = creation
         self._streams = streams
         self._parser = parser
-        self._dialects: Mapping[str, Dialect] = {"ui": AISDKDialect(), "plain": PlainDialect()}
+        self._formats: Mapping[str, PlainDialect | None] = {"ui": None, "plain": PlainDialect()}
         self._directory = directory
 
     async def create(self, request: Request, head: RequestHead) -> Response:
         """`POST /api/chat`: answer; an answer that is still running in that chat is stopped."""
-        dialect = self._dialect(head)
+        plain = self._plain(head)
         # The AI SDK's text transport cannot distinguish a message from its replay.
-        may_come_back = dialect is not self._dialects["plain"]
+        may_come_back = plain is None
         body = await self._creation.read(request, head)
         asked = self._parser.parse(body, may_come_back=may_come_back)
         chat, order = asked.chat, asked.generation
@@ -80,9 +80,7 @@ class UIMessageEndpoints:
         before = await self._directory.put_answer(chat, answer)
         if before is not None and before != generation:
             await self._end(before)  # the page shows one answer at a time
-        if may_come_back:
-            dialect = AISDKDialect(asked.context)
-        return await self._stream(chat, answer, dialect)
+        return await self._stream(chat, answer, plain or AISDKDialect(asked.context))
 
     async def resume(self, request: Request, head: RequestHead) -> Response:
         """`GET /api/chat/{id}/stream`: the latest answer from its start; 204 if there is none."""
@@ -94,8 +92,8 @@ class UIMessageEndpoints:
         if answer is None:
             return no_content()
         try:
-            dialect = self._dialect(head)
-            if dialect is not self._dialects["plain"]:
+            dialect: Dialect | None = self._plain(head)
+            if dialect is None:
                 context = msgspec.msgpack.decode(answer.context, type=Context)
                 dialect = AISDKDialect(context, is_replay=True)
             self._supervisor.check_viewers()
@@ -137,8 +135,9 @@ class UIMessageEndpoints:
             after = next(restarts, after)
         return after
 
-    def _dialect(self, head: RequestHead) -> Dialect:
-        return format_of(head, self._dialects, usual="ui")
+    def _plain(self, head: RequestHead) -> PlainDialect | None:
+        """Return the dialect of plain text, or None if the client reads UI messages."""
+        return format_of(head, self._formats, usual="ui")
 
 
 def refusal_text(problem: Problem, headers: Mapping[str, str]) -> Response:

@@ -9,6 +9,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from streamsvc.dialects.invalid import quoted
+from streamsvc.engine.supervisor import ID_PATTERN
 from streamsvc.errors import InvalidField, PrefetchRefused, RequestError
 
 CURSOR_PARAMETERS = ("last_event_id", "lastEventId")
@@ -25,7 +26,7 @@ _FIELDS = frozenset({
 })  # fmt: skip
 _PURPOSES = frozenset({b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"})
 _AHEAD = re.compile(rb"prefetch|prerender|preview", re.IGNORECASE)
-_CURSOR = re.compile(r"(gen_[a-z2-7]{32})\.(?:(\d{1,12})|gone)", re.ASCII)
+_CURSOR = re.compile(rf"({ID_PATTERN})\.(?:(\d{{1,12}})|gone)", re.ASCII)
 _NO_PARAMETERS = QueryParams("")
 
 

@@ -93,7 +93,7 @@ class UIMessageParser:
             messages=history.turns,
             system=body.system,
             provider=body.provider,
-            extra_body=body.extra_body or {},
+            extra_body=body.extra_body,
             grace_seconds=usual_grace_seconds if grace_seconds is None else grace_seconds,
             **{name: getattr(body, name) for name in _PARAMETERS},
         )

@@ -81,8 +81,8 @@ class _ChunkEncoder(Encoder):
                 return self._delta(b"content", text)
             case Reasoning(text=text):
                 return self._delta(b"reasoning_content", text)
-            case Progress() | Restart():
-                return error_block(CUT) if isinstance(record.event, Restart) else b""
+            case Restart():
+                return error_block(CUT)
             case Done() as done:
                 return self._end(done)
             case rare:
@@ -105,8 +105,10 @@ class _ChunkEncoder(Encoder):
     def _delta(self, field: bytes, text: str) -> bytes:
         return b'%b"%b":%b%b' % (self._before, field, json_line(text), self._after)
 
-    def _rare(self, event: Refusal | Logprobs | ToolEvent) -> bytes:
+    def _rare(self, event: Progress | Refusal | Logprobs | ToolEvent) -> bytes:
         match event:
+            case Progress():
+                return b""
             case Refusal(text=text):
                 return self._delta(b"refusal", text)
             case Logprobs(content=content, refusal=refused):
