@@ -9,6 +9,7 @@ Each step has one of the keys in `ACTIONS`, and the details that belong to it.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -103,7 +104,9 @@ _DETAILS: Mapping[str, Sequence[str]] = {
 }
 """The keys that belong to another one."""
 
-ACTIONS: Sequence[str] = ScriptStep.__struct_fields__[:11]
+ACTIONS: Sequence[str] = tuple(
+    name for name in ScriptStep.__struct_fields__ if name not in chain(*_DETAILS.values())
+)
 """The keys of which each step has exactly one."""
 
 Script = tuple[ScriptStep, ...]

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from streamsvc.config.settings import FaultName
 from streamsvc.messages import ToolCall
 from streamsvc.providers.openai.quirks import QUIRKS, Style, WrittenCall, chunks
 from support.asking import CLIENTS, Request, answered, sent
@@ -162,7 +163,7 @@ async def test_parallel_calls_stream_to_a_page(stage: Stage) -> None:
 
 @pytest.mark.promise("provider:swap")
 @pytest.mark.parametrize("quirk", QUIRKS)
-async def test_quirk_of_a_server_shows_in_no_client(stage: Stage, quirk: str) -> None:
+async def test_quirk_of_a_server_shows_in_no_client(stage: Stage, quirk: FaultName) -> None:
     """A client of OpenAI's API joins the pieces by their index."""
     stage.api.script((calling(style=QUIRKS[quirk]),))
     assert whole_calls(await native(stage)) == EXPECTED

@@ -43,10 +43,10 @@ END_WAIT_SECONDS = 5.0
 _NEVER_WITH_EVERY_CHUNK = frozenset[AnswerEnd](("length", "content_filter", "tool_calls"))
 """Reasons that end an answer even before its first word."""
 
-_CUT_SHORT = frozenset[AnswerEnd](("length", "content_filter", "other"))
+CUT_SHORT = frozenset[AnswerEnd](("length", "content_filter", "other"))
 """Reasons after which the last tool call may be incomplete."""
 
-_WITH_OR_WITHOUT_CALLS = frozenset[AnswerEnd](("stop", "tool_calls"))
+WITH_OR_WITHOUT_CALLS = frozenset[AnswerEnd](("stop", "tool_calls"))
 """Reasons that servers confuse; the answer shows which one is right."""
 
 
@@ -281,11 +281,11 @@ class AnswerSoFar:
     def _finish(self, reason: AnswerEnd) -> Finish:
         calls: tuple[ToolCallReady, ...] = ()
         if self._calls is not None:
-            calls = self._calls.whole(may_be_cut=reason in _CUT_SHORT)
+            calls = self._calls.whole(may_be_cut=reason in CUT_SHORT)
         if calls and self._data_of_calls is not None:
             data = {**self._data_of_calls(), **calls[0].provider_data}
             calls = (msgspec.structs.replace(calls[0], provider_data=data), *calls[1:])
-        if reason in _WITH_OR_WITHOUT_CALLS:  # some servers say `stop` after calls
+        if reason in WITH_OR_WITHOUT_CALLS:  # some servers say `stop` after calls
             reason = "tool_calls" if calls else "stop"
         return Finish(
             reason=reason,

@@ -71,7 +71,7 @@ S_contra = TypeVar("S_contra", bound=ProviderSettings, contravariant=True)
 class OpenProvider(Protocol[S_contra]):
     """The signature of `open_provider`, which every provider's module defines.
 
-    The module is `streamsvc.providers.<kind>`. `registry` imports it in a worker thread, when an entry of its kind is
+    The module is `streamsvc.providers.<kind>.provider`. `registry` imports it in a worker thread, when an entry of its kind is
     first used, so importing it may be slow but must not touch the event loop.
     """
 

@@ -18,7 +18,7 @@ from streamsvc.messages import (
     ToolMessage,
     UserMessage,
 )
-from streamsvc.providers.parameters import CONTENT, IN_WORDS, TABLE, fate_of
+from streamsvc.providers.parameters import IN_WORDS, TABLE, fate_of, may_drop
 
 _NEUTRAL: Mapping[ParameterName, tuple[Any, ...]] = {
     "top_p": (1,),
@@ -78,8 +78,7 @@ def fit(prompt: Prompt, section: ProviderSettings, *, kind: str = "") -> Fit:
         elif fate.what == "left_out":
             dropped.append(name)
         elif fate.what == "lacked" or (fate.values and value not in fate.values):
-            may_drop = section.params_unsupported == "drop" and name not in CONTENT
-            (dropped if may_drop else lacked).append(name)
+            (dropped if may_drop(name, section) else lacked).append(name)
     if dropped:
         prompt = _without(prompt, dropped)
     return Fit(prompt, tuple(lacked), tuple(dropped), adjusted)

@@ -229,9 +229,13 @@ def fates(section: ProviderSettings) -> Mapping[ParameterName, str]:
         fate = fate_of(name, section)
         words[name] = str(fate)
         if fate.what == "lacked":
-            is_dropped = section.params_unsupported == "drop" and name not in CONTENT
-            words[name] += "; dropped" if is_dropped else "; refused"
+            words[name] += "; dropped" if may_drop(name, section) else "; refused"
     return words
+
+
+def may_drop(name: ParameterName, section: ProviderSettings) -> bool:
+    """Return whether a request is sent without a parameter that the entry lacks; content is never left out."""
+    return section.params_unsupported == "drop" and name not in CONTENT
 
 
 def api_of(section: ProviderSettings) -> API:

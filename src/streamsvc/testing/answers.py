@@ -1,7 +1,7 @@
-"""Reads native streams: from lines to events, and from events to what a page would show."""
+"""Reads native streams: from bytes to events, and from events to what a page would show."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import httpx2
@@ -67,16 +67,24 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_events(text: str) -> list[Event]:
     """Return the events of a whole stream."""
-    reader = _LineReader()
-    return [event for line in text.split("\n") for event in reader.take(line)]
+    response = httpx2.Response(
+        200,
+        headers={"Content-Type": "text/event-stream"},
+        text=text,
+        request=httpx2.Request("GET", "http://localhost"),
+    )
+    return [_event(block) for block in _blocks(response) if block.data]
 
 
 async def read_events(response: httpx2.Response) -> AsyncIterator[Event]:
-    """Yield the events of a response that streams, as they arrive."""
-    reader = _LineReader()
-    async for line in response.aiter_lines():
-        for event in reader.take(line):
-            yield event
+    """Yield the events of a response that streams, as they arrive.
+
+    Raises:
+        httpx2.SSEError: the response is not an event stream.
+    """
+    async for block in _blocks(response):
+        if block.data:  # a lone `retry` has none
+            yield _event(block)
 
 
 async def read_answer(response: httpx2.Response) -> Answer:
@@ -104,21 +112,10 @@ def _joined(events: Iterable[Event], kind: str) -> str:
     return "".join(event.text for event in events if event.type == kind)
 
 
-class _LineReader:
-    """Makes events of lines (WHATWG HTML, section 9.2.6)."""
+def _blocks(response: httpx2.Response) -> httpx2.EventSource:
+    return httpx2.EventSource(response, max_event_size=None)  # a whole answer may be one event
 
-    def __init__(self) -> None:
-        self._id = ""
-        self._data = ""
 
-    def take(self, line: str) -> Iterator[Event]:
-        """Take a line; yield the event that it completes, if it does."""
-        field, _, value = line.rstrip("\r").partition(":")
-        value = value.removeprefix(" ")
-        if field == "data":
-            self._data += value
-        elif field == "id":
-            self._id = value
-        elif not field and not value and self._data:
-            data, self._data = json.loads(self._data), ""
-            yield Event(data["type"], self._id, data)
+def _event(block: httpx2.ServerSentEvent) -> Event:
+    data = json.loads(block.data)
+    return Event(data["type"], block.id, data)

@@ -22,15 +22,12 @@ class Script:
     """
 
     def __init__(self, steps: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._steps: tuple[ScriptStep, ...] = ()
-        for step in steps:
-            self._steps += (_checked(step),)
+        self._steps = tuple(map(_checked, steps))
 
     @property
     def steps(self) -> list[dict[str, Any]]:
         """The script as JSON values: for the field `script` of a request, or the setting of an entry."""
-        steps: list[dict[str, Any]] = msgspec.to_builtins(self._steps)
-        return [*steps]
+        return [*msgspec.to_builtins(self._steps)]
 
     def words(self, text: str) -> "Script":
         """Say *text*, word by word."""

@@ -14,7 +14,8 @@ question, one after another.
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -68,7 +69,25 @@ def calls_for(prompt: Prompt) -> Sequence[tuple[str, dict[str, Any]]]:
     Raises:
         NoValue: no arguments fit a tool's schema.
     """
-    return [(tool.name, made) for tool, made in _with_arguments(_chosen(prompt), prompt)]
+    tools = _chosen(prompt)
+    question = question_of(prompt)[:MAX_CHARS]
+    names = deque(found[1] or found[2] for found in _NAME.finditer(question))
+    may_repeat = prompt.parallel_tool_calls is not False and _ASKS_FOR_SEVERAL.search(question)
+    if len(tools) == 1 and may_repeat and not isinstance(prompt.tool_choice, NamedTool):
+        tools = [*tools] * max(1, min(len(names), MAX_CALLS))
+    made: list[tuple[str, dict[str, Any]]] = []
+    work = Work()
+    for tool in tools:
+        words = iter([*names])
+        arguments = value_for(tool.parameters, words=words, work=work) if tool.parameters else {}
+        if not isinstance(arguments, dict):
+            raise NoValue  # a tool's arguments are an object
+        names.rotate(
+            len([*words]) - len(names)
+        )  # the next call begins with the names that are left
+        if (tool.name, arguments) not in made:
+            made.append((tool.name, arguments))
+    return made
 
 
 def as_json(value: object) -> str:
@@ -88,27 +107,6 @@ def _chosen(prompt: Prompt) -> Sequence[Tool]:
     if prompt.parallel_tool_calls is False:
         suitable = suitable[:1]
     return suitable[:MAX_CALLS] or prompt.tools[:1]
-
-
-def _with_arguments(tools: Sequence[Tool], prompt: Prompt) -> Iterator[tuple[Tool, dict[str, Any]]]:
-    """Yield each call's tool and arguments."""
-    question = question_of(prompt)[:MAX_CHARS]
-    names = [found[1] or found[2] for found in _NAME.finditer(question)]
-    may_repeat = prompt.parallel_tool_calls is not False and _ASKS_FOR_SEVERAL.search(question)
-    if len(tools) == 1 and may_repeat and not isinstance(prompt.tool_choice, NamedTool):
-        tools = [*tools] * max(1, min(len(names), MAX_CALLS))
-    seen: list[tuple[str, Any]] = []
-    work = Work()
-    for tool in tools:
-        words = iter(names)
-        arguments = value_for(tool.parameters, words=words, work=work) if tool.parameters else {}
-        if not isinstance(arguments, dict):
-            raise NoValue  # a tool's arguments are an object
-        left = len([*words])
-        names = [*names[len(names) - left :], *names[: len(names) - left]]
-        if (tool.name, arguments) not in seen:
-            seen.append((tool.name, arguments))
-            yield tool, arguments
 
 
 def _is_named(tool: Tool, asked: Collection[str]) -> bool:

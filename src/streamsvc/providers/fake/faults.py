@@ -151,13 +151,6 @@ FAULTS: Mapping[FaultName, Fault] = {
     "auth": _refused(ProviderAuthFailed),
     "model_not_found": _refused(ProviderModelNotFound),
     "flapping": _flapping,
-    "tool_index_zero": _quirky(QUIRKS["tool_index_zero"]),
-    "tool_index_missing": _quirky(QUIRKS["tool_index_missing"]),
-    "tool_id_late": _quirky(QUIRKS["tool_id_late"]),
-    "tool_id_missing": _quirky(QUIRKS["tool_id_missing"]),
-    "tool_whole": _quirky(QUIRKS["tool_whole"]),
-    "tool_object": _quirky(QUIRKS["tool_object"]),
-    "tool_finish_stop": _quirky(QUIRKS["tool_finish_stop"]),
-    "tool_name_repeated": _quirky(QUIRKS["tool_name_repeated"]),
+    **{name: _quirky(style) for name, style in QUIRKS.items()},
 }
 """What each fault does. A test checks that the table is complete."""

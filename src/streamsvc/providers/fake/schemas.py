@@ -51,7 +51,7 @@ def merged(one: object, other: object, work: Work) -> Any:
 
 
 def key_of(value: object) -> bytes:
-    """Return the same bytes for equal values of JSON, where a boolean is not a number, but 1.0 is 1."""
+    """Return the same bytes for equal values of JSON, where a boolean is not a number, but 1.0 by itself is 1."""
     is_whole = isinstance(value, float) and value.is_integer()
     return msgspec.json.encode(int(value) if is_whole else value, order="deterministic")  # type: ignore[call-overload]
 

@@ -32,15 +32,13 @@ from streamsvc.provider_errors import (
     UpstreamCut,
     UpstreamInvalid,
 )
+from streamsvc.providers.answer import CUT_SHORT, WITH_OR_WITHOUT_CALLS
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fake.calls import as_json
 from streamsvc.providers.fake.steps import Pace, Silence, Step, is_token
 from streamsvc.providers.fake.text import words
 from streamsvc.providers.tool_calls import CallPiece, ToolCallJoiner
 from streamsvc.script import FailureCode, Script, ScriptStep, turns_of
-
-_CUT_SHORT = frozenset[AnswerEnd](("length", "content_filter", "other"))
-"""Reasons after which the last tool call may be half of one."""
 
 
 def turn_for(script: Script, prompt: Prompt) -> Script:
@@ -77,11 +75,11 @@ def perform(steps: Script, prompt: Prompt, *, max_tokens: int | None = None) -> 
         yield piece
     if sudden:
         yield _failure(sudden, has_token=tokens > 0)
-    yield _finish(steps, reason, writer.calls(left_out, may_be_cut=reason in _CUT_SHORT))
+    yield _finish(steps, reason, writer.calls(left_out, may_be_cut=reason in CUT_SHORT))
 
 
 def _finish(steps: Script, reason: AnswerEnd, calls: tuple[ToolCallReady, ...]) -> Finish:
-    if reason in ("stop", "tool_calls"):
+    if reason in WITH_OR_WITHOUT_CALLS:
         reason = "tool_calls" if calls else "stop"
     data: dict[str, Any] = {}
     for step in steps:

@@ -61,15 +61,7 @@ class BodyWriter:
             "messages": [*self._messages(prompt)],
             "stream": True,
         }
-        if prompt.temperature is not None:
-            body["temperature"] = prompt.temperature
-        if prompt.stop:
-            body["stop"] = [*prompt.stop]
-        if prompt.seed is not None:
-            body["seed"] = prompt.seed
-        if prompt.max_tokens is not None:
-            body[settings.max_tokens_field] = prompt.max_tokens
-        body |= _rare_fields(prompt)
+        body |= _parameters(prompt, settings.max_tokens_field)
         for name, value in {**settings.extra_body, **prompt.extra_body}.items():
             if name not in settings.own_fields:
                 body.setdefault(name, value)
@@ -161,9 +153,13 @@ def _part(part: Part) -> dict[str, Any]:
             assert_never(other)
 
 
-def _rare_fields(prompt: Prompt) -> dict[str, Any]:
-    """Return the fields that few requests have."""
+def _parameters(prompt: Prompt, max_tokens_field: str) -> dict[str, Any]:
+    """Return the fields for the parameters that a prompt has."""
     fields = _given(
+        temperature=prompt.temperature,
+        stop=[*prompt.stop] or None,
+        seed=prompt.seed,
+        **{max_tokens_field: prompt.max_tokens},
         top_p=prompt.top_p,
         top_k=prompt.top_k,
         min_p=prompt.min_p,

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from streamsvc.config.settings import FaultName
+
 
 class WrittenCall(msgspec.Struct, frozen=True, kw_only=True):
     """A tool call as a model writes it.
@@ -50,7 +52,7 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
 
 OPENAI = Style()
 
-QUIRKS: Mapping[str, Style] = {
+QUIRKS: Mapping[FaultName, Style] = {
     "tool_index_zero": Style(index="zero"),
     "tool_index_missing": Style(index="missing"),
     "tool_id_late": Style(id="last"),
