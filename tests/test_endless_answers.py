@@ -27,7 +27,7 @@ Parsing that copies what it has read costs seconds."""
 GROWTH_KIB = 30_000
 ATTACKERS = 2
 
-pytestmark = [pytest.mark.quiet, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 
 def flood(name: str) -> Callable[[Call], Script]:
@@ -86,6 +86,7 @@ async def test_the_fallback_answers_instead_of_an_endless_response(
             assert len(api.calls) == number + 1, name
 
 
+@pytest.mark.quiet
 @pytest.mark.promise("upstream:bounded")
 @pytest.mark.parametrize(
     ("kind", "name"),

@@ -45,7 +45,10 @@ async def playground(
         )
         await page.add_init_script(_WATCH_VIOLATIONS)
         await page.goto(f"{url}/")
-        await expect(page.locator("#provider option")).not_to_have_count(0)
+        try:
+            await expect(page.locator("#provider option")).not_to_have_count(0)
+        except AssertionError as exc:
+            raise AssertionError(f"the page has not started: {complaints}") from exc
         yield page
         if not keeps_pages:  # the driver cannot reach a restored page
             complaints += await page.evaluate("window.violations ?? []")

@@ -70,6 +70,10 @@ async def curl(*arguments: str) -> tuple[int, list[bytes]]:
     return process.returncode, reads
 
 
+TRIES = 4
+"""A busy machine reads what has piled up, and shows one answer at a time otherwise than it was sent."""
+
+
 async def words_a_read(url: str, version: str) -> float:
     """Return the mean number of words that arrive together."""
     code, reads = await curl(version, f"{url}/ai/stream-ai?prompt=x")
@@ -85,9 +89,14 @@ async def test_words_arrive_one_by_one_through_each_proxy(
     tmp_path: Path, name: str, version: str
 ) -> None:
     async with through(name, tmp_path) as (_, address):
-        assert await words_a_read(address.url, version) < 1.5
+        urls = [address.url]
         if name == "haproxy" and version == "--http1.1":
-            assert await words_a_read(address.plain_url, version) < 1.5
+            urls.append(address.plain_url)
+        for url in urls:
+            together = [await words_a_read(url, version)]
+            while together[-1] >= 1.5 and len(together) < TRIES:
+                together.append(await words_a_read(url, version))
+            assert together[-1] < 1.5
 
 
 @pytest.mark.quiet
@@ -110,7 +119,7 @@ async def test_without_the_documented_option_words_arrive_together(
     async with through(name, tmp_path, without=option) as (_, address):
         url = address.plain_url if is_plain else address.url
         together = 0.0
-        for _ in range(4):
+        for _ in range(TRIES):
             together = max(together, await words_a_read(url, "--http1.1"))
             if together > 1.6:
                 break
