@@ -18,11 +18,14 @@ text of a foreign exception never gets further than `__cause__`.
     │   ├── PrefetchRefused         503
     │   ├── ProviderNotReady        503
     │   └── Overloaded              503
-    │       └── Draining            503
+    │       ├── Draining            503
+    │       └── StoreUnavailable    503, the store that all workers share cannot be used
     ├── CursorLost                  the records after a viewer's cursor are gone
+    │   └── CursorReplaced          only the record at the cursor is: a replay from the start shows the answer
     ├── LogError                    part of the event log's port, in `eventlog.base`; no client sees it
     │   ├── LogEnded                the reader has everything
     │   ├── LogFull                 the generation's log has reached its limit
+    │   ├── LogTakenOver            another process writes this log now
     │   └── LogClosed               an append after the `Done`
     └── ProviderError               a failed call to a provider, in `provider_errors`
 """
@@ -202,6 +205,16 @@ class Draining(Overloaded):
         RequestError.__init__(self, "The service is shutting down and takes no new work.")
 
 
+class StoreUnavailable(Overloaded):
+    """The store that all workers share cannot be reached, is full, or accepts no writes."""
+
+    code = "store_unavailable"
+
+    def __init__(self, reason: str) -> None:
+        RequestError.__init__(self, "The service cannot reach its store at the moment; try again.")
+        self.log_details = f"reason={reason}"
+
+
 class PrefetchRefused(RequestError):
     """A browser prefetches an answer that its user may never read, but that would have to be paid for.
 
@@ -236,3 +249,10 @@ class CursorLost(StreamsvcError):
 
     code = "not_resumable"
     message = "The answer can no longer be resumed; ask again."
+
+
+class CursorReplaced(CursorLost):
+    """The record at a viewer's cursor was never stored, and its process is gone; the answer goes on without it.
+
+    A replay from the start shows the whole answer.
+    """

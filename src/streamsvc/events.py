@@ -41,6 +41,7 @@ class Outcome(StrEnum):
     LOG_FULL = "log_full"
     UPSTREAM_CUT = "upstream_cut"
     UPSTREAM_ERROR = "upstream_error"
+    UPSTREAM_LOST = "upstream_lost"
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

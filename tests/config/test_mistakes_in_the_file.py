@@ -20,7 +20,7 @@ from support.settings import (
     mistake,
 )
 
-TABLES = "ai_sdk, cors, generations, limits, playground, provider, providers, server, stream"
+TABLES = "ai_sdk, cors, generations, limits, log, playground, provider, providers, server, stream"
 
 
 @pytest.mark.promise("input:clear-error")

@@ -21,6 +21,7 @@ from streamsvc.engine.directory.base import (
 )
 from streamsvc.eventlog.base import EventLog
 from streamsvc.events import Outcome, Start
+from streamsvc.messages import GenerationRequest, Prompt, UserMessage
 
 MAX_CHATS = 4
 
@@ -87,6 +88,15 @@ class Ends(RunningGeneration):
     @override
     def audience(self) -> Counted:
         return self.viewers
+
+    @property
+    @override
+    def request(self) -> GenerationRequest:
+        return GenerationRequest(
+            prompt=Prompt(messages=(UserMessage("hello"),)),
+            provider="fake",
+            metadata={"name": self.name},
+        )
 
     @override
     def stop(self, outcome: Outcome) -> None:

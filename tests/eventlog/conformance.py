@@ -314,7 +314,7 @@ class Following(Reader):
         self.takes = takes
         self.deliveries: list[list[Record]] = []
         self.taken: list[Record] = []
-        self.is_lost = False
+        self.is_lost = self.is_interrupted = False
 
     @override
     def deliver(self, records: Sequence[Record]) -> int:
@@ -325,6 +325,10 @@ class Following(Reader):
     @override
     def lost(self) -> None:
         self.is_lost = True
+
+    @override
+    def interrupted(self) -> None:
+        self.is_interrupted = True
 
 
 async def settled() -> None:

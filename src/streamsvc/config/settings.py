@@ -75,6 +75,32 @@ class GenerationSettings(Section, frozen=True):
     max_calls: Count = 6
 
 
+class LogSettings(Section, frozen=True):
+    """Where answers are kept, and what happens when that place is lost.
+
+    Attributes:
+        kind: `memory`, for one process; `redis`, for any number of them.
+        url: of the Redis or Valkey server: `redis://`, `rediss://` (TLS) or `unix://`, with user, password, database.
+        prefix: begins all keys, so that several services can share a server.
+        write_ms: how often new words are stored; viewers of other workers get them after that.
+        read_ms: how long a worker waits between two reads for the viewers of other workers' answers.
+        lease_seconds: after how long without a sign of life another worker takes over an answer.
+        timeout_seconds: how long a command may take.
+        on_outage: whether new answers are refused while the server cannot be used, or kept in this process.
+        max_request_bytes: requests up to this size are stored, so that another worker can ask again.
+    """
+
+    kind: Literal["memory", "redis"] = "memory"
+    url: str = "redis://127.0.0.1:6379/0"
+    prefix: Annotated[str, Meta(min_length=1, pattern=r"^[^{}\s]+$")] = "streamsvc"
+    write_ms: Annotated[int, Meta(ge=1, le=1000)] = 25
+    read_ms: Annotated[int, Meta(ge=0, le=1000)] = 15
+    lease_seconds: Annotated[float, Meta(ge=1, le=60)] = 4.0
+    timeout_seconds: PositiveSeconds = 2.0
+    on_outage: Literal["refuse", "local"] = "refuse"
+    max_request_bytes: Annotated[int, Meta(ge=0)] = 1_000_000
+
+
 class LimitSettings(Section, frozen=True):
     """How many generations, viewers and connections at once, and how large a request.
 
@@ -381,6 +407,7 @@ class Settings(Section, frozen=True):
     server: ServerSettings = ServerSettings()
     stream: StreamSettings = StreamSettings()
     generations: GenerationSettings = GenerationSettings()
+    log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
     cors: CorsSettings = CorsSettings()
     ai_sdk: AISDKSettings = AISDKSettings()

@@ -85,6 +85,11 @@ class Generation:
         """Its id."""
         return self._id
 
+    @property
+    def request(self) -> GenerationRequest:
+        """What is generated."""
+        return self._request
+
     def stop(self, outcome: Outcome) -> None:
         """End it at once; the first reason given is kept."""
         self._stop_scope.stop(outcome)

@@ -10,6 +10,9 @@ from streamsvc.events import Event, Record
 BEFORE_FIRST = -1
 """The cursor of a viewer that has seen nothing: the first record is 0."""
 
+EPOCH_SEQS = 1_000_000_000
+"""Each process that takes over a log numbers its records from the next multiple of this. No log has as many records."""
+
 BATCH_RECORDS = 256
 """The maximum number of records that one read returns, so that no replay holds up the event loop."""
 
@@ -32,6 +35,13 @@ class Reader(Protocol):
         """Learn that there is nothing to follow: the log has been dropped, or never reached the cursor."""
         ...
 
+    def interrupted(self) -> None:
+        """Learn that this process cannot deliver the rest; a new request with the cursor may get it.
+
+        Nothing more is delivered.
+        """
+        ...
+
 
 class Following(Protocol):
     """A reader's position in a log."""
@@ -48,7 +58,9 @@ class Following(Protocol):
 class EventLog(Protocol):
     """An append-only log per generation: one writer, any number of readers.
 
-    Records are numbered 0, 1, 2 … without gaps. A generation's log is opened by its `Start` and
+    Records are numbered 0, 1, 2 … without gaps. Only if another process takes over the writing, the numbers go on
+    from the next multiple of `EPOCH_SEQS`: a number that a viewer may have seen is never used for another event,
+    even if that event was never stored. A generation's log is opened by its `Start` and
     closed by its `Done`; some time after that it is dropped as a whole. Every reader has its own
     cursor, so a slow, late or vanished reader costs the log nothing and delays no other. The methods
     match those of a Redis stream: `XADD` with explicit ids, and `XREAD BLOCK`. With `follow`, the log
@@ -66,6 +78,7 @@ class EventLog(Protocol):
             LogClosed: the log already ends in its `Done`.
             LogFull: the generation's log has reached its limit. A `ToolCallReady` and a `Done` are always accepted:
                 viewers get all calls of an answer or none.
+            LogTakenOver: another process writes this log now; nothing was appended.
             Overloaded: for a `Start`, if all logs together have reached theirs.
         """
         ...
@@ -75,7 +88,18 @@ class EventLog(Protocol):
 
         Raises:
             GenerationNotFound: the log was dropped before that.
-            Overloaded: the store has no room for it.
+            LogTakenOver: another process writes this log now.
+            Overloaded: the store has no room for it, or cannot be reached.
+        """
+        ...
+
+    async def adopt(self, generation: str) -> None:
+        """Load a log that this process has just taken over (`Directory.take`), so that it can be appended to.
+
+        Raises:
+            GenerationNotFound: no such log, or it has been dropped.
+            LogTakenOver: another process has taken it over in the meantime.
+            StoreUnavailable: the store cannot be reached.
         """
         ...
 
@@ -92,6 +116,8 @@ class EventLog(Protocol):
             GenerationNotFound: no such log, or it has been dropped.
             LogEnded: *after* is the `Done`: there will never be more.
             CursorLost: *after* is beyond the last record: what was there is gone.
+            CursorReplaced: only the record at *after* is gone.
+            StoreUnavailable: the store cannot be reached.
         """
         ...
 
@@ -139,6 +165,10 @@ class LogEnded(LogError):
 
 class LogFull(LogError):
     """A generation's log has reached its limit."""
+
+
+class LogTakenOver(LogError):
+    """Another process writes this generation's log now."""
 
 
 class LogClosed(LogError):

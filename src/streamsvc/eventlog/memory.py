@@ -134,6 +134,10 @@ class MemoryEventLog(EventLog):
         pass
 
     @override
+    async def adopt(self, generation: str) -> None:
+        """Do nothing: no other process could have written the log."""
+
+    @override
     async def read(
         self, generation: str, *, after: int, wait_seconds: float = 0.0
     ) -> Sequence[Record]:

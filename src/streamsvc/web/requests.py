@@ -26,7 +26,7 @@ _FIELDS = frozenset({
 })  # fmt: skip
 _PURPOSES = frozenset({b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"})
 _AHEAD = re.compile(rb"prefetch|prerender|preview", re.IGNORECASE)
-_CURSOR = re.compile(rf"({ID_PATTERN})\.(?:(\d{{1,12}})|gone)", re.ASCII)
+_CURSOR = re.compile(rf"({ID_PATTERN})\.(?:(\d{{1,15}})|gone)", re.ASCII)
 _NO_PARAMETERS = QueryParams("")
 
 

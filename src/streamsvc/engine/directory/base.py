@@ -6,7 +6,7 @@ viewer leaves; the generation of an idempotency key; the latest answer of a chat
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import msgspec
 
 from streamsvc.engine.audience import Count
 from streamsvc.events import Outcome
+from streamsvc.messages import GenerationRequest
 
 STOP_SECONDS = 5.0
 """How long a stop waits for a generation to write its `Done`."""
@@ -25,6 +26,11 @@ class RunningGeneration(Protocol):
     @property
     def id(self) -> str:
         """Its id."""
+        ...
+
+    @property
+    def request(self) -> GenerationRequest:
+        """What is generated, for a process that has to take over."""
         ...
 
     @property
@@ -81,6 +87,20 @@ class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     turn: bytes = msgspec.field(default_factory=lambda: os.urandom(8))
 
 
+class TakenOver(msgspec.Struct, frozen=True):
+    """A generation whose process has died or left, and that this process now runs.
+
+    Attributes:
+        request: what is generated; None if it is not known any more.
+        stop: why it must end at once, if it was stopped in the meantime.
+        times: how often it has been taken over, this time included.
+    """
+
+    request: GenerationRequest | None
+    stop: Outcome | None = None
+    times: int = 1
+
+
 class Directory(Protocol):
     """Finds generations that may run in any process; one directory serves all processes.
 
@@ -112,6 +132,33 @@ class Directory(Protocol):
         """Announce that it has ended; it must be in `running_here`."""
         ...
 
+    def lapsed(self) -> AsyncIterator[str]:
+        """Iterate over the generations whose process no longer runs them, as they are noticed; it never ends.
+
+        A generation may be reported more than once, and by several processes.
+        """
+        ...
+
+    async def take(self, generation: str) -> TakenOver | None:
+        """Make this process the one that runs a generation of `lapsed`; only one process succeeds.
+
+        After that, `EventLog.adopt` loads its log; `enter` must be called as for a new generation.
+
+        Returns:
+            What to go on with; None if it runs elsewhere, has ended, or is no longer kept.
+        """
+        ...
+
+    async def hand_over(self, generation: RunningGeneration) -> bool:
+        """Let another process take over a generation of this one, which has stopped calling its provider.
+
+        Its viewers here are interrupted, and resume elsewhere. `leave` must follow.
+
+        Returns:
+            Whether another process may take over. If not, nothing has happened.
+        """
+        ...
+
     async def stop(self, generation: str, outcome: Outcome) -> bool:
         """Have the process that runs a generation end it.
 
@@ -123,7 +170,7 @@ class Directory(Protocol):
         ...
 
     def audience(self, generation: str) -> Count | None:
-        """Return the viewer count of a generation, wherever it runs; None if it is not running.
+        """Return the viewer count of a generation, wherever it runs; None if it is known not to be running.
 
         If the generation runs in this process, joins and leaves take effect before they return. A viewer that is
         gone must be removed from the count even if its process dies.

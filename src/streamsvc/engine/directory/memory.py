@@ -18,6 +18,7 @@ from streamsvc.engine.directory.base import (
     KeyClaim,
     KeyUse,
     RunningGeneration,
+    TakenOver,
 )
 from streamsvc.errors import GenerationNotFound
 from streamsvc.eventlog.base import EventLog
@@ -73,6 +74,19 @@ class MemoryDirectory(Directory):
     @override
     def leave(self, generation: RunningGeneration) -> None:
         del self._running[generation.id]
+
+    @override
+    async def lapsed(self) -> AsyncIterator[str]:
+        await anyio.sleep_forever()
+        yield ""  # never reached: there is no other process
+
+    @override
+    async def take(self, generation: str) -> TakenOver | None:
+        return None
+
+    @override
+    async def hand_over(self, generation: RunningGeneration) -> bool:
+        return False
 
     @override
     async def stop(self, generation: str, outcome: Outcome) -> bool:

@@ -92,6 +92,10 @@ class FirstEventWait(Reader, Listener):
     def lost(self) -> None:
         self._end()
 
+    @override
+    def interrupted(self) -> None:
+        self._end()
+
     def _end(self) -> None:
         if not self._ended.done():
             self._ended.set_result(None)

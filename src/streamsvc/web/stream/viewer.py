@@ -170,6 +170,13 @@ class Viewer(Reader, Listener):
         else:
             self._end(None)
 
+    @override
+    def interrupted(self) -> None:
+        if self._dialect.is_resumable:
+            self._break_off()
+        else:
+            self.lost()
+
     def _write(self, data: bytes) -> None:
         if data:
             self._wire.write(self._opening + data)
