@@ -1,0 +1,246 @@
+"""The connections to Redis: scripts and commands with a time limit, and blocking reads.
+
+redis-py's own retries are off, and its time limits are ours: with its defaults an idle blocking read returns after
+59 s (8.1.0). Everything that goes wrong becomes a `StoreUnavailable`, and is noted in `Health`.
+"""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import anyio
+from redis.asyncio import Redis
+from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+
+from streamsvc.config.settings import LogSettings
+from streamsvc.errors import StoreUnavailable
+from streamsvc.eventloop import now
+from streamsvc.store.health import Health, Trouble
+from streamsvc.store.keys import Keys, home_of, new_worker_name
+from streamsvc.store.leases import Lapsed, Leases
+from streamsvc.store.scripts import Script
+from streamsvc.traces import causes
+
+logger = logging.getLogger(__name__)
+
+BLOCK_SECONDS = 1.0
+"""How long a blocking read waits at most: Redis does not end it when its key is deleted or expires."""
+
+PROBE_SECONDS = 0.5
+"""How often a store that cannot be used is tried."""
+
+_CONNECTIONS = 16
+"""How many commands may run at a time; others wait for a connection."""
+
+_PROBE_TTL_MS = 60_000
+
+_TROUBLES = {
+    "OOM": Trouble.FULL,
+    "READONLY": Trouble.READ_ONLY,
+    "MISCONF": Trouble.READ_ONLY,
+    "NOREPLICAS": Trouble.READ_ONLY,
+    "MASTERDOWN": Trouble.READ_ONLY,
+    "LOADING": Trouble.UNREACHABLE,
+    "CLUSTERDOWN": Trouble.UNREACHABLE,
+    "NOAUTH": Trouble.MISCONFIGURED,
+    "NOPERM": Trouble.MISCONFIGURED,
+    "WRONGPASS": Trouble.MISCONFIGURED,
+}
+"""What the first word of an error means; Redis 6.2 puts that of a script's command in the middle of a sentence."""
+
+_WORD = re.compile(rf"\b({'|'.join(_TROUBLES)})\b")
+
+Argument = bytes | str | int | float
+
+
+class Store:
+    """The store, as this process uses it.
+
+    Args:
+        settings: where it is, and how long a command may take.
+
+    Attributes:
+        worker: the name of this process in the store.
+        home: the partition in which it makes its generations.
+        keys: makes the names of keys.
+        health: whether the store can be used.
+        leases: what this process owns.
+        lapsed: what nobody owns.
+    """
+
+    def __init__(self, settings: LogSettings) -> None:
+        self.worker = new_worker_name()
+        self.home = home_of(self.worker)
+        self.keys = Keys(settings.prefix)
+        self.health = Health()
+        self.leases = Leases(self.keys, settings.lease_seconds)
+        self.lapsed = Lapsed()
+        self._settings = settings
+        self._commands = self._client(settings.timeout_seconds, connections=_CONNECTIONS)
+
+    async def run(
+        self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]
+    ) -> Any:
+        """Run a script that writes, and return its reply.
+
+        If the connection ends before the reply, the script is run once more: all scripts recognize their own change.
+
+        Raises:
+            StoreUnavailable: it may have been run or not.
+        """
+        return await self._try(lambda: self._evaluate(script, keys, arguments), writes=True)
+
+    async def read(
+        self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument] = ()
+    ) -> Any:
+        """Run a script that only reads; as `run`."""
+        return await self._try(lambda: self._evaluate(script, keys, arguments), writes=False)
+
+    async def command(self, *parts: Argument, writes: bool = True) -> Any:
+        """Run one command that may be repeated, and return its reply as redis-py parses it (RESP 2).
+
+        Raises:
+            StoreUnavailable: it may have been run or not.
+        """
+        return await self._try(lambda: self._commands.execute_command(*parts), writes=writes)  # type: ignore[no-untyped-call]
+
+    def blocking_reads(self) -> "BlockingReads":
+        """Return a connection for the blocking reads of one task."""
+        seconds = BLOCK_SECONDS + self._settings.timeout_seconds
+        return BlockingReads(self._client(seconds, connections=1), self.health)
+
+    async def keep_probing(self) -> None:
+        """While the store cannot be used, try it now and then; runs until it is cancelled."""
+        while True:
+            while self.health.trouble is None:
+                await self.health.wait_changed()
+            await anyio.sleep(PROBE_SECONDS)
+            with suppress(StoreUnavailable):
+                await self._attempt(self._probe, writes=True)
+
+    async def close(self) -> None:
+        """Close the connections for commands."""
+        await self._commands.aclose()
+
+    def _client(self, seconds: float, *, connections: int) -> "Redis":
+        pool = BlockingConnectionPool.from_url(
+            self._settings.url,
+            max_connections=connections,
+            timeout=seconds,
+            socket_timeout=seconds,
+            socket_connect_timeout=self._settings.timeout_seconds,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            client_name=f"streamsvc-{self.worker}",
+        )
+        client = Redis.from_pool(pool)
+        # The pairs of an entry as they come: a dictionary for each record would cost more than the rest.
+        client.response_callbacks.pop("XREAD", None)
+        return client
+
+    async def _probe(self) -> Any:
+        return await self._commands.set(self.keys.probe(self.worker), 1, px=_PROBE_TTL_MS)
+
+    async def _evaluate(
+        self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]
+    ) -> Any:
+        try:
+            return await self._commands.evalsha(script.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            await self._commands.script_load(script.source)
+            return await self._commands.evalsha(script.sha, len(keys), *keys, *arguments)
+
+    async def _try(self, call: Callable[[], Awaitable[Any]], *, writes: bool) -> Any:
+        if self.health.is_down:
+            raise StoreUnavailable(str(self.health.trouble))
+        return await self._attempt(call, writes=writes)
+
+    async def _attempt(self, call: Callable[[], Awaitable[Any]], *, writes: bool) -> Any:
+        began = now()
+        try:
+            try:
+                reply = await call()
+            except RedisConnectionError as exc:
+                if isinstance(exc, AuthenticationError | AuthorizationError):
+                    raise
+                reply = await call()  # a kept connection that the server had closed
+        except (RedisError, OSError) as exc:
+            raise self._noted(exc) from exc
+        self.health.worked(now() - began, wrote=writes)
+        return reply
+
+    def _noted(self, exc: Exception) -> StoreUnavailable:
+        trouble = trouble_of(exc)
+        self.health.failed(trouble, causes(exc))
+        return StoreUnavailable(str(trouble))
+
+
+class BlockingReads:
+    """A connection that waits for new entries of streams.
+
+    Args:
+        client: has this one connection.
+        health: learns of failures.
+    """
+
+    def __init__(self, client: "Redis", health: Health) -> None:
+        self._client = client
+        self._health = health
+
+    async def read(
+        self, places: Sequence[tuple[bytes, str]], *, count: int, seconds: float = BLOCK_SECONDS
+    ) -> list[tuple[bytes, list[tuple[bytes, list[bytes]]]]]:
+        """Return the entries after a place in each of some streams; wait for the first one.
+
+        Args:
+            places: the keys, of one partition, and the id of the last entry that is known.
+            count: the most entries from each.
+            seconds: how long to wait, at most `BLOCK_SECONDS`.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+        """
+        keys = [key for key, _ in places]
+        after = [name for _, name in places]
+        block = max(1, int(min(seconds, BLOCK_SECONDS) * 1000))
+        try:
+            reply = await self._client.execute_command(  # type: ignore[no-untyped-call]
+                "XREAD", "COUNT", count, "BLOCK", block, "STREAMS", *keys, *after
+            )
+        except (RedisError, OSError) as exc:
+            trouble = trouble_of(exc)
+            self._health.failed(trouble, causes(exc))
+            raise StoreUnavailable(str(trouble)) from exc
+        return reply or []
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+
+def trouble_of(exc: Exception) -> Trouble:
+    """Return what a failure of redis-py says about the store."""
+    if word := _WORD.search(str(exc)):
+        return _TROUBLES[word[0]]
+    if isinstance(exc, RedisTimeoutError | TimeoutError):
+        return Trouble.SILENT
+    if isinstance(exc, AuthenticationError | AuthorizationError | ResponseError):
+        return Trouble.MISCONFIGURED
+    return Trouble.UNREACHABLE

@@ -1,0 +1,46 @@
+"""Events as bytes, and record numbers as ids of a Redis stream.
+
+Text is stored as it is, because an answer has many pieces of it; other events are JSON.
+"""
+
+import msgspec
+
+from streamsvc.events import Event, Reasoning, Record, Text
+
+_TEXT, _REASONING, _JSON = b"t", b"r", b"e"
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def encode(event: Event) -> bytes:
+    """Return an event as bytes."""
+    if type(event) is Text:
+        return _TEXT + event.text.encode()
+    if type(event) is Reasoning:
+        return _REASONING + event.text.encode()
+    return _JSON + _encoder.encode(event)
+
+
+def decode(data: bytes) -> Event:
+    """Return the event that `encode` made into these bytes."""
+    kind, rest = data[:1], data[1:]
+    if kind == _TEXT:
+        return Text(rest.decode())
+    if kind == _REASONING:
+        return Reasoning(rest.decode())
+    return _decoder.decode(rest)
+
+
+def stream_id(seq: int) -> str:
+    """Return the id of a record; for -1, the id before all records."""
+    if seq <= 0:
+        return f"0-{seq + 1}"
+    return f"{seq}-0"
+
+
+def records(generation: str, entries: list[tuple[bytes, list[bytes]]]) -> list[Record]:
+    """Return entries of a Redis stream as records."""
+    return [
+        Record(generation, int(name.partition(b"-")[0]), decode(fields[1]))
+        for name, fields in entries
+    ]

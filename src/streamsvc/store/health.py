@@ -1,0 +1,98 @@
+"""Whether the store can be used, and since when it cannot."""
+
+import logging
+from collections.abc import Sequence
+from enum import StrEnum
+
+import anyio
+
+from streamsvc.eventloop import now
+
+logger = logging.getLogger(__name__)
+
+SLOW_SECONDS = 0.25
+"""A command that takes longer than this makes the store slow, until one takes less."""
+
+
+class Trouble(StrEnum):
+    """Why the store cannot be used."""
+
+    UNREACHABLE = "unreachable"  # it refuses connections, or closes them: nobody can use it
+    SILENT = "silent"  # it does not answer in time: perhaps only to this process
+    FULL = "full"  # it has reached its `maxmemory`
+    READ_ONLY = "read_only"  # a replica, or a server that cannot save
+    MISCONFIGURED = "misconfigured"  # wrong password, missing permission, wrong kind of server
+
+
+_DOWN = frozenset({Trouble.UNREACHABLE, Trouble.SILENT, Trouble.MISCONFIGURED})
+
+
+class Health:
+    """The state of the store, as the latest commands found it.
+
+    Each change is logged once.
+
+    Attributes:
+        trouble: why it cannot be used; None if it can.
+        since: when that began, on the event loop's clock.
+    """
+
+    def __init__(self) -> None:
+        self.trouble: Trouble | None = None
+        self.since = 0.0
+        self._is_slow = False
+        self._changed = anyio.Event()
+
+    @property
+    def is_down(self) -> bool:
+        """Whether not even reading works."""
+        return self.trouble in _DOWN
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the latest command took long."""
+        return self._is_slow
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """What an operator should know, in words for `/readyz`; empty if all is well."""
+        if self.trouble is not None:
+            return (f"store_{self.trouble}",)
+        return ("store_slow",) if self._is_slow else ()
+
+    def worked(self, seconds: float, *, wrote: bool) -> None:
+        """Note that a command succeeded.
+
+        Args:
+            seconds: how long it took.
+            wrote: whether it could have failed because the store accepts no writes.
+        """
+        if self.trouble is not None and (wrote or self.is_down):
+            logger.warning("store.back after=%s seconds=%.1f", self.trouble, now() - self.since)
+            self._set(None)
+        is_slow = seconds > SLOW_SECONDS
+        if is_slow is not self._is_slow:
+            self._is_slow = is_slow
+            logger.warning("store.%s seconds=%.3f", "slow" if is_slow else "fast", seconds)
+
+    def failed(self, trouble: Trouble, cause: str) -> None:
+        """Note that a command failed.
+
+        Args:
+            trouble: why.
+            cause: for the log, without any value.
+        """
+        if trouble is not self.trouble:
+            if self.trouble is None:
+                self.since = now()
+            logger.error("store.lost reason=%s cause=%s", trouble, cause)
+            self._set(trouble)
+
+    async def wait_changed(self) -> None:
+        """Wait for the next change of `trouble`."""
+        await self._changed.wait()
+
+    def _set(self, trouble: Trouble | None) -> None:
+        self.trouble = trouble
+        self._changed.set()
+        self._changed = anyio.Event()

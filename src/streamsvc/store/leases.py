@@ -1,0 +1,127 @@
+"""What this process owns: the generations that it alone may write, and those that nobody does."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import anyio
+
+from streamsvc.eventloop import now
+from streamsvc.store.keys import Keys, partition_of
+
+_TOKEN_BYTES = 12
+
+
+class Lease:
+    """The right to write one generation.
+
+    Attributes:
+        generation: its id.
+        partition: its partition.
+        token: random for each acquisition: a process that acquires a generation twice has two tokens.
+        epoch: how often it has been taken over.
+        stored: the number of the last record that is known to be in the store.
+        until: when the lease lapses unless it is renewed, on the event loop's clock, estimated to our disadvantage.
+        meta: the key of its meta.
+        log: the key of its log.
+    """
+
+    __slots__ = ("epoch", "generation", "log", "meta", "partition", "stored", "token", "until")
+
+    def __init__(
+        self, generation: str, keys: Keys, *, token: bytes, epoch: int, stored: int, until: float
+    ) -> None:
+        self.generation = generation
+        self.partition = partition_of(generation)
+        self.token = token
+        self.epoch = epoch
+        self.stored = stored
+        self.until = until
+        self.meta = keys.meta(generation)
+        self.log = keys.log(generation)
+
+
+class Leases:
+    """All leases of this process.
+
+    Args:
+        keys: makes the names of keys.
+        seconds: how long a lease lasts without renewal.
+    """
+
+    def __init__(self, keys: Keys, seconds: float) -> None:
+        self.seconds = seconds
+        self._keys = keys
+        self._leases: dict[str, Lease] = {}
+        self._on_lost: list[Callable[[Lease], None]] = []
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(list(self._leases.values()))
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def get(self, generation: str) -> Lease | None:
+        """Return the lease of a generation, if this process owns it."""
+        return self._leases.get(generation)
+
+    def begin(
+        self, generation: str, *, token: bytes | None = None, epoch: int = 0, stored: int = -1
+    ) -> Lease:
+        """Return the lease of a generation that this process makes, or has just taken over."""
+        lease = Lease(
+            generation,
+            self._keys,
+            token=token or new_token(),
+            epoch=epoch,
+            stored=stored,
+            until=now() + self.seconds,
+        )
+        self._leases[generation] = lease
+        return lease
+
+    def renew(self, lease: Lease, asked_at: float) -> None:
+        """Note that the store renewed a lease with a command that was sent at a time of the event loop's clock."""
+        lease.until = asked_at + self.seconds
+
+    def end(self, generation: str) -> None:
+        """Forget a lease that is not needed any more."""
+        self._leases.pop(generation, None)
+
+    def on_lost(self, call: Callable[[Lease], None]) -> None:
+        """Have a function called with each lease that another process has taken; it must not raise."""
+        self._on_lost.append(call)
+
+    def lose(self, lease: Lease) -> None:
+        """Note that another process has taken, or may have taken, a generation; does nothing the second time."""
+        if self._leases.get(lease.generation) is lease:
+            del self._leases[lease.generation]
+            for call in self._on_lost:
+                call(lease)
+
+
+class Lapsed:
+    """The generations that nobody runs any more, as they are noticed."""
+
+    def __init__(self) -> None:
+        self._noted: dict[str, None] = {}
+        self._changed = anyio.Event()
+
+    def note(self, generation: str) -> None:
+        """Add one, unless it is already waiting."""
+        self._noted[generation] = None
+        self._changed.set()
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        """Iterate over them for ever."""
+        while True:
+            while self._noted:
+                generation = next(iter(self._noted))
+                del self._noted[generation]
+                yield generation
+            self._changed = anyio.Event()
+            await self._changed.wait()
+
+
+def new_token() -> bytes:
+    """Return a random token for one acquisition."""
+    return os.urandom(_TOKEN_BYTES)

@@ -1,0 +1,42 @@
+"""The scripts: what changes more than one thing in one step, as files in `lua/`."""
+
+import hashlib
+from enum import Enum
+from importlib import resources
+
+import msgspec
+
+
+class Script(msgspec.Struct, frozen=True):
+    """A script.
+
+    Attributes:
+        source: Lua; each file begins with its keys, arguments and reply.
+        sha: its name in Redis.
+    """
+
+    source: bytes
+    sha: str
+
+
+def _load(name: str) -> Script:
+    source = (resources.files("streamsvc.store") / "lua" / f"{name}.lua").read_bytes()
+    return Script(source, hashlib.sha1(source).hexdigest())  # noqa: S324  # Redis's own choice
+
+
+APPEND = _load("append")
+LOOK = _load("look")
+NOTIFY = _load("notify")
+READ = _load("read")
+RELEASE = _load("release")
+TAKE = _load("take")
+
+
+class Appended(Enum):
+    """What `APPEND` answers for a generation."""
+
+    OK = 0
+    FENCED = 1  # another process owns it
+    GAP = 2  # records before the first one are missing
+    GONE = 3  # it is not kept, and the first record is not the first of the log
+    CLOSED = 4
