@@ -9,9 +9,10 @@ import os  # noqa: E402
 import ssl  # noqa: E402
 import sys  # noqa: E402
 import warnings  # noqa: E402
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator  # noqa: E402
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator  # noqa: E402
 from contextlib import AsyncExitStack, nullcontext  # noqa: E402
 from functools import partial  # noqa: E402
+from itertools import count  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import hypothesis  # noqa: E402
@@ -23,6 +24,8 @@ from streamsvc.config.settings import Settings  # noqa: E402
 from support import parts, quiet  # noqa: E402
 from support.loops import on_asyncio  # noqa: E402
 from support.promises import PLANNED, PROMISES  # noqa: E402
+from support.redis_programs import KINDS  # noqa: E402
+from support.redis_servers import RedisServer, running_redis  # noqa: E402
 from support.service import Service, serving  # noqa: E402
 
 hypothesis.settings.register_profile(
@@ -32,6 +35,8 @@ hypothesis.settings.load_profile("streamsvc")
 
 CITED = pytest.StashKey[set[str]]()
 BROKE_OFF = pytest.StashKey[bool]()
+
+KEY_PREFIXES = count()
 
 Serve = Callable[..., Awaitable[Service]]
 """`service = await serve(settings)`, or `await serve(settings, environ)`."""
@@ -61,6 +66,26 @@ async def serve() -> AsyncIterator[Serve]:
             return await stack.enter_async_context(serving(settings, environ or {}))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[RedisServer]:
+    """One Valkey for all tests of this process; each keeps to keys that begin with its `key_prefix`."""
+    with running_redis("valkey") as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=parts.each(KINDS))
+def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """Each Redis that is supported, in turn; one server for all tests of a module."""
+    with running_redis(request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def key_prefix() -> str:
+    """A prefix of keys that no other test uses."""
+    return f"test{next(KEY_PREFIXES)}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,10 +3,8 @@
 The client runs in a network namespace whose link the test takes down. That needs Linux and the right to do so.
 """
 
-import os
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,19 +12,17 @@ import anyio
 import anyio.abc
 import pytest
 
+from support.network import namespace
 from support.owned import own_tasks
-from support.parts import missing
 from support.process import Running, environment
-
-SERVER, CLIENT = "10.213.77.1", "10.213.77.2"
 
 CHAT = '{"model": "fake", "messages": [{"role": "user", "content": "hi"}]}'
 
 REQUESTS = {
     "a chat in one piece": f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(CHAT)}\r\n"
-    f"Host: {SERVER}\r\n\r\n{CHAT}",
-    "plain text": f"GET /stream-ai?prompt=hi&format=plain HTTP/1.1\r\nHost: {SERVER}\r\n\r\n",
-    "events": f"GET /stream-ai?prompt=hi HTTP/1.1\r\nHost: {SERVER}\r\n\r\n",
+    f"Host: 127.0.0.1\r\n\r\n{CHAT}",
+    "plain text": "GET /stream-ai?prompt=hi&format=plain HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "events": "GET /stream-ai?prompt=hi HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
 }
 
 ASK_AND_WAIT = """
@@ -37,38 +33,11 @@ time.sleep(3600)
 """
 
 
-def ip(arguments: str) -> bool:
-    """Run a command of iproute2; return whether it succeeded."""
-    done = subprocess.run(["ip", *arguments.split()], capture_output=True, check=False)
-    return done.returncode == 0
-
-
-@pytest.fixture
-def namespace() -> Iterator[str]:
-    """Make a network namespace, linked to this one; yield its name, which is also its end of the link."""
-    name = f"svc{os.getpid()}"
-    if not ip(f"netns add {name}"):
-        missing("The right to make a network namespace is missing")
-    try:
-        for step in (
-            f"link add {name}h type veth peer name {name} netns {name}",
-            f"addr add {SERVER}/30 dev {name}h",
-            f"link set {name}h up",
-            f"-n {name} addr add {CLIENT}/30 dev {name}",
-            f"-n {name} link set {name} up",
-        ):
-            assert ip(step), step
-        yield name
-    finally:
-        ip(f"link del {name}h")
-        ip(f"netns del {name}")
-
-
 @asynccontextmanager
-async def serve_on_the_link(directory: Path) -> AsyncIterator[Running]:
+async def serve_on(address: str, directory: Path) -> AsyncIterator[Running]:
     """Run the service where the namespace can reach it; its model stays silent."""
     settings = {
-        "SERVER__HOST": SERVER,
+        "SERVER__HOST": address,
         "STREAM__SEND_TIMEOUT_SECONDS": "3",
         "STREAM__PING_SECONDS": "3600",
         "PROVIDERS__FAKE__FIRST_WORD_SECONDS": "3600",
@@ -85,7 +54,7 @@ async def serve_on_the_link(directory: Path) -> AsyncIterator[Running]:
         tasks.start_soon(running.read_output)
         try:
             with anyio.fail_after(30):
-                found = await running.logged(rf"running on http://{SERVER}:(\d+)")
+                found = await running.logged(rf"running on http://{address}:(\d+)")
             running.port = int(found[1])
             yield running
         finally:
@@ -102,19 +71,21 @@ async def serve_on_the_link(directory: Path) -> AsyncIterator[Running]:
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_a_client_that_vanishes_in_a_silent_stream_is_noticed(
-    tmp_path: Path, namespace: str, name: str
+    tmp_path: Path, name: str
 ) -> None:
-    async with serve_on_the_link(tmp_path) as service:
-        command = ["ip", "netns", "exec", namespace, sys.executable, "-c", ASK_AND_WAIT]
-        arguments = [SERVER, str(service.port), REQUESTS[name]]
-        async with await anyio.open_process([*command, *arguments]) as client:
-            try:
-                with anyio.fail_after(30):
-                    await until_connected(service.port)
-                    assert ip(f"-n {namespace} link set {namespace} down")
-                    await service.logged("generation.finished .* outcome=no_viewers")
-            finally:
-                client.kill()
+    with namespace() as machine:
+        address = machine.front.here
+        async with serve_on(address, tmp_path) as service:
+            command = [*machine.enter, sys.executable, "-c", ASK_AND_WAIT]
+            arguments = [address, str(service.port), REQUESTS[name]]
+            async with await anyio.open_process([*command, *arguments]) as client:
+                try:
+                    with anyio.fail_after(30):
+                        await until_connected(service.port)
+                        machine.unplug()
+                        await service.logged("generation.finished .* outcome=no_viewers")
+                finally:
+                    client.kill()
 
 
 async def until_connected(port: int) -> None:

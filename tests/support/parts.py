@@ -19,6 +19,8 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 from typing_extensions import override
 
+from support.redis_programs import find_program
+
 CLIENTS = Path(__file__).parents[1] / "clients"
 IMPLIED = {"browser": ("chromium",), "node": ("node", "clients")}
 SKIPPED = "Skipped: "
@@ -78,6 +80,15 @@ PARTS: Mapping[str, Part] = {
     "lighttpd": Part("lighttpd", "apt-get install lighttpd lighttpd-mod-openssl", _lighttpd),
     "openssl": _program("OpenSSL", "openssl", "openssl"),
     "curl": _program("curl", "curl", "curl"),
+    "valkey": Part("Valkey", "uv sync installs it", lambda: find_program("valkey")),
+    "redis-6.2": Part(
+        "Redis 6.2",
+        "uv sync installs it for CPython 3.11 and 3.12 on Linux, x86-64",
+        lambda: find_program("redis-6.2"),
+    ),
+    "redis-server": Part(
+        "redis-server", "apt-get install redis-server", lambda: find_program("redis-server")
+    ),
     "ip": Part("iproute2", "apt-get install iproute2", lambda: shutil.which("ip")),
 }
 
