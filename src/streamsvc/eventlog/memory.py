@@ -15,7 +15,7 @@ import msgspec
 from typing_extensions import override
 
 from streamsvc.config.settings import GenerationSettings
-from streamsvc.errors import CursorLost, GenerationNotFound, Overloaded
+from streamsvc.errors import GenerationNotFound, Overloaded
 from streamsvc.eventlog.base import (
     BATCH_RECORDS,
     EventLog,
@@ -142,15 +142,16 @@ class MemoryEventLog(EventLog):
         self, generation: str, *, after: int, wait_seconds: float = 0.0
     ) -> Sequence[Record]:
         stream = self._find(generation)
-        if after >= len(stream.events):
-            raise CursorLost
-        if after + 1 == len(stream.events):
+        position = stream.position_of(after)
+        if position is None or position + 1 == len(stream.events):
             if stream.closed:
                 raise LogEnded
             if not wait_seconds:
                 return []
             await self._wait(stream, wait_seconds)
-        records = stream.records(after)
+            stream = self._streams.get(generation, stream)  # a copy may have replaced it
+            position = stream.position_of(after)
+        records = [] if position is None else stream.records(position)
         if len(records) == BATCH_RECORDS:
             await anyio.lowlevel.checkpoint()
         return records
@@ -159,11 +160,14 @@ class MemoryEventLog(EventLog):
     def follow(self, generation: str, *, after: int, reader: Reader) -> Following:
         self._soon = soon()
         stream = self._streams.get(generation)
-        if stream is None or after >= len(stream.events):
-            lost = _Lost(reader)
-            self._soon(lost.notify)
-            return lost
-        return Follower(self, stream, after, reader)
+        if stream is not None:
+            follower = Follower(self, stream, reader)
+            if stream.admit(follower, after):
+                self.schedule(stream)
+                return follower
+        lost = _Lost(reader)
+        self._soon(lost.notify)
+        return lost
 
     def has(self, stream: Stream) -> bool:
         """Return whether a log is still kept."""
@@ -214,16 +218,25 @@ class MemoryEventLog(EventLog):
 
         Raises:
             GenerationNotFound: the event is not a `Start`.
-            Overloaded: the logs of running generations alone fill the memory that all logs may use.
+            Overloaded: see `_insert`.
         """
         if not isinstance(event, Start):
             raise GenerationNotFound
+        stream = Stream(generation)
+        self._insert(stream)
+        return stream
+
+    def _insert(self, stream: Stream) -> None:
+        """Add an empty log.
+
+        Raises:
+            Overloaded: the logs of running generations alone fill the memory that all logs may use.
+        """
         while self._expiries and self._size_bytes >= self._max_total_bytes:
             self._drop_next()
         if self._size_bytes >= self._max_total_bytes:
             raise Overloaded("generations.max_total_log_bytes")
-        stream = self._streams[generation] = Stream(generation)
-        return stream
+        self._streams[stream.generation] = stream
 
     def _take_rare(self, stream: Stream, event: Event) -> int:
         """Return the size of an event other than text; note whether it is the last one.
@@ -231,7 +244,7 @@ class MemoryEventLog(EventLog):
         Raises:
             LogFull: it is a piece of an answer that does not fit. Other events always fit.
         """
-        size_bytes = _size_of(event)
+        size_bytes = size_of(event)
         if isinstance(event, _BOUNDED):
             if stream.size_bytes + size_bytes > self._max_log_bytes:
                 raise LogFull
@@ -271,9 +284,11 @@ class MemoryEventLog(EventLog):
         self._closed_one.set()
 
 
-def _size_of(event: Event) -> int:
-    """Return roughly how much memory a rare event takes: for a `Start`, including the client's metadata."""
+def size_of(event: Event) -> int:
+    """Return roughly how much memory an event takes: for a `Start`, including the client's metadata."""
     match event:
+        case Text(text=text) | Reasoning(text=text):
+            return RECORD_BYTES + text.__sizeof__()
         case Start():
             own = (text for pair in event.metadata.items() for text in pair)
             return RECORD_BYTES + sum(map(sys.getsizeof, own))
