@@ -21,11 +21,12 @@ from streamsvc.dialects.native.text import TextDialect
 from streamsvc.dialects.openai.request import ChatCompletionParser
 from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.dialects.request import RequestBuilder
-from streamsvc.engine.directory.memory import MemoryDirectory
+from streamsvc.engine.directory.base import Directory
 from streamsvc.engine.supervisor import Supervisor
-from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.eventlog.base import EventLog
 from streamsvc.messages import Prompt
 from streamsvc.providers.registry import ProviderRegistry
+from streamsvc.sharing import Sharing, in_memory
 from streamsvc.web.addresses import is_openai
 from streamsvc.web.ai_sdk import UIMessageEndpoints, refusal_text
 from streamsvc.web.bodies import BodyReader
@@ -49,9 +50,10 @@ class _Parts:
     """The objects that endpoints share."""
 
     settings: Settings
-    log: MemoryEventLog
+    sharing: Sharing
+    log: EventLog
     providers: ProviderRegistry
-    directory: MemoryDirectory
+    directory: Directory
     supervisor: Supervisor
     shutdown: Shutdown
     streams: Streams
@@ -101,14 +103,21 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
 
 
 def _create_parts(settings: Settings, environ: Mapping[str, str]) -> _Parts:
-    log = MemoryEventLog(settings.generations)
+    sharing = in_memory(settings)
+    log, directory = sharing.log, sharing.directory
     providers = ProviderRegistry(settings.providers, environ)
-    directory = MemoryDirectory(log, settings)
-    supervisor = Supervisor(providers=providers, log=log, directory=directory, settings=settings)
+    supervisor = Supervisor(
+        providers=providers,
+        log=log,
+        directory=directory,
+        settings=settings,
+        id_mark=sharing.id_mark,
+    )
     shutdown = Shutdown(settings.server.drain_seconds)
     origins = Origins(settings.cors.origins)
     return _Parts(
         settings=settings,
+        sharing=sharing,
         log=log,
         providers=providers,
         directory=directory,
@@ -174,7 +183,8 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with parts.providers, supervisor, anyio.create_task_group() as tasks:
-            tasks.start_soon(parts.log.sweep, name="log sweeper")
+            for work in parts.sharing.background:
+                tasks.start_soon(work)
             tasks.start_soon(drain_at_shutdown, name="drain")
             # Now and not later: a fallback is first called in the middle of an outage.
             for entry in supervisor.entries.route(parts.settings.provider, Prompt(messages=())):

@@ -3,12 +3,19 @@
 import re
 import ssl
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from streamsvc.config import file as configfile
 from streamsvc.config.file import one_of, shown
-from streamsvc.config.settings import LimitSettings, ProviderSettings, Settings, UpstreamSection
+from streamsvc.config.settings import (
+    LimitSettings,
+    LogSettings,
+    ProviderSettings,
+    Settings,
+    UpstreamSection,
+)
 
 
 class Note(Protocol):
@@ -30,6 +37,7 @@ _CERTIFICATES = "SSL_CERT_FILE"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ORIGIN = re.compile(r"\*|https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")
+_DATABASE = re.compile(r"/?\d*", re.ASCII)
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _NO_KEY = re.compile(r"[A-Z][A-Z0-9]{0,15}(_[A-Z0-9]{1,15})*")
 """Variable names that may be shown: short words in capitals, unlike any vendor's keys."""
@@ -44,6 +52,7 @@ def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
         note(("generations", "grace_seconds"), found, accepted, "generations", "max_grace_seconds")
     _check_limits(settings.limits, note)
     _check_addresses(settings, note)
+    _check_log(settings.log, note)
     for name, entry in settings.providers.items():
         _check_fallbacks(name, entry, settings, note)
         if isinstance(entry, UpstreamSection):
@@ -75,6 +84,31 @@ def _check_addresses(settings: Settings, note: Note) -> None:
         if not _ORIGIN.fullmatch(origin):
             accepted = "scheme://host or scheme://host:port in lower case, or '*'"
             note(("cors", "origins"), shown(origin), accepted)
+
+
+def _check_log(log: LogSettings, note: Note) -> None:
+    if log.kind == "redis" and find_spec("redis") is None:
+        accepted = "'redis' only with redis-py: pip install 'streamsvc[redis]'"
+        note(("log", "kind"), shown(log.kind), accepted)
+    if not _is_store(log.url):
+        found = shown(log.url, hide_text="@" in log.url)
+        accepted = "a redis://, rediss:// or unix:// URL, such as 'redis://127.0.0.1:6379/0'"
+        note(("log", "url"), found, accepted)
+
+
+def _is_store(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    if not url.isprintable() or " " in url or parts.fragment:
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    has_place = bool(parts.hostname) and port != 0
+    has_database = _DATABASE.fullmatch(parts.path) is not None
+    return parts.scheme in {"redis", "rediss"} and has_place and has_database
 
 
 def _check_fallbacks(name: str, entry: ProviderSettings, settings: Settings, note: Note) -> None:

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from typing import Self
 
 import anyio
@@ -44,6 +45,7 @@ class Supervisor:
         log: stores the events.
         directory: knows which generations run, here or elsewhere.
         settings: limits and deadlines.
+        id_mark: returns how the random part of a new id must begin.
     """
 
     _tasks: anyio.abc.TaskGroup
@@ -55,8 +57,10 @@ class Supervisor:
         log: EventLog,
         directory: Directory,
         settings: Settings,
+        id_mark: Callable[[], str] = str,
     ) -> None:
         self._entries = ProviderEntries(providers)
+        self._id_mark = id_mark
         self._log = log
         self._directory = directory
         self._settings = settings
@@ -176,7 +180,11 @@ class Supervisor:
         self._check_room()
         with ProviderSlot(route) as slot:
             generation = Generation(
-                new_id(), request, slot=slot, log=self._log, settings=self._settings.generations
+                new_id(self._id_mark()),
+                request,
+                slot=slot,
+                log=self._log,
+                settings=self._settings.generations,
             )
             self._check_data(generation)
             self._data_bytes += generation.data_bytes
@@ -237,6 +245,11 @@ class _ViewerCount:
         self.size -= 1
 
 
-def new_id() -> str:
-    """Return a new id: 160 random bits in letters and digits (RFC 4648, section 6, lower case)."""
-    return ID_PREFIX + base64.b32encode(os.urandom(_ID_BYTES)).decode().lower()
+def new_id(mark: str = "") -> str:
+    """Return a new id: 160 random bits in letters and digits (RFC 4648, section 6, lower case).
+
+    Args:
+        mark: takes the place of the first of them.
+    """
+    random = base64.b32encode(os.urandom(_ID_BYTES)).decode().lower()
+    return ID_PREFIX + mark + random[len(mark) :]

@@ -34,7 +34,7 @@ from streamsvc.errors import StoreUnavailable
 from streamsvc.eventloop import now
 from streamsvc.store.health import Health, Trouble
 from streamsvc.store.keys import Keys, home_of, new_worker_name
-from streamsvc.store.leases import Lapsed, Leases
+from streamsvc.store.leases import Lapsed, Leases, packed
 from streamsvc.store.scripts import Script
 from streamsvc.traces import causes
 
@@ -107,6 +107,24 @@ class Store:
         """
         return await self._try(lambda: self._evaluate(script, keys, arguments), writes=True)
 
+    async def run_packed(
+        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]
+    ) -> Any:
+        """Run a script on the keys of many leases; as `run`.
+
+        redis-py packs each argument separately, which would cost more than everything else for a token.
+
+        Args:
+            script: the script.
+            keys: `Lease.keys`, of two keys each.
+            arguments: the script's.
+        """
+        sizes = 3 + 2 * len(keys) + len(arguments), 2 * len(keys)
+        head = b"*%d\r\n$7\r\nEVALSHA\r\n" % sizes[0]
+        head += packed(script.sha.encode()) + packed(b"%d" % sizes[1])
+        command = b"".join((head, *keys, *map(packed, arguments)))
+        return await self._try(lambda: self._send(script, command), writes=True)
+
     async def read(
         self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument] = ()
     ) -> Any:
@@ -126,8 +144,15 @@ class Store:
         seconds = BLOCK_SECONDS + self._settings.timeout_seconds
         return BlockingReads(self._client(seconds, connections=1), self.health)
 
-    async def keep_probing(self) -> None:
-        """While the store cannot be used, try it now and then; runs until it is cancelled."""
+    async def run_background(self) -> None:
+        """While the store cannot be used, try it now and then; runs until it is cancelled, and closes the connections."""
+        try:
+            await self._keep_probing()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.close()
+
+    async def _keep_probing(self) -> None:
         while True:
             while self.health.trouble is None:
                 await self.health.wait_changed()
@@ -154,6 +179,23 @@ class Store:
         # The pairs of an entry as they come: a dictionary for each record would cost more than the rest.
         client.response_callbacks.pop("XREAD", None)
         return client
+
+    async def _send(self, script: Script, command: bytes) -> Any:
+        pool = self._commands.connection_pool
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.send_packed_command(command)
+            reply = await connection.read_response()
+        except NoScriptError:
+            await self._commands.script_load(script.source)
+            await connection.send_packed_command(command)
+            reply = await connection.read_response()
+        except BaseException:
+            await connection.disconnect(nowait=True)  # a late reply must not answer another command
+            raise
+        finally:
+            await pool.release(connection)
+        return reply
 
     async def _probe(self) -> Any:
         return await self._commands.set(self.keys.probe(self.worker), 1, px=_PROBE_TTL_MS)

@@ -1,4 +1,4 @@
-"""Events as bytes, and record numbers as ids of a Redis stream.
+"""Events as they are stored, and record numbers as ids of a Redis stream.
 
 Text is stored as it is, because an answer has many pieces of it; other events are JSON.
 """
@@ -7,23 +7,23 @@ import msgspec
 
 from streamsvc.events import Event, Reasoning, Record, Text
 
-_TEXT, _REASONING, _JSON = b"t", b"r", b"e"
+_TEXT, _REASONING, _JSON = "tre"
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
-def encode(event: Event) -> bytes:
-    """Return an event as bytes."""
+def encode(event: Event) -> str:
+    """Return an event as it is stored, in UTF-8."""
     if type(event) is Text:
-        return _TEXT + event.text.encode()
+        return _TEXT + event.text
     if type(event) is Reasoning:
-        return _REASONING + event.text.encode()
-    return _JSON + _encoder.encode(event)
+        return _REASONING + event.text
+    return _JSON + _encoder.encode(event).decode()
 
 
-def decode(data: bytes) -> Event:
-    """Return the event that `encode` made into these bytes."""
-    kind, rest = data[:1], data[1:]
+def decode(stored: bytes) -> Event:
+    """Return the event that `encode` made into this."""
+    kind, rest = stored[:1].decode(), stored[1:]
     if kind == _TEXT:
         return Text(rest.decode())
     if kind == _REASONING:

@@ -92,6 +92,11 @@ class Health:
         """Wait for the next change of `trouble`."""
         await self._changed.wait()
 
+    async def wait_usable(self) -> None:
+        """Wait until it can be used."""
+        while self.trouble is not None:
+            await self.wait_changed()
+
     def _set(self, trouble: Trouble | None) -> None:
         self.trouble = trouble
         self._changed.set()

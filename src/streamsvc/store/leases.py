@@ -22,13 +22,17 @@ class Lease:
         stored: the number of the last record that is known to be in the store.
         until: when the lease lapses unless it is renewed, on the event loop's clock, estimated to our disadvantage.
         meta: the key of its meta.
-        log: the key of its log.
+        keys: the keys of its meta and its log, packed for `Store.run_packed`.
+        is_released: whether this process has given it up, for another one to take.
     """
 
-    __slots__ = ("epoch", "generation", "log", "meta", "partition", "stored", "token", "until")
+    __slots__ = (
+        *("epoch", "generation", "is_released", "keys", "meta", "partition", "stored", "token"),
+        "until",
+    )
 
     def __init__(
-        self, generation: str, keys: Keys, *, token: bytes, epoch: int, stored: int, until: float
+        self, generation: str, keys: Keys, *, token: str, epoch: int, stored: int, until: float
     ) -> None:
         self.generation = generation
         self.partition = partition_of(generation)
@@ -37,7 +41,8 @@ class Lease:
         self.stored = stored
         self.until = until
         self.meta = keys.meta(generation)
-        self.log = keys.log(generation)
+        self.keys = packed(self.meta) + packed(keys.log(generation))
+        self.is_released = False
 
 
 class Leases:
@@ -65,7 +70,7 @@ class Leases:
         return self._leases.get(generation)
 
     def begin(
-        self, generation: str, *, token: bytes | None = None, epoch: int = 0, stored: int = -1
+        self, generation: str, *, token: str | None = None, epoch: int = 0, stored: int = -1
     ) -> Lease:
         """Return the lease of a generation that this process makes, or has just taken over."""
         lease = Lease(
@@ -122,6 +127,11 @@ class Lapsed:
             await self._changed.wait()
 
 
-def new_token() -> bytes:
+def packed(argument: bytes) -> bytes:
+    """Return an argument of a command as it is sent (RESP, "Bulk strings")."""
+    return b"$%d\r\n%b\r\n" % (len(argument), argument)
+
+
+def new_token() -> str:
     """Return a random token for one acquisition."""
-    return os.urandom(_TOKEN_BYTES)
+    return os.urandom(_TOKEN_BYTES).hex()

@@ -1,9 +1,9 @@
 -- Appends records to any number of generations of one partition: for each all of them, or none.
 --
 -- KEYS: for each generation its meta and its log.
--- ARGV: the lease in ms, the time to live of a running generation in ms, the worker's name; then for each
---   generation: owner token, epoch, the number of the record before the first one (-1: none), the number of the
---   first one, how many, the time to live in ms if the last one closes the log (else 0); then the records.
+-- ARGV: the lease in ms, the time to live of a running generation in ms, the worker's name, and in MessagePack a list
+--   with, for each generation, a list: owner token, epoch, the number of the record before the first one (-1: none),
+--   the number of the first one, the time to live in ms if the last one closes the log (else 0), the records.
 -- Returns for each generation two numbers: a code and the number of the last record.
 --
 -- The fields of a meta: o owner token, w worker, e epoch, n number of the last record, d end of the lease (ms since
@@ -12,13 +12,11 @@ local OK, FENCED, GAP, GONE, CLOSED = 0, 1, 2, 3, 4
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease, ttl, worker = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-local at = 4
 local reply = {}
-for k = 1, #KEYS, 2 do
-  local meta, log = KEYS[k], KEYS[k + 1]
-  local token, epoch, previous = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local first, count, closing = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), ARGV[at + 5]
-  at = at + 6
+for number, piece in ipairs(cmsgpack.unpack(ARGV[4])) do
+  local meta, log = KEYS[2 * number - 1], KEYS[2 * number]
+  local token, epoch, previous, first, closing, records = unpack(piece)
+  local final = first + #records - 1
   local known = redis.call('HMGET', meta, 'o', 'e', 'n', 's')
   local last = tonumber(known[3])
   local code = OK
@@ -33,34 +31,31 @@ for k = 1, #KEYS, 2 do
     if previous ~= -1 then code = GONE end
   elseif known[1] ~= token then
     code = FENCED
-  elseif known[4] and first + count - 1 > last then
+  elseif known[4] and final > last then
     code = CLOSED
   elseif previous > last then
     code = GAP
   end
   if code == OK then
-    for i = 0, count - 1 do
-      local number = first + i
-      if number > last then
-        redis.call('XADD', log, number == 0 and '0-1' or string.format('%.0f-0', number), 'e', ARGV[at + i])
-      end
+    for i = math.max(1, last - first + 2), #records do
+      local seq = first + i - 1
+      redis.call('XADD', log, seq == 0 and '0-1' or string.format('%.0f-0', seq), 'e', records[i])
     end
-    if first + count - 1 > last then last = first + count - 1 end
-    local number = string.format('%.0f', last)
+    last = math.max(last, final)
+    local n = string.format('%.0f', last)
     if is_new then
-      redis.call('HSET', meta, 'o', token, 'w', worker, 'e', epoch, 'n', number, 'd', now + lease)
+      redis.call('HSET', meta, 'o', token, 'w', worker, 'e', epoch, 'n', n, 'd', now + lease)
       redis.call('PEXPIRE', meta, ttl)
       redis.call('PEXPIRE', log, ttl)
     elseif not known[4] then
-      redis.call('HSET', meta, 'n', number, 'd', now + lease)
+      redis.call('HSET', meta, 'n', n, 'd', now + lease)
     end
-    if closing ~= '0' and not known[4] then
+    if closing > 0 and not known[4] then
       redis.call('HSET', meta, 's', 1)
       redis.call('PEXPIRE', meta, closing)
       redis.call('PEXPIRE', log, closing)
     end
   end
-  at = at + count
   reply[#reply + 1] = code
   reply[#reply + 1] = last
 end

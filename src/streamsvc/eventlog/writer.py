@@ -1,0 +1,322 @@
+"""Stores what this process appends: many generations in one script call, every few tens of milliseconds.
+
+The generation's task does not wait: its own viewers read from memory. Two events are stored before anybody gets them,
+as long as the store can be used: the `Start`, because its id is given away, and the `Done`, because after it nobody
+looks for a successor.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+import anyio
+import msgspec
+
+from streamsvc.config.settings import GenerationSettings, LogSettings
+from streamsvc.errors import StoreUnavailable
+from streamsvc.eventlog.base import BATCH_RECORDS, BEFORE_FIRST, LogTakenOver
+from streamsvc.eventlog.shared import SharedMemory
+from streamsvc.eventlog.stream import Stream
+from streamsvc.eventloop import now
+from streamsvc.events import Done, Outcome
+from streamsvc.store import codec, scripts
+from streamsvc.store.client import Store
+from streamsvc.store.leases import Lease
+from streamsvc.store.scripts import Appended
+
+logger = logging.getLogger(__name__)
+
+CALL_GENERATIONS = 250
+"""How many generations one script call writes at most: Redis runs nothing else meanwhile."""
+
+CALL_BYTES = 1_000_000
+"""Roughly how many bytes one script call writes at most."""
+
+
+class Writing:
+    """A generation that this process writes.
+
+    Attributes:
+        lease: the right to write it.
+        end: its `Done`, while it waits to be stored.
+        is_lost: whether another process writes it now.
+        waiting: set when something has been stored or has failed; None: nobody waits.
+    """
+
+    __slots__ = ("end", "is_lost", "lease", "waiting")
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.end: Done | None = None
+        self.is_lost = False
+        self.waiting: anyio.Event | None = None
+
+    def wake(self) -> None:
+        """Let everybody who waits look again."""
+        if self.waiting is not None:
+            self.waiting.set()
+            self.waiting = None
+
+    async def wait(self) -> None:
+        """Wait until something has been stored or has failed."""
+        if self.waiting is None:
+            self.waiting = anyio.Event()
+        await self.waiting.wait()
+
+
+class _Piece(msgspec.Struct):
+    """What one call writes of one generation.
+
+    Attributes:
+        previous: the number of the record before the first one.
+        first: the number of the first one.
+        payloads: the records.
+        end: the `Done`, if it is the last of them and viewers do not have it yet.
+        closing_ms: how long the log is kept if it is closed by this; else 0.
+    """
+
+    writing: Writing
+    previous: int
+    first: int
+    payloads: list[str]
+    end: Done | None
+    closing_ms: int
+
+    @property
+    def last(self) -> int:
+        """The number of the last record."""
+        return self.first + len(self.payloads) - 1
+
+    @property
+    def packed(self) -> tuple[object, ...]:
+        """The piece as an argument of the script."""
+        lease = self.writing.lease
+        return (
+            *(lease.token, lease.epoch, self.previous, self.first),
+            *(self.closing_ms, self.payloads),
+        )
+
+
+class Writer:
+    """Writes the generations of this process to the store.
+
+    Args:
+        store: where to.
+        memory: has the records.
+        log: how often, and what happens while the store cannot be used.
+        generations: how long logs are kept.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        memory: SharedMemory,
+        log: LogSettings,
+        generations: GenerationSettings,
+    ) -> None:
+        self._store = store
+        self._memory = memory
+        self._pace_seconds = log.write_ms / 1000
+        self._may_start_alone = log.on_outage == "local"
+        self._lease_ms = int(log.lease_seconds * 1000)
+        self._generations = generations
+        self._writing: dict[str, Writing] = {}
+        self.due: dict[str, None] = {}
+        self._awake = anyio.Event()
+        self._hurry = anyio.Event()
+        self._began_at = 0.0
+
+    def open(self, lease: Lease) -> None:
+        """Begin to write a generation."""
+        self._writing[lease.generation] = Writing(lease)
+        self.note(lease.generation, is_urgent=True)
+
+    def find(self, generation: str) -> Writing | None:
+        """Return a generation that this process writes, until its `Done` is stored."""
+        return self._writing.get(generation)
+
+    def note(self, generation: str, *, is_urgent: bool = False) -> None:
+        """Store a generation's new records soon, or at once."""
+        self.due[generation] = None
+        self._awake.set()
+        if is_urgent:
+            self._hurry.set()
+
+    def end(self, writing: Writing, done: Done) -> None:
+        """Store a generation's last event, then give it to the viewers here."""
+        writing.end = done
+        if self._store.health.trouble is None:
+            self.note(writing.lease.generation, is_urgent=True)
+        else:
+            self._tell_end(writing)
+
+    def lose(self, lease: Lease) -> None:
+        """Stop writing a generation: another process does."""
+        if writing := self._writing.pop(lease.generation, None):
+            writing.is_lost = True
+            writing.end = None
+            writing.wake()
+
+    async def flush(self, writing: Writing) -> None:
+        """Wait until everything appended is stored, or can only be stored later.
+
+        Raises:
+            LogTakenOver: another process writes this generation.
+            StoreUnavailable: the store cannot be used, and does not have the generation; it is dropped.
+        """
+        lease = writing.lease
+        while not writing.is_lost and (writing.end or lease.stored < self._tail(lease)):
+            trouble = self._store.health.trouble
+            if trouble is None:
+                self.note(lease.generation, is_urgent=True)
+                await writing.wait()
+                continue
+            if lease.stored == BEFORE_FIRST and not self._may_start_alone:
+                self._drop(lease)
+                raise StoreUnavailable(str(trouble))
+            return
+        if writing.is_lost:
+            raise LogTakenOver
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._awake.wait()
+            with anyio.move_on_after(self._began_at + self._pace_seconds - now()):
+                await self._hurry.wait()
+            self._hurry = anyio.Event()
+            self._began_at = now()
+            due, self.due = self.due, {}
+            async with anyio.create_task_group() as tasks:
+                for pieces in self._calls(due):
+                    tasks.start_soon(self._write, pieces)
+            if self._store.health.trouble is not None:
+                self._go_on_alone()
+                await self._store.health.wait_usable()
+            if not self.due:
+                self._awake = anyio.Event()
+
+    async def _write(self, pieces: Sequence[_Piece]) -> None:
+        """Write pieces of one partition in one call."""
+        arguments = (
+            b"%d" % self._lease_ms,
+            b"%d" % int(self._generations.keep_finished_seconds * 1000),
+            self._store.worker.encode(),
+            msgspec.msgpack.encode([piece.packed for piece in pieces]),
+        )
+        keys = [piece.writing.lease.keys for piece in pieces]
+        asked_at = now()
+        try:
+            reply = await self._store.run_packed(scripts.APPEND, keys, arguments)
+        except StoreUnavailable:
+            for piece in pieces:
+                self.due[piece.writing.lease.generation] = None
+            return
+        flushed = 0
+        for at, piece in enumerate(pieces):
+            code, last = Appended(reply[2 * at]), reply[2 * at + 1]
+            flushed += code is Appended.GONE
+            self._take_reply(piece, code, last, asked_at)
+        if flushed:
+            logger.warning("store.flushed generations=%d (they are stored again)", flushed)
+
+    def _take_reply(self, piece: _Piece, code: Appended, last: int, asked_at: float) -> None:
+        writing = piece.writing
+        lease = writing.lease
+        if writing.is_lost:
+            return
+        if code is Appended.OK:
+            lease.stored = piece.last
+            self._store.leases.renew(lease, asked_at)
+            if piece.end is not None:
+                self._tell_end(writing)
+            if piece.closing_ms:
+                self._forget(lease)
+            elif lease.stored < self._tail(lease) or writing.end:
+                self.note(lease.generation, is_urgent=len(piece.payloads) == BATCH_RECORDS)
+            writing.wake()
+        elif code in {Appended.GAP, Appended.GONE}:
+            lease.stored = last
+            self.note(lease.generation, is_urgent=True)
+        else:
+            self._store.leases.lose(lease)
+
+    def _calls(self, due: Iterable[str]) -> Iterable[Sequence[_Piece]]:
+        """Return what is to be written, in pieces for one call each."""
+        by_partition: dict[int, list[_Piece]] = {}
+        for generation in due:
+            writing = self._writing.get(generation)
+            stream = self._memory.stream(generation)
+            if writing is None or stream is None:
+                self._writing.pop(generation, None)
+            elif piece := self._piece(writing, stream):
+                by_partition.setdefault(writing.lease.partition, []).append(piece)
+        for pieces in by_partition.values():
+            yield from _split(pieces)
+
+    def _piece(self, writing: Writing, stream: Stream) -> _Piece | None:
+        """Return the next records of a generation, up to a jump in their numbers; None if all are stored."""
+        previous = writing.lease.stored
+        position = -1 if previous == BEFORE_FIRST else stream.position_of(previous)
+        records = stream.records(-1 if position is None else position)
+        first = records[0].seq if records else previous + 1
+        payloads = [
+            codec.encode(record.event)
+            for number, record in enumerate(records, first)
+            if record.seq == number
+        ]
+        last = records[len(payloads) - 1].event if payloads else None
+        end = None
+        if writing.end and first + len(payloads) - 1 == stream.tail:
+            last = end = writing.end
+            payloads.append(codec.encode(end))
+        if not payloads:
+            return None
+        closing_ms = self._keep_ms(last) if isinstance(last, Done) else 0
+        return _Piece(writing, previous, first, payloads, end, closing_ms)
+
+    def _keep_ms(self, done: Done) -> int:
+        is_abandoned = done.outcome is Outcome.NO_VIEWERS
+        settings = self._generations
+        seconds = (
+            settings.keep_abandoned_seconds if is_abandoned else settings.keep_finished_seconds
+        )
+        return max(1, int(seconds * 1000))
+
+    def _tail(self, lease: Lease) -> int:
+        stream = self._memory.stream(lease.generation)
+        return BEFORE_FIRST if stream is None else stream.tail
+
+    def _tell_end(self, writing: Writing) -> None:
+        """Give the `Done` to the viewers here."""
+        done, writing.end = writing.end, None
+        if done is not None:
+            self._memory.append(writing.lease.generation, done)
+            self.due[writing.lease.generation] = None
+
+    def _go_on_alone(self) -> None:
+        """The store cannot be used: viewers here get what waits for it, and nobody waits any more."""
+        for writing in list(self._writing.values()):
+            self._tell_end(writing)
+            writing.wake()
+
+    def _forget(self, lease: Lease) -> None:
+        self._writing.pop(lease.generation, None)
+        self._store.leases.end(lease.generation)
+
+    def _drop(self, lease: Lease) -> None:
+        self._forget(lease)
+        self._memory.drop(lease.generation)
+
+
+def _split(pieces: Sequence[_Piece]) -> Iterable[Sequence[_Piece]]:
+    """Split pieces so that no call writes too much."""
+    call: list[_Piece] = []
+    size_bytes = 0
+    for piece in pieces:
+        if call and (len(call) == CALL_GENERATIONS or size_bytes > CALL_BYTES):
+            yield call
+            call, size_bytes = [], 0
+        call.append(piece)
+        size_bytes += sum(map(len, piece.payloads))
+    if call:
+        yield call

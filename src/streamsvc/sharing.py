@@ -1,0 +1,36 @@
+"""What processes share, as one choice: the event log and the directory belong together."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import msgspec
+
+from streamsvc.config.settings import Settings
+from streamsvc.engine.directory.base import Directory
+from streamsvc.engine.directory.memory import MemoryDirectory
+from streamsvc.eventlog.base import EventLog
+from streamsvc.eventlog.memory import MemoryEventLog
+
+
+class Sharing(msgspec.Struct, frozen=True, kw_only=True):
+    """The event log and the directory of this process.
+
+    Attributes:
+        log: the event log.
+        directory: the directory.
+        background: what must run while the service does, each until it is cancelled.
+        id_mark: returns how the random part of a new id must begin.
+        troubles: returns why the shared store cannot be used, in words for operators; none if it can.
+    """
+
+    log: EventLog
+    directory: Directory
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]]
+    id_mark: Callable[[], str] = str
+    troubles: Callable[[], Sequence[str]] = tuple
+
+
+def in_memory(settings: Settings) -> Sharing:
+    """Return what a service of one process needs."""
+    log = MemoryEventLog(settings.generations)
+    return Sharing(log=log, directory=MemoryDirectory(log, settings), background=(log.sweep,))

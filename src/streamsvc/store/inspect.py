@@ -1,0 +1,34 @@
+"""What kind of server the store is, and whether it can keep its promises."""
+
+import logging
+import re
+from typing import Any
+
+from streamsvc.store.client import Store
+
+logger = logging.getLogger(__name__)
+
+LEAST_VERSION = (6, 2)
+"""The oldest version of Redis that is supported."""
+
+
+async def log_server(store: Store) -> None:
+    """Log the server's version, and a warning if it is too old or drops keys.
+
+    Raises:
+        StoreUnavailable: it cannot be reached.
+    """
+    server: dict[str, Any] = await store.command("INFO", "server", writes=False)
+    memory: dict[str, Any] = await store.command("INFO", "memory", writes=False)
+    kind = "valkey" if "valkey_version" in server else "redis"
+    version = str(server.get(f"{kind}_version", "unknown"))
+    policy = str(memory.get("maxmemory_policy", "unknown"))
+    logger.info("store.connected kind=%s version=%s policy=%s", kind, version, policy)
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers and (int(numbers[1]), int(numbers[2])) < LEAST_VERSION:
+        logger.warning("store.too_old version=%s least=6.2", version)
+    if policy.startswith("allkeys"):
+        logger.warning(
+            "store.evicts policy=%s (answers may be lost at any time; set maxmemory-policy to noeviction)",
+            policy,
+        )
