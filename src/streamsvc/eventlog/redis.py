@@ -36,6 +36,10 @@ UNSTORED_RECORDS = 10_000
 """How far beyond the last stored record a cursor may be: a viewer of the process that writes them has them first."""
 
 
+LOST_GENERATIONS = 10_000
+"""How many generations are remembered as taken by another process, for as long as their tasks here need to end."""
+
+
 class RedisEventLog(EventLog):
     """The logs of all processes that share a store.
 
@@ -49,6 +53,7 @@ class RedisEventLog(EventLog):
         self._memory = SharedMemory(settings.generations)
         self._writer = Writer(store, self._memory, settings.log, settings.generations)
         self._copies = Copies(store, self._memory, settings.log)
+        self._lost: dict[str, None] = {}  # the latest generations that another process has taken
         store.leases.on_lost(self._lose)
 
     async def run(self) -> None:
@@ -74,7 +79,7 @@ class RedisEventLog(EventLog):
     async def flush(self, generation: str) -> None:
         if writing := self._writer.find(generation):
             await self._writer.flush(writing)
-        elif generation in self._copies:
+        elif generation in self._lost:
             raise LogTakenOver
 
     @override
@@ -93,6 +98,7 @@ class RedisEventLog(EventLog):
             self._memory.extend(stream, records)
         self._memory.own(stream, lease.epoch)
         self._writer.open(lease)
+        self._lost.pop(generation, None)
 
     @override
     async def read(
@@ -135,10 +141,10 @@ class RedisEventLog(EventLog):
         if stream is None and type(event) is Start:
             self._memory.append(generation, event)
             self._writer.open(self._store.leases.begin(generation))
+        elif generation in self._lost or generation in self._copies:
+            raise LogTakenOver
         elif stream is None:
             raise GenerationNotFound
-        elif generation in self._copies:
-            raise LogTakenOver
         else:
             raise LogClosed
 
@@ -146,6 +152,9 @@ class RedisEventLog(EventLog):
         """Another process writes a generation now: viewers go on with a copy of what is stored."""
         generation = lease.generation
         self._writer.lose(lease)
+        self._lost[generation] = None
+        if len(self._lost) > LOST_GENERATIONS:
+            del self._lost[next(iter(self._lost))]
         stream = self._memory.stream(generation)
         if stream is None:
             return
