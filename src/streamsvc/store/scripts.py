@@ -25,11 +25,19 @@ def _load(name: str) -> Script:
 
 
 APPEND = _load("append")
+BEAT = _load("beat")
+CHAT = _load("chat")
+CLAIM = _load("claim")
+HOLD = _load("hold")
 LOOK = _load("look")
 NOTIFY = _load("notify")
 READ = _load("read")
 RELEASE = _load("release")
+SETTLE = _load("settle")
+STOP = _load("stop")
 TAKE = _load("take")
+TIDY = _load("tidy")
+WATCH = _load("watch")
 
 
 class Appended(Enum):
@@ -40,3 +48,20 @@ class Appended(Enum):
     GAP = 2  # records before the first one are missing
     GONE = 3  # it is not kept, and the first record is not the first of the log
     CLOSED = 4
+
+
+class Renewed(Enum):
+    """What `BEAT` answers for a generation."""
+
+    KEPT = 0
+    FENCED = 1  # another process owns it
+    GONE = 2  # it is not kept, or not stored yet
+    CLOSED = 3
+
+
+class Watched(Enum):
+    """What `WATCH` answers for a generation."""
+
+    MISSING = 0  # it is not kept, or not stored yet
+    RUNS = 1
+    CLOSED = 2

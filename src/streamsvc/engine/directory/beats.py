@@ -1,0 +1,203 @@
+"""The beat: what this process must tell the store about its generations, and learn of them, while they run.
+
+One script call for each partition renews the leases, and returns who has been fenced off, what must stop, and which
+generations have viewers elsewhere. It is called at each beat, and when another process says that something has
+changed. So a lost message costs a beat, and messages need no order.
+
+An outage is one of two things. A store that answers nothing for a whole lease may answer others: another process may
+run our generations, so they stop here. A store that refuses or is gone does so for everybody: they go on.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import groupby
+
+import anyio
+import msgspec
+
+from streamsvc.engine.directory.base import RunningGeneration
+from streamsvc.engine.directory.watching import CALL_GENERATIONS, Watching
+from streamsvc.errors import StoreUnavailable
+from streamsvc.eventloop import now
+from streamsvc.events import Outcome
+from streamsvc.store import scripts
+from streamsvc.store.client import Argument, Store
+from streamsvc.store.health import Trouble
+from streamsvc.store.leases import Lease
+from streamsvc.store.scripts import Renewed
+
+logger = logging.getLogger(__name__)
+
+BEATS_A_LEASE = 4
+"""How many beats there are in a lease: three may fail, or come late."""
+
+CONTROL_MESSAGES = 1000
+"""How many messages of other processes one read returns at most."""
+
+RETRY_SECONDS = 0.5
+"""The pause after a failed read."""
+
+
+class Foreign(msgspec.Struct):
+    """What is known of a generation's viewers in other processes, who count in its audience as one viewer.
+
+    Attributes:
+        has_viewers: whether there are any.
+        visits: how often the first viewer has come to another process; None: not known yet.
+    """
+
+    has_viewers: bool = False
+    visits: int | None = None
+
+
+class Beats:
+    """Renews the leases of this process.
+
+    Args:
+        store: the store.
+        running: the generations that run here.
+        watching: the viewers in this process.
+        ttl_ms: the time to live of what is stored about a running generation.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        running: Mapping[str, RunningGeneration],
+        watching: Watching,
+        *,
+        ttl_ms: int,
+    ) -> None:
+        self._store = store
+        self._running = running
+        self._watching = watching
+        self._ttl_ms = ttl_ms
+        self._seconds = store.leases.seconds / BEATS_A_LEASE
+        self._foreign: dict[str, Foreign] = {}
+        self._succeeded_at = 0.0
+        self._doubts_until = 0.0
+
+    def forget(self, generation: str) -> None:
+        """Forget the foreign viewers of a generation, which does not run here any more."""
+        self._foreign.pop(generation, None)
+
+    async def run(self) -> None:
+        """Beat; runs until it is cancelled."""
+        self._succeeded_at = now()
+        due = now()
+        while True:
+            due = max(due + self._seconds, now())
+            await anyio.sleep_until(due)
+            await self.beat()
+
+    async def beat(self) -> None:
+        """Renew all leases, and this process's entries as a viewer."""
+        with suppress(StoreUnavailable):
+            await self.look(self._store.leases)
+            await self._watching.refresh()
+            self._succeeded_at = now()
+        if self._store.health.trouble is Trouble.SILENT:
+            self._give_up()
+
+    async def run_control(self) -> None:
+        """Look at generations when other processes say so; runs until it is cancelled."""
+        key = self._store.keys.control(self._store.worker)
+        reads = self._store.blocking_reads()
+        after = "0-0"
+        try:
+            while True:
+                try:
+                    for _, entries in await reads.read([(key, after)], count=CONTROL_MESSAGES):
+                        after = entries[-1][0].decode()
+                        await self._look_at({name for _, it in entries for name in it[1].split()})
+                except StoreUnavailable:
+                    await self._store.health.wait_usable()
+                    await anyio.sleep(RETRY_SECONDS)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await reads.close()
+
+    async def _look_at(self, generations: Iterable[bytes]) -> None:
+        leases = (self._store.leases.get(generation.decode()) for generation in generations)
+        await self.look(lease for lease in leases if lease is not None)
+
+    async def look(self, leases: Iterable[Lease]) -> None:
+        """Renew some leases, and follow what the store says about them.
+
+        Raises:
+            StoreUnavailable: some may not have been renewed.
+        """
+        if now() - self._succeeded_at > self._store.leases.seconds / 2:
+            self._doubt()
+        mine = sorted(leases, key=_partition)
+        for _, part in groupby(mine, key=_partition):
+            some = list(part)
+            for at in range(0, len(some), CALL_GENERATIONS):
+                await self._call(some[at : at + CALL_GENERATIONS])
+
+    async def _call(self, leases: Sequence[Lease]) -> None:
+        store, keys = self._store, self._store.keys
+        names: list[bytes] = []
+        arguments: list[Argument] = [int(store.leases.seconds * 1000), self._ttl_ms, store.worker]
+        for lease in leases:
+            generation = lease.generation
+            names += (
+                lease.meta,
+                keys.log(generation),
+                keys.request(generation),
+                keys.viewers(generation),
+            )
+            arguments += (lease.token, lease.epoch)
+        asked_at = now()
+        reply = await store.run(scripts.BEAT, names, arguments)
+        for at, lease in enumerate(leases):
+            if store.leases.get(lease.generation) is lease:
+                code, stop, live, visits = reply[4 * at : 4 * at + 4]
+                self._take_reply(lease, Renewed(code), asked_at)
+                if Renewed(code) is Renewed.KEPT and lease.generation in self._running:
+                    self._follow(lease, stop.decode(), live=live, visits=visits)
+
+    def _take_reply(self, lease: Lease, code: Renewed, asked_at: float) -> None:
+        if code is Renewed.KEPT:
+            self._store.leases.renew(lease, asked_at)
+        elif code is Renewed.FENCED:
+            self._store.leases.lose(lease)
+        elif code is Renewed.GONE and lease.stored >= 0:  # the server was flushed
+            self._doubt()
+
+    def _follow(self, lease: Lease, stop: str, *, live: int, visits: int) -> None:
+        """Stop a generation that must stop; else count its foreign viewers."""
+        running = self._running[lease.generation]
+        if stop:
+            running.stop(Outcome(stop))
+            return
+        known = self._foreign.get(lease.generation)
+        if known is None:
+            known = Foreign(visits=0 if lease.epoch == 0 else None)
+            self._foreign[lease.generation] = known
+        has_come = known.visits is not None and visits > known.visits
+        known.visits = visits
+        if (live or has_come) and not known.has_viewers:
+            known.has_viewers = True
+            running.audience.join()
+        if not live and known.has_viewers and now() >= self._doubts_until:
+            known.has_viewers = False
+            running.audience.leave()
+
+    def _doubt(self) -> None:
+        """Believe for a while that foreign viewers are still there.
+
+        Their entries are gone or have expired because of an outage, and come back with their processes' next beats.
+        """
+        self._doubts_until = now() + self._store.leases.seconds
+
+    def _give_up(self) -> None:
+        """Stop what another process may have taken over: the store has not answered for a whole lease."""
+        for lease in self._store.leases:
+            if now() >= lease.until:
+                self._store.leases.lose(lease)
+
+
+def _partition(lease: Lease) -> int:
+    return lease.partition
