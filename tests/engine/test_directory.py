@@ -3,7 +3,7 @@
 import anyio
 import msgspec
 import pytest
-from directory_conformance import CONTRACT, MAX_CHATS, Check, Subject, answer_of
+from directory_conformance import CONTRACT, Check, Subject, answer_of
 
 from streamsvc.config.settings import GenerationSettings, LimitSettings, Settings
 from streamsvc.engine.directory import memory
@@ -13,6 +13,8 @@ from streamsvc.eventlog.memory import MemoryEventLog
 from support.doubles import virtual_backends
 
 anyio_backend = virtual_backends()
+
+MAX_CHATS = 4
 
 
 def new_directory() -> tuple[MemoryDirectory, MemoryEventLog]:
@@ -32,6 +34,18 @@ async def test_the_in_memory_directory_conforms(check: Check) -> None:
     directory, log = new_directory()
     with anyio.fail_after(100_000):
         await check(Subject(directory, log, drop=log._streams.__delitem__))
+
+
+async def test_beyond_the_limit_the_oldest_chats_are_forgotten() -> None:
+    """The age of a chat is that of its latest answer."""
+    directory, _ = new_directory()
+    names = [str(number) for number in range(MAX_CHATS)]
+    for name in names:
+        await directory.put_answer(name, answer_of(name))
+    assert await directory.put_answer("0", answer_of("again")) == "0"
+    await directory.put_answer("one more", answer_of("one more"))
+    found = {name for name in (*names, "one more") if await directory.answer(name)}
+    assert found == {*names, "one more"} - {"1"}
 
 
 async def test_a_chat_whose_grace_is_over_takes_no_memory() -> None:

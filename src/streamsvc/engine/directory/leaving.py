@@ -10,9 +10,6 @@ from streamsvc.store.client import Store
 PAUSE_SECONDS = 0.5
 """How long after an end to delete; the ends of that time share the calls."""
 
-LAST_SECONDS = 1.0
-"""The maximum time for deleting at the shutdown."""
-
 
 class Leaving:
     """The generations of this process that have ended.
@@ -33,18 +30,14 @@ class Leaving:
 
     async def run(self) -> None:
         """Delete; runs until it is cancelled."""
-        try:
-            while True:
-                await self._some.wait()
-                await anyio.sleep(PAUSE_SECONDS)
-                self._some = anyio.Event()
-                await self._tidy()
-                if self._ended:
-                    await self._store.health.wait_usable()
-                    self._some.set()
-        finally:
-            with anyio.move_on_after(LAST_SECONDS, shield=True):
-                await self._tidy()
+        while True:
+            await self._some.wait()
+            await anyio.sleep(PAUSE_SECONDS)
+            self._some = anyio.Event()
+            await self._tidy()
+            if self._ended:
+                await self._store.health.wait_usable()
+                self._some.set()
 
     async def _tidy(self) -> None:
         keys = self._store.keys

@@ -27,8 +27,8 @@ CALL_GENERATIONS = 250
 CONTROL_TTL_MS = 60_000
 """How long messages to a worker are kept after the latest one."""
 
-LAST_SECONDS = 1.0
-"""The maximum time for noting at the shutdown who has left."""
+RETRY_SECONDS = 0.1
+"""The pause after a failed attempt to note what has changed."""
 
 
 class Watching:
@@ -96,16 +96,13 @@ class Watching:
 
     async def run(self) -> None:
         """Note what changes; runs until it is cancelled."""
-        try:
-            while True:
-                await self._changed.wait()
-                self._changed = anyio.Event()
-                if not await self._note_visits():
-                    await self._store.health.wait_usable()
-                    self._changed.set()
-        finally:
-            with anyio.move_on_after(LAST_SECONDS, shield=True):
-                await self._note_visits()
+        while True:
+            await self._changed.wait()
+            self._changed = anyio.Event()
+            if not await self._note_visits():
+                await self._store.health.wait_usable()
+                await anyio.sleep(RETRY_SECONDS)
+                self._changed.set()
 
     async def refresh(self) -> None:
         """Move the deadlines of this process's entries.
