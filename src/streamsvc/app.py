@@ -103,7 +103,7 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
 
 
 def _create_parts(settings: Settings, environ: Mapping[str, str]) -> _Parts:
-    sharing = in_memory(settings)
+    sharing = _sharing(settings)
     log, directory = sharing.log, sharing.directory
     providers = ProviderRegistry(settings.providers, environ)
     supervisor = Supervisor(
@@ -133,6 +133,14 @@ def _create_parts(settings: Settings, environ: Mapping[str, str]) -> _Parts:
         origins=origins,
         refusals=RefusalLog(),
     )
+
+
+def _sharing(settings: Settings) -> Sharing:
+    if settings.log.kind == "memory":
+        return in_memory(settings)
+    from streamsvc.sharing_redis import in_redis  # noqa: PLC0415  # redis-py is only needed here
+
+    return in_redis(settings)
 
 
 def _generations(parts: _Parts) -> GenerationEndpoints:

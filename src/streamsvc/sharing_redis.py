@@ -1,0 +1,35 @@
+"""The event log and the directory in Redis; imported only if `log.kind` is `redis`."""
+
+from functools import partial
+
+from streamsvc.config.settings import Settings
+from streamsvc.engine.directory.redis import RedisDirectory
+from streamsvc.errors import StoreUnavailable
+from streamsvc.eventlog.redis import RedisEventLog
+from streamsvc.sharing import Sharing
+from streamsvc.store.client import Store
+from streamsvc.store.inspect import log_server
+from streamsvc.store.keys import partition_mark
+
+
+async def log_when_usable(store: Store) -> None:
+    """Log what kind of server the store is, as soon as it can be reached."""
+    while True:
+        try:
+            return await log_server(store)
+        except StoreUnavailable:
+            await store.health.wait_usable()
+
+
+def in_redis(settings: Settings) -> Sharing:
+    """Return what one of many processes needs."""
+    store = Store(settings.log)
+    log = RedisEventLog(store, settings)
+    directory = RedisDirectory(store, log, settings)
+    return Sharing(
+        log=log,
+        directory=directory,
+        background=(partial(log_when_usable, store), store.run_background, log.run, directory.run),
+        id_mark=partial(partition_mark, store.home),
+        troubles=lambda: store.health.reasons,
+    )
