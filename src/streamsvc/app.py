@@ -85,7 +85,12 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
             _generations(parts),
             _chat_completions(parts),
             _ui_messages(parts),
-            OperationEndpoints(supervisor=parts.supervisor, default_provider=settings.provider),
+            OperationEndpoints(
+                supervisor=parts.supervisor,
+                default_provider=settings.provider,
+                troubles=parts.sharing.troubles,
+                is_refusing=parts.sharing.is_refusing,
+            ),
             Playground() if settings.playground.enabled else None,
         ),
         lifespan=_lifespan(parts, guard),

@@ -20,7 +20,8 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
         directory: the directory.
         background: what must run while the service does, each until it is cancelled.
         id_mark: returns how the random part of a new id must begin.
-        troubles: returns why the shared store cannot be used, in words for operators; none if it can.
+        troubles: returns what is wrong with the shared store, as codes for operators.
+        is_refusing: returns whether new generations are refused because of that.
     """
 
     log: EventLog
@@ -28,6 +29,7 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]]
     id_mark: Callable[[], str] = str
     troubles: Callable[[], Sequence[str]] = tuple
+    is_refusing: Callable[[], bool] = bool
 
 
 def in_memory(settings: Settings) -> Sharing:

@@ -26,10 +26,12 @@ def in_redis(settings: Settings) -> Sharing:
     store = Store(settings.log)
     log = RedisEventLog(store, settings)
     directory = RedisDirectory(store, log, settings)
+    refuses = settings.log.on_outage == "refuse"
     return Sharing(
         log=log,
         directory=directory,
         background=(partial(log_when_usable, store), store.run_background, log.run, directory.run),
         id_mark=partial(partition_mark, store.home),
         troubles=lambda: store.health.reasons,
+        is_refusing=lambda: refuses and store.health.trouble is not None,
     )

@@ -1,5 +1,7 @@
 """The endpoints for operators: configuration and health."""
 
+from collections.abc import Callable, Sequence
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,11 +15,22 @@ class OperationEndpoints:
     Args:
         supervisor: knows the entries and what is running on them.
         default_provider: the entry for requests that name none.
+        troubles: returns what is wrong with the shared store, as codes.
+        is_refusing: returns whether new work is refused because of that.
     """
 
-    def __init__(self, *, supervisor: Supervisor, default_provider: str) -> None:
+    def __init__(
+        self,
+        *,
+        supervisor: Supervisor,
+        default_provider: str,
+        troubles: Callable[[], Sequence[str]],
+        is_refusing: Callable[[], bool],
+    ) -> None:
         self._supervisor = supervisor
         self._default_provider = default_provider
+        self._troubles = troubles
+        self._is_refusing = is_refusing
 
     async def providers(self, _request: Request) -> Response:
         """`GET /v1/providers`: the configured entries and their state; never keys."""
@@ -40,10 +53,17 @@ class OperationEndpoints:
         return json_response({"status": "ok"})
 
     async def readyz(self, _request: Request) -> Response:
-        """`GET /readyz`: whether new work is accepted; 503 while draining."""
-        state = {
-            "status": "draining" if self._supervisor.is_draining else "ready",
+        """`GET /readyz`: whether new work is accepted; 503 while draining, and while the shared store prevents it."""
+        status = "ready"
+        if self._supervisor.is_draining:
+            status = "draining"
+        elif self._is_refusing():
+            status = "unavailable"
+        state: dict[str, object] = {
+            "status": status,
             "generations": self._supervisor.running,
             "viewers": self._supervisor.viewers,
         }
-        return json_response(state, status=503 if self._supervisor.is_draining else 200)
+        if reasons := self._troubles():
+            state["reasons"] = reasons
+        return json_response(state, status=200 if status == "ready" else 503)
