@@ -113,7 +113,7 @@ async def test_events_ignore_a_foreign_cursor(service: Service) -> None:
     for cursor in (
         *("-1", "0", "3", "null", "undefined", "1780000000000-0", "\xa0", "\xff" * 70),
         *(generation, f"{generation}.", f"{generation}.-1", f"{generation}.1.2", f"{generation}.1e3"),
-        *(f"{generation}.{'9' * 13}", f"{generation}:3", f"{generation.upper()}.3", f" {generation}.x"),
+        *(f"{generation}.{'9' * 16}", f"{generation}:3", f"{generation.upper()}.3", f" {generation}.x"),
         *(f"{other}.3", f"{other}.6", f"{other}.gone", f"{NEVER}.3"),
     ):  # fmt: skip
         with creates(service, 0):
