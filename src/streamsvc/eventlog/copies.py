@@ -140,7 +140,8 @@ class Copies:
 
     async def _run(self, tail: "_Tail") -> None:
         try:
-            await tail.run()
+            while tail.copies:  # one may be opened while the connection for the earlier ones closes
+                await tail.run()
         finally:
             del self._tails[tail.partition]
 
