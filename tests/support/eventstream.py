@@ -288,11 +288,14 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(port: int, *, receive_buffer: int | None = None) -> AsyncIterator[Wire]:
-    """Connect to the loopback; leaving closes the connection.
+async def wire(
+    port: int, *, host: str = "127.0.0.1", receive_buffer: int | None = None
+) -> AsyncIterator[Wire]:
+    """Connect to a service; leaving closes the connection.
 
     Args:
         port: the port of the service.
+        host: the address of the service.
         receive_buffer: size in bytes of the kernel's buffer for a viewer that does not read.
     """
     with socket.socket() as sock:
@@ -300,7 +303,7 @@ async def wire(port: int, *, receive_buffer: int | None = None) -> AsyncIterator
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
         yield Wire(sock)
 
 

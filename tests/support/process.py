@@ -139,6 +139,11 @@ def environment(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict
     return {**clean, "STREAMSVC_SERVER__PORT": "0", **own, **environ}
 
 
+def serve_command(*arguments: str) -> list[str]:
+    """Return the command that an operator runs, with further arguments."""
+    return [sys.executable, "-m", "streamsvc", "serve", *arguments]
+
+
 @asynccontextmanager
 async def serve(
     directory: Path,
@@ -157,7 +162,7 @@ async def serve(
         arguments: further arguments after `serve`.
         environ: further variables, such as keys.
     """
-    command = [sys.executable, "-m", "streamsvc", "serve", *arguments]
+    command = serve_command(*arguments)
     async with started(command, directory, environment(settings, environ or {})) as running:
         yield running
 

@@ -410,14 +410,14 @@ async def _requests(connection: int, reader: StreamReader) -> AsyncIterator[Call
 
 
 @asynccontextmanager
-async def upstream(*steps: Step) -> AsyncIterator[Upstream]:
-    """Serve on a free loopback port until the context is left; *steps* are the first script."""
+async def upstream(*steps: Step, host: str = "127.0.0.1") -> AsyncIterator[Upstream]:
+    """Serve on a free port of an address until the context is left; *steps* are the first script."""
     async with own_tasks() as tasks:
         api = Upstream(tasks)
         api.script(steps)
-        server = await start_server(api.accept, "127.0.0.1", 0)
+        server = await start_server(api.accept, host, 0)
         try:
-            api.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            api.url = f"http://{host}:{server.sockets[0].getsockname()[1]}"
             yield api
         finally:
             server.close()
