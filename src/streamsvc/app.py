@@ -195,16 +195,17 @@ def _lifespan(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with parts.providers, supervisor, anyio.create_task_group() as tasks:
-            for work in parts.sharing.background:
+        async with parts.providers, anyio.create_task_group() as tasks:
+            for work in parts.sharing.background:  # it stores the ends of what runs at the very end
                 tasks.start_soon(work)
-            tasks.start_soon(drain_at_shutdown, name="drain")
-            # Now and not later: a fallback is first called in the middle of an outage.
-            for entry in supervisor.entries.route(parts.settings.provider, Prompt(messages=())):
-                await entry.provider()
-            guard.has_started = True
-            yield
-            guard.has_started = False
+            async with supervisor:
+                tasks.start_soon(drain_at_shutdown, name="drain")
+                # Now and not later: a fallback is first called in the middle of an outage.
+                for entry in supervisor.entries.route(parts.settings.provider, Prompt(messages=())):
+                    await entry.provider()
+                guard.has_started = True
+                yield
+                guard.has_started = False
             tasks.cancel_scope.cancel()
 
     return lifespan

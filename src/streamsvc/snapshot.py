@@ -95,6 +95,7 @@ class Standing:
         reasoning: the reasoning before it.
         refusal: the sentence with which the model refused.
         arguments: the arguments of tool calls so far.
+        drafts: how many tool calls have begun.
         tool_calls: the complete tool calls.
         logprobs: how likely the tokens of the text were.
         refusal_logprobs: the same for the refusal.
@@ -105,6 +106,7 @@ class Standing:
         self.reasoning = LongText()
         self.refusal = LongText()
         self.arguments = LongText()
+        self.drafts = 0
         self.tool_calls: list[ToolCallReady] = []
         self.logprobs: list[Any] = []
         self.refusal_logprobs: list[Any] = []
@@ -113,6 +115,16 @@ class Standing:
     def is_text(self) -> bool:
         """Whether there is nothing but text and reasoning."""
         return not (self.refusal or self.arguments)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether viewers have anything."""
+        return bool(self.text or self.reasoning or not self.is_text)
+
+    @property
+    def has_all_calls(self) -> bool:
+        """Whether the answer is complete but for its `Done`: all of its tool calls are."""
+        return 0 < self.drafts == len(self.tool_calls)
 
     def extend(self, records: Sequence[Record]) -> None:
         """Add the next records."""
@@ -139,7 +151,10 @@ class Standing:
         match event:
             case Refusal(text=text):
                 self.refusal.extend([text])
-            case ToolCallBegun(name=text) | ToolCallArguments(arguments=text):
+            case ToolCallBegun(name=name):
+                self.drafts += 1
+                self.arguments.extend([name])
+            case ToolCallArguments(arguments=text):
                 self.arguments.extend([text])
             case ToolCallReady() as call:
                 self.tool_calls.append(call)
@@ -152,6 +167,7 @@ class Standing:
     def _clear(self) -> None:
         for text in (self.text, self.reasoning, self.refusal, self.arguments):
             text.clear()
+        self.drafts = 0
         self.tool_calls.clear()
         self.logprobs.clear()
         self.refusal_logprobs.clear()

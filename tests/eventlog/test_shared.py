@@ -323,3 +323,4 @@ async def test_followers_of_a_log_without_room_for_a_copy_are_interrupted() -> N
     assert reader.is_interrupted
     with pytest.raises(Overloaded):
         log.open_copy("gen_unknown")
+    assert log.open_copy("gen_unknown", beyond_limit=True).is_copy

@@ -21,6 +21,12 @@ _DRAINED = PublicError(
     "drained", "The service shut down before the answer was complete; ask again.", retryable=True
 )
 
+_LOST = PublicError(
+    "upstream_lost",
+    "The process that generated the answer ended unexpectedly, and the answer cannot be completed; ask again.",
+    retryable=True,
+)
+
 _REFUSED = PublicError(
     ProviderContentFiltered.code, ProviderContentFiltered.message, retryable=False
 )
@@ -68,10 +74,16 @@ class Ending:
         """The answer is longer than the log may hold; the answer so far is kept."""
         return self._ended(Status.INCOMPLETE, "length", Outcome.LOG_FULL)
 
+    def lost(self) -> Done:
+        """Its process is gone, and no other process can go on with it."""
+        return self._failed(Outcome.UPSTREAM_LOST, _LOST)
+
     def stopped(self, outcome: Outcome) -> Done:
         """It was cancelled. A drain counts as a failure, because nobody wanted the answer to end."""
         if outcome is Outcome.DRAINED:
             return self._failed(outcome, _DRAINED)
+        if outcome is Outcome.UPSTREAM_LOST:
+            return self.lost()
         return self._ended(Status.STOPPED, "stopped", outcome)
 
     def _failed(self, outcome: Outcome, error: PublicError) -> Done:

@@ -140,6 +140,8 @@ class ProviderSlot(AbstractContextManager["ProviderSlot"]):
 
     Args:
         route: the entries that may answer, the requested one first.
+        entry: of the route, to acquire a slot on this one even if it has no free one: for a generation that
+            another process has admitted.
 
     Raises:
         Overloaded: on entering, if no entry of the route has a free slot.
@@ -149,12 +151,15 @@ class ProviderSlot(AbstractContextManager["ProviderSlot"]):
         entry: the entry whose slot it is now.
     """
 
-    __slots__ = ("_is_handed_over", "entry", "route")
+    __slots__ = ("_is_handed_over", "_wanted", "entry", "route")
 
     entry: ProviderEntry
 
-    def __init__(self, route: tuple[ProviderEntry, ...]) -> None:
+    def __init__(
+        self, route: tuple[ProviderEntry, ...], *, entry: ProviderEntry | None = None
+    ) -> None:
         self.route = route
+        self._wanted = entry
         self._is_handed_over = False
 
     @override
@@ -162,8 +167,8 @@ class ProviderSlot(AbstractContextManager["ProviderSlot"]):
         if self._is_handed_over:
             self._is_handed_over = False
             return self
-        for entry in self.route:
-            if entry.has_free_slot:
+        for entry in self.route if self._wanted is None else (self._wanted,):
+            if entry.has_free_slot or entry is self._wanted:
                 self.entry = entry
                 entry.running += 1
                 return self

@@ -34,6 +34,9 @@ from streamsvc.traces import causes, drop_frames
 
 logger = logging.getLogger(__name__)
 
+WORKER_LOST = "worker_lost"
+"""The reason why viewers see a retry or a restart after another process has taken over; the code of no error."""
+
 _LEAST_BACKOFF = 0.5
 """The fraction of a backoff that is always waited; the rest is jitter, which spreads retries out."""
 
@@ -72,6 +75,8 @@ class Failover:
         self._prompt = prompt
         self._slot = slot
         self._route = slot.route
+        self._first = slot.route[0]  # the entry to call first
+        self._earlier_calls = 0
         self._emit = emit
         self._read_answer = read_answer
         self._settings = settings
@@ -97,6 +102,18 @@ class Failover:
         del self._prompt
         self._failures.clear()
 
+    def take_over(self, standing: Standing, *, calls: int) -> None:
+        """Go on with the answer of a process that is gone, beginning with the entry that holds the slot.
+
+        Args:
+            standing: the part of the answer that viewers have.
+            calls: how many calls have been made for it, at least.
+        """
+        self.entry = self._first = self._slot.entry
+        self._earlier_calls = calls
+        self._has_begun = self.may_be_billed = standing.has_begun
+        self._broken_by = WORKER_LOST
+
     async def run(self) -> Finish:
         """Return how the answer ended; everything up to that has been emitted.
 
@@ -105,7 +122,9 @@ class Failover:
                 request later, else the first one.
         """
         self._end = self._now() + self._route[0].section.total_seconds
-        for entry in self._route:
+        if self._earlier_calls:
+            self._emit(Progress(state="retrying", provider=self.entry.name, reason=WORKER_LOST))
+        for entry in self._route[self._route.index(self._first) :]:
             if self._may_call and self._is_usable(entry) and (finish := await self._ask(entry)):
                 return finish
         # If every circuit is open, call the entry that holds the slot anyway.
@@ -179,15 +198,15 @@ class Failover:
     # ---- The input of a call
 
     def _switch_to(self, entry: ProviderEntry) -> None:
-        """Move the slot to an entry; viewers get a `status` event unless it is the requested one."""
+        """Move the slot to an entry; viewers get a `status` event unless it is the one to call first."""
         self.entry = entry
         self._slot.move_to(entry)
-        if entry is self._route[0]:
+        if entry is self._first:
             return
         if self._failures:
             reason = self._failures[-1][1].code
         else:
-            reason = "busy" if self._route[0].circuit.admits else "circuit_open"
+            reason = "busy" if self._first.circuit.admits else "circuit_open"
         fit = self.fit
         self._emit(
             Progress(
@@ -201,7 +220,8 @@ class Failover:
 
     def _prompt_for(self, entry: ProviderEntry) -> Prompt:
         prompt = fit_of(entry, self._prompt, requested=self._route[0]).prompt
-        return msgspec.structs.replace(prompt, call=self.calls, model=self._named_model(entry))
+        call = self._earlier_calls + self.calls
+        return msgspec.structs.replace(prompt, call=call, model=self._named_model(entry))
 
     def _named_model(self, entry: ProviderEntry) -> str:
         """Return the model that the client named, or "": it only applies to the requested entry."""

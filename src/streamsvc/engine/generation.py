@@ -1,12 +1,15 @@
 """One generation: a provider's deltas become a log that begins with `Start` and ends with `Done`.
 
 It does not belong to a connection. It runs in a task of the supervisor, inside one cancel scope; cancelling
-that scope is the only way to stop it from outside, and closes the upstream call at any stage.
+that scope is the only way to stop it from outside, and closes the upstream call at any stage. It does not belong to a
+process either: another one may go on with it, and this one then writes nothing more.
 """
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Literal
 
 import anyio
 import msgspec
@@ -16,9 +19,10 @@ from streamsvc.engine.audience import Audience
 from streamsvc.engine.ending import Ending
 from streamsvc.engine.entries import ProviderSlot
 from streamsvc.engine.failover import Failover
+from streamsvc.engine.remains import Remains
 from streamsvc.engine.stopping import StopScope
 from streamsvc.engine.usage import estimate
-from streamsvc.eventlog.base import EventLog, LogFull, stored_batches
+from streamsvc.eventlog.base import EventLog, LogFull, LogTakenOver, stored_batches
 from streamsvc.eventloop import clock
 from streamsvc.events import Done, Outcome, Start
 from streamsvc.messages import GenerationRequest, data_bytes
@@ -31,12 +35,21 @@ logger = logging.getLogger(__name__)
 APPEND_SECONDS = 5.0
 """Maximum time for writing the end of a log, which continues even if the task is cancelled."""
 
+HAND_OVER_SECONDS = 3.0
+"""Maximum time of these for handing it over to another process."""
+
 ESTIMATE_SECONDS = 1.0
 """Maximum time for reading the answer back for an estimate, before that."""
 
+MAX_TAKE_OVERS = 3
+"""How often processes take a generation over: a request that kills processes must not kill all of them."""
+
+End = Literal["finished", "handed_over", "taken_over"]
+"""How a generation ends in this process: with a `Done`, or by going on in another one."""
+
 
 class Generation:
-    """One answer while it is being generated: `open_log`, then `run`.
+    """One answer while it is being generated: `open_log` or `take_over`, then `run`.
 
     Args:
         generation_id: unguessable, new for every generation.
@@ -44,10 +57,12 @@ class Generation:
         slot: its provider slot, held until `run` has returned; the slot's route lists the entries that may answer.
         log: stores its events.
         settings: how long it may continue without viewers, and how it is rescued.
+        hand_over: lets another process go on with it, and returns whether one may.
 
     Attributes:
         audience: its viewers; without them it stops.
         data_bytes: the size of the images and files in its request.
+        end: how it has ended in this process; None while it runs.
     """
 
     def __init__(
@@ -58,6 +73,7 @@ class Generation:
         slot: ProviderSlot,
         log: EventLog,
         settings: GenerationSettings,
+        hand_over: Callable[["Generation"], Awaitable[bool]] | None = None,
     ) -> None:
         grace_seconds = request.grace_seconds
         self._id = generation_id
@@ -78,6 +94,8 @@ class Generation:
             grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
         )
         self.data_bytes = data_bytes(request.prompt)
+        self.end: End | None = None
+        self._hand_over = hand_over if settings.rescue else None
         self._has_ended: anyio.Event | None = None
 
     @property
@@ -91,25 +109,26 @@ class Generation:
         return self._request
 
     def stop(self, outcome: Outcome) -> None:
-        """End it at once; the first reason given is kept."""
+        """End it at once; the first reason given is kept. After `upstream_lost`, nothing more is written."""
         self._stop_scope.stop(outcome)
 
     @property
     def ended(self) -> anyio.Event:
-        """Set when the `Done` is in the log. Created on first access, which is rare."""
+        """Set when it has ended in this process. Created on first access, which is rare."""
         if self._has_ended is None:
             self._has_ended = anyio.Event()
         return self._has_ended
 
     async def wait_ended(self) -> None:
-        """Wait until the `Done` is in the log."""
+        """Wait until the `Done` is in the log, or another process goes on with it."""
         await self.ended.wait()
 
     async def open_log(self) -> None:
         """Write the `Start`.
 
         Raises:
-            Overloaded: the log has no room for another generation.
+            Overloaded: the log has no room for another generation, or cannot store it.
+            LogTakenOver: it was so slow that another process may have taken it over.
         """
         fit = self._failover.fit
         self._log.append(
@@ -126,8 +145,19 @@ class Generation:
         )
         await self._log.flush(self._id)
 
+    def take_over(self, remains: Remains, *, times: int) -> None:
+        """Go on with what another process has begun.
+
+        Args:
+            remains: what its log has.
+            times: how often it has been taken over, this time included.
+        """
+        self._failover.take_over(remains.standing, calls=times)
+        if times >= MAX_TAKE_OVERS:
+            self._hand_over = None
+
     async def run(self) -> None:
-        """Run to the end, and write exactly one `Done`, whatever happens."""
+        """Run to the end, and write exactly one `Done`, whatever happens, unless another process goes on."""
         now = clock()
         began = now()
         done: Done | None = None
@@ -137,13 +167,21 @@ class Generation:
         finally:
             if done is None:
                 done = self._ending.stopped(self._stop_scope.outcome)
-            await self._close_log(done)
+            self.end = await self._close_log(done)
             self._forget_request()
             self.ended.set()
-            seconds = now() - began
+            self._log_end(done, now() - began)
+
+    def _log_end(self, done: Done, seconds: float) -> None:
+        if self.end == "finished":
             logger.info(
                 "generation.finished id=%s provider=%s model=%s outcome=%s calls=%d seconds=%.3f",
                 self._id, done.provider, done.model, done.outcome, self._failover.calls, seconds,
+            )  # fmt: skip
+        else:
+            logger.info(
+                "generation.%s id=%s provider=%s model=%s calls=%d seconds=%.3f",
+                self.end, self._id, done.provider, done.model, self._failover.calls, seconds,
             )  # fmt: skip
 
     def _forget_request(self) -> None:
@@ -159,24 +197,48 @@ class Generation:
             return self._ending.provider_failed(exc)
         except LogFull:
             return self._ending.log_full()
+        except LogTakenOver:
+            self._stop_scope.stop(Outcome.UPSTREAM_LOST)
+            return self._ending.lost()
         except Exception as exc:  # noqa: BLE001  # a bug of ours must still end the log
+            if self._is_elsewhere:
+                return self._ending.lost()
             logger.error("generation.crashed id=%s %s", self._id, describe(exc))  # noqa: TRY400
             drop_frames(exc)
             return self._ending.crashed()
         return self._ending.finished(finish)
 
     @property
+    def _is_elsewhere(self) -> bool:
+        """Whether another process runs it now, or may: its log here may be gone at any moment."""
+        return self._stop_scope.outcome is Outcome.UPSTREAM_LOST
+
+    @property
     def _ending(self) -> Ending:
         return Ending(self._failover.entry.name, self._failover.model)
 
-    async def _close_log(self, done: Done) -> None:
-        """Write the `Done`. A log that fails must not end other generations."""
+    async def _close_log(self, done: Done) -> End:
+        """Write the `Done`, unless another process goes on. A log that fails must not end other generations."""
+        if self._is_elsewhere:
+            return "taken_over"
         try:
             with anyio.move_on_after(APPEND_SECONDS, shield=True):
+                if done.outcome is Outcome.DRAINED and await self._is_handed_over():
+                    return "handed_over"
                 self._log.append(self._id, await self._with_usage(done))
                 await self._log.flush(self._id)
+        except LogTakenOver:
+            return "taken_over"
         except Exception as exc:  # noqa: BLE001  # whatever the log's library raises
             logger.error("log.failed id=%s %s", self._id, describe(exc))  # noqa: TRY400
+        return "finished"
+
+    async def _is_handed_over(self) -> bool:
+        if self._hand_over is None:
+            return False
+        with anyio.move_on_after(HAND_OVER_SECONDS):
+            return await self._hand_over(self)
+        return False
 
     async def _with_usage(self, done: Done) -> Done:
         """Estimate the usage if the provider may bill but did not report it, within a time limit."""

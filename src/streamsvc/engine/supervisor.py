@@ -1,14 +1,15 @@
 """Starts generations, finds and stops them through the directory, and drains its own at shutdown.
 
 Every generation that runs here is a task of one task group, which is open while the supervisor is entered
-as an async context manager, for the application's lifespan.
+as an async context manager, for the application's lifespan. Generations whose process has died or left are taken over
+(`takeover`).
 """
 
 import base64
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Self
 
 import anyio
@@ -20,8 +21,9 @@ from streamsvc.engine.audience import ViewerSlot
 from streamsvc.engine.directory.base import STOP_SECONDS, Directory, KeyUse
 from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlot
 from streamsvc.engine.generation import Generation
-from streamsvc.errors import Draining, InvalidField, Overloaded
-from streamsvc.eventlog.base import EventLog
+from streamsvc.engine.takeover import TakeOvers
+from streamsvc.errors import Draining, InvalidField, Overloaded, StoreUnavailable
+from streamsvc.eventlog.base import EventLog, LogTakenOver
 from streamsvc.events import Outcome
 from streamsvc.messages import GenerationRequest
 from streamsvc.providers.registry import ProviderRegistry
@@ -67,11 +69,21 @@ class Supervisor:
         self._viewer_count = _ViewerCount()
         self._data_bytes = 0  # of the images and files of running generations
         self._is_draining = False
+        self._handed_over = 0
+        self._hand_over = directory.hand_over  # one object for all generations
         self._idle = anyio.Event()
+        self._take_overs = TakeOvers(
+            log=log,
+            directory=directory,
+            entries=self._entries,
+            settings=settings.generations,
+            start=self._enter,
+        )
 
     async def __aenter__(self) -> Self:
         """Start accepting work."""
         self._tasks = await anyio.create_task_group().__aenter__()
+        self._tasks.start_soon(self._take_overs.run, name="take-overs")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -111,7 +123,7 @@ class Supervisor:
             InvalidField: an unknown provider or fault, or a key that was used with a different request.
             UnsupportedParameter: the provider lacks a parameter, and does not drop it.
             ProviderNotReady: the provider's API key is missing.
-            Overloaded: a limit is reached.
+            Overloaded: a limit is reached, or the store cannot be used.
             Draining: the service is shutting down.
         """
         route = self._entries.route(request.provider, request.prompt)
@@ -169,11 +181,14 @@ class Supervisor:
                 await self._end_the_rest()
 
     async def _end_the_rest(self) -> None:
-        cut = self.running
+        self._take_overs.stop()
+        rest, before = self.running, self._handed_over
         for generation in self._directory.running_here:
             generation.stop(Outcome.DRAINED)
         await self._wait_until_idle()
-        logger.info("drain.finished cut=%d", cut)
+        handed_over = self._handed_over - before
+        more = f" handed_over={handed_over}" if handed_over else ""
+        logger.info("drain.finished cut=%d%s", rest - handed_over, more)
 
     async def _start(self, request: GenerationRequest, route: _Route) -> str:
         """Start a generation. With an in-memory log nothing here waits, so the limits hold from check to use."""
@@ -185,24 +200,43 @@ class Supervisor:
                 slot=slot,
                 log=self._log,
                 settings=self._settings.generations,
+                hand_over=self._hand_over,
             )
             self._check_data(generation)
-            self._data_bytes += generation.data_bytes
             try:
-                await self._directory.enter(generation)
-                await generation.open_log()
-                self._tasks.start_soon(self._run, generation, slot, name=generation.id)
-            except BaseException:
-                self._leave(generation)
-                raise
-            slot.hand_over()
+                await self._enter(generation, slot, generation.open_log)
+            except LogTakenOver as exc:
+                raise StoreUnavailable("silent") from exc
         return generation.id
+
+    async def _enter(
+        self,
+        generation: Generation,
+        slot: ProviderSlot,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Run a generation in a task of its own, which releases its slot.
+
+        If the request is cancelled meanwhile, it starts nevertheless: its log may be stored. It has no viewers.
+        """
+        self._data_bytes += generation.data_bytes
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._directory.enter(generation)
+                if prepare is not None:
+                    await prepare()
+            self._tasks.start_soon(self._run, generation, slot, name=generation.id)
+        except BaseException:
+            self._leave(generation)
+            raise
+        slot.hand_over()
 
     async def _run(self, generation: Generation, slot: ProviderSlot) -> None:
         with slot:
             try:
                 await generation.run()
             finally:
+                self._handed_over += generation.end == "handed_over"
                 self._leave(generation)
 
     def _leave(self, generation: Generation) -> None:

@@ -226,15 +226,15 @@ class MemoryEventLog(EventLog):
         self._insert(stream)
         return stream
 
-    def _insert(self, stream: Stream) -> None:
+    def _insert(self, stream: Stream, *, beyond_limit: bool = False) -> None:
         """Add an empty log.
 
         Raises:
-            Overloaded: the logs of running generations alone fill the memory that all logs may use.
+            Overloaded: unless *beyond_limit*, the logs of running generations alone fill the memory that all logs may use.
         """
         while self._expiries and self._size_bytes >= self._max_total_bytes:
             self._drop_next()
-        if self._size_bytes >= self._max_total_bytes:
+        if self._size_bytes >= self._max_total_bytes and not beyond_limit:
             raise Overloaded("generations.max_total_log_bytes")
         self._streams[stream.generation] = stream
 

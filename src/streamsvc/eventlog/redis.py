@@ -90,15 +90,28 @@ class RedisEventLog(EventLog):
         stream = self._memory.stream(generation)
         self._copies.take(generation)
         if not isinstance(stream, SharedStream) or not stream.is_copy:
-            stream = self._memory.open_copy(generation)
-        while stream.tail < lease.stored:
-            _, records = await self._read(generation, stream.tail)
-            if not records:
-                raise GenerationNotFound
-            self._memory.extend(stream, records)
+            stream = self._memory.open_copy(generation, beyond_limit=True)
+        try:
+            await self._load(stream, lease)
+        except GenerationNotFound:
+            self._store.leases.end(generation)
+            raise
         self._memory.own(stream, lease.epoch)
         self._writer.open(lease)
         self._lost.pop(generation, None)
+
+    async def _load(self, stream: SharedStream, lease: Lease) -> None:
+        """Read the stored records of a generation that this process has taken over.
+
+        Raises:
+            GenerationNotFound: some are gone.
+            StoreUnavailable: the store cannot be reached.
+        """
+        while (tail := stream.tail) < lease.stored:
+            _, records = await self._read(stream.generation, tail)
+            self._memory.extend(stream, records)
+            if stream.tail == tail:
+                raise GenerationNotFound
 
     @override
     async def read(

@@ -173,10 +173,14 @@ class SharedMemory(MemoryEventLog):
         """Return a log: how far it goes, whether it is closed, who follows it. None if there is none."""
         return self._streams.get(generation)
 
-    def open_copy(self, generation: str) -> SharedStream:
+    def open_copy(self, generation: str, *, beyond_limit: bool = False) -> SharedStream:
         """Return an empty copy, which replaces what this process has of the generation.
 
         Followers go on from the copy, as soon as the record at their cursor is in it.
+
+        Args:
+            generation: its id.
+            beyond_limit: whether to make one even if there is no room: this process is about to write it.
 
         Raises:
             Overloaded: the logs of running generations alone fill the memory that all logs may use.
@@ -187,7 +191,7 @@ class SharedMemory(MemoryEventLog):
             before.wake()
         copy = SharedStream(generation)
         try:
-            self._insert(copy)
+            self._insert(copy, beyond_limit=beyond_limit)
         except Overloaded:
             for follower in before.dismiss() if before is not None else ():
                 follower.reader.interrupted()

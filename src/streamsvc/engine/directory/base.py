@@ -39,11 +39,14 @@ class RunningGeneration(Protocol):
         ...
 
     def stop(self, outcome: Outcome) -> None:
-        """End it at once, without waiting; the first reason given is kept."""
+        """End it at once, without waiting; the first reason given is kept.
+
+        `upstream_lost` means that another process runs it now, or may: this one writes nothing more.
+        """
         ...
 
     async def wait_ended(self) -> None:
-        """Wait until its `Done` is in the log."""
+        """Wait until its `Done` is in the log, or another process goes on with it."""
         ...
 
 

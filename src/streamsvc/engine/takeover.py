@@ -1,0 +1,161 @@
+"""Takes over generations whose process has died or left, and goes on with them.
+
+The provider is asked again, and the rescue fits its answer to what viewers have: they see a pause. What cannot go on
+gets its `Done`.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import anyio
+import msgspec
+
+from streamsvc.config.settings import GenerationSettings
+from streamsvc.engine.directory.base import Directory, TakenOver
+from streamsvc.engine.ending import Ending
+from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlot
+from streamsvc.engine.generation import MAX_TAKE_OVERS, Generation
+from streamsvc.engine.remains import Remains, remains_of
+from streamsvc.engine.usage import estimate
+from streamsvc.errors import GenerationNotFound, RequestError, StoreUnavailable, StreamsvcError
+from streamsvc.eventlog.base import EventLog, LogTakenOver
+from streamsvc.events import Done
+from streamsvc.providers.base import Finish
+from streamsvc.traces import describe
+
+logger = logging.getLogger(__name__)
+
+TAKES_AT_A_TIME = 16
+"""How many generations are taken over at a time: a process that dies may leave thousands."""
+
+ADOPT_PAUSE_SECONDS = 0.25
+"""The pause after a failed attempt to load a log. Another process may succeed in the meantime."""
+
+
+class TakeOvers:
+    """Takes over lapsed generations for the supervisor.
+
+    Args:
+        log: their records.
+        directory: notices and assigns them.
+        entries: may answer.
+        settings: whether answers are rescued.
+        start: runs a generation in a task of its own. The limits do not apply: it was admitted when it was created.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        directory: Directory,
+        entries: ProviderEntries,
+        settings: GenerationSettings,
+        start: Callable[[Generation, ProviderSlot], Awaitable[None]],
+    ) -> None:
+        self._log = log
+        self._directory = directory
+        self._entries = entries
+        self._settings = settings
+        self._start = start
+        self._turns = anyio.Semaphore(TAKES_AT_A_TIME)
+        self._in_progress: set[str] = set()
+        self._has_stopped = False
+
+    async def run(self) -> None:
+        """Take over what lapses; runs until it is cancelled."""
+        async with anyio.create_task_group() as tasks:
+            async for generation in self._directory.lapsed():
+                if generation not in self._in_progress and not self._has_stopped:
+                    self._in_progress.add(generation)
+                    tasks.start_soon(self._take_over, generation)
+
+    def stop(self) -> None:
+        """Take over nothing more: this process is about to end."""
+        self._has_stopped = True
+
+    async def _take_over(self, generation: str) -> None:
+        try:
+            async with self._turns:
+                if not self._has_stopped and (taken := await self._directory.take(generation)):
+                    await self._go_on(generation, taken)
+        except (GenerationNotFound, LogTakenOver):
+            pass  # it is gone, or another process was faster
+        except StreamsvcError as exc:  # it is reported again
+            logger.info("takeover.failed id=%s code=%s", generation, exc.code)
+        except Exception as exc:  # noqa: BLE001  # a bug of ours must not end the others
+            logger.error("takeover.crashed id=%s %s", generation, describe(exc))  # noqa: TRY400
+        finally:
+            self._in_progress.discard(generation)
+
+    async def _go_on(self, generation: str, taken: TakenOver) -> None:
+        await self._adopt(generation)
+        remains = await remains_of(self._log, generation)
+        route = self._route(taken, remains)
+        if taken.request is None or not route:
+            await self._close(generation, _end_of(taken, remains))
+            return
+        entry = next((it for it in route if it.name == remains.called), route[0])
+        with ProviderSlot(route, entry=entry) as slot:
+            running = Generation(
+                generation,
+                taken.request,
+                slot=slot,
+                log=self._log,
+                settings=self._settings,
+                hand_over=self._directory.hand_over,
+            )
+            running.take_over(remains, times=taken.times)
+            logger.info(
+                "generation.resumed id=%s provider=%s times=%d", generation, entry.name, taken.times
+            )
+            await self._start(running, slot)
+
+    async def _adopt(self, generation: str) -> None:
+        """Load the log. It is this process's: nobody else tries while the lease lasts.
+
+        Raises:
+            GenerationNotFound: it is gone.
+            LogTakenOver: another process was faster after an outage.
+        """
+        while True:
+            try:
+                await self._log.adopt(generation)
+            except StoreUnavailable:
+                await anyio.sleep(ADOPT_PAUSE_SECONDS)
+            else:
+                return
+
+    def _route(self, taken: TakenOver, remains: Remains) -> tuple[ProviderEntry, ...]:
+        """Return the entries that may go on with the answer; none if it has to end."""
+        must_end = taken.stop is not None or remains.standing.has_all_calls
+        may_go_on = self._settings.rescue and taken.times <= MAX_TAKE_OVERS
+        if must_end or not may_go_on or remains.standing.tool_calls or taken.request is None:
+            return ()
+        try:
+            return self._entries.route(taken.request.provider, taken.request.prompt)
+        except RequestError:  # this process has other settings
+            return ()
+
+    async def _close(self, generation: str, done: Done) -> None:
+        with anyio.CancelScope(shield=True):
+            self._log.append(generation, done)
+            await self._log.flush(generation)
+        logger.info(
+            "generation.finished id=%s provider=%s model=%s outcome=%s calls=0 seconds=0.000",
+            generation, done.provider, done.model, done.outcome,
+        )  # fmt: skip
+
+
+def _end_of(taken: TakenOver, remains: Remains) -> Done:
+    """Return the end of a generation that cannot go on."""
+    ending = Ending(remains.provider, remains.model)
+    if taken.stop is not None:
+        done = ending.stopped(taken.stop)
+    elif remains.standing.has_all_calls:  # clients may have acted on them: they are not taken back
+        done = ending.finished(Finish(reason="tool_calls"))
+    else:
+        done = ending.lost()
+    if taken.request is None or not remains.standing.has_begun:
+        return done
+    usage = estimate(taken.request.prompt, remains.standing)
+    return msgspec.structs.replace(done, usage=usage)
