@@ -138,6 +138,23 @@ def test_lines_to_a_closed_pipe_are_counted() -> None:
     os.close(writer)
 
 
+def test_each_write_has_whole_lines_and_is_atomic() -> None:
+    """The kernel does not mix writes of up to 4096 bytes to a pipe, whichever process they come from."""
+    lines = ["a" * 1000] * 9 + ["é" * 5000, "b", "c" * 4095, "d"]
+    pieces = list(logs._pieces(lines))
+    assert all(len(piece) <= logs.WRITE_BYTES and piece.endswith(b"\n") for piece in pieces)
+    written = b"".join(pieces).decode().splitlines()
+    assert written[:9] == lines[:9]
+    assert written[9] == "é" * 2046 + "…"
+    assert written[10:] == lines[10:]
+
+
+def test_the_lines_of_a_worker_end_with_its_number() -> None:
+    config = logs.log_config("info", 2)["formatters"]["line"]
+    formatter = config.pop("()")(config.pop("fmt"), **config)
+    assert formatter.format(a_record("a", exc=raised(ValueError()))).endswith(" worker=2")
+
+
 def test_closing_does_not_wait_for_a_stuck_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "FLUSH_SECONDS", 0.05)
     with handler() as (made, _):

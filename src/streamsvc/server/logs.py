@@ -3,6 +3,9 @@
 The program that reads standard error may stop reading, and then a write blocks forever. So the event loop only
 puts lines into a queue. When the queue is full, lines are dropped and counted, and the count is logged as soon as
 there is room.
+
+Several workers may write to the same pipe. Each write has whole lines and at most `WRITE_BYTES`, so the kernel does
+not mix it with others, and longer lines are cut.
 """
 
 import logging
@@ -12,6 +15,7 @@ import select
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from typing_extensions import override
@@ -24,7 +28,10 @@ QUEUE_LINES = 10_000
 """How many lines may wait for a slow reader: a few MB."""
 
 _BATCH_LINES = 100
-"""How many lines are written at once."""
+"""How many lines are taken from the queue at once."""
+
+WRITE_BYTES = 4096
+"""How much is written at once: `PIPE_BUF` of Linux, up to which a write to a pipe is atomic (pipe(7))."""
 
 FLUSH_SECONDS = 1.0
 """How long the process waits for lines to be written when it exits."""
@@ -32,15 +39,20 @@ FLUSH_SECONDS = 1.0
 _LINE = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
 
 
-def log_config(level: str) -> dict[str, Any]:
+def log_config(level: str, worker: int | None = None) -> dict[str, Any]:
     """Return the logging set-up, for `logging.config.dictConfig`.
 
     Our own lines are logged at *level*, other libraries' at WARNING: some log prompts and answers below that.
+
+    Args:
+        level: of our own lines.
+        worker: if given, the number that ends each line: several workers write to the same stream.
     """
+    end = "" if worker is None else f" worker={worker}"
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"()": LineFormatter, "fmt": _LINE}},
+        "formatters": {"line": {"()": LineFormatter, "fmt": _LINE, "end": end}},
         "handlers": {"stderr": {"()": BackgroundHandler, "formatter": "line"}},
         "root": {"level": "WARNING", "handlers": ["stderr"]},
         "loggers": {
@@ -54,14 +66,22 @@ class LineFormatter(logging.Formatter):
     """Formats a record as one line; an exception becomes its class and its frames (`traces.describe`).
 
     The text of an exception may contain a prompt or a key, even if a library logs it.
+
+    Args:
+        fmt: as in `logging.Formatter`.
+        end: ends each line.
     """
+
+    def __init__(self, fmt: str, *, end: str = "") -> None:
+        super().__init__(fmt)
+        self._end = end
 
     @override
     def format(self, record: logging.LogRecord) -> str:
         line = self._line(record)
         if record.exc_info and record.exc_info[1] is not None:
             line = f"{line.rstrip()} {describe(record.exc_info[1])}"
-        line = line.rstrip()
+        line = line.rstrip() + self._end
         if line.isprintable():
             return line
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
@@ -133,27 +153,45 @@ class BackgroundHandler(logging.Handler):
                     self._lines.put(None)  # the end, after this batch
                     break
                 batch.append(line)
-            self._write("".join(f"{line}\n" for line in batch), len(batch))
+            self._write(batch)
         self._has_ended.set()
 
-    def _write(self, text: str, lines: int) -> None:
+    def _write(self, lines: list[str]) -> None:
         lost = self._dropped + self._unwritten
         if missing := lost - self._reported:
             now = time.strftime("%F %T")
-            text += f"{now} WARNING {__name__} log.dropped lines={missing}\n"
-        data = memoryview(text.encode(errors="backslashreplace"))
+            lines = [*lines, f"{now} WARNING {__name__} log.dropped lines={missing}"]
         try:
-            while data:
-                try:
-                    data = data[os.write(self._descriptor, data) :]
-                except (
-                    BlockingIOError
-                ):  # another process that shares the descriptor made it non-blocking
-                    select.select([], [self._descriptor], [])
+            for data in _pieces(lines):
+                self._write_bytes(data)
         except OSError:  # the reader has gone, or the disk is full
-            self._unwritten += lines
+            self._unwritten += len(lines) - bool(missing)
         else:
             self._reported = lost
+
+    def _write_bytes(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except (
+                BlockingIOError
+            ):  # another process that shares the descriptor made it non-blocking
+                select.select([], [self._descriptor], [])
+
+
+def _pieces(lines: list[str]) -> Iterator[bytes]:
+    """Yield whole lines, together at most `WRITE_BYTES`; a line that is longer is cut."""
+    piece = b""
+    for line in lines:
+        data = line.encode(errors="backslashreplace")
+        if len(data) >= WRITE_BYTES:
+            data = data[: WRITE_BYTES - 4].decode(errors="ignore").encode() + "…".encode()
+        if len(piece) + len(data) >= WRITE_BYTES:
+            yield piece
+            piece = b""
+        piece += data + b"\n"
+    yield piece
 
 
 def log_crashes() -> None:
