@@ -15,7 +15,7 @@ from conftest import Serve
 from streamsvc.app import create_app
 from streamsvc.config.settings import FakeSettings, Settings, StreamSettings
 from streamsvc.server.connection import Protocol
-from streamsvc.server.lifecycle import Server
+from streamsvc.server.lifecycle import Options, Server
 from support.eventstream import wire
 from support.rawhttp import exchange
 
@@ -32,7 +32,7 @@ async def test_client_that_drops_off_the_network_is_disconnected() -> None:
         create_app(Settings(), {}), port=0, http=Protocol, ws="none", log_config=None
     )
     config.load()
-    server = Server(config, no_drain, silence_seconds=12.5)
+    server = Server(config, no_drain, Options(silence_seconds=12.5))
     server.lifespan = config.lifespan_class(config)
     try:
         await server.startup()

@@ -14,11 +14,10 @@ from pathlib import Path
 from streamsvc import __version__
 from streamsvc.config.file import find
 from streamsvc.config.load import load
-from streamsvc.config.paths import setting_for
+from streamsvc.config.paths import OPTIONS, setting_for
 from streamsvc.config.settings import ProviderSettings, Settings, UpstreamSection
-from streamsvc.errors import ConfigError
+from streamsvc.errors import EXIT_CONFIG, ConfigError
 
-EXIT_CONFIG = 2
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
 
@@ -27,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     arguments = _parse(argv)
     try:
-        code = _run(arguments)
+        code = _run(arguments, argv)
         print(end="", flush=True)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -38,15 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, argv: Sequence[str] | None) -> int:
+    given = {option: getattr(arguments, option.strip("-"), None) for option in OPTIONS}
+    options = {option: text for option, text in given.items() if text is not None}
     try:
-        settings = load(arguments.config, os.environ)
+        settings = load(arguments.config, os.environ, options)
     except ConfigError as exc:
         print(exc, file=sys.stderr)
         return EXIT_CONFIG
     match arguments.command:
         case "serve":
-            return int(importlib.import_module("streamsvc.server.run").serve(settings, os.environ))
+            return _serve(settings, argv)
         case "ask" if not arguments.direct:
             url = arguments.url or _service_url(settings)
             return int(importlib.import_module("streamsvc.ask").ask_service(
@@ -61,6 +62,20 @@ def _run(arguments: argparse.Namespace) -> int:
         case _:
             _describe(settings, find(arguments.config, os.environ))
             return 0
+
+
+def _serve(settings: Settings, argv: Sequence[str] | None) -> int:
+    """Serve in this process, or supervise workers that run the same command."""
+    inheritance = importlib.import_module("streamsvc.server.workers.inheritance").inherit(
+        os.environ
+    )
+    if settings.server.workers == 1 or inheritance is not None:
+        run = importlib.import_module("streamsvc.server.run")
+        return int(run.serve(settings, os.environ, inheritance))
+    arguments = sys.orig_argv[1:] if argv is None else ["-m", "streamsvc", *argv]
+    workers = importlib.import_module("streamsvc.server.workers.serve")
+    command = [sys.executable, *arguments]
+    return int(workers.serve_workers(settings.server, command, os.environ))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -92,7 +107,12 @@ def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argu
         metavar="FILE",
         help="the settings file (default: $STREAMSVC_CONFIG, or ./config.toml if it exists)",
     )
-    commands.add_parser("serve", parents=[config], help="run the service")
+    serve = commands.add_parser("serve", parents=[config], help="run the service")
+    serve.add_argument(
+        "--workers",
+        metavar="N",
+        help="how many worker processes share the connections (default: `server.workers`)",
+    )
     commands.add_parser(
         "check-config", parents=[config], help="check the settings and list the providers"
     )

@@ -41,6 +41,10 @@ class StreamsvcError(Exception):
     message: str = "Something went wrong inside the service."
 
 
+EXIT_CONFIG = 2
+"""The exit code of a command whose settings or arguments are unusable."""
+
+
 class ConfigError(StreamsvcError):
     """Unusable settings. The text has one line for each mistake, for the operator."""
 

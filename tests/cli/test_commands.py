@@ -1,6 +1,9 @@
 """How the commands treat settings and arguments: output, standard error and exit codes."""
 
 import importlib.metadata
+import socket
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -9,9 +12,7 @@ import pytest
 import streamsvc
 from streamsvc.config.file import shipped_providers
 from streamsvc.config.settings import ParameterName
-from support.commands import (
-    run,
-)
+from support.commands import COMMAND, environment, run
 
 OPENAI_MODEL, GEMINI_MODEL = (shipped_providers()[name]["model"] for name in ("openai", "gemini"))
 
@@ -139,9 +140,70 @@ def test_option_that_is_a_setting_gets_a_hint(
     result = run(tmp_path, "serve", *option)
     assert (result.returncode, result.stdout) == (2, "")
     *usage, line = result.stderr.splitlines()
-    assert usage == ["usage: streamsvc serve [-h] [--config FILE]"]
+    assert usage == ["usage: streamsvc serve [-h] [--config FILE] [--workers N]"]
     unknown = f"unrecognized arguments: {' '.join(option)}"
     assert line == f"streamsvc serve: error: {unknown} ({setting})"
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    ("arguments", "environ", "place"),
+    [
+        (["serve", "--workers", "2"], {}, "--workers"),
+        (["serve"], {"STREAMSVC_SERVER__WORKERS": "2"}, "STREAMSVC_SERVER__WORKERS"),
+        (["check-config"], {"STREAMSVC_SERVER__WORKERS": "2"}, "STREAMSVC_SERVER__WORKERS"),
+    ],
+)
+def test_several_workers_without_redis_are_refused_in_a_sentence(
+    tmp_path: Path, arguments: list[str], environ: Mapping[str, str], place: str
+) -> None:
+    result = run(tmp_path, *arguments, environ=environ)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"{place}: found 2; accepted: 1, because server.workers above 1 needs log.kind = 'redis': "
+        "workers share answers through Redis\n"
+    )
+
+
+@pytest.mark.promise("input:clear-error")
+def test_the_option_for_workers_overrides_the_setting(tmp_path: Path) -> None:
+    environ = {"STREAMSVC_SERVER__WORKERS": "300", "STREAMSVC_SERVER__HOST": "192.0.2.1"}
+    result = run(tmp_path, "serve", "--workers", "1", environ=environ)
+    assert result.stderr == "server.host: '192.0.2.1' is not an address of this machine.\n"
+    result = run(tmp_path, "serve", "--workers", "0", environ=environ)
+    accepted = "accepted: a whole number from 1 to 256"
+    assert (result.returncode, result.stderr) == (2, f"--workers: found '0'; {accepted}\n")
+
+
+@pytest.mark.promise("input:clear-error")
+def test_with_several_workers_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        environ = {"STREAMSVC_SERVER__PORT": str(port), "STREAMSVC_LOG__KIND": "redis"}
+        result = run(tmp_path, "serve", "--workers", "2", environ=environ)
+    assert (result.returncode, result.stdout) == (2, "")
+    reason = "is in use by another process; stop it, or choose another port."
+    assert result.stderr == f"server.port: {port} on 127.0.0.1 {reason}\n"
+
+
+@pytest.mark.promise("input:clear-error")
+def test_wrong_settings_of_the_workers_end_the_service(tmp_path: Path) -> None:
+    """The workers read the settings themselves, and find nothing on their standard input."""
+    config = b"[log]\nkind = 'redis'\n[server]\nport = 0\n"
+    done = subprocess.run(
+        [*COMMAND, "serve", "--workers", "2", "--config", "/dev/stdin"],
+        input=config,
+        cwd=tmp_path,
+        env=environment({}),
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+    wrong, died = done.stderr.decode().splitlines()
+    assert done.returncode == 2
+    assert wrong.startswith("--workers: found 2; accepted: 1, because")
+    assert "worker.died number=1" in died
+    assert "exit=2" in died
 
 
 def test_unknown_option_gets_no_hint(tmp_path: Path) -> None:

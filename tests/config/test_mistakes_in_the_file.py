@@ -39,7 +39,7 @@ TABLES = "ai_sdk, cors, generations, limits, log, playground, provider, provider
         (
             "[server]\nprot = 9000",
             "server.prot: found an unknown key (did you mean server.port?)",
-            "close_seconds, drain_seconds, host, hosts, log_level, port, request_seconds, root_path",
+            "close_seconds, drain_seconds, host, hosts, log_level, port, request_seconds, root_path, workers",
         ),
         (
             '[cors]\nprovider = "fake"',
@@ -161,6 +161,11 @@ TABLES = "ai_sdk, cors, generations, limits, log, playground, provider, provider
             "the name of an entry, one of 'fake', 'gemini', 'openai'",
         ),
         # combinations of keys
+        (
+            "[server]\nworkers = 4",
+            "server.workers: found 4",
+            "1, because server.workers above 1 needs log.kind = 'redis': workers share answers through Redis",
+        ),
         (
             "[generations]\ngrace_seconds = 121",
             "generations.grace_seconds: found 121",

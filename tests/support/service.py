@@ -17,7 +17,7 @@ from streamsvc.engine.directory.base import Directory
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.server.connection import Protocol
-from streamsvc.server.lifecycle import Server
+from streamsvc.server.lifecycle import Options, Server
 from support.changes import Changes
 from support.owned import own_tasks
 
@@ -93,7 +93,8 @@ async def serving(settings: Settings, environ: Mapping[str, str]) -> AsyncIterat
     async def drain() -> None:
         await app.state.supervisor.drain(0)
 
-    server = _QuietServer(config, drain, request_seconds=settings.server.request_seconds)
+    options = Options(request_seconds=settings.server.request_seconds)
+    server = _QuietServer(config, drain, options)
     # The socket listens before the server starts, so clients can connect at once.
     # It names its protocol, because asyncio sets TCP_NODELAY only on sockets that do.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

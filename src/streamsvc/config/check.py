@@ -2,6 +2,7 @@
 
 import re
 import ssl
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Protocol
@@ -50,6 +51,7 @@ def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
         accepted = f"at most max_grace_seconds, which is {generations.max_grace_seconds:.15g}"
         found = f"{generations.grace_seconds:.15g}"
         note(("generations", "grace_seconds"), found, accepted, "generations", "max_grace_seconds")
+    _check_workers(settings, note)
     _check_limits(settings.limits, note)
     _check_addresses(settings, note)
     _check_log(settings.log, note)
@@ -63,6 +65,17 @@ def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
         note(("provider",), shown(settings.provider), accepted, "providers")
     if isinstance(chosen, UpstreamSection):
         _check_key(chosen, ("providers", settings.provider, "api_key_env"), note, environ)
+
+
+def _check_workers(settings: Settings, note: Note) -> None:
+    if settings.server.workers == 1:
+        return
+    path, found = ("server", "workers"), str(settings.server.workers)
+    if sys.platform == "win32":
+        note(path, found, "1: on Windows, processes cannot share a listening socket like this")
+    if settings.log.kind == "memory":
+        accepted = "1, because server.workers above 1 needs log.kind = 'redis': workers share answers through Redis"
+        note(path, found, accepted, "log", "kind")
 
 
 def _check_limits(limits: LimitSettings, note: Note) -> None:

@@ -1,6 +1,6 @@
 """Turns `config.toml` and the environment into `Settings`, or into one line for each mistake.
 
-The environment overrides the file: `STREAMSVC_PROVIDER=openai` stands for `provider = "openai"`, and a double
+The environment overrides the file, and options of the command line override both: `STREAMSVC_PROVIDER=openai` stands for `provider = "openai"`, and a double
 underscore separates a table from its key: `STREAMSVC_SERVER__PORT=9000`. Every mistake is a line of a `ConfigError`
 that names the variable, or the file and the key, what was found and what is accepted. Providers' keys are not
 settings; the names of the variables that hold them are. A value that may be a key in the wrong place is never shown.
@@ -23,7 +23,7 @@ from streamsvc.config.file import (
     refuse,
     shipped_providers,
 )
-from streamsvc.config.paths import PREFIX, dotted
+from streamsvc.config.paths import OPTIONS, PREFIX, dotted
 from streamsvc.config.reader import Reader
 from streamsvc.config.settings import Settings
 from streamsvc.config.values import FromEnvironment, variable_of
@@ -35,12 +35,15 @@ _SERVICE_LINK = re.compile(
 """The variables that Kubernetes sets in every container for a service whose name begins with `streamsvc`."""
 
 
-def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+def load(
+    path: Path | None, environ: Mapping[str, str], options: Mapping[str, str] | None = None
+) -> Settings:
     """Read the settings.
 
     Args:
         path: the file; None means what `find` returns, or the defaults.
         environ: the process's environment.
+        options: the text of command-line options that override a setting (`OPTIONS`), by name.
 
     Raises:
         ConfigError: a line for each mistake.
@@ -52,7 +55,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     for variable, text in sorted(environ.items()):
         if variable.startswith(PREFIX) and variable != PATH_VARIABLE:
             with mistakes.noted():
-                _lay_over(raw, variable, text)
+                _lay_over(raw, _path_of(variable, text), FromEnvironment(variable, text))
+    for option, text in (options or {}).items():
+        with mistakes.noted():
+            _lay_over(raw, OPTIONS[option], FromEnvironment(option, text))
     reader = Reader(str(path or "the defaults"), raw, mistakes)
     settings = reader.settings()
     check(settings, environ, reader.note)
@@ -62,21 +68,26 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _lay_over(raw: dict[str, Any], variable: str, text: str) -> None:
-    """Replace the file's value with that of a variable, marked as coming from it.
+def _path_of(variable: str, text: str) -> tuple[str, ...]:
+    """Return the path of the setting that a variable names; () if Kubernetes has set it."""
+    if _SERVICE_LINK.match(f"{variable}={text}"):
+        return ()
+    return tuple(variable.removeprefix(PREFIX).lower().split("__"))
+
+
+def _lay_over(raw: dict[str, Any], path: tuple[str, ...], value: FromEnvironment) -> None:
+    """Replace the file's value at *path*, if it is not empty.
 
     Raises:
-        ConfigError: the name leads through a key that is not a table.
+        ConfigError: the path leads through a key that is not a table.
     """
-    if _SERVICE_LINK.match(f"{variable}={text}"):
-        return
-    *tables, key = variable.removeprefix(PREFIX).lower().split("__")
     table = raw
-    for depth, name in enumerate(tables, 1):
+    for depth, name in enumerate(path[:-1], 1):
         inner = table.setdefault(name, {})
         if not isinstance(inner, dict):
-            above = variable_of(inner) or dotted(tables[:depth])
+            above = variable_of(inner) or dotted(path[:depth])
             found = f"a key below {above}, which is not a table"
-            refuse(variable, found, "the name of a setting")
+            refuse(value.variable, found, "the name of a setting")
         table = inner
-    table[key] = FromEnvironment(variable, text)
+    if path:
+        table[path[-1]] = value

@@ -9,6 +9,10 @@ import msgspec
 from streamsvc.config.settings import KINDS, Section, Settings
 
 PREFIX = "STREAMSVC_"
+
+OPTIONS = {"--workers": ("server", "workers")}
+"""The settings that an option of the command line overrides."""
+
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+|<name>")
 
 

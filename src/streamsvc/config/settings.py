@@ -28,6 +28,7 @@ class ServerSettings(Section, frozen=True):
     """Where to listen, and how to shut down.
 
     Attributes:
+        workers: how many processes share the connections.
         hosts: host names that clients may use besides the loopback ones, if `host` is a loopback address.
         root_path: the path under which a proxy publishes the service, if the proxy strips it.
         request_seconds: how long a request may take to arrive, headers and body together.
@@ -35,6 +36,7 @@ class ServerSettings(Section, frozen=True):
 
     host: Name = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
     hosts: tuple[str, ...] = ()
     root_path: str = ""
     request_seconds: PositiveSeconds = 30.0

@@ -6,17 +6,21 @@
 | second | the drain ends now: running answers are cut, each with a last event that says so |
 | third  | close without waiting for connections                                            |
 
+SIGUSR2 is ignored, with a log line: it is meant for the supervisor of several workers (`workers/serve`).
+
 During the drain a load balancer still reaches `/readyz`, which says 503, and a viewer who has lost the connection
 can resume.
 """
 
 import asyncio
+import logging
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from types import FrameType
 from typing import cast
@@ -31,12 +35,37 @@ from streamsvc.server.connection import Protocol
 from streamsvc.server.listening import Listening, bind, miss_lost_clients
 from streamsvc.server.logs import log_loop_error
 from streamsvc.server.pending import PendingConnections, Room
+from streamsvc.server.shares import Share
+
+logger = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 1.0
 """How often late requests are closed and memory is checked."""
 
 _SHARE_OF_CLOSING = 0.8
 """The share of `close_seconds` after which the remaining connections are aborted."""
+
+
+async def _nothing() -> None:
+    """Prepare nothing."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a server treats its clients.
+
+    Attributes:
+        prepare: awaited after the application has started and before the first connection is accepted.
+        silence_seconds: how long a client's machine may leave packets unacknowledged before its connection is
+            closed: a machine that drops off the network sends no FIN.
+        request_seconds: how long a request may take to arrive.
+        max_connections: how many clients may be connected.
+    """
+
+    prepare: Callable[[], Awaitable[None]] = _nothing
+    silence_seconds: float = 30.0
+    request_seconds: float = 30.0
+    max_connections: int = 10_000
 
 
 class Server(uvicorn.Server):
@@ -48,32 +77,22 @@ class Server(uvicorn.Server):
     Args:
         config: uvicorn's.
         drain: refuses new work, and returns when running work has ended or its time is over.
-        prepare: awaited after the application has started and before the first connection is accepted.
-        silence_seconds: how long a client's machine may leave packets unacknowledged before its connection is
-            closed: a machine that drops off the network sends no FIN.
-        request_seconds: how long a request may take to arrive.
-        max_connections: how many clients may be connected.
+        options: see `Options`.
     """
 
     def __init__(
         self,
         config: uvicorn.Config,
         drain: Callable[[], Awaitable[None]],
-        *,
-        prepare: Callable[[], Awaitable[None]] | None = None,
-        silence_seconds: float = 30.0,
-        request_seconds: float = 30.0,
-        max_connections: int = 10_000,
+        options: Options = Options(),  # frozen
     ) -> None:
         super().__init__(config)
-        self._silence_seconds = silence_seconds
-        self._request_seconds = request_seconds
-        self._max_connections = max_connections
+        self._options = options
         self._drain = drain
-        self._prepare = prepare
         self._signals = 0
         self._peak = memory.PeakWatch()
         self._hurry: Callable[[], object] | None = None
+        self._share: Share | None = None  # of the connections, if there are other workers
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -81,21 +100,23 @@ class Server(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
-        if self._prepare is not None:
-            await self._prepare()
+        await self._options.prepare()
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(log_loop_error)
-        self._pending = PendingConnections(self._request_seconds, loop.time)
+        self._pending = PendingConnections(self._options.request_seconds, loop.time)
         listeners = sockets or bind(self.config.host, self.config.port)
         for listener in listeners:
-            miss_lost_clients(listener, self._silence_seconds)
-        room = Room(self.server_state.connections, self._max_connections, self._pending)
-        listening = Listening(listeners, self._protocol, room)
-        self.servers = [listening]  # type: ignore[list-item]  # uvicorn closes it and waits
-        self._log_started_message(listeners)
+            miss_lost_clients(listener, self._options.silence_seconds)
+        room = Room(self.server_state.connections, self._options.max_connections, self._pending)
+        self._listening = Listening(listeners, self._protocol, room, self._share)
+        self.servers = [self._listening]  # type: ignore[list-item]  # uvicorn closes it and waits
+        self._on_listening(listeners)
         self._sweep(loop)
         self._settle()
         self.started = True
+
+    def _on_listening(self, listeners: Sequence[socket.socket]) -> None:
+        self._log_started_message(listeners)
 
     def _protocol(self) -> Protocol:
         return Protocol(self.config, self.server_state, self.lifespan.state, self._pending)
@@ -146,18 +167,28 @@ class Server(uvicorn.Server):
     @override
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Treat SIGHUP as SIGTERM, unless it is ignored, as under nohup(1)."""
+        """Treat SIGHUP as SIGTERM, unless it is ignored, as under nohup(1); ignore SIGUSR2."""
         with super().capture_signals():
-            hangup = getattr(signal, "SIGHUP", None)
-            is_main = threading.current_thread() is threading.main_thread()
-            if hangup is None or not is_main or signal.getsignal(hangup) is signal.SIG_IGN:
+            is_posix = sys.platform != "win32"
+            if not is_posix or threading.current_thread() is not threading.main_thread():
                 yield
                 return
-            before = signal.signal(hangup, self.handle_exit)
+            handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]]
+            handlers = {signal.SIGUSR2: self._ignore}
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                handlers[signal.SIGHUP] = self.handle_exit
+            before = {number: signal.signal(number, it) for number, it in handlers.items()}
             try:
                 yield
             finally:
-                signal.signal(hangup, before)
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+    def _ignore(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a handler
+        """Ignore a signal that would end the process."""
+        logger.warning(
+            "signal.ignored %s is for the supervisor of workers", signal.Signals(sig).name
+        )
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -168,6 +199,9 @@ class Server(uvicorn.Server):
         imported, to end all streams at the first signal; this override keeps that away from the drain
         (uvicorn 0.54.0, sse-starlette 3.7.0).
         """
+        self._count_signal()
+
+    def _count_signal(self) -> None:
         self._signals += 1
         if self._signals > 1 and self._hurry is not None:
             self._hurry()

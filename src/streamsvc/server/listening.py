@@ -16,12 +16,19 @@ from contextlib import suppress
 
 from streamsvc.errors import ConfigError
 from streamsvc.server.pending import Room
+from streamsvc.server.shares import Share
 
 BACKLOG = 2048
 """How many connections the kernel queues until they are accepted, at most `net.core.somaxconn` (listen(2))."""
 
 ACCEPTS_A_TURN = 100
 """How many connections are accepted in one iteration of the event loop: a few milliseconds of work."""
+
+YIELD_SECONDS = 0.002
+"""How long a worker that is ahead of its share leaves new connections to the others."""
+
+ACCEPTS_AHEAD = 16
+"""How many connections it then accepts in one iteration if they still wait: the others are busy."""
 
 _PAUSE_SECONDS = 0.05
 """How long accepting pauses when no descriptor is left."""
@@ -135,6 +142,7 @@ class Listening:
         sockets: they are already listening, and are closed together with this object.
         protocol: makes the protocol of a connection.
         room: decides about each new connection.
+        share: compares this worker with the others that accept from the same sockets, if there are any.
 
     Attributes:
         sockets: as given.
@@ -145,15 +153,18 @@ class Listening:
         sockets: Sequence[socket.socket],
         protocol: Callable[[], asyncio.Protocol],
         room: Room,
+        share: Share | None = None,
     ) -> None:
         self.sockets = sockets
         self._protocol = protocol
         self._room = room
+        self._share = share
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         self._reserve: int | None = os.open(os.devnull, os.O_RDONLY)
         self._is_closed = False
+        self._is_ahead()  # so that the others count this worker from now on
         for listener in sockets:
             listener.setblocking(False)
             self._resume(listener)
@@ -168,6 +179,8 @@ class Listening:
         for listener in self.sockets:
             self._loop.remove_reader(listener.fileno())
             listener.close()
+        if self._share is not None:
+            self._share.close()
         if self._reserve is not None:
             os.close(self._reserve)
 
@@ -182,17 +195,34 @@ class Listening:
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTS_A_TURN):
-            try:
-                accepted, _address = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            if self._is_ahead():
+                self._pause(listener, YIELD_SECONDS, self._accept_ahead)
                 return
-            except OSError as exc:
-                if exc.errno in _NO_ROOM:
-                    self._pause(listener)
-                return  # an error of this one connection: accept(2)
-            accepted.setblocking(False)
-            if not self._take(accepted):
+            if not self._accept_one(listener):
                 return
+
+    def _accept_ahead(self, listener: socket.socket) -> None:
+        """Accept some connections that still wait although this worker has left them to the others for a moment."""
+        self._resume(listener)
+        for _ in range(ACCEPTS_AHEAD):
+            if not self._accept_one(listener):
+                return
+
+    def _is_ahead(self) -> bool:
+        return self._share is not None and self._share.is_ahead(self._room.used(len(self._tasks)))
+
+    def _accept_one(self, listener: socket.socket) -> bool:
+        """Accept a connection; return whether to go on in this iteration."""
+        try:
+            accepted, _address = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as exc:
+            if exc.errno in _NO_ROOM:
+                self._drop_pending(listener)
+            return False  # an error of this one connection: accept(2)
+        accepted.setblocking(False)
+        return self._take(accepted)
 
     def _take(self, accepted: socket.socket) -> bool:
         """Give a connection its protocol, or close it; return False if that must wait for the next iteration."""
@@ -214,12 +244,17 @@ class Listening:
         except OSError:  # the client has left
             accepted.close()
 
-    def _pause(self, listener: socket.socket) -> None:
-        """Stop accepting for a moment, and close the oldest pending connections: no descriptor is left."""
+    def _drop_pending(self, listener: socket.socket) -> None:
+        """Close the oldest pending connections and stop accepting for a moment: no descriptor is left."""
         if not sum(self._room.make() for _ in range(_DROPPED_AT_ONCE)):
             self._refuse_all(listener)
+        self._pause(listener, _PAUSE_SECONDS, self._resume)
+
+    def _pause(
+        self, listener: socket.socket, seconds: float, go_on: Callable[[socket.socket], None]
+    ) -> None:
         self._loop.remove_reader(listener.fileno())
-        self._pauses[listener] = self._loop.call_later(_PAUSE_SECONDS, self._resume, listener)
+        self._pauses[listener] = self._loop.call_later(seconds, go_on, listener)
 
     def _refuse_all(self, listener: socket.socket) -> None:
         """Accept and close all waiting connections, with the descriptor in reserve."""

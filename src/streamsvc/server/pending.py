@@ -100,7 +100,11 @@ class Room:
         Args:
             arriving: how many are accepted but not yet among the open ones.
         """
-        return len(self._connections) + arriving < self._most or self.make()
+        return self.used(arriving) < self._most or self.make()
+
+    def used(self, arriving: int) -> int:
+        """Return how many connections there are, with *arriving* ones."""
+        return len(self._connections) + arriving
 
     def make(self) -> bool:
         """Drop the oldest pending connection; return False if there is none."""

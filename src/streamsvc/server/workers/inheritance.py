@@ -1,0 +1,72 @@
+"""What a worker inherits from the supervisor: descriptors, named in an environment variable.
+
+The variable does not begin with `STREAMSVC_`, so it is not taken for a setting.
+"""
+
+import os
+import socket
+from collections.abc import MutableMapping, Sequence
+
+import msgspec
+
+from streamsvc.server.shares import Share, Shares
+from streamsvc.server.workers.channel import Channel
+
+VARIABLE = "_STREAMSVC_WORKER"
+
+
+class Inheritance(msgspec.Struct, frozen=True):
+    """Descriptors and numbers that the supervisor gives to a worker.
+
+    Attributes:
+        number: of the worker, from 1; its replacement has the same.
+        channel: the worker's end of the channel.
+        shares: the memory with the number of connections of each worker.
+        seats: how many counts that memory has.
+        seat: which of them is the worker's.
+        sockets: they listen already.
+    """
+
+    number: int
+    channel: int
+    shares: int
+    seats: int
+    seat: int
+    sockets: tuple[int, ...]
+
+    @property
+    def descriptors(self) -> Sequence[int]:
+        """All descriptors."""
+        return (self.channel, self.shares, *self.sockets)
+
+    def variable(self) -> dict[str, str]:
+        """Return the environment variable for the worker."""
+        return {VARIABLE: msgspec.json.encode(self).decode()}
+
+    def open_channel(self) -> Channel:
+        """Return the worker's end of the channel."""
+        return Channel(socket.socket(fileno=self.channel))
+
+    def open_sockets(self) -> list[socket.socket]:
+        """Return the listening sockets."""
+        return [socket.socket(fileno=descriptor) for descriptor in self.sockets]
+
+    def open_share(self) -> Share:
+        """Return the worker's view of the shared counts."""
+        share = Shares(self.shares, self.seats).share(self.seat)
+        os.close(self.shares)
+        return share
+
+
+def inherit(environ: MutableMapping[str, str]) -> Inheritance | None:
+    """Take the inheritance out of the environment; return None if this process is not a worker.
+
+    Neither the variable nor the descriptors reach processes that this one starts.
+    """
+    text = environ.pop(VARIABLE, None)
+    if text is None:
+        return None
+    inheritance = msgspec.json.decode(text, type=Inheritance)
+    for descriptor in inheritance.descriptors:
+        os.set_inheritable(descriptor, False)
+    return inheritance

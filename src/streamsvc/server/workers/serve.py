@@ -1,0 +1,193 @@
+"""The supervisor: `streamsvc serve` with several workers.
+
+It binds the listening sockets and starts the workers, which inherit them. Each worker is a `streamsvc serve` of its
+own, with an event loop and its share of the connections. The supervisor itself has no event loop and serves nobody:
+it waits for signals and for the workers' messages, and lets the pool decide.
+
+| signal                  | effect                                                                           |
+| ----------------------- | -------------------------------------------------------------------------------- |
+| SIGTERM, SIGINT, SIGHUP | each worker counts it (`lifecycle`): drain, then cut, then close; exit code 0    |
+| SIGUSR2                 | replace all workers, one after another                                           |
+| SIGKILL                 | the workers notice the end of their channels, stop accepting, drain and exit     |
+
+A SIGHUP that was ignored at the start stays ignored, as under nohup(1).
+"""
+
+import logging
+import logging.config
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import FrameType
+
+from streamsvc.config.settings import ServerSettings
+from streamsvc.errors import EXIT_CONFIG, ConfigError
+from streamsvc.server import descriptors
+from streamsvc.server.listening import bind
+from streamsvc.server.logs import log_config, log_crashes
+from streamsvc.server.shares import Shares
+from streamsvc.server.workers.inheritance import Inheritance
+from streamsvc.server.workers.pool import WorkerPool
+from streamsvc.server.workers.process import WorkerProcess
+
+logger = logging.getLogger(__name__)
+
+_SEATS_EACH = 3
+"""How many processes of one number may live at a time: one that leaves, one that serves, one that starts."""
+
+
+def serve_workers(
+    settings: ServerSettings, command: Sequence[str], environ: Mapping[str, str]
+) -> int:
+    """Serve with `settings.workers` workers until a signal; return the exit code.
+
+    Args:
+        settings: where to listen, and how many workers.
+        command: starts a worker: a `streamsvc serve` with the same settings.
+        environ: its environment.
+    """
+    descriptors.keep_standard_streams()
+    try:
+        sockets = bind(settings.host, settings.port)
+    except ConfigError as exc:
+        print(exc, file=sys.stderr)  # noqa: T201  # as the command line does for other settings
+        return EXIT_CONFIG
+    logging.config.dictConfig(log_config(settings.log_level))
+    log_crashes()
+    with _signals() as signals:
+        return _Supervisor(settings, sockets, command, environ).run(signals)
+
+
+@contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """Yield a socket that gets a byte, its number, for each signal."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGCHLD]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        handlers = {number: signal.signal(number, _ignore) for number in numbers}
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing: without a handler in Python, no byte would be written."""
+
+
+class _Supervisor:
+    """Starts workers, and passes signals and messages to the pool.
+
+    Args:
+        settings: see `serve_workers`.
+        sockets: the listening sockets.
+        command: see `serve_workers`.
+        environ: see `serve_workers`.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        sockets: Sequence[socket.socket],
+        command: Sequence[str],
+        environ: Mapping[str, str],
+    ) -> None:
+        self._settings = settings
+        self._sockets = sockets
+        self._command = command
+        self._environ = environ
+        self._seats = settings.workers * _SEATS_EACH
+        self._memory = Shares.create(self._seats)
+        self._shares = Shares(self._memory, self._seats)
+        self._workers: dict[int, WorkerProcess] = {}  # by seat
+        self._selector = selectors.DefaultSelector()
+        self._pool = WorkerPool(settings.workers, self._spawn, self._announce)
+
+    def run(self, signals: socket.socket) -> int:
+        """Run until all workers have ended; return the exit code."""
+        self._selector.register(signals, selectors.EVENT_READ, partial(self._on_signals, signals))
+        self._pool.start()
+        while self._pool.exit_code is None:
+            for key, _ in self._selector.select(self._pool.seconds_to_next()):
+                on_readable: Callable[[], None] = key.data
+                on_readable()
+            self._reap()
+            self._pool.tick()
+        return self._pool.exit_code
+
+    def _spawn(self, number: int) -> WorkerProcess:
+        seat = next(seat for seat in range(self._seats) if seat not in self._workers)
+        inheritance = Inheritance(
+            number=number,
+            channel=-1,
+            shares=self._memory,
+            seats=self._seats,
+            seat=seat,
+            sockets=tuple(listener.fileno() for listener in self._sockets),
+        )
+        bounds = self._settings.drain_seconds, float(self._settings.close_seconds)
+        worker = WorkerProcess(
+            self._command, self._environ, inheritance, since=time.monotonic(), bounds=bounds
+        )
+        self._workers[seat] = worker
+        self._selector.register(
+            worker.channel.descriptor, selectors.EVENT_READ, partial(self._on_messages, worker)
+        )
+        return worker
+
+    def _announce(self) -> None:
+        """Log the line that uvicorn logs when it listens, once for all workers."""
+        host = self._settings.host
+        host = f"[{host}]" if ":" in host else host
+        port = self._sockets[0].getsockname()[1]
+        message = "Uvicorn running on http://%s:%d (Press CTRL+C to quit)"
+        logging.getLogger("uvicorn.error").info(message, host, port)
+
+    def _on_signals(self, signals: socket.socket) -> None:
+        with suppress(BlockingIOError):
+            for number in signals.recv(4096):
+                if number == signal.SIGUSR2:
+                    self._pool.restart()
+                elif number != signal.SIGCHLD:
+                    name = signal.Signals(number).name
+                    logger.info("workers.stopping signal=%s workers=%d", name, len(self._workers))
+                    self._pool.stop()
+
+    def _on_messages(self, worker: WorkerProcess) -> None:
+        messages = worker.channel.receive()
+        if messages is None:
+            self._close(worker)
+            self._pool.on_silent(worker)
+            return
+        for message in messages:
+            match message:
+                case ["ready", drain, close]:
+                    self._pool.on_ready(worker, (float(drain), float(close)))
+                case _:
+                    self._pool.on_leave(worker)
+
+    def _reap(self) -> None:
+        """Report the workers whose processes have ended."""
+        for seat, worker in [*self._workers.items()]:
+            if (code := worker.poll()) is not None:
+                self._close(worker)
+                del self._workers[seat]
+                self._shares.close(seat)
+                self._pool.on_exit(worker, code)
+
+    def _close(self, worker: WorkerProcess) -> None:
+        if not worker.channel.is_closed:
+            self._selector.unregister(worker.channel.descriptor)
+            worker.channel.close()

@@ -1,0 +1,180 @@
+"""`streamsvc serve --workers 2` as processes: starting, sharing, replacing, restarting, stopping."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import anyio
+import pytest
+
+from support.eventstream import Answer, view, wire
+from support.owned import own_tasks
+from support.process import serve
+from support.redis_servers import RedisServer
+from support.workers import serve_workers, workers
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are observed in /proc")
+
+ASK = "/stream-ai?prompt=hi"
+QUICK = {"PROVIDERS__FAKE__FIRST_WORD_SECONDS": "0", "PROVIDERS__FAKE__WORDS_PER_SECOND": "0"}
+SILENT = {"PROVIDERS__FAKE__FIRST_WORD_SECONDS": "3600"}
+LONG = {"PROVIDERS__FAKE__TEXT": "word " * 25, "PROVIDERS__FAKE__WORDS_PER_SECOND": "10"}
+NOHUP = ("sh", "-c", 'trap "" HUP; exec "$@"', "sh")
+
+
+def connections(pid: int, port: int) -> int:
+    """Return how many clients of a port are connected to a process, from the kernel's table."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    here = {f"socket:[{row[9]}]" for row in rows if int(row[1].split(":")[1], 16) == port}
+    count = 0
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            count += str(link.readlink()) in here
+    return count
+
+
+@asynccontextmanager
+async def streams(port: int, count: int) -> AsyncIterator[list[Answer]]:
+    """Hold open streams, each with its first event read."""
+    async with AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(view(port, ASK)) for _ in range(count)]
+        for stream in opened:
+            assert (await stream.event()).type == "start"
+        yield opened
+
+
+async def test_200_connections_are_shared_by_two_workers(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    """It also ignores SIGHUP if it was started by nohup(1)."""
+    async with serve_workers(tmp_path, valkey, SILENT, shell=NOHUP) as service:
+        with anyio.fail_after(60):
+            assert service.output.count("Uvicorn running on") == 1
+            service.process.send_signal(signal.SIGHUP)
+            pids = [pid for [pid] in workers(service).values()]
+            async with streams(service.port, 200):
+                listeners = 1
+                shares = [connections(pid, service.port) - listeners for pid in pids]
+                print(f"shares of 200 connections: {shares}")
+                assert sum(shares) == 200
+                assert min(shares) >= 80
+            assert await service.terminate() == 0
+    assert "workers.stopping signal=SIGTERM" in service.output
+    assert "SIGHUP" not in service.output
+    assert {" worker=1", " worker=2"} <= {line[-9:] for line in service.output.splitlines()}
+    service.assert_quiet()
+
+
+@asynccontextmanager
+async def newcomers(port: int) -> AsyncIterator[Callable[[], int]]:
+    """Open one connection after another, each for one request; yield how many have been served."""
+    served = 0
+
+    async def arrive() -> None:
+        nonlocal served
+        while True:
+            async with wire(port) as connection:
+                answer = await connection.ask("GET", "/healthz")
+                assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+            served += 1
+            await anyio.sleep(0.01)  # the pace of the load, not a wait
+
+    async with own_tasks() as tasks:
+        tasks.start_soon(arrive)
+        yield lambda: served
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.promise("drain:no-loss")
+async def test_a_rolling_restart_loses_no_connection_and_no_word(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    """SIGTERM replaces one worker in the same way; with wrong settings, the old workers stay."""
+    async with serve_workers(tmp_path, valkey, LONG) as service:
+        async with newcomers(service.port) as count:
+            old = {pid for [pid] in workers(service).values()}
+            async with streams(service.port, 4) as opened:
+                service.process.send_signal(signal.SIGUSR2)
+                for stream in opened:
+                    assert (await stream.events())[-1].json["status"] == "completed"
+            await service.logged("restart.finished workers=2")
+            new = {number: pid for number, [pid] in workers(service).items()}
+            assert sorted(new) == [1, 2]
+            assert not old & {*new.values()}
+
+            os.kill(new[2], signal.SIGTERM)
+            await service.logged(rf"worker\.left number=2 pid={new[2]} exit=0")
+
+            (tmp_path / "config.toml").write_text("[server]\nprot = 1\n")
+            service.process.send_signal(signal.SIGUSR2)
+            await service.logged("restart.failed")
+            assert service.output.count("config.toml: server.prot: found an unknown key") == 1
+            served = count()
+            while count() < served + 10:
+                await anyio.lowlevel.checkpoint()
+        assert await service.terminate() == 0
+    service.assert_quiet("worker.died", "restart.failed")
+
+
+async def test_a_killed_worker_is_replaced(tmp_path: Path, valkey: RedisServer) -> None:
+    async with serve_workers(tmp_path, valkey, QUICK) as service:
+        with anyio.fail_after(60):
+            [victim] = workers(service)[1]
+            since = len(service.output)
+            os.kill(victim, signal.SIGKILL)
+            await service.logged(f"worker.died number=1 pid={victim} signal=SIGKILL")
+            for _ in range(20):  # the other worker serves
+                async with view(service.port, ASK) as answer:
+                    assert (await answer.events())[-1].json["status"] == "completed"
+            await service.logged("worker.started number=1", since=since)
+            assert await service.terminate() == 0
+    service.assert_quiet("worker.died")
+
+
+@pytest.mark.promise("drain:no-loss")
+@pytest.mark.promise("end:exactly-one")
+async def test_a_signal_to_every_process_counts_once(tmp_path: Path, valkey: RedisServer) -> None:
+    """A terminal sends Ctrl-C to a process group; systemd sends SIGTERM to all processes of a service."""
+    settings = {**SILENT, "SERVER__DRAIN_SECONDS": "3600"}
+    async with serve_workers(tmp_path, valkey, settings) as service:
+        with anyio.fail_after(60):
+            pids = [service.process.pid, *(pid for [pid] in workers(service).values())]
+            async with streams(service.port, 8) as opened:
+                for pid in pids:
+                    os.kill(pid, signal.SIGTERM)
+                for number in (1, 2):
+                    await service.logged(rf"drain\.started .* worker={number}")
+                for pid in reversed(pids[1:]):
+                    os.kill(pid, signal.SIGINT)
+                assert not await service.is_ready()
+                assert "drain.finished" not in service.output
+                os.killpg(service.process.pid, signal.SIGINT)
+                for stream in opened:
+                    [done] = await stream.events()
+                    assert done.json["error"]["code"] == "drained"
+            assert await service.end() == 0
+    assert service.output.count("workers.stopping") == 2
+    service.assert_quiet()
+
+
+@pytest.mark.promise("drain:no-loss")
+async def test_workers_without_supervisor_free_the_port_and_finish(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    async with serve_workers(tmp_path, valkey, LONG) as service:
+        with anyio.fail_after(60):
+            async with streams(service.port, 8) as opened:
+                service.process.kill()
+                for number in (1, 2):
+                    await service.logged(rf"supervisor\.died: .* worker={number}")
+                port = {"SERVER__PORT": str(service.port)}
+                async with serve(tmp_path, {**QUICK, **port}) as successor:
+                    assert await successor.is_ready()
+                    for stream in opened:
+                        assert (await stream.events())[-1].json["status"] == "completed"
+                    await service.end()  # the workers have closed its output
+                    assert await successor.terminate() == 0
+    service.assert_quiet("supervisor.died")
