@@ -3,16 +3,20 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 from directory_conformance import answer_of
 from typing_extensions import override
 
 from streamsvc.engine.directory import base
 from streamsvc.engine.directory.base import KeyUse, RunningGeneration, TakenOver
+from streamsvc.engine.directory.notes import Notes
 from streamsvc.errors import StoreUnavailable
 from streamsvc.eventlog.base import EPOCH_SEQS, LogTakenOver
 from streamsvc.events import Done, Outcome, Start, Status, Text
@@ -150,6 +154,14 @@ async def taken(by: Worker, name: str = GENERATION) -> TakenOver:
     return found
 
 
+def new_prefix() -> str:
+    """Return a prefix that no other example uses."""
+    return f"example{next(_PREFIXES)}"
+
+
+_PREFIXES = count()
+
+
 def lapse(server: RedisServer, owner: Worker) -> None:
     """Let the lease of a worker's generation lapse, as if the worker had stalled."""
     server.command("HSET", owner.store.keys.meta(GENERATION), "d", 0)
@@ -168,13 +180,18 @@ class Workers:
     prefix: str
 
     @asynccontextmanager
-    async def start(self, count: int, **log: Any) -> AsyncIterator[list[Worker]]:
+    async def start(self, number: int, **log: Any) -> AsyncIterator[list[Worker]]:
         """Run some workers."""
         async with AsyncExitStack() as stack:
             yield [
                 await stack.enter_async_context(worker(self.url, self.prefix, **log))
-                for _ in range(count)
+                for _ in range(number)
             ]
+
+    def flush(self, server: RedisServer) -> None:
+        """Delete all keys of these workers."""
+        for key in server.command("KEYS", f"{self.prefix}:*"):
+            server.command("DEL", key)
 
     def behind(self, proxy: RedisProxy, **log: Any) -> Any:
         """Return a worker whose way to the store is a proxy."""
@@ -343,14 +360,56 @@ async def test_a_flushed_server_does_not_send_viewers_away(
         assert audience is not None
         audience.join()
         await running.viewers.is_now(1)
-        for key in valkey.command("KEYS", f"{workers.prefix}:*"):
-            valkey.command("DEL", key)
+        workers.flush(valkey)
         await owner.directory._beats.beat()
-        await running.say("and", "on")
         await anyio.sleep(2 * LEASE_SECONDS)
         await running.viewers.is_now(1)
         audience.leave()
         await running.viewers.is_now(1, -1)
+
+
+async def test_a_flushed_server_gets_everything_again(
+    workers: Workers, valkey: RedisServer
+) -> None:
+    """The beat notices, even if the provider says nothing; the generation can still be taken over."""
+    async with workers.start(2) as (owner, other):
+        running = await begin(owner)
+        await running.say("a")
+        workers.flush(valkey)
+        with anyio.fail_after(10):
+            while not valkey.command("EXISTS", owner.store.keys.request(GENERATION)):  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        assert len(await other.log.read(GENERATION, after=-1)) == 2
+        await owner.kill()
+        assert (await taken(other)).request == REQUEST
+
+
+@hypothesis.settings(max_examples=8, deadline=None)
+@hypothesis.given(moves=st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=12))
+@pytest.mark.promise("cancel:disconnect")
+async def test_the_owner_knows_in_the_end_who_watches(
+    valkey: RedisServer, moves: list[tuple[int, bool]]
+) -> None:
+    """Whatever order viewers come and leave in, and whether or not there is time in between."""
+    async with Workers(valkey.url, new_prefix()).start(3, lease_seconds=60) as all_workers:
+        running = await begin(all_workers[0])
+        sizes = [0, 0, 0]
+        for at, is_quick in moves:
+            audience = all_workers[at].directory.audience(GENERATION)
+            assert audience is not None
+            if sizes[at] and not is_quick:
+                audience.leave()
+                sizes[at] -= 1
+            else:
+                audience.join()
+                sizes[at] += 1
+            if not is_quick:
+                await anyio.sleep(0.001)
+        expected = sizes[0] + (1 if sizes[1] + sizes[2] else 0)
+        for one in all_workers:
+            await one.directory._watching._write(one.directory._watching._visits)
+        await all_workers[0].directory._beats.beat()
+        assert running.viewers.size == expected, running.viewers.moves
 
 
 # ---- The worker that runs a generation dies, stalls, or leaves
@@ -405,11 +464,14 @@ async def test_an_owner_that_stalled_is_fenced_off(workers: Workers, valkey: Red
         assert running.stopped == [Outcome.UPSTREAM_LOST]
         with pytest.raises(LogTakenOver):
             await running.say("late")
+        assert await owner.directory.hand_over(running)  # another one has it
+        assert await owner.directory.take(GENERATION) is None
         owner.directory.leave(running)
         await successor.viewers.is_now(1)
         audience.leave()
         await successor.viewers.is_now(1, -1)
-        assert owner.directory.audience(GENERATION) is not None
+        assert await owner.directory.stop(GENERATION, Outcome.CLIENT_STOP)
+        assert successor.stopped == [Outcome.CLIENT_STOP]
         assert len(owner.directory.running_here) == 0
 
 
@@ -468,6 +530,28 @@ async def test_what_nobody_could_go_on_with_is_not_handed_over(workers: Workers)
         assert not await owner.directory.hand_over(Running(owner, OTHER))
 
 
+async def test_without_the_store_nothing_is_handed_over(
+    workers: Workers, valkey: RedisServer
+) -> None:
+    async with redis_proxy(valkey) as proxy, workers.behind(proxy) as owner:
+        running = await begin(owner)
+        await proxy.refuse()
+        assert not await owner.directory.hand_over(running)
+        assert owner.store.leases.get(GENERATION) is not None
+
+
+async def test_a_lost_generation_that_ends_late_does_not_leave_for_its_successor(
+    workers: Workers,
+) -> None:
+    """A worker may take over again what it has lost, while the first task is still ending."""
+    async with workers.start(1) as (owner,):
+        first = await begin(owner)
+        second = Running(owner)
+        await owner.directory.enter(second)
+        owner.directory.leave(first)
+        assert [*owner.directory.running_here] == [second]
+
+
 async def test_a_request_of_another_version_is_not_known(
     workers: Workers, valkey: RedisServer
 ) -> None:
@@ -490,9 +574,9 @@ async def test_requests_are_kept_only_while_they_run(workers: Workers, valkey: R
         running.end()
         await running.wait_ended()
         owner.directory.leave(running)
-        await owner.directory._leaving._tidy()
+        await owner.directory._requests._tidy()
         assert not valkey.command("EXISTS", key, owner.store.keys.viewers(GENERATION))
-        assert not owner.directory._leaving._ended
+        assert not owner.directory._requests._ended
 
 
 # ---- Idempotency keys and chats
@@ -625,3 +709,86 @@ async def test_what_could_not_be_stored_is_stored_later(
         assert found is not None
         assert (found.generation, found.was_sent) == (GENERATION, True)
         assert await other.directory.answer("chat") == found
+
+
+async def test_who_came_and_left_during_an_outage_is_noticed_after_it(
+    workers: Workers, valkey: RedisServer
+) -> None:
+    """So is whoever came before it and left during it."""
+    async with (
+        workers.start(1, lease_seconds=60) as (owner,),
+        redis_proxy(valkey) as proxy,
+        workers.behind(proxy, lease_seconds=60) as other,
+    ):
+        running = await begin(owner)
+        audience = other.directory.audience(GENERATION)
+        assert audience is not None
+        audience.join()
+        await running.viewers.is_now(1)
+        await proxy.refuse()
+        audience.leave()
+        with anyio.fail_after(10):
+            while other.store.health.trouble is None:
+                await other.store.health.wait_changed()
+        await proxy.accept()
+        await running.viewers.is_now(1, -1)
+
+
+async def test_an_answer_that_was_sent_during_an_outage_is_marked_after_it(
+    workers: Workers, valkey: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamsvc.engine.directory.chats.RETRY_SECONDS", 0.01)
+    async with (
+        redis_proxy(valkey) as proxy,
+        workers.behind(proxy) as one,
+        workers.start(1) as (other,),
+    ):
+        answer = answer_of(GENERATION)
+        await one.directory.put_answer("chat", answer)
+        await proxy.refuse()
+        one.directory.mark_sent("chat", answer)
+        with anyio.fail_after(10):
+            while one.store.health.trouble is None:
+                await one.store.health.wait_changed()
+            await proxy.accept()
+            while not (found := await other.directory.answer("chat")) or not found.was_sent:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+
+
+async def test_a_key_of_an_outage_is_free_when_its_log_is_dropped(
+    workers: Workers, valkey: RedisServer
+) -> None:
+    async with redis_proxy(valkey) as proxy, workers.behind(proxy, on_outage="local") as one:
+        await proxy.refuse()
+        async with one.directory.claim("k") as claim:
+            claim.use = KeyUse(b"print", GENERATION)
+        async with one.directory.claim("k") as claim:
+            assert claim.use is None
+            running = await begin(one)
+            running.end()
+            claim.use = KeyUse(b"other", GENERATION)
+        async with one.directory.claim("k") as claim:
+            assert claim.use == KeyUse(b"other", GENERATION)
+
+
+async def test_a_claim_does_not_hide_what_failed_within(workers: Workers) -> None:
+    async with workers.start(1) as (one,):
+
+        async def fail() -> None:
+            async with one.directory.claim("k") as claim:
+                claim.use = KeyUse(b"print", GENERATION)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        async with one.directory.claim("k") as claim:
+            assert claim.use is None
+
+
+def test_notes_forget_the_oldest() -> None:
+    notes: Notes[str] = Notes(2)
+    for name in ("a", "b", "a", "c"):
+        notes.put(name, name)
+    assert [*notes] == [("a", "a"), ("c", "c")]
+    assert notes.pop("a", "other") is None
+    assert notes.pop("a") == "a"

@@ -118,12 +118,14 @@ class Writer:
         self._pace_seconds = log.write_ms / 1000
         self._may_start_alone = log.on_outage == "local"
         self._lease_ms = int(log.lease_seconds * 1000)
+        self._ttl_ms = store.running_ttl_ms(generations)
         self._generations = generations
         self._writing: dict[str, Writing] = {}
         self.due: dict[str, None] = {}
         self._awake = anyio.Event()
         self._hurry = anyio.Event()
         self._began_at = 0.0
+        store.leases.on_gone(self._store_again)
 
     def open(self, lease: Lease) -> None:
         """Begin to write a generation."""
@@ -140,6 +142,9 @@ class Writer:
         self._awake.set()
         if is_urgent:
             self._hurry.set()
+
+    def _store_again(self, lease: Lease) -> None:
+        self.note(lease.generation, is_urgent=True)
 
     def end(self, writing: Writing, done: Done) -> None:
         """Store a generation's last event, then give it to the viewers here."""
@@ -199,7 +204,7 @@ class Writer:
         """Write pieces of one partition in one call."""
         arguments = (
             b"%d" % self._lease_ms,
-            b"%d" % int(self._generations.keep_finished_seconds * 1000),
+            b"%d" % self._ttl_ms,
             self._store.worker.encode(),
             msgspec.msgpack.encode([piece.packed for piece in pieces]),
         )
@@ -234,7 +239,9 @@ class Writer:
             elif lease.stored < self._tail(lease) or writing.end:
                 self.note(lease.generation, is_urgent=len(piece.payloads) == BATCH_RECORDS)
             writing.wake()
-        elif code in {Appended.GAP, Appended.GONE}:
+        elif code is Appended.GONE:
+            self._store.leases.gone(lease)
+        elif code is Appended.GAP:
             lease.stored = last
             self.note(lease.generation, is_urgent=True)
         else:

@@ -29,7 +29,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from streamsvc.config.settings import LogSettings
+from streamsvc.config.settings import GenerationSettings, LogSettings
 from streamsvc.errors import StoreUnavailable
 from streamsvc.eventloop import now
 from streamsvc.store.health import Health, Trouble
@@ -94,6 +94,10 @@ class Store:
         self.lapsed = Lapsed()
         self._settings = settings
         self._commands = self._client(settings.timeout_seconds, connections=_CONNECTIONS)
+
+    def running_ttl_ms(self, settings: GenerationSettings) -> int:
+        """Return how long what is stored about a running generation lives without a beat, in ms."""
+        return int(max(settings.keep_finished_seconds, 2 * self.leases.seconds) * 1000)
 
     async def run(
         self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import anyio
 
+from streamsvc.errors import StoreUnavailable
 from streamsvc.eventloop import now
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,15 @@ class Health:
         if self.trouble is not None:
             return (f"store_{self.trouble}",)
         return ("store_slow",) if self._is_slow else ()
+
+    def check(self) -> None:
+        """Refuse what needs the store while it cannot be used.
+
+        Raises:
+            StoreUnavailable: it cannot be used.
+        """
+        if self.trouble is not None:
+            raise StoreUnavailable(str(self.trouble))
 
     def worked(self, seconds: float, *, wrote: bool) -> None:
         """Note that a command succeeded.

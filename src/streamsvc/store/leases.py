@@ -58,6 +58,7 @@ class Leases:
         self._keys = keys
         self._leases: dict[str, Lease] = {}
         self._on_lost: list[Callable[[Lease], None]] = []
+        self._on_gone: list[Callable[[Lease], None]] = []
 
     def __iter__(self) -> Iterator[Lease]:
         return iter(list(self._leases.values()))
@@ -102,6 +103,16 @@ class Leases:
             del self._leases[lease.generation]
             for call in self._on_lost:
                 call(lease)
+
+    def on_gone(self, call: Callable[[Lease], None]) -> None:
+        """Have a function called with each lease whose generation the store has lost; it must not raise."""
+        self._on_gone.append(call)
+
+    def gone(self, lease: Lease) -> None:
+        """Note that the store was flushed: what it had of a generation must be stored again."""
+        lease.stored = -1
+        for call in self._on_gone:
+            call(lease)
 
 
 class Lapsed:

@@ -12,13 +12,16 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
+from typing import NamedTuple
 
 import anyio
 import msgspec
 
+from streamsvc.engine.audience import Count
 from streamsvc.engine.directory.base import RunningGeneration
 from streamsvc.engine.directory.watching import CALL_GENERATIONS, Watching
 from streamsvc.errors import StoreUnavailable
+from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.eventloop import now
 from streamsvc.events import Outcome
 from streamsvc.store import scripts
@@ -45,10 +48,30 @@ class Foreign(msgspec.Struct):
     Attributes:
         has_viewers: whether there are any.
         visits: how often the first viewer has come to another process; None: not known yet.
+        looked_at: when the store was asked for that, on the event loop's clock.
     """
 
     has_viewers: bool = False
     visits: int | None = None
+    looked_at: float = 0.0
+
+
+class Look(NamedTuple):
+    """What `scripts.BEAT` returns of a generation.
+
+    Attributes:
+        asked_at: when it was called, on the event loop's clock.
+        code: a value of `Renewed`.
+        stop: why it must stop; empty: it need not.
+        live: how many other processes have viewers of it.
+        visits: how often the first viewer has come to another process.
+    """
+
+    asked_at: float
+    code: int
+    stop: bytes
+    live: int
+    visits: int
 
 
 class Beats:
@@ -73,10 +96,12 @@ class Beats:
         self._running = running
         self._watching = watching
         self._ttl_ms = ttl_ms
+        self._lease_ms = int(store.leases.seconds * 1000)
         self._seconds = store.leases.seconds / BEATS_A_LEASE
         self._foreign: dict[str, Foreign] = {}
         self._succeeded_at = 0.0
         self._doubts_until = 0.0
+        store.leases.on_gone(lambda _lease: self._doubt())
 
     def forget(self, generation: str) -> None:
         """Forget the foreign viewers of a generation, which does not run here any more."""
@@ -137,53 +162,58 @@ class Beats:
                 await self._call(some[at : at + CALL_GENERATIONS])
 
     async def _call(self, leases: Sequence[Lease]) -> None:
-        store, keys = self._store, self._store.keys
+        """Look at some generations of one partition."""
+        keys = self._store.keys
         names: list[bytes] = []
-        arguments: list[Argument] = [int(store.leases.seconds * 1000), self._ttl_ms, store.worker]
+        arguments: list[Argument] = [self._lease_ms, self._ttl_ms, self._store.worker]
         for lease in leases:
             generation = lease.generation
             names += (
                 lease.meta,
-                keys.log(generation),
-                keys.request(generation),
-                keys.viewers(generation),
+                *(it(generation) for it in (keys.log, keys.request, keys.viewers)),
             )
             arguments += (lease.token, lease.epoch)
         asked_at = now()
-        reply = await store.run(scripts.BEAT, names, arguments)
-        for at, lease in enumerate(leases):
-            if store.leases.get(lease.generation) is lease:
-                code, stop, live, visits = reply[4 * at : 4 * at + 4]
-                self._take_reply(lease, Renewed(code), asked_at)
-                if Renewed(code) is Renewed.KEPT and lease.generation in self._running:
-                    self._follow(lease, stop.decode(), live=live, visits=visits)
+        reply = await self._store.run(scripts.BEAT, names, arguments)
+        looks = [Look(asked_at, *reply[at : at + 4]) for at in range(0, len(reply), 4)]
+        flushed = 0
+        for lease, look in zip(leases, looks, strict=True):
+            if self._store.leases.get(lease.generation) is lease:
+                flushed += self._follow(lease, look)
+        if flushed:
+            logger.warning("store.flushed generations=%d (they are stored again)", flushed)
 
-    def _take_reply(self, lease: Lease, code: Renewed, asked_at: float) -> None:
-        if code is Renewed.KEPT:
-            self._store.leases.renew(lease, asked_at)
-        elif code is Renewed.FENCED:
+    def _follow(self, lease: Lease, look: Look) -> bool:
+        """Do what the store says about a generation; return whether the store has lost it."""
+        code, running = Renewed(look.code), self._running.get(lease.generation)
+        if code is Renewed.GONE and lease.stored != BEFORE_FIRST:
+            self._store.leases.gone(lease)
+            return True
+        if code is Renewed.FENCED:
             self._store.leases.lose(lease)
-        elif code is Renewed.GONE and lease.stored >= 0:  # the server was flushed
-            self._doubt()
+        elif code is Renewed.KEPT:
+            self._store.leases.renew(lease, look.asked_at)
+            if look.stop and running:
+                running.stop(Outcome(look.stop.decode()))
+            elif running:
+                self._count(lease, running.audience, look)
+        return False
 
-    def _follow(self, lease: Lease, stop: str, *, live: int, visits: int) -> None:
-        """Stop a generation that must stop; else count its foreign viewers."""
-        running = self._running[lease.generation]
-        if stop:
-            running.stop(Outcome(stop))
-            return
+    def _count(self, lease: Lease, audience: Count, look: Look) -> None:
+        """Count the foreign viewers of a generation."""
         known = self._foreign.get(lease.generation)
         if known is None:
-            known = Foreign(visits=0 if lease.epoch == 0 else None)
-            self._foreign[lease.generation] = known
-        has_come = known.visits is not None and visits > known.visits
-        known.visits = visits
-        if (live or has_come) and not known.has_viewers:
+            known = self._foreign[lease.generation] = Foreign(visits=None if lease.epoch else 0)
+        if look.asked_at < known.looked_at:
+            return  # replies have overtaken each other
+        has_come = known.visits is not None and look.visits > known.visits
+        known.looked_at, known.visits = look.asked_at, look.visits
+        if (look.live or has_come) and not known.has_viewers:
             known.has_viewers = True
-            running.audience.join()
-        if not live and known.has_viewers and now() >= self._doubts_until:
+            audience.join()
+        if not look.live and known.has_viewers and now() >= self._doubts_until:
             known.has_viewers = False
-            running.audience.leave()
+            audience.leave()
 
     def _doubt(self) -> None:
         """Believe for a while that foreign viewers are still there.

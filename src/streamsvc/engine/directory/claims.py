@@ -118,10 +118,10 @@ class Claims:
     async def _is_here(self, generation: str) -> bool:
         try:
             await self._log.read(generation, after=0)
-        except GenerationNotFound:
-            return False
         except LogEnded:
-            pass
+            return True
+        except (GenerationNotFound, StoreUnavailable):
+            return False
         return True
 
     async def _is_stored(self, generation: str) -> bool:

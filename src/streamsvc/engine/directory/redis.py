@@ -25,7 +25,7 @@ from streamsvc.engine.directory.base import (
 from streamsvc.engine.directory.beats import Beats
 from streamsvc.engine.directory.chats import UNSENT_SECONDS, Chats
 from streamsvc.engine.directory.claims import Claims
-from streamsvc.engine.directory.leaving import Leaving
+from streamsvc.engine.directory.requests import Requests
 from streamsvc.engine.directory.watching import Watching, tell
 from streamsvc.errors import StoreUnavailable
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogTakenOver
@@ -54,22 +54,19 @@ class RedisDirectory(Directory):
     def __init__(self, store: Store, log: EventLog, settings: Settings) -> None:
         self._store = store
         self._log = log
-        self._max_request_bytes = settings.log.max_request_bytes
-        self._may_be_local = settings.log.on_outage == "local"
         self._lease_ms = int(settings.log.lease_seconds * 1000)
-        keep_seconds = settings.generations.keep_finished_seconds
-        self._ttl_ms = int(max(keep_seconds, 2 * settings.log.lease_seconds) * 1000)
+        self._ttl_ms = store.running_ttl_ms(settings.generations)
         self._running: dict[str, RunningGeneration] = {}
         self._lost: set[str] = set()
         limit = settings.limits.max_generations + settings.generations.keep_count
         self._watching = Watching(store, self._running, ttl_ms=self._ttl_ms)
         self._beats = Beats(store, self._running, self._watching, ttl_ms=self._ttl_ms)
-        self._leaving = Leaving(store)
+        self._requests = Requests(store, self._running, settings.log, ttl_ms=self._ttl_ms)
         self._claims = Claims(
             store,
             log,
             ttl_ms=UNSENT_SECONDS * 1000 + self._ttl_ms,
-            may_be_local=self._may_be_local,
+            may_be_local=settings.log.on_outage == "local",
             limit=limit,
         )
         self._chats = Chats(store, self._running, limit=limit)
@@ -81,7 +78,7 @@ class RedisDirectory(Directory):
             tasks.start_soon(self._beats.run, name="directory beats")
             tasks.start_soon(self._beats.run_control, name="directory control")
             tasks.start_soon(self._watching.run, name="directory viewers")
-            tasks.start_soon(self._leaving.run, name="directory leaving")
+            tasks.start_soon(self._requests.run, name="directory requests")
             tasks.start_soon(self._claims.run, name="directory keys")
             tasks.start_soon(self._chats.run, name="directory chats")
 
@@ -95,23 +92,7 @@ class RedisDirectory(Directory):
         self._running[generation.id] = generation
         self._watching.came_here(generation)
         if self._store.leases.get(generation.id) is None:  # else it was taken over: it is stored
-            await self._store_request(generation)
-
-    async def _store_request(self, generation: RunningGeneration) -> None:
-        trouble = self._store.health.trouble
-        if trouble is not None:
-            if self._may_be_local:
-                return
-            raise StoreUnavailable(str(trouble))
-        data = msgspec.msgpack.encode(generation.request)
-        if len(data) > self._max_request_bytes:
-            return
-        key = self._store.keys.request(generation.id)
-        try:
-            await self._store.command("SET", key, data, "PX", self._ttl_ms)
-        except StoreUnavailable:
-            if not self._may_be_local:
-                raise
+            await self._requests.keep(generation)
 
     @override
     def leave(self, generation: RunningGeneration) -> None:
@@ -125,7 +106,7 @@ class RedisDirectory(Directory):
             self._lost.discard(name)
             self._watching.went_elsewhere(name)
         else:
-            self._leaving.add(name)
+            self._requests.forget(name)
 
     def _lose(self, lease: Lease) -> None:
         """Another process runs a generation now, or may: it ends here, and writes nothing more."""
@@ -162,7 +143,7 @@ class RedisDirectory(Directory):
             return generation.id in self._lost
         try:
             await self._log.flush(generation.id)
-            if lease.stored == BEFORE_FIRST or not await self._has_request(generation.id):
+            if lease.stored == BEFORE_FIRST or not await self._requests.is_kept(generation.id):
                 return False
             await self._store.run(scripts.RELEASE, [lease.meta], [lease.token])
         except LogTakenOver:
@@ -172,10 +153,6 @@ class RedisDirectory(Directory):
         lease.is_released = True
         self._store.leases.lose(lease)
         return True
-
-    async def _has_request(self, generation: str) -> bool:
-        key = self._store.keys.request(generation)
-        return bool(await self._store.command("EXISTS", key, writes=False))
 
     @override
     async def stop(self, generation: str, outcome: Outcome) -> bool:

@@ -54,6 +54,7 @@ class Watching:
             str, int
         ] = {}  # how often the first viewer has come, since that was noted
         self._changed = anyio.Event()
+        self._writing = anyio.Lock()
 
     def audience(self, generation: str) -> Count:
         """Return what counts the viewers of a generation, wherever it runs."""
@@ -135,9 +136,10 @@ class Watching:
     async def _write(self, visits: Mapping[str, int]) -> None:
         """Note for each of some generations whether it has viewers here, and how often the first one has come."""
         told: dict[bytes, list[str]] = {}
-        for some in by_partition(visits):
-            for generation, owner in await self._watch(some, visits):
-                told.setdefault(owner, []).append(generation)
+        async with self._writing:  # on two connections, an earlier state could arrive later
+            for some in by_partition(visits):
+                for generation, owner in await self._watch(some, visits):
+                    told.setdefault(owner, []).append(generation)
         for owner, generations in told.items():
             await tell(self._store, owner.decode(), generations)
 
