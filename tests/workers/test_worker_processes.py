@@ -120,25 +120,29 @@ async def test_a_rolling_restart_loses_no_connection_and_no_word(
 
 
 async def test_a_killed_worker_is_replaced(tmp_path: Path, valkey: RedisServer) -> None:
+    """SIGUSR2 is meant for the supervisor; a worker survives it."""
     async with serve_workers(tmp_path, valkey, QUICK) as service:
         with anyio.fail_after(60):
             [victim] = workers(service)[1]
             since = len(service.output)
             os.kill(victim, signal.SIGKILL)
             await service.logged(f"worker.died number=1 pid={victim} signal=SIGKILL")
+            [other] = workers(service)[2]
+            os.kill(other, signal.SIGUSR2)
+            await service.logged("signal.ignored SIGUSR2 .* worker=2")
             for _ in range(20):  # the other worker serves
                 async with view(service.port, ASK) as answer:
                     assert (await answer.events())[-1].json["status"] == "completed"
             await service.logged("worker.started number=1", since=since)
             assert await service.terminate() == 0
-    service.assert_quiet("worker.died")
+    service.assert_quiet("worker.died", "signal.ignored")
 
 
 @pytest.mark.promise("drain:no-loss")
 @pytest.mark.promise("end:exactly-one")
 async def test_a_signal_to_every_process_counts_once(tmp_path: Path, valkey: RedisServer) -> None:
     """A terminal sends Ctrl-C to a process group; systemd sends SIGTERM to all processes of a service."""
-    settings = {**SILENT, "SERVER__DRAIN_SECONDS": "3600"}
+    settings = {**SILENT, "SERVER__DRAIN_SECONDS": "3600", "GENERATIONS__RESCUE": "false"}
     async with serve_workers(tmp_path, valkey, settings) as service:
         with anyio.fail_after(60):
             pids = [service.process.pid, *(pid for [pid] in workers(service).values())]
@@ -164,17 +168,22 @@ async def test_a_signal_to_every_process_counts_once(tmp_path: Path, valkey: Red
 async def test_workers_without_supervisor_free_the_port_and_finish(
     tmp_path: Path, valkey: RedisServer
 ) -> None:
-    async with serve_workers(tmp_path, valkey, LONG) as service:
+    """From then on they count signals themselves: one more ends the drain of that worker."""
+    settings = {**LONG, "GENERATIONS__RESCUE": "false"}
+    async with serve_workers(tmp_path, valkey, settings) as service:
         with anyio.fail_after(60):
             async with streams(service.port, 8) as opened:
                 service.process.kill()
                 for number in (1, 2):
                     await service.logged(rf"supervisor\.died: .* worker={number}")
+                [victim] = workers(service)[1]
+                os.kill(victim, signal.SIGTERM)
                 port = {"SERVER__PORT": str(service.port)}
                 async with serve(tmp_path, {**QUICK, **port}) as successor:
                     assert await successor.is_ready()
-                    for stream in opened:
-                        assert (await stream.events())[-1].json["status"] == "completed"
+                    ends = [(await stream.events())[-1].json for stream in opened]
                     await service.end()  # the workers have closed its output
                     assert await successor.terminate() == 0
+    assert {end["status"] for end in ends} == {"completed", "failed"}
+    assert {end["error"]["code"] for end in ends if end["error"]} == {"drained"}
     service.assert_quiet("supervisor.died")

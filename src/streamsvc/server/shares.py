@@ -42,10 +42,6 @@ class Shares:
         os.write(descriptor, _CLOSED.to_bytes(_SIZE, sys.byteorder, signed=True) * seats)
         return descriptor
 
-    def count(self, seat: int) -> int:
-        """Return how many connections a worker has; -1 if it does not accept any."""
-        return self._counts[seat]
-
     def close(self, seat: int) -> None:
         """Note that the worker on a seat accepts no more connections."""
         self._counts[seat] = _CLOSED
