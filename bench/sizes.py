@@ -38,6 +38,12 @@ class Sizes:
     generations: int
     viewers: int
     """The viewers of each generation in `fan-out`."""
+    shared_streams: tuple[int, ...]
+    """How many answers are stored at a time; the first number also with other paces."""
+    write_ms: tuple[int, ...]
+    read_ms: tuple[int, ...]
+    many_foreign: int
+    """How many answers of another worker one worker reads."""
 
 
 MODES: Mapping[str, Sizes] = {
@@ -62,6 +68,10 @@ MODES: Mapping[str, Sizes] = {
         starts=7,
         generations=10,
         viewers=20,
+        shared_streams=(100, 10, 300),
+        write_ms=(10, 25, 50, 100),
+        read_ms=(5, 15, 50),
+        many_foreign=500,
     ),
     "quick": Sizes(
         shares_targets=True,
@@ -84,6 +94,10 @@ MODES: Mapping[str, Sizes] = {
         starts=2,
         generations=5,
         viewers=20,
+        shared_streams=(100,),
+        write_ms=(25, 50),
+        read_ms=(15,),
+        many_foreign=200,
     ),
     "smoke": Sizes(
         shares_targets=True,
@@ -106,5 +120,9 @@ MODES: Mapping[str, Sizes] = {
         starts=1,
         generations=1,
         viewers=3,
+        shared_streams=(3,),
+        write_ms=(25,),
+        read_ms=(15,),
+        many_foreign=4,
     ),
 }

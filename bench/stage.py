@@ -14,9 +14,10 @@ import anyio
 from bench.load import Stream, Tally, open_stream
 from bench.meter import Cores, Meter
 from bench.plan import Plan
-from bench.processes import Running, free_port, server
+from bench.processes import Running, free_port, http_health, server
 from bench.sizes import Sizes
-from bench.targets import Target
+from bench.store import Store
+from bench.targets import Target, get
 
 QUIET_SECONDS = 10.0
 """How long the upstream may take to see all streams closed."""
@@ -80,12 +81,7 @@ class Upstream:
         return False
 
     async def _ask(self, what: str) -> Any:
-        async with await anyio.connect_tcp("127.0.0.1", self.port) as connection:
-            await connection.send(
-                f"GET /control/{what} HTTP/1.1\r\nHost: upstream\r\nConnection: close\r\n\r\n".encode()
-            )
-            answer = b"".join([data async for data in connection])
-        return json.loads(answer.partition(b"\r\n\r\n")[2])
+        return json.loads(await exchange(self.port, get(f"/control/{what}")))
 
 
 @dataclass(frozen=True)
@@ -130,10 +126,29 @@ class Guest:
                 tasks.start_soon(ask, len(range(number, count, at_once)))
         return streams
 
-    def meter(self, tally: Tally) -> Meter:
-        """Start measuring."""
+    async def create(self, plan: Plan) -> str:
+        """Create a generation that nobody watches yet; return its id."""
+        answer = await exchange(self.running.port, self.target.request(plan, streams=False))
+        generation: str = json.loads(answer)["id"]
+        return generation
+
+    async def attach(self, generation: str, tally: Tally, *, is_timed: bool = False) -> Stream:
+        """Open a stream of a generation."""
+        request = get(f"/v1/generations/{generation}/events")
+        return await open_stream(self.running.port, request, tally, is_timed=is_timed)
+
+    def meter(self, tally: Tally, *, beside: Sequence["Guest"] = ()) -> Meter:
+        """Start measuring this target; others that run beside it are no strangers."""
         stage = self.stage
-        return Meter(self.running.pid, stage.upstream.pid, tally, stage.cores)
+        store = () if stage.store is None else (stage.store.pid,)
+        return Meter(
+            self.running.pid,
+            stage.upstream.pid,
+            tally,
+            stage.cores,
+            beside=[guest.running.pid for guest in beside],
+            store=store,
+        )
 
 
 @dataclass(frozen=True)
@@ -146,6 +161,7 @@ class Stage:
         sizes: how much is measured.
         targets: those that were chosen and can run here.
         files: how many open files a process may have.
+        store: the Redis server; None if the machine has none.
         stack: left at the end of the run.
         kept: the targets that run until then, by name.
     """
@@ -155,14 +171,15 @@ class Stage:
     sizes: Sizes
     targets: Sequence[Target]
     files: int
+    store: Store | None
     stack: AsyncExitStack
     kept: dict[str, Guest] = field(default_factory=dict)
 
     @asynccontextmanager
     async def guest(
-        self, target: Target, environ: Mapping[str, str] | None = None
+        self, target: Target, environ: Mapping[str, str] | None = None, *, core: int | None = None
     ) -> AsyncIterator[Guest]:
-        """Run a target on its core while the context is held."""
+        """Run a target on its core, or another one, while the context is held."""
         if target.name == "direct":
             yield Guest(target, Running(self.upstream.port, self.upstream.pid, 0.0), self)
             return
@@ -170,11 +187,23 @@ class Stage:
         async with server(
             target.command(port, self.upstream.port),
             port=port,
-            health=target.health,
-            core=self.cores.target,
-            environ={**target.environ(self.upstream.port), **(environ or {})},
+            health=http_health(target.health),
+            core=self.cores.target if core is None else core,
+            environ={**target.environ(self.upstream.port), **self._log(), **(environ or {})},
         ) as running:
             yield Guest(target, running, self)
+
+    @asynccontextmanager
+    async def pair(
+        self, target: Target, environ: Mapping[str, str], *, cores: tuple[int, int] | None = None
+    ) -> AsyncIterator[tuple[Guest, Guest]]:
+        """Run two workers of a target, on its core or on one each."""
+        first, second = cores or (self.cores.target, self.cores.target)
+        async with (
+            self.guest(target, environ, core=first) as one,
+            self.guest(target, environ, core=second) as two,
+        ):
+            yield one, two
 
     @asynccontextmanager
     async def guests(self, targets: Sequence[Target]) -> AsyncIterator[list[Guest]]:
@@ -191,6 +220,9 @@ class Stage:
                     guests.append(self.kept[target.name])
             yield guests
 
+    def _log(self) -> Mapping[str, str]:
+        return {} if self.store is None else {"STREAMSVC_LOG__URL": self.store.url}
+
     async def begin_sample(self) -> None:
         """Wait until the last sample's streams have closed, and reset the counters."""
         await self.upstream.until_quiet()
@@ -204,8 +236,17 @@ async def open_upstream(core: int) -> AsyncIterator[Upstream]:
     """Run the fake upstream while the context is held."""
     port = free_port()
     command = [*_UPSTREAM, str(port)]
-    async with server(command, port=port, health="/healthz", core=core, environ={}) as running:
+    health = http_health("/healthz")
+    async with server(command, port=port, health=health, core=core, environ={}) as running:
         yield Upstream(running)
+
+
+async def exchange(port: int, request: bytes) -> bytes:
+    """Send a request that ends its connection; return the body of the answer."""
+    async with await anyio.connect_tcp("127.0.0.1", port) as connection:
+        await connection.send(request)
+        answer = b"".join([data async for data in connection])
+    return answer.partition(b"\r\n\r\n")[2]
 
 
 async def all_closed(streams: Sequence[Stream], *, within_seconds: float) -> None:

@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,9 @@ class Target:
         """Whether it is the service of this repository."""
         return self.name.startswith("streamsvc")
 
-    def request(self, plan: Plan) -> bytes:
-        """Return the request for a stream of *plan*; the connection ends with its answer."""
+    def request(self, plan: Plan, *, streams: bool = True) -> bytes:
+        """Return the request for a stream of *plan*, or for its snapshot; the connection ends with its answer."""
+        accept = "text/event-stream" if streams else "application/json"
         prompt = str(plan)
         body: dict[str, Any] = {"prompt": prompt}
         if not self.is_native:
@@ -54,7 +55,7 @@ class Target:
         data = json.dumps(body).encode()
         return (
             f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            f"Accept: text/event-stream\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+            f"Accept: {accept}\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
         ).encode() + data
 
 
@@ -66,10 +67,11 @@ def get(path: str) -> bytes:
     ).encode()
 
 
-def _streamsvc(provider: str) -> Callable[[int], dict[str, str]]:
+def _streamsvc(provider: str, log: str = "memory") -> Callable[[int], dict[str, str]]:
     def environ(upstream_port: int) -> dict[str, str]:
         return {
             "STREAMSVC_PROVIDER": provider,
+            "STREAMSVC_LOG__KIND": log,
             "STREAMSVC_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
             "STREAMSVC_PROVIDERS__OPENAI__MODEL": "bench",
             "STREAMSVC_PROVIDERS__OPENAI__API_KEY_ENV": "",
@@ -114,9 +116,14 @@ STREAMSVC = Target(
     "streamsvc", _serve, _streamsvc("openai"), path="/v1/generations", is_native=True
 )
 
+STREAMSVC_REDIS = replace(
+    STREAMSVC, name="streamsvc-redis", environ=_streamsvc("openai", log="redis")
+)
+
 _ALL = (
     Target("floor", _app("floor")),
     STREAMSVC,
+    STREAMSVC_REDIS,
     Target("streamsvc-openai", _serve, _streamsvc("openai"), model="openai"),
     Target("streamsvc-fake", _serve, _streamsvc("fake"), model="fake"),
     Target("naive", _app("naive")),

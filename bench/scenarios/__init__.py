@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 from bench.scenarios.holding import held, memory
 from bench.scenarios.latency import latency
+from bench.scenarios.sharing import foreign, shared_log, workers
 from bench.scenarios.startup import startup
 from bench.scenarios.teardown import teardown
 from bench.scenarios.throughput import fan_out, paced, unpaced
@@ -20,5 +21,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "teardown": teardown,
     "memory": memory,
     "held": held,
+    "shared-log": shared_log,
+    "foreign": foreign,
+    "workers": workers,
 }
 """By name, in the order in which they run."""

@@ -14,8 +14,8 @@ import anyio
 from bench.load import Stream, Tally
 from bench.meter import percentile
 from bench.plan import Plan
-from bench.scenarios.throughput import PER_SECOND
 from bench.stage import Guest, Sample, Stage, all_closed
+from bench.steady import PER_SECOND
 from bench.targets import TARGETS
 
 _PROBE = Plan(tokens=12, per_second=100, first_ms=20)

@@ -9,8 +9,8 @@ import anyio
 from bench.load import Tally
 from bench.meter import percentile
 from bench.plan import Plan
-from bench.scenarios.throughput import PER_SECOND
 from bench.stage import Guest, Sample, Stage, all_closed
+from bench.steady import PER_SECOND
 
 _LONG = 1_000_000
 _WAIT_SECONDS = 2.0

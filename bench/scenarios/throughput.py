@@ -6,13 +6,11 @@ from collections.abc import AsyncIterator
 import anyio
 
 from bench.load import Tally, open_stream
-from bench.meter import LATE_MS, Span
+from bench.meter import Span
 from bench.plan import Plan
 from bench.stage import Guest, Sample, Stage, all_closed
+from bench.steady import PER_SECOND, Steady, measure_steady, paced_plan
 from bench.targets import STREAMSVC, get
-
-PER_SECOND = 50
-"""The pace of every paced stream, about that of a fast model."""
 
 _UNPACED_SECONDS = 30.0
 
@@ -27,22 +25,20 @@ async def paced(stage: Stage) -> AsyncIterator[Sample]:
 
 
 async def _paced(guest: Guest, count: int, number: int) -> Sample:
+    metrics, steady = await run_paced(guest, count)
+    case = f"{count} streams"
+    return Sample("paced", case, guest.target.name, number, metrics, steady.notes)
+
+
+async def run_paced(guest: Guest, count: int) -> tuple[dict[str, float | None], Steady]:
+    """Run paced streams to their end; return the metrics of the target, and the steady part."""
     stage, sizes, tally = guest.stage, guest.stage.sizes, Tally()
     await stage.begin_sample()
-    seconds = sizes.ramp_seconds + sizes.settle_seconds + sizes.steady_seconds + 0.3
-    plan = Plan(tokens=int(PER_SECOND * seconds), per_second=PER_SECOND)
+    plan = paced_plan(sizes)
     streams = await guest.open_many(plan, count, tally, over_seconds=sizes.ramp_seconds)
-    await anyio.sleep(sizes.settle_seconds)
-    await stage.upstream.reset()
-    meter = guest.meter(tally)
-    await anyio.sleep(sizes.steady_seconds)
-    span = meter.span()
-    stats = await stage.upstream.stats()
+    steady = await measure_steady([(guest, tally)])
     await all_closed(streams, within_seconds=sizes.ramp_seconds + 3)
-    late_ms = stats["late_sum_ms"] / max(stats["sent"], 1)
-    notes = span.notes()
-    if late_ms > LATE_MS:
-        notes.append(f"upstream behind schedule by {late_ms:.1f} ms")
+    span = steady.spans[0]
     metrics = {
         "us_per_token": span.us_per_token,
         "target_share": span.target_share,
@@ -51,9 +47,9 @@ async def _paced(guest: Guest, count: int, number: int) -> Sample:
         "delivered": tally.tokens,
         "expected": plan.tokens * count,
         "delivered_share": tally.tokens / (plan.tokens * count),
-        "upstream_late_ms": late_ms,
+        "upstream_late_ms": steady.late_ms,
     }
-    return Sample("paced", f"{count} streams", guest.target.name, number, metrics, notes)
+    return metrics, steady
 
 
 async def unpaced(stage: Stage) -> AsyncIterator[Sample]:
