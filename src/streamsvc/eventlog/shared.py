@@ -15,7 +15,7 @@ from streamsvc.errors import CursorLost, CursorReplaced, Overloaded
 from streamsvc.eventlog.base import BATCH_RECORDS, BEFORE_FIRST, EPOCH_SEQS, Reader
 from streamsvc.eventlog.memory import MemoryEventLog, size_of
 from streamsvc.eventlog.stream import Follower, Stream
-from streamsvc.events import Done, Record, Text
+from streamsvc.events import Done, Event, Record, Text
 
 
 class Span(NamedTuple):
@@ -97,6 +97,11 @@ class SharedStream(Stream):
         """Return the position after the last record of a span."""
         is_last = number + 1 == len(self.spans)
         return len(self.events) if is_last else self.spans[number + 1].position
+
+    @override
+    def run_after(self, position: int, most: int) -> list[Event | str]:
+        end = self._end_of(self._number_at(position + 1))
+        return super().run_after(position, min(most, end - position - 1))
 
     @override
     def records(self, position: int, *, offset: int = 0, most: int = BATCH_RECORDS) -> list[Record]:

@@ -72,6 +72,10 @@ class Stream:
             seq += 1
         return records
 
+    def run_after(self, position: int, most: int) -> list[Event | str]:
+        """Return events after a position as they are kept, at most *most*, with consecutive numbers."""
+        return self.events[position + 1 : position + 1 + most]
+
     def admit(self, follower: "Follower", cursor: int) -> bool:
         """Let a follower have the records after its cursor; return False if there will never be any."""
         if cursor >= len(self.events):

@@ -25,6 +25,8 @@ from streamsvc.store.scripts import Appended
 
 logger = logging.getLogger(__name__)
 
+_OK = Appended.OK.value
+
 CALL_GENERATIONS = 250
 """How many generations one script call writes at most: Redis runs nothing else meanwhile."""
 
@@ -67,33 +69,22 @@ class _Piece(msgspec.Struct):
     """What one call writes of one generation.
 
     Attributes:
-        previous: the number of the record before the first one.
-        first: the number of the first one.
-        payloads: the records.
-        end: the `Done`, if it is the last of them and viewers do not have it yet.
-        closing_ms: how long the log is kept if it is closed by this; else 0.
+        writing: the generation.
+        packed: an argument of the script; see `lua/append.lua`.
+        size_bytes: roughly how much it writes.
+        last: the number of the last record.
+        end: the `Done`, if it is the last record and viewers do not have it yet.
+        is_closing: whether this closes the log.
+        is_partial: whether the generation has more records already.
     """
 
     writing: Writing
-    previous: int
-    first: int
-    payloads: list[str]
+    packed: tuple[object, ...]
+    size_bytes: int
+    last: int
     end: Done | None
-    closing_ms: int
-
-    @property
-    def last(self) -> int:
-        """The number of the last record."""
-        return self.first + len(self.payloads) - 1
-
-    @property
-    def packed(self) -> tuple[object, ...]:
-        """The piece as an argument of the script."""
-        lease = self.writing.lease
-        return (
-            *(lease.token, lease.epoch, self.previous, self.first),
-            *(self.closing_ms, self.payloads),
-        )
+    is_closing: bool
+    is_partial: bool
 
 
 class Writer:
@@ -138,8 +129,9 @@ class Writer:
 
     def note(self, generation: str, *, is_urgent: bool = False) -> None:
         """Store a generation's new records soon, or at once."""
+        if not self.due:
+            self._awake.set()
         self.due[generation] = None
-        self._awake.set()
         if is_urgent:
             self._hurry.set()
 
@@ -191,14 +183,21 @@ class Writer:
             self._hurry = anyio.Event()
             self._began_at = now()
             due, self.due = self.due, {}
-            async with anyio.create_task_group() as tasks:
-                for pieces in self._calls(due):
-                    tasks.start_soon(self._write, pieces)
+            await self._write_all(list(self._calls(due)))
             if self._store.health.trouble is not None:
                 self._go_on_alone()
                 await self._store.health.wait_usable()
             if not self.due:
                 self._awake = anyio.Event()
+
+    async def _write_all(self, calls: Sequence[Sequence[_Piece]]) -> None:
+        """Make some calls at the same time; mostly it is one, because a process makes its ids in one partition."""
+        if len(calls) == 1:
+            await self._write(calls[0])
+            return
+        async with anyio.create_task_group() as tasks:
+            for pieces in calls:
+                tasks.start_soon(self._write, pieces)
 
     async def _write(self, pieces: Sequence[_Piece]) -> None:
         """Write pieces of one partition in one call."""
@@ -216,30 +215,35 @@ class Writer:
             for piece in pieces:
                 self.due[piece.writing.lease.generation] = None
             return
-        flushed = 0
-        for at, piece in enumerate(pieces):
-            code, last = Appended(reply[2 * at]), reply[2 * at + 1]
-            flushed += code is Appended.GONE
-            self._take_reply(piece, code, last, asked_at)
-        if flushed:
+        numbers = iter(reply)
+        refused: list[Appended] = []
+        for piece, code, last in zip(pieces, numbers, numbers, strict=True):
+            if piece.writing.is_lost:
+                continue
+            if code == _OK:
+                self._take_stored(piece, asked_at)
+            else:
+                refused.append(Appended(code))
+                self._take_refusal(piece.writing.lease, refused[-1], last)
+        if flushed := refused.count(Appended.GONE):
             logger.warning("store.flushed generations=%d (they are stored again)", flushed)
 
-    def _take_reply(self, piece: _Piece, code: Appended, last: int, asked_at: float) -> None:
+    def _take_stored(self, piece: _Piece, asked_at: float) -> None:
         writing = piece.writing
         lease = writing.lease
-        if writing.is_lost:
-            return
-        if code is Appended.OK:
-            lease.stored = piece.last
-            self._store.leases.renew(lease, asked_at)
-            if piece.end is not None:
-                self._tell_end(writing)
-            if piece.closing_ms:
-                self._forget(lease)
-            elif lease.stored < self._tail(lease) or writing.end:
-                self.note(lease.generation, is_urgent=len(piece.payloads) == BATCH_RECORDS)
+        lease.stored = piece.last
+        self._store.leases.renew(lease, asked_at)
+        if piece.end is not None:
+            self._tell_end(writing)
+        if piece.is_closing:
+            self._forget(lease)
+        elif piece.is_partial:
+            self.note(lease.generation, is_urgent=True)
+        if writing.waiting is not None:
             writing.wake()
-        elif code is Appended.GONE:
+
+    def _take_refusal(self, lease: Lease, code: Appended, last: int) -> None:
+        if code is Appended.GONE:
             self._store.leases.gone(lease)
         elif code is Appended.GAP:
             lease.stored = last
@@ -262,24 +266,36 @@ class Writer:
 
     def _piece(self, writing: Writing, stream: Stream) -> _Piece | None:
         """Return the next records of a generation, up to a jump in their numbers; None if all are stored."""
-        previous = writing.lease.stored
-        position = -1 if previous == BEFORE_FIRST else stream.position_of(previous)
-        records = stream.records(-1 if position is None else position)
-        first = records[0].seq if records else previous + 1
-        payloads = [
-            codec.encode(record.event)
-            for number, record in enumerate(records, first)
-            if record.seq == number
-        ]
-        last = records[len(payloads) - 1].event if payloads else None
+        lease = writing.lease
+        position = stream.position_of(lease.stored)
+        if position is None:
+            return None
+        first = stream.cursor_at(position + 1)
+        events = stream.run_after(position, BATCH_RECORDS)
+        payloads = list(map(codec.encode, events))
+        after = position + 1 + len(events)
         end = None
-        if writing.end and first + len(payloads) - 1 == stream.tail:
-            last = end = writing.end
-            payloads.append(codec.encode(end))
+        is_partial = after < len(stream.events)
+        if writing.end is not None and not is_partial:
+            if stream.cursor_at(after) == first + len(events):
+                end = writing.end
+                payloads.append(codec.encode(end))
+            else:
+                is_partial = True  # an epoch begins with it
         if not payloads:
             return None
-        closing_ms = self._keep_ms(last) if isinstance(last, Done) else 0
-        return _Piece(writing, previous, first, payloads, end, closing_ms)
+        closing_ms = 0
+        if not is_partial and isinstance(last := end or events[-1], Done):
+            closing_ms = self._keep_ms(last)
+        return _Piece(
+            writing,
+            (lease.token, lease.epoch, lease.stored, first, closing_ms, payloads),
+            sum(map(len, payloads)),
+            first + len(payloads) - 1,
+            end,
+            closing_ms > 0,
+            is_partial,
+        )
 
     def _keep_ms(self, done: Done) -> int:
         is_abandoned = done.outcome is Outcome.NO_VIEWERS
@@ -298,7 +314,7 @@ class Writer:
         done, writing.end = writing.end, None
         if done is not None:
             self._memory.append(writing.lease.generation, done)
-            self.due[writing.lease.generation] = None
+            self.note(writing.lease.generation)
 
     def _go_on_alone(self) -> None:
         """The store cannot be used: viewers here get what waits for it, and nobody waits any more."""
@@ -308,6 +324,7 @@ class Writer:
 
     def _forget(self, lease: Lease) -> None:
         self._writing.pop(lease.generation, None)
+        self.due.pop(lease.generation, None)
         self._store.leases.end(lease.generation)
 
     def _drop(self, lease: Lease) -> None:
@@ -324,6 +341,6 @@ def _split(pieces: Sequence[_Piece]) -> Iterable[Sequence[_Piece]]:
             yield call
             call, size_bytes = [], 0
         call.append(piece)
-        size_bytes += sum(map(len, piece.payloads))
+        size_bytes += piece.size_bytes
     if call:
         yield call

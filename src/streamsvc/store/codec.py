@@ -12,8 +12,10 @@ _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
-def encode(event: Event) -> str:
-    """Return an event as it is stored, in UTF-8."""
+def encode(event: Event | str) -> str:
+    """Return an event, or the text of a `Text`, as it is stored, in UTF-8."""
+    if type(event) is str:
+        return _TEXT + event
     if type(event) is Text:
         return _TEXT + event.text
     if type(event) is Reasoning:
