@@ -66,15 +66,15 @@ async def foreign(stage: Stage) -> AsyncIterator[Sample]:
     paces = [(write_ms, READ_MS) for write_ms in sizes.write_ms]
     paces += [(WRITE_MS, read_ms) for read_ms in sizes.read_ms if read_ms != READ_MS]
     for write_ms, read_ms in paces:
-        case = f"{count} answers, write_ms {write_ms}, read_ms {read_ms}"
         async with stage.pair(STREAMSVC_REDIS, _pace(write_ms, read_ms)) as workers:
+            plan, many = paced_plan(sizes), sizes.many_foreign
             for number in range(sizes.rounds):
-                yield await _foreign(workers, case, paced_plan(sizes), count, number)
-    case = f"{sizes.many_foreign} answers of {_MANY_PER_SECOND} tokens/s"
-    async with stage.pair(STREAMSVC_REDIS, _pace(WRITE_MS)) as workers:
-        for number in range(sizes.rounds):
+                case = f"{count} answers, write_ms {write_ms}, read_ms {read_ms}"
+                yield await _foreign(workers, case, plan, count, number)
             plan = paced_plan(sizes, _MANY_PER_SECOND)
-            yield await _foreign(workers, case, plan, sizes.many_foreign, number)
+            for number in range(sizes.rounds if (write_ms, read_ms) == (WRITE_MS, READ_MS) else 0):
+                case = f"{many} answers of {_MANY_PER_SECOND} tokens/s"
+                yield await _foreign(workers, case, plan, many, number)
 
 
 async def _foreign(

@@ -18,6 +18,7 @@ from bench.scenarios import SCENARIOS
 from bench.scenarios.latency import added_gaps_ms
 from bench.stage import Sample
 from bench.stamps import FORMAT, StampReader
+from bench.store import Work
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,6 +80,32 @@ def test_every_aborted_stream_is_closed_upstream(written: Path) -> None:
     assert _metric(results, "teardown", "unclosed") == 0
 
 
+def test_shared_log_says_what_a_token_costs_redis(written: Path) -> None:
+    _, results = load_results(written)
+    memory, redis = (it for it in results if it.scenario == "shared-log")
+    assert memory.metrics["ratio"] == 1.0
+    assert redis.metrics["ratio"]
+    for metric in ("redis_us_per_token", "commands_per_token", "bytes_in_per_token"):
+        assert redis.metrics[metric], metric
+    assert redis.metrics["words_per_write"]
+
+
+def test_viewers_of_another_worker_are_timed(written: Path) -> None:
+    _, results = load_results(written)
+    few, many = (it for it in results if it.scenario == "foreign")
+    assert few.metrics["lag_p99_ms"]
+    assert few.metrics["gap_p99_ms"]
+    assert many.metrics["us_per_token"]
+
+
+def test_two_workers_are_compared_with_one(written: Path) -> None:
+    _, results = load_results(written)
+    one, two = (it for it in results if it.scenario == "workers")
+    assert one.metrics["ratio"] == 1.0
+    assert two.metrics["ratio"]
+    assert two.metrics["tokens_per_second"]
+
+
 def test_results_become_tables(written: Path) -> None:
     _, results = load_results(written)
     text = tables(results)
@@ -138,6 +165,33 @@ def test_a_ratio_is_to_the_floor_of_the_same_round() -> None:
     assert floor.metrics == {"us_per_token": 10.0, "ratio": 1.0}
     assert ours.metrics == {"us_per_token": 20.0, "ratio": 1.6}
     assert ours.spread == (1.3, 2.0)
+
+
+def test_the_log_in_redis_is_compared_with_memory_at_the_same_number_of_streams() -> None:
+    samples = [
+        Sample("shared-log", case, target, 0, {"us_per_token": us})
+        for case, target, us in [
+            ("10 streams, memory", "streamsvc", 80.0),
+            ("100 streams, memory", "streamsvc", 50.0),
+            ("100 streams, write_ms 25", "streamsvc-redis", 60.0),
+        ]
+    ]
+    assert [result.metrics["ratio"] for result in summarize(samples)] == [1.0, 1.0, 1.2]
+
+
+def test_work_of_redis_is_given_for_each_token() -> None:
+    before = Work(1.0, 10, 10, 50, 100, 1000, 0, 5000)
+    after = Work(1.001, 30, 20, 1050, 2100, 21_000, 500, 5000)
+    assert (after - before).metrics(1000) == {
+        "redis_us_per_token": pytest.approx(1.0),
+        "commands_per_token": 0.02,
+        "bytes_in_per_token": 20.0,
+        "bytes_out_per_token": 0.5,
+        "memory_per_token": 0.0,
+        "answers_per_write": 100.0,
+        "words_per_write": 2.0,
+    }
+    assert set((before - before).metrics(0).values()) == {None}
 
 
 def _metric(results: list[Result], scenario: str, metric: str) -> float | None:
