@@ -145,7 +145,7 @@ async def a_cursor_that_was_never_stored_is_replaced(subject: Subject) -> None:
         following = subject.log.follow("gen_a", after=after, reader=reader)
         await reader.until(lambda it: it.is_interrupted)
         following.resume()
-        await settled()
+        await settled(subject.log)
         assert (reader.deliveries, reader.is_lost) == ([], False)
 
 
