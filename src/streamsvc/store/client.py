@@ -283,7 +283,8 @@ class BlockingReads:
 
 def trouble_of(exc: Exception) -> Trouble:
     """Return what a failure of redis-py says about the store."""
-    if word := _WORD.search(str(exc)):
+    code = getattr(exc, "status_code", None)  # redis-py takes it away from the sentence
+    if word := _WORD.search(f"{code} {exc}"):
         return _TROUBLES[word[0]]
     if isinstance(exc, RedisTimeoutError | TimeoutError):
         return Trouble.SILENT
