@@ -21,6 +21,9 @@ from streamsvc.errors import EXIT_CONFIG, ConfigError
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
 
+_SERVE = """Runs the service in the foreground. SIGTERM, SIGINT and SIGHUP drain it: running answers may finish; a
+second signal cuts them. With several workers, SIGUSR2 replaces one after another, without losing a connection."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
@@ -107,7 +110,12 @@ def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argu
         metavar="FILE",
         help="the settings file (default: $STREAMSVC_CONFIG, or ./config.toml if it exists)",
     )
-    serve = commands.add_parser("serve", parents=[config], help="run the service")
+    serve = commands.add_parser(
+        "serve",
+        parents=[config],
+        help="run the service",
+        description=_SERVE,
+    )
     serve.add_argument(
         "--workers",
         metavar="N",

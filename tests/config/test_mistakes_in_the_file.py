@@ -247,3 +247,9 @@ def test_invalid_base_url_is_a_mistake(url: str) -> None:
         f"config.toml: providers.openai.base_url: found {url!r}; "
         "accepted: an http:// or https:// URL without a query"
     )
+
+
+def test_several_workers_on_windows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    line = "config.toml: server.workers: found 2; accepted: 1 on Windows, where processes cannot share a socket"
+    assert mistake("[server]\nworkers = 2\n[log]\nkind = 'redis'\n") == line

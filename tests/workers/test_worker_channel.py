@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -91,3 +92,11 @@ def test_a_program_that_cannot_be_started_leaves_no_descriptor() -> None:
     with pytest.raises(FileNotFoundError):
         WorkerProcess(["/nonexistent"], {}, inheritance, since=0, bounds=(1, 1))
     assert VARIABLE not in os.environ
+
+
+def test_the_supervisor_loads_no_server_and_no_sdk() -> None:
+    code = "import sys, streamsvc.server.workers.serve; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {*done.stdout.split()}
+    assert "streamsvc.server.workers.pool" in loaded
+    assert not {"uvicorn", "uvloop", "starlette", "openai", "redis", "streamsvc.app"} & loaded

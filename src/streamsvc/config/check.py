@@ -72,7 +72,7 @@ def _check_workers(settings: Settings, note: Note) -> None:
         return
     path, found = ("server", "workers"), str(settings.server.workers)
     if sys.platform == "win32":
-        note(path, found, "1: on Windows, processes cannot share a listening socket like this")
+        note(path, found, "1 on Windows, where processes cannot share a socket")
     if settings.log.kind == "memory":
         accepted = "1, because server.workers above 1 needs log.kind = 'redis': workers share answers through Redis"
         note(path, found, accepted, "log", "kind")
