@@ -206,6 +206,18 @@ def lost_stream_ends_as_a_failure(dialect: Dialect) -> None:
 
 
 @contract
+def interrupted_stream_never_looks_complete(dialect: Dialect) -> None:
+    """A break, at which a client that can resume does so, or whole blocks without an id that say `interrupted`."""
+    try:
+        end = dialect.interrupted()
+    except BrokenOff:
+        return
+    assert not dialect.is_resumable
+    assert not is_event_stream(dialect) or end.endswith(b"\n\n")
+    assert b"interrupted" in end
+
+
+@contract
 def only_resumable_dialects_have_ids(dialect: Dialect) -> None:
     """A resumable dialect gives each block the id of its record."""
     if not is_event_stream(dialect):

@@ -226,7 +226,7 @@ def test_tables_of_failures_name_only_existing_codes() -> None:
     def below(error: type[ProviderError]) -> set[str]:
         return {error.code}.union(*map(below, error.__subclasses__()))
 
-    assert STATUSES.keys() - below(ProviderError) == {"drained", "stopped"}
+    assert STATUSES.keys() - below(ProviderError) == {"drained", "interrupted", "stopped"}
     assert CODES.keys() <= STATUSES.keys()
 
 

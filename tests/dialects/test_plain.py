@@ -78,6 +78,7 @@ def test_last_line_says_how_the_answer_ended(event: Event, line: str) -> None:
 @pytest.mark.promise("resume:honest")
 def test_last_line_says_that_the_stream_is_lost() -> None:
     assert LINE.lost("gen_a") == b"\ne-1 failed not_resumable\n"
+    assert LINE.interrupted() == b"\ne-1 failed interrupted\n"
 
 
 @pytest.mark.promise("resume:honest")

@@ -105,6 +105,20 @@ async def test_wait_ends_at_its_time_limit_or_with_the_log() -> None:
             assert waits.taken == taken
 
 
+async def test_wait_that_is_interrupted_ends_and_says_why() -> None:
+    log, waits = MemoryEventLog(GenerationSettings()), Waits(60)
+    log.append("gen_a", START)
+    wait = FirstEventWait(Nowhere(), ViewerSlot(), waits)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait.watch, LogPosition(log, "gen_a", BEFORE_FIRST, no_slot))
+            while not waits.taken:
+                await anyio.lowlevel.checkpoint()
+            wait.interrupted()
+    assert waits.was_interrupted
+    assert waits.taken == records(START)
+
+
 async def test_disconnect_frees_the_viewer_slot_at_once() -> None:
     log, room, wire = MemoryEventLog(GenerationSettings()), Room(), Nowhere()
     log.append("gen_a", START)

@@ -14,6 +14,7 @@ from streamsvc.dialects.base import BrokenOff
 from streamsvc.dialects.native.frames import NativeDialect
 from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.engine.audience import ViewerSlot
+from streamsvc.errors import StoreUnavailable
 from streamsvc.eventlog.base import BEFORE_FIRST, WAIT_SECONDS
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Event, Record, Text
@@ -112,6 +113,33 @@ async def test_a_stream_whose_log_is_gone_says_so() -> None:
     [said] = await pull(position(), NativeDialect())
     assert b"retry:" in said
     assert b'"code":"not_resumable"' in said
+
+
+class Failing(MemoryEventLog):
+    """Cannot reach its store after two records."""
+
+    @override
+    async def read(
+        self, generation: str, *, after: int, wait_seconds: float = 0.0
+    ) -> Sequence[Record]:
+        if after == 1:
+            raise StoreUnavailable("silent")
+        return (await super().read(generation, after=after, wait_seconds=wait_seconds))[:2]
+
+
+@pytest.mark.promise("end:exactly-one")
+async def test_a_stream_whose_store_is_away_is_cut_or_says_so() -> None:
+    place = position(START, Text("one"), WHOLE)
+    log = Failing(GenerationSettings())
+    log._streams = place.log._streams  # type: ignore[attr-defined]
+    place = place._replace(log=log)
+    assert await pull(place, PlainDialect()) == [b"one", b"broken off"]
+    assert (await pull(place, NativeDialect()))[-1] == b"broken off"
+    line = await pull(place, PlainDialect("e-1"))
+    assert line == [b"one", b"\ne-1 failed interrupted\n"]
+    head = Waits(math.inf)
+    assert await wait(place._replace(after=1), head)
+    assert (head.was_interrupted, head.taken) == (True, [])
 
 
 async def test_a_silence_longer_than_one_read_goes_on() -> None:

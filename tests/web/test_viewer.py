@@ -3,15 +3,20 @@
 from collections.abc import Sequence
 
 import anyio
+import anyio.lowlevel
 import pytest
 from typing_extensions import override
 
 from streamsvc.config.settings import GenerationSettings, StreamSettings
-from streamsvc.dialects.base import BrokenOff, Encoder
+from streamsvc.dialects.ai_sdk.frames import AISDKDialect
+from streamsvc.dialects.base import BrokenOff, Dialect, Encoder
+from streamsvc.dialects.native.frames import NativeDialect
+from streamsvc.dialects.openai.frames import OpenAIDialect
 from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.engine.audience import ViewerSlot
-from streamsvc.eventlog.base import BEFORE_FIRST
+from streamsvc.eventlog.base import BEFORE_FIRST, EPOCH_SEQS
 from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.eventlog.shared import SharedMemory
 from streamsvc.events import Event, Record, Text
 from streamsvc.web.stream.viewer import LogPosition, Viewer
 from streamsvc.web.stream.wire import Listener, Wire
@@ -69,7 +74,7 @@ def log_of(*events: Event) -> MemoryEventLog:
     return log
 
 
-async def watch(wire: Wire, log: MemoryEventLog, room: Room, dialect: PlainDialect) -> Viewer:
+async def watch(wire: Wire, log: MemoryEventLog, room: Room, dialect: Dialect) -> Viewer:
     """Watch to the end; return the viewer."""
     with ViewerSlot(room) as slot, anyio.fail_after(20):
         viewer = Viewer(wire, slot, GENERATION, dialect, StreamSettings(), None)
@@ -95,6 +100,62 @@ async def test_dialect_without_words_for_a_lost_log_breaks_off() -> None:
     viewer = await watch(wire, log_of(), Room(), Clumsy())
     assert wire.is_lost
     assert not viewer.is_over
+
+
+@pytest.mark.promise("end:exactly-one")
+@pytest.mark.parametrize(
+    ("dialect", "end"),
+    [
+        (NativeDialect(), None),
+        (AISDKDialect(), None),
+        (PlainDialect(), None),
+        (PlainDialect("e-1"), b"\ne-1 failed interrupted\n"),
+        (OpenAIDialect(include_usage=False), b"data: [DONE]\n\n"),
+    ],
+    ids=["native", "ai-sdk", "plain", "plain with a last line", "openai"],
+)
+async def test_interrupted_stream_is_cut_or_says_so(dialect: Dialect, end: bytes | None) -> None:
+    """Other processes may have the rest: clients that can come back must, and no half answer looks complete."""
+    wire, room, log = Recorded(), Room(), SharedMemory(GenerationSettings())
+    for event in START, Text("one"):
+        log.append(GENERATION, event)
+    viewers: list[Viewer] = []
+
+    async def look() -> None:
+        viewers.append(await watch(wire, log, room, dialect))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look)
+        while b"one" not in b"".join(wire.written):
+            await anyio.lowlevel.checkpoint()
+        log.interrupt(GENERATION)
+    assert room.size == 0
+    assert wire.is_lost is (end is None)
+    assert viewers[0].is_over is (end is not None)
+    assert b"one" in b"".join(wire.written)
+    if end is not None:
+        assert b"interrupted" in wire.written[-1]
+        assert wire.written[-1].endswith(end)
+
+
+async def test_records_read_before_the_stream_are_not_sent_twice() -> None:
+    """Also if their numbers jump."""
+    wire, log = Recorded(), SharedMemory(GenerationSettings())
+    copy = log.open_copy(GENERATION)
+    records = [
+        Record(GENERATION, seq, event)
+        for seq, event in ((0, START), (EPOCH_SEQS, Text("one")), (EPOCH_SEQS + 1, WHOLE))
+    ]
+    log.extend(copy, records[:2])
+    with ViewerSlot() as slot, anyio.fail_after(20):
+        viewer = Viewer(wire, slot, GENERATION, PlainDialect(), StreamSettings(), None)
+        place = LogPosition(log, GENERATION, BEFORE_FIRST, lambda _: slot)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(viewer.watch, place, records[:2])
+            await anyio.wait_all_tasks_blocked()
+            log.extend(copy, records[2:])
+    assert wire.written == [b"one"]
+    assert viewer.is_over
 
 
 async def test_log_that_is_dropped_after_the_end_changes_nothing() -> None:

@@ -62,3 +62,11 @@ class Dialect(Protocol):
             BrokenOff: only dropping the connection can express this.
         """
         ...
+
+    def interrupted(self) -> bytes:
+        """Return the end of a stream whose remaining records this process cannot get, but another one may.
+
+        Raises:
+            BrokenOff: dropping the connection tells the client to come back. That is the default.
+        """
+        raise BrokenOff

@@ -145,6 +145,18 @@ class Supervisor:
             return ViewerSlot(self._viewer_count)
         return ViewerSlot(self._viewer_count, audience)
 
+    def viewer_place(self) -> ViewerSlot:
+        """Return a context that keeps a place for a viewer while its response is prepared.
+
+        The response joins with a slot of its own in the same step in which the context is left, so that the limit holds
+        however long that takes.
+
+        Raises:
+            Overloaded: the limit is reached.
+        """
+        self.check_viewers()
+        return ViewerSlot(self._viewer_count)
+
     def check_viewers(self) -> None:
         """Refuse a viewer beyond the limit.
 

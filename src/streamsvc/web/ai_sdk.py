@@ -70,17 +70,18 @@ class UIMessageEndpoints:
         may_come_back = plain is None
         body = await self._creation.read(request, head)
         asked = self._parser.parse(body, may_come_back=may_come_back)
-        chat, order = asked.chat, asked.generation
-        generation = await self._creation.start(order, head)
-        answer = ChatAnswer(
-            generation=generation,
-            grace_seconds=order.grace_seconds or 0.0,
-            context=msgspec.msgpack.encode(asked.context),
-        )
-        before = await self._directory.put_answer(chat, answer)
-        if before is not None and before != generation:
-            await self._end(before)  # the page shows one answer at a time
-        return await self._stream(chat, answer, plain or AISDKDialect(asked.context))
+        dialect = plain or AISDKDialect(asked.context)
+        with self._supervisor.viewer_place():
+            generation = await self._creation.start(asked.generation, head)
+            answer = ChatAnswer(
+                generation=generation,
+                grace_seconds=asked.generation.grace_seconds or 0.0,
+                context=msgspec.msgpack.encode(asked.context),
+            )
+            before = await self._directory.put_answer(asked.chat, answer)
+            if before is not None and before != generation:
+                await self._end(before)  # the page shows one answer at a time
+            return await self._stream(asked.chat, answer, dialect)
 
     async def resume(self, request: Request, head: RequestHead) -> Response:
         """`GET /api/chat/{id}/stream`: the latest answer from its start; 204 if there is none."""
@@ -96,8 +97,8 @@ class UIMessageEndpoints:
             if dialect is None:
                 context = msgspec.msgpack.decode(answer.context, type=Context)
                 dialect = AISDKDialect(context, is_replay=True)
-            self._supervisor.check_viewers()
-            return await self._stream(chat, answer, dialect)
+            with self._supervisor.viewer_place():
+                return await self._stream(chat, answer, dialect)
         except GenerationNotFound:
             if answer.was_sent:
                 return no_content()

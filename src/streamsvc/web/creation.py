@@ -51,7 +51,6 @@ class Creation:
         order: GenerationRequest,
         head: RequestHead,
         *,
-        is_watched: bool = True,
         field_names: Mapping[str, str] | None = None,
     ) -> str:
         """Start a generation, or find the one that the request's key has started; return its id.
@@ -59,13 +58,10 @@ class Creation:
         Args:
             order: what to generate.
             head: of the request; it may have an idempotency key.
-            is_watched: whether the response is a viewer, so that the limit on viewers applies.
             field_names: the client API's names for the engine's fields.
 
         Raises:
-            StreamsvcError: see `Supervisor.create` and `Supervisor.check_viewers`.
+            StreamsvcError: see `Supervisor.create`.
         """
-        if is_watched:
-            self._supervisor.check_viewers()
         with head.field_names(field_names):
             return await self._supervisor.create(order, key=head.key())

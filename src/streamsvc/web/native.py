@@ -14,8 +14,15 @@ from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.native.request import NativeRequestParser
 from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.engine.supervisor import Supervisor, new_id
-from streamsvc.errors import CursorLost, GenerationNotFound, InvalidField, Overloaded
+from streamsvc.errors import (
+    CursorLost,
+    CursorReplaced,
+    GenerationNotFound,
+    InvalidField,
+    Overloaded,
+)
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_batches
+from streamsvc.messages import GenerationRequest
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
 from streamsvc.web.creation import Creation
@@ -82,8 +89,7 @@ class GenerationEndpoints:
                 return gone_response(new_id(), self._settings)
             self._creation.check_origin(head)
             order = self._parser.from_query(head.parameters)
-            generation_id = await self._creation.start(order, head)
-            return await self._attach(request, generation_id, None, dialect)
+            return await self._create_and_watch(request, order, head, dialect)
         except Overloaded as exc:
             return self._busy(request, exc, dialect)
 
@@ -101,9 +107,9 @@ class GenerationEndpoints:
             sentence = "The 'Last-Event-ID' was not issued by this service."
             raise InvalidField(sentence, field="Last-Event-ID")
         order = self._parser.parse(await self._creation.read(request, head))
-        generation_id = await self._creation.start(order, head, is_watched=streams)
         if streams:
-            return await self._attach(request, generation_id, None, dialect)
+            return await self._create_and_watch(request, order, head, dialect)
+        generation_id = await self._creation.start(order, head)
         return await self._describe(request, generation_id, status=201)
 
     async def events(self, request: Request, head: RequestHead) -> Response:
@@ -142,6 +148,13 @@ class GenerationEndpoints:
         self._refusals.note(request.scope, 200, exc.code, exc.log_details)
         return busy_response(self._settings)
 
+    async def _create_and_watch(
+        self, request: Request, order: GenerationRequest, head: RequestHead, dialect: Dialect
+    ) -> Response:
+        with self._supervisor.viewer_place():
+            generation_id = await self._creation.start(order, head)
+            return self._stream(request, generation_id, BEFORE_FIRST, dialect)
+
     async def _attach(
         self, request: Request, generation_id: str, cursor: Cursor | None, dialect: Dialect
     ) -> Response:
@@ -152,14 +165,22 @@ class GenerationEndpoints:
                 return no_content()
             try:
                 await self._log.read(generation_id, after=cursor.seq)
+            except CursorReplaced:  # a page starts over at the `start`
+                after = BEFORE_FIRST
             except (GenerationNotFound, CursorLost):
                 return gone_response(generation_id, self._settings)
             except LogEnded:
                 return no_content()
-            after = cursor.seq
+            else:
+                after = cursor.seq
         else:
             await self._log.read(generation_id, after=0)
         self._supervisor.check_viewers()
+        return self._stream(request, generation_id, after, dialect)
+
+    def _stream(
+        self, request: Request, generation_id: str, after: int, dialect: Dialect
+    ) -> Response:
         return self._streams.stream(
             generation_id,
             after=after,

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from typing_extensions import override
 
 from streamsvc.config.settings import StreamSettings
-from streamsvc.dialects.openai.errors import LOST, error_object, error_of, status_of
+from streamsvc.dialects.openai.errors import INTERRUPTED, LOST, error_object, error_of, status_of
 from streamsvc.dialects.openai.frames import OpenAIDialect, completion_of
 from streamsvc.dialects.openai.request import ChatCompletionParser
 from streamsvc.engine.entries import ProviderEntry
@@ -52,12 +52,15 @@ SDK_HEADERS = (
 _FIELDS = {"provider": "model"}
 """This API's names for the engine's fields."""
 
+_FOR_OTHERS = {"drained", "interrupted"}
+"""Failures of this process that another one may not have."""
+
 
 class ChatCompletionEndpoints:
     """OpenAI's HTTP interface to the engine.
 
     Args:
-        supervisor: knows the provider entries.
+        supervisor: knows the provider entries, and limits the viewers.
         creation: reads request bodies, and starts generations.
         streams: makes the streaming responses.
         parser: parses request bodies.
@@ -83,16 +86,17 @@ class ChatCompletionEndpoints:
         """`POST /v1/chat/completions`: streamed if `stream` is true, else one object."""
         head.check_parameters(frozenset({"key"}))
         asked = self._parser.parse(await self._creation.read(request, head))
-        generation = await self._creation.start(asked.generation, head, field_names=_FIELDS)
         dialect = OpenAIDialect(include_usage=asked.include_usage)
-        return self._streams.stream(
-            generation,
-            after=BEFORE_FIRST,
-            dialect=dialect,
-            instead=_FirstToken(generation, self._settings.head_seconds)
-            if asked.stream
-            else _Whole(generation),
-        )
+        with self._supervisor.viewer_place():
+            generation = await self._creation.start(asked.generation, head, field_names=_FIELDS)
+            return self._streams.stream(
+                generation,
+                after=BEFORE_FIRST,
+                dialect=dialect,
+                instead=_FirstToken(generation, self._settings.head_seconds)
+                if asked.stream
+                else _Whole(generation),
+            )
 
     async def models(self, _request: Request) -> Response:
         """`GET /v1/models`: the provider entries that are ready."""
@@ -145,6 +149,8 @@ class _FirstToken(DeferredHead):
 
     @override
     async def answer(self) -> Response | None:
+        if self.was_interrupted:
+            return _failed(self._generation, INTERRUPTED)
         done = _end_of(self._taken)
         return _failure_of(self._generation, done) if done else None
 
@@ -171,7 +177,7 @@ class _Whole(DeferredHead):
     @override
     async def answer(self) -> Response:
         if self._done is None:
-            return _failed(self._generation, LOST)
+            return _failed(self._generation, INTERRUPTED if self.was_interrupted else LOST)
         if failure := _failure_of(self._generation, self._done):
             return failure
         content = await long_json.encode(completion_of(self._folding.snapshot))
@@ -190,8 +196,8 @@ def _failure_of(generation: str, done: Done) -> Response | None:
 
 def _failed(generation: str, error: PublicError) -> Response:
     status = status_of(error)
-    # The engine has already retried what is worth retrying, unless this process is shutting down.
-    headers = {"X-Generation-Id": generation, **_retry(error.code == "drained")}
+    # The engine has already retried what is worth retrying, unless another process can do better.
+    headers = {"X-Generation-Id": generation, **_retry(error.code in _FOR_OTHERS)}
     return json_response(
         error_object(error.message, error.code, status=status), status=status, headers=headers
     )

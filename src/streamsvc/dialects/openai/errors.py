@@ -13,6 +13,9 @@ DONE = b"data: [DONE]\n\n"
 
 STOPPED = PublicError("stopped", "The answer was stopped.", retryable=False)
 CUT = PublicError(UpstreamCut.code, UpstreamCut.message, retryable=True)
+INTERRUPTED = PublicError(
+    "interrupted", "The connection to the answer was interrupted; ask again.", retryable=True
+)
 LOST = PublicError(CursorLost.code, CursorLost.message, retryable=True)
 
 STATUSES: Mapping[str, int] = {
@@ -23,6 +26,7 @@ STATUSES: Mapping[str, int] = {
     "stopped": 409,
     "provider_rate_limited": 429,
     "drained": 503,
+    "interrupted": 503,
     "provider_unavailable": 503,
     "provider_timeout": 504,
 }

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, assert_never
 from typing_extensions import override
 
 from streamsvc.dialects.base import Dialect, Encoder, Ends
-from streamsvc.dialects.openai.errors import CUT, DONE, LOST, error_block, error_of
+from streamsvc.dialects.openai.errors import CUT, DONE, INTERRUPTED, LOST, error_block, error_of
 from streamsvc.dialects.sse import data_block, json_line
 from streamsvc.events import (
     Done,
@@ -60,6 +60,10 @@ class OpenAIDialect(Dialect):
     @override
     def lost(self, generation: str) -> bytes:
         return error_block(LOST)
+
+    @override
+    def interrupted(self) -> bytes:
+        return error_block(INTERRUPTED)
 
 
 class _ChunkEncoder(Encoder):

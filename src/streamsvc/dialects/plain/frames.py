@@ -55,6 +55,10 @@ class PlainDialect(Dialect, Encoder):
         return self._last_line(Status.FAILED, CursorLost.code)
 
     @override
+    def interrupted(self) -> bytes:
+        return self._last_line(Status.FAILED, "interrupted")
+
+    @override
     def encode(self, record: Record) -> bytes:
         match record.event:
             case Text(text=text) | Refusal(text=text):

@@ -20,9 +20,11 @@ class DeferredHead(Protocol):
 
     Attributes:
         seconds: the maximum wait.
+        was_interrupted: whether the wait has ended because this process cannot get the remaining records.
     """
 
     seconds: float
+    was_interrupted: bool = False
 
     @property
     def begun(self) -> Sequence[Record]:
@@ -94,6 +96,7 @@ class FirstEventWait(Reader, Listener):
 
     @override
     def interrupted(self) -> None:
+        self._instead.was_interrupted = True
         self._end()
 
     def _end(self) -> None:

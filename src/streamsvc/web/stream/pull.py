@@ -13,7 +13,7 @@ from starlette.types import Receive
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import BrokenOff, Dialect
 from streamsvc.dialects.sse import preamble
-from streamsvc.errors import CursorLost, GenerationNotFound
+from streamsvc.errors import CursorLost, GenerationNotFound, StoreUnavailable
 from streamsvc.eventlog.base import WAIT_SECONDS, LogEnded
 from streamsvc.events import Done, Record
 from streamsvc.web.stream.first_event import DeferredHead
@@ -61,8 +61,9 @@ async def frames(
         if blocks:
             yield opening + blocks
         raise
-    except (GenerationNotFound, CursorLost):
-        yield opening + dialect.lost(place.generation)
+    except (GenerationNotFound, CursorLost, StoreUnavailable) as exc:
+        is_lost = not isinstance(exc, StoreUnavailable)
+        yield opening + (dialect.lost(place.generation) if is_lost else dialect.interrupted())
 
 
 async def _next(place: LogPosition, after: int) -> Sequence[Record]:
@@ -124,7 +125,7 @@ async def first_event(
 
 async def _take(place: LogPosition, head: DeferredHead) -> None:
     """Hand over records up to the one that is waited for, or the end of the log."""
-    with suppress(GenerationNotFound, CursorLost):
+    try:
         records = await _next(place, place.after)
         while records:
             for taken, record in enumerate(records, 1):
@@ -133,3 +134,7 @@ async def _take(place: LogPosition, head: DeferredHead) -> None:
                     return
             head.take(records)
             records = await _next(place, records[-1].seq)
+    except (GenerationNotFound, CursorLost):
+        pass
+    except StoreUnavailable:
+        head.was_interrupted = True

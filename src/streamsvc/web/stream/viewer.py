@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from typing_extensions import override
@@ -102,7 +103,8 @@ class Viewer(Reader, Listener):
             place: the position to start from.
             begun: the records after its cursor that have already been read; they go out with the head.
         """
-        after = place.after + (self.deliver(begun) if begun else 0)
+        taken = self.deliver(begun) if begun else 0
+        after = begun[taken - 1].seq if taken else place.after
         following = place.log.follow(place.generation, after=after, reader=self)
         self._resume = following.resume
         self._look_at_the_clock()
@@ -161,21 +163,21 @@ class Viewer(Reader, Listener):
 
     @override
     def lost(self) -> None:
+        self._end_early(partial(self._dialect.lost, self._generation))
+
+    @override
+    def interrupted(self) -> None:
+        self._end_early(self._dialect.interrupted)
+
+    def _end_early(self, frame: Callable[[], bytes]) -> None:
         if self._ended.done():
             return
         try:
-            self._write(self._dialect.lost(self._generation))
+            self._write(frame())
         except BrokenOff:
             self._break_off()
         else:
             self._end(None)
-
-    @override
-    def interrupted(self) -> None:
-        if self._dialect.is_resumable:
-            self._break_off()
-        else:
-            self.lost()
 
     def _write(self, data: bytes) -> None:
         if data:
