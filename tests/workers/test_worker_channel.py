@@ -1,6 +1,7 @@
 """What passes between the supervisor and a worker: messages, and descriptors in an environment variable."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -92,6 +93,18 @@ def test_a_program_that_cannot_be_started_leaves_no_descriptor() -> None:
     with pytest.raises(FileNotFoundError):
         WorkerProcess(["/nonexistent"], {}, inheritance, since=0, bounds=(1, 1))
     assert VARIABLE not in os.environ
+
+
+def test_a_killed_process_reports_its_signal() -> None:
+    memory = Shares.create(3)
+    inheritance = Inheritance(number=1, channel=-1, shares=memory, seats=3, seat=0, sockets=())
+    worker = WorkerProcess(["sleep", "60"], os.environ, inheritance, since=0, bounds=(1, 1))
+    os.close(memory)
+    assert worker.poll() is None
+    worker.kill()
+    assert worker._process.wait(10) == worker.poll() == -signal.SIGKILL
+    assert worker.channel.receive() is None
+    worker.channel.close()
 
 
 def test_the_supervisor_loads_no_server_and_no_sdk() -> None:

@@ -101,6 +101,7 @@ class WorkerPool:
 
     def on_leave(self, worker: Worker) -> None:
         """A worker has got a signal from elsewhere, and wants to leave."""
+        logger.info("worker.signalled number=%d pid=%d", worker.number, worker.pid)
         self._to_replace.append(worker)
         self._go_on()
 
