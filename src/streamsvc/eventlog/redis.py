@@ -66,7 +66,7 @@ class RedisEventLog(EventLog):
     @override
     def append(self, generation: str, event: Event) -> None:
         writing = self._writer.find(generation)
-        if writing is None or writing.end is not None:
+        if writing is None or writing.has_ended:
             self._open(generation, event)
         elif type(event) is Done:
             self._writer.end(writing, event)

@@ -39,16 +39,18 @@ class Writing:
 
     Attributes:
         lease: the right to write it.
-        end: its `Done`, while it waits to be stored.
+        end: its `Done`, while it waits to be stored, and viewers do not have it yet.
+        has_ended: whether there has been a `Done`.
         is_lost: whether another process writes it now.
         waiting: set when something has been stored or has failed; None: nobody waits.
     """
 
-    __slots__ = ("end", "is_lost", "lease", "waiting")
+    __slots__ = ("end", "has_ended", "is_lost", "lease", "waiting")
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
         self.end: Done | None = None
+        self.has_ended = False
         self.is_lost = False
         self.waiting: anyio.Event | None = None
 
@@ -141,6 +143,7 @@ class Writer:
     def end(self, writing: Writing, done: Done) -> None:
         """Store a generation's last event, then give it to the viewers here."""
         writing.end = done
+        writing.has_ended = True
         if self._store.health.trouble is None:
             self.note(writing.lease.generation, is_urgent=True)
         else:
