@@ -14,7 +14,7 @@ from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.directory.base import Directory, TakenOver
 from streamsvc.engine.ending import Ending
 from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlot
-from streamsvc.engine.generation import MAX_TAKE_OVERS, Generation
+from streamsvc.engine.generation import APPEND_SECONDS, MAX_TAKE_OVERS, Generation
 from streamsvc.engine.remains import Remains, remains_of
 from streamsvc.engine.usage import estimate
 from streamsvc.errors import GenerationNotFound, RequestError, StoreUnavailable, StreamsvcError
@@ -137,7 +137,7 @@ class TakeOvers:
             return ()
 
     async def _close(self, generation: str, done: Done) -> None:
-        with anyio.CancelScope(shield=True):
+        with anyio.move_on_after(APPEND_SECONDS, shield=True):
             self._log.append(generation, done)
             await self._log.flush(generation)
         logger.info(
