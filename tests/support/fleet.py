@@ -92,7 +92,8 @@ class _Fleet:
         directory = self.directory / f"worker{number}"
         directory.mkdir()
         log = {"kind": "redis", **self.sections.get("log", {}), "url": place.redis_url}
-        own: Sections = {"log": log, "server": {"host": place.host}}
+        server = {**self.sections.get("server", {}), "host": place.host}
+        own: Sections = {"log": log, "server": server}
         write_config(directory, {**self.sections, **own})
         command = [*place.enter, *serve_command()]
         running_on = rf"running on http://{place.host}:(\d+)"
