@@ -318,6 +318,23 @@ async def test_viewers_on_the_owners_worker_count_at_once(workers: Workers) -> N
         assert running.viewers.moves == [1, 1, -1]
 
 
+@pytest.mark.promise("drain:no-loss")
+async def test_viewers_that_a_restart_cuts_have_time_to_come_back(workers: Workers) -> None:
+    """Without grace, the answer would stop at once. They count until their entry lapses, as those of a dead worker."""
+    async with workers.start(2, lease_seconds=60) as (owner, restarting):
+        running, other = await begin(owner), await begin(owner, OTHER)
+        audiences = [restarting.directory.audience(name) for name in (GENERATION, OTHER)]
+        first, second = [it for it in audiences if it is not None]
+        first.join()
+        await running.viewers.is_now(1)
+        restarting.directory.retire()
+        first.leave()
+        second.join()
+        await other.viewers.is_now(1)  # so everything before that has been noted
+        await owner.directory._beats.beat()
+        assert running.viewers.moves == [1]
+
+
 @pytest.mark.promise("cancel:disconnect")
 async def test_viewers_of_a_dead_worker_leave_after_a_lease(workers: Workers) -> None:
     async with workers.start(2) as (owner, other):

@@ -194,6 +194,7 @@ class Supervisor:
 
     async def _end_the_rest(self) -> None:
         self._take_overs.stop()
+        self._directory.retire()
         rest, before = self.running, self._handed_over
         for generation in self._directory.running_here:
             generation.stop(Outcome.DRAINED)

@@ -162,6 +162,13 @@ class Directory(Protocol):
         """
         ...
 
+    def retire(self) -> None:
+        """Note that this process ends soon: its viewers are about to be cut, and come back through another one.
+
+        Their leaving does not stop what another process generates for them, until they have had time for that.
+        """
+        ...
+
     async def stop(self, generation: str, outcome: Outcome) -> bool:
         """Have the process that runs a generation end it.
 

@@ -89,6 +89,10 @@ class MemoryDirectory(Directory):
         return False
 
     @override
+    def retire(self) -> None:
+        pass
+
+    @override
     async def stop(self, generation: str, outcome: Outcome) -> bool:
         running = self._running.get(generation)
         if running is None:

@@ -155,6 +155,10 @@ class RedisDirectory(Directory):
         return True
 
     @override
+    def retire(self) -> None:
+        self._watching.retire()
+
+    @override
     async def stop(self, generation: str, outcome: Outcome) -> bool:
         running = self._running.get(generation)
         if running is not None and generation not in self._lost:

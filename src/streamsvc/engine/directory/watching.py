@@ -46,6 +46,7 @@ class Watching:
         self._store = store
         self._running = running
         self._ttl_ms = ttl_ms
+        self._is_retired = False
         self._sizes: dict[str, int] = {}
         self._elsewhere: set[str] = (
             set()
@@ -81,7 +82,12 @@ class Watching:
             running.audience.leave()
         elif not size and generation in self._elsewhere:
             self._elsewhere.discard(generation)
-            self._note(generation, visits=0)
+            if not self._is_retired:
+                self._note(generation, visits=0)
+
+    def retire(self) -> None:
+        """Let viewers who leave from now on count until their deadlines: this process cuts them."""
+        self._is_retired = True
 
     def came_here(self, generation: RunningGeneration) -> None:
         """Count the viewers of a generation that runs here from now on in its audience."""
