@@ -507,6 +507,36 @@ async def test_a_worker_that_hears_nothing_for_a_lease_stops(
         proxy.resume()
 
 
+async def test_a_worker_with_patience_stops_after_a_lease_nevertheless(
+    workers: Workers, valkey: RedisServer
+) -> None:
+    """A command may take longer than a lease; others may have taken over before it fails."""
+    async with (
+        redis_proxy(valkey) as proxy,
+        worker(proxy.url, workers.prefix, timeout_seconds=60) as owner,
+    ):
+        running = await begin(owner)
+        proxy.pause()
+        with anyio.fail_after(20):
+            await running.is_stopped.wait()
+        assert running.stopped == [Outcome.UPSTREAM_LOST]
+        proxy.resume()
+
+
+async def test_a_silent_generation_is_kept_as_long_as_it_runs(
+    workers: Workers, valkey: RedisServer
+) -> None:
+    async with workers.start(2, lease_seconds=0.1, keep_seconds=0) as (owner, other):
+        await begin(owner)
+        audience = other.directory.audience(GENERATION)
+        assert audience is not None
+        audience.join()
+        await anyio.sleep(0.5)  # more than twice the time to live
+        keys = owner.store.keys
+        kept = (keys.meta, keys.log, keys.request, keys.viewers)
+        assert valkey.command("EXISTS", *(key(GENERATION) for key in kept)) == 4
+
+
 async def test_a_worker_whose_store_refuses_goes_on(workers: Workers, valkey: RedisServer) -> None:
     """Nobody else reaches it either. When it is back, everything is as it was."""
     async with redis_proxy(valkey) as proxy, workers.behind(proxy) as owner:

@@ -49,18 +49,21 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(url: str, prefix: str, **log: Any) -> AsyncIterator[Worker]:
+async def worker(
+    url: str, prefix: str, *, keep_seconds: float = 60, **log: Any
+) -> AsyncIterator[Worker]:
     """Run a worker.
 
     Args:
         url: the server's.
         prefix: begins all keys.
+        keep_seconds: how long logs are kept.
         log: settings of `[log]`; the lease is short by default.
     """
     log.setdefault("lease_seconds", LEASE_SECONDS)
     settings = Settings(
         log=LogSettings(kind="redis", url=url, prefix=prefix, **log),
-        generations=GenerationSettings(keep_finished_seconds=60),
+        generations=GenerationSettings(keep_finished_seconds=keep_seconds),
     )
     store = Store(settings.log)
     events = RedisEventLog(store, settings)

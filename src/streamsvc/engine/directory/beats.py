@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 BEATS_A_LEASE = 4
 """How many beats there are in a lease: three may fail, or come late."""
 
+PROLONGS_A_TTL = 4
+"""How often what is stored is made to live longer while it would live: half of a beat's work."""
+
 CONTROL_MESSAGES = 1000
 """How many messages of other processes one read returns at most."""
 
@@ -99,6 +102,7 @@ class Beats:
         self._lease_ms = int(store.leases.seconds * 1000)
         self._seconds = store.leases.seconds / BEATS_A_LEASE
         self._foreign: dict[str, Foreign] = {}
+        self._prolong_at = 0.0
         self._succeeded_at = 0.0
         self._doubts_until = 0.0
         store.leases.on_gone(lambda _lease: self._doubt())
@@ -118,12 +122,18 @@ class Beats:
 
     async def beat(self) -> None:
         """Renew all leases, and this process's entries as a viewer."""
-        with suppress(StoreUnavailable):
-            await self.look(self._store.leases)
-            await self._watching.refresh()
-            self._succeeded_at = now()
-        if self._store.health.trouble is Trouble.SILENT:
+        with anyio.move_on_after(self._store.leases.seconds) as wait, suppress(StoreUnavailable):
+            await self._renew()
+        if wait.cancelled_caught or self._store.health.trouble is Trouble.SILENT:
             self._give_up()
+
+    async def _renew(self) -> None:
+        must_prolong = now() >= self._prolong_at
+        await self.look(self._store.leases, ttl_ms=self._ttl_ms if must_prolong else 0)
+        if must_prolong:
+            self._prolong_at = now() + self._ttl_ms / 1000 / PROLONGS_A_TTL
+        await self._watching.refresh()
+        self._succeeded_at = now()
 
     async def run_control(self) -> None:
         """Look at generations when other processes say so; runs until it is cancelled."""
@@ -147,8 +157,12 @@ class Beats:
         leases = (self._store.leases.get(generation.decode()) for generation in generations)
         await self.look(lease for lease in leases if lease is not None)
 
-    async def look(self, leases: Iterable[Lease]) -> None:
+    async def look(self, leases: Iterable[Lease], *, ttl_ms: int = 0) -> None:
         """Renew some leases, and follow what the store says about them.
+
+        Args:
+            leases: which.
+            ttl_ms: how long what is stored lives from now on; 0: as before.
 
         Raises:
             StoreUnavailable: some may not have been renewed.
@@ -159,13 +173,13 @@ class Beats:
         for _, part in groupby(mine, key=_partition):
             some = list(part)
             for at in range(0, len(some), CALL_GENERATIONS):
-                await self._call(some[at : at + CALL_GENERATIONS])
+                await self._call(some[at : at + CALL_GENERATIONS], ttl_ms)
 
-    async def _call(self, leases: Sequence[Lease]) -> None:
+    async def _call(self, leases: Sequence[Lease], ttl_ms: int) -> None:
         """Look at some generations of one partition."""
         keys = self._store.keys
         names: list[bytes] = []
-        arguments: list[Argument] = [self._lease_ms, self._ttl_ms, self._store.worker]
+        arguments: list[Argument] = [self._lease_ms, ttl_ms, self._store.worker]
         for lease in leases:
             generation = lease.generation
             names += (
