@@ -1,4 +1,4 @@
-"""What a server that takes no writes answers, by command and by script: its words differ by version."""
+"""What the answers of a store say about it; the words of a server that takes no writes differ by version."""
 
 from collections.abc import AsyncIterator
 
@@ -6,10 +6,19 @@ import pytest
 
 from streamsvc.config.settings import LogSettings
 from streamsvc.errors import StoreUnavailable
-from streamsvc.store import scripts
+from streamsvc.store import health, scripts
 from streamsvc.store.client import Store
 from streamsvc.store.health import Trouble
 from support.redis_servers import RedisServer
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
 
 
 @pytest.fixture
@@ -47,3 +56,27 @@ async def test_replica_is_read_only(redis_server: RedisServer, store: Store) -> 
         await expect(store, Trouble.READ_ONLY)
     finally:
         redis_server.command("REPLICAOF", "NO", "ONE")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(health, "now", clock)
+    return clock
+
+
+def test_slow_and_fast_commands_in_turn_are_one_slowness(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = health.Health()
+    for _ in range(10):
+        clock.seconds += 0.3
+        state.worked(0.3, wrote=True)
+        state.worked(0.001, wrote=True)
+    assert list(state.reasons) == ["store_slow"]
+    assert [record.message for record in caplog.records] == ["store.slow seconds=0.300"]
+    clock.seconds += health.SLOW_FOR_SECONDS
+    state.worked(0.001, wrote=True)
+    assert not state.reasons
+    assert caplog.records[-1].message == "store.fast seconds=0.001"
+    assert len(caplog.records) == 2

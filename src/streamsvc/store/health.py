@@ -12,7 +12,10 @@ from streamsvc.eventloop import now
 logger = logging.getLogger(__name__)
 
 SLOW_SECONDS = 0.25
-"""A command that takes longer than this makes the store slow, until one takes less."""
+"""A command that takes longer than this makes the store slow."""
+
+SLOW_FOR_SECONDS = 5.0
+"""How long it stays slow after the last of them: in a burst, slow and fast commands alternate."""
 
 
 class Trouble(StrEnum):
@@ -42,6 +45,7 @@ class Health:
         self.trouble: Trouble | None = None
         self.since = 0.0
         self._is_slow = False
+        self._slow_until = 0.0
         self._changed = anyio.Event()
 
     @property
@@ -51,7 +55,7 @@ class Health:
 
     @property
     def is_slow(self) -> bool:
-        """Whether the latest command took long."""
+        """Whether commands take long, or did until a moment ago."""
         return self._is_slow
 
     @property
@@ -80,10 +84,14 @@ class Health:
         if self.trouble is not None and (wrote or self.is_down):
             logger.warning("store.back after=%s seconds=%.1f", self.trouble, now() - self.since)
             self._set(None)
-        is_slow = seconds > SLOW_SECONDS
-        if is_slow is not self._is_slow:
-            self._is_slow = is_slow
-            logger.warning("store.%s seconds=%.3f", "slow" if is_slow else "fast", seconds)
+        if seconds > SLOW_SECONDS:
+            self._slow_until = now() + SLOW_FOR_SECONDS
+            if not self._is_slow:
+                self._is_slow = True
+                logger.warning("store.slow seconds=%.3f", seconds)
+        elif self._is_slow and now() >= self._slow_until:
+            self._is_slow = False
+            logger.warning("store.fast seconds=%.3f", seconds)
 
     def failed(self, trouble: Trouble, cause: str) -> None:
         """Note that a command failed.
