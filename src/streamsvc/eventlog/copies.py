@@ -183,6 +183,9 @@ class _Tail:
         reads = self._store.blocking_reads()
         try:
             while self.copies:
+                if self._store.lapsed.is_over:  # this process is about to end
+                    self._send_away()
+                    break
                 began = now()
                 self._hurry = anyio.Event()
                 try:
@@ -249,8 +252,12 @@ class _Tail:
         """When an outage lasts as long as a lease, let viewers look elsewhere: a process that runs the answer has it."""
         health = self._store.health
         if health.trouble is not None and now() - health.since >= self._lease_seconds:
-            for generation in list(self.copies):
-                self._end(generation, is_lost=False)
+            self._send_away()
+
+    def _send_away(self) -> None:
+        """Let all viewers look elsewhere."""
+        for generation in list(self.copies):
+            self._end(generation, is_lost=False)
 
     def _drop_unused(self) -> None:
         for generation, copy in list(self.copies.items()):

@@ -116,9 +116,14 @@ class Leases:
 
 
 class Lapsed:
-    """The generations that nobody runs any more, as they are noticed."""
+    """The generations that nobody runs any more, as they are noticed.
+
+    Attributes:
+        is_over: whether this process takes over nothing more, because it is about to end.
+    """
 
     def __init__(self) -> None:
+        self.is_over = False
         self._noted: dict[str, None] = {}
         self._changed = anyio.Event()
 
@@ -128,14 +133,17 @@ class Lapsed:
         self._changed.set()
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        """Iterate over them for ever."""
-        while True:
-            while self._noted:
-                generation = next(iter(self._noted))
-                del self._noted[generation]
-                yield generation
-            self._changed = anyio.Event()
-            await self._changed.wait()
+        """Iterate over them for ever; when that is cancelled, this process takes over nothing more."""
+        try:
+            while True:
+                while self._noted:
+                    generation = next(iter(self._noted))
+                    del self._noted[generation]
+                    yield generation
+                self._changed = anyio.Event()
+                await self._changed.wait()
+        finally:
+            self.is_over = True
 
 
 def packed(argument: bytes) -> bytes:

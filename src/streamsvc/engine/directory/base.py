@@ -138,7 +138,8 @@ class Directory(Protocol):
     def lapsed(self) -> AsyncIterator[str]:
         """Iterate over the generations whose process no longer runs them, as they are noticed; it never ends.
 
-        A generation may be reported more than once, and by several processes.
+        A generation may be reported more than once, and by several processes. When the iteration is cancelled, this
+        process is about to end: its viewers of other processes' generations are interrupted, and resume elsewhere.
         """
         ...
 
