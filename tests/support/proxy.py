@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import repeat
 
 Cut = Callable[[bytes], int | None]
 """Looks at the bytes of a response so far; returns after how many of them to break, or None for not yet."""
@@ -51,7 +52,7 @@ class BreakingProxy:
     """Breaks the connections that pass through it.
 
     Attributes:
-        target_port: the port that it connects to.
+        ports: the port that each connection goes to, in turn.
         cuts: one rule per connection.
         resets: break with a reset, as a lost network does, instead of a FIN: Chromium takes a head that a FIN cuts
             short for a complete one.
@@ -60,7 +61,7 @@ class BreakingProxy:
         broken: how many connections it has broken.
     """
 
-    target_port: int
+    ports: Iterator[int]
     cuts: Iterator[Cut]
     resets: bool = False
     takes_off: str = ""
@@ -77,7 +78,7 @@ class BreakingProxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Relay one connection."""
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", next(self.ports))
         try:
             await asyncio.gather(
                 self._upwards(reader, up_writer), self._downwards(up_reader, writer)
@@ -121,10 +122,22 @@ class BreakingProxy:
 
 @asynccontextmanager
 async def breaking_proxy(
-    target_port: int, cuts: Iterator[Cut], *, resets: bool = False, takes_off: str = ""
+    ports: int | Iterator[int],
+    cuts: Iterator[Cut],
+    *,
+    resets: bool = False,
+    takes_off: str = "",
 ) -> AsyncIterator[BreakingProxy]:
-    """Run a proxy in front of a port of this machine; *cuts* yields one rule per connection."""
-    proxy = BreakingProxy(target_port, cuts, resets, takes_off)
+    """Run a proxy in front of ports of this machine.
+
+    Args:
+        ports: the port, or one for each connection.
+        cuts: one rule per connection.
+        resets: see `BreakingProxy`.
+        takes_off: see `BreakingProxy`.
+    """
+    target = repeat(ports) if isinstance(ports, int) else ports
+    proxy = BreakingProxy(target, cuts, resets, takes_off)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
     async with server:
