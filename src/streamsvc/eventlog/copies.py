@@ -14,13 +14,15 @@ import anyio
 import anyio.abc
 
 from streamsvc.config.settings import LogSettings
-from streamsvc.errors import StoreUnavailable
-from streamsvc.eventlog.base import BEFORE_FIRST
+from streamsvc.errors import GenerationNotFound, StoreUnavailable
+from streamsvc.eventlog.base import BEFORE_FIRST, EPOCH_SEQS
 from streamsvc.eventlog.shared import SharedMemory, SharedStream
 from streamsvc.eventloop import now
+from streamsvc.events import Record
 from streamsvc.store import codec, scripts
 from streamsvc.store.client import BLOCK_SECONDS, BlockingReads, Store
 from streamsvc.store.keys import partition_of
+from streamsvc.traces import causes
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,36 @@ class Sight(NamedTuple):
     def has_lapsed(self) -> bool:
         """Whether it should run, and nobody runs it."""
         return bool(self.is_kept) and not self.is_closed and self.lease_ms <= 0
+
+
+class LogDamaged(GenerationNotFound):
+    """A stored log has lost records, or has one that cannot be read: an answer with a hole must not look whole."""
+
+
+def records_after(
+    after: int, generation: str, entries: list[tuple[bytes, list[bytes]]]
+) -> list[Record]:
+    """Return entries of a stored log as records.
+
+    Args:
+        after: the number of the record before the first one.
+        generation: its id.
+        entries: as Redis returns them.
+
+    Raises:
+        LogDamaged: they are not the next records.
+    """
+    try:
+        records = codec.records(generation, entries)
+    except codec.RecordUnreadable as exc:
+        logger.error("log.unreadable id=%s after=%d cause=%s", generation, after, causes(exc))  # noqa: TRY400
+        raise LogDamaged from None
+    for record in records:
+        if record.seq != after + 1 and record.seq % EPOCH_SEQS:
+            logger.error("log.hole id=%s after=%d next=%d", generation, after, record.seq)
+            raise LogDamaged
+        after = record.seq
+    return records
 
 
 class Copy:
@@ -214,18 +246,27 @@ class _Tail:
         for key, entries in await reads.read(places, count=READ_RECORDS, seconds=seconds):
             if key == self._wake_key:
                 self._woken = entries[-1][0].decode()
-                continue
-            generation, copy = by_key[key]
-            if self.copies.get(generation) is not copy:
-                continue
-            self._memory.extend(copy.stream, codec.records(generation, entries))
-            if copy.stream.closed:
-                del self.copies[generation]  # it is complete, and kept in memory like our own
-            elif len(entries) == READ_RECORDS:
-                self._hurry.set()  # there is more
+            else:
+                self._extend(*by_key[key], entries)
+
+    def _extend(
+        self, generation: str, copy: Copy, entries: list[tuple[bytes, list[bytes]]]
+    ) -> None:
+        if self.copies.get(generation) is not copy:
+            return
+        try:
+            records = records_after(copy.stream.tail, generation, entries)
+        except LogDamaged:
+            self._end(generation, is_lost=True)
+            return
+        self._memory.extend(copy.stream, records)
+        if copy.stream.closed:
+            del self.copies[generation]  # it is complete, and kept in memory like our own
+        elif len(entries) == READ_RECORDS:
+            self._hurry.set()  # there is more
 
     async def _look(self, some: Sequence[tuple[str, Copy]]) -> None:
-        reply = await self._store.read(scripts.LOOK, [copy.meta for _, copy in some])
+        reply = await self._store.run(scripts.LOOK, [copy.meta for _, copy in some])
         size = len(Sight._fields)
         for number, (generation, copy) in enumerate(some):
             if self.copies.get(generation) is copy:

@@ -24,7 +24,7 @@ from streamsvc.eventlog.base import (
     LogTakenOver,
     Reader,
 )
-from streamsvc.eventlog.copies import Copies, Sight
+from streamsvc.eventlog.copies import Copies, Sight, records_after
 from streamsvc.eventlog.shared import SharedMemory, SharedStream
 from streamsvc.eventlog.writer import Writer
 from streamsvc.events import Done, Event, Record, Start
@@ -95,6 +95,7 @@ class RedisEventLog(EventLog):
             await self._load(stream, lease)
         except GenerationNotFound:
             self._store.leases.end(generation)
+            self._memory.drop(generation)
             raise
         self._memory.own(stream, lease.epoch)
         self._writer.open(lease)
@@ -175,7 +176,8 @@ class RedisEventLog(EventLog):
             self._memory.interrupt(generation)
             self._memory.drop(generation)
         else:
-            self._copies.open(generation)
+            with suppress(Overloaded):  # they are sent away: there is no memory for a copy
+                self._copies.open(generation)
 
     async def _read_after(self, generation: str, after: int) -> Sequence[Record]:
         """Return stored records of a generation that another process writes, or why there are none.
@@ -204,11 +206,11 @@ class RedisEventLog(EventLog):
         """Return the stored records from number *at* on, one more than a batch at most.
 
         Raises:
-            GenerationNotFound: it is not kept.
+            GenerationNotFound: it is not kept, or is damaged.
             StoreUnavailable: the store cannot be reached.
         """
         keys = self._store.keys
-        reply = await self._store.read(
+        reply = await self._store.run(
             scripts.READ,
             [keys.meta(generation), keys.log(generation)],
             [codec.stream_id(at), BATCH_RECORDS + 1],
@@ -216,7 +218,7 @@ class RedisEventLog(EventLog):
         sight = Sight(*reply[:5])
         if not sight.is_kept:
             raise GenerationNotFound
-        return sight, codec.records(generation, reply[5])
+        return sight, records_after(max(BEFORE_FIRST, at - 1), generation, reply[5])
 
 
 class _Arrival(Reader):

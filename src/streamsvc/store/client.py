@@ -100,16 +100,16 @@ class Store:
         return int(max(settings.keep_finished_seconds, 2 * self.leases.seconds) * 1000)
 
     async def run(
-        self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]
+        self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument] = ()
     ) -> Any:
-        """Run a script that writes, and return its reply.
+        """Run a script, and return its reply.
 
         If the connection ends before the reply, the script is run once more: all scripts recognize their own change.
 
         Raises:
             StoreUnavailable: it may have been run or not.
         """
-        return await self._try(lambda: self._evaluate(script, keys, arguments), writes=True)
+        return await self._try(lambda: self._evaluate(script, keys, arguments))
 
     async def run_packed(
         self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]
@@ -127,21 +127,15 @@ class Store:
         head = b"*%d\r\n$7\r\nEVALSHA\r\n" % sizes[0]
         head += packed(script.sha.encode()) + packed(b"%d" % sizes[1])
         command = b"".join((head, *keys, *map(packed, arguments)))
-        return await self._try(lambda: self._send(script, command), writes=True)
+        return await self._try(lambda: self._send(script, command))
 
-    async def read(
-        self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument] = ()
-    ) -> Any:
-        """Run a script that only reads; as `run`."""
-        return await self._try(lambda: self._evaluate(script, keys, arguments), writes=False)
-
-    async def command(self, *parts: Argument, writes: bool = True) -> Any:
+    async def command(self, *parts: Argument) -> Any:
         """Run one command that may be repeated, and return its reply as redis-py parses it (RESP 2).
 
         Raises:
             StoreUnavailable: it may have been run or not.
         """
-        return await self._try(lambda: self._commands.execute_command(*parts), writes=writes)  # type: ignore[no-untyped-call]
+        return await self._try(lambda: self._commands.execute_command(*parts))  # type: ignore[no-untyped-call]
 
     def blocking_reads(self) -> "BlockingReads":
         """Return a connection for the blocking reads of one task."""
@@ -162,7 +156,7 @@ class Store:
                 await self.health.wait_changed()
             await anyio.sleep(PROBE_SECONDS)
             with suppress(StoreUnavailable):
-                await self._attempt(self._probe, writes=True)
+                await self._attempt(self._probe, wrote=True)
 
     async def close(self) -> None:
         """Close the connections for commands."""
@@ -188,18 +182,20 @@ class Store:
         pool = self._commands.connection_pool
         connection = await pool.get_connection()  # type: ignore[no-untyped-call]
         try:
-            await connection.send_packed_command(command)
-            reply = await connection.read_response()
-        except NoScriptError:
-            await self._commands.script_load(script.source)
-            await connection.send_packed_command(command)
-            reply = await connection.read_response()
+            try:
+                return await _reply(connection, command)
+            except NoScriptError:
+                # Over this connection: if all wait for another one to load the script, there is none.
+                await connection.send_command("SCRIPT", "LOAD", script.source)
+                await connection.read_response()
+                return await _reply(connection, command)
+        except ResponseError:
+            raise
         except BaseException:
             await connection.disconnect(nowait=True)  # a late reply must not answer another command
             raise
         finally:
             await pool.release(connection)
-        return reply
 
     async def _probe(self) -> Any:
         return await self._commands.set(self.keys.probe(self.worker), 1, px=_PROBE_TTL_MS)
@@ -213,29 +209,23 @@ class Store:
             await self._commands.script_load(script.source)
             return await self._commands.evalsha(script.sha, len(keys), *keys, *arguments)
 
-    async def _try(self, call: Callable[[], Awaitable[Any]], *, writes: bool) -> Any:
+    async def _try(self, call: Callable[[], Awaitable[Any]]) -> Any:
         if self.health.is_down:
             raise StoreUnavailable(str(self.health.trouble))
-        return await self._attempt(call, writes=writes)
+        return await self._attempt(call)
 
-    async def _attempt(self, call: Callable[[], Awaitable[Any]], *, writes: bool) -> Any:
+    async def _attempt(self, call: Callable[[], Awaitable[Any]], *, wrote: bool = False) -> Any:
+        """Make a call, and note how it went.
+
+        Args:
+            call: the call.
+            wrote: whether a success shows that the store accepts writes. A script may find nothing to write, or only
+                something to delete, which a full server accepts.
+        """
         began = now()
-        try:
-            try:
-                reply = await call()
-            except RedisConnectionError as exc:
-                if isinstance(exc, AuthenticationError | AuthorizationError):
-                    raise
-                reply = await call()  # a kept connection that the server had closed
-        except (RedisError, OSError) as exc:
-            raise self._noted(exc) from exc
-        self.health.worked(now() - began, wrote=writes)
+        reply = await _noting(call, self.health)
+        self.health.worked(now() - began, wrote=wrote)
         return reply
-
-    def _noted(self, exc: Exception) -> StoreUnavailable:
-        trouble = trouble_of(exc)
-        self.health.failed(trouble, causes(exc))
-        return StoreUnavailable(str(trouble))
 
 
 class BlockingReads:
@@ -266,19 +256,38 @@ class BlockingReads:
         keys = [key for key, _ in places]
         after = [name for _, name in places]
         block = max(1, int(min(seconds, BLOCK_SECONDS) * 1000))
-        try:
-            reply = await self._client.execute_command(  # type: ignore[no-untyped-call]
-                "XREAD", "COUNT", count, "BLOCK", block, "STREAMS", *keys, *after
-            )
-        except (RedisError, OSError) as exc:
-            trouble = trouble_of(exc)
-            self._health.failed(trouble, causes(exc))
-            raise StoreUnavailable(str(trouble)) from exc
+        command = ("XREAD", "COUNT", count, "BLOCK", block, "STREAMS", *keys, *after)
+        reply = await _noting(lambda: self._client.execute_command(*command), self._health)  # type: ignore[no-untyped-call]
         return reply or []
 
     async def close(self) -> None:
         """Close the connection."""
         await self._client.aclose()
+
+
+async def _reply(connection: Any, command: bytes) -> Any:
+    """Send a command over a connection of redis-py, and return the reply."""
+    await connection.send_packed_command(command)
+    return await connection.read_response()
+
+
+async def _noting(call: Callable[[], Awaitable[Any]], health: Health) -> Any:
+    """Make a call, once more if its connection had been closed since it was used last.
+
+    Raises:
+        StoreUnavailable: it failed, which is noted.
+    """
+    try:
+        try:
+            return await call()
+        except RedisConnectionError as exc:
+            if isinstance(exc, AuthenticationError | AuthorizationError):
+                raise
+            return await call()
+    except (RedisError, OSError) as exc:
+        trouble = trouble_of(exc)
+        health.failed(trouble, causes(exc))
+        raise StoreUnavailable(str(trouble)) from exc
 
 
 def trouble_of(exc: Exception) -> Trouble:

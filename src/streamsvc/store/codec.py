@@ -40,9 +40,20 @@ def stream_id(seq: int) -> str:
     return f"{seq}-0"
 
 
+class RecordUnreadable(Exception):
+    """A stored record is not one of ours, or a later version has stored it."""
+
+
 def records(generation: str, entries: list[tuple[bytes, list[bytes]]]) -> list[Record]:
-    """Return entries of a Redis stream as records."""
-    return [
-        Record(generation, int(name.partition(b"-")[0]), decode(fields[1]))
-        for name, fields in entries
-    ]
+    """Return entries of a Redis stream as records.
+
+    Raises:
+        RecordUnreadable: one of them cannot be decoded.
+    """
+    try:
+        return [
+            Record(generation, int(name.partition(b"-")[0]), decode(fields[1]))
+            for name, fields in entries
+        ]
+    except (msgspec.MsgspecError, ValueError, IndexError) as exc:
+        raise RecordUnreadable from exc

@@ -18,8 +18,8 @@ async def log_server(store: Store) -> None:
     Raises:
         StoreUnavailable: it cannot be reached.
     """
-    server: dict[str, Any] = await store.command("INFO", "server", writes=False)
-    memory: dict[str, Any] = await store.command("INFO", "memory", writes=False)
+    server: dict[str, Any] = await store.command("INFO", "server")
+    memory: dict[str, Any] = await store.command("INFO", "memory")
     kind = "valkey" if "valkey_version" in server else "redis"
     version = str(server.get(f"{kind}_version", "unknown"))
     policy = str(memory.get("maxmemory_policy", "unknown"))

@@ -125,7 +125,7 @@ class Claims:
         return True
 
     async def _is_stored(self, generation: str) -> bool:
-        reply = await self._store.read(scripts.LOOK, [self._store.keys.meta(generation)])
+        reply = await self._store.run(scripts.LOOK, [self._store.keys.meta(generation)])
         return bool(reply[0])
 
     async def _settle(self, key: str, token: str, use: KeyUse | None) -> None:

@@ -188,7 +188,7 @@ class RedisDirectory(Directory):
         while True:
             await anyio.sleep(pause)
             pause = min(2 * pause, MOST_PAUSE_SECONDS)
-            is_kept, is_closed, _, _, lease_ms = await self._store.read(scripts.LOOK, [meta])
+            is_kept, is_closed, _, _, lease_ms = await self._store.run(scripts.LOOK, [meta])
             if is_closed or not is_kept:
                 return
             if lease_ms <= 0:

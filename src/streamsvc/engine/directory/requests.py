@@ -71,7 +71,7 @@ class Requests:
             StoreUnavailable: nobody knows.
         """
         key = self._store.keys.request(generation)
-        return bool(await self._store.command("EXISTS", key, writes=False))
+        return bool(await self._store.command("EXISTS", key))
 
     async def run(self) -> None:
         """Store again what a flushed server has lost, and delete what has ended; runs until it is cancelled."""

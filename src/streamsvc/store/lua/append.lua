@@ -28,7 +28,7 @@ for number, piece in ipairs(cmsgpack.unpack(ARGV[4])) do
   end
   if is_new then
     last = -1
-    if previous ~= -1 then code = GONE end
+    if previous ~= -1 then code = GONE else redis.call('DEL', log) end -- what evicted or deleted metas have left
   elseif known[1] ~= token then
     code = FENCED
   elseif known[4] and final > last then

@@ -1,0 +1,51 @@
+"""Whether the store can be used: each change is one log line, and one reason for `/readyz`."""
+
+import anyio
+import pytest
+
+from streamsvc.store.health import SLOW_SECONDS, Health, Trouble
+
+
+async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    health = Health()
+    assert (health.reasons, health.is_down) == ((), False)
+    for trouble in (Trouble.SILENT, Trouble.SILENT, Trouble.UNREACHABLE):
+        health.failed(trouble, "TimeoutError")
+    assert health.reasons == ("store_unreachable",)
+    for _ in range(2):
+        health.worked(0.001, wrote=False)
+    assert [message.partition(" seconds")[0] for message in caplog.messages] == [
+        "store.lost reason=silent cause=TimeoutError",
+        "store.lost reason=unreachable cause=TimeoutError",
+        "store.back after=unreachable",
+    ]
+
+
+@pytest.mark.parametrize("trouble", [Trouble.FULL, Trouble.READ_ONLY])
+async def test_reading_does_not_prove_that_writing_works(trouble: Trouble) -> None:
+    health = Health()
+    health.failed(trouble, "none")
+    health.worked(0, wrote=False)
+    assert (health.trouble, health.is_down) == (trouble, False)
+    health.worked(0, wrote=True)
+    assert health.trouble is None
+
+
+async def test_who_waits_for_the_store_learns_of_its_return() -> None:
+    health = Health()
+    health.failed(Trouble.SILENT, "none")
+    async with anyio.create_task_group() as tasks:
+        with anyio.fail_after(5):
+            tasks.start_soon(health.wait_usable)
+            await anyio.wait_all_tasks_blocked()
+            health.failed(Trouble.UNREACHABLE, "none")
+            await anyio.wait_all_tasks_blocked()
+            health.worked(0, wrote=True)
+
+
+async def test_a_slow_store_is_a_reason_and_no_trouble() -> None:
+    health = Health()
+    health.worked(2 * SLOW_SECONDS, wrote=True)
+    assert (health.is_slow, health.trouble, health.reasons) == (True, None, ("store_slow",))
+    health.failed(Trouble.SILENT, "none")
+    assert health.reasons == ("store_silent",)
