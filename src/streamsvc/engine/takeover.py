@@ -59,13 +59,13 @@ class TakeOvers:
         self._start = start
         self._turns = anyio.Semaphore(TAKES_AT_A_TIME)
         self._in_progress: set[str] = set()
-        self._noticing = anyio.CancelScope()
+        self._noticing: anyio.CancelScope | None = None  # it needs the event loop
         self._has_stopped = False
 
     async def run(self) -> None:
         """Take over what lapses; runs until it is cancelled."""
         async with anyio.create_task_group() as tasks:
-            with self._noticing:
+            with anyio.CancelScope() as self._noticing:
                 async for generation in self._directory.lapsed():
                     if generation not in self._in_progress:
                         self._in_progress.add(generation)
@@ -74,7 +74,8 @@ class TakeOvers:
     def stop(self) -> None:
         """Take over nothing more: this process is about to end."""
         self._has_stopped = True
-        self._noticing.cancel()
+        if self._noticing is not None:
+            self._noticing.cancel()
 
     async def _take_over(self, generation: str) -> None:
         try:
