@@ -195,7 +195,7 @@ class Workers:
 
     def behind(self, proxy: RedisProxy, **log: Any) -> Any:
         """Return a worker whose way to the store is a proxy."""
-        return worker(proxy.url, self.prefix, timeout_seconds=0.1, **log)
+        return worker(proxy.url, self.prefix, **log)
 
 
 # ---- Stops
@@ -497,7 +497,7 @@ async def test_a_worker_that_hears_nothing_for_a_lease_stops(
     workers: Workers, valkey: RedisServer
 ) -> None:
     """Others may reach the store, and have taken over."""
-    async with redis_proxy(valkey) as proxy, workers.behind(proxy) as owner:
+    async with redis_proxy(valkey) as proxy, workers.behind(proxy, timeout_seconds=0.1) as owner:
         running = await begin(owner)
         proxy.pause()
         with anyio.fail_after(10):
@@ -721,6 +721,64 @@ async def test_the_answer_that_runs_here_is_known_without_the_store(
         one.directory.leave(running)
         with pytest.raises(StoreUnavailable):
             await one.directory.answer("chat")
+
+
+async def test_a_chat_is_known_without_the_store_until_its_latest_answer_ends(
+    workers: Workers, valkey: RedisServer
+) -> None:
+    async with redis_proxy(valkey) as proxy, workers.behind(proxy) as one:
+        first, second = await begin(one), await begin(one, OTHER)
+        await one.directory.put_answer("chat", answer_of(GENERATION))
+        await one.directory.put_answer("chat", answer_of(OTHER))
+        one.directory.leave(first)
+        await proxy.refuse()
+        found = await one.directory.answer("chat")
+        assert found is not None
+        assert found.generation == OTHER
+        one.directory.leave(second)
+        with pytest.raises(StoreUnavailable):
+            await one.directory.answer("chat")
+
+
+async def test_an_answer_of_an_outage_can_be_dropped_after_it(
+    workers: Workers, valkey: RedisServer
+) -> None:
+    """Even before it has been stored; and a later one of its chat replaces it."""
+    async with redis_proxy(valkey) as proxy, workers.behind(proxy, on_outage="local") as one:
+        await one.directory.put_answer("chat", answer_of("gen_a"))
+        await one.directory.put_answer("other", answer_of("gen_a"))
+        await proxy.refuse()
+        await one.directory.put_answer("chat", answer_of("gen_b"))
+        await one.directory.put_answer("other", answer_of("gen_b"))
+        late = one.directory._chats._unstored.get("chat")
+        await proxy.accept()
+        with anyio.fail_after(10):
+            await one.store.health.wait_usable()
+        assert await one.directory.drop_answer("chat") == "gen_b"
+        assert await one.directory.put_answer("other", answer_of("gen_c")) == "gen_b"
+        assert await one.directory.answer("chat") is None
+        assert late is not None
+        await one.directory._chats._store_later("chat", late)  # it was about to be stored
+        assert await one.directory.answer("chat") is None
+
+
+async def test_what_ends_in_an_outage_is_deleted_after_it(
+    workers: Workers, valkey: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamsvc.engine.directory.requests.PAUSE_SECONDS", 0.01)
+    async with redis_proxy(valkey) as proxy, workers.behind(proxy) as one:
+        running = await begin(one)
+        key = one.store.keys.request(GENERATION)
+        assert valkey.command("EXISTS", key)
+        await proxy.refuse()
+        running.end()
+        await running.wait_ended()
+        one.directory.leave(running)
+        await anyio.sleep(0.05)
+        await proxy.accept()
+        with anyio.fail_after(10):
+            while valkey.command("EXISTS", key):  # noqa: ASYNC110
+                await anyio.sleep(0.01)
 
 
 async def test_what_could_not_be_stored_is_stored_later(

@@ -45,8 +45,7 @@ class Chats:
     async def put(self, chat: str, answer: ChatAnswer) -> str | None:
         """Make an answer the latest; see `Directory.put_answer`."""
         if answer.generation in self._running:
-            self._here[chat] = answer
-            self._chats[answer.generation] = chat
+            self._note_here(chat, answer)
         before = self._unstored.pop(chat)
         with anyio.CancelScope(shield=True):
             try:
@@ -75,21 +74,24 @@ class Chats:
 
     async def drop(self, chat: str) -> str | None:
         """Forget the latest answer; see `Directory.drop_answer`."""
-        before = self._unstored.pop(chat) or self._here.get(chat)
+        before = self._unstored.pop(chat)
         try:
-            stored: bytes | None = await self._run("drop", chat)
+            if before is None:
+                stored: bytes | None = await self._run("drop", chat)
+                return None if stored is None else stored.decode()
+            async with self._storing:  # it may be on its way
+                await self._run("drop", chat)
         except StoreUnavailable:
+            before = before or self._here.get(chat)
             if before is None:
                 raise
-            return before.generation
-        return None if stored is None else stored.decode()
+        return before.generation
 
     def ended(self, generation: str) -> None:
         """Forget what is only needed while a generation runs here."""
-        if chat := self._chats.pop(generation, None):
-            answer = self._here.pop(chat)
-            if answer.generation != generation:  # the chat has a later one
-                self._here[chat] = answer
+        chat = self._chats.pop(generation, None)
+        if chat is not None and self._here[chat].generation == generation:
+            del self._here[chat]
 
     def mark_sent(self, chat: str, answer: ChatAnswer) -> None:
         """Note that an answer was sent; see `Directory.mark_sent`."""
@@ -104,6 +106,12 @@ class Chats:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._keep_marking)
             tasks.start_soon(self._keep_storing)
+
+    def _note_here(self, chat: str, answer: ChatAnswer) -> None:
+        if earlier := self._here.get(chat):
+            self._chats.pop(earlier.generation, None)
+        self._here[chat] = answer
+        self._chats[answer.generation] = chat
 
     async def _put(self, chat: str, answer: ChatAnswer) -> str | None:
         stored: bytes | None = await self._run(
