@@ -1,6 +1,7 @@
 """At the end of a drain, what still runs is handed over to another process, if there may be one."""
 
 import logging
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -101,22 +102,22 @@ async def test_a_process_that_ends_without_a_drain_hands_over_too() -> None:
 
 
 @pytest.mark.promise("drain:no-loss")
-async def test_a_generation_is_handed_over_three_times_and_then_cut() -> None:
+async def test_a_generation_is_handed_over_as_often_as_it_takes() -> None:
+    """A restart of many workers may hand it from one to the next."""
     store = SharedStore()
-    some = [Worker(store, {"fake": ScriptedProvider(Text("a"), HOLD)}) for _ in range(4)]
+    some = [Worker(store, {"fake": ScriptedProvider(Text("a"), HOLD)}) for _ in range(6)]
     async with workers(*some):
         for worker in some[1:]:
             worker.log.is_dead = True  # it notices nothing yet
         generation = await some[0].start(REQUEST)
-        for worker, following in zip(some, [*some[1:], None], strict=True):
+        for worker, following in pairwise(some):
             await anyio.wait_all_tasks_blocked()
             assert worker.running == 1
-            if following is not None:
-                following.log.is_dead = False
+            following.log.is_dead = False
             await worker.drain(0)
-    done = store.kept[generation].records[-1].event
-    assert isinstance(done, Done)
-    assert (done.outcome, store.kept[generation].epoch) == (Outcome.DRAINED, 3)
+        await anyio.wait_all_tasks_blocked()
+        assert some[-1].running == 1
+        assert store.kept[generation].epoch == 5
 
 
 @pytest.mark.promise("drain:no-loss")

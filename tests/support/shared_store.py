@@ -32,6 +32,7 @@ class Kept(msgspec.Struct):
 
     owner: "StoredLog | None"
     epoch: int = 0
+    released: int = 0
     records: list[Record] = []
     request: GenerationRequest | None = None
     stop: Outcome | None = None
@@ -235,7 +236,7 @@ class StoredDirectory(MemoryDirectory):
             return None
         kept.owner = self._shared
         kept.epoch += 1
-        return TakenOver(kept.request, stop=kept.stop, times=kept.epoch)
+        return TakenOver(kept.request, stop=kept.stop, times=kept.epoch - kept.released)
 
     @override
     async def hand_over(self, generation: RunningGeneration) -> bool:
@@ -246,6 +247,7 @@ class StoredDirectory(MemoryDirectory):
             return False
         await self._shared.flush(generation.id)
         kept.owner = None
+        kept.released += 1
         self._shared.memory.interrupt(generation.id)
         self._shared.memory.drop(generation.id)
         self._store.lapse(generation.id)

@@ -41,9 +41,6 @@ HAND_OVER_SECONDS = 3.0
 ESTIMATE_SECONDS = 1.0
 """Maximum time for reading the answer back for an estimate, before that."""
 
-MAX_TAKE_OVERS = 3
-"""How often processes take a generation over: a request that kills processes must not kill all of them."""
-
 End = Literal["finished", "handed_over", "taken_over"]
 """How a generation ends in this process: with a `Done`, or by going on in another one."""
 
@@ -150,11 +147,9 @@ class Generation:
 
         Args:
             remains: what its log has.
-            times: how often it has been taken over, this time included.
+            times: how often its process has died.
         """
-        self._failover.take_over(remains.standing, calls=times)
-        if times >= MAX_TAKE_OVERS:
-            self._hand_over = None
+        self._failover.take_over(remains.standing, calls=max(times, 1))
 
     async def run(self) -> None:
         """Run to the end, and write exactly one `Done`, whatever happens, unless another process goes on."""

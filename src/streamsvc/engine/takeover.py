@@ -14,7 +14,7 @@ from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.directory.base import Directory, TakenOver
 from streamsvc.engine.ending import Ending
 from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlot
-from streamsvc.engine.generation import APPEND_SECONDS, MAX_TAKE_OVERS, Generation
+from streamsvc.engine.generation import APPEND_SECONDS, Generation
 from streamsvc.engine.remains import Remains, remains_of
 from streamsvc.engine.usage import estimate
 from streamsvc.errors import GenerationNotFound, RequestError, StoreUnavailable, StreamsvcError
@@ -24,6 +24,9 @@ from streamsvc.providers.base import Finish
 from streamsvc.traces import describe
 
 logger = logging.getLogger(__name__)
+
+MAX_DEATHS = 3
+"""How many processes a generation may outlive: a request that kills processes must not kill all of them."""
 
 TAKES_AT_A_TIME = 16
 """How many generations are taken over at a time: a process that dies may leave thousands."""
@@ -132,7 +135,7 @@ class TakeOvers:
     def _route(self, taken: TakenOver, remains: Remains) -> tuple[ProviderEntry, ...]:
         """Return the entries that may go on with the answer; none if it has to end."""
         must_end = taken.stop is not None or remains.standing.has_all_calls
-        may_go_on = self._settings.rescue and taken.times <= MAX_TAKE_OVERS
+        may_go_on = self._settings.rescue and taken.times <= MAX_DEATHS
         if must_end or not may_go_on or remains.standing.tool_calls or taken.request is None:
             return ()
         try:

@@ -96,7 +96,7 @@ class TakenOver(msgspec.Struct, frozen=True):
     Attributes:
         request: what is generated; None if it is not known any more.
         stop: why it must end at once, if it was stopped in the meantime.
-        times: how often it has been taken over, this time included.
+        times: how often its process has died, this time included; a hand-over does not count.
     """
 
     request: GenerationRequest | None

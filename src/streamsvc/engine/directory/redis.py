@@ -129,12 +129,12 @@ class RedisDirectory(Directory):
         )
         if reply is None:
             return None
-        epoch, last, stop, request = reply
+        epoch, last, stop, request, released = reply
         leases = self._store.leases
         lease = leases.begin(generation, token=token, epoch=epoch, stored=last)
         leases.renew(lease, asked_at)
         reason = Outcome(stop.decode()) if stop else None
-        return TakenOver(_decoded(request), stop=reason, times=epoch)
+        return TakenOver(_decoded(request), stop=reason, times=epoch - released)
 
     @override
     async def hand_over(self, generation: RunningGeneration) -> bool:

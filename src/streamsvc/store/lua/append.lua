@@ -7,7 +7,8 @@
 -- Returns for each generation two numbers: a code and the number of the last record.
 --
 -- The fields of a meta: o owner token, w worker, e epoch, n number of the last record, d end of the lease (ms since
---   1970), s 1 if closed, x why it must stop, v how often the first viewer has come to another worker.
+--   1970), s 1 if closed, x why it must stop, v how often the first viewer has come to another worker,
+--   r how often an owner has released it.
 local OK, FENCED, GAP, GONE, CLOSED = 0, 1, 2, 3, 4
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
