@@ -50,6 +50,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         ("start_mb", "start MB", ".0f"),
         ("held_mb", "held MB", ".0f"),
         ("after_release_mb", "MB above start after", ".1f"),
+        ("redis_kb_per_stream", "Redis kB/stream", ".1f"),
     ),
     "held": (
         ("held", "held", ".0f"),
@@ -100,7 +101,7 @@ def tables(results: Sequence[Result]) -> str:
     parts: list[str] = []
     for scenario, group in groupby(results, key=lambda result: result.scenario):
         rows = list(group)
-        columns = COLUMNS[scenario]
+        columns = [column for column in COLUMNS[scenario] if _is_known(column, rows)]
         heads = ["case", "target", *(title for _, title, _ in columns)]
         cells = [[row.case, row.target, *_figures(row, columns)] for row in rows]
         parts.append(f"**{scenario}**\n\n{_table(heads, cells)}")
@@ -131,6 +132,10 @@ def _notes(rows: Sequence[Result]) -> list[str]:
             else:
                 notes.append(f"{row.case}, {row.target}: {note}")
     return notes + [f"others used up to {most}% of {core}" for core, most in others.items()]
+
+
+def _is_known(column: Column, rows: Sequence[Result]) -> bool:
+    return any(row.metrics.get(column[0]) is not None for row in rows)
 
 
 def _figures(result: Result, columns: Sequence[Column]) -> list[str]:

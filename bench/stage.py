@@ -92,6 +92,11 @@ class Guest:
     running: Running
     stage: "Stage"
 
+    @property
+    def store(self) -> Store | None:
+        """The Redis server, if this target uses it."""
+        return self.stage.store if self.target.uses_redis else None
+
     async def open(self, plan: Plan, tally: Tally, *, is_timed: bool = False) -> Stream:
         """Open one stream."""
         request = self.target.request(plan)

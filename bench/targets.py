@@ -26,6 +26,7 @@ class Target:
         path: where a stream is asked for.
         model: as this target calls the upstream's.
         is_native: whether it speaks streamsvc's own wire format, and not OpenAI's.
+        uses_redis: whether its answers are in the run's Redis server.
         health: where it says that it is ready.
         missing: why it cannot be measured here, if it cannot.
     """
@@ -36,6 +37,7 @@ class Target:
     path: str = "/v1/chat/completions"
     model: str = "bench"
     is_native: bool = False
+    uses_redis: bool = False
     health: str = "/healthz"
     missing: str | None = None
 
@@ -117,7 +119,10 @@ STREAMSVC = Target(
 )
 
 STREAMSVC_REDIS = replace(
-    STREAMSVC, name="streamsvc-redis", environ=_streamsvc("openai", log="redis")
+    STREAMSVC,
+    name="streamsvc-redis",
+    environ=_streamsvc("openai", log="redis"),
+    uses_redis=True,
 )
 
 _ALL = (

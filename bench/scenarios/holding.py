@@ -33,13 +33,16 @@ async def _memory(guest: Guest) -> Sample:
     for _ in range(3):  # imports by the first requests are not a cost of a stream
         warm = await guest.open(Plan(tokens=50), Tally())
         await all_closed([warm], within_seconds=5)
-    before = rss_bytes(pid)
+    before, store = rss_bytes(pid), guest.store
+    stored = await store.work() if store is not None else None
     with anyio.move_on_after(60):
         streams = await guest.open_many(_MEMORY, count, tally, over_seconds=count / 200)
         while tally.tokens < _MEMORY.tokens * count:  # noqa: ASYNC110  # counted in a callback
             await anyio.sleep(0.1)
         await anyio.sleep(sizes.settle_seconds)
     held = rss_bytes(pid)
+    if store is not None and stored is not None:
+        stored = await store.work() - stored
     await all_closed(streams, within_seconds=0)
     await guest.stage.upstream.until_quiet()
     await anyio.sleep(sizes.release_seconds)
@@ -49,6 +52,7 @@ async def _memory(guest: Guest) -> Sample:
         "kb_per_stream": (held - before) / 1000 / count,
         "held_mb": held / 1e6,
         "after_release_mb": (after - before) / 1e6,
+        "redis_kb_per_stream": stored.memory_bytes / 1000 / count if stored is not None else None,
         "delivered_share": tally.tokens / (_MEMORY.tokens * count),
     }
     return Sample("memory", f"{count} streams", guest.target.name, 0, metrics)

@@ -51,7 +51,7 @@ async def shared_log(stage: Stage) -> AsyncIterator[Sample]:
 
 async def _written(guest: Guest, count: int, how: str, number: int) -> Sample:
     metrics, steady = await run_paced(guest, count)
-    if guest.target is STREAMSVC_REDIS and steady.work is not None:
+    if guest.store is not None and steady.work is not None:
         metrics |= steady.work.metrics(steady.spans[0].tokens)
     case = f"{count} streams, {how}"
     return Sample("shared-log", case, guest.target.name, number, metrics, steady.notes)
