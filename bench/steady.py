@@ -39,9 +39,12 @@ class Steady:
         return notes
 
 
-def paced_plan(sizes: Sizes, per_second: int = PER_SECOND) -> Plan:
-    """Return a stream that begins in the ramp and outlasts the steady part."""
-    seconds = sizes.ramp_seconds + sizes.settle_seconds + sizes.steady_seconds + 0.3
+def paced_plan(
+    sizes: Sizes, per_second: int = PER_SECOND, *, ramp_seconds: float | None = None
+) -> Plan:
+    """Return a stream that begins in the ramp, that of *sizes* or another, and outlasts the steady part."""
+    ramp_seconds = sizes.ramp_seconds if ramp_seconds is None else ramp_seconds
+    seconds = ramp_seconds + sizes.settle_seconds + sizes.steady_seconds + 0.3
     return Plan(tokens=int(per_second * seconds), per_second=per_second)
 
 

@@ -12,7 +12,7 @@ from bench.plan import Plan
 from bench.scenarios.latency import added_gaps_ms
 from bench.scenarios.throughput import run_paced
 from bench.stage import Guest, Sample, Stage, all_closed
-from bench.steady import measure_steady, paced_plan
+from bench.steady import PER_SECOND, measure_steady, paced_plan
 from bench.targets import STREAMSVC, STREAMSVC_REDIS
 
 WRITE_MS, READ_MS = 25, 15
@@ -67,32 +67,36 @@ async def foreign(stage: Stage) -> AsyncIterator[Sample]:
     paces += [(WRITE_MS, read_ms) for read_ms in sizes.read_ms if read_ms != READ_MS]
     for write_ms, read_ms in paces:
         async with stage.pair(STREAMSVC_REDIS, _pace(write_ms, read_ms)) as workers:
-            plan, many = paced_plan(sizes), sizes.many_foreign
             for number in range(sizes.rounds):
                 case = f"{count} answers, write_ms {write_ms}, read_ms {read_ms}"
-                yield await _foreign(workers, case, plan, count, number)
-            plan = paced_plan(sizes, _MANY_PER_SECOND)
+                yield await _foreign(workers, case, count, PER_SECOND, number)
             for number in range(sizes.rounds if (write_ms, read_ms) == (WRITE_MS, READ_MS) else 0):
-                case = f"{many} answers of {_MANY_PER_SECOND} tokens/s"
-                yield await _foreign(workers, case, plan, many, number)
+                case = f"{sizes.many_foreign} answers of {_MANY_PER_SECOND} tokens/s"
+                yield await _foreign(workers, case, sizes.many_foreign, _MANY_PER_SECOND, number)
 
 
 async def _foreign(
-    workers: tuple[Guest, Guest], case: str, plan: Plan, count: int, number: int
+    workers: tuple[Guest, Guest], case: str, count: int, per_second: int, number: int
 ) -> Sample:
     owner, other = workers
     sizes, stage, tally = owner.stage.sizes, owner.stage, Tally()
     await stage.begin_sample()
+    ramp_seconds = sizes.ramp_seconds * max(1, count / 100)
+    plan = paced_plan(sizes, per_second, ramp_seconds=ramp_seconds)
     streams: list[Stream] = []
-    began = anyio.current_time()
-    for at in range(count):
-        await anyio.sleep_until(began + at * sizes.ramp_seconds / count)
+
+    async def watch(at: int) -> None:
+        await anyio.sleep(at * ramp_seconds / count)
         generation = await owner.create(plan)
         streams.append(await other.attach(generation, tally, is_timed=at < _TIMED))
+
+    async with anyio.create_task_group() as tasks:
+        for at in range(count):
+            tasks.start_soon(watch, at)
     steady = await measure_steady([(other, tally), (owner, Tally())])
-    await all_closed(streams, within_seconds=sizes.ramp_seconds + 4)
+    await all_closed(streams, within_seconds=ramp_seconds + 4)
     span, owners = steady.spans
-    timed = [stream.times_us for stream in streams[:_TIMED]]
+    timed = [stream.times_us for stream in streams if stream.times_us]
     gaps = [gap for times in timed for gap in added_gaps_ms(times)]
     lags = [(came - sent) / 1000 for times in timed for came, sent, _ in times]
     expected = plan.tokens * count
