@@ -35,7 +35,7 @@ async def shared_log(stage: Stage) -> AsyncIterator[Sample]:
         return
     sizes = stage.sizes
     async with AsyncExitStack() as stack:
-        memory = await stack.enter_async_context(stage.guest(STREAMSVC))
+        (memory,) = await stack.enter_async_context(stage.guests([STREAMSVC]))
         stored = {
             write_ms: await stack.enter_async_context(stage.guest(STREAMSVC_REDIS, _pace(write_ms)))
             for write_ms in sizes.write_ms
