@@ -27,6 +27,7 @@ from support.promises import PLANNED, PROMISES  # noqa: E402
 from support.redis_programs import KINDS  # noqa: E402
 from support.redis_servers import RedisServer, running_redis  # noqa: E402
 from support.service import Service, serving  # noqa: E402
+from support.sharing_workers import Workers  # noqa: E402
 
 hypothesis.settings.register_profile(
     "streamsvc", deadline=None, max_examples=100 if "CI" in os.environ else 40
@@ -80,6 +81,12 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """Each Redis that is supported, in turn; one server for all tests of a module."""
     with running_redis(request.param) as server:
         yield server
+
+
+@pytest.fixture
+def workers(valkey: RedisServer, key_prefix: str) -> Workers:
+    """Starts workers that share keys in `valkey`."""
+    return Workers(valkey.url, key_prefix)
 
 
 @pytest.fixture
