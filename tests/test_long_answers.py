@@ -3,14 +3,8 @@
 A step is measured by the calls of Python and C functions between two turns of the loop, not by time.
 """
 
-import gc
-import sys
-from asyncio import events
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import chain
-from types import FrameType
-from typing import Any
 
 import anyio
 import pytest
@@ -21,6 +15,7 @@ from streamsvc.events import Done, Outcome, Start, Status, Text
 from streamsvc.providers.base import Finish
 from support.doubles import ScriptedProvider, Step
 from support.service import Service
+from support.steps import counted
 
 SHORT, LONG = 1_500, 6_000
 """Lengths of answers in words; a batch of the log has 256 records."""
@@ -34,41 +29,6 @@ DONE = Done(
     model="words",
 )
 FINISH = Finish(reason="stop")
-
-
-class Steps:
-    """Counts the calls of each step.
-
-    Attributes:
-        longest: the calls of the longest one.
-    """
-
-    def __init__(self) -> None:
-        self.longest = 0
-        self._calls = 0
-
-    def see(self, frame: FrameType, event: str, _arg: Any) -> None:
-        """Handle an event that the interpreter reports to a profiler."""
-        if frame.f_code is events.Handle._run.__code__ and event == "call":
-            self._calls = 0
-        elif event in {"call", "c_call"}:
-            self._calls += 1
-            self.longest = max(self.longest, self._calls)
-
-
-@contextmanager
-def counted() -> Iterator[Steps]:
-    if sys.getprofile() is not None:
-        pytest.skip("another profiler is active")
-    steps = Steps()
-    gc.collect()
-    gc.disable()
-    sys.setprofile(steps.see)
-    try:
-        yield steps
-    finally:
-        sys.setprofile(None)
-        gc.enable()
 
 
 async def fetch(service: Service, request: str, body: str = "") -> bytes:
