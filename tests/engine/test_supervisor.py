@@ -90,6 +90,17 @@ async def test_a_viewer_beyond_the_limit_is_refused() -> None:
             bench.check_viewers()
 
 
+@pytest.mark.promise("input:clear-error")
+async def test_a_place_that_is_kept_for_a_viewer_counts() -> None:
+    async with supervising(HOLD) as bench:
+        generation = await bench.create(REQUEST)
+        with bench.viewer(generation), bench.viewer(generation), bench.viewer_place():
+            with pytest.raises(Overloaded):
+                bench.viewer_place()
+            assert bench.viewers == 3
+        assert bench.viewers == 0
+
+
 @pytest.mark.promise("end:exactly-one")
 async def test_a_crashing_generation_does_not_affect_others() -> None:
     crashing = ScriptedProvider(1.0, RuntimeError("x"))

@@ -14,7 +14,7 @@ from streamsvc.dialects.base import BrokenOff
 from streamsvc.dialects.native.frames import NativeDialect
 from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.engine.audience import ViewerSlot
-from streamsvc.errors import StoreUnavailable
+from streamsvc.errors import CursorReplaced, StoreUnavailable
 from streamsvc.eventlog.base import BEFORE_FIRST, WAIT_SECONDS
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Event, Record, Text
@@ -116,21 +116,25 @@ async def test_a_stream_whose_log_is_gone_says_so() -> None:
 
 
 class Failing(MemoryEventLog):
-    """Cannot reach its store after two records."""
+    """Fails after two records."""
+
+    error: Exception
 
     @override
     async def read(
         self, generation: str, *, after: int, wait_seconds: float = 0.0
     ) -> Sequence[Record]:
         if after == 1:
-            raise StoreUnavailable("silent")
+            raise self.error
         return (await super().read(generation, after=after, wait_seconds=wait_seconds))[:2]
 
 
 @pytest.mark.promise("end:exactly-one")
-async def test_a_stream_whose_store_is_away_is_cut_or_says_so() -> None:
+@pytest.mark.parametrize("error", [StoreUnavailable("silent"), CursorReplaced()])
+async def test_a_stream_that_is_interrupted_is_cut_or_says_so(error: Exception) -> None:
     place = position(START, Text("one"), WHOLE)
     log = Failing(GenerationSettings())
+    log.error = error
     log._streams = place.log._streams  # type: ignore[attr-defined]
     place = place._replace(log=log)
     assert await pull(place, PlainDialect()) == [b"one", b"broken off"]

@@ -13,12 +13,15 @@ from starlette.types import Receive
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import BrokenOff, Dialect
 from streamsvc.dialects.sse import preamble
-from streamsvc.errors import CursorLost, GenerationNotFound, StoreUnavailable
+from streamsvc.errors import CursorLost, CursorReplaced, GenerationNotFound, StoreUnavailable
 from streamsvc.eventlog.base import WAIT_SECONDS, LogEnded
 from streamsvc.events import Done, Record
 from streamsvc.web.stream.first_event import DeferredHead
 from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.viewer import WRITE_BYTES, LogPosition
+
+_INTERRUPTIONS = (CursorReplaced, StoreUnavailable)
+"""After these, another request may get the rest."""
 
 
 async def frames(
@@ -62,7 +65,7 @@ async def frames(
             yield opening + blocks
         raise
     except (GenerationNotFound, CursorLost, StoreUnavailable) as exc:
-        is_lost = not isinstance(exc, StoreUnavailable)
+        is_lost = not isinstance(exc, _INTERRUPTIONS)
         yield opening + (dialect.lost(place.generation) if is_lost else dialect.interrupted())
 
 
@@ -134,7 +137,5 @@ async def _take(place: LogPosition, head: DeferredHead) -> None:
                     return
             head.take(records)
             records = await _next(place, records[-1].seq)
-    except (GenerationNotFound, CursorLost):
-        pass
-    except StoreUnavailable:
-        head.was_interrupted = True
+    except (GenerationNotFound, CursorLost, StoreUnavailable) as exc:
+        head.was_interrupted = isinstance(exc, _INTERRUPTIONS)
