@@ -282,7 +282,7 @@ class _Tail:
         copy.missing_since = None
         copy.was_kept = True
         if sight.has_lapsed:
-            self._store.lapsed.note(generation)
+            self._store.note_lapsed(generation)
             if self._store.health.trouble is not None:  # nobody can take it over
                 self._end(generation, is_lost=False)
         elif not sight.is_closed:

@@ -187,7 +187,7 @@ class RedisEventLog(EventLog):
         """
         sight, records = await self._read(generation, after)
         if sight.has_lapsed:
-            self._store.lapsed.note(generation)
+            self._store.note_lapsed(generation)
         if after > sight.last:
             may_come = not sight.is_closed and after - sight.last <= UNSTORED_RECORDS
             if not may_come:

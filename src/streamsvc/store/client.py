@@ -137,6 +137,11 @@ class Store:
         """
         return await self._try(lambda: self._commands.execute_command(*parts))  # type: ignore[no-untyped-call]
 
+    def note_lapsed(self, generation: str) -> None:
+        """Have a generation taken over; nobody can while the store cannot be used."""
+        if self.health.trouble is None:
+            self.lapsed.note(generation)
+
     def blocking_reads(self) -> "BlockingReads":
         """Return a connection for the blocking reads of one task."""
         seconds = BLOCK_SECONDS + self._settings.timeout_seconds

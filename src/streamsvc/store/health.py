@@ -56,14 +56,14 @@ class Health:
     @property
     def is_slow(self) -> bool:
         """Whether commands take long, or did until a moment ago."""
-        return self._is_slow
+        return now() < self._slow_until  # an idle process finds no command that is fast
 
     @property
     def reasons(self) -> Sequence[str]:
         """What an operator should know, in words for `/readyz`; empty if all is well."""
         if self.trouble is not None:
             return (f"store_{self.trouble}",)
-        return ("store_slow",) if self._is_slow else ()
+        return ("store_slow",) if self.is_slow else ()
 
     def check(self) -> None:
         """Refuse what needs the store while it cannot be used.
