@@ -114,6 +114,18 @@ _PLAIN: tuple[Schema, ...] = (
         "type": "object", "properties": {"a": {"const": "y"}}, "required": ["a"],
         "if": {"properties": {"a": {"type": "integer"}}}, "else": {"required": ["c"]},
     },
+    {
+        "type": "object", "properties": {"a": {"enum": ["x", "y"]}}, "required": ["a"],
+        "if": {"properties": {"a": {"type": "integer"}}}, "else": {"required": ["c"]},
+    },
+    {
+        "type": "object", "properties": {"a": {"const": "y"}}, "required": ["a"],
+        "if": {"properties": {"a": {"const": "x"}}}, "else": {"required": ["c"]},
+    },
+    {
+        "type": "object", "properties": {"a": {"const": "y"}}, "required": ["a"],
+        "if": {"properties": {"a": {"enum": ["x"]}}}, "else": {"required": ["c"]},
+    },
 )  # fmt: skip
 _REFERENCES: tuple[Schema, ...] = {"$ref": "#/$defs/leaf"}, {"$ref": "#/$defs/node"}
 

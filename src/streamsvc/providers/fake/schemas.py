@@ -43,6 +43,8 @@ def merged(one: object, other: object, work: Work) -> Any:
     if not isinstance(one, Mapping) or not isinstance(other, Mapping):
         return one if isinstance(one, Mapping) else other
     work.spend(len(one) + len(other))
+    if "const" in one and "const" in other and key_of(one["const"]) != key_of(other["const"]):
+        return False
     whole = {**one, **other}
     for keyword in one.keys() & other.keys():
         if join := _JOINED.get(keyword):

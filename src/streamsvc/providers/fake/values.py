@@ -295,17 +295,30 @@ def _without(schema: Mapping[str, Any], *keywords: str) -> Mapping[str, Any]:
 
 
 def _given(schema: Mapping[str, Any]) -> list[Any]:
-    """Return the values that a schema states, best first; empty if it states none."""
-    if "const" in schema:
-        return [schema["const"]]
-    if "enum" in schema:
-        stated = [*schema["enum"]]
+    """Return the values that a schema states, best first; empty if it states none.
+
+    Raises:
+        NoValue: none that it allows has its type, or its `const` is not in its `enum`.
+    """
+    if "const" in schema or "enum" in schema:
+        stated = _allowed(schema)
         fitting = [value for value in stated if _has_type(value, schema)]
+        if not fitting:
+            raise NoValue
         default = [value for value in fitting if "default" in schema and value == schema["default"]]
         return default + [value for value in fitting if value not in default]
     stated = [schema["default"]] if "default" in schema else []
     stated += schema.get("examples", ())
     return [value for value in stated if _has_type(value, schema)]
+
+
+def _allowed(schema: Mapping[str, Any]) -> list[Any]:
+    """Return the values that `const` and `enum` allow."""
+    if "const" not in schema:
+        return [*schema["enum"]]
+    const = schema["const"]
+    is_allowed = "enum" not in schema or key_of(const) in map(key_of, schema["enum"])
+    return [const] if is_allowed else []
 
 
 def _type_of(schema: Mapping[str, Any]) -> str:
