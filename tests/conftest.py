@@ -10,7 +10,7 @@ import ssl  # noqa: E402
 import sys  # noqa: E402
 import warnings  # noqa: E402
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator  # noqa: E402
-from contextlib import AsyncExitStack, nullcontext  # noqa: E402
+from contextlib import AsyncExitStack, ExitStack  # noqa: E402
 from functools import partial  # noqa: E402
 from itertools import count  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -30,12 +30,14 @@ from support.service import Service, serving  # noqa: E402
 from support.sharing_workers import Workers  # noqa: E402
 
 hypothesis.settings.register_profile(
-    "streamsvc", deadline=None, max_examples=100 if "CI" in os.environ else 40
+    "streamsvc", deadline=None, max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "40"))
 )
 hypothesis.settings.load_profile("streamsvc")
 
 CITED = pytest.StashKey[set[str]]()
 BROKE_OFF = pytest.StashKey[bool]()
+
+MOST_WORKERS = 12
 
 KEY_PREFIXES = count()
 
@@ -44,13 +46,17 @@ Serve = Callable[..., Awaitable[Service]]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Collect the promises that tests cite, and refuse unknown ones."""
+    """Collect the promises that tests cite, and refuse unknown ones; let long tests begin first.
+
+    A long test that begins last would leave the other workers without work.
+    """
     cited = {mark.args[0] for item in items for mark in item.iter_markers("promise")}
     if unknown := cited - PROMISES.keys() - PLANNED.keys():
         raise pytest.UsageError(f"No such promise: {', '.join(sorted(unknown))}")
     if unknown := parts.unknown(items):
         raise pytest.UsageError(f"No such part: {', '.join(sorted(unknown))}")
     config.stash[CITED] = cited
+    items.sort(key=lambda item: (not is_marked(item, "quiet"), not is_marked(item, "long")))
 
 
 @pytest.fixture(scope="session")
@@ -103,22 +109,45 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Turns(Path(config.option.basetemp).parent))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Most tests wait most of the time, so two of them share a core."""
+    return min(2 * (os.cpu_count() or 1) + 1, MOST_WORKERS)
+
+
 class Turns:
-    """Tests with the mark `quiet` run while no other test does, on any worker."""
+    """Tests with the mark `quiet` run while no other test does, on any worker.
+
+    Those that follow each other keep the turn: the other workers wait for them once.
+    """
 
     def __init__(self, place: Path) -> None:
         self._place = place
+        self._quiet = ExitStack()
+        self._is_quiet = False
 
     @pytest.hookimpl(
         wrapper=True, tryfirst=True
     )  # outside of pytest-timeout: waiting is no fault of the test
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        is_quiet = item.get_closest_marker("quiet") is not None
-        with (
-            quiet.turn(self._place, quiet=is_quiet),
-            quiet.unmeasured() if is_quiet else nullcontext(),
-        ):
-            return (yield)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        if not is_marked(item, "quiet"):
+            with quiet.turn(self._place, quiet=False):
+                return (yield)
+        if not self._is_quiet:
+            self._quiet.enter_context(quiet.turn(self._place, quiet=True))
+            self._is_quiet = True
+        try:
+            with quiet.unmeasured():
+                return (yield)
+        finally:
+            if nextitem is None or not is_marked(nextitem, "quiet"):
+                self._quiet.close()
+                self._is_quiet = False
+
+
+def is_marked(item: pytest.Item, name: str) -> bool:
+    return item.get_closest_marker(name) is not None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -86,6 +86,7 @@ async def one_generation(service: Service, prompt: str, draw: random.Random) -> 
             viewers.start_soon(one_viewer)
 
 
+@pytest.mark.long
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.promise("fan-out:shared")

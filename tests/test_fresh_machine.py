@@ -66,7 +66,8 @@ def test_alone():
 def run(directory: Path, code: str, **environ: str) -> tuple[int, list[str]]:
     """Run tests in a separate pytest with this project's configuration; return its exit code and its lines."""
     (directory / "test_it.py").write_text(code)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    ours = "PYTEST_", "SKIPPED_TESTS"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     command = [
         sys.executable, "-m", "pytest", "-c", str(TESTS.parent / "pyproject.toml"),
         f"--rootdir={directory}", "-p", "conftest", "-p", "no:cacheprovider", "-n", "0", "test_it.py",
@@ -96,11 +97,13 @@ def test_a_failure_makes_no_other_test_fail(tmp_path: Path, code: str) -> None:
 
 
 def test_each_missing_part_is_one_line_and_no_fixture_runs(tmp_path: Path) -> None:
-    status, lines = run(tmp_path, NEEDS_PARTS, PATH=str(tmp_path))
+    skipped = tmp_path / "skipped"
+    status, lines = run(tmp_path, NEEDS_PARTS, PATH=str(tmp_path), SKIPPED_TESTS=str(skipped))
     missing = "Chromium is missing (apt-get install chromium)"
     assert [line for line in lines if "is missing" in line] == [f"SKIPPED [6] {missing}"]
     assert "1 passed, 6 skipped" in lines[-1]
     assert status == 0
+    assert len(set(skipped.read_text().splitlines())) == 6
 
 
 def test_a_missing_part_fails_once_under_ci(tmp_path: Path) -> None:

@@ -226,6 +226,7 @@ async def _abort(service: Service, number: int) -> None:
             assert stopped.status in {200, 204}
 
 
+@pytest.mark.long
 @pytest.mark.promise("cancel:clean")
 async def test_1000_aborts_leave_nothing_behind(api: Upstream, serve: Serve) -> None:
     """There are no more tasks, connections, pool slots, logs, generations or file descriptors than before."""

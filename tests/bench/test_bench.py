@@ -20,6 +20,8 @@ from bench.stage import Sample
 from bench.stamps import FORMAT, StampReader
 from bench.store import Work
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -78,6 +78,7 @@ async def show(
         return service, proxy.broken
 
 
+@pytest.mark.long
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.parametrize("name", each(BROWSERS))
@@ -105,6 +106,7 @@ async def test_a_page_has_the_whole_text_despite_breaks_at_any_byte(
     assert len(service.log) == 1
 
 
+@pytest.mark.long
 @pytest.mark.needs("firefox")
 @pytest.mark.promise("resume:never-regenerate")
 async def test_an_open_page_reconnects_once_after_the_end_and_stops(

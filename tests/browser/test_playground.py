@@ -326,6 +326,7 @@ async def test_only_a_valid_id_in_the_address_is_followed(serve: Serve, follow: 
         await expect(page.locator(".turn")).to_have_count(0)
 
 
+@pytest.mark.long
 async def test_thousands_of_words_at_once_are_shown(serve: Serve) -> None:
     """The cost of a word does not grow with the words before it, even in three views at once."""
     said = "word " * 9_999 + "end"
@@ -335,10 +336,10 @@ async def test_thousands_of_words_at_once_are_shown(serve: Serve) -> None:
     async with playground(service.url) as page:
         await page.locator("#raw summary").click()
         await ask(page, "hello")
-        await expect(page.locator("#state")).to_have_text("done")
+        await expect(page.locator("#state")).to_have_text("done", timeout=60_000)
         assert await page.locator(ANSWER).evaluate("e => e.textContent") == said
         await page.reload()
-        await expect(page.locator("#state")).to_have_text("done")
+        await expect(page.locator("#state")).to_have_text("done", timeout=60_000)
         assert await page.locator(ANSWER).evaluate("e => e.textContent") == said
 
 

@@ -145,6 +145,7 @@ def is_in(field: str, body: Any) -> bool:
     return True
 
 
+@pytest.mark.long
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("api", PARSERS)
 @settings(max_examples=300)

@@ -21,6 +21,7 @@ def check(schema: Any, value: Any) -> None:
     Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(value)
 
 
+@pytest.mark.long
 @given(schemas, st.integers(0, 2))
 @deterministic
 def test_value_fits_its_schema(schema: Schema, variant: int) -> None:

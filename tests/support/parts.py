@@ -134,8 +134,14 @@ class Plugin:
             pytest.skip(str(part))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Write one line for each reason for skips, with their number."""
+        """Write one line for each reason for skips, with their number.
+
+        If `SKIPPED_TESTS` is set, write the ids of the skipped tests to that file: `pytest @file` runs them elsewhere.
+        """
         reports = terminalreporter.stats.get("skipped", [])
+        if path := os.environ.get("SKIPPED_TESTS"):
+            ids = [f"{report.nodeid}\n" for report in reports]
+            Path(path).write_text("".join(ids), encoding="utf-8")
         for reason, count in sorted(Counter(map(_reason, reports)).items()):
             terminalreporter.write_line(f"SKIPPED [{count}] {reason}", yellow=True)
 
