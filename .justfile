@@ -1,4 +1,4 @@
-# What a change must pass on your machine. `.ci/run` does the same in a clean clone, with browsers and clients, and also runs `bare`.
+# What a change must pass on your machine. `.ci/run` does the same in a clean clone, with `bare` first, then browsers and clients.
 check: lint types layers coverage
 
 # Format, then fix what can be fixed.
