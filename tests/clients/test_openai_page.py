@@ -29,7 +29,7 @@ async def _run(serve: Serve, directory: Path, language: str, code: str) -> str:
         "sh": ("page.sh", "bash"),
     }[language]
     (directory / file).write_text(code.replace("http://127.0.0.1:8000", service.url))
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         process = await asyncio.create_subprocess_exec(
             program, str(directory / file), stdout=PIPE, stderr=PIPE
         )

@@ -180,7 +180,7 @@ async def test_stream_announces_each_call_once(client: openai.AsyncOpenAI) -> No
 
 
 async def _run(*command: str) -> Any:
-    with anyio.fail_after(45):
+    with anyio.fail_after(100):
         process = await anyio.run_process(command, cwd=HERE)
     return json.loads(process.stdout)
 
