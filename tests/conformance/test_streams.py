@@ -343,7 +343,6 @@ async def test_head_waits_for_the_first_token_and_nothing_is_lost(service: Runni
 # Shutdown
 
 
-@pytest.mark.long
 @pytest.mark.promise("drain:no-loss")
 @pytest.mark.parametrize("provider", ["held", "silent"])
 async def test_sigterm_ends_streams_with_a_done_if_the_server_drains(
@@ -373,7 +372,6 @@ async def test_sigterm_ends_streams_with_a_done_if_the_server_drains(
                 assert code is not None
 
 
-@pytest.mark.long
 @pytest.mark.promise("drain:no-loss")
 async def test_sigterm_answers_a_delayed_head_if_the_server_drains(
     server: Server, tmp_path: Path

@@ -15,7 +15,10 @@ from support.process import START_SECONDS, Running, environment, serve, started
 TESTS = Path(__file__).parents[1]
 
 CLOSE_SECONDS = 10
-"""How long a foreign server waits for running answers after SIGTERM."""
+"""How long uvicorn waits for running answers after SIGTERM."""
+
+KILL_SECONDS = 3
+"""How long granian does, which then kills its worker; the service's own drain takes half a second."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ async def _foreign(
         "granian": (
             [
                 *("support.asgi:create", "--factory", "--interface", "asgi"),
-                *("--port", f"{port}", "--workers-kill-timeout", f"{CLOSE_SECONDS}"),
+                *("--port", f"{port}", "--workers-kill-timeout", f"{KILL_SECONDS}"),
             ],
             r"(?s)Listening at: http://127\.0\.0\.1:(\d+).*Started worker-1",
         ),
