@@ -24,9 +24,9 @@ for patience in sys.stdin:
     client.settimeout(float(patience))
     client.sendall(b"PING\\r\\n")
     try:
-        print(client.recv(7), flush=True)
+        print(client.recv(7), end="", flush=True)
     except TimeoutError:
-        print("silence", flush=True)
+        print("silence", end="", flush=True)
 """
 
 
@@ -190,7 +190,7 @@ async def test_a_machine_without_its_back_network_is_in_silence() -> None:
 
 
 async def ping(process: anyio.abc.Process, patience: float) -> str:
-    """Let the process send a PING and wait for some seconds; return the line that it prints about the answer."""
+    """Let the process send a PING and wait for some seconds; return what it prints about the answer."""
     assert process.stdin is not None
     assert process.stdout is not None
     await process.stdin.send(f"{patience}\n".encode())
