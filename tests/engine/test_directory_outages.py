@@ -84,7 +84,7 @@ async def test_an_answer_of_an_outage_can_be_dropped_after_it(
         await proxy.refuse()
         await one.directory.put_answer("chat", answer_of("gen_b"))
         await one.directory.put_answer("other", answer_of("gen_b"))
-        late = one.directory._chats._unstored.get("chat")
+        late = await one.directory.answer("chat")
         await proxy.accept()
         with anyio.fail_after(10):
             await one.store.health.wait_usable()

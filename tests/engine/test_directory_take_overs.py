@@ -6,7 +6,7 @@ import pytest
 
 from streamsvc.engine.directory.base import TakenOver
 from streamsvc.eventlog.base import EPOCH_SEQS, LogTakenOver
-from streamsvc.events import Outcome
+from streamsvc.events import Outcome, Text
 from streamsvc.store.health import Trouble
 from support.redis_proxy import redis_proxy
 from support.redis_servers import RedisServer
@@ -42,6 +42,27 @@ async def test_one_worker_takes_over_from_a_dead_one(workers: Workers) -> None:
         assert [it.seq for it in records] == [0, 1, 2, EPOCH_SEQS]
         await second.kill()
         assert (await taken(third)).times == 2
+
+
+async def test_viewers_count_for_who_takes_over(workers: Workers, valkey: RedisServer) -> None:
+    """Those on its own worker at once, and those on others as one."""
+    async with workers.start(3, lease_seconds=60) as (owner, taker, other):
+        await begin(owner)
+        audiences = [one.directory.audience(GENERATION) for one in (taker, taker, other)]
+        for audience in audiences:
+            assert audience is not None
+            audience.join()
+        with anyio.fail_after(10):
+            while valkey.command("HLEN", owner.store.keys.viewers(GENERATION)) < 2:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+        while await taker.directory.take(GENERATION) is None:
+            lapse(valkey, owner)
+        await taker.log.adopt(GENERATION)
+        successor = Running(taker)
+        await taker.directory.enter(successor)
+        assert successor.viewers.moves == [1, 1]
+        await taker.directory._beats.beat()
+        assert successor.viewers.moves == [1, 1, 1]
 
 
 async def test_what_has_ended_cannot_be_taken_over(workers: Workers) -> None:
@@ -159,6 +180,19 @@ async def test_a_generation_is_handed_over(workers: Workers) -> None:
         owner.directory.leave(running)
 
 
+async def test_what_another_worker_has_taken_need_not_be_handed_over(
+    workers: Workers, valkey: RedisServer
+) -> None:
+    """Its owner learns that only now."""
+    async with workers.start(2, lease_seconds=60) as (owner, other):
+        running = await begin(owner)
+        lapse(valkey, owner)
+        assert await other.directory.take(GENERATION) is not None
+        owner.log.append(GENERATION, Text("late"))
+        assert await owner.directory.hand_over(running)
+        assert running.stopped == [Outcome.UPSTREAM_LOST]
+
+
 async def test_what_nobody_could_go_on_with_is_not_handed_over(workers: Workers) -> None:
     """Its request is too long to be stored."""
     async with workers.start(1, max_request_bytes=10) as (owner,):
@@ -198,6 +232,25 @@ async def test_a_request_of_another_version_is_not_known(
         valkey.command("SET", owner.store.keys.request(GENERATION), b"\x93\x01\x02\x03")
         await owner.kill()
         assert (await taken(other)).request is None
+
+
+async def test_a_request_is_kept_until_the_end_is_stored(
+    workers: Workers, valkey: RedisServer
+) -> None:
+    """Its worker may die before that."""
+    async with workers.start(1) as (owner,):
+        running = await begin(owner)
+        owner.directory.leave(running)
+        await owner.directory._requests._tidy()
+        assert valkey.command("EXISTS", owner.store.keys.request(GENERATION))
+        workers.flush(valkey)
+        await owner.directory._beats.beat()  # what has left is stored again, but not its request
+        await owner.directory._requests._put_again()
+        assert not valkey.command("EXISTS", owner.store.keys.request(GENERATION))
+        running.end()
+        await running.wait_ended()
+        await owner.directory._requests._tidy()
+        assert not owner.directory._requests._ended
 
 
 async def test_requests_are_kept_only_while_they_run(workers: Workers, valkey: RedisServer) -> None:

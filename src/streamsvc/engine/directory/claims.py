@@ -13,7 +13,7 @@ import msgspec
 from streamsvc.engine.directory.base import KeyClaim, KeyUse
 from streamsvc.engine.directory.notes import Notes
 from streamsvc.errors import GenerationNotFound, StoreUnavailable
-from streamsvc.eventlog.base import EventLog, LogEnded
+from streamsvc.eventlog.base import EventLog
 from streamsvc.store import scripts
 from streamsvc.store.client import Store
 from streamsvc.store.leases import new_token
@@ -118,8 +118,6 @@ class Claims:
     async def _is_here(self, generation: str) -> bool:
         try:
             await self._log.read(generation, after=0)
-        except LogEnded:
-            return True
         except (GenerationNotFound, StoreUnavailable):
             return False
         return True
