@@ -127,6 +127,59 @@ async def test_a_process_takes_a_generation_back(valkey: RedisServer, key_prefix
         ]
 
 
+async def test_a_reader_elsewhere_learns_that_its_record_was_never_stored(
+    valkey: RedisServer, key_prefix: str
+) -> None:
+    """At once after a take-over, even before there are new words; one who waits for words learns it, too."""
+    async with (
+        process(valkey.url, key_prefix) as old,
+        process(valkey.url, key_prefix) as new,
+        process(valkey.url, key_prefix) as third,
+    ):
+        await write(old, START, Text("a"))
+        answers: list[type[Exception]] = []
+
+        async def wait() -> None:
+            with pytest.raises(CursorReplaced) as replaced:
+                await third.log.read("gen_a", after=3, wait_seconds=1000)
+            answers.append(replaced.type)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await until(lambda: third.stream() is not None)
+            let_lapse(valkey, old)
+            assert await new.take()
+            with pytest.raises(CursorReplaced):
+                await third.log.read("gen_a", after=2)
+            assert await third.log.read("gen_a", after=1) == []
+            await write(new, Text("b"))
+        assert answers == [CursorReplaced]
+        for after in (2, 57):
+            with pytest.raises(CursorReplaced):
+                await third.log.read("gen_a", after=after)
+
+
+async def test_a_read_that_waits_for_a_lost_answer_ends(
+    valkey: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamsvc.eventlog.copies.BLOCK_SECONDS", 0.02)
+    async with (
+        process(valkey.url, key_prefix) as one,
+        process(valkey.url, key_prefix, lease_seconds=0.1) as other,
+    ):
+        await write(one, START)
+
+        async def wait() -> None:
+            with pytest.raises(GenerationNotFound):
+                await other.log.read("gen_a", after=0, wait_seconds=1000)
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+                await until(lambda: other.stream() is not None)
+                valkey.command("DEL", one.store.keys.meta("gen_a"), one.store.keys.log("gen_a"))
+
+
 @pytest.mark.promise("resume:no-gap")
 async def test_a_flushed_server_gets_the_whole_answer_again(
     valkey: RedisServer, key_prefix: str

@@ -188,15 +188,13 @@ class RedisEventLog(EventLog):
         sight, records = await self._read(generation, after)
         if sight.has_lapsed:
             self._store.note_lapsed(generation)
-        if after > sight.last:
-            may_come = not sight.is_closed and after - sight.last <= UNSTORED_RECORDS
-            if not may_come:
-                raise CursorLost
-            return []
         if after != BEFORE_FIRST:
             if not records or records[0].seq != after:
-                is_earlier = after // EPOCH_SEQS < sight.epoch
-                raise CursorReplaced if is_earlier else CursorLost
+                if after // EPOCH_SEQS < sight.epoch:
+                    raise CursorReplaced
+                if sight.is_closed or not 0 < after - sight.last <= UNSTORED_RECORDS:
+                    raise CursorLost
+                return []  # it may still be stored
             records = records[1:]
         if not records and sight.is_closed:
             raise LogEnded
