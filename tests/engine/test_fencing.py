@@ -51,6 +51,7 @@ def lines_of(caplog: pytest.LogCaptureFixture, generation: str) -> list[str]:
 
 
 @pytest.mark.promise("cancel:clean")
+@pytest.mark.promise("scale:one-writer")
 @pytest.mark.parametrize("then", [[Text("other"), HOLD], [STOP], [Text("other"), STOP]])
 async def test_an_owner_that_was_taken_over_writes_nothing(
     then: Sequence[Step], caplog: pytest.LogCaptureFixture
@@ -115,7 +116,7 @@ async def test_words_that_come_after_the_log_is_gone_are_no_crash(
 
 @pytest.mark.promise("resume:no-gap")
 async def test_viewers_of_an_owner_that_was_taken_over_go_on_from_a_copy() -> None:
-    """Those who have words that were never stored leave: nobody else will ever have these."""
+    """Viewers that have words which were never stored leave: nobody else will ever have these words."""
     pair = Pair(HOLD)
     async with workers(pair.first, pair.second):
         generation = await pair.first.start(REQUEST)

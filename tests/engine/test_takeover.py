@@ -76,6 +76,7 @@ def done_of(events: Sequence[Event]) -> Done:
 
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("upstream:rescue")
+@pytest.mark.promise("scale:told")
 async def test_the_same_answer_goes_on_where_it_broke_off() -> None:
     events, provider = await taken_over(Text("He"), Text("llo"))
     assert events[:-1] == [Text("He"), Text("llo"), RETRYING, Text(" world")]

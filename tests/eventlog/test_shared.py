@@ -57,6 +57,7 @@ async def test_own_logs_are_as_in_the_in_memory_log(check: Check) -> None:
 
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:honest")
+@pytest.mark.promise("scale:one-writer")
 @pytest.mark.parametrize("check", TAKEOVERS, ids=lambda check: check.__name__)
 async def test_the_memory_of_one_process_of_many_conforms(check: TakeoverCheck) -> None:
     await check(Copied())

@@ -95,6 +95,8 @@ def longest_pause(events: Sequence[BrowserEvent]) -> float:
 
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("upstream:rescue")
+@pytest.mark.promise("scale:told")
+@pytest.mark.promise("scale:one-writer")
 async def test_killed_worker_is_a_pause_for_every_viewer(
     valkey: RedisServer, tmp_path: Path, key_prefix: str
 ) -> None:
@@ -127,6 +129,7 @@ async def test_killed_worker_is_a_pause_for_every_viewer(
 
 
 @pytest.mark.promise("end:exactly-one")
+@pytest.mark.promise("scale:told")
 async def test_without_a_rescue_a_killed_worker_ends_its_answers(
     valkey: RedisServer, tmp_path: Path, key_prefix: str
 ) -> None:

@@ -80,7 +80,7 @@ SLOW_CLIENTS = ["native-get", "native", "text", "plain", "openai", "openai-whole
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("name", SLOW_CLIENTS)
 async def test_viewer_limit_holds_while_creation_takes_time(serve: Serve, name: str) -> None:
-    """All requests arrive before the first has stored what it creates; who is refused has paid for nothing."""
+    """All requests arrive before the first has stored what it creates, and those that are refused create nothing."""
     service = await serve(with_fake(SILENT, limits=LimitSettings(max_viewers=2)))
     enter, go_on, entering = service.directory.enter, anyio.Event(), 0
 

@@ -1,7 +1,7 @@
 """The memory of one process of many: the logs that it writes, and copies of logs that other processes write.
 
-A store, which all processes share, is between them. Here nothing waits for it: whoever reads it puts the records
-in with `extend`, and its decisions about a log's writer with `own`, `begin_epoch` and `open_copy`.
+A store, which all processes share, is between them. Nothing here waits for it: the code that reads the store puts its
+records in with `extend`, and says with `own`, `begin_epoch` and `open_copy` which process writes a log.
 """
 
 import heapq
@@ -126,7 +126,7 @@ class SharedStream(Stream):
         return super().deliver()
 
     def _settle(self) -> None:
-        """Let those who seek a record go on from it, or learn that it will not come."""
+        """Let each follower whose record is known by now go on from it, or learn that it will not come."""
         for follower, cursor in list(self.seeking.items()):
             if follower not in self.seeking:  # another reader has closed it
                 continue
@@ -175,7 +175,7 @@ class SharedMemory(MemoryEventLog):
     """
 
     def stream(self, generation: str) -> Stream | None:
-        """Return a log: how far it goes, whether it is closed, who follows it. None if there is none."""
+        """Return what this process has of a log, or None."""
         return self._streams.get(generation)
 
     def open_copy(self, generation: str, *, beyond_limit: bool = False) -> SharedStream:
@@ -209,7 +209,7 @@ class SharedMemory(MemoryEventLog):
     def extend(self, stream: SharedStream, records: Sequence[Record]) -> None:
         """Add records to a copy as they were stored, in order; those that it already has are left out.
 
-        They are never refused: what they can add is limited by the logs that other processes may write.
+        They are never refused: the processes that write them have limited their size.
         """
         if not self.has(stream) or stream.closed:
             return
@@ -250,7 +250,7 @@ class SharedMemory(MemoryEventLog):
             follower.reader.interrupted()
 
     def drop(self, generation: str) -> None:
-        """Forget a log; those who follow it learn that it is gone."""
+        """Forget a log; its followers learn that it is gone."""
         stream = self._streams.get(generation)
         if stream is None:
             return
@@ -260,7 +260,7 @@ class SharedMemory(MemoryEventLog):
             follower.reader.lost()
 
     def _notify(self, stream: SharedStream) -> None:
-        """Let readers look, and followers have what is new."""
+        """Wake the readers, and deliver what is new to the followers."""
         if stream.waiting:
             stream.wake()
         if stream.followers or stream.seeking:
