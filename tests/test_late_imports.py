@@ -14,9 +14,11 @@ import pytest
 
 from support.eventstream import wire
 from support.process import Running, serve
+from support.redis_servers import RedisServer
 from support.upstreams import GEMINI, OPENAI, Step, finish, reasoning, status, text, upstream
 
 IMPORT = re.compile(r"import time: .*\| +(\S+)")
+OF_REDIS = {"redis", "streamsvc.sharing_redis", "streamsvc.store"}
 SSE = {"Accept": "text/event-stream"}
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "hi 😀"}]}
 UI = {
@@ -67,7 +69,11 @@ async def ask_in_every_way(service: Running) -> None:
 
 
 @pytest.mark.promise("upstream:bounded")
-async def test_no_module_is_imported_after_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("log", ["memory", "redis"])
+async def test_no_module_is_imported_after_the_start(
+    tmp_path: Path, log: str, valkey: RedisServer, key_prefix: str
+) -> None:
+    """Nothing of Redis is imported at all by a service that keeps its answers in memory."""
     answers: Sequence[Step] = (reasoning("Hm. "), text("a", "é😀"), finish())
     async with upstream(*answers) as openai, upstream(*answers) as gemini, upstream(
         status(500, {"error": {"message": "no", "code": "x"}})
@@ -94,7 +100,8 @@ base_url = "http://127.0.0.1:1"
 attempts = 1
 """)
         environ = {"PYTHONPROFILEIMPORTTIME": "1"}
-        async with serve(tmp_path, QUICK, environ=environ) as service:
+        stored = {"LOG__KIND": log, "LOG__URL": valkey.url, "LOG__PREFIX": key_prefix}
+        async with serve(tmp_path, {**QUICK, **stored}, environ=environ) as service:
             with anyio.fail_after(40):
                 await ask_in_every_way(service)
                 for name in "abcd":
@@ -102,7 +109,9 @@ attempts = 1
                     outcome = "failed" if name == "d" else "completed"
                     assert f'"status":"{outcome}"' in answer.text, answer.text
                 assert await service.terminate() == 0
-    _, _, after = service.output.partition("Uvicorn running")
+    before, _, after = service.output.partition("Uvicorn running")
+    of_redis = [it for it in IMPORT.findall(before) if it in OF_REDIS]
+    assert of_redis == [] if log == "memory" else set(of_redis) == OF_REDIS
     answered, _, _ = after.partition("Shutting down")
     assert IMPORT.findall(answered) == []
 
