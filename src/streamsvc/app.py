@@ -32,6 +32,7 @@ from streamsvc.web.ai_sdk import UIMessageEndpoints, refusal_text
 from streamsvc.web.bodies import BodyReader
 from streamsvc.web.cors import Cors
 from streamsvc.web.creation import Creation
+from streamsvc.web.demo import DemoEndpoints
 from streamsvc.web.hosts import HostGuard, Hosts
 from streamsvc.web.native import GenerationEndpoints
 from streamsvc.web.openai import SDK_HEADERS, ChatCompletionEndpoints, error_response
@@ -63,18 +64,23 @@ class _Parts:
     refusals: RefusalLog
 
 
-def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
+def create_app(
+    settings: Settings, environ: Mapping[str, str], demo_worker: int | None = None
+) -> Starlette:
     """Build the service.
 
     Args:
         settings: the whole configuration.
         environ: holds the providers' keys.
+        demo_worker: the number of this worker, if it is one of a demo; `log.kind` is then `redis`.
 
     Returns:
         An ASGI application; its `state` has the `supervisor`, the `log`, the `directory` and the `providers`. It needs
         a server that runs on asyncio and sends lifespan events; before the startup event, every request gets a 503.
     """
-    parts = _create_parts(settings, environ)
+    parts = _create_parts(settings, environ, _sharing(settings, demo_worker))
+    producers = parts.sharing.producers
+    demo = DemoEndpoints(producers) if producers else None
     guard = Guard()
     problems = Problems(
         {error_response: is_openai, refusal_text: lambda path: path.startswith("/api/chat")},
@@ -91,7 +97,8 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
                 troubles=parts.sharing.troubles,
                 is_refusing=parts.sharing.is_refusing,
             ),
-            Playground() if settings.playground.enabled else None,
+            Playground(is_demo=demo is not None) if settings.playground.enabled else None,
+            demo,
         ),
         lifespan=_lifespan(parts, guard),
         middleware=[
@@ -107,8 +114,7 @@ def create_app(settings: Settings, environ: Mapping[str, str]) -> Starlette:
     return app
 
 
-def _create_parts(settings: Settings, environ: Mapping[str, str]) -> _Parts:
-    sharing = _sharing(settings)
+def _create_parts(settings: Settings, environ: Mapping[str, str], sharing: Sharing) -> _Parts:
     log, directory = sharing.log, sharing.directory
     providers = ProviderRegistry(settings.providers, environ)
     supervisor = Supervisor(
@@ -140,12 +146,12 @@ def _create_parts(settings: Settings, environ: Mapping[str, str]) -> _Parts:
     )
 
 
-def _sharing(settings: Settings) -> Sharing:
+def _sharing(settings: Settings, demo_worker: int | None) -> Sharing:
     if settings.log.kind == "memory":
         return in_memory(settings)
     from streamsvc.sharing_redis import in_redis  # noqa: PLC0415  # redis-py is only needed here
 
-    return in_redis(settings)
+    return in_redis(settings, demo_worker)
 
 
 def _generations(parts: _Parts) -> GenerationEndpoints:

@@ -1,4 +1,4 @@
-"""The command line: `streamsvc serve | check-config | params | ask`.
+"""The command line: `streamsvc serve | demo | check-config | params | ask`.
 
 Exit codes: 0 success; 1 the answer failed; 2 wrong settings or arguments; 130 stopped by Ctrl-C; 141 the reader of
 the output closed the pipe. Each command imports what it needs when it runs, so that it starts fast.
@@ -8,8 +8,9 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from streamsvc import __version__
 from streamsvc.config.file import find
@@ -51,15 +52,10 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str] | None) -> int:
     match arguments.command:
         case "serve":
             return _serve(settings, argv)
-        case "ask" if not arguments.direct:
-            url = arguments.url or _service_url(settings)
-            return int(importlib.import_module("streamsvc.ask").ask_service(
-                url, arguments.prompt, provider=arguments.provider
-            ))  # fmt: skip
+        case "demo":
+            return _demo(settings, lambda environ: load(arguments.config, environ, options), argv)
         case "ask":
-            return int(importlib.import_module("streamsvc.ask").ask_provider(
-                settings, os.environ, arguments.prompt, provider=arguments.provider
-            ))  # fmt: skip
+            return _ask(arguments, settings)
         case "params":
             return _print_parameters(settings, arguments.entry or settings.provider)
         case _:
@@ -67,18 +63,53 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str] | None) -> int:
             return 0
 
 
+def _ask(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Ask a running service, or with `--direct` a provider."""
+    ask = importlib.import_module("streamsvc.ask")
+    prompt, provider = arguments.prompt, arguments.provider
+    if arguments.direct:
+        return int(ask.ask_provider(settings, os.environ, prompt, provider=provider))
+    url = arguments.url or _service_url(settings)
+    return int(ask.ask_service(url, prompt, provider=provider))
+
+
 def _serve(settings: Settings, argv: Sequence[str] | None) -> int:
     """Serve in this process, or supervise workers that run the same command."""
-    inheritance = importlib.import_module("streamsvc.server.workers.inheritance").inherit(
-        os.environ
-    )
+    inheritance = _inheritance()
     if settings.server.workers == 1 or inheritance is not None:
         run = importlib.import_module("streamsvc.server.run")
         return int(run.serve(settings, os.environ, inheritance))
-    arguments = sys.orig_argv[1:] if argv is None else ["-m", "streamsvc", *argv]
     workers = importlib.import_module("streamsvc.server.workers.serve")
-    command = [sys.executable, *arguments]
-    return int(workers.serve_workers(settings.server, command, os.environ))
+    return int(workers.serve_workers(settings.server, _this_command(argv), os.environ))
+
+
+def _demo(
+    settings: Settings, load: Callable[[Mapping[str, str]], Settings], argv: Sequence[str] | None
+) -> int:
+    """Serve as a worker of a demo, or be the demo, whose workers run the same command.
+
+    Args:
+        settings: the whole configuration.
+        load: reads it again, from another environment.
+        argv: as in `main`.
+    """
+    inheritance = _inheritance()
+    if inheritance is not None:
+        run = importlib.import_module("streamsvc.server.run")
+        return int(run.serve(settings, os.environ, inheritance, is_demo=True))
+    demo = importlib.import_module("streamsvc.demo.command")
+    return int(demo.run(os.environ, _this_command(argv), load))
+
+
+def _inheritance() -> Any:
+    """Return what this process inherits from a supervisor; None if it is not a worker."""
+    return importlib.import_module("streamsvc.server.workers.inheritance").inherit(os.environ)
+
+
+def _this_command(argv: Sequence[str] | None) -> Sequence[str]:
+    """Return the program and arguments that run this command again."""
+    arguments = sys.orig_argv[1:] if argv is None else ["-m", "streamsvc", *argv]
+    return [sys.executable, *arguments]
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -121,6 +152,14 @@ def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argu
         metavar="N",
         help="how many worker processes share the connections (default: `server.workers`)",
     )
+    demo = commands.add_parser(
+        "demo",
+        parents=[config],
+        help="show on this machine how an answer survives the death of its worker",
+        description="Runs two workers with a Valkey server of their own, on the fake provider, and "
+        "a page with a button that kills the worker that answers. Needs streamsvc[demo].",
+    )
+    demo.add_argument("--port", metavar="N", help="the port of the page (default: `server.port`)")
     commands.add_parser(
         "check-config", parents=[config], help="check the settings and list the providers"
     )

@@ -10,6 +10,7 @@ from streamsvc.engine.directory.base import Directory
 from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.eventlog.base import EventLog
 from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.web.demo import Producers
 
 
 class Sharing(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +23,7 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
         id_mark: returns how the random part of a new id must begin.
         troubles: returns what is wrong with the shared store, as codes for operators.
         is_refusing: returns whether new generations are refused because of that.
+        producers: finds and ends the producers of a demo; None if this is not a demo.
     """
 
     log: EventLog
@@ -30,6 +32,7 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
     id_mark: Callable[[], str] = str
     troubles: Callable[[], Sequence[str]] = tuple
     is_refusing: Callable[[], bool] = bool
+    producers: Producers | None = None
 
 
 def in_memory(settings: Settings) -> Sharing:

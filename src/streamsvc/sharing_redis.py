@@ -2,10 +2,13 @@
 
 from functools import partial
 
+import msgspec
+
 from streamsvc.config.settings import Settings
 from streamsvc.engine.directory.redis import RedisDirectory
 from streamsvc.errors import StoreUnavailable
 from streamsvc.eventlog.redis import RedisEventLog
+from streamsvc.producers import DemoProducers
 from streamsvc.sharing import Sharing
 from streamsvc.store.client import Store
 from streamsvc.store.inspect import log_server
@@ -21,13 +24,18 @@ async def log_when_usable(store: Store) -> None:
             await store.health.wait_usable()
 
 
-def in_redis(settings: Settings) -> Sharing:
-    """Return what one of many processes needs."""
+def in_redis(settings: Settings, demo_worker: int | None = None) -> Sharing:
+    """Return what one of many processes needs.
+
+    Args:
+        settings: where the store is, and how it is used.
+        demo_worker: the number of this worker, if it is one of a demo.
+    """
     store = Store(settings.log)
     log = RedisEventLog(store, settings)
     directory = RedisDirectory(store, log, settings)
     refuses = settings.log.on_outage == "refuse"
-    return Sharing(
+    sharing = Sharing(
         log=log,
         directory=directory,
         background=(partial(log_when_usable, store), store.run_background, log.run, directory.run),
@@ -35,3 +43,8 @@ def in_redis(settings: Settings) -> Sharing:
         troubles=lambda: store.health.reasons,
         is_refusing=lambda: refuses and store.health.trouble is not None,
     )
+    if demo_worker is None:
+        return sharing
+    producers = DemoProducers(store, demo_worker)
+    background = (*sharing.background, producers.run)
+    return msgspec.structs.replace(sharing, producers=producers, background=background)

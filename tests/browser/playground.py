@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 from playwright.async_api import Page, expect
 
@@ -11,6 +13,8 @@ from support.service import Service, serving
 from support.upstreams import OPENAI, Step, Upstream, upstream
 
 expect.set_options(timeout=15_000)
+
+AXE = Path(__file__).parents[1] / "clients" / "node_modules" / "axe-core" / "axe.min.js"
 
 ANSWER = ".turn:last-of-type .answer"
 """Selects the latest answer."""
@@ -53,6 +57,13 @@ async def playground(
         if not keeps_pages:  # the driver cannot reach a restored page
             complaints += await page.evaluate("window.violations ?? []")
         assert [one for one in complaints if not any(part in one for part in expected)] == []
+
+
+async def violations(page: Page) -> list[str]:
+    """Check the page with axe; return each finding in one line."""
+    await page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = await page.evaluate("axe.run().then(result => result.violations)")
+    return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
 
 
 async def ask(page: Page, prompt: str) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
-from browser.playground import ANSWER, EXPLAIN, ask, on_upstream, playground
+from browser.playground import ANSWER, EXPLAIN, ask, on_upstream, playground, violations
 from conftest import Serve
 from streamsvc.config.settings import FakeSettings, Settings
 from support.upstreams import HOLD, text
@@ -15,7 +15,6 @@ from support.upstreams import HOLD, text
 pytestmark = pytest.mark.browser
 
 DOCS = Path(__file__).parents[2] / "docs"
-AXE = Path(__file__).parents[1] / "clients" / "node_modules" / "axe-core" / "axe.min.js"
 CODE = "Write code"
 
 SIZES = {"desktop": (1280, 900), "phone": (360, 740)}
@@ -25,13 +24,6 @@ def quick() -> Settings:
     return Settings(
         providers={"fake": FakeSettings(words_per_second=40, reasoning="Let me think.")}
     )
-
-
-async def violations(page: Page) -> list[str]:
-    """Check the page with axe; return each finding in one line."""
-    await page.evaluate(AXE.read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = await page.evaluate("axe.run().then(result => result.violations)")
-    return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
 
 
 @pytest.mark.node

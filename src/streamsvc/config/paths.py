@@ -10,7 +10,7 @@ from streamsvc.config.settings import KINDS, Section, Settings
 
 PREFIX = "STREAMSVC_"
 
-OPTIONS = {"--workers": ("server", "workers")}
+OPTIONS = {"--port": ("server", "port"), "--workers": ("server", "workers")}
 """The settings that an option of the command line overrides."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+|<name>")

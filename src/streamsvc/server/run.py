@@ -20,7 +20,11 @@ from streamsvc.server.workers.inheritance import Inheritance
 
 
 def serve(
-    settings: Settings, environ: Mapping[str, str], inheritance: Inheritance | None = None
+    settings: Settings,
+    environ: Mapping[str, str],
+    inheritance: Inheritance | None = None,
+    *,
+    is_demo: bool = False,
 ) -> int:
     """Serve until a signal; return the exit code.
 
@@ -28,6 +32,7 @@ def serve(
         settings: the whole configuration.
         environ: holds the providers' keys.
         inheritance: from the supervisor, if this process is one of several workers.
+        is_demo: whether this process is a worker of a demo, which its page may kill.
     """
     descriptors.keep_standard_streams()
     try:
@@ -35,11 +40,11 @@ def serve(
             sockets = bind(settings.server.host, settings.server.port)
         else:
             sockets = inheritance.open_sockets()
-        app = create_app(settings, environ)
+        worker = inheritance.number if inheritance else None
+        app = create_app(settings, environ, worker if is_demo else None)
     except ConfigError as exc:
         print(exc, file=sys.stderr)  # noqa: T201  # as the command line does for other settings
         return EXIT_CONFIG
-    worker = inheritance.number if inheritance else None
     config = _uvicorn_config(app, settings.server, worker)  # sets up logging for what follows
     log_crashes()
     preload()

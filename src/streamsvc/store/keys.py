@@ -81,6 +81,14 @@ class Keys:
         """A string that a worker writes to learn whether it can."""
         return self._in(home_of(worker), "probe", worker)
 
+    def demo_workers(self) -> bytes:
+        """A hash: which process each worker of a demo is."""
+        return self._in(0, "demo", "workers")
+
+    def demo_kills(self) -> bytes:
+        """A stream: the generations whose producers must die, in a demo."""
+        return self._in(0, "demo", "kills")
+
     def idempotency(self, key: str) -> bytes:
         """A string: what a client's idempotency key stands for."""
         return self._hashed("key", key)

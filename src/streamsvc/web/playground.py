@@ -34,13 +34,24 @@ _HEADERS = {
 
 
 class Playground(StaticFiles):
-    """The files of the page, in `web/static`."""
+    """The files of the page, in `web/static`.
 
-    def __init__(self) -> None:
-        super().__init__(directory=Path(__file__).with_name("static"))
+    Args:
+        is_demo: whether the page shows which worker produces an answer, and may kill it (`web/demo.py`).
+    """
+
+    def __init__(self, *, is_demo: bool = False) -> None:
+        directory = Path(__file__).with_name("static")
+        super().__init__(directory=directory)
+        self._demo_page = ""
+        if is_demo:
+            text = (directory / _PAGE).read_text(encoding="utf-8")
+            self._demo_page = text.replace("<html ", "<html data-demo ", 1)
 
     async def page(self, request: Request) -> Response:
         """`GET /`: the page itself."""
+        if self._demo_page:
+            return Response(self._demo_page, media_type="text/html", headers=_HEADERS)
         return await super().get_response(_PAGE, request.scope)
 
     @override

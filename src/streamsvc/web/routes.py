@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from streamsvc.web.ai_sdk import UIMessageEndpoints
+from streamsvc.web.demo import DemoEndpoints
 from streamsvc.web.native import GenerationEndpoints
 from streamsvc.web.openai import ChatCompletionEndpoints
 from streamsvc.web.operations import OperationEndpoints
@@ -22,6 +23,7 @@ def routes(
     ui_messages: UIMessageEndpoints,
     operations: OperationEndpoints,
     playground: Playground | None,
+    demo: DemoEndpoints | None,
 ) -> list[BaseRoute]:
     """Return the route table, most frequent first, because it is searched from the top."""
     one = "/v1/generations/{id}"
@@ -30,6 +32,12 @@ def routes(
         page = [
             Route("/", playground.page, methods=["GET"]),
             Mount("/playground", playground),
+        ]
+    if demo is not None:
+        produced = "/demo/generations/{id}"
+        page += [
+            Route(produced, demo.show, methods=["GET"]),
+            Route(f"{produced}/kill", _with_head(demo.kill), methods=["POST"]),
         ]
     return [
         Route("/v1/chat/completions", _with_head(chat_completions.create), methods=["POST"]),

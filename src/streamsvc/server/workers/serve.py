@@ -41,8 +41,15 @@ _SEATS_EACH = 3
 """How many processes of one number may live at a time: one that leaves, one that serves, one that starts."""
 
 
+def _ignore_address(url: str) -> None:
+    """Tell nobody: the log has it."""
+
+
 def serve_workers(
-    settings: ServerSettings, command: Sequence[str], environ: Mapping[str, str]
+    settings: ServerSettings,
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    on_running: Callable[[str], None] = _ignore_address,
 ) -> int:
     """Serve with `settings.workers` workers until a signal; return the exit code.
 
@@ -50,6 +57,7 @@ def serve_workers(
         settings: where to listen, and how many workers.
         command: starts a worker: a `streamsvc serve` with the same settings.
         environ: its environment.
+        on_running: called with the address of the service, once all workers serve for the first time.
     """
     descriptors.keep_standard_streams()
     try:
@@ -60,7 +68,7 @@ def serve_workers(
     logging.config.dictConfig(log_config(settings.log_level))
     log_crashes()
     with _signals() as signals:
-        return _Supervisor(settings, sockets, command, environ).run(signals)
+        return _Supervisor(settings, sockets, command, environ, on_running).run(signals)
 
 
 @contextmanager
@@ -95,6 +103,7 @@ class _Supervisor:
         sockets: the listening sockets.
         command: see `serve_workers`.
         environ: see `serve_workers`.
+        on_running: see `serve_workers`.
     """
 
     def __init__(
@@ -103,11 +112,13 @@ class _Supervisor:
         sockets: Sequence[socket.socket],
         command: Sequence[str],
         environ: Mapping[str, str],
+        on_running: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._sockets = sockets
         self._command = command
         self._environ = environ
+        self._on_running = on_running
         self._seats = settings.workers * _SEATS_EACH
         self._memory = Shares.create(self._seats)
         self._shares = Shares(self._memory, self._seats)
@@ -151,9 +162,9 @@ class _Supervisor:
         """Log the line that uvicorn logs when it listens, once for all workers."""
         host = self._settings.host
         host = f"[{host}]" if ":" in host else host
-        port = self._sockets[0].getsockname()[1]
-        message = "Uvicorn running on http://%s:%d (Press CTRL+C to quit)"
-        logging.getLogger("uvicorn.error").info(message, host, port)
+        url = f"http://{host}:{self._sockets[0].getsockname()[1]}"
+        logging.getLogger("uvicorn.error").info("Uvicorn running on %s (Press CTRL+C to quit)", url)
+        self._on_running(url)
 
     def _on_signals(self, signals: socket.socket) -> None:
         with suppress(BlockingIOError):

@@ -33,6 +33,9 @@ export class Conversation {
   /** @type {Run | null} the latest */
   run = null;
 
+  /** @type {(event: import("./generation.js").Event, eventId: string) => void} called with each event of the latest */
+  onEvent = () => {};
+
   /** From the question until the answer has ended or has been left. */
   isBusy = false;
 
@@ -93,6 +96,14 @@ export class Conversation {
       this.#announcer.textContent = `${sentenceOf(problem)} This page has left the answer.`;
       run.viewer.close();
     }
+  }
+
+  /**
+   * Mark the latest word of the answer.
+   * @param {string} label
+   */
+  mark(label) {
+    this.#current?.answer.mark(label);
   }
 
   /** Forget all of it. */
@@ -179,6 +190,7 @@ export class Conversation {
         this.#pulse.event(event, eventId);
         this.#log.keepAtEnd();
         turn.take(event);
+        this.onEvent(event, eventId);
         if (event.type === "done") this.#done(turn, event);
       },
       (state) => {

@@ -51,7 +51,7 @@ export class Lab {
     this.#looking.abort();
     this.#run = run;
     this.#isLeft = false;
-    this.#say("");
+    this.say("");
     this.#showRaw();
   }
 
@@ -79,13 +79,13 @@ export class Lab {
       grace === 0
         ? "Without a grace a lost connection counts as a closed tab: the call is closed."
         : "The answer continues meanwhile.";
-    this.#say(`Cut after event ${seqOf(viewer.cursor)}. ${meanwhile}`);
+    this.say(`Cut after event ${seqOf(viewer.cursor)}. ${meanwhile}`);
     viewer.cut(CUT_SECONDS);
   }
 
   /** @param {string} seq of the last event before the connection was lost */
   back(seq) {
-    this.#say(`Back, with the id of event ${seq}.`);
+    this.say(`Back, with the id of event ${seq}.`);
   }
 
   openSecond() {
@@ -111,7 +111,7 @@ export class Lab {
       (state) => (otherState.textContent = state),
     );
     this.#second.connect();
-    this.#say("Two viewers, one generation, one call to the provider.");
+    this.say("Two viewers, one generation, one call to the provider.");
   }
 
   /** Close every connection of this page to the answer, and look from outside what becomes of it. */
@@ -125,7 +125,7 @@ export class Lab {
     const { signal } = (this.#looking = new AbortController());
     const left = performance.now();
     const seconds = () => `${((performance.now() - left) / 1000).toFixed(1)} s`;
-    this.#say(`Left at event ${seqOf(run.viewer.cursor)}. This page no longer watches.`);
+    this.say(`Left at event ${seqOf(run.viewer.cursor)}. This page no longer watches.`);
     try {
       for (;;) {
         const { status, outcome, last_event_id } = await snapshot(run.id);
@@ -133,7 +133,7 @@ export class Lab {
         const seq = seqOf(last_event_id);
         if (status !== "running") {
           this.call(`closed (${outcome})`, "done");
-          this.#say(
+          this.say(
             outcome === "no_viewers"
               ? `The call to the provider was closed ${seconds()} after the tab, at event ${seq}.`
               : `It ended within the grace, at event ${seq} (${outcome}).`,
@@ -145,7 +145,7 @@ export class Lab {
         if (signal.aborted) return;
       }
     } catch (problem) {
-      if (!signal.aborted) this.#say(sentenceOf(problem));
+      if (!signal.aborted) this.say(sentenceOf(problem));
     }
   }
 
@@ -164,13 +164,13 @@ export class Lab {
     try {
       const { status } = await fetch(eventsOf(id, viewer.cursor));
       if (run !== this.#run) return;
-      this.#say(
+      this.say(
         status === 204
           ? "204 No Content: it is finished, and stays finished. A browser that gets a 204 stops asking."
           : "The service no longer keeps this answer, and does not generate another.",
       );
     } catch {
-      this.#say("The service cannot be reached.");
+      this.say("The service cannot be reached.");
     }
   }
 
@@ -202,7 +202,7 @@ export class Lab {
   }
 
   /** @param {string} text */
-  #say(text) {
+  say(text) {
     this.#parts.says.textContent = text;
   }
 }

@@ -28,13 +28,27 @@ const conversation = new Conversation(
 );
 const options = new Options(part);
 const images = new Images(part("images"), complain);
+const demo = document.documentElement.dataset.demo === undefined ? null : await openDemo();
 const lesson = new Lesson(part("waits"), part("streams"), part("verdict"));
+
+async function openDemo() {
+  const { Demo } = await import("./demo.js");
+  const hidden = ["producer-row", "kill", "kill-says"].map(part);
+  const opened = new Demo(
+    { hidden, kill: part("kill"), producer: part("producer") },
+    (text) => lab.say(text),
+    (label) => conversation.mark(label),
+  );
+  conversation.onEvent = (event, eventId) => opened.event(event, eventId);
+  return opened;
+}
 
 /** Let the buttons be those that make sense now. */
 function refresh() {
   const { isBusy, run } = conversation;
   const focused = /** @type {any} */ (document.activeElement);
   lab.take(run);
+  demo?.take(run, isBusy);
   showCall(run?.viewer.state ?? (isBusy ? "asked for" : "none"));
   send.disabled = isBusy;
   stop.disabled = !isBusy;
