@@ -480,3 +480,59 @@ async def test_few_lost_generations_are_remembered(
             lease = one.store.leases.begin(f"gen_a{number}")
             one.store.leases.lose(lease)
         assert [*one.log._lost] == ["gen_a3", "gen_a4"]
+
+
+async def test_an_end_waits_no_longer_when_a_silent_store_is_gone(
+    valkey: RedisServer, key_prefix: str
+) -> None:
+    async with (
+        redis_proxy(valkey) as proxy,
+        process(proxy.url, key_prefix, timeout_seconds=0.2) as one,
+    ):
+        await write(one, START)
+        viewer = watch(one)
+        proxy.pause()
+        one.log.append("gen_a", DONE)
+        await until(lambda: one.store.health.trouble is Trouble.SILENT)
+        await settled()
+        assert viewer.taken == numbered(START)
+        await proxy.refuse()
+        await viewer.until(lambda it: len(it.taken) == 2)
+        proxy.resume()
+        await proxy.accept()
+        await until(lambda: one.log._writer.find("gen_a") is None)
+
+
+@pytest.mark.parametrize("ends_in_silence", [True, False])
+async def test_in_silence_an_end_waits_for_the_store(
+    valkey: RedisServer, key_prefix: str, *, ends_in_silence: bool
+) -> None:
+    """A store that is silent here may answer others: another process may write another end."""
+    async with (
+        redis_proxy(valkey) as proxy,
+        process(proxy.url, key_prefix, timeout_seconds=0.2) as slow,
+        process(valkey.url, key_prefix) as other,
+    ):
+        await write(slow, START, Text("a"))
+        viewer = watch(slow)
+        await viewer.until(lambda it: len(it.taken) == 2)
+        proxy.pause()
+        slow.log.append("gen_a", Text("b"))
+        if not ends_in_silence:
+            slow.log.append("gen_a", DONE)
+        await until(lambda: slow.store.health.trouble is Trouble.SILENT)
+        if ends_in_silence:
+            slow.log.append("gen_a", DONE)
+        await slow.log.flush("gen_a")  # the generation's task does not wait for ever
+        await settled()
+        assert viewer.taken == numbered(START, Text("a"), Text("b"))
+        let_lapse(valkey, slow)
+        assert await other.take()
+        await write(other, Text("c"), DONE)
+        proxy.resume()
+        await viewer.until(lambda it: it.is_interrupted)
+        again = watch(slow)
+        await again.until(lambda it: len(it.taken) == 4)
+    rest = numbered(Text("c"), DONE, first=EPOCH_SEQS)
+    assert again.taken == numbered(START, Text("a")) + rest
+    assert viewer.taken == numbered(START, Text("a"), Text("b"))

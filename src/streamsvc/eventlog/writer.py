@@ -20,6 +20,7 @@ from streamsvc.eventloop import now
 from streamsvc.events import Done, Outcome
 from streamsvc.store import codec, scripts
 from streamsvc.store.client import Store
+from streamsvc.store.health import Trouble
 from streamsvc.store.leases import Lease
 from streamsvc.store.scripts import Appended
 
@@ -144,10 +145,10 @@ class Writer:
         """Store a generation's last event, then give it to the viewers here."""
         writing.end = done
         writing.has_ended = True
-        if self._store.health.trouble is None:
-            self.note(writing.lease.generation, is_urgent=True)
-        else:
+        if self._is_alone:
             self._tell_end(writing)
+        else:
+            self.note(writing.lease.generation, is_urgent=True)
 
     def lose(self, lease: Lease) -> None:
         """Stop writing a generation: another process does."""
@@ -187,9 +188,9 @@ class Writer:
             self._began_at = now()
             due, self.due = self.due, {}
             await self._write_all(list(self._calls(due)))
-            if self._store.health.trouble is not None:
+            while self._store.health.trouble is not None:
                 self._go_on_alone()
-                await self._store.health.wait_usable()
+                await self._store.health.wait_changed()
             if not self.due:
                 self._awake = anyio.Event()
 
@@ -319,10 +320,19 @@ class Writer:
             self._memory.append(writing.lease.generation, done)
             self.note(writing.lease.generation)
 
+    @property
+    def _is_alone(self) -> bool:
+        """Whether no process can use the store. One that is silent may answer others, who take over after a lease."""
+        return self._store.health.trouble not in {None, Trouble.SILENT}
+
     def _go_on_alone(self) -> None:
-        """The store cannot be used: viewers here get what waits for it, and nobody waits any more."""
+        """The store cannot be used: nobody waits for it any more, and viewers here get the ends of their answers.
+
+        In silence they get them when they are stored, or another process's, so that nobody sees two.
+        """
         for writing in list(self._writing.values()):
-            self._tell_end(writing)
+            if self._is_alone:
+                self._tell_end(writing)
             writing.wake()
 
     def _forget(self, lease: Lease) -> None:
