@@ -5,6 +5,7 @@ sse-starlette replaces `uvicorn.Server.handle_exit`. `server/lifecycle.py` overr
 `streamsvc serve` the replacement is never called; `tests/test_importing.py` looks for other effects.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from streamsvc.eventlog.base import EventLog
 from streamsvc.messages import Prompt
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.sharing import Sharing, in_memory
+from streamsvc.traces import describe
 from streamsvc.web.addresses import is_openai
 from streamsvc.web.ai_sdk import UIMessageEndpoints, refusal_text
 from streamsvc.web.bodies import BodyReader
@@ -44,6 +46,8 @@ from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.routes import routes
 from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.streams import Streams
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,9 @@ def create_app(
         demo_worker: the number of this worker, if it is one of a demo; `log.kind` is then `redis`.
 
     Returns:
-        An ASGI application; its `state` has the `supervisor`, the `log`, the `directory` and the `providers`. It needs
-        a server that runs on asyncio and sends lifespan events; before the startup event, every request gets a 503.
+        An ASGI application; its `state` has the `supervisor`, the `log`, the `directory`, the `providers` and the
+        `guard`. It needs a server that runs on asyncio and sends lifespan events; before the startup event, every
+        request gets a 503.
     """
     parts = _create_parts(settings, environ, _sharing(settings, demo_worker))
     producers = parts.sharing.producers
@@ -110,7 +115,7 @@ def create_app(
     )
     app.router.redirect_slashes = False  # a redirect would be built from the client's Host
     app.state.supervisor, app.state.directory = parts.supervisor, parts.directory
-    app.state.log, app.state.providers = parts.log, parts.providers
+    app.state.log, app.state.providers, app.state.guard = parts.log, parts.providers, guard
     return app
 
 
@@ -200,7 +205,7 @@ def _lifespan(
         await supervisor.drain(server.drain_seconds)
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def running() -> AsyncIterator[None]:
         async with parts.providers, anyio.create_task_group() as tasks:
             for work in parts.sharing.background:  # it stores the ends of what runs at the very end
                 tasks.start_soon(work)
@@ -213,6 +218,18 @@ def _lifespan(
                 yield
                 guard.has_started = False
             tasks.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        """Run; after a bug in a background task, refuse every request, because nothing works without it."""
+        try:
+            async with running():
+                yield
+        except Exception as exc:
+            if not guard.has_started:
+                raise
+            guard.has_started, guard.has_crashed = False, True
+            logger.critical("service.crashed %s (this process ends)", describe(exc))
 
     return lifespan
 

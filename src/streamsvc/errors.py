@@ -41,6 +41,9 @@ class StreamsvcError(Exception):
     message: str = "Something went wrong inside the service."
 
 
+EXIT_CRASHED = 1
+"""The exit code of a service that a bug has ended: something has to start it again."""
+
 EXIT_CONFIG = 2
 """The exit code of a command whose settings or arguments are unusable."""
 

@@ -268,3 +268,37 @@ async def test_requests_are_kept_only_while_they_run(workers: Workers, valkey: R
         await owner.directory._requests._tidy()
         assert not valkey.command("EXISTS", key, owner.store.keys.viewers(GENERATION))
         assert not owner.directory._requests._ended
+
+
+async def test_what_cannot_go_on_after_a_take_over_lapses_again(workers: Workers) -> None:
+    """Its lease is not renewed, and its viewers there look elsewhere."""
+    async with workers.start(3) as (owner, second, third):
+        running = await begin(owner)
+        await running.say("a")
+        await owner.kill()
+        await taken(second)
+        await second.log.adopt(GENERATION)
+        second.directory.abandon(GENERATION)
+        second.directory.abandon(OTHER)
+        assert second.store.leases.get(GENERATION) is None
+        assert (await taken(third)).times == 2
+
+
+async def test_reason_of_another_version_stops_an_owner(
+    workers: Workers, valkey: RedisServer
+) -> None:
+    async with workers.start(1, lease_seconds=60) as (owner,):
+        running = await begin(owner)
+        valkey.command("HSET", owner.store.keys.meta(GENERATION), "x", "novel_reason")
+        await owner.directory._beats.beat()
+        assert running.stopped == [Outcome.CLIENT_STOP]
+
+
+async def test_reason_of_another_version_is_taken_over(
+    workers: Workers, valkey: RedisServer
+) -> None:
+    async with workers.start(2) as (owner, other):
+        await begin(owner)
+        await owner.kill()
+        valkey.command("HSET", owner.store.keys.meta(GENERATION), "x", "novel_reason")
+        assert (await taken(other)).stop is Outcome.CLIENT_STOP

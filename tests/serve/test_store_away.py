@@ -70,3 +70,21 @@ async def test_a_worker_that_may_go_on_alone_stays_ready(tmp_path: Path) -> None
         assert "event: done" in events.text
         assert await service.terminate() == 0
         service.assert_quiet(LOST)
+
+
+@pytest.mark.promise("secret:kept")
+async def test_a_bug_in_the_background_ends_the_process(tmp_path: Path) -> None:
+    """One log line without values, nobody waits for an answer that cannot come, and a supervisor can replace it."""
+    async with with_redis(tmp_path, "refuse") as (service, server):
+        made = (await ask(service)).json()["id"]
+        meta = next(it for it in server.command("KEYS", "*") if b":meta:" in it)
+        worker = server.command("HGET", meta, "w").decode()
+        partition = worker.partition("-")[0]
+        bad = b"\xff the-secret-question"  # a message that no version sends
+        server.command("XADD", f"streamsvc:{{{partition}}}:control:{worker}", "*", "g", bad)
+        await service.logged("service.crashed exception=UnicodeDecodeError")
+        with anyio.fail_after(20):
+            assert await service.process.wait() == 1
+        assert made in service.output
+        assert "Traceback" not in service.output
+        assert "secret-question" not in service.output

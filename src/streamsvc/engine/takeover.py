@@ -84,7 +84,11 @@ class TakeOvers:
         try:
             async with self._turns:
                 if not self._has_stopped and (taken := await self._directory.take(generation)):
-                    await self._go_on(generation, taken)
+                    try:
+                        await self._go_on(generation, taken)
+                    except BaseException:  # a lease that nobody uses must not be renewed for ever
+                        self._directory.abandon(generation)
+                        raise
         except (GenerationNotFound, LogTakenOver):
             pass  # it is gone, or another process was faster
         except StreamsvcError as exc:  # it is reported again

@@ -60,12 +60,14 @@ class Options:
             closed: a machine that drops off the network sends no FIN.
         request_seconds: how long a request may take to arrive.
         max_connections: how many clients may be connected.
+        has_crashed: returns whether the application has ended by itself, so that the server must, too.
     """
 
     prepare: Callable[[], Awaitable[None]] = _nothing
     silence_seconds: float = 30.0
     request_seconds: float = 30.0
     max_connections: int = 10_000
+    has_crashed: Callable[[], bool] = bool
 
 
 class Server(uvicorn.Server):
@@ -162,7 +164,8 @@ class Server(uvicorn.Server):
 
     @override
     async def on_tick(self, counter: int) -> bool:
-        return await super().on_tick(counter) or self._signals > 0
+        is_over = self._signals > 0 or self._options.has_crashed()
+        return await super().on_tick(counter) or is_over
 
     @override
     @contextmanager

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 
 from streamsvc.app import create_app
 from streamsvc.config.settings import ServerSettings, Settings
-from streamsvc.errors import EXIT_CONFIG, ConfigError
+from streamsvc.errors import EXIT_CONFIG, EXIT_CRASHED, ConfigError
 from streamsvc.server import descriptors
 from streamsvc.server.connection import Protocol
 from streamsvc.server.lifecycle import Options, Server
@@ -61,12 +61,13 @@ def serve(
         silence_seconds=settings.stream.send_timeout_seconds,
         request_seconds=settings.server.request_seconds,
         max_connections=min(room, limits.max_connections),
+        has_crashed=lambda: app.state.guard.has_crashed,
     )
     if inheritance is None:
         Server(config, drain, options).run(sockets)
     else:
         WorkerServer(config, drain, options, inheritance, drain_seconds).run(sockets)
-    return 0
+    return EXIT_CRASHED if app.state.guard.has_crashed else 0
 
 
 def _uvicorn_config(app: Starlette, settings: ServerSettings, worker: int | None) -> uvicorn.Config:

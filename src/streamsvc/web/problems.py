@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from streamsvc.errors import (
+    Draining,
     OriginRefused,
     Overloaded,
     RequestError,
@@ -162,10 +163,12 @@ class Guard:
 
     Attributes:
         has_started: whether the lifespan has begun (ASGI specification, "Lifespan Protocol").
+        has_crashed: whether it has ended by itself: the process can only be replaced.
     """
 
     def __init__(self) -> None:
         self.has_started = False
+        self.has_crashed = False
         self._has_complained = False
 
     def complain(self) -> None:
@@ -191,6 +194,11 @@ class CrashGuard:
         """Run the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if self._guard.has_crashed:
+            gone = Draining()
+            response = self._problems.response(scope, gone.status, gone.code, gone.message)
+            await response(scope, receive, send)
             return
         if not self._guard.has_started:
             self._guard.complain()

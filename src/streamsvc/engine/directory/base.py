@@ -153,6 +153,13 @@ class Directory(Protocol):
         """
         ...
 
+    def abandon(self, generation: str) -> None:
+        """Leave a generation of `take` that cannot go on here to the other processes.
+
+        Its viewers here are interrupted, and resume elsewhere. After `enter`, and without `take`, nothing happens.
+        """
+        ...
+
     async def hand_over(self, generation: RunningGeneration) -> bool:
         """Let another process take over a generation of this one, which has stopped calling its provider.
 

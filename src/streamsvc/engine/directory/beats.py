@@ -208,7 +208,7 @@ class Beats:
         elif code is Renewed.KEPT:
             self._store.leases.renew(lease, look.asked_at)
             if look.stop and running:
-                running.stop(Outcome(look.stop.decode()))
+                running.stop(reason_of(look.stop))
             elif running:
                 self._count(lease, running.audience, look)
         return False
@@ -241,6 +241,13 @@ class Beats:
         for lease in self._store.leases:
             if now() >= lease.until:
                 self._store.leases.lose(lease)
+
+
+def reason_of(stored: bytes) -> Outcome:
+    """Return why a generation must stop; a reason that only another version knows is a client's wish here."""
+    with suppress(ValueError):
+        return Outcome(stored.decode())
+    return Outcome.CLIENT_STOP
 
 
 def _partition(lease: Lease) -> int:

@@ -85,6 +85,10 @@ class MemoryDirectory(Directory):
         return None
 
     @override
+    def abandon(self, generation: str) -> None:
+        pass
+
+    @override
     async def hand_over(self, generation: RunningGeneration) -> bool:
         return False
 

@@ -22,7 +22,7 @@ from streamsvc.engine.directory.base import (
     RunningGeneration,
     TakenOver,
 )
-from streamsvc.engine.directory.beats import Beats
+from streamsvc.engine.directory.beats import Beats, reason_of
 from streamsvc.engine.directory.chats import UNSENT_SECONDS, Chats
 from streamsvc.engine.directory.claims import Claims
 from streamsvc.engine.directory.requests import Requests
@@ -133,8 +133,15 @@ class RedisDirectory(Directory):
         leases = self._store.leases
         lease = leases.begin(generation, token=token, epoch=epoch, stored=last)
         leases.renew(lease, asked_at)
-        reason = Outcome(stop.decode()) if stop else None
+        reason = reason_of(stop) if stop else None
         return TakenOver(_decoded(request), stop=reason, times=epoch - released)
+
+    @override
+    def abandon(self, generation: str) -> None:
+        lease = self._store.leases.get(generation)
+        if lease is not None and generation not in self._running:
+            lease.is_released = True
+            self._store.leases.lose(lease)
 
     @override
     async def hand_over(self, generation: RunningGeneration) -> bool:
