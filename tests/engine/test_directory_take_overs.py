@@ -180,6 +180,18 @@ async def test_a_generation_is_handed_over(workers: Workers) -> None:
         owner.directory.leave(running)
 
 
+async def test_a_worker_with_viewers_learns_at_once_what_is_handed_over(workers: Workers) -> None:
+    async with workers.start(2, lease_seconds=60) as (owner, other):
+        running = await begin(owner)
+        audience = other.directory.audience(GENERATION)
+        assert audience is not None
+        audience.join()
+        await running.viewers.is_now(1)
+        assert await owner.directory.hand_over(running)
+        with anyio.fail_after(10):
+            assert await anext(other.directory.lapsed()) == GENERATION
+
+
 async def test_what_another_worker_has_taken_need_not_be_handed_over(
     workers: Workers, valkey: RedisServer
 ) -> None:

@@ -2,7 +2,8 @@
 
 One script call for each partition renews the leases, and returns who has been fenced off, what must stop, and which
 generations have viewers elsewhere. It is called at each beat, and when another process says that something has
-changed. So a lost message costs a beat, and messages need no order.
+changed. So a lost message costs a beat, and messages need no order. To a process that does not own the generation, a
+message says that its owner has released it.
 
 An outage is one of two things. A store that answers nothing for a whole lease may answer others: another process may
 run our generations, so they stop here. A store that refuses or is gone does so for everybody: they go on.
@@ -154,8 +155,14 @@ class Beats:
                 await reads.close()
 
     async def _look_at(self, generations: Iterable[bytes]) -> None:
-        leases = (self._store.leases.get(generation.decode()) for generation in generations)
-        await self.look(lease for lease in leases if lease is not None)
+        """Look at what this process owns; what it does not own may have been released for it to take over."""
+        mine: list[Lease] = []
+        for generation in map(bytes.decode, generations):
+            if lease := self._store.leases.get(generation):
+                mine.append(lease)
+            elif self._watching.size(generation):
+                self._store.lapsed.note(generation)
+        await self.look(mine)
 
     async def look(self, leases: Iterable[Lease], *, ttl_ms: int = 0) -> None:
         """Renew some leases, and follow what the store says about them.

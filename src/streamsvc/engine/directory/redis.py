@@ -159,6 +159,10 @@ class RedisDirectory(Directory):
             return False
         lease.is_released = True
         self._store.leases.lose(lease)
+        with suppress(StoreUnavailable):  # they find out within a second
+            viewers = self._store.keys.viewers(generation.id)
+            for worker in await self._store.command("HKEYS", viewers):
+                await tell(self._store, worker.decode(), [generation.id])
         return True
 
     @override
