@@ -72,6 +72,7 @@ async def test_tab_closed_on_a_foreign_worker_stops_the_upstream(pair: Pair) -> 
         await pair.api.calls[-1].closed.wait()
 
 
+@pytest.mark.long
 @pytest.mark.promise("scale:told")
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.parametrize("name", each(BROWSERS))

@@ -88,6 +88,7 @@ async def newcomers(port: int) -> AsyncIterator[Callable[[], int]]:
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.long
 @pytest.mark.promise("drain:no-loss")
 async def test_a_rolling_restart_loses_no_connection_and_no_word(
     tmp_path: Path, valkey: RedisServer
