@@ -34,8 +34,8 @@ def configure(server: RedisServer, lines: str) -> None:
 @pytest.mark.promise("resume:no-gap")
 async def test_workers_serve_with_the_settings_and_redis_of_the_guide(tmp_path: Path) -> None:
     settings = tomllib.loads(block("toml"))
-    command = block("sh").splitlines()[-1]
-    assert command == f"streamsvc serve --workers {settings['server']['workers']}"
+    command = f"streamsvc serve --workers {settings['server']['workers']}"
+    assert f"\n{command}\n```\n" in PAGE
     (tmp_path / "config.toml").write_text(block("toml"))
     with running_redis() as server:
         configure(server, block("conf"))
