@@ -52,6 +52,18 @@ async def until(condition: Callable[[], object]) -> None:
             await anyio.sleep(0.001)
 
 
+def replicate(server: RedisServer, one: Process) -> dict[bytes, bytes]:
+    """Return what a replica has of a generation."""
+    names = (one.store.keys.meta("gen_a"), one.store.keys.log("gen_a"))
+    return {name: server.command("DUMP", name) for name in names}
+
+
+def fail_over(server: RedisServer, replica: dict[bytes, bytes]) -> None:
+    """Replace a generation by what a replica had of it."""
+    for name, value in replica.items():
+        server.command("RESTORE", name, 60_000, value, "REPLACE")
+
+
 @asynccontextmanager
 async def behind_proxy(
     server: RedisServer, prefix: str
@@ -260,13 +272,43 @@ async def test_records_that_a_failover_lost_are_stored_again(
 ) -> None:
     async with process(valkey.url, key_prefix) as one, process(valkey.url, key_prefix) as other:
         await write(one, START, Text("a"))
-        names = (one.store.keys.meta("gen_a"), one.store.keys.log("gen_a"))
-        replica = {name: valkey.command("DUMP", name) for name in names}
+        replica = replicate(valkey, one)
         await write(one, Text("b"))
-        for name, value in replica.items():
-            valkey.command("RESTORE", name, 60_000, value, "REPLACE")
+        fail_over(valkey, replica)
         await write(one, Text("c"), DONE)
         assert await stored(other.log) == numbered(START, *map(Text, "abc"), DONE)
+
+
+async def test_words_that_a_failover_lost_are_not_followed_by_others(
+    valkey: RedisServer, key_prefix: str
+) -> None:
+    """Their process dies with it. Who has seen them replays the answer; all others go on."""
+    async with (
+        process(valkey.url, key_prefix) as one,
+        process(valkey.url, key_prefix) as new,
+        process(valkey.url, key_prefix) as third,
+    ):
+        await write(one, START, Text("a"))
+        replica = replicate(valkey, one)
+        await write(one, Text("b"))
+        ahead, slow = watch(third), Watched(takes=0)
+        following = third.log.follow("gen_a", after=1, reader=slow)
+        await ahead.until(lambda it: len(it.taken) == 3)
+        fail_over(valkey, replica)
+        let_lapse(valkey, one)
+        assert await new.take()
+        await write(new, Text("c"), DONE)
+        await ahead.until(lambda it: it.is_interrupted)
+        slow.takes = 100
+        following.resume()
+        await slow.until(lambda it: len(it.taken) == 2)
+        assert slow.taken == numbered(Text("c"), DONE, first=EPOCH_SEQS)
+        late = watch(third)
+        await late.until(lambda it: len(it.taken) == 4)
+        assert late.taken == numbered(START, Text("a")) + numbered(
+            Text("c"), DONE, first=EPOCH_SEQS
+        )
+        assert ahead.taken == numbered(START, Text("a"), Text("b"))
 
 
 async def test_what_has_lost_records_cannot_be_taken_over(

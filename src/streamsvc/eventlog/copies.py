@@ -254,6 +254,10 @@ class _Tail:
     ) -> None:
         if self.copies.get(generation) is not copy:
             return
+        previous = codec.previous_of(entries[0][1])
+        if previous is not None and previous != copy.stream.tail:
+            self._read_again(generation, copy)
+            return
         try:
             records = records_after(copy.stream.tail, generation, entries)
         except LogDamaged:
@@ -264,6 +268,15 @@ class _Tail:
             del self.copies[generation]  # it is complete, and kept in memory like our own
         elif len(entries) == READ_RECORDS:
             self._hurry.set()  # there is more
+
+    def _read_again(self, generation: str, copy: Copy) -> None:
+        """Begin a copy again: a failover lost its last records, and the process that took over then has not had them.
+
+        Viewers who have seen them are sent away, and replay the answer from its start.
+        """
+        stream = self._memory.open_copy(generation, beyond_limit=True)
+        self.copies[generation] = Copy(stream, copy.key, copy.meta)
+        self.hurry()
 
     async def _look(self, some: Sequence[tuple[str, Copy]]) -> None:
         reply = await self._store.run(scripts.LOOK, [copy.meta for _, copy in some])

@@ -57,3 +57,8 @@ def records(generation: str, entries: list[tuple[bytes, list[bytes]]]) -> list[R
         ]
     except (msgspec.MsgspecError, ValueError, IndexError) as exc:
         raise RecordUnreadable from exc
+
+
+def previous_of(fields: list[bytes]) -> int | None:
+    """Return the number of the record before an entry that begins an epoch; None for another entry."""
+    return int(fields[3]) if len(fields) > 3 else None  # noqa: PLR2004  # two pairs

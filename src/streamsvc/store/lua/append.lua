@@ -4,6 +4,7 @@
 -- ARGV: the lease in ms, the time to live of a running generation in ms, the worker's name, and in MessagePack a list
 --   with, for each generation, a list: owner token, epoch, the number of the record before the first one (-1: none),
 --   the number of the first one, the time to live in ms if the last one closes the log (else 0), the records.
+-- The first record of an epoch has a second field p, the number of the record before it.
 -- Returns for each generation two numbers: a code and the number of the last record.
 --
 -- The fields of a meta: o owner token, w worker, e epoch, n number of the last record, d end of the lease (ms since
@@ -40,7 +41,12 @@ for number, piece in ipairs(cmsgpack.unpack(ARGV[4])) do
   if code == OK then
     for i = math.max(1, last - first + 2), #records do
       local seq = first + i - 1
-      redis.call('XADD', log, seq == 0 and '0-1' or string.format('%.0f-0', seq), 'e', records[i])
+      local id = seq == 0 and '0-1' or string.format('%.0f-0', seq)
+      if i == 1 and first ~= previous + 1 then
+        redis.call('XADD', log, id, 'e', records[i], 'p', string.format('%.0f', previous))
+      else
+        redis.call('XADD', log, id, 'e', records[i])
+      end
     end
     last = math.max(last, final)
     local n = string.format('%.0f', last)
