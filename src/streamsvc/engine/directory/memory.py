@@ -77,7 +77,7 @@ class MemoryDirectory(Directory):
 
     @override
     async def lapsed(self) -> AsyncIterator[str]:
-        await anyio.sleep_forever()
+        await anyio.Event().wait()  # and not `sleep_forever`, which sets a timer
         yield ""  # never reached: there is no other process
 
     @override
