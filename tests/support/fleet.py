@@ -67,6 +67,11 @@ class Worker:
         self.is_open = False
         self.running.process.kill()
 
+    def terminate(self) -> None:
+        """Let it drain with SIGTERM."""
+        self.is_open = False
+        self.running.process.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
         """Suspend it with SIGSTOP: its connections stay open in silence."""
         self.is_open = False
@@ -90,7 +95,7 @@ class _Fleet:
     async def keep(self, number: int, place: Place, *, task_status: TaskStatus[None]) -> None:
         """Run a worker until the fleet is left."""
         directory = self.directory / f"worker{number}"
-        directory.mkdir()
+        directory.mkdir(parents=True)
         log = {"kind": "redis", **self.sections.get("log", {}), "url": place.redis_url}
         server = {**self.sections.get("server", {}), "host": place.host}
         own: Sections = {"log": log, "server": server}
