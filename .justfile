@@ -38,6 +38,10 @@ bare:
 tables:
     PYTHONPATH=tests uv run python -m support.tables
 
+# Let everything fail between workers and Redis, and write what viewers notice into docs/scaling.md; it takes minutes.
+chaos: && tables
+    WRITE_CHAOS=1 uv run pytest -n 0 tests/scale/test_chaos.py tests/scale/test_rolling_restart.py
+
 # What a token costs; see docs/performance.md. `just bench --quick` takes about a minute.
 bench *args:
     uv run python -m bench {{args}}
