@@ -120,7 +120,6 @@ def provider(api: Upstream) -> dict[str, object]:
 
 @pytest.mark.promise("scale:one-writer")
 @pytest.mark.promise("scale:told")
-@pytest.mark.promise("change:no-loss")
 async def test_200_streams_survive_a_kill_and_a_restart(
     tmp_path: Path, valkey: RedisServer
 ) -> None:

@@ -35,7 +35,6 @@ async def until_all(pages: Sequence[Page], holds: Callable[[Page], object]) -> N
 
 
 @pytest.mark.promise("drain:no-loss")
-@pytest.mark.promise("change:no-loss")
 async def test_answers_go_on_after_all_workers_were_restarted(
     tmp_path: Path, valkey: RedisServer, key_prefix: str
 ) -> None:

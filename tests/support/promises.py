@@ -19,12 +19,12 @@ PROMISES = {
     "content:exact": "What a provider needs back on the next turn survives the round trip through every dialect.",
     "drain:no-loss": "On SIGTERM: no new work, streams may finish up to a bound, the rest learn how to go on.",
     "content:whole": "A tool call, an image, a structured answer and every parameter mean the same everywhere, or are refused by name.",
-}
-
-PLANNED = {
     "scale:any-worker": "Attach, resume, stop, snapshot and idempotency work from any worker, with the same bytes.",
     "scale:one-writer": "No viewer ever sees two different events under one id.",
     "scale:told": "When a producer dies, every viewer has words again or a `done` within 5 seconds.",
+}
+
+PLANNED = {
     "door:closed": "With keys configured, nothing is created, read, stopped or listed without one.",
     "door:own": "A principal reaches its own generations and no other's.",
     "door:browser": "A native EventSource can be let in without a long-lived secret in its address.",
