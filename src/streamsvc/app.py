@@ -214,6 +214,7 @@ def _lifespan(
                 # Now and not later: a fallback is first called in the middle of an outage.
                 for entry in supervisor.entries.route(parts.settings.provider, Prompt(messages=())):
                     await entry.provider()
+                await parts.sharing.prepare()
                 guard.has_started = True
                 yield
                 guard.has_started = False

@@ -13,6 +13,10 @@ from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.web.demo import Producers
 
 
+async def _nothing() -> None:
+    """Prepare nothing."""
+
+
 class Sharing(msgspec.Struct, frozen=True, kw_only=True):
     """The event log and the directory of this process.
 
@@ -20,6 +24,7 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
         log: the event log.
         directory: the directory.
         background: what must run while the service does, each until it is cancelled.
+        prepare: awaited before the first request, while that runs: finds out whether the shared store can be used.
         id_mark: returns how the random part of a new id must begin.
         troubles: returns what is wrong with the shared store, as codes for operators.
         is_refusing: returns whether new generations are refused because of that.
@@ -29,6 +34,7 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
     log: EventLog
     directory: Directory
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]]
+    prepare: Callable[[], Coroutine[Any, Any, None]] = _nothing
     id_mark: Callable[[], str] = str
     troubles: Callable[[], Sequence[str]] = tuple
     is_refusing: Callable[[], bool] = bool

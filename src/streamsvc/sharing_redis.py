@@ -1,5 +1,6 @@
 """The event log and the directory in Redis; imported only if `log.kind` is `redis`."""
 
+from contextlib import suppress
 from functools import partial
 
 import msgspec
@@ -24,6 +25,12 @@ async def log_when_usable(store: Store) -> None:
             await store.health.wait_usable()
 
 
+async def try_once(store: Store) -> None:
+    """Try the store, so that this process does not call itself ready before it knows."""
+    with suppress(StoreUnavailable):
+        await store.probe()
+
+
 def in_redis(settings: Settings, demo_worker: int | None = None) -> Sharing:
     """Return what one of many processes needs.
 
@@ -39,6 +46,7 @@ def in_redis(settings: Settings, demo_worker: int | None = None) -> Sharing:
         log=log,
         directory=directory,
         background=(partial(log_when_usable, store), store.run_background, log.run, directory.run),
+        prepare=partial(try_once, store),
         id_mark=partial(partition_mark, store.home),
         troubles=lambda: store.health.reasons,
         is_refusing=lambda: refuses and store.health.trouble is not None,

@@ -11,7 +11,7 @@ import pytest
 from support.process import Running, serve
 from support.redis_servers import RedisServer, running_redis
 
-LOST = r"store.lost reason=unreachable cause=\w+"
+LOST = r"store.lost reason=unreachable cause=\S+"
 
 
 @asynccontextmanager
@@ -88,3 +88,11 @@ async def test_a_bug_in_the_background_ends_the_process(tmp_path: Path) -> None:
         assert made in service.output
         assert "Traceback" not in service.output
         assert "secret-question" not in service.output
+
+
+async def test_a_worker_that_never_reached_its_store_is_not_ready(tmp_path: Path) -> None:
+    with running_redis() as server:
+        server.command("REPLICAOF", "127.0.0.1", 1)
+        async with serve(tmp_path, {"LOG__KIND": "redis", "LOG__URL": server.url}) as service:
+            first = await service.client.get("/readyz")
+            assert (first.status_code, first.json()["reasons"]) == (503, ["store_read_only"])

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from streamsvc.config.settings import LogSettings
+from streamsvc.errors import StoreUnavailable
 from streamsvc.store.client import Store
 from streamsvc.store.inspect import log_server
 from support.redis_servers import RedisServer
@@ -43,11 +44,30 @@ async def test_a_server_that_is_too_old_is_a_warning(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def command(_store: Store, *_words: Any) -> dict[str, Any]:
+    async def info(_store: Store, _section: str) -> dict[str, Any]:
         return {"redis_version": version} if version else {}
 
-    monkeypatch.setattr(Store, "command", command)
+    monkeypatch.setattr(Store, "info", info)
     store = Store(LogSettings(kind="redis"))
     found = await inspected(store, caplog)
     assert ("store.too_old" in found) is is_too_old
+    await store.close()
+
+
+async def test_user_that_may_not_ask_can_use_the_store(
+    redis_server: RedisServer, key_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`-@dangerous`, which many servers give to applications, takes INFO away; Redis 6.2 counts all of CLIENT to it."""
+    user = ("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-@dangerous", "+client|setname")
+    redis_server.command(*user)
+    url = redis_server.url.replace("redis://", "redis://app:pw@")
+    store = Store(LogSettings(kind="redis", url=url, prefix=key_prefix))
+    assert await inspected(store, caplog) == ["store.connected kind=unknown"]
+    await store.probe()
+    store.health.check()
+    redis_server.command(*user, "-@scripting")
+    with pytest.raises(StoreUnavailable):
+        await store.probe()
+    assert store.health.reasons == ("store_misconfigured",)
+    redis_server.command("ACL", "DELUSER", "app")
     await store.close()

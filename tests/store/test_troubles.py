@@ -1,13 +1,17 @@
 """What the answers of a store say about it; the words of a server that takes no writes differ by version."""
 
+import errno
+import socket
 from collections.abc import AsyncIterator
 
+import anyio
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streamsvc.config.settings import LogSettings
 from streamsvc.errors import StoreUnavailable
 from streamsvc.store import health, scripts
-from streamsvc.store.client import Store
+from streamsvc.store.client import Store, trouble_of
 from streamsvc.store.health import Trouble
 from support.redis_servers import RedisServer
 
@@ -80,3 +84,30 @@ def test_slow_and_fast_commands_in_turn_are_one_slowness(
     state.worked(0.001, wrote=True)
     assert caplog.records[-1].message == "store.fast seconds=0.001"
     assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("cause", "trouble"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, ""), Trouble.UNREACHABLE),
+        (OSError(errno.EHOSTUNREACH, ""), Trouble.SILENT),
+        (socket.gaierror(), Trouble.SILENT),
+        (TimeoutError(), Trouble.SILENT),  # no connection of the pool was free in time
+    ],
+)
+def test_what_only_this_process_may_see_is_silence(cause: OSError, trouble: Trouble) -> None:
+    failure = RedisConnectionError("lost")
+    failure.__cause__ = cause
+    assert trouble_of(failure) is trouble
+
+
+async def test_store_that_does_not_answer_a_probe_is_silent(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    url = redis_server.url
+    store = Store(LogSettings(kind="redis", url=url, prefix=key_prefix, timeout_seconds=0.001))
+    store._attempt = lambda *_, **__: anyio.sleep_forever()  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await store.probe()
+    assert store.health.trouble is Trouble.SILENT
+    await store.close()

@@ -3,10 +3,10 @@
 import re
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from streamsvc.config import file as configfile
 from streamsvc.config.file import one_of, shown
@@ -39,6 +39,16 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ORIGIN = re.compile(r"\*|https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[?[0-9A-Fa-f:.]+\]?")
 _DATABASE = re.compile(r"/?\d*", re.ASCII)
+_OPTIONS: Mapping[str, Collection[str]] = {
+    "unix": {"db"},
+    "redis": (),
+    "rediss": {
+        *("ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname"),
+        *("ssl_keyfile", "ssl_password"),
+    },
+}
+"""What may be set in the query of a store's URL, by scheme; the rest is set by this service."""
+
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _NO_KEY = re.compile(r"[A-Z][A-Z0-9]{0,15}(_[A-Z0-9]{1,15})*")
 """Variable names that may be shown: short words in capitals, unlike any vendor's keys."""
@@ -105,7 +115,10 @@ def _check_log(log: LogSettings, note: Note) -> None:
         note(("log", "kind"), shown(log.kind), accepted)
     if not _is_store(log.url):
         found = shown(log.url, hide_text="@" in log.url)
-        accepted = "a redis://, rediss:// or unix:// URL, such as 'redis://127.0.0.1:6379/0'"
+        accepted = (
+            "a redis://, rediss:// or unix:// URL, such as 'redis://127.0.0.1:6379/0', with no options but the"
+            " paths of certificates (such as ?ssl_ca_certs=…) after rediss://, or ?db=… after unix://"
+        )
         note(("log", "url"), found, accepted)
 
 
@@ -116,6 +129,9 @@ def _is_store(url: str) -> bool:
     except ValueError:
         return False
     if not url.isprintable() or " " in url or parts.fragment:
+        return False
+    options = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    if not options.issubset(_OPTIONS.get(parts.scheme, ())):
         return False
     if parts.scheme == "unix":
         return bool(parts.path)

@@ -4,9 +4,11 @@ redis-py's own retries are off, and its time limits are ours: with its defaults 
 59 s (8.1.0). Everything that goes wrong becomes a `StoreUnavailable`, and is noted in `Health`.
 """
 
+import errno
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -18,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
+    NoPermissionError,
     NoScriptError,
     RedisError,
     ResponseError,
@@ -35,7 +38,7 @@ from streamsvc.eventloop import now
 from streamsvc.store.health import Health, Trouble
 from streamsvc.store.keys import Keys, home_of, new_worker_name
 from streamsvc.store.leases import Lapsed, Leases, packed
-from streamsvc.store.scripts import Script
+from streamsvc.store.scripts import PROBE, Script
 from streamsvc.traces import causes
 
 logger = logging.getLogger(__name__)
@@ -66,6 +69,8 @@ _TROUBLES = {
 """What the first word of an error means; Redis 6.2 puts that of a script's command in the middle of a sentence."""
 
 _WORD = re.compile(rf"\b({'|'.join(_TROUBLES)})\b")
+
+_NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 
 Argument = bytes | str | int | float
 
@@ -161,7 +166,34 @@ class Store:
                 await self.health.wait_changed()
             await anyio.sleep(PROBE_SECONDS)
             with suppress(StoreUnavailable):
-                await self._attempt(self._probe, wrote=True)
+                await self.probe()
+
+    async def probe(self) -> None:
+        """Try whether it can be used, and note that.
+
+        Raises:
+            StoreUnavailable: it cannot.
+        """
+        with anyio.move_on_after(self._settings.timeout_seconds) as wait:
+            await self._attempt(self._probe, wrote=True)
+        if wait.cancelled_caught:  # redis-py's limits are for one step of many
+            self.health.failed(Trouble.SILENT, "TimeoutError")
+            raise StoreUnavailable(str(Trouble.SILENT))
+
+    async def info(self, section: str) -> dict[str, Any]:
+        """Return what the server says about itself; nothing if its user may not ask.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+        """
+
+        async def ask() -> Any:
+            try:
+                return await self._commands.execute_command("INFO", section)  # type: ignore[no-untyped-call]
+            except NoPermissionError:
+                return {}
+
+        return dict(await self._try(ask))
 
     async def close(self) -> None:
         """Close the connections for commands."""
@@ -191,7 +223,8 @@ class Store:
                 return await _reply(connection, command)
 
     async def _probe(self) -> Any:
-        return await self._commands.set(self.keys.probe(self.worker), 1, px=_PROBE_TTL_MS)
+        key = self.keys.probe(self.worker)
+        return await self._evaluate(PROBE, [key], [_PROBE_TTL_MS])
 
     async def _evaluate(
         self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]
@@ -300,8 +333,14 @@ async def _noting(call: Callable[[], Awaitable[Any]], health: Health) -> Any:
             return await call()
     except (RedisError, OSError) as exc:
         trouble = trouble_of(exc)
-        health.failed(trouble, causes(exc))
+        health.failed(trouble, _classes(exc))
         raise StoreUnavailable(str(trouble)) from exc
+
+
+def _classes(exc: Exception) -> str:
+    """Return the classes of an exception and its causes, for a log line; its text may hold a value."""
+    kind, rest = type(exc).__name__, causes(exc)
+    return kind if rest == "none" else f"{kind}<{rest}"
 
 
 def trouble_of(exc: Exception) -> Trouble:
@@ -313,4 +352,18 @@ def trouble_of(exc: Exception) -> Trouble:
         return Trouble.SILENT
     if isinstance(exc, AuthenticationError | AuthorizationError | ResponseError):
         return Trouble.MISCONFIGURED
-    return Trouble.UNREACHABLE
+    return Trouble.SILENT if any(map(_is_local, _chain(exc))) else Trouble.UNREACHABLE
+
+
+def _chain(exc: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and its causes."""
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__ or exc.__context__
+
+
+def _is_local(exc: BaseException) -> bool:
+    """Return whether a failure says nothing about other processes: no route, no name, no free connection here."""
+    return isinstance(exc, TimeoutError | socket.gaierror) or (
+        isinstance(exc, OSError) and exc.errno in _NO_ROUTE
+    )

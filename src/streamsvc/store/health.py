@@ -31,6 +31,16 @@ class Trouble(StrEnum):
 _DOWN = frozenset({Trouble.UNREACHABLE, Trouble.SILENT, Trouble.MISCONFIGURED})
 
 
+_ADVICE = {
+    Trouble.UNREACHABLE: "does the server in log.url run?",
+    Trouble.SILENT: "look at the network from this worker to the server, TLS on only one side, and the server's load",
+    Trouble.FULL: "raise the server's maxmemory, or lower generations.keep_finished_seconds",
+    Trouble.READ_ONLY: "log.url leads to a replica, or to a server that cannot save",
+    Trouble.MISCONFIGURED: "check user, password, database and TLS in log.url, and the user's permissions",
+}
+"""What to do, for an operator who reads the log."""
+
+
 class Health:
     """The state of the store, as the latest commands found it.
 
@@ -103,7 +113,7 @@ class Health:
         if trouble is not self.trouble:
             if self.trouble is None:
                 self.since = now()
-            logger.error("store.lost reason=%s cause=%s", trouble, cause)
+            logger.error("store.lost reason=%s cause=%s (%s)", trouble, cause, _ADVICE[trouble])
             self._set(trouble)
 
     async def wait_changed(self) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from typing import Any
 
 from streamsvc.store.client import Store
 
@@ -18,9 +17,8 @@ async def log_server(store: Store) -> None:
     Raises:
         StoreUnavailable: it cannot be reached.
     """
-    server: dict[str, Any] = await store.command("INFO", "server")
-    memory: dict[str, Any] = await store.command("INFO", "memory")
-    kind = "valkey" if "valkey_version" in server else "redis"
+    server, memory = await store.info("server"), await store.info("memory")
+    kind = next((it for it in ("valkey", "redis") if f"{it}_version" in server), "unknown")
     version = str(server.get(f"{kind}_version", "unknown"))
     policy = str(memory.get("maxmemory_policy", "unknown"))
     logger.info("store.connected kind=%s version=%s policy=%s", kind, version, policy)
