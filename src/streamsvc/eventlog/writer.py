@@ -261,8 +261,10 @@ class Writer:
         for generation in due:
             writing = self._writing.get(generation)
             stream = self._memory.stream(generation)
-            if writing is None or stream is None:
-                self._writing.pop(generation, None)
+            if writing is None:
+                continue
+            if stream is None:  # dropped before it could be stored
+                self._forget(writing.lease)
             elif piece := self._piece(writing, stream):
                 by_partition.setdefault(writing.lease.partition, []).append(piece)
         for pieces in by_partition.values():
