@@ -311,6 +311,32 @@ async def test_words_that_a_failover_lost_are_not_followed_by_others(
         assert ahead.taken == numbered(START, Text("a"), Text("b"))
 
 
+async def test_viewers_of_a_take_over_that_failed_have_a_copy(
+    valkey: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is lost between the lease and the log. Another process goes on, or this one with its next attempt."""
+    async with process(valkey.url, key_prefix) as one, process(valkey.url, key_prefix) as other:
+        await write(one, START, Text("a"))
+        let_lapse(valkey, one)
+
+        async def unavailable(*_: object) -> None:
+            raise StoreUnavailable(Trouble.SILENT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(other.log, "_load", unavailable)
+            with pytest.raises(StoreUnavailable):
+                await other.take()
+        viewer = watch(other)
+        with pytest.raises(LogTakenOver):
+            await write(one, Text("late"))
+        let_lapse(valkey, one)
+        assert await one.take()
+        await write(one, Text("b"), DONE)
+        await viewer.until(lambda it: len(it.taken) == 4)
+        rest = numbered(Text("b"), DONE, first=2 * EPOCH_SEQS)
+        assert viewer.taken == numbered(START, Text("a")) + rest
+
+
 async def test_what_has_lost_records_cannot_be_taken_over(
     valkey: RedisServer, key_prefix: str
 ) -> None:

@@ -12,7 +12,13 @@ import anyio
 from typing_extensions import override
 
 from streamsvc.config.settings import Settings
-from streamsvc.errors import CursorLost, CursorReplaced, GenerationNotFound, Overloaded
+from streamsvc.errors import (
+    CursorLost,
+    CursorReplaced,
+    GenerationNotFound,
+    Overloaded,
+    StoreUnavailable,
+)
 from streamsvc.eventlog.base import (
     BATCH_RECORDS,
     BEFORE_FIRST,
@@ -93,6 +99,10 @@ class RedisEventLog(EventLog):
             stream = self._memory.open_copy(generation, beyond_limit=True)
         try:
             await self._load(stream, lease)
+        except StoreUnavailable:  # the caller tries again; meanwhile viewers have a copy as before
+            with suppress(Overloaded):
+                self._copies.open(generation)
+            raise
         except GenerationNotFound:
             self._store.leases.end(generation)
             self._memory.drop(generation)
