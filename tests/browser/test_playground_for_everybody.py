@@ -52,7 +52,7 @@ async def test_axe_finds_nothing_before_during_and_after_an_answer(
 
 
 @pytest.mark.node
-@pytest.mark.parametrize(("size", "scheme"), [*product(SIZES, ("light", "dark"))])
+@pytest.mark.parametrize(("size", "scheme"), [*zip(SIZES, ("light", "dark"), strict=True)])
 async def test_axe_finds_nothing_with_tools_schemas_images_and_settings(
     serve: Serve, size: str, scheme: Any
 ) -> None:
