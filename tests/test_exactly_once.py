@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
 from streamsvc.app import create_app
-from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import GenerationSettings, Settings
 from support import virtual_time
 from support.bridge import Connection
 from support.eventstream import EventStreamParser

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from streamsvc.config.settings import GenerationSettings, ProviderSettings, Settings, StreamSettings
+from streamsvc.config.provider_settings import ProviderSettings
+from streamsvc.config.settings import GenerationSettings, Settings, StreamSettings
 from streamsvc.providers import answer
 from support.eventstream import BrowserEvent
 from support.faults import FAULTS

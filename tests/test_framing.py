@@ -10,7 +10,8 @@ import anyio.lowlevel
 import pytest
 
 from conftest import Serve
-from streamsvc.config.settings import FakeSettings, LimitSettings, ServerSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import LimitSettings, ServerSettings, Settings
 from support.process import serve as serve_process
 from support.rawhttp import Exchange, exchange
 

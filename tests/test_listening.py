@@ -21,7 +21,8 @@ from typing_extensions import override
 
 from conftest import Serve
 from streamsvc.app import create_app
-from streamsvc.config.settings import FakeSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import Settings
 from streamsvc.errors import ConfigError
 from streamsvc.server import descriptors
 from streamsvc.server.listening import Listening, bind, miss_lost_clients

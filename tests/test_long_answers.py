@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from conftest import Serve
-from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import GenerationSettings, Settings
 from streamsvc.events import Done, Outcome, Start, Status, Text
 from streamsvc.providers.base import Finish
 from support.doubles import ScriptedProvider, Step

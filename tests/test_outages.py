@@ -11,7 +11,8 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import TaskStatus
 
-from streamsvc.config.settings import ProviderSettings, Settings, StreamSettings
+from streamsvc.config.provider_settings import ProviderSettings
+from streamsvc.config.settings import Settings, StreamSettings
 from streamsvc.events import Done
 from support.eventstream import Answer, view, wire
 from support.faults.row import (

@@ -15,7 +15,7 @@ import anyio
 import httpx2
 import pytest
 
-from streamsvc.config.settings import OpenAISettings
+from streamsvc.config.provider_settings import OpenAISettings
 from support.process import Running, serve, write_config
 from support.referee import (
     DEADLINES,

@@ -13,7 +13,8 @@ import uvicorn
 
 from conftest import Serve
 from streamsvc.app import create_app
-from streamsvc.config.settings import FakeSettings, Settings, StreamSettings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import Settings, StreamSettings
 from streamsvc.server.connection import Protocol
 from streamsvc.server.lifecycle import Options, Server
 from support.eventstream import wire

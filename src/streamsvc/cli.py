@@ -16,7 +16,8 @@ from streamsvc import __version__
 from streamsvc.config.file import find
 from streamsvc.config.load import load
 from streamsvc.config.paths import OPTIONS, setting_for
-from streamsvc.config.settings import ProviderSettings, Settings, UpstreamSection
+from streamsvc.config.provider_settings import ProviderSettings, UpstreamSection
+from streamsvc.config.settings import Settings
 from streamsvc.errors import EXIT_CONFIG, ConfigError
 
 EXIT_INTERRUPTED = 130

@@ -22,7 +22,8 @@ import pytest
 from typing_extensions import override
 
 from conftest import Serve
-from streamsvc.config.settings import OpenAISettings, Settings, StreamSettings
+from streamsvc.config.provider_settings import OpenAISettings
+from streamsvc.config.settings import Settings, StreamSettings
 
 SHORT, LONG = 50, 250
 

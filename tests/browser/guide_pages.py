@@ -9,13 +9,8 @@ import anyio
 import msgspec
 from playwright.async_api import Page
 
-from streamsvc.config.settings import (
-    CorsSettings,
-    FakeSettings,
-    GenerationSettings,
-    Settings,
-    StreamSettings,
-)
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import CorsSettings, GenerationSettings, Settings, StreamSettings
 from support.service import Service, serving
 from support.upstreams import OPENAI, finish, text, upstream
 from support.upstreams import until as until_set

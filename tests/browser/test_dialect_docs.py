@@ -14,7 +14,8 @@ from playwright.async_api import Page
 from browser.guide import DOCS, files_of, save
 from browser.pages import bundle, opened, shown, site
 from conftest import Serve
-from streamsvc.config.settings import CorsSettings, FakeSettings, Settings, StreamSettings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import CorsSettings, Settings, StreamSettings
 from support.service import Service
 
 pytestmark = pytest.mark.browser

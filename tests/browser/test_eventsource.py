@@ -9,13 +9,8 @@ import pytest
 
 from browser.pages import chromium, site
 from conftest import Serve
-from streamsvc.config.settings import (
-    CorsSettings,
-    FakeSettings,
-    GenerationSettings,
-    Settings,
-    StreamSettings,
-)
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import CorsSettings, GenerationSettings, Settings, StreamSettings
 from streamsvc.providers.fake.text import words
 
 pytestmark = pytest.mark.browser

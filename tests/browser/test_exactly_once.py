@@ -12,13 +12,8 @@ import pytest
 
 from browser.farm import BROWSERS, REPORTING, Farm, browser, farm
 from conftest import Serve
-from streamsvc.config.settings import (
-    CorsSettings,
-    FakeSettings,
-    GenerationSettings,
-    Settings,
-    StreamSettings,
-)
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import CorsSettings, GenerationSettings, Settings, StreamSettings
 from support.parts import each
 from support.proxy import BreakingProxy, Cut, after_bytes, after_events, breaking_proxy, never
 from support.service import Service

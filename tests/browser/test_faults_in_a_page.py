@@ -8,7 +8,8 @@ import pytest
 from browser.guide import save
 from browser.pages import chromium, site
 from conftest import Serve
-from streamsvc.config.settings import CorsSettings, FakeSettings, FaultName, Settings
+from streamsvc.config.provider_settings import FakeSettings, FaultName
+from streamsvc.config.settings import CorsSettings, Settings
 from streamsvc.provider_errors import ProviderContentFiltered, ProviderUnavailable, UpstreamCut
 
 pytestmark = pytest.mark.browser

@@ -10,7 +10,8 @@ from playwright.async_api import Route, expect
 from browser.pages import chromium
 from browser.playground import ANSWER, EXPLAIN, ask, on_upstream, playground
 from conftest import Serve
-from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import GenerationSettings, Settings, StreamSettings
 from streamsvc.providers.fake.text import reply_to
 from support.proxy import breaking_proxy
 from support.upstreams import HOLD, RESET, Upstream, finish, status, text, until

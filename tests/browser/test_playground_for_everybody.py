@@ -9,7 +9,8 @@ from playwright.async_api import expect
 
 from browser.playground import ANSWER, EXPLAIN, ask, on_upstream, playground, violations
 from conftest import Serve
-from streamsvc.config.settings import FakeSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import Settings
 from support.upstreams import HOLD, text
 
 pytestmark = pytest.mark.browser

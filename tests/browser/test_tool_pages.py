@@ -13,13 +13,8 @@ from browser.guide import files_of, save
 from browser.guide_pages import ANSWER
 from browser.pages import bundle, opened, recorded, shown
 from conftest import Serve
-from streamsvc.config.settings import (
-    CorsSettings,
-    FakeSettings,
-    GenerationSettings,
-    Settings,
-    StreamSettings,
-)
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import CorsSettings, GenerationSettings, Settings, StreamSettings
 from support.proxy import after_events, breaking_proxy, never
 from support.service import Service, serving
 from support.upstreams import OPENAI, finish, raw, text, upstream

@@ -12,7 +12,8 @@ import anyio.to_thread
 import pytest
 
 from conftest import Serve
-from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import GenerationSettings, Settings
 from streamsvc.events import Done, Outcome, Reasoning, Text
 from streamsvc.provider_errors import ProviderUnavailable
 from streamsvc.providers.base import Finish

@@ -11,7 +11,7 @@ import pytest
 
 import streamsvc
 from streamsvc.config.file import shipped_providers
-from streamsvc.config.settings import ParameterName
+from streamsvc.config.provider_settings import ParameterName
 from support.commands import COMMAND, environment, run
 
 OPENAI_MODEL, GEMINI_MODEL = (shipped_providers()[name]["model"] for name in ("openai", "gemini"))

@@ -17,13 +17,8 @@ from openai_clients import (
 )
 
 from conftest import Serve
-from streamsvc.config.settings import (
-    CorsSettings,
-    GenerationSettings,
-    OpenAISettings,
-    Settings,
-    StreamSettings,
-)
+from streamsvc.config.provider_settings import OpenAISettings
+from streamsvc.config.settings import CorsSettings, GenerationSettings, Settings, StreamSettings
 from support.service import Service, serving
 from support.upstreams import (
     CLOSE,

@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from conftest import Serve
-from streamsvc.config.settings import FakeSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import Settings
 from support.parts import find
 
 HERE = Path(__file__).parent

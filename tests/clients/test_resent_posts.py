@@ -9,7 +9,8 @@ import anyio
 import pytest
 
 from conftest import Serve
-from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import GenerationSettings, Settings
 from support.parts import find
 from support.proxy import after_events, breaking_proxy, never
 

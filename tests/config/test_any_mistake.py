@@ -12,11 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamsvc.config.settings import (
-    ServerSettings,
-    Settings,
-    UpstreamSection,
-)
+from streamsvc.config.provider_settings import UpstreamSection
+from streamsvc.config.settings import ServerSettings, Settings
 from streamsvc.errors import ConfigError
 from support.settings import (
     PLACES,

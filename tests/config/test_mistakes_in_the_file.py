@@ -4,10 +4,7 @@ import json
 
 import pytest
 
-from streamsvc.config.settings import (
-    FakeSettings,
-    OpenAISettings,
-)
+from streamsvc.config.provider_settings import FakeSettings, OpenAISettings
 from support.settings import (
     ENTRY_NAMES,
     KINDS_ACCEPTED,

@@ -4,12 +4,7 @@ import msgspec
 import pytest
 
 from streamsvc.config.load import load
-from streamsvc.config.settings import (
-    KINDS,
-    FakeSettings,
-    GeminiSettings,
-    OpenAISettings,
-)
+from streamsvc.config.provider_settings import KINDS, FakeSettings, GeminiSettings, OpenAISettings
 from support.settings import OPENAI, SECRET, SHIPPED, read, sections
 
 

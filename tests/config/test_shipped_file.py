@@ -8,11 +8,8 @@ import msgspec
 import pytest
 
 from streamsvc.config.load import load
-from streamsvc.config.settings import (
-    GeminiSettings,
-    OpenAISettings,
-    Settings,
-)
+from streamsvc.config.provider_settings import GeminiSettings, OpenAISettings
+from streamsvc.config.settings import Settings
 from support.settings import PLACES, SHIPPED, read
 
 

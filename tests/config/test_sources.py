@@ -10,10 +10,7 @@ import msgspec
 import pytest
 
 from streamsvc.config.load import load
-from streamsvc.config.settings import (
-    FakeSettings,
-    OpenAISettings,
-)
+from streamsvc.config.provider_settings import FakeSettings, OpenAISettings
 from support.settings import (
     PLACES,
     SHIPPED,

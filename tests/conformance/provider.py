@@ -12,7 +12,7 @@ import anyio
 import pytest
 from typing_extensions import override
 
-from streamsvc.config.settings import FakeSettings, ProviderSettings
+from streamsvc.config.provider_settings import FakeSettings, ProviderSettings
 from streamsvc.events import FinishReason, Reasoning, Text
 from streamsvc.messages import Prompt, ToolCall, UserMessage
 from streamsvc.provider_errors import ProviderError

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from provider import UPSTREAMS, UpstreamSubject, gather
 
-from streamsvc.config.settings import OpenAISettings, ParameterName
+from streamsvc.config.provider_settings import OpenAISettings, ParameterName
 from streamsvc.messages import (
     AssistantMessage,
     FilePart,

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamsvc.config.settings import FakeSettings, GenerationSettings, LimitSettings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import GenerationSettings, LimitSettings
 from streamsvc.dialects.json_body import Body
 from streamsvc.dialects.native.request import NativeRequestParser
 from streamsvc.dialects.openai.request import ChatCompletionParser

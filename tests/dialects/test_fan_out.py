@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Serve
-from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import GenerationSettings, Settings
 from streamsvc.dialects.native.frames import NativeDialect
 from streamsvc.dialects.native.shared import SharedDialect
 from streamsvc.dialects.native.text import TextDialect

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamsvc.config.settings import FakeSettings, GenerationSettings, LimitSettings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import GenerationSettings, LimitSettings
 from streamsvc.dialects.json_body import Body
 from streamsvc.dialects.native.request import NativeRequestParser
 from streamsvc.dialects.openai.request import ChatCompletionParser

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streamsvc.config.settings import AISDKSettings, FakeSettings, GenerationSettings, LimitSettings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import AISDKSettings, GenerationSettings, LimitSettings
 from streamsvc.dialects.ai_sdk.request import UIMessageParser
 from streamsvc.dialects.json_body import MAX_MARKS, Body
 from streamsvc.dialects.native.request import NativeRequestParser

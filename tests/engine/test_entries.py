@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from streamsvc.config.settings import FakeSettings, OpenAISettings, ProviderSettings
+from streamsvc.config.provider_settings import FakeSettings, OpenAISettings, ProviderSettings
 from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlot
 from streamsvc.errors import InvalidField, Overloaded, ProviderNotReady
 from streamsvc.providers.registry import ProviderRegistry

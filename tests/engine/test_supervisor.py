@@ -5,7 +5,8 @@ import re
 import anyio
 import pytest
 
-from streamsvc.config.settings import OpenAISettings, Settings
+from streamsvc.config.provider_settings import OpenAISettings
+from streamsvc.config.settings import Settings
 from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.engine.supervisor import Supervisor, new_id
 from streamsvc.errors import InvalidField, Overloaded, ProviderNotReady

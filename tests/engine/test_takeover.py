@@ -8,7 +8,7 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from streamsvc.config.settings import OpenAISettings
+from streamsvc.config.provider_settings import OpenAISettings
 from streamsvc.errors import GenerationNotFound
 from streamsvc.eventlog.base import EPOCH_SEQS, LogTakenOver
 from streamsvc.events import (

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from streamsvc.config.settings import FakeSettings
+from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.events import Delta, ToolCallArguments, ToolCallBegun
 from streamsvc.messages import Prompt, UserMessage
 from streamsvc.provider_errors import ProviderError

@@ -8,7 +8,7 @@ import httpx2
 import openai
 import pytest
 
-from streamsvc.config.settings import OpenAISettings
+from streamsvc.config.provider_settings import OpenAISettings
 from streamsvc.messages import Prompt, UserMessage
 from streamsvc.providers.openai.provider import (
     ONE_REQUEST_HEADERS,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from streamsvc.config.settings import FakeSettings
+from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.events import Delta, Reasoning, Text, Usage
 from streamsvc.messages import AssistantMessage, Prompt, UserMessage
 from streamsvc.providers.base import Finish

@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from trio.testing import MockClock
 
-from streamsvc.config.settings import FakeSettings
+from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.events import (
     Logprobs,
     Reasoning,

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from trio.testing import MockClock
 
-from streamsvc.config.settings import FakeSettings, FaultName
+from streamsvc.config.provider_settings import FakeSettings, FaultName
 from streamsvc.events import Reasoning, Text, Usage
 from streamsvc.messages import Prompt, UserMessage
 from streamsvc.provider_errors import (

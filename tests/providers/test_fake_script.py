@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from trio.testing import MockClock
 
-from streamsvc.config.settings import FakeSettings
+from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.events import (
     Logprobs,
     Reasoning,

@@ -18,7 +18,7 @@ import respx
 from google.genai import _api_client
 from google.genai import errors as sdk_errors
 
-from streamsvc.config.settings import GeminiSettings
+from streamsvc.config.provider_settings import GeminiSettings
 from streamsvc.events import Reasoning, Text, Usage
 from streamsvc.messages import AssistantMessage, ImagePart, Prompt, UserMessage
 from streamsvc.provider_errors import (

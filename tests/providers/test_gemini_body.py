@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from google.genai import types
 
-from streamsvc.config.settings import GeminiSettings
+from streamsvc.config.provider_settings import GeminiSettings
 from streamsvc.messages import JsonFormat, NamedTool, Prompt, Tool, UserMessage
 from streamsvc.providers.gemini.body import request_body
 

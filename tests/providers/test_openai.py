@@ -14,7 +14,7 @@ import anyio
 import msgspec
 import pytest
 
-from streamsvc.config.settings import OpenAISettings
+from streamsvc.config.provider_settings import OpenAISettings
 from streamsvc.events import Reasoning, Text, Usage
 from streamsvc.messages import AssistantMessage, Prompt, UserMessage
 from streamsvc.provider_errors import (

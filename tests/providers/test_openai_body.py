@@ -12,7 +12,7 @@ from openai.types.chat.completion_create_params import (
 )
 from pydantic import ConfigDict, TypeAdapter, with_config
 
-from streamsvc.config.settings import OpenAISettings
+from streamsvc.config.provider_settings import OpenAISettings
 from streamsvc.messages import (
     AssistantMessage,
     FilePart,

@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from streamsvc.config.settings import OpenAISettings
+from streamsvc.config.provider_settings import OpenAISettings
 from streamsvc.events import Reasoning
 from streamsvc.messages import (
     AssistantMessage,

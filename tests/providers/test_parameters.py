@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamsvc.config.settings import (
+from streamsvc.config.provider_settings import (
     FakeSettings,
     GeminiSettings,
     OpenAISettings,

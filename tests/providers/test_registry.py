@@ -8,7 +8,12 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
-from streamsvc.config.settings import FakeSettings, GeminiSettings, OpenAISettings, ProviderSettings
+from streamsvc.config.provider_settings import (
+    FakeSettings,
+    GeminiSettings,
+    OpenAISettings,
+    ProviderSettings,
+)
 from streamsvc.errors import InvalidField, ProviderNotReady
 from streamsvc.messages import Prompt, UserMessage
 from streamsvc.providers import registry

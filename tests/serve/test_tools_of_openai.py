@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from streamsvc.config.settings import FaultName
+from streamsvc.config.provider_settings import FaultName
 from streamsvc.messages import ToolCall
 from streamsvc.providers.openai.quirks import QUIRKS, Style, WrittenCall, chunks
 from support.asking import CLIENTS, Request, answered, sent

@@ -7,7 +7,8 @@ from typing import Any
 
 import anyio
 
-from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import GenerationSettings, Settings
 from streamsvc.engine.circuit import State
 from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.engine.supervisor import Supervisor

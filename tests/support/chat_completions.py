@@ -4,13 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from streamsvc.config.settings import (
-    FakeSettings,
-    LimitSettings,
-    OpenAISettings,
-    Settings,
-    StreamSettings,
-)
+from streamsvc.config.provider_settings import FakeSettings, OpenAISettings
+from streamsvc.config.settings import LimitSettings, Settings, StreamSettings
 from support.asking import fetch
 from support.eventstream import Answer
 from support.service import Service

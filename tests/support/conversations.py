@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from streamsvc.config.settings import FakeSettings, LimitSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import LimitSettings, Settings
 from support.asking import fetch
 from support.eventstream import Answer
 from support.service import Service

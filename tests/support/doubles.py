@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 from typing_extensions import override
 
-from streamsvc.config.settings import FakeSettings, ProviderSettings
+from streamsvc.config.provider_settings import FakeSettings, ProviderSettings
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Delta, Done, Event, Record

@@ -8,7 +8,8 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from streamsvc.config.settings import FakeSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import Settings
 from streamsvc.eventlog.base import BEFORE_FIRST, LogEnded
 from support.eventstream import BrowserEvent, view
 from support.service import Service

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from streamsvc.config.settings import ParameterName
+from streamsvc.config.provider_settings import ParameterName
 from streamsvc.messages import (
     FilePart,
     ImagePart,

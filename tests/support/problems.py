@@ -2,7 +2,8 @@
 
 import json
 
-from streamsvc.config.settings import FakeSettings, LimitSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import LimitSettings, Settings
 from support.eventstream import Answer
 
 HURRIED = FakeSettings(words_per_second=0, first_word_seconds=0, text="One two three.")

@@ -9,11 +9,9 @@ import msgspec
 import pytest
 
 from streamsvc.config.load import load
-from streamsvc.config.settings import (
-    KINDS,
-    Section,
-    Settings,
-)
+from streamsvc.config.provider_settings import KINDS
+from streamsvc.config.section import Section
+from streamsvc.config.settings import Settings
 from streamsvc.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[2] / "config.toml"

@@ -8,7 +8,8 @@ from urllib.parse import quote
 import anyio
 import msgspec
 
-from streamsvc.config.settings import FakeSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import Settings
 from support.asking import TEXT, answered, chat_stream, fetch
 from support.eventstream import Answer, parse, view
 from support.service import Service

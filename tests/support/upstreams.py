@@ -18,7 +18,7 @@ from typing import Any, Literal
 import anyio
 from anyio.abc import TaskGroup
 
-from streamsvc.config.settings import GeminiSettings, OpenAISettings
+from streamsvc.config.provider_settings import GeminiSettings, OpenAISettings
 from streamsvc.events import Usage
 from streamsvc.messages import ToolCall
 from support.owned import own_tasks

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from conftest import Serve
-from streamsvc.config.settings import FakeSettings, LimitSettings, ServerSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import LimitSettings, ServerSettings, Settings
 from streamsvc.web.refusals import MAX_LINES, WINDOW_SECONDS, RefusalLog
 from support.asking import fetch
 from support.eventstream import Answer, view

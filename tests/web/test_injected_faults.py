@@ -14,14 +14,13 @@ import anyio
 import msgspec
 import pytest
 
-from streamsvc.config.settings import (
+from streamsvc.config.provider_settings import (
     FakeSettings,
     FaultName,
     OpenAISettings,
     ProviderSettings,
-    Settings,
-    StreamSettings,
 )
+from streamsvc.config.settings import Settings, StreamSettings
 from streamsvc.providers.fake import faults
 from support.eventstream import Answer, BrowserEvent, view
 from support.native import CREATE, STREAM

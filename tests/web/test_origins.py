@@ -7,7 +7,8 @@ import pytest
 from starlette.requests import Request
 
 from conftest import Serve
-from streamsvc.config.settings import CorsSettings, FakeSettings, ServerSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import CorsSettings, ServerSettings, Settings
 from streamsvc.errors import HostRefused, OriginRefused
 from streamsvc.web.hosts import Hosts
 from streamsvc.web.origins import Origins

@@ -3,7 +3,8 @@
 import pytest
 
 from conftest import Serve
-from streamsvc.config.settings import OpenAISettings, ProviderSettings, Settings
+from streamsvc.config.provider_settings import OpenAISettings, ProviderSettings
+from streamsvc.config.settings import Settings
 from streamsvc.provider_errors import ProviderUnavailable
 from support.asking import fetch
 from support.doubles import ScriptedProvider

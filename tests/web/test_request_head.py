@@ -8,7 +8,8 @@ from starlette.requests import Request
 from typing_extensions import override
 
 from streamsvc.app import create_app
-from streamsvc.config.settings import FakeSettings, ServerSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import ServerSettings, Settings
 from streamsvc.errors import InvalidField, PrefetchRefused
 from streamsvc.web.requests import Cursor, RequestHead, read_head
 from support.bridge import Connection

@@ -10,7 +10,8 @@ import pytest
 from typing_extensions import override
 
 from conftest import Serve
-from streamsvc.config.settings import FakeSettings, ProviderSettings, Settings
+from streamsvc.config.provider_settings import FakeSettings, ProviderSettings
+from streamsvc.config.settings import Settings
 from streamsvc.events import Delta
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Finish, Provider

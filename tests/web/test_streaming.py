@@ -7,7 +7,8 @@ import anyio
 import pytest
 
 from conftest import Serve
-from streamsvc.config.settings import FakeSettings, GenerationSettings, Settings, StreamSettings
+from streamsvc.config.provider_settings import FakeSettings
+from streamsvc.config.settings import GenerationSettings, Settings, StreamSettings
 from support.eventstream import Answer, BrowserEvent, view, wire
 from support.native import ASK, text_of, until, until_viewers_are
 from support.service import Service

@@ -10,13 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from streamsvc.config import file as configfile
 from streamsvc.config.file import one_of, shown
-from streamsvc.config.settings import (
-    LimitSettings,
-    LogSettings,
-    ProviderSettings,
-    Settings,
-    UpstreamSection,
-)
+from streamsvc.config.provider_settings import ProviderSettings, UpstreamSection
+from streamsvc.config.settings import LimitSettings, LogSettings, Settings
 
 
 class Note(Protocol):

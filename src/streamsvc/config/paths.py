@@ -6,7 +6,9 @@ from difflib import get_close_matches
 
 import msgspec
 
-from streamsvc.config.settings import KINDS, Section, Settings
+from streamsvc.config.provider_settings import KINDS
+from streamsvc.config.section import Section
+from streamsvc.config.settings import Settings
 
 PREFIX = "STREAMSVC_"
 

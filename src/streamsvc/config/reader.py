@@ -10,7 +10,9 @@ import msgspec
 
 from streamsvc.config.file import Mistakes, one_of, refuse, shown
 from streamsvc.config.paths import dotted, guess, variable_for
-from streamsvc.config.settings import KINDS, FakeSettings, ProviderSettings, Section, Settings
+from streamsvc.config.provider_settings import KINDS, FakeSettings, ProviderSettings
+from streamsvc.config.section import Section
+from streamsvc.config.settings import Settings
 from streamsvc.config.values import FromEnvironment, convert, describe, text_of, variable_of
 from streamsvc.errors import ConfigError
 from streamsvc.script import Script

@@ -7,7 +7,7 @@ from typing import Self
 import anyio
 from typing_extensions import override
 
-from streamsvc.config.settings import ProviderSettings
+from streamsvc.config.provider_settings import ProviderSettings
 from streamsvc.engine.entries import ProviderEntry
 from streamsvc.eventloop import Timer, clock, timers
 from streamsvc.events import Delta

@@ -8,7 +8,7 @@ from typing import Self
 import msgspec
 from typing_extensions import override
 
-from streamsvc.config.settings import ParameterName, ProviderSettings
+from streamsvc.config.provider_settings import ParameterName, ProviderSettings
 from streamsvc.engine.circuit import Circuit
 from streamsvc.errors import Overloaded, UnsupportedParameter
 from streamsvc.messages import Prompt

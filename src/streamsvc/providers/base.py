@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import anyio
 import msgspec
 
-from streamsvc.config.settings import ProviderSettings
+from streamsvc.config.provider_settings import ProviderSettings
 from streamsvc.events import AnswerEnd, Delta, ToolCallReady, Usage
 from streamsvc.messages import Prompt
 

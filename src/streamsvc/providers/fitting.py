@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from streamsvc.config.settings import ParameterName, ProviderSettings
+from streamsvc.config.provider_settings import ParameterName, ProviderSettings
 from streamsvc.messages import (
     AssistantMessage,
     FilePart,

@@ -11,7 +11,7 @@ from typing import Any, Literal, assert_never
 import msgspec
 from typing_extensions import override
 
-from streamsvc.config.settings import (
+from streamsvc.config.provider_settings import (
     FakeSettings,
     GeminiSettings,
     OpenAISettings,

@@ -14,7 +14,7 @@ from typing import Self, cast, get_args
 import anyio
 import anyio.to_thread
 
-from streamsvc.config.settings import FakeSettings, FaultName, ProviderSettings
+from streamsvc.config.provider_settings import FakeSettings, FaultName, ProviderSettings
 from streamsvc.errors import InvalidField, ProviderNotReady
 from streamsvc.providers.base import OpenProvider, Provider
 from streamsvc.traces import describe

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from streamsvc.config.settings import ProviderSettings
+from streamsvc.config.provider_settings import ProviderSettings
 from streamsvc.dialects.invalid import quoted
 from streamsvc.dialects.json_body import Body, convert, decode
 from streamsvc.dialects.openai.fields import BODY, STREAM_OPTIONS, RequestBody

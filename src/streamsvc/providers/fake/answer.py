@@ -1,6 +1,6 @@
 """What the fake provider answers without a script: tool calls, a value that fits a schema, or words."""
 
-from streamsvc.config.settings import FakeSettings
+from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.messages import JsonFormat, Prompt
 from streamsvc.provider_errors import ProviderRefused
 from streamsvc.providers.fake.calls import as_json, calls_for, question_of, results_of

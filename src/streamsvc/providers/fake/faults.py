@@ -10,7 +10,7 @@ from itertools import chain
 
 import msgspec
 
-from streamsvc.config.settings import FaultName
+from streamsvc.config.provider_settings import FaultName
 from streamsvc.provider_errors import (
     ContextLengthExceeded,
     ProviderAuthFailed,

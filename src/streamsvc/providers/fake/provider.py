@@ -14,7 +14,7 @@ import anyio
 import msgspec
 from typing_extensions import override
 
-from streamsvc.config.settings import FakeSettings, FaultName
+from streamsvc.config.provider_settings import FakeSettings, FaultName
 from streamsvc.eventloop import now
 from streamsvc.events import Delta, Logprobs, Reasoning, Usage
 from streamsvc.messages import Prompt, texts_of

@@ -7,7 +7,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
-from streamsvc.config.settings import GeminiSettings
+from streamsvc.config.provider_settings import GeminiSettings
 from streamsvc.messages import JsonFormat, NamedTool, Prompt, Tool, ToolChoice
 from streamsvc.providers.gemini.contents import contents
 from streamsvc.providers.gemini.models import bare_model, thinking

@@ -7,7 +7,7 @@ from typing import cast
 import httpx2
 from typing_extensions import override
 
-from streamsvc.config.settings import UpstreamSection
+from streamsvc.config.provider_settings import UpstreamSection
 from streamsvc.provider_errors import ProviderError, UpstreamInvalid
 from streamsvc.providers.error_mapping import (
     error_for_answer,

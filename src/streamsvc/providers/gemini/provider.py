@@ -15,7 +15,7 @@ from google import genai
 from google.genai import errors, types
 from typing_extensions import override
 
-from streamsvc.config.settings import GeminiSettings
+from streamsvc.config.provider_settings import GeminiSettings
 from streamsvc.events import Delta
 from streamsvc.messages import Prompt
 from streamsvc.provider_errors import UpstreamInvalid

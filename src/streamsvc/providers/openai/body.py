@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any, assert_never
 
-from streamsvc.config.settings import OpenAISettings
+from streamsvc.config.provider_settings import OpenAISettings
 from streamsvc.messages import (
     COMPATIBLE,
     AssistantMessage,

@@ -13,7 +13,7 @@ import msgspec
 import openai
 from typing_extensions import override
 
-from streamsvc.config.settings import OpenAISettings
+from streamsvc.config.provider_settings import OpenAISettings
 from streamsvc.events import Delta
 from streamsvc.messages import Prompt
 from streamsvc.providers.answer import AnswerSoFar

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from streamsvc.config.settings import FaultName
+from streamsvc.config.provider_settings import FaultName
 
 
 class WrittenCall(msgspec.Struct, frozen=True, kw_only=True):
