@@ -29,6 +29,7 @@ from streamsvc.messages import Prompt
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.sharing import Sharing, in_memory
 from streamsvc.traces import describe
+from streamsvc.web.access import AccessControl
 from streamsvc.web.addresses import is_openai
 from streamsvc.web.ai_sdk import UIMessageEndpoints, refusal_text
 from streamsvc.web.bodies import BodyReader
@@ -93,17 +94,20 @@ def create_app(
     )
     app = Starlette(
         routes=routes(
-            _generations(parts),
-            _chat_completions(parts),
-            _ui_messages(parts),
-            OperationEndpoints(
+            generations=_generations(parts),
+            chat_completions=_chat_completions(parts),
+            ui_messages=_ui_messages(parts),
+            operations=OperationEndpoints(
                 supervisor=parts.supervisor,
                 default_provider=settings.provider,
                 troubles=parts.sharing.troubles,
                 is_refusing=parts.sharing.is_refusing,
             ),
-            Playground(is_demo=demo is not None) if settings.playground.enabled else None,
-            demo,
+            playground=Playground(is_demo=demo is not None)
+            if settings.playground.enabled
+            else None,
+            demo=demo,
+            control=AccessControl(),
         ),
         lifespan=_lifespan(parts, guard),
         middleware=[

@@ -7,6 +7,7 @@ text of a foreign exception never gets further than `__cause__`.
     ├── ConfigError                 unusable settings; the process does not start
     ├── RequestError                a refused request; has an HTTP `status`
     │   ├── MalformedRequest        400
+    │   ├── Unauthorized            401
     │   ├── OriginRefused           403
     │   ├── GenerationNotFound      404
     │   ├── ModelNotFound           404
@@ -79,6 +80,26 @@ class MalformedRequest(RequestError):
 
     code = "malformed_request"
     status = 400
+
+
+class Unauthorized(RequestError):
+    """There is no valid credential. An unknown, a malformed and a revoked one get the same answer.
+
+    Args:
+        was_given: whether the request has a credential.
+    """
+
+    code = "unauthorized"
+    status = 401
+
+    def __init__(self, *, was_given: bool) -> None:
+        super().__init__(
+            "The API key or token is not valid."
+            if was_given
+            else "An API key is required; send it as 'Authorization: Bearer …'.",
+            field="Authorization",
+        )
+        self.log_details = "credential=invalid" if was_given else "credential=missing"
 
 
 class OriginRefused(RequestError):

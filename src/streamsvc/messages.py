@@ -245,12 +245,14 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
         provider: the name of the requested provider entry.
         grace_seconds: how long to continue without viewers; None: as configured.
         metadata: the client's own pairs, returned in the `Start`.
+        principal: the name of whose it is.
     """
 
     prompt: Prompt
     provider: str
     grace_seconds: float | None = None
     metadata: dict[str, str] = {}
+    principal: str = ""
 
 
 def parts_of(content: Content) -> tuple[Part, ...]:

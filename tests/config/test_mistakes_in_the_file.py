@@ -17,7 +17,10 @@ from support.settings import (
     mistake,
 )
 
-TABLES = "ai_sdk, cors, generations, limits, log, playground, provider, providers, server, stream"
+TABLES = (
+    "ai_sdk, auth, cors, generations, jwt, limits, log, playground, principal_limits, provider, providers,"
+    " server, stream"
+)
 
 
 @pytest.mark.promise("input:clear-error")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streamsvc.dialects.native.frames import NativeDialect
 from streamsvc.dialects.sse import EVENT_NAMES, KEEPALIVE, json_line, preamble
-from streamsvc.engine.supervisor import new_id
+from streamsvc.engine.ids import new_id
 from streamsvc.events import (
     Done,
     Event,

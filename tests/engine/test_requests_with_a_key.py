@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from streamsvc.engine.directory.memory import KEYS_AT_A_TIME
+from streamsvc.engine.ids import scoped
 from streamsvc.errors import InvalidField, Overloaded
 from streamsvc.events import Text
 from streamsvc.messages import GenerationRequest
@@ -97,8 +98,8 @@ async def test_keys_of_dropped_generations_are_removed_in_small_steps() -> None:
                 await bench.create(REQUEST, key=f"new{number}")
                 assert before - bench.directory.keys < KEYS_AT_A_TIME
             assert bench.directory._keys.keys() == {
-                "slow",
-                *(f"new{number}" for number in range(20)),
+                scoped("", "slow"),
+                *(scoped("", f"new{number}") for number in range(20)),
             }
             assert (
                 await bench.create(GenerationRequest(prompt=PROMPT, provider="slow"), key="slow")

@@ -8,7 +8,8 @@ import pytest
 from streamsvc.config.provider_settings import OpenAISettings
 from streamsvc.config.settings import Settings
 from streamsvc.engine.directory.memory import MemoryDirectory
-from streamsvc.engine.supervisor import Supervisor, new_id
+from streamsvc.engine.ids import new_id
+from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import InvalidField, Overloaded, ProviderNotReady
 from streamsvc.events import Done, Outcome, Status, Text
 from streamsvc.messages import GenerationRequest

@@ -12,6 +12,7 @@ from typing_extensions import override
 from conftest import Serve
 from streamsvc.config.provider_settings import FakeSettings, ProviderSettings
 from streamsvc.config.settings import Settings
+from streamsvc.engine.ids import new_id
 from streamsvc.events import Delta
 from streamsvc.messages import Prompt
 from streamsvc.providers.base import Finish, Provider
@@ -85,8 +86,9 @@ def secret_bodies() -> Iterator[dict[str, object]]:
 async def test_bug_in_the_log_gives_a_500_without_details(serve: Serve) -> None:
     service = await serve(BOUNDED)
     broken: Any = service.log._streams
-    broken["broken"] = "not a log"
-    answer = await fetch(service.port, f"{CREATE}/broken")
+    name = new_id()
+    broken[name] = "not a log"
+    answer = await fetch(service.port, f"{CREATE}/{name}")
     assert_is_problem(answer, 500, None)
     assert json.loads(bytes(answer.raw))["code"] == "internal_error"
     assert b"log" not in answer.raw

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from streamsvc.config.guard_settings import AuthSettings, JWTSettings, Limit, PrincipalLimits
 from streamsvc.config.provider_settings import FakeSettings, ProviderSettings
 from streamsvc.config.section import Count, Name, PositiveSeconds, Seconds, Section
 
@@ -18,7 +19,7 @@ class ServerSettings(Section, frozen=True):
 
     Attributes:
         workers: how many processes share the connections.
-        hosts: host names that clients may use besides the loopback ones, if `host` is a loopback address.
+        hosts: host names that clients may use besides the loopback ones.
         root_path: the path under which a proxy publishes the service, if the proxy strips it.
         request_seconds: how long a request may take to arrive, headers and body together.
     """
@@ -93,9 +94,13 @@ class LogSettings(Section, frozen=True):
 
 
 class LimitSettings(Section, frozen=True):
-    """How many generations, viewers and connections at once, and how large a request.
+    """How many generations, viewers and connections at once, how many requests, and how large they may be.
 
     Attributes:
+        requests_per_minute: how many answers may be created by all principals together; 0 is no limit.
+        tokens_per_minute: how many tokens they may have together; 0 is no limit.
+        reserve_tokens: the tokens that an answer counts as at first, if its request does not limit them.
+        max_connections_per_address: how many connections one public address may have; 0 is no limit.
         max_total_body_bytes: the maximum size of all bodies together that are being read.
         max_images: the maximum number of images and files in a request.
         max_image_bytes: the maximum size of an image, decoded.
@@ -105,7 +110,11 @@ class LimitSettings(Section, frozen=True):
 
     max_generations: Count = 1000
     max_viewers: Count = 5000
+    requests_per_minute: Limit = 0
+    tokens_per_minute: Limit = 0
+    reserve_tokens: Count = 1000
     max_connections: Count = 10_000
+    max_connections_per_address: Limit = 256
     max_body_bytes: Count = 20_000_000
     max_total_body_bytes: Count = 32_000_000
     max_prompt_chars: Count = 400_000
@@ -146,6 +155,9 @@ class Settings(Section, frozen=True):
     generations: GenerationSettings = GenerationSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
+    auth: AuthSettings = AuthSettings()
+    jwt: JWTSettings = JWTSettings()
+    principal_limits: PrincipalLimits = PrincipalLimits()
     cors: CorsSettings = CorsSettings()
     ai_sdk: AISDKSettings = AISDKSettings()
     playground: PlaygroundSettings = PlaygroundSettings()

@@ -10,8 +10,9 @@ from typing_extensions import override
 
 from streamsvc.config.provider_settings import ParameterName, ProviderSettings
 from streamsvc.engine.circuit import Circuit
-from streamsvc.errors import Overloaded, UnsupportedParameter
+from streamsvc.errors import ModelNotFound, Overloaded, UnsupportedParameter
 from streamsvc.messages import Prompt
+from streamsvc.principals import ANONYMOUS, Principal
 from streamsvc.providers.base import Provider
 from streamsvc.providers.fitting import IN_MESSAGES, Fit, fit
 from streamsvc.providers.parameters import CONTENT, IN_WORDS, fate_of
@@ -73,7 +74,13 @@ class ProviderEntries:
         """Iterate over them in the order of the settings."""
         return iter(self._entries.values())
 
-    def route(self, name: str, prompt: Prompt) -> tuple[ProviderEntry, ...]:
+    def visible(self, caller: Principal) -> Iterator[ProviderEntry]:
+        """Iterate over those that exist for a caller."""
+        return map(self._entries.__getitem__, caller.visible(self._entries))
+
+    def route(
+        self, name: str, prompt: Prompt, caller: Principal = ANONYMOUS
+    ) -> tuple[ProviderEntry, ...]:
         """Return an entry followed by its fallbacks, in order, without those that cannot answer.
 
         A fallback cannot answer if its key is missing, or if it lacks a parameter of the prompt and does not drop it.
@@ -81,13 +88,20 @@ class ProviderEntries:
         Args:
             name: of the entry.
             prompt: the request.
+            caller: who asks; entries that it may not use do not exist for it. Fallbacks are the operator's choice.
 
         Raises:
             InvalidField: no such entry, or the entry does not allow the fault or a script.
+            ModelNotFound: the caller may not use the model.
             UnsupportedParameter: the entry lacks a parameter, and does not drop it.
             ProviderNotReady: the entry's own key is missing.
         """
-        section = self._providers.check(name, fault=prompt.fault, has_script=bool(prompt.script))
+        visible = None if caller.providers is None else caller.visible(self._entries)
+        section = self._providers.check(
+            name, fault=prompt.fault, has_script=bool(prompt.script), visible=visible
+        )
+        if not caller.may_use(prompt.model or section.model):
+            raise ModelNotFound(caller.visible(self._entries))
         entry = self._entries[name]
         fallbacks = [self._entries[other] for other in section.fallbacks]
         ready = [fallback for fallback in fallbacks if fallback.is_ready]

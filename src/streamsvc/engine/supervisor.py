@@ -5,10 +5,8 @@ as an async context manager, for the application's lifespan. Generations whose p
 (`takeover`).
 """
 
-import base64
 import hashlib
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from typing import Self
 
@@ -21,20 +19,16 @@ from streamsvc.engine.audience import ViewerSlot
 from streamsvc.engine.directory.base import STOP_SECONDS, Directory, KeyUse
 from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlot
 from streamsvc.engine.generation import Generation
+from streamsvc.engine.ids import new_id, scoped
 from streamsvc.engine.takeover import TakeOvers
 from streamsvc.errors import Draining, InvalidField, Overloaded, StoreUnavailable
 from streamsvc.eventlog.base import EventLog, LogTakenOver
 from streamsvc.events import Outcome
 from streamsvc.messages import GenerationRequest
+from streamsvc.principals import ANONYMOUS, Principal
 from streamsvc.providers.registry import ProviderRegistry
 
 logger = logging.getLogger(__name__)
-
-ID_PREFIX = "gen_"
-ID_PATTERN = ID_PREFIX + "[a-z2-7]{32}"
-"""Matches what `new_id` returns."""
-
-_ID_BYTES = 20
 
 _Route = tuple[ProviderEntry, ...]
 
@@ -111,26 +105,30 @@ class Supervisor:
         """The provider entries, with their slots and circuits."""
         return self._entries
 
-    async def create(self, request: GenerationRequest, *, key: str | None = None) -> str:
+    async def create(
+        self, request: GenerationRequest, *, key: str | None = None, caller: Principal = ANONYMOUS
+    ) -> str:
         """Start a generation, and return its id once its log is open.
 
         Args:
             request: what to generate.
+            caller: whose it is, which `request` says, too.
             key: the client's idempotency key. While the log of the first generation with this key is kept,
                 its id is returned, and nothing is started.
 
         Raises:
             InvalidField: an unknown provider or fault, or a key that was used with a different request.
+            ModelNotFound: the caller may not use the model.
             UnsupportedParameter: the provider lacks a parameter, and does not drop it.
             ProviderNotReady: the provider's API key is missing.
             Overloaded: a limit is reached, or the store cannot be used.
             Draining: the service is shutting down.
         """
-        route = self._entries.route(request.provider, request.prompt)
+        route = self._entries.route(request.provider, request.prompt, caller)
         if not key:
             return await self._start(request, route)
         fingerprint = hashlib.sha256(msgspec.json.encode(request)).digest()
-        async with self._directory.claim(key) as claim:
+        async with self._directory.claim(scoped(caller.name, key)) as claim:
             if claim.use is None:
                 claim.use = KeyUse(fingerprint, await self._start(request, route))
             elif claim.use.fingerprint != fingerprint:
@@ -208,7 +206,7 @@ class Supervisor:
         self._check_room()
         with ProviderSlot(route) as slot:
             generation = Generation(
-                new_id(self._id_mark()),
+                new_id(request.principal, self._id_mark()),
                 request,
                 slot=slot,
                 log=self._log,
@@ -290,13 +288,3 @@ class _ViewerCount:
 
     def leave(self) -> None:
         self.size -= 1
-
-
-def new_id(mark: str = "") -> str:
-    """Return a new id: 160 random bits in letters and digits (RFC 4648, section 6, lower case).
-
-    Args:
-        mark: takes the place of the first of them.
-    """
-    random = base64.b32encode(os.urandom(_ID_BYTES)).decode().lower()
-    return ID_PREFIX + mark + random[len(mark) :]

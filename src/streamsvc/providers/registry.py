@@ -7,7 +7,7 @@ before its first request (`open_ready`): a later import fails when no file descr
 
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from typing import Self, cast, get_args
 
@@ -54,15 +54,28 @@ class ProviderRegistry:
         """Return whether the entry has the key it needs."""
         return self._entries[name].key(self._environ) is not None
 
-    def check(self, name: str, *, fault: str = "", has_script: bool = False) -> ProviderSettings:
+    def check(
+        self,
+        name: str,
+        *,
+        fault: str = "",
+        has_script: bool = False,
+        visible: Collection[str] | None = None,
+    ) -> ProviderSettings:
         """Return the settings of a usable entry, which also allows the fault or the script, if there is one.
+
+        Args:
+            name: of the entry.
+            fault: of the fake provider, that a request asks for.
+            has_script: whether a request brings a script.
+            visible: the entries that exist for the caller; None means all.
 
         Raises:
             InvalidField: no such entry, no such fault, or the entry allows neither faults nor scripts.
             ProviderNotReady: its key is missing.
         """
-        if name not in self._entries:
-            known = ", ".join(sorted(self._entries))
+        if name not in (known_here := self._entries if visible is None else visible):
+            known = ", ".join(sorted(known_here)) or "none"
             sentence = f"Unknown 'provider' {name[:80]!r}; configured: {known}."
             raise InvalidField(sentence, field="provider")
         if fault:

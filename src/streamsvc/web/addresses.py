@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from starlette.routing import BaseRoute, Route
 
 from streamsvc.dialects.invalid import nearest, quoted
-from streamsvc.engine.supervisor import ID_PATTERN
+from streamsvc.engine.ids import ID_PATTERN
 
 _OPENAI = re.compile(
     r"(?P<base>(?:/(?:api|openai|deployments/[^/]+|v\d\w*))*)"

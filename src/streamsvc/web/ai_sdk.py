@@ -20,6 +20,7 @@ from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.invalid import MAX_QUOTED_CHARS
 from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.engine.directory.base import ChatAnswer, Directory
+from streamsvc.engine.ids import scoped
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import CursorLost, GenerationNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_batches
@@ -78,17 +79,18 @@ class UIMessageEndpoints:
                 grace_seconds=asked.generation.grace_seconds or 0.0,
                 context=msgspec.msgpack.encode(asked.context),
             )
-            before = await self._directory.put_answer(asked.chat, answer)
+            chat = scoped(head.principal.name, asked.chat)
+            before = await self._directory.put_answer(chat, answer)
             if before is not None and before != generation:
                 await self._end(before)  # the page shows one answer at a time
-            return await self._stream(asked.chat, answer, dialect)
+            return await self._stream(chat, answer, dialect)
 
     async def resume(self, request: Request, head: RequestHead) -> Response:
         """`GET /api/chat/{id}/stream`: the latest answer from its start; 204 if there is none."""
         if request.method == "HEAD":
             return head_response()
         head.refuse_prefetch()
-        chat = request.path_params["id"]
+        chat = scoped(head.principal.name, request.path_params["id"])
         answer = await self._directory.answer(chat)
         if answer is None:
             return no_content()
@@ -107,7 +109,8 @@ class UIMessageEndpoints:
     async def stop(self, request: Request, head: RequestHead) -> Response:
         """`POST /api/chat/{id}/stop`: end the answer, and the call to the provider; idempotent."""
         self._creation.check_origin(head)
-        if generation := await self._directory.drop_answer(request.path_params["id"]):
+        chat = scoped(head.principal.name, request.path_params["id"])
+        if generation := await self._directory.drop_answer(chat):
             await self._end(generation)
         return no_content()
 

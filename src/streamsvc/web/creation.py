@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import msgspec
 from starlette.requests import Request
 
 from streamsvc.dialects.json_body import Body
@@ -57,11 +58,14 @@ class Creation:
 
         Args:
             order: what to generate.
-            head: of the request; it may have an idempotency key.
+            head: of the request; it has the caller, and maybe an idempotency key.
             field_names: the client API's names for the engine's fields.
 
         Raises:
             StreamsvcError: see `Supervisor.create`.
         """
         with head.field_names(field_names):
-            return await self._supervisor.create(order, key=head.key())
+            caller = head.principal
+            if caller.name:
+                order = msgspec.structs.replace(order, principal=caller.name)
+            return await self._supervisor.create(order, key=head.key(), caller=caller)

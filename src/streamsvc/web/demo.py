@@ -66,8 +66,9 @@ class DemoEndpoints:
         self._producers = producers
         self._origins = Origins(())
 
-    async def show(self, request: Request) -> Response:
+    async def show(self, request: Request, head: RequestHead) -> Response:
         """`GET /demo/generations/{id}`: who produces it."""
+        head.check_own(request.path_params["id"])
         return json_response(await self._producers.find(request.path_params["id"]))
 
     async def kill(self, request: Request, head: RequestHead) -> Response:
@@ -78,6 +79,7 @@ class DemoEndpoints:
             exc.message = "Only the demo's own page may kill a worker."
             exc.log_details = exc.log_details.partition(" ")[0]  # no setting allows others
             raise
+        head.check_own(request.path_params["id"])
         producer = await self._producers.find(request.path_params["id"])
         response = json_response(producer)
         if producer.running:  # after the response, which may come from that process

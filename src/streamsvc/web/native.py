@@ -13,7 +13,8 @@ from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.native.request import NativeRequestParser
 from streamsvc.dialects.plain.frames import PlainDialect
-from streamsvc.engine.supervisor import Supervisor, new_id
+from streamsvc.engine.ids import new_id
+from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import (
     CursorLost,
     CursorReplaced,
@@ -32,7 +33,6 @@ from streamsvc.web.requests import (
     CREATE_PARAMETERS,
     EVENTS_PARAMETERS,
     STREAM_PARAMETERS,
-    Cursor,
     RequestHead,
 )
 from streamsvc.web.responses import json_response, no_content
@@ -84,7 +84,7 @@ class GenerationEndpoints:
         head.refuse_prefetch()
         try:
             if cursor := head.cursor:
-                return await self._attach(request, cursor.generation, cursor, dialect)
+                return await self._attach(request, head, cursor.generation, dialect)
             if head.has_cursor:  # not ours: there is nothing to resume, and nothing is created
                 return gone_response(new_id(), self._settings)
             self._creation.check_origin(head)
@@ -100,9 +100,9 @@ class GenerationEndpoints:
         streams = prefers(head, EVENT_STREAM, JSON) or dialect.media_type == PLAIN
         cursor = head.cursor
         if cursor is not None and streams:
-            return await self._attach(request, cursor.generation, cursor, dialect)
+            return await self._attach(request, head, cursor.generation, dialect)
         if cursor is not None:
-            return await self._describe(request, cursor.generation)
+            return await self._describe(request, head, cursor.generation)
         if head.has_cursor:
             sentence = "The 'Last-Event-ID' was not issued by this service."
             raise InvalidField(sentence, field="Last-Event-ID")
@@ -110,7 +110,7 @@ class GenerationEndpoints:
         if streams:
             return await self._create_and_watch(request, order, head, dialect)
         generation_id = await self._creation.start(order, head)
-        return await self._describe(request, generation_id, status=201)
+        return await self._describe(request, head, generation_id, status=201)
 
     async def events(self, request: Request, head: RequestHead) -> Response:
         """`GET /v1/generations/{id}/events`: attach or resume."""
@@ -120,24 +120,22 @@ class GenerationEndpoints:
         if request.method == "HEAD":
             return head_response()
         head.refuse_prefetch()
-        cursor = head.cursor
-        if cursor and cursor.generation != generation_id:
-            cursor = None
         try:
-            return await self._attach(request, generation_id, cursor, dialect)
+            return await self._attach(request, head, generation_id, dialect)
         except Overloaded as exc:
             return self._busy(request, exc, dialect)
 
-    async def snapshot(self, request: Request) -> Response:
+    async def snapshot(self, request: Request, head: RequestHead) -> Response:
         """`GET /v1/generations/{id}`: the answer so far."""
-        return await self._describe(request, request.path_params["id"])
+        return await self._describe(request, head, request.path_params["id"])
 
-    async def stop(self, request: Request) -> Response:
+    async def stop(self, request: Request, head: RequestHead) -> Response:
         """`POST /v1/generations/{id}/stop`: end it at once; idempotent."""
         generation_id = request.path_params["id"]
+        head.check_own(generation_id)
         await self._supervisor.stop(generation_id)
         try:
-            return await self._describe(request, generation_id)
+            return await self._describe(request, head, generation_id)
         except GenerationNotFound:  # it is stopped, and ended generations are not kept
             return no_content()
 
@@ -156,14 +154,15 @@ class GenerationEndpoints:
             return self._stream(request, generation_id, BEFORE_FIRST, dialect)
 
     async def _attach(
-        self, request: Request, generation_id: str, cursor: Cursor | None, dialect: Dialect
+        self, request: Request, head: RequestHead, generation_id: str, dialect: Dialect
     ) -> Response:
         """Answer a viewer: with the stream after its cursor, or the reason why there is none."""
-        after = BEFORE_FIRST
-        if cursor is not None:
+        after, cursor = BEFORE_FIRST, head.cursor
+        if cursor is not None and cursor.generation == generation_id:
             if cursor.seq is None:
                 return no_content()
             try:
+                head.check_own(generation_id)
                 await self._log.read(generation_id, after=cursor.seq)
             except CursorReplaced:  # a page starts over at the `start`
                 after = BEFORE_FIRST
@@ -174,6 +173,7 @@ class GenerationEndpoints:
             else:
                 after = cursor.seq
         else:
+            head.check_own(generation_id)
             await self._log.read(generation_id, after=0)
         self._supervisor.check_viewers()
         return self._stream(request, generation_id, after, dialect)
@@ -189,8 +189,9 @@ class GenerationEndpoints:
         )
 
     async def _describe(
-        self, request: Request, generation_id: str, *, status: int = 200
+        self, request: Request, head: RequestHead, generation_id: str, *, status: int = 200
     ) -> Response:
+        head.check_own(generation_id)
         folding = Folding()
         async for records in stored_batches(self._log, generation_id):
             folding.extend(records)

@@ -24,6 +24,7 @@ from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import ModelNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.events import Delta, Done, Event, PublicError, Record
+from streamsvc.principals import Principal
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
 from streamsvc.web.creation import Creation
@@ -85,7 +86,7 @@ class ChatCompletionEndpoints:
     async def create(self, request: Request, head: RequestHead) -> Response:
         """`POST /v1/chat/completions`: streamed if `stream` is true, else one object."""
         head.check_parameters(frozenset({"key"}))
-        asked = self._parser.parse(await self._creation.read(request, head))
+        asked = self._parser.parse(await self._creation.read(request, head), head.principal)
         dialect = OpenAIDialect(include_usage=asked.include_usage)
         with self._supervisor.viewer_place():
             generation = await self._creation.start(asked.generation, head, field_names=_FIELDS)
@@ -98,23 +99,31 @@ class ChatCompletionEndpoints:
                 else _Whole(generation),
             )
 
-    async def models(self, _request: Request) -> Response:
+    async def models(self, _request: Request, head: RequestHead) -> Response:
         """`GET /v1/models`: the provider entries that are ready."""
-        entries = [
-            _model(entry.name, entry) for entry in self._supervisor.entries if entry.is_ready
-        ]
+        ready = self._ready(head.principal)
+        entries = [_model(name, entry) for name, entry in ready.items()]
         return json_response({"object": "list", "data": entries})
 
-    async def model(self, request: Request) -> Response:
+    async def model(self, request: Request, head: RequestHead) -> Response:
         """`GET /v1/models/{id}`: one of them, or a model that a request may name."""
         name = request.path_params["id"]
         if not name:  # the list, with an extra slash
             raise HTTPException(HTTPStatus.NOT_FOUND)
-        entry, _ = self._parser.model(name)
-        ready = {entry.name: entry for entry in self._supervisor.entries if entry.is_ready}
-        if entry not in ready:
+        caller = head.principal
+        entry, model = self._parser.model(name, caller)
+        ready = self._ready(caller)
+        if entry not in ready or not caller.may_use(model or ready[entry].section.model):
             raise ModelNotFound(ready)
         return json_response(_model(name, ready[entry]))
+
+    def _ready(self, caller: Principal) -> dict[str, ProviderEntry]:
+        """Return the entries that are ready and that a caller may use."""
+        return {
+            entry.name: entry
+            for entry in self._supervisor.entries.visible(caller)
+            if entry.is_ready and caller.may_use(entry.section.model)
+        }
 
 
 def error_response(problem: Problem, headers: Mapping[str, str]) -> Response:

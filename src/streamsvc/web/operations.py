@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamsvc.engine.supervisor import Supervisor
+from streamsvc.web.requests import RequestHead
 from streamsvc.web.responses import json_response
 
 
@@ -32,7 +33,7 @@ class OperationEndpoints:
         self._troubles = troubles
         self._is_refusing = is_refusing
 
-    async def providers(self, _request: Request) -> Response:
+    async def providers(self, _request: Request, head: RequestHead) -> Response:
         """`GET /v1/providers`: the configured entries and their state; never keys."""
         entries = [
             {
@@ -44,15 +45,15 @@ class OperationEndpoints:
                 "circuit": entry.circuit.state,
                 "generations": entry.running,
             }
-            for entry in self._supervisor.entries
+            for entry in self._supervisor.entries.visible(head.principal)
         ]
         return json_response({"default": self._default_provider, "providers": entries})
 
-    async def healthz(self, _request: Request) -> Response:
+    async def healthz(self, _request: Request, _head: RequestHead) -> Response:
         """`GET /healthz`: the process is alive."""
         return json_response({"status": "ok"})
 
-    async def readyz(self, _request: Request) -> Response:
+    async def readyz(self, _request: Request, _head: RequestHead) -> Response:
         """`GET /readyz`: whether new work is accepted; 503 while draining, and while the shared store prevents it."""
         status = "ready"
         if self._supervisor.is_draining:

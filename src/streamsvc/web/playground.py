@@ -16,6 +16,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from typing_extensions import override
 
+from streamsvc.web.requests import RequestHead
+
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -48,7 +50,7 @@ class Playground(StaticFiles):
             text = (directory / _PAGE).read_text(encoding="utf-8")
             self._demo_page = text.replace("<html ", "<html data-demo ", 1)
 
-    async def page(self, request: Request) -> Response:
+    async def page(self, request: Request, _head: RequestHead) -> Response:
         """`GET /`: the page itself."""
         if self._demo_page:
             return Response(self._demo_page, media_type="text/html", headers=_HEADERS)

@@ -18,6 +18,7 @@ from streamsvc.errors import (
     Overloaded,
     RequestError,
     StreamsvcError,
+    Unauthorized,
     UnsupportedEncoding,
 )
 from streamsvc.traces import describe
@@ -143,6 +144,8 @@ def headers_of(error: RequestError) -> Mapping[str, str]:
     """Return the header fields that say what a client can do about a refusal."""
     if isinstance(error, Overloaded):
         return {"Retry-After": str(error.retry_after_seconds)}
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}  # RFC 9110, section 11.6.1
     if isinstance(error, UnsupportedEncoding):
         return {"Accept-Encoding": "identity"}  # RFC 9110, section 12.5.3
     return {}

@@ -9,8 +9,9 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from streamsvc.dialects.invalid import quoted
-from streamsvc.engine.supervisor import ID_PATTERN
+from streamsvc.engine.ids import ID_PATTERN, check_owner
 from streamsvc.errors import InvalidField, PrefetchRefused, RequestError
+from streamsvc.principals import ANONYMOUS, Principal
 
 CURSOR_PARAMETERS = ("last_event_id", "lastEventId")
 """Query parameters that may contain a cursor; the second one is the EventSource polyfill's."""
@@ -59,6 +60,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
         content_length: of the body, not validated.
         key_field: `Idempotency-Key`.
         is_prefetch: whether it is a browser's prefetch (WICG nav-speculation, `Sec-Purpose`).
+        principal: who makes the request, as `access` found out.
     """
 
     parameters: QueryParams
@@ -74,6 +76,15 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     content_length: str
     key_field: str
     is_prefetch: bool
+    principal: Principal = ANONYMOUS
+
+    def check_own(self, generation: str) -> None:
+        """Answer for a generation of another principal as for one that does not exist.
+
+        Raises:
+            GenerationNotFound: it is one of another principal.
+        """
+        check_owner(generation, self.principal.name)
 
     def key(self) -> str | None:
         """Return the idempotency key: the header, else `?key=`.
@@ -132,8 +143,13 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
             raise
 
 
-def read_head(request: Request) -> RequestHead:
-    """Read the head of a request: one loop over its fields, and the query only if there is one."""
+def read_head(request: Request, principal: Principal = ANONYMOUS) -> RequestHead:
+    """Read the head of a request: one loop over its fields, and the query only if there is one.
+
+    Args:
+        request: the request.
+        principal: who makes it.
+    """
     fields: dict[bytes, str] = {}
     is_prefetch = False
     for name, value in request.scope["headers"]:
@@ -157,6 +173,7 @@ def read_head(request: Request) -> RequestHead:
         content_length=fields.get(b"content-length", ""),
         key_field=fields.get(b"idempotency-key", ""),
         is_prefetch=is_prefetch,
+        principal=principal,
     )
 
 

@@ -1,70 +1,56 @@
-"""All routes on one page."""
+"""All routes on one page, each with who may call it."""
 
-from collections.abc import Awaitable, Callable, Coroutine
-from functools import wraps
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount
 
+from streamsvc.web.access import Access, AccessControl, ServiceRoute
 from streamsvc.web.ai_sdk import UIMessageEndpoints
 from streamsvc.web.demo import DemoEndpoints
 from streamsvc.web.native import GenerationEndpoints
 from streamsvc.web.openai import ChatCompletionEndpoints
 from streamsvc.web.operations import OperationEndpoints
 from streamsvc.web.playground import Playground
-from streamsvc.web.requests import RequestHead, read_head
 
 
-def routes(
+def routes(  # noqa: PLR0913  # the endpoints of each kind, passed by name
+    *,
     generations: GenerationEndpoints,
     chat_completions: ChatCompletionEndpoints,
     ui_messages: UIMessageEndpoints,
     operations: OperationEndpoints,
     playground: Playground | None,
     demo: DemoEndpoints | None,
-) -> list[BaseRoute]:
+    control: AccessControl,
+) -> Sequence[BaseRoute]:
     """Return the route table, most frequent first, because it is searched from the top."""
+    caller = partial(ServiceRoute, access=Access.CALLER, control=control)
+    public = partial(ServiceRoute, access=Access.PUBLIC, control=control)
     one = "/v1/generations/{id}"
     page: list[BaseRoute] = []
     if playground is not None:
-        page = [
-            Route("/", playground.page, methods=["GET"]),
-            Mount("/playground", playground),
-        ]
+        page = [public("/", playground.page, "GET"), Mount("/playground", playground)]
     if demo is not None:
         produced = "/demo/generations/{id}"
         page += [
-            Route(produced, demo.show, methods=["GET"]),
-            Route(f"{produced}/kill", _with_head(demo.kill), methods=["POST"]),
+            caller(produced, demo.show, "GET"),
+            caller(f"{produced}/kill", demo.kill, "POST"),
         ]
     return [
-        Route("/v1/chat/completions", _with_head(chat_completions.create), methods=["POST"]),
-        Route("/v1/generations", _with_head(generations.create), methods=["POST"]),
-        Route("/stream-ai", _with_head(generations.stream_ai), methods=["GET"]),
+        caller("/v1/chat/completions", chat_completions.create, "POST"),
+        caller("/v1/generations", generations.create, "POST"),
+        caller("/stream-ai", generations.stream_ai, "GET"),
         *page,
-        Route(one, generations.snapshot, methods=["GET"]),
-        Route(f"{one}/events", _with_head(generations.events), methods=["GET"]),
-        Route(f"{one}/stop", generations.stop, methods=["POST"]),
-        Route("/v1/models", chat_completions.models, methods=["GET"]),
-        Route("/v1/models/{id:path}", chat_completions.model, methods=["GET"]),
-        Route("/api/chat", _with_head(ui_messages.create), methods=["POST"]),
-        Route("/api/chat/{id:path}/stream", _with_head(ui_messages.resume), methods=["GET"]),
-        Route("/api/chat/{id:path}/stop", _with_head(ui_messages.stop), methods=["POST"]),
-        Route("/v1/providers", operations.providers, methods=["GET"]),
-        Route("/healthz", operations.healthz, methods=["GET"]),
-        Route("/readyz", operations.readyz, methods=["GET"]),
+        caller(one, generations.snapshot, "GET"),
+        caller(f"{one}/events", generations.events, "GET"),
+        caller(f"{one}/stop", generations.stop, "POST"),
+        caller("/v1/models", chat_completions.models, "GET"),
+        caller("/v1/models/{id:path}", chat_completions.model, "GET"),
+        caller("/api/chat", ui_messages.create, "POST"),
+        caller("/api/chat/{id:path}/stream", ui_messages.resume, "GET"),
+        caller("/api/chat/{id:path}/stop", ui_messages.stop, "POST"),
+        caller("/v1/providers", operations.providers, "GET"),
+        public("/healthz", operations.healthz, "GET"),
+        public("/readyz", operations.readyz, "GET"),
     ]
-
-
-def _with_head(
-    endpoint: Callable[[Request, RequestHead], Awaitable[Response]],
-) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-    """Return an endpoint that receives the head of its request: this is the only place that reads it."""
-
-    @wraps(endpoint)
-    async def called(request: Request) -> Response:
-        return await endpoint(request, read_head(request))
-
-    return called

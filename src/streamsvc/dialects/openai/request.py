@@ -14,6 +14,7 @@ from streamsvc.dialects.openai.messages import each, message_of, tool_of
 from streamsvc.dialects.request import RequestBuilder, RequestFields, SharedFields
 from streamsvc.errors import InvalidField, ModelNotFound
 from streamsvc.messages import GenerationRequest
+from streamsvc.principals import ANONYMOUS, Principal
 
 _MODEL = re.compile(r"(?=.{1,256}$)(?:(?!\.+(?:/|$))[\w.:@+~-]+(?:/(?!$)|$))+", re.ASCII)
 """In some APIs a model name becomes part of a URL path, so it must not change that path."""
@@ -46,15 +47,19 @@ class ChatCompletionParser:
         self._entries = entries
         self._open_entries = {name for name in entries if entries[name].allow_extra_body}
 
-    def parse(self, raw: Body) -> ChatCompletionRequest:
+    def parse(self, raw: Body, caller: Principal = ANONYMOUS) -> ChatCompletionRequest:
         """Parse a body.
+
+        Args:
+            raw: the body.
+            caller: who sends it.
 
         Raises:
             RequestError: names the field.
         """
         asked, unknown = BODY.split(decode(raw, dict[str, Any]))
         body = convert(_shaped(asked), RequestBody)
-        entry, model = self.model(body.model)
+        entry, model = self.model(body.model, caller)
         for name in unknown if entry not in self._open_entries else ():
             raise BODY.unsupported(name)
         if body.max_tokens and body.max_completion_tokens:
@@ -71,20 +76,25 @@ class ChatCompletionParser:
         )
         return ChatCompletionRequest(generation, body.stream, body.stream_options.include_usage)
 
-    def model(self, name: str) -> tuple[str, str]:
+    def model(self, name: str, caller: Principal = ANONYMOUS) -> tuple[str, str]:
         """Return the provider entry that *name* means, and the model that replaces the entry's own, or "".
+
+        Args:
+            name: the model, as the client names it.
+            caller: who asks; entries that it may not use do not exist for it.
 
         Raises:
             InvalidField: it cannot be the name of a model.
             ModelNotFound: no such entry.
         """
-        if name in self._entries:
+        visible = caller.visible(self._entries)
+        if name in visible:
             return name, ""
         entry, _, model = name.partition("/")
         if not name:
             raise InvalidField("A 'model' is required.", field="model")
-        if entry not in self._entries:
-            raise ModelNotFound(self._entries)
+        if entry not in visible:
+            raise ModelNotFound(visible)
         if not _MODEL.fullmatch(model):
             raise InvalidField(f"Invalid 'model': {quoted(name)}.", field="model")
         return entry, model
