@@ -47,6 +47,7 @@ from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.routes import routes
 from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.streams import Streams
+from streamsvc.web.viewing import Viewing
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class _Parts:
     supervisor: Supervisor
     shutdown: Shutdown
     streams: Streams
+    viewing: Viewing
     creation: Creation
     builder: RequestBuilder
     origins: Origins
@@ -135,6 +137,16 @@ def _create_parts(settings: Settings, environ: Mapping[str, str], sharing: Shari
     )
     shutdown = Shutdown(settings.server.drain_seconds)
     origins = Origins(settings.cors.origins)
+    streams = Streams(log, supervisor.viewer, settings.stream, shutdown)
+    refusals = RefusalLog()
+    viewing = Viewing(
+        supervisor=supervisor,
+        log=log,
+        streams=streams,
+        refusals=refusals,
+        dialects={"json": NativeDialect(), "plain": PlainDialect(), "text": TextDialect()},
+        settings=settings.stream,
+    )
     return _Parts(
         settings=settings,
         sharing=sharing,
@@ -143,7 +155,8 @@ def _create_parts(settings: Settings, environ: Mapping[str, str], sharing: Shari
         directory=directory,
         supervisor=supervisor,
         shutdown=shutdown,
-        streams=Streams(log, supervisor.viewer, settings.stream, shutdown),
+        streams=streams,
+        viewing=viewing,
         creation=Creation(supervisor, BodyReader(settings.limits), origins),
         builder=RequestBuilder(
             default_provider=settings.provider,
@@ -151,7 +164,7 @@ def _create_parts(settings: Settings, environ: Mapping[str, str], sharing: Shari
             generations=settings.generations,
         ),
         origins=origins,
-        refusals=RefusalLog(),
+        refusals=refusals,
     )
 
 
@@ -168,10 +181,8 @@ def _generations(parts: _Parts) -> GenerationEndpoints:
         supervisor=parts.supervisor,
         log=parts.log,
         creation=parts.creation,
-        streams=parts.streams,
+        viewing=parts.viewing,
         parser=NativeRequestParser(parts.builder),
-        refusals=parts.refusals,
-        dialects={"json": NativeDialect(), "plain": PlainDialect(), "text": TextDialect()},
         settings=parts.settings.stream,
     )
 

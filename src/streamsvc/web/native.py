@@ -1,10 +1,8 @@
 """The native endpoints: create, follow, describe and stop a generation.
 
 `docs/wire.md` has a table of what a client gets when it connects or reconnects; `stream_ai`, `create`, `events`
-and `_attach` implement it.
+and `Viewing.attach` implement it.
 """
-
-from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,23 +10,15 @@ from starlette.responses import Response
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.native.request import NativeRequestParser
-from streamsvc.dialects.plain.frames import PlainDialect
 from streamsvc.engine.ids import new_id
 from streamsvc.engine.supervisor import Supervisor
-from streamsvc.errors import (
-    CursorLost,
-    CursorReplaced,
-    GenerationNotFound,
-    InvalidField,
-    Overloaded,
-)
-from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded, stored_batches
+from streamsvc.errors import GenerationNotFound, InvalidField, Overloaded
+from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_batches
 from streamsvc.messages import GenerationRequest
 from streamsvc.snapshot import Folding
 from streamsvc.web import long_json
 from streamsvc.web.creation import Creation
-from streamsvc.web.negotiation import EVENT_STREAM, JSON, PLAIN, end_of, format_of, prefers
-from streamsvc.web.refusals import RefusalLog
+from streamsvc.web.negotiation import EVENT_STREAM, JSON, PLAIN, prefers
 from streamsvc.web.requests import (
     CREATE_PARAMETERS,
     EVENTS_PARAMETERS,
@@ -36,8 +26,8 @@ from streamsvc.web.requests import (
     RequestHead,
 )
 from streamsvc.web.responses import json_response, no_content
-from streamsvc.web.stream.streams import Streams
-from streamsvc.web.stream.whole import busy_response, gone_response, head_response
+from streamsvc.web.stream.whole import gone_response, head_response
+from streamsvc.web.viewing import Viewing, address_of
 
 
 class GenerationEndpoints:
@@ -47,60 +37,54 @@ class GenerationEndpoints:
         supervisor: stops generations, and limits their viewers.
         log: their records.
         creation: reads request bodies, and starts generations.
-        streams: makes the streaming responses.
+        viewing: answers viewers.
         parser: parses request bodies.
-        refusals: logs a refusal that looks like a stream.
-        dialects: by their value of `?format=`; `json` is the default.
         settings: how a stream looks.
     """
 
-    def __init__(  # noqa: PLR0913  # what the endpoints need, passed by name
+    def __init__(  # what the endpoints need, passed by name
         self,
         *,
         supervisor: Supervisor,
         log: EventLog,
         creation: Creation,
-        streams: Streams,
+        viewing: Viewing,
         parser: NativeRequestParser,
-        refusals: RefusalLog,
-        dialects: Mapping[str, Dialect],
         settings: StreamSettings,
     ) -> None:
         self._supervisor = supervisor
         self._log = log
         self._creation = creation
-        self._streams = streams
+        self._viewing = viewing
         self._parser = parser
-        self._refusals = refusals
-        self._dialects = dialects
         self._settings = settings
 
     async def stream_ai(self, request: Request, head: RequestHead) -> Response:
         """`GET /stream-ai?prompt=…`: create and stream in one step; resume with a cursor."""
         head.check_parameters(STREAM_PARAMETERS)
-        dialect = self._dialect(head)
+        dialect = self._viewing.dialect(head)
         if request.method == "HEAD":
             return head_response()
         head.refuse_prefetch()
         try:
             if cursor := head.cursor:
-                return await self._attach(request, head, cursor.generation, dialect)
+                return await self._viewing.attach(request, head, cursor.generation, dialect)
             if head.has_cursor:  # not ours: there is nothing to resume, and nothing is created
                 return gone_response(new_id(), self._settings)
             self._creation.check_origin(head)
             order = self._parser.from_query(head.parameters)
             return await self._create_and_watch(request, order, head, dialect)
         except Overloaded as exc:
-            return self._busy(request, exc, dialect)
+            return self._viewing.busy(request, exc, dialect)
 
     async def create(self, request: Request, head: RequestHead) -> Response:
         """`POST /v1/generations`: create; the response is JSON, or the stream if the client asks for it."""
         head.check_parameters(CREATE_PARAMETERS)
-        dialect = self._dialect(head)
+        dialect = self._viewing.dialect(head)
         streams = prefers(head, EVENT_STREAM, JSON) or dialect.media_type == PLAIN
         cursor = head.cursor
         if cursor is not None and streams:
-            return await self._attach(request, head, cursor.generation, dialect)
+            return await self._viewing.attach(request, head, cursor.generation, dialect)
         if cursor is not None:
             return await self._describe(request, head, cursor.generation)
         if head.has_cursor:
@@ -115,15 +99,15 @@ class GenerationEndpoints:
     async def events(self, request: Request, head: RequestHead) -> Response:
         """`GET /v1/generations/{id}/events`: attach or resume."""
         head.check_parameters(EVENTS_PARAMETERS)
-        dialect = self._dialect(head)
+        dialect = self._viewing.dialect(head)
         generation_id = request.path_params["id"]
         if request.method == "HEAD":
             return head_response()
         head.refuse_prefetch()
         try:
-            return await self._attach(request, head, generation_id, dialect)
+            return await self._viewing.attach(request, head, generation_id, dialect)
         except Overloaded as exc:
-            return self._busy(request, exc, dialect)
+            return self._viewing.busy(request, exc, dialect)
 
     async def snapshot(self, request: Request, head: RequestHead) -> Response:
         """`GET /v1/generations/{id}`: the answer so far."""
@@ -139,54 +123,12 @@ class GenerationEndpoints:
         except GenerationNotFound:  # it is stopped, and ended generations are not kept
             return no_content()
 
-    def _busy(self, request: Request, exc: Overloaded, dialect: Dialect) -> Response:
-        """Ask a client that reconnects by itself to do so later; refuse any other."""
-        if not dialect.is_resumable:
-            raise exc
-        self._refusals.note(request.scope, 200, exc.code, exc.log_details)
-        return busy_response(self._settings)
-
     async def _create_and_watch(
         self, request: Request, order: GenerationRequest, head: RequestHead, dialect: Dialect
     ) -> Response:
         with self._supervisor.viewer_place():
             generation_id = await self._creation.start(order, head)
-            return self._stream(request, generation_id, BEFORE_FIRST, dialect)
-
-    async def _attach(
-        self, request: Request, head: RequestHead, generation_id: str, dialect: Dialect
-    ) -> Response:
-        """Answer a viewer: with the stream after its cursor, or the reason why there is none."""
-        after, cursor = BEFORE_FIRST, head.cursor
-        if cursor is not None and cursor.generation == generation_id:
-            if cursor.seq is None:
-                return no_content()
-            try:
-                head.check_own(generation_id)
-                await self._log.read(generation_id, after=cursor.seq)
-            except CursorReplaced:  # a page starts over at the `start`
-                after = BEFORE_FIRST
-            except (GenerationNotFound, CursorLost):
-                return gone_response(generation_id, self._settings)
-            except LogEnded:
-                return no_content()
-            else:
-                after = cursor.seq
-        else:
-            head.check_own(generation_id)
-            await self._log.read(generation_id, after=0)
-        self._supervisor.check_viewers()
-        return self._stream(request, generation_id, after, dialect)
-
-    def _stream(
-        self, request: Request, generation_id: str, after: int, dialect: Dialect
-    ) -> Response:
-        return self._streams.stream(
-            generation_id,
-            after=after,
-            dialect=dialect,
-            headers={"Location": f"{_address(request, generation_id)}/events"},
-        )
+            return self._viewing.stream(request, generation_id, BEFORE_FIRST, dialect)
 
     async def _describe(
         self, request: Request, head: RequestHead, generation_id: str, *, status: int = 200
@@ -195,23 +137,7 @@ class GenerationEndpoints:
         folding = Folding()
         async for records in stored_batches(self._log, generation_id):
             folding.extend(records)
-        headers = {"Location": _address(request, generation_id), "X-Generation-Id": generation_id}
+        headers = {"Location": address_of(request, generation_id), "X-Generation-Id": generation_id}
         return json_response(
             await long_json.encode(folding.snapshot), status=status, headers=headers
         )
-
-    def _dialect(self, head: RequestHead) -> Dialect:
-        dialect = format_of(head, self._dialects, usual="json")
-        end = end_of(head)
-        if not end:
-            return dialect
-        if dialect.media_type != PLAIN:
-            raise InvalidField(
-                "The 'end' parameter needs plain text; add format=plain.", field="end"
-            )
-        return PlainDialect(end)
-
-
-def _address(request: Request, generation_id: str) -> str:
-    """Return the path of a generation as the client sees it."""
-    return f"{request.scope.get('root_path', '')}/v1/generations/{generation_id}"

@@ -1,0 +1,149 @@
+"""How an endpoint of the native API answers a viewer: with a stream, or with the reason why there is none.
+
+`docs/wire.md` has a table of what a client gets when it connects or reconnects; `Viewing.attach` implements most of it,
+and the endpoints in `native` and `tickets` the rest.
+"""
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streamsvc.config.settings import StreamSettings
+from streamsvc.dialects.base import Dialect
+from streamsvc.dialects.plain.frames import PlainDialect
+from streamsvc.engine.supervisor import Supervisor
+from streamsvc.errors import (
+    CursorLost,
+    CursorReplaced,
+    GenerationNotFound,
+    InvalidField,
+    Overloaded,
+)
+from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded
+from streamsvc.web.negotiation import PLAIN, end_of, format_of
+from streamsvc.web.refusals import RefusalLog
+from streamsvc.web.requests import RequestHead
+from streamsvc.web.responses import no_content
+from streamsvc.web.stream.first_event import DeferredHead
+from streamsvc.web.stream.streams import Streams
+from streamsvc.web.stream.whole import busy_response, gone_response
+
+
+class Viewing:
+    """Answers viewers.
+
+    Args:
+        supervisor: limits their number.
+        log: the records.
+        streams: makes the streaming responses.
+        refusals: logs a refusal that looks like a stream.
+        dialects: by their value of `?format=`; `json` is the default.
+        settings: how a stream looks.
+    """
+
+    def __init__(  # what viewers need, passed by name
+        self,
+        *,
+        supervisor: Supervisor,
+        log: EventLog,
+        streams: Streams,
+        refusals: RefusalLog,
+        dialects: Mapping[str, Dialect],
+        settings: StreamSettings,
+    ) -> None:
+        self._supervisor = supervisor
+        self._log = log
+        self._streams = streams
+        self._refusals = refusals
+        self._dialects = dialects
+        self._settings = settings
+
+    def dialect(self, head: RequestHead) -> Dialect:
+        """Return the dialect of a stream, from `?format=`, `?end=` and `Accept`.
+
+        Raises:
+            InvalidField: there is no such format, or it takes no `end`.
+        """
+        dialect = format_of(head, self._dialects, usual="json")
+        end = end_of(head)
+        if not end:
+            return dialect
+        if dialect.media_type != PLAIN:
+            raise InvalidField(
+                "The 'end' parameter needs plain text; add format=plain.", field="end"
+            )
+        return PlainDialect(end)
+
+    def busy(self, request: Request, exc: Overloaded, dialect: Dialect) -> Response:
+        """Ask a client that reconnects by itself to do so later; refuse any other."""
+        if not dialect.is_resumable:
+            raise exc
+        self._refusals.note(request.scope, 200, exc.code, exc.log_details)
+        return busy_response(self._settings)
+
+    async def attach(
+        self,
+        request: Request,
+        head: RequestHead,
+        generation_id: str,
+        dialect: Dialect,
+        *,
+        instead: DeferredHead | None = None,
+    ) -> Response:
+        """Answer a viewer: with the stream after its cursor, or the reason why there is none.
+
+        Args:
+            request: the request.
+            head: of the request; it has the caller, whose generation it must be, and maybe a cursor.
+            generation_id: the generation to watch; a cursor of another one counts as none.
+            dialect: of the stream.
+            instead: may replace the stream with another response.
+
+        Raises:
+            GenerationNotFound: there is no cursor, and no such generation of this caller.
+            Overloaded: the limit on viewers is reached, or the store cannot be used.
+        """
+        after, cursor = BEFORE_FIRST, head.cursor
+        if cursor is not None and cursor.generation == generation_id:
+            if cursor.seq is None:
+                return no_content()
+            try:
+                head.check_own(generation_id)
+                await self._log.read(generation_id, after=cursor.seq)
+            except CursorReplaced:  # a page starts over at the `start`
+                after = BEFORE_FIRST
+            except (GenerationNotFound, CursorLost):
+                return gone_response(generation_id, self._settings)
+            except LogEnded:
+                return no_content()
+            else:
+                after = cursor.seq
+        else:
+            head.check_own(generation_id)
+            await self._log.read(generation_id, after=0)
+        self._supervisor.check_viewers()
+        return self.stream(request, generation_id, after, dialect, instead=instead)
+
+    def stream(
+        self,
+        request: Request,
+        generation_id: str,
+        after: int,
+        dialect: Dialect,
+        *,
+        instead: DeferredHead | None = None,
+    ) -> Response:
+        """Return the stream after a record."""
+        return self._streams.stream(
+            generation_id,
+            after=after,
+            dialect=dialect,
+            headers={"Location": f"{address_of(request, generation_id)}/events"},
+            instead=instead,
+        )
+
+
+def address_of(request: Request, generation_id: str) -> str:
+    """Return the path of a generation as the client sees it."""
+    return f"{request.scope.get('root_path', '')}/v1/generations/{generation_id}"
