@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from streamsvc.dialects.base import Encoder
-from streamsvc.dialects.openai.errors import CODES, STATUSES, error_object
+from streamsvc.dialects.openai.errors import CODES, STATUSES, error_body
 from streamsvc.dialects.openai.frames import FINISH_REASONS, OpenAIDialect, completion_of, usage_of
 from streamsvc.dialects.sse import KEEPALIVE
 from streamsvc.events import (
@@ -235,12 +235,12 @@ def test_tables_of_failures_name_only_existing_codes() -> None:
     [(400, "invalid_request_error"), (404, "invalid_request_error"), (429, "requests"), (502, "server_error")],
 )  # fmt: skip
 def test_error_type_follows_its_status(status: int, kind: str) -> None:
-    assert error_object("No.", "a", status=status)["error"]["type"] == kind
+    assert error_body("No.", "a", status=status).error.type == kind
 
 
 def test_estimated_usage_says_so() -> None:
     usage = usage_of(Usage(input_tokens=1, output_tokens=2, estimated=True))
-    assert usage == {
+    assert msgspec.to_builtins(usage) == {
         "prompt_tokens": 1,
         "completion_tokens": 2,
         "total_tokens": 3,

@@ -1,6 +1,7 @@
 """Blocks of an event stream (HTML, section 9.2), and the names that the native API gives its events."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -10,6 +11,7 @@ from streamsvc.events import (
     Event,
     Logprobs,
     Progress,
+    PublicError,
     Reasoning,
     Refusal,
     Restart,
@@ -34,6 +36,16 @@ EVENT_NAMES: Mapping[type[Event], bytes] = {
     Done: b"event: done\n",
 }
 """The `event` line of each event. Text has none, so that `onmessage` gets all text and nothing else."""
+
+
+class Gone(msgspec.Struct, frozen=True, tag="done", tag_field="type"):
+    """The `done` of a stream that cannot be resumed: nothing else is known of its answer."""
+
+    status: Literal["failed"] = "failed"
+    finish_reason: Literal["error"] = "error"
+    usage: None = None
+    error: PublicError = PublicError(CursorLost.code, CursorLost.message, retryable=True)
+
 
 KEEPALIVE = b": ka\n"
 """A lone comment line. Several client libraries take a blank line after it for an empty event."""
@@ -73,11 +85,5 @@ def lost_block(generation: str) -> bytes:
 
     It is not a record of any log, so its id has the word `gone` instead of a number.
     """
-    data = {
-        "type": "done",
-        "status": "failed",
-        "finish_reason": "error",
-        "usage": None,
-        "error": {"code": CursorLost.code, "message": CursorLost.message, "retryable": True},
-    }
-    return b"id: %b.gone\nevent: done\ndata: %b\n\n" % (generation.encode(), json_line(data))
+    data = json_line(Gone())
+    return b"id: %b.gone\nevent: done\ndata: %b\n\n" % (generation.encode(), data)

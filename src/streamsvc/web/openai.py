@@ -8,15 +8,16 @@ long, because a proxy takes silence for a dead connection.
 import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Literal
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import override
 
 from streamsvc.config.settings import StreamSettings
-from streamsvc.dialects.openai.errors import INTERRUPTED, LOST, error_object, error_of, status_of
+from streamsvc.dialects.openai.errors import INTERRUPTED, LOST, error_body, error_of, status_of
 from streamsvc.dialects.openai.frames import OpenAIDialect, completion_of
 from streamsvc.dialects.openai.request import ChatCompletionParser
 from streamsvc.engine.entries import ProviderEntry
@@ -55,6 +56,29 @@ _FIELDS = {"provider": "model"}
 
 _FOR_OTHERS = {"drained", "interrupted"}
 """Failures of this process that another one may not have."""
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that a request may name (`types/model.py`).
+
+    Attributes:
+        id: a provider entry, or `<entry>/<model>`.
+        object: the type of this object.
+        created: always 0, because it is not known.
+        owned_by: the kind of the entry.
+    """
+
+    id: str
+    object: Literal["model"] = "model"
+    created: Literal[0] = 0
+    owned_by: str
+
+
+class Models(msgspec.Struct, frozen=True, kw_only=True):
+    """The provider entries that are ready, as models."""
+
+    object: Literal["list"] = "list"
+    data: Sequence[Model]
 
 
 class ChatCompletionEndpoints:
@@ -103,7 +127,7 @@ class ChatCompletionEndpoints:
         """`GET /v1/models`: the provider entries that are ready."""
         ready = self._ready(head.principal)
         entries = [_model(name, entry) for name, entry in ready.items()]
-        return json_response({"object": "list", "data": entries})
+        return json_response(Models(data=entries))
 
     async def model(self, request: Request, head: RequestHead) -> Response:
         """`GET /v1/models/{id}`: one of them, or a model that a request may name."""
@@ -129,7 +153,7 @@ class ChatCompletionEndpoints:
 def error_response(problem: Problem, headers: Mapping[str, str]) -> Response:
     """Return a refusal as OpenAI's error object; its clients expect 400 where other APIs have 422."""
     status = 400 if problem.status == 422 else problem.status  # noqa: PLR2004
-    error = error_object(problem.detail, problem.code, status=status, param=problem.field)
+    error = error_body(problem.detail, problem.code, status=status, param=problem.field)
     return json_response(
         error, status=status, headers={**_retry("Retry-After" in headers), **headers}
     )
@@ -208,7 +232,7 @@ def _failed(generation: str, error: PublicError) -> Response:
     # The engine has already retried what is worth retrying, unless another process can do better.
     headers = {"X-Generation-Id": generation, **_retry(error.code in _FOR_OTHERS)}
     return json_response(
-        error_object(error.message, error.code, status=status), status=status, headers=headers
+        error_body(error.message, error.code, status=status), status=status, headers=headers
     )
 
 
@@ -217,5 +241,5 @@ def _retry(is_worth_it: bool) -> dict[str, str]:  # noqa: FBT001
     return {"X-Should-Retry": "true" if is_worth_it else "false"}
 
 
-def _model(name: str, entry: ProviderEntry) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": entry.section.kind}
+def _model(name: str, entry: ProviderEntry) -> Model:
+    return Model(id=name, owned_by=entry.section.kind)

@@ -29,7 +29,16 @@ ChatId = Annotated[str, Meta(min_length=1, max_length=255)]
 MessageId = Annotated[str, Meta(max_length=255)]
 
 
-class _Body(SharedFields, kw_only=True, forbid_unknown_fields=True):
+class UIMessageBody(SharedFields, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /api/chat`: what `useChat` sends, and the parameters of the native API.
+
+    Attributes:
+        id: of the chat.
+        messages: the conversation so far.
+        trigger: whether the last message is new, or is to be answered once more.
+        messageId: the message that the answer replaces, or continues.
+    """
+
     id: ChatId
     messages: list[UIMessage]  # type: ignore[assignment]  # the AI SDK's messages in place of OpenAI's
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
@@ -82,11 +91,11 @@ class UIMessageParser:
         Raises:
             RequestError: names the field.
         """
-        body = decode(raw, _Body)
+        body = decode(raw, UIMessageBody)
         generation = self._generation(body, self._grace_seconds if may_come_back else 0.0)
         return ChatRequest(body.id, generation, _context(body))
 
-    def _generation(self, body: _Body, usual_grace_seconds: float) -> GenerationRequest:
+    def _generation(self, body: UIMessageBody, usual_grace_seconds: float) -> GenerationRequest:
         history = History(body.messages)
         grace_seconds = body.grace_seconds
         fields = RequestFields(
@@ -103,7 +112,7 @@ class UIMessageParser:
             raise history.named(exc) from exc
 
 
-def _context(body: _Body) -> Context:
+def _context(body: UIMessageBody) -> Context:
     parts = chain.from_iterable(message.parts or () for message in body.messages)
     call_ids = frozenset(part.tool_call_id for part in parts if part.is_tool)
     message = _continued(body)
@@ -112,7 +121,7 @@ def _context(body: _Body) -> Context:
     return Context(message.id, earlier_steps(message), call_ids)
 
 
-def _continued(body: _Body) -> UIMessage | None:
+def _continued(body: UIMessageBody) -> UIMessage | None:
     """Return the message that the answer adds a step to, as the hook does; None if it is a message of its own.
 
     That is the message that the request names, if it is the assistant's, or else the last one, if it is.

@@ -1,7 +1,8 @@
 """Failures in OpenAI's format: statuses, types, codes, and the last block of a stream."""
 
 from collections.abc import Mapping
-from typing import Any
+
+import msgspec
 
 from streamsvc.dialects.sse import data_block
 from streamsvc.errors import CursorLost
@@ -42,6 +43,28 @@ TYPES: Mapping[int, str] = {409: "stopped", 429: "requests"}
 """The `type` of an error, by its status; for other statuses, a client error below 500, else a server error."""
 
 
+class ErrorObject(msgspec.Struct, frozen=True, kw_only=True):
+    """OpenAI's error object (`types/shared/error_object.py`).
+
+    Attributes:
+        message: a sentence for people.
+        type: `invalid_request_error`, `server_error`, `requests` or `stopped`.
+        param: the field at fault, if there is one.
+        code: for programs.
+    """
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """The body of an error response, and the data of the block that ends a stream that fails."""
+
+    error: ErrorObject
+
+
 def error_of(done: Done) -> PublicError | None:
     """Return the error that OpenAI's clients get for this `Done`, or None if it is an answer.
 
@@ -56,13 +79,13 @@ def status_of(error: PublicError) -> int:
     return STATUSES.get(error.code, 502)
 
 
-def error_object(message: str, code: str, *, status: int, param: str | None = None) -> Any:
-    """Return an error in OpenAI's form (`types/shared/error_object.py`), under the key `error`."""
+def error_body(message: str, code: str, *, status: int, param: str | None = None) -> ErrorBody:
+    """Return an error in OpenAI's form."""
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")  # noqa: PLR2004
-    code = CODES.get(code, code)
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    error = ErrorObject(message=message, type=kind, param=param, code=CODES.get(code, code))
+    return ErrorBody(error)
 
 
 def error_block(error: PublicError) -> bytes:
     """Return the end of a stream that fails after it has begun: the error, then `[DONE]`."""
-    return data_block(error_object(error.message, error.code, status=status_of(error))) + DONE
+    return data_block(error_body(error.message, error.code, status=status_of(error))) + DONE

@@ -5,12 +5,14 @@ name, because several clients cannot handle them. These clients cannot resume: a
 begins with the `Start`, and if an answer starts over, they get an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, assert_never
 
+from msgspec import UNSET, UnsetType
 from typing_extensions import override
 
 from streamsvc.dialects.base import Dialect, Encoder, Ends
+from streamsvc.dialects.openai import shapes
 from streamsvc.dialects.openai.errors import CUT, DONE, INTERRUPTED, LOST, error_block, error_of
 from streamsvc.dialects.sse import data_block, json_line
 from streamsvc.events import (
@@ -32,7 +34,7 @@ from streamsvc.events import (
 )
 from streamsvc.snapshot import Snapshot
 
-FINISH_REASONS: Mapping[FinishReason, str] = {
+FINISH_REASONS: Mapping[FinishReason, shapes.FinishReason] = {
     "stop": "stop",
     "length": "length",
     "content_filter": "content_filter",
@@ -71,7 +73,8 @@ class _ChunkEncoder(Encoder):
 
     def __init__(self, *, include_usage: bool) -> None:
         self._include_usage = include_usage
-        self._head: dict[str, Any] = {}
+        self._generation = self._model = ""
+        self._created = 0
         self._before = b""
         self._after = b""
         self._written: dict[int, int] = {}  # how many characters of each call's arguments were sent
@@ -93,18 +96,14 @@ class _ChunkEncoder(Encoder):
                 return self._rare(rare)
 
     def _begin(self, start: Start) -> bytes:
-        self._head = {
-            "id": start.generation,
-            "object": "chat.completion.chunk",
-            "created": start.created,
-            "model": start.model,
-        }
+        self._generation, self._created = start.generation, start.created
+        self._model = start.model
         # A chunk with a marked delta, encoded once and cut at the mark: per token, only the text is encoded.
-        mark = '{"":""}'
-        whole = json_line(self._chunk({"": ""}, None))
-        before, _, after = whole.partition(mark.encode())
+        mark = b'{"content":""}'
+        before, _, after = json_line(self._chunk(shapes.ChunkDelta(content=""))).partition(mark)
         self._before, self._after = b"data: %b{" % before, b"}%b\n\n" % after
-        return data_block(self._chunk({"role": "assistant", "content": "", "refusal": None}, None))
+        begun = shapes.ChunkDelta(role="assistant", content="", refusal=None)
+        return data_block(self._chunk(begun))
 
     def _delta(self, field: bytes, text: str) -> bytes:
         return b'%b"%b":%b%b' % (self._before, field, json_line(text), self._after)
@@ -116,22 +115,28 @@ class _ChunkEncoder(Encoder):
             case Refusal(text=text):
                 return self._delta(b"refusal", text)
             case Logprobs(content=content, refusal=refused):
-                likely = {"content": content or None, "refusal": refused or None}
-                return self._delta_block({}, logprobs=likely)
+                chunk = self._chunk(shapes.ChunkDelta())
+                chunk.choices[0].logprobs = _logprobs(content, refused)
+                return data_block(chunk)
             case ToolCallBegun(index=index, id=call_id, name=name):
-                function = {"name": name, "arguments": ""}
-                return self._call(index, id=call_id, type="function", function=function)
+                function = shapes.FunctionCallPiece(name=name, arguments="")
+                return self._call(
+                    shapes.ToolCallPiece(
+                        index=index, id=call_id, type="function", function=function
+                    )
+                )
             case ToolCallArguments(index=index, arguments=arguments):
                 self._written[index] = self._written.get(index, 0) + len(arguments)
-                return self._call(index, function={"arguments": arguments})
+                function = shapes.FunctionCallPiece(arguments=arguments)
+                return self._call(shapes.ToolCallPiece(index=index, function=function))
             case ToolCallReady() as call:
                 return self._ready(call)
             case other:
                 assert_never(other)
 
-    def _call(self, index: int, **fields: object) -> bytes:
+    def _call(self, piece: shapes.ToolCallPiece) -> bytes:
         """Return a chunk with a piece of a tool call (`ChoiceDeltaToolCall`)."""
-        return self._delta_block({"tool_calls": [{"index": index, **fields}]})
+        return data_block(self._chunk(shapes.ChunkDelta(tool_calls=[piece])))
 
     def _ready(self, call: ToolCallReady) -> bytes:
         """Return what a complete call has beyond its draft: `{}` for no arguments, and the provider's data.
@@ -141,94 +146,99 @@ class _ChunkEncoder(Encoder):
         rest = call.arguments[self._written.get(call.index, 0) :]
         if not rest and not call.provider_data:
             return b""
-        extra = {"extra_content": call.provider_data} if call.provider_data else {}
-        return self._call(call.index, function={"arguments": rest}, **extra)
+        return self._call(
+            shapes.ToolCallPiece(
+                index=call.index,
+                function=shapes.FunctionCallPiece(arguments=rest),
+                extra_content=call.provider_data or UNSET,
+            )
+        )
 
-    def _delta_block(self, delta: Mapping[str, object], **fields: object) -> bytes:
-        chunk = self._chunk(delta, None)
-        chunk["choices"][0].update(fields)
-        return data_block(chunk)
-
-    def _chunk(self, delta: Mapping[str, object], finish_reason: str | None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        usage = {"usage": None} if self._include_usage else {}
-        return {**self._head, "choices": [choice], **usage}
+    def _chunk(
+        self, delta: shapes.ChunkDelta, finish_reason: shapes.FinishReason | None = None
+    ) -> shapes.ChatCompletionChunk:
+        return shapes.ChatCompletionChunk(
+            id=self._generation,
+            created=self._created,
+            model=self._model,
+            choices=[shapes.ChunkChoice(delta=delta, finish_reason=finish_reason)],
+            usage=None if self._include_usage else UNSET,
+        )
 
     def _end(self, done: Done) -> bytes:
         if error := error_of(done):
             return error_block(error)
-        self._head["model"] = done.model  # which is another one after a fallback
-        delta = {"extra_content": done.provider_data} if done.provider_data else {}
-        blocks = [data_block(self._chunk(delta, FINISH_REASONS[done.finish_reason]))]
+        self._model = done.model  # which is another one after a fallback
+        delta = shapes.ChunkDelta(extra_content=done.provider_data or UNSET)
+        chunk = self._chunk(delta, FINISH_REASONS[done.finish_reason])
+        blocks = [data_block(chunk)]
         if self._include_usage and done.usage:
-            blocks.append(data_block({**self._head, "choices": [], "usage": usage_of(done.usage)}))
+            chunk.choices, chunk.usage = [], usage_of(done.usage)
+            blocks.append(data_block(chunk))
         return b"".join((*blocks, DONE))
 
 
-def completion_of(snapshot: Snapshot) -> dict[str, Any]:
-    """Return a successful answer as one object (`types/chat/chat_completion.py`)."""
-    choice = {
-        "index": 0,
-        "message": _message(snapshot),
-        "logprobs": _logprobs(snapshot),
-        "finish_reason": FINISH_REASONS[snapshot.finish_reason or "other"],
-    }
-    return {
-        "id": snapshot.id,
-        "object": "chat.completion",
-        "created": snapshot.created,
-        "model": snapshot.model,
-        "choices": [choice],
-        "usage": usage_of(snapshot.usage) if snapshot.usage else None,
-        "service_tier": None,
-        "system_fingerprint": None,
-    }
+def completion_of(snapshot: Snapshot) -> shapes.ChatCompletion:
+    """Return a successful answer as one object."""
+    likely, refused = snapshot.logprobs or (), snapshot.refusal_logprobs or ()
+    choice = shapes.CompletionChoice(
+        message=_message(snapshot),
+        logprobs=_logprobs(likely, refused) if likely or refused else None,
+        finish_reason=FINISH_REASONS[snapshot.finish_reason or "other"],
+    )
+    return shapes.ChatCompletion(
+        id=snapshot.id,
+        created=snapshot.created,
+        model=snapshot.model,
+        choices=[choice],
+        usage=usage_of(snapshot.usage) if snapshot.usage else None,
+    )
 
 
-def _logprobs(snapshot: Snapshot) -> dict[str, object] | None:
-    likely, refused = snapshot.logprobs or None, snapshot.refusal_logprobs or None
-    return {"content": likely, "refusal": refused} if likely or refused else None
+def _logprobs(content: Sequence[Any], refusal: Sequence[Any]) -> shapes.CompletionLogprobs:
+    return shapes.CompletionLogprobs(content=content or None, refusal=refusal or None)
 
 
-def _message(snapshot: Snapshot) -> dict[str, object]:
+def _message(snapshot: Snapshot) -> shapes.CompletionMessage:
     """Return the message of an answer; `content` is null if there are tool calls or a refusal in its place."""
-    has_other = bool(snapshot.tool_calls or snapshot.refusal)
-    message: dict[str, object] = {
-        "role": "assistant",
-        "content": None if has_other and not snapshot.text else snapshot.text,
-        "refusal": snapshot.refusal or None,
-    }
-    if snapshot.reasoning:
-        message["reasoning_content"] = snapshot.reasoning
-    if snapshot.tool_calls:
-        message["tool_calls"] = [_tool_call(call) for call in snapshot.tool_calls]
-    if snapshot.provider_data:
-        message["extra_content"] = snapshot.provider_data
-    return message
+    calls = [_tool_call(call) for call in snapshot.tool_calls or ()]
+    has_other = bool(calls or snapshot.refusal)
+    return shapes.CompletionMessage(
+        content=None if has_other and not snapshot.text else snapshot.text,
+        refusal=snapshot.refusal or None,
+        reasoning_content=snapshot.reasoning or UNSET,
+        tool_calls=calls or UNSET,
+        extra_content=snapshot.provider_data or UNSET,
+    )
 
 
-def _tool_call(call: ToolCallReady) -> dict[str, object]:
-    """Return a tool call (`types/chat/chat_completion_message_function_tool_call.py`)."""
-    function = {"name": call.name, "arguments": call.arguments}
-    extra = {"extra_content": call.provider_data} if call.provider_data else {}
-    return {"id": call.id, "type": "function", "function": function, **extra}
+def _tool_call(call: ToolCallReady) -> shapes.CompletionToolCall:
+    return shapes.CompletionToolCall(
+        id=call.id,
+        function=shapes.FunctionCall(name=call.name, arguments=call.arguments),
+        extra_content=call.provider_data or UNSET,
+    )
 
 
-def usage_of(usage: Usage) -> dict[str, Any]:
-    """Return a usage in OpenAI's form (`types/completion_usage.py`); `estimated` if streamsvc estimated it."""
-    counts: dict[str, Any] = {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-    }
-    read = {
-        "cached_tokens": usage.cached_tokens,
-        "cache_write_tokens": usage.cache_write_tokens,
-    }
-    written = {"reasoning_tokens": usage.reasoning_tokens}
-    for name, details in (("prompt", read), ("completion", written)):
-        if known := {key: count for key, count in details.items() if count is not None}:
-            counts[f"{name}_tokens_details"] = known
-    if usage.estimated:
-        counts["estimated"] = True
-    return counts
+def usage_of(usage: Usage) -> shapes.CompletionUsage:
+    """Return a usage in OpenAI's form."""
+    return shapes.CompletionUsage(
+        prompt_tokens=usage.input_tokens,
+        completion_tokens=usage.output_tokens,
+        total_tokens=usage.input_tokens + usage.output_tokens,
+        prompt_tokens_details=_input_details(usage),
+        completion_tokens_details=UNSET
+        if usage.reasoning_tokens is None
+        else shapes.CompletionTokensDetails(reasoning_tokens=usage.reasoning_tokens),
+        estimated=True if usage.estimated else UNSET,
+    )
+
+
+def _input_details(usage: Usage) -> shapes.PromptTokensDetails | UnsetType:
+    read, written = usage.cached_tokens, usage.cache_write_tokens
+    if read is None and written is None:
+        return UNSET
+    return shapes.PromptTokensDetails(
+        cached_tokens=UNSET if read is None else read,
+        cache_write_tokens=UNSET if written is None else written,
+    )
