@@ -34,13 +34,17 @@ gate:
 bare:
     bash .ci/bare
 
-# Write the tables in docs/ that come from tests.
+# Write what docs/ has from the code: tables, and the OpenAPI document.
 tables:
     PYTHONPATH=tests uv run python -m support.tables
 
 # Let everything fail between workers and Redis, and write what viewers notice into docs/scaling.md; it takes minutes.
 chaos: && tables
     WRITE_CHAOS=1 uv run pytest -n 0 tests/scale/test_chaos.py tests/scale/test_rolling_restart.py
+
+# Ask a service for all that docs/openapi.json offers, and for what it rules out; it takes minutes.
+conformance examples="200":
+    OPENAPI_EXAMPLES={{examples}} uv run pytest -n 0 tests/serve/test_every_documented_answer.py
 
 # What a token costs; see docs/performance.md. `just bench --quick` takes about a minute.
 bench *args:

@@ -22,7 +22,6 @@ from streamsvc.events import (
     Refusal,
     Restart,
     Start,
-    Status,
     Text,
     ToolCallArguments,
     ToolCallBegun,
@@ -181,7 +180,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     """
 
     id: str = ""
-    status: Status | str = "running"
+    status: str = "running"
     provider: str = ""
     model: str = ""
     created: int = 0

@@ -1,9 +1,9 @@
-"""The tables in `docs/` that are generated: `uv run just tables` writes them, a test compares them."""
+"""What is generated in `docs/`: tables, and the OpenAPI document. `uv run just tables` writes it, tests compare it."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from support import chaos_table, parameters, referee
+from support import chaos_table, openapi, parameters, referee
 from support.faults import table as faults
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -32,7 +32,8 @@ def written(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
 
 
 def main() -> None:
-    """Write all tables."""
+    """Write all of it."""
+    openapi.PAGE.write_text(openapi.written())
     for name, tables in TABLES.items():
         path = DOCS / name
         path.write_text(written(path.read_text(), tables))

@@ -10,6 +10,7 @@ from streamsvc.web.ai_sdk import UIMessageEndpoints
 from streamsvc.web.demo import DemoEndpoints
 from streamsvc.web.native import GenerationEndpoints
 from streamsvc.web.openai import ChatCompletionEndpoints
+from streamsvc.web.openapi.document import DocumentEndpoint
 from streamsvc.web.operations import OperationEndpoints
 from streamsvc.web.playground import Playground
 
@@ -53,4 +54,5 @@ def routes(  # noqa: PLR0913  # the endpoints of each kind, passed by name
         caller("/v1/providers", operations.providers, "GET"),
         public("/healthz", operations.healthz, "GET"),
         public("/readyz", operations.readyz, "GET"),
+        public("/openapi.json", DocumentEndpoint().show, "GET"),
     ]

@@ -12,6 +12,15 @@ from streamsvc.dialects.sse import data_block
 
 Chunk = Mapping[str, Any]
 
+TYPES = frozenset({
+    *("start", "start-step", "finish-step", "finish", "abort", "error", "message-metadata"),
+    *("text-start", "text-delta", "text-end", "reasoning-start", "reasoning-delta", "reasoning-end"),
+    *("tool-input-start", "tool-input-delta", "tool-input-available"),
+    *("tool-output-available", "tool-output-error", "tool-output-denied"),
+    *("source-url", "source-document", "file", "reasoning-file", "custom"),
+})  # fmt: skip
+"""The types of chunks that streams have, besides `data-…`: ours are `data-status` and `data-restart`."""
+
 _NO_LINE_ENDS = str.maketrans("\r\n", "  ")
 
 
