@@ -56,7 +56,15 @@ async def ask_in_every_way(service: Running) -> None:
     await client.post(f"/v1/generations/{own}/stop")
     for fields in ({"stream": True}, {}, {"messages": "x"}, {"model": "nobody"}):
         await client.post("/v1/chat/completions", json={**CHAT, **fields})
-    for path in ("/v1/models", "/v1/providers", "/", "/healthz", "/readyz", "/openapi.json", "/nowhere"):
+    for path in (
+        "/v1/models",
+        "/v1/providers",
+        "/",
+        "/healthz",
+        "/readyz",
+        "/openapi.json",
+        "/nowhere",
+    ):
         await client.get(path)
     await client.post("/api/chat", json=UI)
     await client.get("/api/chat/c/stream")

@@ -18,7 +18,7 @@ from streamsvc.dialects.openai.fields import RequestBody
 from streamsvc.dialects.request import RequestFields
 from streamsvc.errors import RequestError
 from streamsvc.server import refusal as of_server
-from streamsvc.web.openapi.document import LEFT_OUT, OPERATIONS, path_of
+from streamsvc.web.openapi.document import LEFT_OUT, OPERATIONS, SCHEMES, path_of
 from streamsvc.web.openapi.errors import BEFORE, failures
 from streamsvc.web.openapi.meanings import MEANINGS
 from streamsvc.web.problems import Problem
@@ -88,6 +88,15 @@ def test_every_route_is_documented_or_left_out_by_name() -> None:
     assert {(method, path) for method, path, _ in operations()} == set(OPERATIONS)
 
 
+def test_operations_of_callers_name_their_credentials() -> None:
+    """All other operations are public."""
+    public = {"isAlive", "isReady", "readDocument"}
+    for _, path, operation in operations():
+        is_public = operation["operationId"] in public
+        assert len(operation["security"]) == (0 if is_public else 4), path
+        assert ("401" in operation["responses"]) is not is_public
+
+
 def test_operation_ids_are_unique() -> None:
     ids = [operation["operationId"] for _, _, operation in operations()]
     assert len(ids) == len(set(ids))
@@ -96,6 +105,7 @@ def test_operation_ids_are_unique() -> None:
 def test_every_component_is_used() -> None:
     text = json.dumps(DOCUMENT)
     used = set(re.findall(r"#/components/(\w+/[\w.-]+)", text))
+    used |= {f"securitySchemes/{name}" for name in SCHEMES}
     defined = {f"{kind}/{name}" for kind, parts in DOCUMENT["components"].items() for name in parts}
     assert used == defined
 

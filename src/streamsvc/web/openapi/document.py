@@ -8,14 +8,17 @@ import anyio.to_thread
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 import streamsvc
+from streamsvc.errors import Unauthorized
+from streamsvc.web.access import COOKIE, Access, ServiceRoute
 from streamsvc.web.openapi import ai_sdk, native, openai, service
 from streamsvc.web.openapi.errors import common_responses
 from streamsvc.web.openapi.operation import Operation
 from streamsvc.web.openapi.parameters import HEADERS
 from streamsvc.web.openapi.schemas import schemas
+from streamsvc.web.requests import RequestHead
 from streamsvc.web.responses import json_response
 
 Json = dict[str, Any]
@@ -35,6 +38,23 @@ LEFT_OUT: Mapping[str, str] = {
     "/demo/generations/{id}/kill": "only `streamsvc demo` serves it",
 }
 """The paths that are not, with the reason."""
+
+SCHEMES: Mapping[str, Json] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key or a JWT. Needed only if the service has keys, like the others.",
+    },
+    "xApiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "api-key"},
+    "cookie": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "On requests from pages of the service's own origin.",
+    },
+}
+"""What a credential comes in (`web/access.py`); operations that need one name all of them."""
 
 _CONVERTER = re.compile(r":\w+(?=\})")
 _TAGS: Mapping[str, str] = {
@@ -63,10 +83,11 @@ def document(routes: Iterable[BaseRoute], root_path: str = "") -> bytes:
         root_path: the path under which a proxy publishes the service.
     """
     paths: dict[str, Json] = {}
-    for route in routes:
-        for method in sorted(route.methods or ()) if isinstance(route, Route) else ():
-            if operation := OPERATIONS.get((method, path_of(route))):
-                paths.setdefault(path_of(route), {})[method.lower()] = operation.described()
+    for route in (it for it in routes if isinstance(it, ServiceRoute)):
+        path = path_of(route)
+        for method in sorted(route.methods or ()):
+            if operation := OPERATIONS.get((method, path)):
+                paths.setdefault(path, {})[method.lower()] = _described(operation, route.access)
     operations = [operation for methods in paths.values() for operation in methods.values()]
     answers = [answer for operation in operations for answer in operation["responses"].values()]
     used = {answer["$ref"].rpartition("/")[2] for answer in answers if "$ref" in answer}
@@ -85,9 +106,17 @@ def document(routes: Iterable[BaseRoute], root_path: str = "") -> bytes:
             "schemas": schemas(),
             "responses": {name: it for name, it in common_responses().items() if name in used},
             "headers": dict(HEADERS),
+            "securitySchemes": dict(SCHEMES),
         },
     }
     return msgspec.json.encode(found)
+
+
+def _described(operation: Operation, access: Access) -> Json:
+    """Return an operation, with the credentials it needs."""
+    if access is Access.PUBLIC:
+        return {**operation.described(), "security": []}
+    return {**operation.described(Unauthorized), "security": [{name: []} for name in SCHEMES]}
 
 
 class DocumentEndpoint:
@@ -96,7 +125,7 @@ class DocumentEndpoint:
     def __init__(self) -> None:
         self._encoded: dict[str, bytes] = {}
 
-    async def show(self, request: Request) -> Response:
+    async def show(self, request: Request, _head: RequestHead) -> Response:
         """`GET /openapi.json`: the document."""
         root_path = request.scope.get("root_path", "")
         if root_path not in self._encoded:

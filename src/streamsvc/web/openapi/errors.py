@@ -207,6 +207,8 @@ def _headers(status: int, shape: Shape) -> Mapping[str, Json]:
     found = {}
     if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         found["Retry-After"] = {"$ref": "#/components/headers/Retry-After"}
+    if status == HTTPStatus.UNAUTHORIZED:
+        found["WWW-Authenticate"] = {"$ref": "#/components/headers/WWW-Authenticate"}
     if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
         found["Accept-Encoding"] = {"$ref": "#/components/headers/Accept-Encoding"}
     if shape == "openai":

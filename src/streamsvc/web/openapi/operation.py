@@ -67,9 +67,14 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     refusals: Sequence[Refusal] = ()
     shape: Shape = "problem"
 
-    def described(self) -> Json:
-        """Return the Operation Object (OpenAPI 3.1, section 4.8.10)."""
-        refusals = (*map(errors.refusal_of, self.errors), *self.refusals)
+    def described(self, *errors_of_access: type[RequestError]) -> Json:
+        """Return the Operation Object (OpenAPI 3.1, section 4.8.10).
+
+        Args:
+            errors_of_access: what those get who may not call it.
+        """
+        kinds = (*errors_of_access, *self.errors)
+        refusals = (*map(errors.refusal_of, kinds), *self.refusals)
         found: Json = {"operationId": self.id, "tags": [self.tag], "summary": self.summary}
         if self.description:
             found["description"] = self.description

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from streamsvc.engine.supervisor import ID_PATTERN
+from streamsvc.engine.ids import ID_PATTERN
 from streamsvc.web.requests import MAX_KEY_CHARS
 
 Json = dict[str, Any]
@@ -95,6 +95,10 @@ HEADERS: Mapping[str, Json] = {
     "Retry-After": {
         "description": "How many seconds to wait before the next attempt; not if waiting does not help.",
         "schema": {"type": "integer", "minimum": 0},
+    },
+    "WWW-Authenticate": {
+        "description": "`Bearer`: what a credential is sent with (RFC 6750).",
+        "schema": {"type": "string"},
     },
     "Accept-Encoding": {
         "description": "`identity`: bodies must not be compressed.",
