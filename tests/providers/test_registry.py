@@ -37,9 +37,8 @@ import json, sys
 import anyio
 import streamsvc.cli, streamsvc.server.run
 from streamsvc.app import create_app
-from streamsvc.config.settings import (
-    FakeSettings, GenerationSettings, GeminiSettings, OpenAISettings, Settings,
-)
+from streamsvc.config.provider_settings import FakeSettings, GeminiSettings, OpenAISettings
+from streamsvc.config.settings import Settings
 
 quick = FakeSettings(words_per_second=0, first_word_seconds=0)
 others = {
