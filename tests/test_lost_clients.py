@@ -38,6 +38,7 @@ async def serve_on(address: str, directory: Path) -> AsyncIterator[Running]:
     """Run the service where the namespace can reach it; its model stays silent."""
     settings = {
         "SERVER__HOST": address,
+        "AUTH__ALLOW_ANONYMOUS": "true",
         "STREAM__SEND_TIMEOUT_SECONDS": "3",
         "STREAM__PING_SECONDS": "3600",
         "PROVIDERS__FAKE__FIRST_WORD_SECONDS": "3600",

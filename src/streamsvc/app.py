@@ -14,7 +14,7 @@ import anyio
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from streamsvc.config.settings import CorsSettings, ServerSettings, Settings
+from streamsvc.config.settings import CorsSettings, Settings
 from streamsvc.dialects.ai_sdk.request import UIMessageParser
 from streamsvc.dialects.native.frames import NativeDialect
 from streamsvc.dialects.native.request import NativeRequestParser
@@ -90,6 +90,7 @@ def create_app(
     producers = parts.sharing.producers
     demo = DemoEndpoints(producers) if producers else None
     guard = Guard()
+    hosts = Hosts(settings.server)
     problems = Problems(
         {error_response: is_openai, refusal_text: lambda path: path.startswith("/api/chat")},
         parts.refusals,
@@ -111,9 +112,9 @@ def create_app(
             demo=demo,
             control=AccessControl(),
         ),
-        lifespan=_lifespan(parts, guard),
+        lifespan=_lifespan(parts, guard, hosts),
         middleware=[
-            *_host_guard(settings.server, problems),
+            *_host_guard(hosts, problems),
             *_cors(settings.cors, parts.origins, problems),
             Middleware(CrashGuard, problems, guard),
         ],
@@ -210,7 +211,7 @@ def _ui_messages(parts: _Parts) -> UIMessageEndpoints:
 
 
 def _lifespan(
-    parts: _Parts, guard: Guard
+    parts: _Parts, guard: Guard, hosts: Hosts
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     supervisor, server = parts.supervisor, parts.settings.server
 
@@ -230,6 +231,7 @@ def _lifespan(
                 for entry in supervisor.entries.route(parts.settings.provider, Prompt(messages=())):
                     await entry.provider()
                 await parts.sharing.prepare()
+                hosts.announce()
                 guard.has_started = True
                 yield
                 guard.has_started = False
@@ -250,8 +252,7 @@ def _lifespan(
     return lifespan
 
 
-def _host_guard(settings: ServerSettings, problems: Problems) -> list[Middleware]:
-    hosts = Hosts(settings)
+def _host_guard(hosts: Hosts, problems: Problems) -> list[Middleware]:
     return [Middleware(HostGuard, hosts, problems)] if hosts.is_checked else []
 
 

@@ -187,7 +187,7 @@ def test_loopback_address_serves_only_loopback_names(listening: str) -> None:
 
 
 def test_settings_add_hosts() -> None:
-    names = ("chat.example.com", "*.Corp.test", "192.168.0.2", "[fe80::1]")
+    names = ("chat.example.com", "*.Corp.test", "192.168.0.2", "[fe80:0::1]")
     for host in (
         *("chat.example.com", "Chat.Example.com.:443", "a.corp.test", "a.b.corp.test:1"),
         *("192.168.0.2:8000", "[fe80::1]:8000", "localhost"),
@@ -198,9 +198,39 @@ def test_settings_add_hosts() -> None:
     assert all(serves(host, "*") for host in FOREIGN)
 
 
-@pytest.mark.parametrize("listening", ["0.0.0.0", "::", "192.168.0.2", "chat.example.com"])
-def test_any_other_address_serves_every_host(listening: str) -> None:
-    assert all(serves(host, listening=listening) for host in FOREIGN)
+REACHABLE = ("0.0.0.0", "::", "[::]", "192.168.0.2", "chat.example.com")
+ADDRESSES = (
+    *("0.0.0.0:8000", "192.168.0.2", "10.1.2.3:1", "[::2]", "[::]:8000", "[2001:db8::1]:8000"),
+    "[::ffff:1.2.3.4]",
+)
+
+
+@pytest.mark.parametrize("listening", REACHABLE)
+def test_other_address_serves_loopback_names_and_addresses(listening: str) -> None:
+    """A rebinding attack needs a name; load balancers and the kubelet probe by address."""
+    served = (*LOOPBACK, *ADDRESSES)
+    assert [host for host in served if not serves(host, listening=listening)] == []
+    names = set(FOREIGN) - set(ADDRESSES)
+    assert [host for host in names if serves(host, listening=listening)] == []
+    assert serves("a.corp.test:1", "*.corp.test", listening=listening)
+    assert all(serves(host, "*", listening=listening) for host in FOREIGN)
+
+
+def test_name_to_listen_on_is_served() -> None:
+    for host in ("chat.example.com", "Chat.Example.com.:8000"):
+        assert serves(host, listening="chat.example.com")
+        assert not serves(host, listening="0.0.0.0")
+
+
+def test_service_without_a_name_says_so() -> None:
+    def has_only_addresses(listening: str, *names: str) -> bool:
+        return Hosts(ServerSettings(host=listening, hosts=names)).has_only_addresses
+
+    assert all(has_only_addresses(host) for host in ("0.0.0.0", "::", "192.168.0.2"))
+    assert has_only_addresses("0.0.0.0", "192.168.0.2")
+    assert not any(has_only_addresses(host) for host in ("127.0.0.1", "localhost", "chat.test"))
+    for name in ("chat.test", "*.chat.test", "*"):
+        assert not has_only_addresses("0.0.0.0", name)
 
 
 REBOUND = {

@@ -1,0 +1,22 @@
+"""What the text of a host says about it, without a look-up."""
+
+import ipaddress
+
+_LOOPBACK_NAMES = {"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"}
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host in canonical form is a loopback name or address (RFC 6761, section 6.3)."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in _LOOPBACK_NAMES or host.endswith(".localhost")
+
+
+def is_address(host: str) -> bool:
+    """Return whether a host is an IP address and not a name; an IPv6 address has no brackets here."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
