@@ -36,6 +36,7 @@ from streamsvc.web.bodies import BodyReader
 from streamsvc.web.cors import Cors
 from streamsvc.web.creation import Creation
 from streamsvc.web.demo import DemoEndpoints
+from streamsvc.web.headers import SecurityHeaders
 from streamsvc.web.hosts import HostGuard, Hosts
 from streamsvc.web.native import GenerationEndpoints
 from streamsvc.web.openai import SDK_HEADERS, ChatCompletionEndpoints, error_response
@@ -114,6 +115,7 @@ def create_app(
         ),
         lifespan=_lifespan(parts, guard, hosts),
         middleware=[
+            Middleware(SecurityHeaders),
             *_host_guard(hosts, problems),
             *_cors(settings.cors, parts.origins, problems),
             Middleware(CrashGuard, problems, guard),

@@ -11,6 +11,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from streamsvc.errors import StreamsvcError
+from streamsvc.web.headers import SECURITY_HEADERS
 from streamsvc.web.problems import Problem
 
 HEAD_BYTES = 131_072
@@ -99,7 +100,7 @@ def encode(problem: Problem, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     fields = [
         *headers,
         (b"content-type", b"application/problem+json"),
-        (b"cache-control", b"no-store"),
+        *SECURITY_HEADERS,
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
     ]

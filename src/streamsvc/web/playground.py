@@ -29,10 +29,8 @@ _PAGE = "index.html"
 _HEADERS = {
     "Cache-Control": "no-cache",  # revalidated each time, so that a new version is seen
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",  # a URL may contain a generation's id
-    "X-Content-Type-Options": "nosniff",
 }
+"""They replace the defaults of `web/headers.py`."""
 
 
 class Playground(StaticFiles):
