@@ -1,6 +1,7 @@
 // A conversation: the history goes up with each question, and each answer is followed as it grows.
 
-import { Refused, create, snapshot, stop } from "./generation.js";
+import { Refused } from "./access.js";
+import { create, snapshot, stop } from "./generation.js";
 import { forget, recall, remember } from "./history.js";
 import { Log } from "./log.js";
 import { Viewer } from "./viewer.js";
@@ -193,14 +194,15 @@ export class Conversation {
         this.onEvent(event, eventId);
         if (event.type === "done") this.#done(turn, event);
       },
-      (state) => {
+      (state, problem) => {
         if (turn !== this.#current) return;
         this.#pulse.state(state);
         if (state === "open") this.#opened(turn, wasAway ? seqOf(viewer.cursor) : "");
         wasAway = state !== "open";
         this.isBusy = viewer.isConnected;
         if (state === "closed") this.#end(turn, "You left before the end.");
-        if (state === "refused") this.#end(turn, "The connection was refused; you can come back to this answer.", true);
+        const why = problem ? sentenceOf(problem) : "The connection was refused.";
+        if (state === "refused") this.#end(turn, `${why} You can come back to this answer.`, true);
         this.#onChange();
       },
     );

@@ -1,20 +1,10 @@
 // A generation, as a front end sees it: ask for one, follow it, look at it, stop it.
-// This file is the example to copy. Nothing in it is specific to the playground.
+// This file is the example to copy, with access.js, which sends the requests. Nothing in them is specific to the
+// playground.
 //
 // Addresses are relative to the page, so that it also works under a path of a proxy.
 
-/**
- * What the service says when it refuses: `message` is a sentence for people (RFC 9457, `detail`).
- */
-export class Refused extends Error {
-  /** @param {{detail?: string, code?: string, field?: string}} problem */
-  constructor(problem) {
-    const about = problem.field ? ` (${problem.field})` : "";
-    super((problem.detail ?? "The service sent a response that cannot be read.") + about);
-    this.code = problem.code;
-    this.field = problem.field;
-  }
-}
+import { hasKey, request } from "./access.js";
 
 /**
  * @typedef {{type: "text", text: string} | {type: "image_url", image_url: {url: string}}} Part
@@ -58,29 +48,6 @@ export class Refused extends Error {
  */
 
 /**
- * Send a request; the answer's JSON, or a `Refused`.
- * @param {string} address
- * @param {RequestInit} [options]
- * @returns {Promise<any>}
- */
-export async function request(address, options) {
-  let response;
-  try {
-    response = await fetch(address, { signal: AbortSignal.timeout(10_000), ...options });
-  } catch {
-    throw new Refused({
-      detail:
-        "The service cannot be reached, all connections of the browser to it are taken, " +
-        "or this page's origin is not in cors.origins.",
-      code: "unreachable",
-    });
-  }
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refused(body);
-  return body;
-}
-
-/**
  * Ask. When this returns, the answer is being generated and waits for its first viewer.
  * @param {Order} order
  * @returns {Promise<Snapshot>}
@@ -119,16 +86,34 @@ export const eventsOf = (id, cursor) =>
   `${addressOf(id)}/events` + (cursor ? `?last_event_id=${encodeURIComponent(cursor)}` : "");
 
 /**
+ * The address that an EventSource opens. It can send no key, so a ticket takes the key's place: it opens this
+ * generation once, and the browser's reconnects with the id of an event that they have seen.
+ * @param {string} id
+ * @param {string} [cursor]
+ * @returns {Promise<string>}
+ */
+async function streamOf(id, cursor) {
+  if (!hasKey()) return eventsOf(id, cursor);
+  const { ticket } = await request("v1/tickets", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ generation: id }),
+  });
+  const after = cursor ? `&last_event_id=${encodeURIComponent(cursor)}` : "";
+  return `v1/stream?ticket=${encodeURIComponent(ticket)}${after}`;
+}
+
+/**
  * Follow it. When the connection is lost, the browser reconnects by itself, with the id of the last
  * event it has seen, and resumes at that word. It has given up only if `onerror` finds it CLOSED: then
  * the response was not an event stream.
  * @param {string} id
  * @param {(event: Event, eventId: string) => void} onEvent
  * @param {string} [cursor]
- * @returns {EventSource}
+ * @returns {Promise<EventSource>}
  */
-export function follow(id, onEvent, cursor) {
-  const source = new EventSource(eventsOf(id, cursor));
+export async function follow(id, onEvent, cursor) {
+  const source = new EventSource(await streamOf(id, cursor));
   for (const name of [
     "start", "restart", "message", "reasoning", "refusal", "logprobs", "tool", "status", "done",
   ]) {

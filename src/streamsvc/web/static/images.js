@@ -1,8 +1,8 @@
 // Images in a question: from a file, the clipboard or a drop; made small enough to send, and shown as thumbnails.
 // They are drawn on a canvas, so they need no address, and the page's policy allows none.
 
+import { Refused } from "./access.js";
 import { element } from "./element.js";
-import { Refused } from "./generation.js";
 
 const TYPES = ["image/png", "image/jpeg", "image/webp", "image/gif"]; // those that providers take
 const MAX_FILE_BYTES = 20_000_000;

@@ -1,5 +1,6 @@
 // Try to break it: what you can do to a stream, and how the service copes.
 
+import { refusalOf, send } from "./access.js";
 import { Answer } from "./answer.js";
 import { eventsOf, snapshot } from "./generation.js";
 import { sentenceOf, seqOf } from "./conversation.js";
@@ -162,15 +163,16 @@ export class Lab {
       return;
     }
     try {
-      const { status } = await fetch(eventsOf(id, viewer.cursor));
+      const response = await send(eventsOf(id, viewer.cursor));
       if (run !== this.#run) return;
+      if (!response.ok) throw await refusalOf(response);
       this.say(
-        status === 204
+        response.status === 204
           ? "204 No Content: it is finished, and stays finished. A browser that gets a 204 stops asking."
           : "The service no longer keeps this answer, and does not generate another.",
       );
-    } catch {
-      this.say("The service cannot be reached.");
+    } catch (problem) {
+      this.say(sentenceOf(problem));
     }
   }
 

@@ -1,8 +1,9 @@
 // The lesson: waiting for an answer and reading along, side by side.
 
+import { Refused, send } from "./access.js";
 import { Answer } from "./answer.js";
 import { sentenceOf } from "./conversation.js";
-import { Refused, create, eventsOf, snapshot, stop } from "./generation.js";
+import { create, eventsOf, snapshot, stop } from "./generation.js";
 import { Viewer } from "./viewer.js";
 
 /** @param {number} ms */
@@ -114,7 +115,7 @@ export class Lesson {
    * @param {string} id
    */
   async #wait(id) {
-    await fetch(eventsOf(id), { signal: this.#waiting.signal })
+    await send(eventsOf(id), { signal: this.#waiting.signal })
       .then((response) => response.text())
       .catch(() => Promise.reject(lost()));
     const { status, text } = await snapshot(id);

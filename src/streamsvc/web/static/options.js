@@ -1,7 +1,7 @@
 // What goes with a question besides its words: the settings, tools and format that are chosen in the page.
 
+import { Refused } from "./access.js";
 import { SCHEMAS, TOOLS } from "./examples.js";
-import { Refused } from "./generation.js";
 
 /** @typedef {Omit<import("./generation.js").Order, "messages">} Choices */
 

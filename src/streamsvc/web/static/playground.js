@@ -1,8 +1,9 @@
 // The page: finds its parts and connects them.
 
+import { onKeyNeeded, request } from "./access.js";
 import { Conversation, sentenceOf } from "./conversation.js";
-import { request } from "./generation.js";
 import { Images, imagesIn } from "./images.js";
+import { KeyDialog } from "./key-dialog.js";
 import { Lab } from "./lab.js";
 import { Lesson } from "./lesson.js";
 import { Options } from "./options.js";
@@ -29,6 +30,11 @@ const conversation = new Conversation(
 const options = new Options(part);
 const images = new Images(part("images"), complain);
 const demo = document.documentElement.dataset.demo === undefined ? null : await openDemo();
+const keyDialog = new KeyDialog(part("key-dialog"), () => {
+  part("key-row").hidden = false;
+  showProviders();
+});
+onKeyNeeded((reason) => keyDialog.ask(reason));
 const lesson = new Lesson(part("waits"), part("streams"), part("verdict"));
 
 async function openDemo() {
@@ -149,17 +155,26 @@ part("race").addEventListener("submit", async (/** @type {SubmitEvent} */ event)
   part("go").textContent = "Start both";
 });
 
+part("change-key").addEventListener("click", () => keyDialog.ask(""));
+
+/** Let the provider be chosen among those that the service offers, which may depend on the key. */
+async function showProviders() {
+  try {
+    const configured = await request("v1/providers");
+    const chosen = provider.value || configured.default;
+    const shown = configured.providers.map((/** @type {any} */ { name, model, ready }) => {
+      const label = ready ? `${name} (${model})` : `${name} (no key set)`;
+      const option = new Option(label, name, false, name === chosen);
+      option.disabled = !ready;
+      return option;
+    });
+    provider.replaceChildren(...shown);
+  } catch (problem) {
+    complain(problem);
+  }
+}
+
 refresh(); // some browsers restore the state of buttons after a reload
 const followed = /^gen_[a-z2-7]{32}$/.exec(new URLSearchParams(location.search).get("follow") ?? "");
 if (followed) conversation.follow(followed[0]);
-try {
-  const configured = await request("v1/providers");
-  for (const { name, model, ready } of configured.providers) {
-    const label = ready ? `${name} (${model})` : `${name} (no key set)`;
-    const option = new Option(label, name, false, name === configured.default);
-    option.disabled = !ready;
-    provider.append(option);
-  }
-} catch (problem) {
-  part("announcer").textContent = sentenceOf(problem);
-}
+await showProviders();

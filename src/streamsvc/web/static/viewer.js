@@ -1,6 +1,7 @@
 // One viewer of a generation: a connection that can be looked at, cut and closed.
 
-import { eventsOf, follow } from "./generation.js";
+import { send } from "./access.js";
+import { eventsOf, follow, snapshot } from "./generation.js";
 
 /**
  * The connected viewers. When the reader follows a link, the browser may keep this page with its streams
@@ -10,6 +11,9 @@ import { eventsOf, follow } from "./generation.js";
 const connected = new Set();
 addEventListener("pagehide", () => connected.forEach((viewer) => viewer.hide()));
 addEventListener("pageshow", (event) => event.persisted && connected.forEach((viewer) => viewer.connect()));
+
+/** The codes of a `done` that is about the ticket of an address, not about the answer. */
+const TICKET_CODES = ["ticket_spent", "ticket_invalid"];
 
 /** @typedef {"connecting" | "open" | "cut" | "reconnecting" | "done" | "refused" | "closed"} State */
 
@@ -21,6 +25,9 @@ export class Viewer {
   #onState;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  #attempt = 0;
+  /** Whether it has come back after a refusal, and nothing has arrived since. */
+  #isSecondTry = false;
 
   /** The id of the last event, which is where it comes back. */
   cursor = "";
@@ -37,7 +44,7 @@ export class Viewer {
   /**
    * @param {string} id of the generation
    * @param {(event: import("./generation.js").Event, eventId: string) => void} onEvent
-   * @param {(state: State) => void} [onState]
+   * @param {(state: State, problem?: unknown) => void} [onState] gets a `Refused` with a state that has one
    */
   constructor(id, onEvent, onState = () => {}) {
     this.#id = id;
@@ -50,41 +57,82 @@ export class Viewer {
    * by itself.
    */
   connect() {
-    clearTimeout(this.#timer);
-    this.#source?.close();
+    this.#isSecondTry = false;
+    return this.#open();
+  }
+
+  async #open() {
+    const attempt = this.#hangUp();
     this.isConnected = true;
     connected.add(this);
     this.#change(this.cursor ? "reconnecting" : "connecting");
-    const source = follow(
-      this.#id,
-      (event, eventId) => {
-        this.cursor = eventId;
-        this.isDone = event.type === "done";
-        if (this.isDone) this.#end("done");
-        this.#onEvent(event, eventId);
-      },
-      this.cursor,
-    );
-    source.onopen = () => this.#change("open");
-    source.onerror = () => {
-      // Either the browser is reconnecting, or the response was not a stream, and it has given up.
-      if (source.readyState === EventSource.CLOSED) this.#end("refused");
-      else this.#change("reconnecting");
-    };
-    this.#source = source;
+    try {
+      const source = await follow(this.#id, (event, eventId) => this.#take(event, eventId), this.cursor);
+      if (attempt !== this.#attempt) return source.close(); // cut or closed meanwhile
+      source.onopen = () => this.#change("open");
+      source.onerror = () => {
+        // Either the browser is reconnecting, or the response was not a stream, and it has given up.
+        if (source.readyState === EventSource.CLOSED) this.#refused();
+        else this.#change("reconnecting");
+      };
+      this.#source = source;
+    } catch (problem) {
+      if (attempt === this.#attempt) this.#end("refused", problem);
+    }
   }
 
-  /** @param {State} state */
-  #end(state) {
+  /**
+   * @param {import("./generation.js").Event} event
+   * @param {string} eventId
+   */
+  #take(event, eventId) {
+    if (event.type === "done" && TICKET_CODES.includes(event.error?.code)) return void this.#refused();
+    this.#isSecondTry = false;
+    this.cursor = eventId;
+    this.isDone = event.type === "done";
+    if (this.isDone) this.#end("done");
+    this.#onEvent(event, eventId);
+  }
+
+  /** An EventSource hides why it was refused, so ask for the answer; if the reason is gone by then, come back. */
+  async #refused() {
+    const attempt = this.#hangUp();
+    if (this.#isSecondTry) return this.#end("refused");
+    this.#change("reconnecting");
+    try {
+      await snapshot(this.#id); // which asks for a key if the last one does not count
+      if (attempt !== this.#attempt) return;
+      this.#isSecondTry = true;
+      this.#open();
+    } catch (problem) {
+      if (attempt === this.#attempt) this.#end("refused", problem);
+    }
+  }
+
+  /** Close the connection, or give up getting one; returns the number of the next attempt. */
+  #hangUp() {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    return ++this.#attempt;
+  }
+
+  /**
+   * @param {State} state
+   * @param {unknown} [problem]
+   */
+  #end(state, problem) {
     this.isConnected = false;
     connected.delete(this);
-    this.#change(state);
+    this.#change(state, problem);
   }
 
-  /** @param {State} state */
-  #change(state) {
+  /**
+   * @param {State} state
+   * @param {unknown} [problem]
+   */
+  #change(state, problem) {
     this.state = state;
-    this.#onState(state);
+    this.#onState(state, problem);
   }
 
   /**
@@ -93,23 +141,19 @@ export class Viewer {
    */
   cut(seconds) {
     if (this.isDone) return;
-    this.#source?.close();
-    this.#change("cut");
-    clearTimeout(this.#timer);
+    this.hide();
     this.#timer = setTimeout(() => this.connect(), seconds * 1000);
   }
 
   /** Leave with the page, and come back with it. */
   hide() {
-    clearTimeout(this.#timer);
-    this.#source?.close();
+    this.#hangUp();
     this.#change("cut");
   }
 
   /** Leave for good, as a tab does that is closed. */
   close() {
-    clearTimeout(this.#timer);
-    this.#source?.close();
+    this.#hangUp();
     if (this.isConnected) this.#end("closed");
   }
 }
@@ -121,7 +165,7 @@ export class Viewer {
  * @param {AbortSignal} signal
  */
 export async function readRaw(id, onText, signal) {
-  const response = await fetch(eventsOf(id), { signal });
+  const response = await send(eventsOf(id), { signal });
   if (!response.body) return;
   for (const reader = response.body.pipeThrough(new TextDecoderStream()).getReader(); ; ) {
     const { done, value } = await reader.read();
