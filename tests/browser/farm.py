@@ -1,22 +1,31 @@
 """Real browsers with pages that report what they show.
 
 A browser starts with an address on its command line, as for a person, and a page reports its text by POST to its own
-server. Chromium and Firefox therefore work alike, and no driver is between the page and the network.
+server. Chromium, Firefox and WebKit therefore work alike, and no driver is between the page and the network:
+
+    async with farm() as pages:
+        pages.pages["/"] = PAGE + REPORTING  # any page that shows its text in an element with the id "answer"
+        async with browser("webkit", f"{pages.url}/?one"):  # its reports are called "one"
+            await pages.until_shown("one", "the whole text")
+
+A test of all three: `@pytest.mark.parametrize("name", each(BROWSERS))`, with `each` from `support.parts`. WebKit is
+WebKitGTK's MiniBrowser, the engine of Safari, on a display of its own; see `support/webkit.py`.
 """
 
 import asyncio
 import json
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import anyio
 
+from support import webkit
 from support.parts import find
 
-BROWSERS = ("chromium", "firefox")
+BROWSERS = ("chromium", "firefox", "webkit")
 
 _CHROMIUM = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
@@ -157,27 +166,25 @@ async def farm() -> AsyncIterator[Farm]:
 
 @asynccontextmanager
 async def browser(name: str, url: str) -> AsyncIterator[None]:
-    """Open an address in a fresh browser, and end the browser on leaving."""
+    """Open an address in a fresh browser, and end the browser on leaving.
+
+    Args:
+        name: one of `BROWSERS`.
+        url: the address.
+    """
     command = find(name)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        if name == "chromium":
-            arguments = [*_CHROMIUM, f"--user-data-dir={profile}"]
-        else:
-            await anyio.Path(profile, "user.js").write_text(_FIREFOX_PREFERENCES)
-            arguments = ["--headless", "--no-remote", "--profile", profile]
-        process = await asyncio.create_subprocess_exec(
-            command, *arguments, url,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            yield
-        finally:
-            with suppress(ProcessLookupError):
-                process.terminate()
-            with anyio.move_on_after(5, shield=True):
-                await process.wait()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+    async with AsyncExitStack() as stack:
+        profile = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        environ: dict[str, str] | None = None
+        match name:
+            case "chromium":
+                arguments = [*_CHROMIUM, f"--user-data-dir={profile}"]
+            case "firefox":
+                await anyio.Path(profile, "user.js").write_text(_FIREFOX_PREFERENCES)
+                arguments = ["--headless", "--no-remote", "--profile", profile]
+            case _:
+                display = await stack.enter_async_context(webkit.display())
+                environ = webkit.environment(display, home=profile)
+                arguments = [*webkit.ARGUMENTS]
+        await stack.enter_async_context(webkit.running(command, *arguments, url, environ=environ))
+        yield

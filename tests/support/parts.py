@@ -61,6 +61,14 @@ def _lighttpd() -> str | None:
     return _program("", "", "lighttpd").find() if has_tls else None
 
 
+def _webkit() -> str | None:
+    """Return the path of WebKitGTK's MiniBrowser, if there is a display for it: Xvfb."""
+    places = ("/usr/lib", "/usr/lib64", "/usr/libexec")
+    patterns = ("webkit2gtk-4.1/MiniBrowser", "*-linux-gnu/webkit2gtk-4.1/MiniBrowser")
+    found = (path for place in places for name in patterns for path in Path(place).glob(name))
+    return next(map(str, found), None) if shutil.which("Xvfb") else None
+
+
 def _clients() -> str | None:
     """Return the folder with the libraries of `package.json`, if all of them are installed."""
     modules = CLIENTS / "node_modules"
@@ -72,6 +80,7 @@ def _clients() -> str | None:
 PARTS: Mapping[str, Part] = {
     "chromium": _program("Chromium", "chromium", "chromium"),
     "firefox": _program("Firefox", "firefox-esr", "firefox-esr"),
+    "webkit": Part("WebKitGTK", "apt-get install libwebkit2gtk-4.1-0 xvfb", _webkit),
     "node": _program("Node.js", "nodejs npm", "node"),
     "clients": Part("tests/clients/node_modules", "npm install --prefix tests/clients", _clients),
     "nginx": _program("nginx", "nginx", "nginx"),
