@@ -46,6 +46,10 @@ chaos: && tables
 conformance examples="200":
     OPENAPI_EXAMPLES={{examples}} uv run pytest -n 0 tests/serve/test_every_documented_answer.py
 
+# Send random requests, raw over sockets; a million take about ten minutes.
+fuzz *args:
+    PYTHONPATH=tests uv run python -m support.fuzz {{args}}
+
 # What a token costs; see docs/performance.md. `just bench --quick` takes about a minute.
 bench *args:
     uv run python -m bench {{args}}

@@ -1,0 +1,36 @@
+"""The service that is fuzzed: small limits, answers at once, and faults on demand."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from support.process import FAKE, write_config
+
+SETTINGS: Mapping[str, str] = {"SERVER__LOG_LEVEL": "error"}
+
+
+def configure(directory: Path) -> tuple[str, ...]:
+    """Write a `config.toml`; return the API keys that it accepts."""
+    write_config(
+        directory,
+        {
+            "limits": {"max_body_bytes": 50_000, "max_prompt_chars": 10_000},
+            "generations": {
+                "keep_finished_seconds": 2,
+                "keep_abandoned_seconds": 1,
+                "attach_seconds": 1,
+                "max_grace_seconds": 1,
+            },
+            "server": {"request_seconds": 5},
+            "providers.fake": {
+                **FAKE,
+                "allow_faults": True,
+                "fault_seconds": 0.2,
+                "backoff_seconds": 0.01,
+                "first_token_seconds": 1,
+                "idle_seconds": 1,
+                "total_seconds": 3,
+            },
+            "providers.keyless": {"kind": "openai", "model": "m", "api_key_env": "NO_SUCH_KEY"},
+        },
+    )
+    return ()
