@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message
 from conftest import Serve
 from streamsvc.config.settings import GenerationSettings, Settings
 from support import contents
+from support.fuzz.values import STRINGS, Values
 from support.native import CREATE, NEVER
 from support.problems import HURRIED, LIMITS
 
@@ -25,12 +26,6 @@ SEEDS = range(20_260, 20_264)
 REQUEST_COUNT = 1_250
 """For each seed."""
 
-STRINGS = (
-    *("", " ", "hi", "-1", "0", "\0", "\u2028", "\ufeff", "😀", "\ud800", "\udfff\ud83d", "x" * 2000),
-    *("$.prompt", "` - at `$.x`", "`", "gen_", f"{NEVER}.0", "fake", "json", "text", "xml"),
-    *("user", "system", "__proto__", "%s%n", "\r\nX: y", "NaN", "é" * 300),
-)  # fmt: skip
-NUMBERS = (0, -1, 1, 2, 1.5, -0.0, 1e308, 10**40, -(10**20), 2**31, 2**63, 2**64, float("inf"))
 TURN = {"role": "user", "content": "hi"}
 VALID: tuple[dict[str, Any], ...] = (
     {"prompt": "hi"},
@@ -66,6 +61,7 @@ class Mutator:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311  # repeatable, and not a secret
         self._pick = self._random.choice
+        self._values = Values(self._random)
 
     def request(self) -> Request:
         """Return a method, path, query, headers and a body in two pieces."""
@@ -77,29 +73,13 @@ class Mutator:
         query = self.query(path) if method == "GET" or self._chance(0.1) else b""
         return method, path, query, self.headers(len(body)), [body[:cut], body[cut:]]
 
-    def value(self, depth: int = 0) -> object:
-        """Return any JSON value."""
-        kind = self._random.randrange(3 if depth > 3 else 5)
-        size = self._random.randrange(4)
-        match kind:
-            case 0:
-                return self._pick(STRINGS)
-            case 1:
-                return self._pick(NUMBERS)
-            case 2:
-                return self._pick((None, True, False))
-            case 3:
-                return [self.value(depth + 1) for _ in range(size)]
-            case _:
-                return {self._pick(STRINGS): self.value(depth + 1) for _ in range(size)}
-
     def body(self) -> bytes:
         """Return a valid body with up to three wrong values and two wrong places in its bytes."""
         body = copy.deepcopy(self._pick(VALID))
         tables = [body, *body.get("messages", ())]
         for _ in range(self._pick((0, 0, 1, 1, 2, 3))):
             table = self._pick(tables)
-            table[self._pick((*table, *STRINGS))] = self.value()
+            table[self._pick((*table, *STRINGS))] = self._values.value()
         text = json.dumps(body, ensure_ascii=self._chance(0.5))
         raw = bytearray(text.encode("utf-8", "surrogatepass"))
         for _ in range(self._pick((0, 0, 0, 1, 2))):

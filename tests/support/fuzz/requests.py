@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from support.fuzz.values import NEVER, STRINGS, Values
+from support.fuzz.values import STRINGS, Values
+from support.native import NEVER
 
 PATHS_FOR_PEOPLE = ("/", "/playground/playground.js", "/playground/../../config.toml", "/nowhere")
 METHODS = (b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"PURGE")

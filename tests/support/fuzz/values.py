@@ -6,12 +6,13 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-NEVER = f"gen_{'a' * 32}"
+from support.native import NEVER
 
 STRINGS: Sequence[str] = (
     *("", " ", "hi", "-1", "0", "\0", "\u2028", "\ufeff", "😀", "\ud800", "\udfff\ud83d", "x" * 2000),
     *("$.prompt", "` - at `$.x`", "`", "gen_", NEVER, f"{NEVER}.0", "fake", "json", "text", "xml"),
     *("user", "system", "assistant", "tool", "__proto__", "%s%n", "\r\nX: y", "NaN", "é" * 300),
+    *("y " * 1500, "😀" * 1200, "x" * 1001),
     *("../../etc/passwd", "%2e%2e%2f", "data:image/png;base64,AAAA", "https://127.0.0.1:1/x", "{}"),
 )  # fmt: skip
 NUMBERS = (0, -1, 1, 2, 1.5, -0.0, 1e308, 10**40, -(10**20), 2**31, 2**63, 2**64, float("inf"))
