@@ -48,6 +48,7 @@ from streamsvc.web.refusals import RefusalLog
 from streamsvc.web.routes import routes
 from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.streams import Streams
+from streamsvc.web.tickets import TicketEndpoints
 from streamsvc.web.viewing import Viewing
 
 logger = logging.getLogger(__name__)
@@ -83,8 +84,8 @@ def create_app(
         demo_worker: the number of this worker, if it is one of a demo; `log.kind` is then `redis`.
 
     Returns:
-        An ASGI application; its `state` has the `supervisor`, the `log`, the `directory`, the `providers` and the
-        `guard`. It needs a server that runs on asyncio and sends lifespan events; before the startup event, every
+        An ASGI application; its `state` has the `supervisor`, the `log`, the `directory`, the `providers`, the `guard`
+        and the `tickets`. It needs a server that runs on asyncio and sends lifespan events; before the startup event, every
         request gets a 503.
     """
     parts = _create_parts(settings, environ, _sharing(settings, demo_worker))
@@ -101,6 +102,7 @@ def create_app(
             generations=_generations(parts),
             chat_completions=_chat_completions(parts),
             ui_messages=_ui_messages(parts),
+            tickets=_tickets(parts),
             operations=OperationEndpoints(
                 supervisor=parts.supervisor,
                 default_provider=settings.provider,
@@ -125,6 +127,7 @@ def create_app(
     app.router.redirect_slashes = False  # a redirect would be built from the client's Host
     app.state.supervisor, app.state.directory = parts.supervisor, parts.directory
     app.state.log, app.state.providers, app.state.guard = parts.log, parts.providers, guard
+    app.state.tickets = parts.sharing.tickets
     return app
 
 
@@ -209,6 +212,20 @@ def _ui_messages(parts: _Parts) -> UIMessageEndpoints:
         streams=parts.streams,
         parser=UIMessageParser(parts.builder, settings.ai_sdk, settings.generations),
         directory=parts.directory,
+    )
+
+
+def _tickets(parts: _Parts) -> TicketEndpoints:
+    return TicketEndpoints(
+        tickets=parts.sharing.tickets,
+        supervisor=parts.supervisor,
+        log=parts.log,
+        creation=parts.creation,
+        viewing=parts.viewing,
+        parser=NativeRequestParser(parts.builder),
+        is_revoked=lambda _: False,
+        settings=parts.settings.stream,
+        seconds=parts.settings.auth.ticket_seconds,
     )
 
 

@@ -9,6 +9,9 @@ text of a foreign exception never gets further than `__cause__`.
     │   ├── MalformedRequest        400
     │   ├── Unauthorized            401
     │   ├── OriginRefused           403
+    │   ├── NavigationRefused       403
+    │   ├── TicketInvalid           403
+    │   ├── TicketSpent             403
     │   ├── GenerationNotFound      404
     │   ├── ModelNotFound           404
     │   ├── RequestTooLarge         413
@@ -115,6 +118,38 @@ class OriginRefused(RequestError):
             field="Origin",
         )
         self.log_details = f"origin={origin or '*'} setting=cors.origins"
+
+
+class NavigationRefused(RequestError):
+    """A ticket's address was opened as a page, an image or the like: only a script of the page may spend it."""
+
+    code = "navigation_refused"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This address is for an EventSource or fetch in a page; opening it here would use up its ticket."
+        )
+
+
+class TicketInvalid(RequestError):
+    """There is no such ticket: a wrong, an expired and a revoked one get the same answer."""
+
+    code = "ticket_invalid"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("The ticket is invalid or has expired; request a new one.", field="ticket")
+
+
+class TicketSpent(RequestError):
+    """A ticket has opened its stream, and the client has no cursor of it."""
+
+    code = "ticket_spent"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("The ticket has been used; request a new one.", field="ticket")
 
 
 class HostRefused(RequestError):

@@ -1,4 +1,4 @@
-"""What processes share, as one choice: the event log and the directory belong together."""
+"""What processes share, as one choice: the event log, the directory and the tickets belong together."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -10,6 +10,8 @@ from streamsvc.engine.directory.base import Directory
 from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.eventlog.base import EventLog
 from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.guard.tickets.base import Tickets
+from streamsvc.guard.tickets.memory import MemoryTickets
 from streamsvc.web.demo import Producers
 
 
@@ -18,11 +20,12 @@ async def _nothing() -> None:
 
 
 class Sharing(msgspec.Struct, frozen=True, kw_only=True):
-    """The event log and the directory of this process.
+    """What this process shares with others, if there are any.
 
     Attributes:
         log: the event log.
         directory: the directory.
+        tickets: the tickets of browsers.
         background: what must run while the service does, each until it is cancelled.
         prepare: awaited before the first request, while that runs: finds out whether the shared store can be used.
         id_mark: returns how the random part of a new id must begin.
@@ -33,6 +36,7 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
 
     log: EventLog
     directory: Directory
+    tickets: Tickets
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]]
     prepare: Callable[[], Coroutine[Any, Any, None]] = _nothing
     id_mark: Callable[[], str] = str
@@ -44,4 +48,9 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
 def in_memory(settings: Settings) -> Sharing:
     """Return what a service of one process needs."""
     log = MemoryEventLog(settings.generations)
-    return Sharing(log=log, directory=MemoryDirectory(log, settings), background=(log.sweep,))
+    return Sharing(
+        log=log,
+        directory=MemoryDirectory(log, settings),
+        tickets=MemoryTickets(settings),
+        background=(log.sweep,),
+    )

@@ -1,4 +1,4 @@
-"""The event log and the directory in Redis; imported only if `log.kind` is `redis`."""
+"""The event log, the directory and the tickets in Redis; imported only if `log.kind` is `redis`."""
 
 from contextlib import suppress
 from functools import partial
@@ -9,6 +9,7 @@ from streamsvc.config.settings import Settings
 from streamsvc.engine.directory.redis import RedisDirectory
 from streamsvc.errors import StoreUnavailable
 from streamsvc.eventlog.redis import RedisEventLog
+from streamsvc.guard.tickets.redis import RedisTickets
 from streamsvc.producers import DemoProducers
 from streamsvc.sharing import Sharing
 from streamsvc.store.client import Store
@@ -45,6 +46,7 @@ def in_redis(settings: Settings, demo_worker: int | None = None) -> Sharing:
     sharing = Sharing(
         log=log,
         directory=directory,
+        tickets=RedisTickets(store, settings),
         background=(partial(log_when_usable, store), store.run_background, log.run, directory.run),
         prepare=partial(try_once, store),
         id_mark=partial(partition_mark, store.home),

@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from streamsvc.errors import CursorLost
+from streamsvc.errors import CursorLost, RequestError
 from streamsvc.events import (
     Done,
     Event,
@@ -39,7 +39,7 @@ EVENT_NAMES: Mapping[type[Event], bytes] = {
 
 
 class Gone(msgspec.Struct, frozen=True, tag="done", tag_field="type"):
-    """The `done` of a stream that cannot be resumed: nothing else is known of its answer."""
+    """The `done` of a stream that cannot be resumed, or opened: nothing else is known of its answer."""
 
     status: Literal["failed"] = "failed"
     finish_reason: Literal["error"] = "error"
@@ -80,10 +80,10 @@ def preamble(retry_ms: int) -> bytes:
     return b"retry: %d\n" % retry_ms
 
 
-def lost_block(generation: str) -> bytes:
-    """Return the block that says that a cursor cannot be honoured.
+def lost_block(generation: str, because: type[CursorLost] | RequestError = CursorLost) -> bytes:
+    """Return the block that says why there is no stream, such as a cursor that cannot be honoured.
 
     It is not a record of any log, so its id has the word `gone` instead of a number.
     """
-    data = json_line(Gone())
-    return b"id: %b.gone\nevent: done\ndata: %b\n\n" % (generation.encode(), data)
+    gone = Gone(error=PublicError(because.code, because.message, retryable=True))
+    return b"id: %b.gone\nevent: done\ndata: %b\n\n" % (generation.encode(), json_line(gone))

@@ -101,6 +101,10 @@ class Keys:
         """A hash: the latest answer of a chat."""
         return self._hashed("chat", chat)
 
+    def ticket(self, ticket: str) -> bytes:
+        """A hash: what a ticket opens, by the hash of its text; see `lua/spend.lua`."""
+        return self._hashed("ticket", ticket)
+
     def _hashed(self, kind: str, name: str) -> bytes:
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
         return self._in(int(digest[:2], 16) % PARTITIONS, kind, digest)

@@ -75,7 +75,7 @@ class GenerationEndpoints:
             order = self._parser.from_query(head.parameters)
             return await self._create_and_watch(request, order, head, dialect)
         except Overloaded as exc:
-            return self._viewing.busy(request, exc, dialect)
+            return self._viewing.refusal(request, exc, dialect)
 
     async def create(self, request: Request, head: RequestHead) -> Response:
         """`POST /v1/generations`: create; the response is JSON, or the stream if the client asks for it."""
@@ -107,7 +107,7 @@ class GenerationEndpoints:
         try:
             return await self._viewing.attach(request, head, generation_id, dialect)
         except Overloaded as exc:
-            return self._viewing.busy(request, exc, dialect)
+            return self._viewing.refusal(request, exc, dialect)
 
     async def snapshot(self, request: Request, head: RequestHead) -> Response:
         """`GET /v1/generations/{id}`: the answer so far."""

@@ -110,6 +110,21 @@ def shown(origin: str) -> str | None:
     return f"{parsed.scheme}://{host}" if is_default else f"{parsed.scheme}://{host}:{parsed.port}"
 
 
+def is_from(origin: str, head: RequestHead) -> bool:
+    """Return whether a page of an origin makes a request.
+
+    A browser leaves out `Origin` where a page asks its own origin with GET (Fetch, section 3.2), and says so in
+    `Sec-Fetch-Site`.
+
+    Args:
+        origin: a valid origin.
+        head: of the request.
+    """
+    if head.origin is not None:
+        return origin_of(head.origin) == origin_of(origin)
+    return head.fetch_site == "same-origin" and _is_own(origin, head.host)
+
+
 def _is_own(origin: str, host: str) -> bool:
     page, served = origin_of(origin), authority_of(host)
     if page is None or served is None or page.host != served.host:

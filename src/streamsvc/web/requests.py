@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from streamsvc.dialects.invalid import quoted
 from streamsvc.engine.ids import ID_PATTERN, check_owner
-from streamsvc.errors import InvalidField, PrefetchRefused, RequestError
+from streamsvc.errors import InvalidField, NavigationRefused, PrefetchRefused, RequestError
 from streamsvc.principals import ANONYMOUS, Principal
 
 CURSOR_PARAMETERS = ("last_event_id", "lastEventId")
@@ -19,6 +19,7 @@ CURSOR_PARAMETERS = ("last_event_id", "lastEventId")
 CREATE_PARAMETERS = frozenset({"end", "format", "key"})
 EVENTS_PARAMETERS = frozenset({"end", "format", *CURSOR_PARAMETERS})
 STREAM_PARAMETERS = EVENTS_PARAMETERS | {"prompt", "provider", "fault", "script", "key"}
+TICKET_PARAMETERS = EVENTS_PARAMETERS | {"ticket"}
 MAX_KEY_CHARS = 255
 
 _FIELDS = frozenset({
@@ -50,6 +51,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
         parameters: of the query, decoded.
         has_cursor: whether the client is resuming, whether or not its cursor is valid.
         cursor: from `Last-Event-ID`, else from the query; None if it is missing or was not issued here.
+        has_cursor_field: whether it is from `Last-Event-ID`, which is in no access log, as a query is.
         accept: `Accept`; empty if missing, like the other fields that are not optional.
         host: `Host`.
         origin: of the page, as the browser sent it.
@@ -66,6 +68,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     parameters: QueryParams
     has_cursor: bool
     cursor: Cursor | None
+    has_cursor_field: bool
     accept: str
     host: str
     origin: str | None
@@ -125,6 +128,19 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
         if self.is_prefetch:
             raise PrefetchRefused
 
+    def refuse_navigation(self) -> None:
+        """Refuse what is not a request of a script: a link that is opened, an image, a preview of a link.
+
+        A browser sends `Sec-Fetch-Dest: empty` for an `EventSource` and for `fetch` (Fetch, section 2.2.5). What has no
+        such header, and would take a page, is an older browser or a program that looks at links.
+
+        Raises:
+            NavigationRefused: it is one.
+        """
+        is_script = self.fetch_dest is None or self.fetch_dest == "empty"
+        if not is_script or "text/html" in self.accept.lower():
+            raise NavigationRefused
+
     @contextmanager
     def field_names(self, names: Mapping[str, str] | None = None) -> Iterator[None]:
         """Make refusals name a field the way the client did.
@@ -158,11 +174,13 @@ def read_head(request: Request, principal: Principal = ANONYMOUS) -> RequestHead
         elif name in _PURPOSES:
             is_prefetch = is_prefetch or _AHEAD.search(value) is not None
     parameters = request.query_params if request.scope["query_string"] else _NO_PARAMETERS
-    cursor = fields.get(b"last-event-id") or _cursor_parameter(parameters)
+    field = fields.get(b"last-event-id")
+    cursor = field or _cursor_parameter(parameters)
     return RequestHead(
         parameters=parameters,
         has_cursor=bool(cursor),
         cursor=_cursor(cursor),
+        has_cursor_field=bool(field),
         accept=fields.get(b"accept", ""),
         host=fields.get(b"host", ""),
         origin=fields.get(b"origin"),

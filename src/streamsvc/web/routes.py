@@ -13,6 +13,7 @@ from streamsvc.web.openai import ChatCompletionEndpoints
 from streamsvc.web.openapi.document import DocumentEndpoint
 from streamsvc.web.operations import OperationEndpoints
 from streamsvc.web.playground import Playground
+from streamsvc.web.tickets import TicketEndpoints
 
 
 def routes(  # noqa: PLR0913  # the endpoints of each kind, passed by name
@@ -20,6 +21,7 @@ def routes(  # noqa: PLR0913  # the endpoints of each kind, passed by name
     generations: GenerationEndpoints,
     chat_completions: ChatCompletionEndpoints,
     ui_messages: UIMessageEndpoints,
+    tickets: TicketEndpoints,
     operations: OperationEndpoints,
     playground: Playground | None,
     demo: DemoEndpoints | None,
@@ -46,6 +48,8 @@ def routes(  # noqa: PLR0913  # the endpoints of each kind, passed by name
         caller(one, generations.snapshot, "GET"),
         caller(f"{one}/events", generations.events, "GET"),
         caller(f"{one}/stop", generations.stop, "POST"),
+        caller("/v1/tickets", tickets.create, "POST"),
+        public("/v1/stream", tickets.stream, "GET"),  # the ticket is the credential
         caller("/v1/models", chat_completions.models, "GET"),
         caller("/v1/models/{id:path}", chat_completions.model, "GET"),
         caller("/api/chat", ui_messages.create, "POST"),

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.plain.frames import PlainDialect
+from streamsvc.engine.ids import new_id
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import (
     CursorLost,
@@ -19,6 +20,7 @@ from streamsvc.errors import (
     GenerationNotFound,
     InvalidField,
     Overloaded,
+    RequestError,
 )
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded
 from streamsvc.web.negotiation import PLAIN, end_of, format_of
@@ -75,12 +77,20 @@ class Viewing:
             )
         return PlainDialect(end)
 
-    def busy(self, request: Request, exc: Overloaded, dialect: Dialect) -> Response:
-        """Ask a client that reconnects by itself to do so later; refuse any other."""
+    def refusal(self, request: Request, exc: RequestError, dialect: Dialect) -> Response:
+        """Answer a client that reconnects by itself in the form of a stream: with any other status it would give up.
+
+        At a limit it is asked to come back later; else a `done` says what is wrong.
+
+        Raises:
+            RequestError: the client does not reconnect, and gets the refusal itself.
+        """
         if not dialect.is_resumable:
             raise exc
         self._refusals.note(request.scope, 200, exc.code, exc.log_details)
-        return busy_response(self._settings)
+        if isinstance(exc, Overloaded):
+            return busy_response(self._settings)
+        return gone_response(new_id(), self._settings, because=exc)
 
     async def attach(
         self,

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 import streamsvc
 from streamsvc.errors import Unauthorized
 from streamsvc.web.access import COOKIE, Access, ServiceRoute
-from streamsvc.web.openapi import ai_sdk, native, openai, service
+from streamsvc.web.openapi import ai_sdk, native, openai, service, tickets
 from streamsvc.web.openapi.errors import common_responses
 from streamsvc.web.openapi.operation import Operation
 from streamsvc.web.openapi.parameters import HEADERS
@@ -25,6 +25,7 @@ Json = dict[str, Any]
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     **native.OPERATIONS,
+    **tickets.OPERATIONS,
     **openai.OPERATIONS,
     **ai_sdk.OPERATIONS,
     **service.OPERATIONS,

@@ -14,6 +14,7 @@ from streamsvc.errors import (
     InvalidField,
     MalformedRequest,
     ModelNotFound,
+    NavigationRefused,
     OriginRefused,
     Overloaded,
     PrefetchRefused,
@@ -22,6 +23,8 @@ from streamsvc.errors import (
     RequestTooLarge,
     StoreUnavailable,
     StreamsvcError,
+    TicketInvalid,
+    TicketSpent,
     UnsupportedEncoding,
     UnsupportedParameter,
 )
@@ -84,6 +87,7 @@ OF_CREATING_BY_GET = (
     *(PrefetchRefused, ProviderNotReady, Overloaded, StoreUnavailable),
 )
 OF_GENERATION = (GenerationNotFound, StoreUnavailable)
+OF_TICKET = (TicketInvalid, TicketSpent, NavigationRefused)
 OF_MODEL = (ModelNotFound, InvalidField)
 OF_WATCHING = (InvalidField, PrefetchRefused, Overloaded, StoreUnavailable)
 OF_STOPPING_A_CHAT = (OriginRefused, StoreUnavailable)

@@ -27,13 +27,13 @@ _EVENTS = events(
     example=_EXAMPLE,
 )
 
-_STREAM = Answer(
+STREAM = Answer(
     "The answer as it is written: events, or with `format=plain` (or if `Accept` prefers it) its text alone."
     " A stream that cannot be resumed is one `done`; at a limit, a stream without events asks to come back later.",
     {**_EVENTS, **TEXT},
     ("Location", "X-Generation-Id"),
 )
-_NOTHING_MORE = Answer("The cursor is at the end of the answer: nothing follows.")
+NOTHING_MORE = Answer("The cursor is at the end of the answer: nothing follows.")
 _SNAPSHOT = ("Location", "X-Generation-Id")
 
 _WEATHER = {
@@ -62,7 +62,8 @@ _EXAMPLES: Mapping[str, dict[str, Any]] = {
 }
 
 
-def _query(names: frozenset[str]) -> tuple[str, ...]:
+def query(names: frozenset[str]) -> tuple[str, ...]:
+    """Return the names of query parameters in the order of the document."""
     return tuple(sorted(names))
 
 
@@ -73,20 +74,20 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         summary="Create a generation.",
         description="The answer is the stream if `Accept` prefers `text/event-stream` or `text/plain`, else a snapshot."
         " The body's `Content-Type` is ignored. A request with a cursor resumes instead, and its body is ignored.",
-        parameters=(*_query(CREATE_PARAMETERS), "Idempotency-Key", "Last-Event-ID"),
+        parameters=(*query(CREATE_PARAMETERS), "Idempotency-Key", "Last-Event-ID"),
         body=Body("GenerationBody", _EXAMPLES),
         answers={
             200: Answer(
-                f"{_STREAM.meaning} With a cursor and without `Accept`, a snapshot.",
-                {**_STREAM.content, **json("Snapshot")},
-                _STREAM.headers,
+                f"{STREAM.meaning} With a cursor and without `Accept`, a snapshot.",
+                {**STREAM.content, **json("Snapshot")},
+                STREAM.headers,
             ),
             201: Answer(
                 "The generation, which has just begun; its stream is at `/v1/generations/{id}/events`.",
                 json("Snapshot"),
                 _SNAPSHOT,
             ),
-            204: _NOTHING_MORE,
+            204: NOTHING_MORE,
         },
         errors=(*errors.OF_BODY, *errors.OF_GENERATION),
     ),
@@ -95,8 +96,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         tag="native",
         summary="Create a generation and stream it, or resume one.",
         description="For an `EventSource`: with a cursor it resumes, and never creates.",
-        parameters=(*_query(STREAM_PARAMETERS), "Idempotency-Key", "Last-Event-ID"),
-        answers={200: _STREAM, 204: _NOTHING_MORE},
+        parameters=(*query(STREAM_PARAMETERS), "Idempotency-Key", "Last-Event-ID"),
+        answers={200: STREAM, 204: NOTHING_MORE},
         errors=errors.OF_CREATING_BY_GET,
     ),
     ("GET", "/v1/generations/{id}"): Operation(
@@ -112,8 +113,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         id="followGeneration",
         tag="native",
         summary="Stream a generation, from its start or after a cursor.",
-        parameters=("generation", *_query(EVENTS_PARAMETERS), "Last-Event-ID"),
-        answers={200: _STREAM, 204: _NOTHING_MORE},
+        parameters=("generation", *query(EVENTS_PARAMETERS), "Last-Event-ID"),
+        answers={200: STREAM, 204: NOTHING_MORE},
         errors=(*errors.OF_GENERATION, *errors.OF_WATCHING),
         refusals=errors.OF_PATH,
     ),

@@ -70,6 +70,9 @@ PARAMETERS: Mapping[str, Json] = {
         {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
         "With `format=plain`: begins a last line that says how the answer ended.",
     ),
+    "ticket": _query(
+        "ticket", {"type": "string"}, "The text of a ticket.", required=True, example="tkt_…"
+    ),
     "key": _query("key", _KEY, "As `Idempotency-Key`, which wins."),
     "last_event_id": _query("last_event_id", {"type": "string"}, "As `Last-Event-ID`, which wins."),
     "lastEventId": _query("lastEventId", {"type": "string"}, "As `last_event_id`, which wins."),

@@ -11,6 +11,7 @@ from msgspec import inspect
 from streamsvc import events
 from streamsvc.dialects.ai_sdk.chunks import TYPES
 from streamsvc.dialects.ai_sdk.request import UIMessageBody
+from streamsvc.dialects.native.request import TicketFields
 from streamsvc.dialects.openai import fields
 from streamsvc.dialects.openai.errors import ErrorBody
 from streamsvc.dialects.openai.shapes import ChatCompletion, ChatCompletionChunk
@@ -21,13 +22,19 @@ from streamsvc.web.openai import Models
 from streamsvc.web.openapi.meanings import MEANINGS
 from streamsvc.web.operations import Health, ProviderStates, Readiness
 from streamsvc.web.problems import Problem
+from streamsvc.web.tickets import NewTicket
 
 Schema = dict[str, Any]
 
-_READ: Sequence[type[msgspec.Struct]] = (RequestFields, fields.RequestBody, UIMessageBody)
+_READ: Sequence[type[msgspec.Struct]] = (
+    RequestFields,
+    fields.RequestBody,
+    UIMessageBody,
+    TicketFields,
+)
 _WRITTEN: Sequence[object] = (
     *(events.Event, Gone, Snapshot, Problem, ErrorBody, ChatCompletion, ChatCompletionChunk),
-    *(Models, ProviderStates, Health, Readiness),
+    *(Models, ProviderStates, Health, Readiness, NewTicket),
 )
 _PREFIX = "#/components/schemas/"
 _MSGSPEC = "#/$defs/"
@@ -35,6 +42,7 @@ _MSGSPEC = "#/$defs/"
 _NAMES: Mapping[str, str] = {
     "RequestFields": "GenerationBody",
     "RequestBody": "ChatCompletionBody",
+    "TicketFields": "TicketBody",
     "Turn": "Message",
     "TextShape": "TextPart",
     "ImageShape": "ImagePart",

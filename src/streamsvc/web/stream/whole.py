@@ -6,14 +6,25 @@ from starlette.responses import Response
 
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.sse import lost_block, preamble
+from streamsvc.errors import CursorLost, RequestError
 
 STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
 """Of every stream, whole or not."""
 
 
-def gone_response(generation: str, settings: StreamSettings) -> Response:
-    """Answer a cursor that cannot be honoured: with one `done`, never a shorter or a new stream."""
-    return _whole(preamble(settings.retry_ms) + lost_block(generation))
+def gone_response(
+    generation: str,
+    settings: StreamSettings,
+    because: type[CursorLost] | RequestError = CursorLost,
+) -> Response:
+    """Answer a client that can get no stream: with one `done`, never with a shorter or a new stream.
+
+    Args:
+        generation: the id in the `done`, with which an EventSource reconnects, and gets a 204.
+        settings: the reconnection time.
+        because: what the `done` says.
+    """
+    return _whole(preamble(settings.retry_ms) + lost_block(generation, because))
 
 
 def busy_response(settings: StreamSettings) -> Response:

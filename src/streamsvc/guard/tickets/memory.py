@@ -1,0 +1,108 @@
+"""The tickets of a service that is one process."""
+
+from collections import Counter
+
+import msgspec
+from typing_extensions import override
+
+from streamsvc.config.settings import Settings
+from streamsvc.eventloop import now
+from streamsvc.guard.tickets.base import (
+    KEPT_SECONDS,
+    Ticket,
+    Tickets,
+    hash_of,
+    new_ticket,
+    too_large,
+)
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    """An unspent ticket, in MessagePack, and until when it counts."""
+
+    data: bytes
+    owner: str
+    until: float
+
+
+class _Spent(msgspec.Struct, frozen=True):
+    """A spent ticket, who spent it, and until when it is known."""
+
+    ticket: Ticket
+    opener: str
+    until: float
+
+
+class MemoryTickets(Tickets):
+    """Tickets in this process.
+
+    There are no more unspent ones, and no more spent ones, than there can be logs, and the unspent ones take no more
+    memory than request bodies may (`limits.max_total_body_bytes`). Beyond that, the oldest is dropped; of the unspent
+    ones, the oldest of the principal whose tickets take the most.
+
+    Args:
+        settings: the limits, and how long a ticket may wait.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._seconds = settings.auth.ticket_seconds
+        self._limit = settings.limits.max_generations + settings.generations.keep_count
+        self._max_bytes = settings.limits.max_total_body_bytes
+        self._waiting: dict[str, _Waiting] = {}  # those that expire first come first
+        self._spent: dict[str, _Spent] = {}
+        self._bytes_of: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        """Return how many tickets are kept."""
+        return len(self._waiting) + len(self._spent)
+
+    @override
+    async def mint(self, ticket: Ticket) -> str:
+        data, owner = msgspec.msgpack.encode(ticket), ticket.principal.name
+        if len(data) > self._max_bytes:
+            raise too_large("limits.max_total_body_bytes")
+        text = new_ticket()
+        self._waiting[str(hash_of(text))] = _Waiting(data, owner, now() + self._seconds)
+        self._bytes_of[owner] += len(data)
+        self._tidy()
+        return text
+
+    @override
+    async def find(self, text: str) -> Ticket | None:
+        self._tidy()
+        name = hash_of(text) or ""
+        if waiting := self._waiting.get(name):
+            return msgspec.msgpack.decode(waiting.data, type=Ticket)
+        spent = self._spent.get(name)
+        return spent.ticket if spent else None
+
+    @override
+    async def spend(self, text: str, ticket: Ticket, opener: str) -> bool:
+        self._tidy()
+        name = hash_of(text) or ""
+        if name in self._waiting:
+            self._drop(name)
+            self._spent[name] = _Spent(ticket, opener, now() + KEPT_SECONDS)
+            self._tidy()
+        spent = self._spent.get(name)
+        return spent is not None and spent.opener == opener
+
+    def _tidy(self) -> None:
+        """Drop what has expired, and what is too much."""
+        time = now()
+        while self._waiting and next(iter(self._waiting.values())).until <= time:
+            self._drop(next(iter(self._waiting)))
+        while len(self._waiting) > self._limit or self._bytes_of.total() > self._max_bytes:
+            [(largest, _)] = self._bytes_of.most_common(1)
+            self._drop(next(name for name, it in self._waiting.items() if it.owner == largest))
+        while self._spent and (
+            len(self._spent) > self._limit or next(iter(self._spent.values())).until <= time
+        ):
+            del self._spent[next(iter(self._spent))]
+
+    def _drop(self, name: str) -> None:
+        """Drop an unspent ticket."""
+        waiting = self._waiting.pop(name)
+        self._bytes_of[waiting.owner] -= len(waiting.data)
+        if not self._bytes_of[waiting.owner]:
+            del self._bytes_of[waiting.owner]
