@@ -28,7 +28,7 @@ from streamsvc.events import (
 )
 from streamsvc.provider_errors import UpstreamCut
 
-_CALL = b"[The model calls the tool %b; plain text cannot show a tool call.]\n"
+_CALL = "[The model calls the tool {}; plain text cannot show a tool call.]\n"
 """The line for a tool call; a client that uses tools should choose another format."""
 
 
@@ -64,7 +64,8 @@ class PlainDialect(Dialect, Encoder):
             case Text(text=text) | Refusal(text=text):
                 return text.encode()
             case ToolCallReady(name=name):
-                return _CALL % name.encode()
+                one_line = " ".join(name.splitlines())  # a name could forge the last line
+                return _CALL.format(one_line).encode()
             case (
                 Start()
                 | Reasoning()
