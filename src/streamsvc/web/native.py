@@ -115,6 +115,7 @@ class GenerationEndpoints:
 
     async def stop(self, request: Request, head: RequestHead) -> Response:
         """`POST /v1/generations/{id}/stop`: end it at once; idempotent."""
+        self._creation.check_origin(head)
         generation_id = request.path_params["id"]
         head.check_own(generation_id)
         await self._supervisor.stop(generation_id)
