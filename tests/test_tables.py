@@ -2,6 +2,7 @@
 
 import pytest
 
+from support import advisories
 from support.tables import DOCS, TABLES, written
 
 
@@ -22,3 +23,8 @@ def test_changed_row_is_noticed() -> None:
 def test_page_without_markers_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="table faults"):
         written("no table", TABLES["faults.md"])
+
+
+def test_each_advisory_names_tests_that_exist() -> None:
+    assert [*advisories.missing()] == []
+    assert all(row.tests for row in advisories.ADVISORIES)

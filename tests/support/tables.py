@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from support import chaos_table, openapi, parameters, referee
+from support import advisories, chaos_table, openapi, parameters, referee
 from support.faults import table as faults
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -11,6 +11,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "faults.md": {"faults": faults.table, "referee": referee.table},
     "parameters.md": {"parameters": parameters.table},
+    "security.md": {"advisories": advisories.table},
     "scaling.md": {"chaos": chaos_table.chaos, "restart": chaos_table.restart},
 }
 """By page: its tables, by the name in their markers."""

@@ -1,0 +1,148 @@
+"""What went wrong in projects like this one in 2025 and 2026, and how this one answers: the table of `docs/security.md`.
+
+Each row names the tests that try it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Advisory:
+    """One hole, found elsewhere, maybe several times.
+
+    Attributes:
+        ids: numbers of advisories, or of issues where there is no advisory.
+        project: whose they are.
+        wrong: what was wrong, as a sentence.
+        here: what this service does, as a sentence.
+        tests: `file::function`, relative to `tests/`.
+    """
+
+    ids: tuple[str, ...]
+    project: str
+    wrong: str
+    here: str
+    tests: tuple[str, ...]
+
+
+INJECTION = "security/test_injection.py::"
+FETCHED = "security/test_nothing_is_fetched.py::"
+FORMS = "security/test_forms_and_prefetches.py::"
+FLOORS = "security/test_floors.py::"
+PATHS = "security/test_playground_paths.py::"
+
+ADVISORIES = (
+    Advisory(
+        ("CVE-2026-54283",),
+        "Starlette before 1.3.1",
+        "The limits on forms did not hold for urlencoded ones.",
+        "No form is parsed: a form's body is refused as JSON that it is not, and a large one before it has arrived.",
+        (
+            f"{FORMS}test_cve_2026_54283_form_is_refused_unparsed",
+            f"{FORMS}test_cve_2026_54283_no_parser_of_forms_is_installed_with_the_service",
+        ),
+    ),
+    Advisory(
+        ("CVE-2026-48818", "CVE-2025-62727"),
+        "Starlette before 1.1.0, before 0.49.1",
+        "A UNC path in a URL of static files reached another machine; many ranges took quadratic time.",
+        "Only the playground's own files are served, and a thousand ranges send no more than the file.",
+        (
+            f"{PATHS}test_cve_2026_48818_path_outside_serves_nothing",
+            f"{PATHS}test_cve_2025_62727_many_ranges_are_cheap_and_send_no_more_than_the_file",
+            f"{FLOORS}test_starlette_floor_is_above_every_advisory",
+        ),
+    ),
+    Advisory(
+        (
+            *("CVE-2026-35515", "GHSA-p6xx-57qc-3wxr", "GHSA-4hxc-9384-m385", "flask-sse#40"),
+            *("django-eventstream#185", "fastify-sse-v2#110"),
+        ),
+        "NestJS, Hono, h3, flask-sse, django-eventstream, fastify-sse-v2",
+        "A line end in `event`, `id` or a comment began a new field of the event stream.",
+        "Every value is JSON on one line, U+0085, U+2028 and U+2029 included; names of events are constants, and ids"
+        " are the service's own.",
+        (
+            f"{INJECTION}test_cve_2026_35515_no_value_ends_its_line_in_a_frame",
+            f"{INJECTION}test_no_value_of_a_request_reaches_a_head",
+        ),
+    ),
+    Advisory(
+        ("CVE-2025-66414", "CVE-2025-66416", "CVE-2026-34742"),
+        "MCP's SDKs for TypeScript, Python, Go",
+        "A page could reach a server on localhost by DNS rebinding.",
+        "Names are served only if they are loopback names or in `server.hosts`, on every address; 421 names the setting.",
+        ("web/test_origins.py::test_page_that_rebinds_its_name_gets_nothing",),
+    ),
+    Advisory(
+        ("CVE-2026-45400", "CVE-2026-8768"),
+        "Open WebUI, AI SDK",
+        "A URL in a request was fetched after a check that another parser had made, or through a redirect.",
+        "No URL in a request is fetched: an image's is passed on to the provider, or refused. No redirect is followed.",
+        (
+            f"{FETCHED}test_cve_2026_45400_urls_in_requests_are_never_fetched",
+            f"{FETCHED}test_cve_2026_8768_redirect_of_an_upstream_is_not_followed",
+        ),
+    ),
+    Advisory(
+        ("vercel/ai, June 2026",),
+        "AI SDK 5.0.198, 6",
+        "The id of a chunk was the key of an object, so that `__proto__` changed all objects.",
+        "The playground uses nothing from a stream as a key, and the ids of text parts are numbers.",
+        (
+            f"{FLOORS}test_playground_uses_nothing_from_outside_as_the_key_of_an_object",
+            f"{INJECTION}test_cve_2026_35515_no_value_ends_its_line_in_a_frame",
+        ),
+    ),
+    Advisory(
+        ("CVE-2026-8769",),
+        "AI SDK",
+        "The body of an upstream's error was read without a limit.",
+        "At most 64 KiB of it are read, for at most two seconds, and no client sees it.",
+        ("security/test_upstream_errors.py::test_cve_2026_8769_error_body_of_100_mb_is_not_read",),
+    ),
+    Advisory(
+        ("CVE-2026-42271", "CVE-2024-6587"),
+        "LiteLLM",
+        "A test endpoint ran a command from the body; `api_base` in a request sent the key elsewhere.",
+        "No request has a command, a path or an address, and none chooses the upstream: it comes from the settings.",
+        (
+            f"{FETCHED}test_cve_2026_42271_no_request_has_a_command_path_or_address",
+            f"{FETCHED}test_cve_2024_6587_no_request_chooses_the_upstream",
+        ),
+    ),
+    Advisory(
+        ("none",),
+        "uvicorn, httptools, sse-starlette",
+        "Nothing was found in 2025 and 2026.",
+        "WebSockets are off, although `uvicorn[standard]` brings a library for them.",
+        (f"{FLOORS}test_no_websocket_is_opened",),
+    ),
+)
+
+
+def table() -> str:
+    """Return one line per row."""
+    lines = [
+        "| advisory | project | what was wrong | what streamsvc does | test |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in ADVISORIES:
+        tests = ", ".join(f"`{name.rpartition('::')[2]}`" for name in row.tests)
+        cells = (", ".join(row.ids), row.project, row.wrong, row.here, tests)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def missing() -> Iterator[str]:
+    """Yield the tests that rows name and that do not exist."""
+    for row in ADVISORIES:
+        for name in row.tests:
+            file, _, function = name.partition("::")
+            path = TESTS / file
+            if not path.is_file() or f"def {function}(" not in path.read_text():
+                yield name
