@@ -23,6 +23,7 @@ text of a foreign exception never gets further than `__cause__`.
     │   ├── ProviderNotReady        503
     │   └── Overloaded              503
     │       ├── Draining            503
+    │       ├── IssuerUnavailable   503, the keys of the token issuer cannot be fetched
     │       └── StoreUnavailable    503, the store that all workers share cannot be used
     ├── CursorLost                  the records after a viewer's cursor are gone
     │   └── CursorReplaced          only the record at the cursor is: a replay from the start shows the answer
@@ -266,6 +267,18 @@ class Draining(Overloaded):
 
     def __init__(self) -> None:
         RequestError.__init__(self, "The service is shutting down and takes no new work.")
+
+
+class IssuerUnavailable(Overloaded):
+    """The keys of the token issuer cannot be fetched, and none of those known is the one that is needed."""
+
+    code = "issuer_unavailable"
+
+    def __init__(self) -> None:
+        RequestError.__init__(
+            self, "The service cannot check tokens at the moment; try again.", field="Authorization"
+        )
+        self.log_details = "setting=jwt.jwks_url"
 
 
 class StoreUnavailable(Overloaded):

@@ -16,7 +16,7 @@ from support.http_peer import END, HEAD, WHOLE, Body, ask, opened, peer, read_al
 
 async def test_request_is_the_prepared_head_and_a_body() -> None:
     async with peer(saying(WHOLE)) as upstream, opened(upstream.url) as endpoint:
-        connection = await endpoint.post(b'{"a":1}')
+        connection = await endpoint.send(b'{"a":1}')
         assert (connection.status, connection.is_success) == (200, True)
         assert await read_all(connection) == b"one"
     head = upstream.heads[0].lower()
@@ -41,7 +41,7 @@ async def test_interim_responses_are_skipped() -> None:
         peer(saying(go_on, hints + hints + WHOLE)) as upstream,
         opened(upstream.url) as endpoint,
     ):
-        connection = await endpoint.post(b"{}")
+        connection = await endpoint.send(b"{}")
         assert connection.status == 200
         assert connection.headers == {"content-length": "3"}
         assert await read_all(connection) == b"one"
@@ -63,7 +63,7 @@ async def test_body_without_a_length_ends_with_its_connection() -> None:
 async def test_cut_body_raises_after_its_bytes_are_read(part: bytes) -> None:
     """The bytes before the cut are not lost."""
     async with peer(saying(part, then_close=True)) as upstream, opened(upstream.url) as endpoint:
-        connection = await endpoint.post(b"{}")
+        connection = await endpoint.send(b"{}")
         body = Body()
         with pytest.raises(BodyCut):
             await connection.read(body.take)
@@ -85,7 +85,7 @@ async def test_missing_response_raises_and_closes_the_connection(answer: bytes) 
     play = saying(answer, then_close=len(answer) < 100)
     async with peer(play) as upstream, opened(upstream.url) as endpoint:
         with pytest.raises(NoResponse):
-            await endpoint.post(b"{}")
+            await endpoint.send(b"{}")
         await upstream.closed.wait()
         assert endpoint.connections == (0, 0)
 
@@ -102,7 +102,7 @@ async def test_unread_body_pauses_the_server_and_loses_nothing() -> None:
             await writer.drain()
 
     async with peer(flood) as upstream, opened(upstream.url) as endpoint:
-        connection: Any = await endpoint.post(b"{}")
+        connection: Any = await endpoint.send(b"{}")
         connection._transport.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES
         )
@@ -132,7 +132,7 @@ async def test_connection_is_reused_only_after_a_clean_exchange() -> None:
 
 async def test_release_within_a_body_closes_the_connection() -> None:
     async with peer(saying(HEAD + b"3\r\none\r\n")) as upstream, opened(upstream.url) as endpoint:
-        connection = await endpoint.post(b"{}")
+        connection = await endpoint.send(b"{}")
         body = Body(most_pieces=1)
         await connection.read(body.take)
         assert body.pieces == [b"one"]
@@ -149,7 +149,7 @@ async def test_reader_exception_propagates_and_closes_the_connection() -> None:
         peer(saying(HEAD, b"3\r\none\r\n" + END)) as upstream,
         opened(upstream.url) as endpoint,
     ):
-        connection = await endpoint.post(b"{}")
+        connection = await endpoint.send(b"{}")
 
         def take(_data: bytes) -> bool:
             raise _Enough
@@ -163,7 +163,7 @@ async def test_reader_exception_propagates_and_closes_the_connection() -> None:
 async def test_bytes_before_a_framing_error_are_read() -> None:
     torn = HEAD + b"3\r\none\r\n" + b"no length\r\n"
     async with peer(saying(torn)) as upstream, opened(upstream.url) as endpoint:
-        connection = await endpoint.post(b"{}")
+        connection = await endpoint.send(b"{}")
         body = Body()
         with pytest.raises(BodyCut):
             await connection.read(body.take)
@@ -201,7 +201,7 @@ async def test_abort_does_not_wait_for_unsent_data() -> None:
 
 async def test_closing_idle_connection_is_not_reused() -> None:
     async with peer(saying(WHOLE)) as upstream, opened(upstream.url) as endpoint:
-        connection = await endpoint.post(b"{}")
+        connection = await endpoint.send(b"{}")
         assert await read_all(connection) == b"one"
         connection.release()
         connection.abort()  # as if the server closes at this moment

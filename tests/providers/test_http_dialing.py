@@ -41,7 +41,7 @@ async def test_connecting_has_a_deadline() -> None:
             waiting.append(one)
         async with opened(url, connect_seconds=0.1) as endpoint:
             with pytest.raises(ConnectTimedOut):
-                await endpoint.post(b"{}")
+                await endpoint.send(b"{}")
             assert endpoint.connections == (0, 0)
         for one in waiting:
             one.close()
@@ -69,7 +69,7 @@ async def test_certificate_must_match_the_host(tls: ssl.SSLContext) -> None:
     async with peer(saying(WHOLE), tls) as upstream:
         async with opened(f"https://127.0.0.1:{upstream.port}") as endpoint:
             with pytest.raises(ConnectFailed):
-                await endpoint.post(b"{}")
+                await endpoint.send(b"{}")
         async with opened(f"https://localhost:{upstream.port}") as endpoint:
             assert await ask(endpoint) == b"one"
     assert len(upstream.heads) == 1
@@ -141,7 +141,7 @@ async def test_refusing_proxy_fails_the_connection(
         through(monkeypatch, "https", f"127.0.0.1:{port}")
         async with opened("https://upstream.test") as endpoint:
             with pytest.raises(ConnectFailed):
-                await endpoint.post(b"{}")
+                await endpoint.send(b"{}")
 
 
 async def test_all_proxy_is_used_for_http(monkeypatch: pytest.MonkeyPatch) -> None:

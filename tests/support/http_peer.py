@@ -121,7 +121,7 @@ class Body:
 
 
 async def ask(endpoint: Endpoint) -> bytes:
-    connection = await endpoint.post(b"{}")
+    connection = await endpoint.send(b"{}")
     body = await read_all(connection)
     connection.release()
     return body

@@ -9,7 +9,9 @@ from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from streamsvc.config import file as configfile
+from streamsvc.config.addresses import is_loopback
 from streamsvc.config.file import one_of, shown
+from streamsvc.config.guard_settings import JWTSettings
 from streamsvc.config.provider_settings import ProviderSettings, UpstreamSection
 from streamsvc.config.settings import LimitSettings, LogSettings, Settings
 
@@ -59,6 +61,7 @@ def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
     _check_workers(settings, note)
     _check_limits(settings.limits, note)
     _check_addresses(settings, note)
+    _check_jwt(settings.jwt, note)
     _check_log(settings.log, note)
     for name, entry in settings.providers.items():
         _check_fallbacks(name, entry, settings, note)
@@ -102,6 +105,33 @@ def _check_addresses(settings: Settings, note: Note) -> None:
         if not _ORIGIN.fullmatch(origin):
             accepted = "scheme://host or scheme://host:port in lower case, or '*'"
             note(("cors", "origins"), shown(origin), accepted)
+
+
+def _check_jwt(jwt: JWTSettings, note: Note) -> None:
+    if not jwt.issuer:
+        for name in ("audience", "jwks_url"):
+            if value := getattr(jwt, name):
+                accepted = "'', because jwt.issuer is '': without an issuer, no tokens are accepted"
+                note(("jwt", name), shown(value), accepted, "jwt", "issuer")
+        return
+    if find_spec("joserfc") is None:
+        accepted = "an issuer only with joserfc: pip install 'streamsvc[jwt]'"
+        note(("jwt", "issuer"), shown(jwt.issuer), accepted)
+    if not jwt.audience:
+        accepted = "the audience that the issuer names in tokens for this service"
+        note(("jwt", "audience"), shown(jwt.audience), accepted, "jwt", "issuer")
+    if not _is_jwks_url(jwt.jwks_url):
+        accepted = "the https:// URL where the issuer publishes its keys; http:// only on a loopback address"
+        note(("jwt", "jwks_url"), shown(jwt.jwks_url, hide_text="@" in jwt.jwks_url), accepted)
+
+
+def _is_jwks_url(url: str) -> bool:
+    """Return whether keys may come from a URL: nobody on the way may be able to replace them."""
+    before_query = url.partition("?")[0]
+    if not _is_address(before_query) or not url.isprintable() or "#" in url or " " in url:
+        return False
+    parts = urlsplit(url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
 def _check_log(log: LogSettings, note: Note) -> None:

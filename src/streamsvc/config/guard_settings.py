@@ -24,8 +24,8 @@ class AuthSettings(Section, frozen=True):
     ticket_seconds: Annotated[float, Meta(ge=1, le=600)] = 60.0
 
 
-Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]  # fmt: skip
-"""The signatures of a JWT (RFC 7518, section 3.1; RFC 8037, section 3.1): only those with a public key."""
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]  # fmt: skip
+"""The signatures of a JWT (RFC 7518, section 3.1; RFC 8037; RFC 9864): only those with a public key."""
 
 
 class JWTSettings(Section, frozen=True):

@@ -36,7 +36,7 @@ class Endpoint:
         """How many connections are in use or being opened, and how many are idle."""
         return self._pool.connections
 
-    async def post(self, body: bytes) -> Exchange:
+    async def send(self, body: bytes) -> Exchange:
         """Send a request with this body, and wait for the head of its response.
 
         The caller must release the exchange. If this raises or is cancelled, the connection has been closed.

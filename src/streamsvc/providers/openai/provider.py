@@ -170,7 +170,7 @@ class OpenAIProvider(Provider):
 
     async def _post(self, body: Mapping[str, Any]) -> Exchange:
         with transport_errors_mapped():
-            return await self.endpoint.post(msgspec.json.encode(body))
+            return await self.endpoint.send(msgspec.json.encode(body))
 
 
 async def _refusal(exchange: Exchange) -> bytes:

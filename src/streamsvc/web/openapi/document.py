@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 import streamsvc
-from streamsvc.errors import Unauthorized
+from streamsvc.errors import IssuerUnavailable, Unauthorized
 from streamsvc.web.access import COOKIE, Access, ServiceRoute
 from streamsvc.web.openapi import ai_sdk, native, openai, service, tickets
 from streamsvc.web.openapi.errors import common_responses
@@ -117,7 +117,8 @@ def _described(operation: Operation, access: Access) -> Json:
     """Return an operation, with the credentials it needs."""
     if access is Access.PUBLIC:
         return {**operation.described(), "security": []}
-    return {**operation.described(Unauthorized), "security": [{name: []} for name in SCHEMES]}
+    needed = operation.described(Unauthorized, IssuerUnavailable)
+    return {**needed, "security": [{name: []} for name in SCHEMES]}
 
 
 class DocumentEndpoint:
