@@ -117,8 +117,6 @@ async function once(address, options, credential) {
  */
 export async function refusalOf(response) {
   const problem = await response.json().catch(() => ({}));
-  const seconds = response.status === 429 ? response.headers.get("Retry-After") : null;
-  const again = seconds ? ` Ask again in ${seconds} s.` : "";
   const field = response.status === 401 ? undefined : problem.field; // people do not know headers
-  return new Refused({ ...problem, field, detail: problem.detail && problem.detail + again });
+  return new Refused({ ...problem, field });
 }

@@ -40,7 +40,7 @@ export class KeyDialog {
     this.#dialog.showModal();
     return new Promise((resolve) => {
       const closed = () => {
-        this.#field.value = "";
+        this.#field.value = this.#problem.textContent = "";
         resolve(this.#isAccepted);
       };
       this.#dialog.addEventListener("close", closed, { once: true });

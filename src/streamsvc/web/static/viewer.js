@@ -1,6 +1,6 @@
 // One viewer of a generation: a connection that can be looked at, cut and closed.
 
-import { send } from "./access.js";
+import { hasKey, send } from "./access.js";
 import { eventsOf, follow, snapshot } from "./generation.js";
 
 /**
@@ -12,8 +12,8 @@ const connected = new Set();
 addEventListener("pagehide", () => connected.forEach((viewer) => viewer.hide()));
 addEventListener("pageshow", (event) => event.persisted && connected.forEach((viewer) => viewer.connect()));
 
-/** The codes of a `done` that is about the ticket of an address, not about the answer. */
-const TICKET_CODES = ["ticket_spent", "ticket_invalid"];
+/** The codes of a `done` that may be about the ticket of an address, or its key, and not about the answer. */
+const TICKET_CODES = ["ticket_spent", "ticket_invalid", "not_resumable"];
 
 /** @typedef {"connecting" | "open" | "cut" | "reconnecting" | "done" | "refused" | "closed"} State */
 
@@ -86,7 +86,8 @@ export class Viewer {
    * @param {string} eventId
    */
   #take(event, eventId) {
-    if (event.type === "done" && TICKET_CODES.includes(event.error?.code)) return void this.#refused();
+    const mayBeTicket = hasKey() && event.type === "done" && TICKET_CODES.includes(event.error?.code);
+    if (mayBeTicket && !this.#isSecondTry) return void this.#refused();
     this.#isSecondTry = false;
     this.cursor = eventId;
     this.isDone = event.type === "done";
