@@ -15,7 +15,7 @@ WebKitGTK's MiniBrowser, the engine of Safari, on a display of its own; see `sup
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -98,6 +98,7 @@ class Farm:
     Attributes:
         url: its address.
         pages: the pages by path.
+        asked: makes the responses to POST, by path, from the body of the request.
         shown: the latest text of each page.
         history: all texts of each page, in order.
         returns: set to let the page `AWAY` go back.
@@ -105,6 +106,7 @@ class Farm:
 
     url: str = ""
     pages: dict[str, str] = field(default_factory=dict)
+    asked: dict[str, Callable[[str], Awaitable[str]]] = field(default_factory=dict)
     shown: dict[str, str] = field(default_factory=dict)
     history: dict[str, list[str]] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -138,7 +140,11 @@ class Farm:
                     for line in head.split("\r\n")
                     if line.lower().startswith("content-length:")
                 )
-                self._take(query, *json.loads(await reader.readexactly(length)))
+                sent = (await reader.readexactly(length)).decode()
+                if path in self.asked:
+                    body = await self.asked[path](sent)
+                else:
+                    self._take(query, *json.loads(sent))
             elif path == "/return":
                 await self.returns.wait()
             else:
