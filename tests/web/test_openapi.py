@@ -172,6 +172,15 @@ async def test_examples_of_bodies_are_answered(service: Service, path: str, body
     assert answer.headers["content-type"].partition(";")[0] in documented["content"]
 
 
+@pytest.mark.parametrize("path", ["/stream-ai", "/api/chat"])
+async def test_documented_formats_are_those_accepted(service: Service, path: str) -> None:
+    method, operation = next(iter(DOCUMENT["paths"][path].items()))
+    answer = await service.client.request(method, path, params={"format": "x", "prompt": "hi"})
+    accepted = answer.text.partition("accepted: ")[2].partition(".")[0]
+    documented = next(it for it in operation["parameters"] if it["name"] == "format")
+    assert documented["schema"]["enum"] == accepted.split(", ")
+
+
 async def test_document_is_served(service: Service) -> None:
     for _ in range(2):
         answer = await service.client.get("/openapi.json")

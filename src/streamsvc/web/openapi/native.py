@@ -23,8 +23,8 @@ data: {"type":"done","status":"completed","finish_reason":"stop","provider_finis
 """
 _EVENTS = events(
     payload("Event", "Gone"),
-    {"type": "string", "description": "With `format=text`, a piece of the text as it is."},
     example=_EXAMPLE,
+    unnamed={"type": "string", "description": "With `format=text`, a piece of the text as it is."},
 )
 
 STREAM = Answer(

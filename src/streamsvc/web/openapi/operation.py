@@ -95,7 +95,7 @@ def json(schema: str) -> Mapping[str, Json]:
     return {"application/json": {"schema": reference(schema)}}
 
 
-def events(*data: Json, example: str) -> Mapping[str, Json]:
+def events(*data: Json, example: str, unnamed: Json | None = None) -> Mapping[str, Json]:
     """Return the content of an event stream (HTML, section 9.2).
 
     OpenAPI 3.1 has no word for the events of a stream; as usual, the schema is that of one event, which 3.2 calls
@@ -104,6 +104,7 @@ def events(*data: Json, example: str) -> Mapping[str, Json]:
     Args:
         data: what the `data` of an event is, as schemas of a string.
         example: a stream.
+        unnamed: what the `data` of an event without a name may be as well.
     """
     schema: Json = {
         "description": "One event of the stream; `data` is what an EventSource delivers.",
@@ -115,6 +116,10 @@ def events(*data: Json, example: str) -> Mapping[str, Json]:
         },
         "required": ["data"],
     }
+    if unnamed is not None:
+        named = schema["properties"].pop("data")
+        as_it_is = {"event": {"const": "message"}, "data": unnamed}
+        schema["anyOf"] = [{"properties": {"data": named}}, {"properties": as_it_is}]
     return {"text/event-stream": {"schema": schema, "example": example}}
 
 
