@@ -62,7 +62,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         summary="Stop the latest answer of a chat at once.",
         parameters=("chat",),
         answers={204: Answer("Nothing is running in that chat.")},
-        errors=errors.OF_STOPPING_A_CHAT,
+        errors=errors.OF_STOPPING,
         refusals=errors.OF_PATH,
         shape="text",
     ),

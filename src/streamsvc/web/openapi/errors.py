@@ -90,7 +90,7 @@ OF_GENERATION = (GenerationNotFound, StoreUnavailable)
 OF_TICKET = (TicketInvalid, TicketSpent, NavigationRefused)
 OF_MODEL = (ModelNotFound, InvalidField)
 OF_WATCHING = (InvalidField, PrefetchRefused, Overloaded, StoreUnavailable)
-OF_STOPPING_A_CHAT = (OriginRefused, StoreUnavailable)
+OF_STOPPING = (OriginRefused, StoreUnavailable)
 GONE = Refusal(410, CursorLost.code, CursorLost.message)
 
 OTHER_FAILURES = (

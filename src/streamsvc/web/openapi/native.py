@@ -128,7 +128,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             200: Answer("It has ended; a snapshot.", json("Snapshot"), _SNAPSHOT),
             204: Answer("It has ended, and is not kept."),
         },
-        errors=errors.OF_GENERATION,
+        errors=(*errors.OF_STOPPING, *errors.OF_GENERATION),
         refusals=errors.OF_PATH,
     ),
 }
