@@ -14,6 +14,7 @@ from streamsvc.config.settings import (
     CorsSettings,
     GenerationSettings,
     LimitSettings,
+    LogSettings,
     ServerSettings,
 )
 from support.eventstream import BrowserEvent, view
@@ -30,6 +31,7 @@ from support.native import (
     until_forgotten,
     with_fake,
 )
+from support.redis_servers import running_redis
 from support.service import Service
 from support.shared import shared_service
 
@@ -483,3 +485,18 @@ async def test_bound_ticket_opens_for_no_other_origin(service: Service) -> None:
 async def test_allowed_page_may_read_why_there_is_no_stream(service: Service) -> None:
     answer = await service.client.get(UNKNOWN, headers={"Origin": PAGE})
     assert answer.headers["access-control-allow-origin"] == PAGE
+
+
+@pytest.mark.needs("valkey")
+async def test_lost_redis_spends_nothing(serve: Serve) -> None:
+    """A page is asked to come back, and a back end hears that the store is away."""
+    with running_redis("valkey") as server:
+        log = LogSettings(kind="redis", url=server.url, timeout_seconds=1)
+        service = await serve(with_fake(HURRIED, log=log))
+        url = await minted(service)
+        server.kill()
+        answer = await service.client.get(url)
+        assert (answer.status_code, ": busy\n" in answer.text) == (200, True)
+        assert (await service.client.get(f"{url}&format=plain")).status_code == 503
+        answer = await service.client.post(TICKETS, json=REQUEST)
+        assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
