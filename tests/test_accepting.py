@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from streamsvc.errors import ConfigError
 from streamsvc.server import descriptors, listening
+from streamsvc.server.addresses import ANY
 from streamsvc.server.listening import Listening, bind
 from streamsvc.server.pending import PendingConnections, Room
 
@@ -76,7 +77,9 @@ async def test_without_descriptors_waiting_clients_are_closed_and_later_ones_acc
     [listener] = bind("127.0.0.1", 0)
     with connected(listener, 3) as [first, second, later]:
         later.close()
-        accepting = Listening([listener], lambda: Kept(connections), room_for(connections, 10))
+        accepting = Listening(
+            [listener], lambda _: Kept(connections), room_for(connections, 10), ANY
+        )
         with limited_descriptors():
             assert await is_closed(first)
             assert await is_closed(second)
@@ -92,7 +95,7 @@ async def test_without_descriptors_waiting_clients_are_closed_and_later_ones_acc
 async def test_closing_while_accepting_pauses_ends_the_pause() -> None:
     [listener] = bind("127.0.0.1", 0)
     with connected(listener, 1) as [client]:
-        accepting = Listening([listener], asyncio.Protocol, room_for([], 10))
+        accepting = Listening([listener], lambda _: asyncio.Protocol(), room_for([], 10), ANY)
         with limited_descriptors():
             assert await is_closed(client)
             accepting.close()
@@ -104,7 +107,9 @@ async def test_of_two_arriving_clients_one_gets_the_last_place() -> None:
     connections: list[Kept] = []
     [listener] = bind("127.0.0.1", 0)
     with connected(listener, 2) as [_, second]:
-        accepting = Listening([listener], lambda: Kept(connections), room_for(connections, 1))
+        accepting = Listening(
+            [listener], lambda _: Kept(connections), room_for(connections, 1), ANY
+        )
         assert await is_closed(second)
         accepting.close()
         await accepting.wait_closed()
@@ -121,7 +126,7 @@ async def test_a_client_that_leaves_while_it_arrives_is_closed(
     monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", left)
     [listener] = bind("127.0.0.1", 0)
     with connected(listener, 1) as [client]:
-        accepting = Listening([listener], asyncio.Protocol, room_for([], 10))
+        accepting = Listening([listener], lambda _: asyncio.Protocol(), room_for([], 10), ANY)
         assert await is_closed(client)
         accepting.close()
         await accepting.wait_closed()

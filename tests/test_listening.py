@@ -25,6 +25,7 @@ from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.config.settings import Settings
 from streamsvc.errors import ConfigError
 from streamsvc.server import descriptors
+from streamsvc.server.addresses import ANY, Lease
 from streamsvc.server.listening import Listening, bind, miss_lost_clients
 from streamsvc.server.pending import PendingConnection, PendingConnections, Room
 from support.eventstream import wire
@@ -51,12 +52,12 @@ def test_all_waiting_connections_are_accepted_within_four_turns() -> None:
     async def accepted_within_the_turns() -> int:
         made: list[asyncio.Protocol] = []
 
-        def protocol() -> asyncio.Protocol:
+        def protocol(_lease: Lease | None) -> asyncio.Protocol:
             made.append(asyncio.Protocol())
             return made[-1]
 
         room = Room((), 1000, PendingConnections(10, asyncio.get_running_loop().time))
-        listening = Listening(bind("127.0.0.1", 0), protocol, room)
+        listening = Listening(bind("127.0.0.1", 0), protocol, room, ANY)
         with clients(listening.sockets[0].getsockname()[1], 80):
             for _ in range(turns):
                 await asyncio.sleep(0)  # noqa: TID251  # exactly one turn

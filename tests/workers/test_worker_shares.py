@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from streamsvc.server import listening
+from streamsvc.server.addresses import ANY, Lease
 from streamsvc.server.listening import Listening, bind
 from streamsvc.server.pending import PendingConnections, Room
 from streamsvc.server.shares import Shares
@@ -77,7 +78,7 @@ async def test_a_worker_ahead_leaves_connections_and_takes_them_if_nobody_does(
     made: list[asyncio.Protocol] = []
     accepted = anyio.Event()
 
-    def protocol() -> asyncio.Protocol:
+    def protocol(_lease: Lease | None) -> asyncio.Protocol:
         made.append(asyncio.Protocol())
         if len(made) == 80:
             accepted.set()
@@ -85,7 +86,7 @@ async def test_a_worker_ahead_leaves_connections_and_takes_them_if_nobody_does(
 
     loop = asyncio.get_running_loop()
     room = Room(made, 1000, PendingConnections(10, loop.time))
-    accepting = Listening(bind("127.0.0.1", 0), protocol, room, shares.share(0))
+    accepting = Listening(bind("127.0.0.1", 0), protocol, room, ANY, shares.share(0))
     began = loop.time()
     with ExitStack() as stack, anyio.fail_after(10):
         address = accepting.sockets[0].getsockname()

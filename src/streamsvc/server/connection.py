@@ -32,6 +32,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from streamsvc.server import refusal
+from streamsvc.server.addresses import Lease
 from streamsvc.server.pending import PendingConnections
 from streamsvc.server.refusal import Refused
 from streamsvc.server.unframed import until_closed
@@ -75,6 +76,7 @@ class Protocol(HttpToolsProtocol, Wire):
         server_state: uvicorn's.
         app_state: the lifespan's state.
         pending: lists this connection while its next request is incomplete.
+        lease: ends with this connection.
     """
 
     # The base class has a `__dict__`, so these save no dict, but they keep it small: instances of a class share
@@ -84,6 +86,7 @@ class Protocol(HttpToolsProtocol, Wire):
         "_excess_bytes",
         "_fields",
         "_is_refused",
+        "_lease",
         "_part",
         "_pending",
         "_refusal",
@@ -101,11 +104,13 @@ class Protocol(HttpToolsProtocol, Wire):
         server_state: ServerState,
         app_state: dict[str, Any],
         pending: PendingConnections,
+        lease: Lease | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self.listener = None
         self.is_full = False
         self._pending = pending
+        self._lease = lease
         self._running: RequestResponseCycle | None = None
         self._part = _Part.NONE
         self._excess_bytes = (
@@ -193,6 +198,8 @@ class Protocol(HttpToolsProtocol, Wire):
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the disconnect to the running request; uvicorn reports it to the latest, which may still wait."""
         self._pending.end(self)
+        if self._lease is not None:
+            self._lease.end()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # after a reset, the timer would keep this object alive
         self._report_disconnect()

@@ -31,6 +31,7 @@ from typing_extensions import override
 from uvicorn.config import STARTUP_FAILURE
 
 from streamsvc.server import memory
+from streamsvc.server.addresses import AddressLimit, Lease
 from streamsvc.server.connection import Protocol
 from streamsvc.server.listening import Listening, bind, miss_lost_clients
 from streamsvc.server.logs import log_loop_error
@@ -60,6 +61,7 @@ class Options:
             closed: a machine that drops off the network sends no FIN.
         request_seconds: how long a request may take to arrive.
         max_connections: how many clients may be connected.
+        max_connections_per_address: how many of them with the same public address; 0 is no limit.
         has_crashed: returns whether the application has ended by itself, so that the server must, too.
     """
 
@@ -67,6 +69,7 @@ class Options:
     silence_seconds: float = 30.0
     request_seconds: float = 30.0
     max_connections: int = 10_000
+    max_connections_per_address: int = 0
     has_crashed: Callable[[], bool] = bool
 
 
@@ -106,11 +109,12 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(log_loop_error)
         self._pending = PendingConnections(self._options.request_seconds, loop.time)
+        self._addresses = AddressLimit(self._options.max_connections_per_address, loop.time)
         listeners = sockets or bind(self.config.host, self.config.port)
         for listener in listeners:
             miss_lost_clients(listener, self._options.silence_seconds)
         room = Room(self.server_state.connections, self._options.max_connections, self._pending)
-        self._listening = Listening(listeners, self._protocol, room, self._share)
+        self._listening = Listening(listeners, self._protocol, room, self._addresses, self._share)
         self.servers = [self._listening]  # type: ignore[list-item]  # uvicorn closes it and waits
         self._on_listening(listeners)
         self._sweep(loop)
@@ -120,11 +124,12 @@ class Server(uvicorn.Server):
     def _on_listening(self, listeners: Sequence[socket.socket]) -> None:
         self._log_started_message(listeners)
 
-    def _protocol(self) -> Protocol:
-        return Protocol(self.config, self.server_state, self.lifespan.state, self._pending)
+    def _protocol(self, lease: Lease | None) -> Protocol:
+        return Protocol(self.config, self.server_state, self.lifespan.state, self._pending, lease)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._pending.sweep()
+        self._addresses.report()
         self._peak.observe(len(self.server_state.connections))
         self._sweeping = loop.call_later(_SWEEP_SECONDS, self._sweep, loop)
 

@@ -13,8 +13,10 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from streamsvc.errors import ConfigError
+from streamsvc.server.addresses import AddressLimit, Lease
 from streamsvc.server.pending import Room
 from streamsvc.server.shares import Share
 
@@ -140,8 +142,9 @@ class Listening:
 
     Args:
         sockets: they are already listening, and are closed together with this object.
-        protocol: makes the protocol of a connection.
+        protocol: makes the protocol of a connection, which ends the lease with the connection.
         room: decides about each new connection.
+        addresses: limits the connections of each address.
         share: compares this worker with the others that accept from the same sockets, if there are any.
 
     Attributes:
@@ -151,13 +154,15 @@ class Listening:
     def __init__(
         self,
         sockets: Sequence[socket.socket],
-        protocol: Callable[[], asyncio.Protocol],
+        protocol: Callable[[Lease | None], asyncio.Protocol],
         room: Room,
+        addresses: AddressLimit,
         share: Share | None = None,
     ) -> None:
         self.sockets = sockets
         self._protocol = protocol
         self._room = room
+        self._addresses = addresses
         self._share = share
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -214,35 +219,44 @@ class Listening:
     def _accept_one(self, listener: socket.socket) -> bool:
         """Accept a connection; return whether to go on in this iteration."""
         try:
-            accepted, _address = listener.accept()
+            accepted, address = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False
         except OSError as exc:
             if exc.errno in _NO_ROOM:
                 self._drop_pending(listener)
             return False  # an error of this one connection: accept(2)
+        host: str = address[0]
+        if self._addresses.refuses(host):
+            accepted.close()
+            return True
         accepted.setblocking(False)
-        return self._take(accepted)
+        return self._take(accepted, host)
 
-    def _take(self, accepted: socket.socket) -> bool:
+    def _take(self, accepted: socket.socket, host: str) -> bool:
         """Give a connection its protocol, or close it; return False if that must wait for the next iteration."""
         if self._room.admit(len(self._tasks)):
-            task = self._loop.create_task(self._hand_over(accepted))
+            lease = self._addresses.begin(host)
+            task = self._loop.create_task(self._hand_over(accepted, lease))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         elif self._tasks and not self._is_closed:  # one that is arriving may make room
-            self._loop.call_soon(self._take, accepted)
+            self._loop.call_soon(self._take, accepted, host)
             return False
         else:
             self._room.refuse()
             accepted.close()
         return True
 
-    async def _hand_over(self, accepted: socket.socket) -> None:
+    async def _hand_over(self, accepted: socket.socket, lease: Lease | None) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._protocol, accepted)
-        except OSError:  # the client has left
-            accepted.close()
+            await self._loop.connect_accepted_socket(partial(self._protocol, lease), accepted)
+        except BaseException as exc:
+            if lease is not None:
+                lease.end()
+            if not isinstance(exc, OSError):
+                raise
+            accepted.close()  # the client has left
 
     def _drop_pending(self, listener: socket.socket) -> None:
         """Close the oldest pending connections and stop accepting for a moment: no descriptor is left."""

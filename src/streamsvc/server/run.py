@@ -61,6 +61,7 @@ def serve(
         silence_seconds=settings.stream.send_timeout_seconds,
         request_seconds=settings.server.request_seconds,
         max_connections=min(room, limits.max_connections),
+        max_connections_per_address=limits.max_connections_per_address,
         has_crashed=lambda: app.state.guard.has_crashed,
     )
     if inheritance is None:
