@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from starlette.types import Scope
 
+from streamsvc.engine.ids import ID_PATTERN
+
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60.0
@@ -22,6 +24,7 @@ MAX_LINES = 100
 _NAME = re.compile(r"[A-Za-z0-9._~:@+-]{0,38}", re.ASCII)
 """A path segment that may be shown: at most as long as the id of a generation; API keys are longer."""
 
+_ID = re.compile(ID_PATTERN)
 _MAX_PARTS = 8
 
 
@@ -70,7 +73,14 @@ class RefusalLog:
 
 
 def shown_path(scope: Scope) -> str:
-    """Return the path of a request, with `*` for each segment that does not look like a name."""
+    """Return the path of a request, with `*` for each segment that does not look like a name.
+
+    Where a route matches, its parameter is `*`, too, unless it is the id of a generation: a chat's id is the client's.
+    """
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    for value in scope.get("path_params", {}).values():
+        if value and not _ID.fullmatch(value):
+            before, _, after = path.rpartition(value)
+            path = f"{before}*{after}"
     parts = path.split("/", _MAX_PARTS)
     return "/".join(part if _NAME.fullmatch(part) else "*" for part in parts)

@@ -1,0 +1,333 @@
+"""Secrets are planted wherever a request or an upstream can put one, and searched for wherever one could leak.
+
+The service is a process of its own. All its loggers and those of its libraries are at DEBUG, and two places crash with
+the secrets in the text of their exceptions.
+"""
+
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import contents
+from support.asking import CLIENTS, Request, answered, chat_stream, fetch, get, sent
+from support.eventstream import Answer
+from support.planted import (
+    ANSWERED,
+    CONTENTS,
+    CREDENTIALS,
+    FAILING,
+    HEADERS,
+    REQUESTED,
+    chosen,
+    dump,
+    found_in,
+)
+from support.process import Running, environment, started, write_config
+from support.rawhttp import exchange
+from support.redis_servers import RedisServer, running_redis
+from support.upstreams import Upstream, upstream
+
+PROGRAM = """
+import logging
+import streamsvc.server.run as run
+from streamsvc.providers.fake.provider import FakeProvider
+from streamsvc.web.native import GenerationEndpoints
+
+usual = run.log_config
+
+def loud(*arguments):
+    config = usual(*arguments)
+    config["root"]["level"] = "DEBUG"
+    config["loggers"] = {}
+    return config
+
+async def crash(self, prompt, emit):
+    raise RuntimeError(repr(prompt))
+
+async def crash_too(self, request, head):
+    raise LookupError(f"{request.scope}")
+
+run.log_config = loud
+FakeProvider.generate = crash
+GenerationEndpoints.snapshot = crash_too
+
+from streamsvc.cli import main
+main()
+"""
+
+DIALECTS = ("native-get", "native", "text", "plain", "openai", "openai-whole", "ai-sdk")
+
+
+@dataclass
+class Search:
+    """What the service has said.
+
+    Attributes:
+        own: responses that may have the contents of their own request and answer.
+        others: responses that may have nothing.
+    """
+
+    own: list[Answer] = field(default_factory=list)
+    others: list[Answer] = field(default_factory=list)
+
+    def assert_nothing_leaked(self) -> None:
+        for answer in (*self.own, *self.others):
+            assert found_in(seen(answer), CREDENTIALS) == set(), seen(answer)[:2000]
+        for answer in self.others:
+            assert found_in(seen(answer), CONTENTS) <= {"metadata"}, seen(answer)[:2000]
+
+
+def seen(answer: Answer) -> bytes:
+    """Return a response with its head."""
+    return repr(answer.header_list).encode() + bytes(answer.raw)
+
+
+def planted(name: str, provider: str, mode: str) -> Request:
+    """Return a request of a client, full of secrets."""
+    client = CLIENTS[name]
+    prompt = f"{CONTENTS['prompt']} mode={mode}"
+    if client.wraps is None:
+        return get(f"/stream-ai?prompt={prompt.replace(' ', '%20')}&provider={provider}")
+    image = contents.asking(
+        {
+            "type": "image_url",
+            "image_url": {"url": f"data:image/png;base64,iVBORw0KGgoA{CONTENTS['image']}"},
+        }
+    )
+    image["content"][0]["text"] = prompt
+    system = {"role": "system", "content": CONTENTS["system"]}
+    tool = contents.tool("look_up", description=CONTENTS["tool"])
+    common: dict[str, Any] = {"tools": [tool], "user": CONTENTS["user"]}
+    if client.wraps == "chat":
+        message = {"id": "m", "role": "user", "parts": [{"type": "text", "text": prompt}]}
+        return client.request(provider, chat=CONTENTS["chat"], messages=[message])
+    common["metadata"] = {"note": CONTENTS["metadata"]}
+    request = client.request(provider, messages=[system, image], **common)
+    body = {name: value for name, value in (request.body or {}).items() if name != "prompt"}
+    return Request(request.target, request.headers, body)
+
+
+def headers() -> dict[str, str]:
+    """Return the headers without what would make all requests one."""
+    return {name: value for name, value in HEADERS.items() if name != "Idempotency-Key"}
+
+
+@asynccontextmanager
+async def serving(directory: Path, api: Upstream, redis_url: str) -> AsyncIterator[Running]:
+    """Run the service until the context is left."""
+    entry = {"kind": "openai", "model": "m", "base_url": api.url, "attempts": 2}
+    fast: dict[str, object] = {"backoff_seconds": 0.01, "circuit_failures": 0}
+    log: dict[str, object] = {"kind": "redis", "url": redis_url} if redis_url else {}
+    sections: dict[str, Mapping[str, object]] = {
+        "server": {"log_level": "debug", "drain_seconds": 0.0},
+        "generations": {"grace_seconds": 0.0},
+        "providers.main": {**entry, **fast, "api_key_env": "MAIN_KEY"},
+        "providers.backup": {
+            "kind": "gemini",
+            "model": "m",
+            "base_url": api.url,
+            "api_key_env": "BACKUP_KEY",
+            **fast,
+        },
+        "providers.falling": {
+            **entry,
+            "base_url": "http://127.0.0.1:1",
+            "api_key_env": "MAIN_KEY",
+            **fast,
+            "fallbacks": ["backup"],
+        },
+        "providers.fake": {"kind": "fake", **fast},
+        "log": log,
+    }
+    write_config(directory, sections)
+    keys = {"MAIN_KEY": CREDENTIALS["upstream"], "BACKUP_KEY": CREDENTIALS["backup"]}
+    environ = environment({}, {**keys, "OPENAI_LOG": "debug"})
+    command = [sys.executable, "-c", PROGRAM, "serve"]
+    async with started(command, directory, environ) as running:
+        yield running
+
+
+class Scenario:
+    """Every route, in every outcome.
+
+    Attributes:
+        port: of the service.
+        search: gets the responses.
+        tickets: the tickets that were handed out.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.search = Search()
+        self.tickets: dict[str, str] = {}
+
+    async def run(self) -> None:
+        await self.answers()
+        await self.failures()
+        await self.refusals()
+        await self.chats_and_tickets()
+        for path in ("/v1/providers", "/v1/models", "/readyz", "/healthz", "/openapi.json", "/"):
+            self.search.others.append(await fetch(self.port, path, headers=headers()))
+
+    async def ask(
+        self, name: str, provider: str, mode: str, more: Mapping[str, str] | None = None
+    ) -> Answer:
+        request = planted(name, provider, mode)
+        return await answered(self.port, request, headers={**headers(), **(more or {})})
+
+    async def answers(self) -> None:
+        """Success, a fallback, an answer that is cut, one that is stopped, one that is left."""
+        key = {"Idempotency-Key": CONTENTS["key"]}
+        own = self.search.own
+        own += [await self.ask(name, "main", "well") for name in DIALECTS]
+        own += [
+            await self.ask("native", "falling", "well"),
+            await self.ask("native", "main", "cut"),
+        ]
+        own += [await self.ask("native", "main", "well", key) for _ in range(2)]
+        for answer in own:
+            assert CONTENTS["answer"] in answer.raw.decode(), answer.raw
+        for is_stopped in (True, False):
+            request = planted("native", "main", "hold")
+            async with sent(self.port, request, headers=headers()) as answer:
+                await answer.raw_until(CONTENTS["answer"].encode())
+                path = answer.headers["location"].removesuffix("/events")
+                if is_stopped:
+                    await fetch(self.port, f"{path}/stop", method="POST", body=b"")
+                    own.append(answer)
+                    await answer.body()
+
+    async def failures(self) -> None:
+        """What the upstream repeats in its errors, and what crashes in the service itself."""
+        others = self.search.others
+        for mode in FAILING:
+            for name in ("native", "openai-whole", "ai-sdk"):
+                others.append(await self.ask(name, "main", mode))
+                assert CONTENTS["answer"] not in others[-1].raw.decode()
+        others += [await self.ask(name, "fake", "crash") for name in ("native", "openai-whole")]
+        crashed = await fetch(self.port, f"/v1/generations/{CONTENTS['query']}", headers=headers())
+        assert crashed.status == 500
+        others.append(crashed)
+
+    async def refusals(self) -> None:
+        """Requests that are refused; a message may repeat a name from its own request, and nothing else."""
+        key = {"Idempotency-Key": CONTENTS["key"]}
+        others = self.search.others
+        others.append(await self.ask("native", "main", "bad", key))  # the key of another request
+        others.append(await self.ask("native", "main", "well", {"Content-Encoding": "gzip"}))
+        others.append(await self.ask("native", "main", "well", {"Origin": "https://evil.test"}))
+        others.append(await self.ask("native-get", "main", "well", {"Sec-Purpose": "prefetch"}))
+        body = json.dumps({"prompt": CONTENTS["prompt"], "temperature": CONTENTS["query"]}).encode()
+        for path in ("/v1/generations", "/v1/chat/completions", "/api/chat"):
+            for raw in (body, body[:-4], CONTENTS["prompt"].encode()):
+                answer = await fetch(self.port, path, method="POST", headers=headers(), body=raw)
+                assert 400 <= answer.status < 500
+                others.append(answer)
+        query = CONTENTS["query"]
+        for target in (f"/none?{query}={query}", f"/stream-ai?prompt=x&format={query}"):
+            self.search.own.append(await fetch(self.port, target, headers=headers()))
+        head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+        for line in (
+            f"GET /\x01{query} HTTP/1.1",
+            f"{query} / HTTP/9",
+            f"GET http://x/?{query} HTTP/1.1",
+        ):
+            seen = await exchange(self.port, [f"{line}\r\n{head}\r\n".encode()])
+            for refused in seen.answers:
+                assert found_in(f"{refused.fields}".encode() + refused.body, CREDENTIALS) == set()
+
+    async def chats_and_tickets(self) -> None:
+        """A chat that is resumed and stopped; tickets that are opened, spent, unknown."""
+        self.search.own.append(
+            await answered(self.port, chat_stream(CONTENTS["chat"]), headers=headers())
+        )
+        stop = f"/api/chat/{CONTENTS['chat']}/stop"
+        for more in ({"Origin": "null"}, {}):  # the first one is refused
+            await fetch(self.port, stop, method="POST", headers=more, body=b"")
+        self.search.own.append(await self.ask("ai-sdk", "main", "well"))
+        request = {"prompt": f"{CONTENTS['prompt']} mode=well", "provider": "main"}
+        made = await fetch(
+            self.port,
+            "/v1/tickets",
+            method="POST",
+            headers=headers(),
+            body=json.dumps({"request": request}).encode(),
+        )
+        ticket = json.loads(bytes(made.raw))
+        self.tickets[f"ticket {len(self.tickets)}"] = ticket["ticket"]
+        opened = await fetch(self.port, ticket["url"], headers=headers())
+        assert CONTENTS["answer"] in opened.raw.decode()
+        self.search.own.append(opened)
+        for url in (ticket["url"], ticket["url"] + "x"):
+            self.search.others.append(await fetch(self.port, url, headers=headers()))
+
+
+OUTCOMES = {
+    *("completed", "client_stop", "no_viewers", "drained", "internal_error"),
+    *("upstream_error", "upstream_cut"),
+}
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.needs("valkey"))])
+def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer | None]:
+    """A Redis server of its own, with a password; or none."""
+    if request.param == "memory":
+        yield None
+        return
+    with running_redis("valkey", password=CREDENTIALS["redis"]) as server:
+        yield server
+
+
+async def test_planted_secrets_leak_nowhere(
+    redis_server: RedisServer | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    everything = {**CREDENTIALS, **CONTENTS}
+    async with upstream() as api, AsyncExitStack() as stack:
+        api.choose = chosen
+        url = redis_server.url if redis_server else ""
+        service = await stack.enter_async_context(serving(tmp_path, api, url))
+        scenario = Scenario(service.port)
+        await scenario.run()
+        held = await stack.enter_async_context(
+            sent(service.port, planted("native", "main", "hold"), headers=headers())
+        )
+        await held.raw_until(CONTENTS["answer"].encode())
+        if redis_server:
+            assert_store_is_clean(dump(redis_server), scenario.tickets)
+        assert found_in(command_line(service.process.pid), everything) == set()
+        assert await service.terminate() == 0
+        scenario.search.assert_nothing_leaked()
+    output = service.output + "".join(capfd.readouterr())
+    assert found_in(output, {**everything, **scenario.tickets}) == set()
+    outcomes = {
+        line.partition("outcome=")[2].split()[0]
+        for line in output.splitlines()
+        if "outcome=" in line
+    }
+    assert outcomes >= OUTCOMES - ({"drained"} if redis_server else set())
+    assert "request.crashed exception=LookupError" in output
+
+
+def command_line(pid: int) -> bytes:
+    """Return what other users of the machine see of a process; nothing where there is no /proc."""
+    path = Path(f"/proc/{pid}/cmdline")
+    return path.read_bytes() if path.exists() else b""
+
+
+def assert_store_is_clean(stored: Mapping[bytes, bytes], tickets: Mapping[str, str]) -> None:
+    """Check what a Redis server has: of a credential nothing, of a request and an answer what each needs."""
+    may_have = {b"request": REQUESTED, b"log": ANSWERED, b"ticket": REQUESTED}
+    kinds = set()
+    for key, value in stored.items():
+        kind = key.split(b":")[2]
+        kinds.add(kind)
+        assert found_in(key + value, {**CREDENTIALS, **tickets}) == set(), key
+        assert found_in(key, CONTENTS) == set()
+        assert found_in(value, CONTENTS) <= may_have.get(kind, set()), (key, value[:500])
+    assert kinds >= {b"meta", b"log", b"request", b"key", b"chat", b"ticket"}

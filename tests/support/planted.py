@@ -1,0 +1,136 @@
+"""Secrets to plant in requests and in an upstream's answers, and the places to search for them.
+
+Each is a word of its own, so that a find says what leaked. Credentials may be nowhere. Contents may be where the
+design keeps them: in the request and the log of their own generation.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from streamsvc.messages import ToolCall
+from support.redis_servers import RedisServer
+from support.upstreams import (
+    EMPTY,
+    HOLD,
+    RESET,
+    Call,
+    Script,
+    calling,
+    finish,
+    raw,
+    reasoning,
+    status,
+    text,
+)
+
+CREDENTIALS = {
+    "bearer": "planted-bearer-key-q7xk",
+    "x-api-key": "planted-x-api-key-q7xk",
+    "api-key": "planted-api-key-q7xk",
+    "cookie": "planted-cookie-q7xk",
+    "jwt": "eyJwbGFudGVkIjoiand0In0.eyJwbGFudGVkIjoiand0In0.cGxhbnRlZC1qd3Q",
+    "upstream": "planted-upstream-key-q7xk",
+    "backup": "planted-backup-key-q7xk",
+    "redis": "planted-redis-password-q7xk",
+    "agent": "planted-user-agent-q7xk",
+    "referer": "planted-referer-q7xk",
+    "traced": "planted-own-header-q7xk",
+    "echo": "planted-words-of-an-error-q7xk",
+}
+"""What nobody may see: no log, no response, no store."""
+
+CONTENTS = {
+    "prompt": "planted-prompt-q7xk",
+    "system": "planted-system-q7xk",
+    "answer": "planted-answer-q7xk",
+    "thought": "planted-thought-q7xk",
+    "arguments": "planted-arguments-q7xk",
+    "metadata": "planted-metadata-q7xk",
+    "user": "planted-user-q7xk",
+    "tool": "planted-tool-description-q7xk",
+    "image": "cGxhbnRlZC1pbWFnZS1xN3hr",
+    "chat": "planted-chat-q7xk",
+    "key": "planted-idempotency-key-q7xk",
+    "query": "planted-query-q7xk",
+}
+"""What nobody else may see: no log, no error, nothing about the service."""
+
+REQUESTED = {"prompt", "system", "metadata", "user", "tool", "image"}
+ANSWERED = {"answer", "thought", "arguments", "metadata"}
+
+ECHO = " ".join((*CREDENTIALS.values(), CONTENTS["prompt"], CONTENTS["answer"]))
+"""What an upstream repeats in its errors."""
+
+HEADERS = {
+    "Authorization": f"Bearer {CREDENTIALS['bearer']}",
+    "x-api-key": CREDENTIALS["x-api-key"],
+    "api-key": CREDENTIALS["api-key"],
+    "Cookie": f"__Host-streamsvc={CREDENTIALS['cookie']}; jwt={CREDENTIALS['jwt']}",
+    "User-Agent": CREDENTIALS["agent"],
+    "Referer": f"http://localhost/{CREDENTIALS['referer']}",
+    "X-Own": CREDENTIALS["traced"],
+    "Idempotency-Key": CONTENTS["key"],
+}
+
+_CALL = ToolCall(id="call_1", name="look_up", arguments=json.dumps({"q": CONTENTS["arguments"]}))
+_ERROR = {"error": {"message": ECHO, "code": ECHO, "type": ECHO, "param": ECHO, "details": [ECHO]}}
+_FIELDS = {"x-request-id": CREDENTIALS["echo"], "X-Echo": ECHO, "Retry-After": "0"}
+_WELL: Script = (
+    reasoning(CONTENTS["thought"]),
+    text(CONTENTS["answer"], " Fine."),
+    calling(_CALL, reason="tool_calls"),
+    finish("tool_calls"),
+)
+
+SCRIPTS: Mapping[str, Script] = {
+    "well": _WELL,
+    "bad": (status(400, _ERROR, _FIELDS),),
+    "denied": (status(401, _ERROR, _FIELDS),),
+    "filtered": (status(400, {"error": {"message": ECHO, "code": "content_filter"}}),),
+    "missing": (status(404, _ERROR, _FIELDS),),
+    "busy": (status(429, _ERROR, _FIELDS),),
+    "down": (status(500, ECHO.encode(), {"Content-Type": f"text/html; charset={ECHO[:20]}"}),),
+    "moved": (status(302, b"", {"Location": f"http://127.0.0.1:1/{CREDENTIALS['echo']}"}),),
+    "garbage": (raw(f"data: {{{ECHO}\n\n".encode()),),
+    "late": (EMPTY, raw(b"data: " + json.dumps(_ERROR).encode() + b"\n\n")),
+    "cut": (text(CONTENTS["answer"]), RESET),
+    "hold": (text(CONTENTS["answer"]), HOLD),
+}
+"""What the upstream does, by the word after `mode=` in the prompt."""
+
+FAILING = ("bad", "denied", "filtered", "missing", "busy", "down", "moved", "garbage", "late")
+"""Those that give no answer."""
+
+
+def chosen(call: Call) -> Script:
+    """Return the script that a request asks for."""
+    found = re.search(r"mode=(\w+)", json.dumps(call.body))
+    return SCRIPTS[found[1]] if found else _WELL
+
+
+def found_in(where: str | bytes, secrets: Mapping[str, str]) -> set[str]:
+    """Return the names of the secrets in a text."""
+    seen = where if isinstance(where, bytes) else where.encode()
+    return {name for name, secret in secrets.items() if secret.encode() in seen}
+
+
+def dump(server: RedisServer) -> dict[bytes, bytes]:
+    """Return everything in a Redis server: names of keys, and their values as bytes."""
+    return {key: repr(_value(server, key)).encode() for key in server.command("KEYS", "*")}
+
+
+def _value(server: RedisServer, key: bytes) -> Any:
+    kind = server.command("TYPE", key)
+    read: Mapping[bytes, tuple[str | int, ...]] = {
+        b"string": ("GET",),
+        b"hash": ("HGETALL",),
+        b"stream": ("XRANGE", "-", "+"),
+        b"set": ("SMEMBERS",),
+        b"zset": ("ZRANGE", 0, -1),
+        b"list": ("LRANGE", 0, -1),
+        b"none": ("EXISTS",),  # it has just expired
+    }
+    command, *arguments = read[kind]
+    return server.command(command, key, *arguments)
