@@ -34,6 +34,8 @@ FETCHED = "security/test_nothing_is_fetched.py::"
 FORMS = "security/test_forms_and_prefetches.py::"
 FLOORS = "security/test_floors.py::"
 PATHS = "security/test_playground_paths.py::"
+MIXED = "security/test_interleaving.py::"
+TOKENS = "guard/test_jwt.py::"
 
 ADVISORIES = (
     Advisory(
@@ -72,6 +74,17 @@ ADVISORIES = (
         ),
     ),
     Advisory(
+        ("CVE-2026-25536",),
+        "MCP's SDK for TypeScript before 1.25.4",
+        "Clients that shared a transport got each other's answers.",
+        "A stream belongs to one response, a frame to one generation; a thousand mixed viewers get their own words, also"
+        " after another worker has taken over.",
+        (
+            f"{MIXED}test_cve_2026_25536_thousand_interleaved_viewers_get_their_own_words",
+            f"{MIXED}test_cve_2026_25536_viewers_get_their_own_words_after_a_take_over",
+        ),
+    ),
+    Advisory(
         ("CVE-2025-66414", "CVE-2025-66416", "CVE-2026-34742"),
         "MCP's SDKs for TypeScript, Python, Go",
         "A page could reach a server on localhost by DNS rebinding.",
@@ -106,6 +119,31 @@ ADVISORIES = (
         ("security/test_upstream_errors.py::test_cve_2026_8769_error_body_of_100_mb_is_not_read",),
     ),
     Advisory(
+        ("CVE-2026-35030",),
+        "LiteLLM",
+        "A cache of tokens had their first 20 characters as its key.",
+        "What is remembered of a token is found by the SHA-256 of all of it, and not after its `exp`.",
+        (
+            f"{TOKENS}test_tokens_that_begin_alike_are_two_tokens",
+            f"{TOKENS}test_remembered_token_expires",
+        ),
+    ),
+    Advisory(
+        (
+            *("GHSA-752w-5fwx-jx9f", "CVE-2025-59420", "CVE-2026-48526", "CVE-2026-27962"),
+            "python-jose#419",
+        ),
+        "PyJWT, Authlib, python-jose",
+        "An unknown `crit` was accepted; a public key counted as an HMAC secret; a token brought its own key.",
+        "Algorithms and keys come from the settings and the issuer's address, never from a token; any `crit` is refused.",
+        (
+            f"{TOKENS}test_header_brings_no_key_and_no_extension",
+            f"{TOKENS}test_hmac_with_the_public_key_is_refused",
+            f"{TOKENS}test_algorithm_none_is_refused",
+            f"{TOKENS}test_algorithm_that_the_settings_lack_is_refused",
+        ),
+    ),
+    Advisory(
         ("CVE-2026-42271", "CVE-2024-6587"),
         "LiteLLM",
         "A test endpoint ran a command from the body; `api_base` in a request sent the key elsewhere.",
@@ -114,6 +152,14 @@ ADVISORIES = (
             f"{FETCHED}test_cve_2026_42271_no_request_has_a_command_path_or_address",
             f"{FETCHED}test_cve_2024_6587_no_request_chooses_the_upstream",
         ),
+    ),
+    Advisory(
+        ("LiteLLM, 18 March 2026",),
+        "LiteLLM",
+        "A guardrail logged headers with keys, into traces as well.",
+        "No log line, error or command line has a key, a ticket or a word of a prompt or an answer; Redis has prompts and"
+        " answers only where they are kept, and of tickets a hash.",
+        ("security/test_planted_secrets.py::test_planted_secrets_leak_nowhere",),
     ),
     Advisory(
         ("none",),

@@ -121,7 +121,7 @@ def assert_is_not_found(answer: Answer) -> str:
 @pytest.mark.parametrize(
     ("path", "meant"),
     [
-        ("/stream", "/stream-ai"),
+        ("/stream", "/v1/stream"),
         ("/stream_ai", "/stream-ai"),
         ("/stream-ai/", "/stream-ai"),
         ("//stream-ai", "/stream-ai"),
