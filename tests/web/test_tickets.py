@@ -7,6 +7,7 @@ import anyio
 import httpx2
 import msgspec
 import pytest
+from starlette.responses import Response
 
 from conftest import Serve
 from streamsvc.config.guard_settings import AuthSettings
@@ -17,6 +18,9 @@ from streamsvc.config.settings import (
     LogSettings,
     ServerSettings,
 )
+from streamsvc.errors import RequestError, StoreUnavailable
+from streamsvc.events import Record, Start
+from streamsvc.web.tickets import START_SECONDS, _Spending
 from support.eventstream import BrowserEvent, view
 from support.native import (
     HURRIED,
@@ -500,3 +504,24 @@ async def test_lost_redis_spends_nothing(serve: Serve) -> None:
         assert (await service.client.get(f"{url}&format=plain")).status_code == 503
         answer = await service.client.post(TICKETS, json=REQUEST)
         assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+async def test_store_that_goes_away_at_the_last_moment_is_said(has_begun: bool) -> None:  # noqa: FBT001
+    """Before anything is written: the client comes back."""
+    refusals: list[RequestError] = []
+
+    async def spend() -> bool:
+        assert has_begun, "a ticket is spent on nothing"
+        raise StoreUnavailable("silent")
+
+    def refuse(exc: RequestError) -> Response:
+        refusals.append(exc)
+        return Response()
+
+    head = _Spending(spend, refuse, START_SECONDS)
+    if has_begun:
+        start = Start(generation=NEVER, provider="fake", model="words", created=1)
+        head.take([Record(NEVER, 0, start)])
+    assert await head.answer() is not None
+    assert [exc.code for exc in refusals] == ["store_unavailable"]
