@@ -57,7 +57,7 @@ async def test_a_port_in_use_is_one_line_that_names_the_setting(tmp_path: Path) 
 async def test_an_unusable_host_is_one_line_that_says_why(
     tmp_path: Path, host: str, why: str
 ) -> None:
-    done = await run_to_its_end(tmp_path, {"SERVER__HOST": host})
+    done = await run_to_its_end(tmp_path, {"SERVER__HOST": host, "AUTH__ALLOW_ANONYMOUS": "true"})
     assert done.returncode == 2
     assert done.stderr.decode().splitlines() == [f"server.host: '{host}' {why}"]
 

@@ -6,9 +6,10 @@ sse-starlette replaces `uvicorn.Server.handle_exit`. `server/lifecycle.py` overr
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 from starlette.applications import Starlette
@@ -25,6 +26,9 @@ from streamsvc.dialects.request import RequestBuilder
 from streamsvc.engine.directory.base import Directory
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.base import EventLog
+from streamsvc.guard.authentication import Authenticator
+from streamsvc.guard.keys import KeyAuthenticator
+from streamsvc.guard.schemes import KEY, TOKEN, CredentialSchemes
 from streamsvc.messages import Prompt
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.sharing import Sharing, in_memory
@@ -64,6 +68,7 @@ class _Parts:
     providers: ProviderRegistry
     directory: Directory
     supervisor: Supervisor
+    authenticator: Authenticator | None
     shutdown: Shutdown
     streams: Streams
     viewing: Viewing
@@ -71,6 +76,12 @@ class _Parts:
     builder: RequestBuilder
     origins: Origins
     refusals: RefusalLog
+
+    @property
+    def background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs as long as the service."""
+        known = () if self.authenticator is None else (self.authenticator.run,)
+        return (*self.sharing.background, *known)
 
 
 def create_app(
@@ -82,6 +93,9 @@ def create_app(
         settings: the whole configuration.
         environ: holds the providers' keys.
         demo_worker: the number of this worker, if it is one of a demo; `log.kind` is then `redis`.
+
+    Raises:
+        ConfigError: the keys file has a mistake.
 
     Returns:
         An ASGI application; its `state` has the `supervisor`, the `log`, the `directory`, the `providers`, the `guard`
@@ -113,7 +127,7 @@ def create_app(
             if settings.playground.enabled
             else None,
             demo=demo,
-            control=AccessControl(),
+            control=AccessControl(parts.authenticator),
         ),
         lifespan=_lifespan(parts, guard, hosts),
         middleware=[
@@ -160,6 +174,7 @@ def _create_parts(settings: Settings, environ: Mapping[str, str], sharing: Shari
         providers=providers,
         directory=directory,
         supervisor=supervisor,
+        authenticator=_authenticator(settings),
         shutdown=shutdown,
         streams=streams,
         viewing=viewing,
@@ -180,6 +195,22 @@ def _sharing(settings: Settings, demo_worker: int | None) -> Sharing:
     from streamsvc.sharing_redis import in_redis  # noqa: PLC0415  # redis-py is only needed here
 
     return in_redis(settings, demo_worker)
+
+
+def _authenticator(settings: Settings) -> Authenticator | None:
+    """Return what knows the callers; None if the service asks for no credential.
+
+    Raises:
+        ConfigError: the keys file has a mistake.
+    """
+    known: dict[str, Authenticator] = {}
+    if settings.auth.keys_file:
+        known[KEY] = KeyAuthenticator(settings)
+    if settings.jwt.issuer:
+        from streamsvc.guard.jwt import JWTAuthenticator  # noqa: PLC0415  # joserfc is only needed here
+
+        known[TOKEN] = JWTAuthenticator(settings.jwt, settings.principal_limits)
+    return CredentialSchemes(known) if known else None
 
 
 def _generations(parts: _Parts) -> GenerationEndpoints:
@@ -223,7 +254,7 @@ def _tickets(parts: _Parts) -> TicketEndpoints:
         creation=parts.creation,
         viewing=parts.viewing,
         parser=NativeRequestParser(parts.builder),
-        is_revoked=lambda _: False,
+        is_revoked=parts.authenticator.is_revoked if parts.authenticator else lambda _: False,
         settings=parts.settings.stream,
         seconds=parts.settings.auth.ticket_seconds,
     )
@@ -242,7 +273,7 @@ def _lifespan(
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
         async with parts.providers, anyio.create_task_group() as tasks:
-            for work in parts.sharing.background:  # it stores the ends of what runs at the very end
+            for work in parts.background:  # it stores the ends of what runs at the very end
                 tasks.start_soon(work)
             async with supervisor:
                 tasks.start_soon(drain_at_shutdown, name="drain")
@@ -286,10 +317,14 @@ def _cors(settings: CorsSettings, origins: Origins, problems: Problems) -> list[
             allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
             allow_headers=[
-                *("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"),
+                *("Authorization", "X-API-Key", "API-Key"),
+                *("Content-Type", "Idempotency-Key", "Last-Event-ID"),
                 *SDK_HEADERS,
             ],
-            expose_headers=["Location", "Retry-After", "X-Generation-Id", "X-Should-Retry"],
+            expose_headers=[
+                *("Location", "Retry-After", "WWW-Authenticate"),
+                *("X-Generation-Id", "X-Should-Retry"),
+            ],
             max_age=600,
         )
     ]

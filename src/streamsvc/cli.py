@@ -1,4 +1,4 @@
-"""The command line: `streamsvc serve | demo | check-config | params | ask`.
+"""The command line: `streamsvc serve | demo | check-config | key | params | ask`.
 
 Exit codes: 0 success; 1 the answer failed; 2 wrong settings or arguments; 130 stopped by Ctrl-C; 141 the reader of
 the output closed the pipe. Each command imports what it needs when it runs, so that it starts fast.
@@ -14,11 +14,13 @@ from typing import Any
 
 from streamsvc import __version__
 from streamsvc.config.file import find
+from streamsvc.config.keys_file import read_keys
 from streamsvc.config.load import load
 from streamsvc.config.paths import OPTIONS, setting_for
 from streamsvc.config.provider_settings import ProviderSettings, UpstreamSection
 from streamsvc.config.settings import Settings
 from streamsvc.errors import EXIT_CONFIG, ConfigError
+from streamsvc.keys.arguments import add_key_arguments
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
@@ -31,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     arguments = _parse(argv)
     try:
-        code = _run(arguments, argv)
+        code = _key(arguments) if arguments.command == "key" else _run(arguments, argv)
         print(end="", flush=True)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -60,8 +62,12 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str] | None) -> int:
         case "params":
             return _print_parameters(settings, arguments.entry or settings.provider)
         case _:
-            _describe(settings, find(arguments.config, os.environ))
-            return 0
+            return _check_config(settings, find(arguments.config, os.environ))
+
+
+def _key(arguments: argparse.Namespace) -> int:
+    """Make, list or revoke keys; with `--file` it needs no settings."""
+    return int(importlib.import_module("streamsvc.keys.command").run(arguments, os.environ))
 
 
 def _ask(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -164,6 +170,7 @@ def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argu
     commands.add_parser(
         "check-config", parents=[config], help="check the settings and list the providers"
     )
+    add_key_arguments(commands, config)
     params = commands.add_parser(
         "params",
         parents=[config],
@@ -204,10 +211,21 @@ def _valid_text(argument: str) -> str:
     return argument.encode(errors="surrogateescape").decode(errors="replace")
 
 
-def _describe(settings: Settings, path: Path | None) -> None:
+def _check_config(settings: Settings, path: Path | None) -> int:
+    """Check the keys file as well, and describe what is there; return the exit code."""
+    keys_file = settings.auth.keys_file
+    try:
+        principals = read_keys(Path(keys_file), settings.providers) if keys_file else {}
+    except ConfigError as exc:
+        print(exc, file=sys.stderr)
+        return EXIT_CONFIG
     print(f"Configuration OK ({path or 'no file, defaults'}). Provider: {settings.provider!r}.")
     for name, entry in settings.providers.items():
         print(f"  {name}: {_in_words(entry)}")
+    if keys_file:
+        keys = sum(len(principal.keys) for principal in principals.values())
+        print(f"Keys ({keys_file}): {len(principals)} principals, {keys} keys.")
+    return 0
 
 
 def _print_parameters(settings: Settings, name: str) -> int:

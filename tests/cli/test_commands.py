@@ -167,7 +167,11 @@ def test_several_workers_without_redis_are_refused_in_a_sentence(
 
 @pytest.mark.promise("input:clear-error")
 def test_the_option_for_workers_overrides_the_setting(tmp_path: Path) -> None:
-    environ = {"STREAMSVC_SERVER__WORKERS": "300", "STREAMSVC_SERVER__HOST": "192.0.2.1"}
+    environ = {
+        "STREAMSVC_SERVER__WORKERS": "300",
+        "STREAMSVC_SERVER__HOST": "192.0.2.1",
+        "STREAMSVC_AUTH__ALLOW_ANONYMOUS": "true",
+    }
     result = run(tmp_path, "serve", "--workers", "1", environ=environ)
     assert result.stderr == "server.host: '192.0.2.1' is not an address of this machine.\n"
     result = run(tmp_path, "serve", "--workers", "0", environ=environ)

@@ -63,7 +63,7 @@ def test_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "text", "place", "value"),
     [
-        ("STREAMSVC_SERVER__HOST", "::", ("server", "host"), "::"),
+        ("STREAMSVC_SERVER__HOST", "::1", ("server", "host"), "::1"),
         ("STREAMSVC_SERVER__PORT", "9000", ("server", "port"), 9000),
         ("STREAMSVC_SERVER__DRAIN_SECONDS", "2.5", ("server", "drain_seconds"), 2.5),
         ("STREAMSVC_SERVER__DRAIN_SECONDS", "2", ("server", "drain_seconds"), 2.0),

@@ -22,12 +22,12 @@ PROMISES = {
     "scale:any-worker": "Attach, resume, stop, snapshot and idempotency work from any worker, with the same bytes.",
     "scale:one-writer": "No viewer ever sees two different events under one id.",
     "scale:told": "When a producer dies, every viewer has words again or a `done` within 5 seconds.",
+    "door:closed": "With keys configured, nothing is created, read, stopped or listed without one; every route refuses by itself.",
+    "door:own": "A principal reaches its own generations and nobody else's, by id, cursor, key or chat.",
     "door:browser": "A native EventSource can be let in without a long-lived secret in its address, and still reconnects.",
 }
 
 PLANNED = {
-    "door:closed": "With keys configured, nothing is created, read, stopped or listed without one.",
-    "door:own": "A principal reaches its own generations and no other's.",
     "door:bounded": "Rate, tokens, concurrency and viewers are bounded for each principal.",
     "seen:outside": "An operator sees who waits for what: metrics, one trace, one log line a generation.",
     "seen:never-secret": "No prompt, answer, key, ticket or address of a user is in a metric, span, log line or error.",

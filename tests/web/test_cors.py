@@ -28,6 +28,7 @@ async def test_page_of_a_configured_origin_reads_streams_and_errors(serve: Serve
         assert sorted(exposed) == [
             "Location",
             "Retry-After",
+            "WWW-Authenticate",
             "X-Generation-Id",
             "X-Should-Retry",
         ]

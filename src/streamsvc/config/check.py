@@ -61,6 +61,7 @@ def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
     _check_workers(settings, note)
     _check_limits(settings.limits, note)
     _check_addresses(settings, note)
+    _check_access(settings, note)
     _check_jwt(settings.jwt, note)
     _check_log(settings.log, note)
     for name, entry in settings.providers.items():
@@ -105,6 +106,23 @@ def _check_addresses(settings: Settings, note: Note) -> None:
         if not _ORIGIN.fullmatch(origin):
             accepted = "scheme://host or scheme://host:port in lower case, or '*'"
             note(("cors", "origins"), shown(origin), accepted)
+
+
+def _check_access(settings: Settings, note: Note) -> None:
+    """Check that the service is open to everybody only where that is harmless, or where the settings say so."""
+    auth, host = settings.auth, settings.server.host
+    is_guarded = bool(auth.keys_file or settings.jwt.issuer)
+    if auth.allow_anonymous and is_guarded:
+        guard = ("auth", "keys_file") if auth.keys_file else ("jwt", "issuer")
+        accepted = f"false, because {'.'.join(guard)} says who may use the service"
+        note(("auth", "allow_anonymous"), "true", accepted, *guard)
+    is_reachable = not is_loopback(host.strip("[]").lower())
+    if is_reachable and not is_guarded and not auth.allow_anonymous:
+        accepted = (
+            "a loopback address such as '127.0.0.1', because nothing says who may use the service; set auth.keys_file"
+            " (`streamsvc key new NAME` makes keys) or jwt.issuer, or let everybody in with auth.allow_anonymous = true"
+        )
+        note(("server", "host"), shown(host), accepted, "auth", "keys_file")
 
 
 def _check_jwt(jwt: JWTSettings, note: Note) -> None:

@@ -10,6 +10,25 @@ Limit = Annotated[int, Meta(ge=0)]
 """How much of something is allowed; 0 is no limit."""
 
 
+MAX_PRINCIPAL_CHARS = 128
+
+PRINCIPAL_RULE = f"1 to {MAX_PRINCIPAL_CHARS} visible characters, without spaces, and not a key"
+"""What the name of a principal is, in words."""
+
+KEY_PREFIX = "ssk_"
+"""Begins every API key of this service, so that scanners for leaked secrets can recognize them."""
+
+
+def is_principal_name(text: str) -> bool:
+    """Return whether a text can be the name of a principal (`PRINCIPAL_RULE`).
+
+    Names are compared as they are. They end up in log lines and in Redis keys, so nothing in them may look like a
+    separator or a line break; a key in the place of a name would be shown.
+    """
+    is_text = 0 < len(text) <= MAX_PRINCIPAL_CHARS and text.isprintable() and " " not in text
+    return is_text and not text.startswith(KEY_PREFIX)
+
+
 class AuthSettings(Section, frozen=True):
     """Who may use the service.
 

@@ -15,7 +15,7 @@ PREFIX = "STREAMSVC_"
 OPTIONS = {"--port": ("server", "port"), "--workers": ("server", "workers")}
 """The settings that an option of the command line overrides."""
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+|<name>")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+(\[\d+\])?|<name>")
 
 
 def places(kind: type[Section], *path: str) -> Iterator[tuple[str, ...]]:
@@ -48,9 +48,15 @@ def guess(path: tuple[str, ...], known: Iterable[str]) -> tuple[str, ...] | None
     for setting in everywhere:
         if not table and name == "_".join(setting):
             return setting
-    if close := get_close_matches(name, known, n=1):
-        return (*table, close[0])
-    return next((setting for setting in everywhere if setting[-1] == name), None)
+    return near(path, known) or next(
+        (setting for setting in everywhere if setting[-1] == name), None
+    )
+
+
+def near(path: tuple[str, ...], known: Iterable[str]) -> tuple[str, ...] | None:
+    """Guess which key of the same table an unknown key means."""
+    close = get_close_matches(path[-1], known, n=1)
+    return (*path[:-1], close[0]) if close else None
 
 
 def setting_for(option: str) -> tuple[str, str] | None:

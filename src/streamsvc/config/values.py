@@ -85,8 +85,10 @@ def describe(expected: Any, raw: object) -> str:
             accepted = f"a string{'' if is_text else ' in quotes'}{', not empty' if length else ''}"
         case inspect.DictType():
             accepted = "a JSON object" if is_text else "a table without dates, times, inf and nan"
-        case inspect.VarTupleType(item_type=item):
-            accepted = _list(item, is_text=is_text)
+        case inspect.VarTupleType(item_type=item, min_length=length):
+            accepted = f"{_list(item, is_text=is_text)}{', not empty' if length else ''}"
+        case inspect.DateTimeType():
+            accepted = f"a date and a time with an offset, such as 2027-01-31T00:00:00Z{bare}"
         case _:
             accepted = f"true or false{bare}"
     return accepted

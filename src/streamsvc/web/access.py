@@ -1,30 +1,26 @@
 """Who makes a request: the one check of credentials, made at the routing table.
 
-Every route names its `Access`, so none can forget the check. A credential is found by one function, whatever header
-it comes in: a rule for one carrier would be a hole for the others.
+Every route names its `Access`, so none can forget the check.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from enum import Enum, auto
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from streamsvc.errors import Unauthorized
 from streamsvc.guard.authentication import Authenticator
 from streamsvc.principals import ANONYMOUS, Principal
+from streamsvc.web.credentials import credential_of
 from streamsvc.web.requests import RequestHead, read_head
+from streamsvc.web.running import RunningRequests
 
 Endpoint = Callable[[Request, RequestHead], Awaitable[Response]]
 """Answers a request whose caller is known."""
-
-COOKIE = "__Host-streamsvc"
-"""The cookie that may hold a credential; the prefix binds it to this host (RFC 6265bis, section 4.1.3.2)."""
-
-_BEARER = "bearer "
-_KEY_FIELDS = (b"x-api-key", b"api-key")
 
 
 class Access(Enum):
@@ -32,10 +28,11 @@ class Access(Enum):
 
     PUBLIC = auto()  # everybody, even with keys configured
     CALLER = auto()  # those with a valid credential
+    TICKET = auto()  # those with a valid ticket, which the endpoint checks
 
 
 class AccessControl:
-    """Finds out who makes a request.
+    """Finds out who makes a request, and cuts the requests of a credential that is revoked.
 
     Args:
         authenticator: knows the credentials; None if the service asks for none.
@@ -43,12 +40,16 @@ class AccessControl:
 
     def __init__(self, authenticator: Authenticator | None = None) -> None:
         self._authenticator = authenticator
+        self._running = RunningRequests()
+        if authenticator is not None:
+            authenticator.on_revoked(self._running.cut)
 
     async def caller(self, scope: Scope) -> Principal:
         """Return who makes a request.
 
         Raises:
             Unauthorized: it has no valid credential.
+            Overloaded: its credential cannot be checked at the moment.
         """
         if self._authenticator is None:
             return ANONYMOUS
@@ -57,21 +58,20 @@ class AccessControl:
             raise Unauthorized(was_given=False)
         return await self._authenticator.principal(credential)
 
+    def request(self, caller: Principal, scope: Scope) -> AbstractContextManager[object]:
+        """Return the context in which a request is answered: a revocation cuts the request.
 
-def credential_of(scope: Scope) -> str:
-    """Return the credential of a request; "" if there is none.
+        Args:
+            caller: who makes it.
+            scope: of the request.
+        """
+        return self._running.request(caller, scope)
 
-    The first of these counts: `Authorization: Bearer` (RFC 6750, section 2.1), `x-api-key`, `api-key`, and on
-    requests from pages of this origin the cookie.
-    """
-    fields: dict[bytes, str] = {}
-    for name, value in scope["headers"]:
-        if name == b"authorization" or name in _KEY_FIELDS:
-            fields.setdefault(name, value.decode("latin-1").strip())
-    bearer = fields.get(b"authorization", "")
-    if bearer.lower().startswith(_BEARER):
-        return bearer[len(_BEARER) :].strip()
-    return next(filter(None, (fields.get(name) for name in _KEY_FIELDS)), "")
+    def ticket_request(self, scope: Scope) -> AbstractContextManager[object]:
+        """Return the context in which a request with a ticket is answered; its endpoint says who makes it."""
+        if self._authenticator is None:
+            return self._running.request(ANONYMOUS, scope)
+        return self._running.unknown(scope)
 
 
 class ServiceRoute(Route):
@@ -88,9 +88,21 @@ class ServiceRoute(Route):
     def __init__(
         self, path: str, endpoint: Endpoint, method: str, access: Access, control: AccessControl
     ) -> None:
-        async def called(request: Request) -> Response:
-            caller = ANONYMOUS if access is Access.PUBLIC else await control.caller(request.scope)
-            return await endpoint(request, read_head(request, caller))
-
-        super().__init__(path, called, methods=[method], name=getattr(endpoint, "__name__", path))
+        super().__init__(path, endpoint, methods=[method])
         self.access = access
+        self._endpoint = endpoint
+        self._control = control
+        # Starlette's own has two coroutines more, which every stream would keep (1.10). They handle exceptions, as its
+        # middleware around the router does.
+        self.app = self._answer
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        control, caller = self._control, ANONYMOUS
+        if self.access is Access.CALLER:
+            caller = await control.caller(scope)
+        is_ticket = self.access is Access.TICKET
+        with control.ticket_request(scope) if is_ticket else control.request(caller, scope):
+            request = Request(scope, receive, send)
+            response = await self._endpoint(request, read_head(request, caller))
+            del request  # a stream would keep it
+            await response(scope, receive, send)

@@ -96,7 +96,7 @@ class Origins:
             # is a document.
             if is_elsewhere and head.fetch_dest != "document":
                 raise OriginRefused(None)
-        elif not self.allows(origin) and (is_elsewhere or not _is_own(origin, head.host)):
+        elif not self.allows(origin) and (is_elsewhere or not is_own(origin, head.host)):
             raise OriginRefused(shown(origin))
 
 
@@ -122,10 +122,16 @@ def is_from(origin: str, head: RequestHead) -> bool:
     """
     if head.origin is not None:
         return origin_of(head.origin) == origin_of(origin)
-    return head.fetch_site == "same-origin" and _is_own(origin, head.host)
+    return head.fetch_site == "same-origin" and is_own(origin, head.host)
 
 
-def _is_own(origin: str, host: str) -> bool:
+def is_own(origin: str, host: str) -> bool:
+    """Return whether a page has the origin of the service.
+
+    Args:
+        origin: of the page.
+        host: the `Host` of its request.
+    """
     page, served = origin_of(origin), authority_of(host)
     if page is None or served is None or page.host != served.host:
         return False

@@ -30,6 +30,7 @@ def routes(  # noqa: PLR0913  # the endpoints of each kind, passed by name
     """Return the route table, most frequent first, because it is searched from the top."""
     caller = partial(ServiceRoute, access=Access.CALLER, control=control)
     public = partial(ServiceRoute, access=Access.PUBLIC, control=control)
+    ticket = partial(ServiceRoute, access=Access.TICKET, control=control)
     one = "/v1/generations/{id}"
     page: list[BaseRoute] = []
     if playground is not None:
@@ -49,7 +50,7 @@ def routes(  # noqa: PLR0913  # the endpoints of each kind, passed by name
         caller(f"{one}/events", generations.events, "GET"),
         caller(f"{one}/stop", generations.stop, "POST"),
         caller("/v1/tickets", tickets.create, "POST"),
-        public("/v1/stream", tickets.stream, "GET"),  # the ticket is the credential
+        ticket("/v1/stream", tickets.stream, "GET"),
         caller("/v1/models", chat_completions.models, "GET"),
         caller("/v1/models/{id:path}", chat_completions.model, "GET"),
         caller("/api/chat", ui_messages.create, "POST"),

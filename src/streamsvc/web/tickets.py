@@ -36,6 +36,7 @@ from streamsvc.web.creation import Creation
 from streamsvc.web.origins import is_from, shown
 from streamsvc.web.requests import TICKET_PARAMETERS, RequestHead
 from streamsvc.web.responses import json_response, no_content
+from streamsvc.web.running import belongs_to
 from streamsvc.web.stream.first_event import DeferredHead
 from streamsvc.web.stream.whole import gone_response, head_response
 from streamsvc.web.viewing import Viewing
@@ -152,12 +153,15 @@ class TicketEndpoints:
             self._supervisor.entries.route(order.provider, order.prompt, caller)
         return Ticket(principal=caller, origin=origin, request=order)
 
-    async def _find(self, text: str, head: RequestHead) -> Ticket | None:
+    async def _find(self, request: Request, text: str, head: RequestHead) -> Ticket | None:
         """Return a ticket that counts, for the page that makes this request."""
         ticket = await self._tickets.find(text)
         if ticket is None or self._is_revoked(ticket.principal):
             return None
-        return ticket if not ticket.origin or is_from(ticket.origin, head) else None
+        if ticket.origin and not is_from(ticket.origin, head):
+            return None
+        belongs_to(request.scope, ticket.principal)
+        return ticket
 
     async def _open(
         self, request: Request, head: RequestHead, text: str, dialect: Dialect
@@ -167,7 +171,7 @@ class TicketEndpoints:
         Nothing is spent before that. Until then, the ticket leads every client to the same generation. A cursor in the
         address says where to begin, and proves nothing, because an access log may have it.
         """
-        ticket = await self._find(text, head)
+        ticket = await self._find(request, text, head)
         if ticket is None:
             raise TicketInvalid
         if ticket.is_spent:
@@ -192,7 +196,7 @@ class TicketEndpoints:
         self, request: Request, head: RequestHead, text: str, dialect: Dialect
     ) -> Response:
         """Answer a client that has a cursor in its head: all that can be wrong is that there is nothing to resume."""
-        ticket, cursor = await self._find(text, head), head.cursor
+        ticket, cursor = await self._find(request, text, head), head.cursor
         if ticket is None or cursor is None or cursor.generation != ticket.generation:
             return gone_response(new_id(), self._settings)
         if not ticket.is_spent:  # a new ticket, and the cursor of an earlier one

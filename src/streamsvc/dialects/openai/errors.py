@@ -36,6 +36,7 @@ STATUSES: Mapping[str, int] = {
 CODES: Mapping[str, str] = {
     "provider_model_not_found": "model_not_found",
     "provider_rate_limited": "rate_limit_exceeded",
+    "unauthorized": "invalid_api_key",
 }
 """OpenAI's code for a failure, where it differs from ours."""
 

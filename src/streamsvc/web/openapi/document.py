@@ -12,7 +12,8 @@ from starlette.routing import BaseRoute
 
 import streamsvc
 from streamsvc.errors import IssuerUnavailable, Unauthorized
-from streamsvc.web.access import COOKIE, Access, ServiceRoute
+from streamsvc.web.access import Access, ServiceRoute
+from streamsvc.web.credentials import COOKIE
 from streamsvc.web.openapi import ai_sdk, native, openai, service, tickets
 from streamsvc.web.openapi.errors import common_responses
 from streamsvc.web.openapi.operation import Operation
@@ -115,7 +116,7 @@ def document(routes: Iterable[BaseRoute], root_path: str = "") -> bytes:
 
 def _described(operation: Operation, access: Access) -> Json:
     """Return an operation, with the credentials it needs."""
-    if access is Access.PUBLIC:
+    if access is not Access.CALLER:
         return {**operation.described(), "security": []}
     needed = operation.described(Unauthorized, IssuerUnavailable)
     return {**needed, "security": [{name: []} for name in SCHEMES]}

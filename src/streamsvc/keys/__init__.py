@@ -1,0 +1,1 @@
+"""`streamsvc key`: makes, lists and revokes the API keys of the service."""
