@@ -21,13 +21,29 @@ async def run(total: int, seed: int) -> bool:
         credentials = configure(Path(directory))
         async with serve(Path(directory), SETTINGS) as service:
             document = (await service.client.get("/openapi.json")).json()
-            fuzz = Fuzz(service, document, total=total, seed=seed, credentials=credentials)
+            fuzz = Fuzz(
+                service,
+                document,
+                total=total,
+                seed=seed,
+                credentials=credentials,
+                on_progress=progress,
+            )
             report = await fuzz.run()
             is_alive = (await service.client.get("/healthz")).is_success
             code = await service.terminate()
         complaints = [line for line in service.output.splitlines() if COMPLAINT.search(line)]
     show(report, complaints)
     return is_alive and code == 0 and not report.faults and not complaints
+
+
+def progress(report: Report) -> None:
+    """Print how far it is."""
+    faults = len(report.faults)
+    print(
+        f"{report.requests:,} requests, {faults} faults, {report.memory_kb[-1] / 1024:.0f} MB",
+        flush=True,
+    )
 
 
 def show(report: Report, complaints: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import random
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -64,13 +65,21 @@ class Request(NamedTuple):
     is_head: bool = False
 
 
+class Known:
+    """What the service has invented, the latest of it: ids of generations, and tickets."""
+
+    def __init__(self) -> None:
+        self.generations: deque[str] = deque([NEVER], maxlen=64)
+        self.tickets: deque[str] = deque(["tkt_x"], maxlen=16)
+
+
 class Corpus:
     """Makes requests; the same seed makes the same ones.
 
     Args:
         document: the OpenAPI document.
         source: the randomness.
-        known: ids of generations that exist, which grows during the run.
+        known: what the service has invented.
         credentials: values of `Authorization` that are accepted; empty: none is needed.
     """
 
@@ -78,7 +87,7 @@ class Corpus:
         self,
         document: Mapping[str, Any],
         source: random.Random,
-        known: Sequence[str],
+        known: Known,
         credentials: Sequence[str] = (),
     ) -> None:
         self._random = source
@@ -120,7 +129,11 @@ class Corpus:
         name = self._id(path).encode("utf-8", "surrogatepass")
         target = path.replace("{id}", quote(name, safe="/~" if self._chance(0.5) else ""))
         names = [it["name"] for it in operation.get("parameters", ()) if it["in"] == "query"]
-        pairs = [("prompt", "hi")] if path == "/stream-ai" and self._chance(0.9) else []
+        pairs = []
+        if path == "/stream-ai" and self._chance(0.9):
+            pairs.append(("prompt", "hi"))
+        if path == "/v1/stream" and self._chance(0.9):
+            pairs.append(("ticket", self._pick(self._known.tickets)))
         pairs += [
             (self._pick((*names, self._pick(STRINGS))), self._parameter())
             for _ in range(self._pick((0, 0, 0, 1, 1, 2, 3)))
@@ -138,7 +151,7 @@ class Corpus:
         return self._pick((self._generation(), self._generation(), NEVER, self._pick(STRINGS)))
 
     def _generation(self) -> str:
-        return self._pick(self._known) if self._known else NEVER
+        return self._pick(self._known.generations)
 
     def _parameter(self) -> str:
         cursor = f"{self._generation()}.{self._random.randrange(9)}"

@@ -1,12 +1,14 @@
 """A run: many connections, each with its own seed, against a service in a process of its own."""
 
+import json
 import random
 import re
 import time
-from collections import Counter, deque
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import anyio
 
 from support.fuzz.connection import Connection, Cut, Malformed, Response
 from support.fuzz.judge import NEVER_FINE, Judge
-from support.fuzz.requests import Corpus, Request
+from support.fuzz.requests import Corpus, Known, Request
 from support.process import Running
 
 CONNECTIONS = 12
@@ -25,6 +27,7 @@ UNFRAMED_SECONDS = 0.05
 """How long the answer to a request is awaited that may not need one."""
 
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) [A-Z]")
+TICKETS = ("POST", "/v1/tickets")
 MOST_FAULTS = 20
 REQUESTS_PER_CONNECTION = 100
 
@@ -71,6 +74,7 @@ class Fuzz:
         total: how many requests are sent.
         seed: makes the run repeatable.
         credentials: API keys; empty: the service needs none.
+        on_progress: called ten times during the run.
     """
 
     def __init__(
@@ -81,14 +85,16 @@ class Fuzz:
         total: int,
         seed: int,
         credentials: tuple[str, ...] = (),
+        on_progress: Callable[[Report], None] = lambda _: None,
     ) -> None:
         self._service = service
         self._document = document
         self._total = total
         self._seed = seed
         self._credentials = credentials
+        self._on_progress = on_progress
         self._judge = Judge(document)
-        self._known: deque[str] = deque(maxlen=64)
+        self._known = Known()
         self.report = Report()
 
     async def run(self) -> Report:
@@ -156,6 +162,7 @@ class Fuzz:
         self.report.requests += count
         if self.report.requests * 10 // self._total > before:
             self._measure()
+            self._on_progress(self.report)
 
     async def _answers(self, connection: Connection, requests: list[Request]) -> bool:
         """Read the answers to requests; return whether the connection can be used again."""
@@ -190,6 +197,8 @@ class Fuzz:
     def _see(self, request: Request, response: Response) -> None:
         self.report.statuses[response.status] += 1
         if generation := response.fields.get("x-generation-id"):
-            self._known.append(generation)
+            self._known.generations.append(generation)
+        if request.operation == TICKETS and response.status == HTTPStatus.CREATED:
+            self._known.tickets.append(json.loads(response.body)["ticket"])
         if fault := self._judge.fault(request, response):
             self.report.blame(fault, request)

@@ -8,7 +8,7 @@ MEANINGS: Mapping[str, str] = {
     "system": "The system prompt; comes before system messages.",
     "provider": "A provider entry; default: the configured one.",
     "model": "A provider entry, or `<entry>/<model>`.",
-    "stream": "Whether the answer is streamed.",
+    "stream": "Whether the answer is streamed; default: no.",
     "stream_options": "What a stream has besides the answer.",
     "max_tokens": "Upper limit for the answer.",
     "max_completion_tokens": "Upper limit for the answer; either this or `max_tokens`.",

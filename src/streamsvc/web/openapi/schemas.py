@@ -201,11 +201,15 @@ def _replaced(schema: Any, target: Callable[[str], str]) -> Any:
 
 
 def _describe(schema: Schema) -> None:
-    """Move what a docstring says of each attribute to the attribute, and leave the name to the document."""
+    """Move what a docstring says of each attribute to the attribute, and leave the name to the document.
+
+    Defaults are left out: generators of clients take a field with a default for one that is always there.
+    """
     schema.pop("title", None)
     text, _, attributes = cleandoc(schema.get("description", "")).partition("Attributes:")
     schema["description"] = " ".join(text.split())
-    for name, meaning in _ATTRIBUTE.findall(attributes):
-        if name in schema["properties"]:
-            sentence = " ".join(meaning.split())
-            schema["properties"][name]["description"] = sentence[:1].upper() + sentence[1:]
+    meanings = dict(_ATTRIBUTE.findall(attributes))
+    for name, part in schema.get("properties", {}).items():
+        part.pop("default", None)
+        if meaning := " ".join(meanings.get(name, "").split()):
+            part["description"] = meaning[:1].upper() + meaning[1:]
