@@ -29,12 +29,12 @@ _WATCH_VIOLATIONS = """
 
 @asynccontextmanager
 async def playground(
-    url: str, *, expected: Sequence[str] = (), keeps_pages: bool = False
+    url: str, *, expected: Sequence[str] = (), keeps_pages: bool = False, key: str = ""
 ) -> AsyncIterator[Page]:
     """Open the page; at the end, check that it had no error and no violation of its policy.
 
     Exceptions, errors and warnings in the console, and violations of the policy count. A browser also reports refused
-    requests in the console: *expected* has parts of such lines.
+    requests in the console: *expected* has parts of such lines. A *key* is entered when the page asks for one.
     """
     async with chromium(keeps_pages=keeps_pages) as page:
         complaints: list[str] = []
@@ -49,6 +49,8 @@ async def playground(
         )
         await page.add_init_script(_WATCH_VIOLATIONS)
         await page.goto(f"{url}/")
+        if key:
+            await enter_key(page, key)
         try:
             await expect(page.locator("#provider option")).not_to_have_count(0)
         except AssertionError as exc:
@@ -57,6 +59,13 @@ async def playground(
         if not keeps_pages:  # the driver cannot reach a restored page
             complaints += await page.evaluate("window.violations ?? []")
         assert [one for one in complaints if not any(part in one for part in expected)] == []
+
+
+async def enter_key(page: Page, key: str) -> None:
+    """Wait until the page asks for a key, and enter one."""
+    await page.locator("#key-dialog").wait_for()
+    await page.locator("#key").fill(key)
+    await page.locator("#key").press("Enter")
 
 
 async def violations(page: Page) -> list[str]:

@@ -1,0 +1,158 @@
+"""The playground of a service that asks for keys, used as a person uses it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from browser.playground import ANSWER, EXPLAIN, ask, enter_key, playground, violations
+from streamsvc.providers.fake.text import reply_to
+from support.commands import run
+from support.process import Running, serve
+
+pytestmark = pytest.mark.browser
+
+REFUSED = ["401 (Unauthorized)", "429 (Too Many Requests)"]
+CUT = ["ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"]
+"""What a browser reports about refusals, and about a stream that is cut."""
+
+WIDTHS = (1280, 360)
+
+INVALID = "The API key or token is not valid."
+
+
+class Keys:
+    """The keys of a service, made and revoked with its command."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def new(self, name: str) -> str:
+        made = run(self._directory, "key", "new", name, "--file", "keys.toml")
+        assert made.returncode == 0, made.stderr
+        return made.stdout.strip()
+
+    def revoke(self, key: str) -> None:
+        done = run(self._directory, "key", "revoke", key.split("_")[1], "--file", "keys.toml")
+        assert done.returncode == 0, done.stderr
+
+
+@asynccontextmanager
+async def guarded(directory: Path, keys: Keys) -> AsyncIterator[tuple[Running, str]]:
+    """Run a service with two principals, one of which may create one answer a minute; yields a key of the other."""
+    key = keys.new("team")
+    settings = {
+        "AUTH__KEYS_FILE": "keys.toml",
+        "STREAM__RETRY_MS": "500",
+        "PROVIDERS__FAKE__WORDS_PER_SECOND": "30",
+        "PROVIDERS__FAKE__FIRST_WORD_SECONDS": "0",
+    }
+    async with serve(directory, settings) as service:
+        yield service, key
+
+
+async def shown(page: Page) -> str:
+    text: str = await page.locator(ANSWER).evaluate("element => element.textContent")
+    return text
+
+
+async def kept_by(page: Page) -> str:
+    """Return everything in which a page could leave a key for others to find."""
+    text: str = await page.evaluate("""() => JSON.stringify([
+      document.documentElement.outerHTML, [...document.querySelectorAll("input, textarea")].map(it => it.value),
+      {...localStorage}, {...sessionStorage}, document.cookie, location.href,
+      performance.getEntriesByType("resource").map(it => it.name),
+    ])""")
+    return text
+
+
+@pytest.mark.node
+async def test_the_page_asks_for_a_key_and_keeps_it_to_itself(tmp_path: Path) -> None:
+    """Everything works with it: streams by tickets, a cut, a second viewer, raw frames, tools, a stop."""
+    keys = Keys(tmp_path)
+    async with guarded(tmp_path, keys) as (service, key):
+        url = f"http://127.0.0.1:{service.port}"
+        async with playground(url, expected=[*REFUSED, *CUT], key=key) as page:
+            await expect(page.locator("#key-dialog")).to_be_hidden()
+            await ask(page, EXPLAIN)
+            await page.wait_for_function(
+                "() => document.querySelector('.turn .answer').textContent.length > 40"
+            )
+            await page.locator("#raw summary").click()
+            await page.locator("#second").click()
+            await page.locator("#cut").click()
+            await expect(page.locator(".seam")).to_have_count(1)
+            await expect(page.locator("#state")).to_have_text("done")
+            assert await shown(page) == reply_to(EXPLAIN)
+            assert await page.locator("#other-answer").evaluate("e => e.textContent") == reply_to(
+                EXPLAIN
+            )
+            await expect(page.locator("#frames")).to_contain_text("event: done")
+            await page.locator("#again").click()
+            await expect(page.locator("#lab")).to_contain_text("204 No Content")
+            await page.get_by_role("button", name="Tool call", exact=True).click()
+            await expect(page.locator(".results textarea")).to_have_count(2)
+            await page.get_by_role("button", name="Explain streaming").click()
+            await expect(page.locator("#state")).to_have_text("open")
+            await page.locator("#stop").click()
+            await expect(page.locator(".turn .hint").last).to_contain_text("Stopped")
+            assert "/v1/stream?ticket=tkt_" in await kept_by(page)
+            assert key not in await kept_by(page)
+            await page.reload()
+            await expect(page.locator("#key-dialog")).to_be_visible()
+        assert key not in service.output
+
+
+@pytest.mark.node
+async def test_a_dialog_asks_for_a_key_whenever_one_is_missing(tmp_path: Path) -> None:
+    """It is for everybody, it says what is wrong, and after a revocation the answer goes on with the next key."""
+    keys = Keys(tmp_path)
+    second = keys.new("team")
+    async with guarded(tmp_path, keys) as (service, key):
+        url = f"http://127.0.0.1:{service.port}"
+        async with playground(url, expected=[*REFUSED, *CUT], key=key) as page:
+            await page.locator("#grace").select_option("30")
+            await ask(page, EXPLAIN)
+            await page.locator("#change-key").click()
+            await page.keyboard.press("Escape")
+            await expect(page.locator("#key-dialog")).to_be_hidden()
+            assert await page.evaluate("document.activeElement.id") == "change-key"
+            await expect(page.locator("#state")).to_have_text("open")  # nothing has stopped
+
+            keys.revoke(key)
+            await expect(page.locator("#key-dialog")).to_be_visible()
+            await expect(page.locator("#key-problem")).to_have_text(INVALID)
+            at_revocation = await shown(page)
+            await check_dialog(page)
+            await page.keyboard.press("Escape")
+            await expect(page.locator(".turn .problem")).to_have_text(
+                f"{INVALID} You can come back to this answer."
+            )
+            await page.locator("#again").click()
+            await enter_key(page, second)
+            await expect(page.locator("#state")).to_have_text("done")
+            assert await shown(page) == reply_to(EXPLAIN)
+            assert 0 < len(at_revocation) < len(reply_to(EXPLAIN))
+
+
+async def check_dialog(page: Page) -> None:
+    """Check the open dialog in each size and scheme, with a wrong key, and with the keyboard."""
+    size: Any = page.viewport_size
+    schemes: list[Any] = ["light", "dark"]
+    await enter_key(page, "ssk_wrong")
+    await expect(page.locator("#key-problem")).to_have_text(INVALID)
+    for width, scheme in product(WIDTHS, schemes):
+        await page.set_viewport_size({"width": width, "height": 800})
+        await page.emulate_media(color_scheme=scheme)
+        assert await violations(page) == []
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+    await page.set_viewport_size(size)
+    assert await page.locator("#key").get_attribute("type") == "password"
+    assert await page.evaluate("document.activeElement.id") == "key"
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.textContent") == "Cancel"
