@@ -1,4 +1,4 @@
-"""Reverse proxies with the configurations of `docs/frontend.md`: HTTP/2 in front of the service."""
+"""Reverse proxies with the configurations of `docs/frontend.md` and `docs/security.md`: TLS in front of the service."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 
-from browser.guide import FILES
+from browser.guide import files_of
 from browser.pages import site as pages_of
 from support.parts import find
 
@@ -52,14 +52,16 @@ class _Proxy:
     Attributes:
         file: the name of its configuration in the document.
         places: replacements of the document's names and ports.
-        around: a frame for a configuration that is not complete.
         arguments: its command line.
+        around: a frame for a configuration that is not complete.
+        page: the document.
     """
 
     file: str
     places: Mapping[str, str]
     arguments: tuple[str, ...]
     around: str = "{server}"
+    page: str = "frontend.md"
 
 
 _ADDRESS = {"127.0.0.1:8000": "127.0.0.1:{service}"}
@@ -111,6 +113,19 @@ _PROXIES = {
 }
 PROXIES = tuple(_PROXIES)
 
+_INTERNET = _Proxy(
+    "Caddyfile",
+    {
+        **_ADDRESS,
+        "words.example.com {{": "https://words.example.com:{port} {{\n"
+        "  bind 127.0.0.1\n  tls {directory}/words.crt {directory}/words.key",
+    },
+    ("run", "--adapter", "caddyfile", "--config", _CONFIG),
+    _CADDY,
+    "security.md",
+)
+"""Caddy in front of a service with keys."""
+
 START_SECONDS = 20
 
 
@@ -125,7 +140,7 @@ async def _certificate(directory: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         find("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
         "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=localhost",
-        "-addext", "subjectAltName=DNS:localhost",
+        "-addext", "subjectAltName=DNS:localhost,DNS:words.example.com",
         "-keyout", str(directory / "words.key"), "-out", str(directory / "words.crt"),
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
@@ -136,7 +151,7 @@ async def _certificate(directory: Path) -> None:
 
 def _configuration(proxy: _Proxy, here: Mapping[str, object]) -> str:
     """Return the configuration of the document, with the names and ports of this machine."""
-    server = FILES[proxy.file]
+    server = files_of(proxy.page)[proxy.file]
     for written, place in proxy.places.items():
         written = written.format()  # noqa: PLW2901  # replaces doubled braces
         assert written in server
@@ -170,7 +185,31 @@ async def reverse_proxy(
         service_port: the port of the service.
         without: a line to leave out of the configuration, to show its effect.
     """
-    proxy, command = _PROXIES[name], find(name)
+    async with _running(
+        _PROXIES[name], find(name), directory, site=site, service_port=service_port, without=without
+    ) as address:
+        yield address
+
+
+@asynccontextmanager
+async def on_the_internet(directory: Path, service_port: int) -> AsyncIterator[int]:
+    """Run Caddy as `words.example.com`, as `docs/security.md` says; yields its port on 127.0.0.1."""
+    async with _running(
+        _INTERNET, find("caddy"), directory, site=directory, service_port=service_port
+    ) as address:
+        yield int(address.url.rpartition(":")[2])
+
+
+@asynccontextmanager
+async def _running(
+    proxy: _Proxy,
+    command: str,
+    directory: Path,
+    *,
+    site: Path,
+    service_port: int,
+    without: str = "",
+) -> AsyncIterator[Address]:
     await _certificate(directory)
     port, plain_port = _free_port(), _free_port()
     with pages_of(site) as page:
