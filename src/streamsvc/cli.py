@@ -224,7 +224,7 @@ def _check_config(settings: Settings, path: Path | None) -> int:
         print(f"  {name}: {_in_words(entry)}")
     if keys_file:
         keys = sum(len(principal.keys) for principal in principals.values())
-        print(f"Keys ({keys_file}): {len(principals)} principals, {keys} keys.")
+        print(f"Keys file OK ({keys_file}). Principals: {len(principals)}. Keys: {keys}.")
     return 0
 
 
