@@ -24,6 +24,7 @@ FIELD_VALUES = (
     *("http://127.0.0.1", "same-origin", "cross-site", "prefetch", "document", "bytes=0-", "Bearer ", "Basic eDp5"),
     *("__Host-streamsvc=x", "127.0.0.1", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"),
 )  # fmt: skip
+CARRIERS = (b"Authorization: Bearer ", b"x-api-key: ", b"api-key: ")
 FAULTS = (
     *("rate_limit_once", "error_once", "unavailable", "reset", "slow", "auth", "context_length", "prompt_blocked"),
     *("cut_once", "cut", "restart", "stall", "garbage", "content_filter", "tool_whole", "none", "x"),
@@ -196,7 +197,7 @@ class Corpus:
         version = b"HTTP/1.0" if self._chance(0.02) else b"HTTP/1.1"
         lines = [b"%b %b %b" % (method, target, version), b"Host: " + self._host()]
         if self._chance(0.9) and self._credentials:
-            lines.append(b"Authorization: Bearer " + self._pick(self._credentials).encode())
+            lines.append(self._pick(CARRIERS) + self._pick(self._credentials).encode())
         if "requestBody" in operation and self._chance(0.4):
             lines.append(b"Accept: " + self._pick((b"text/event-stream", b"text/plain", b"*/*")))
         lines += [self._field() for _ in range(self._pick((0, 0, 0, 1, 1, 2, 4)))]

@@ -1,10 +1,12 @@
-"""The service that is fuzzed: small limits, answers at once, and faults on demand."""
+"""The service that is fuzzed: keys for two principals, small limits, answers at once, and faults on demand."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from support.api_keys import KeysFile
 from support.process import FAKE, write_config
 
+PRINCIPALS = ("team-a", "team-b")
 SETTINGS: Mapping[str, str] = {"SERVER__LOG_LEVEL": "error"}
 
 
@@ -21,6 +23,7 @@ def configure(directory: Path) -> tuple[str, ...]:
                 "max_grace_seconds": 1,
             },
             "server": {"request_seconds": 5},
+            "auth": {"keys_file": "keys.toml"},
             "providers.fake": {
                 **FAKE,
                 "allow_faults": True,
@@ -33,4 +36,5 @@ def configure(directory: Path) -> tuple[str, ...]:
             "providers.keyless": {"kind": "openai", "model": "m", "api_key_env": "NO_SUCH_KEY"},
         },
     )
-    return ()
+    keys = KeysFile(directory / "keys.toml")
+    return tuple(keys.add(name) for name in PRINCIPALS)
