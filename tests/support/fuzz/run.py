@@ -19,7 +19,7 @@ from support.fuzz.judge import NEVER_FINE, Judge
 from support.fuzz.requests import Corpus, Known, Request
 from support.process import Running
 
-CONNECTIONS = 12
+CONNECTIONS = 32
 ANSWER_SECONDS = 60.0
 """Bound of an answer on a busy machine."""
 
