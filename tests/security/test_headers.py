@@ -1,21 +1,15 @@
 """Every response that a browser may show has the headers that keep it from being more than data."""
 
 import json
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from starlette.routing import Mount
 
-from streamsvc.app import create_app
-from streamsvc.config.settings import Settings
-from streamsvc.web.access import ServiceRoute
 from support.asking import CLIENTS, answered, fetch
 from support.eventstream import Answer
-from support.native import NEVER
 from support.process import FAKE, Running
 from support.rawhttp import exchange
-from support.security import EVERYWHERE, OFTEN_OWN
+from support.security import EVERYWHERE, OFTEN_OWN, every_route
 from support.shared import quiet_service, shared_process
 
 PAGE = "https://page.test"
@@ -33,18 +27,6 @@ class Asked(NamedTuple):
     status: int
     headers: dict[str, str] = {}  # noqa: RUF012  # never changed
     body: bytes | None = None
-
-
-def every_route() -> Iterator[tuple[str, str]]:
-    """Yield the methods and paths of the router."""
-    for route in create_app(Settings(), {}).routes:
-        if isinstance(route, ServiceRoute):
-            for method in sorted(route.methods or ()):
-                path = route.path.replace("{id:path}", "some-id").replace("{id}", NEVER)
-                yield method, path
-        else:
-            assert isinstance(route, Mount)
-            yield "GET", f"{route.path}/none.js"
 
 
 ROUTES = [*every_route()]

@@ -9,24 +9,31 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streamsvc.config.keys_file import KeyEntry
+from streamsvc.guard.keys import hash_of
+from streamsvc.keys.edits import added
 from support import contents
 from support.asking import CLIENTS, Request, answered, chat_stream, fetch, get, sent
 from support.eventstream import Answer
+from support.native import NEVER
 from support.planted import (
     ANSWERED,
+    CARRIERS,
     CONTENTS,
     CREDENTIALS,
     FAILING,
-    HEADERS,
+    KEYS,
     REQUESTED,
     chosen,
     dump,
     found_in,
+    headers,
 )
 from support.process import Running, environment, started, write_config
 from support.rawhttp import exchange
@@ -50,8 +57,12 @@ def loud(*arguments):
 async def crash(self, prompt, emit):
     raise RuntimeError(repr(prompt))
 
+snapshot = GenerationEndpoints.snapshot
+
 async def crash_too(self, request, head):
-    raise LookupError(f"{request.scope}")
+    if "planted" in request.scope["path"]:
+        raise LookupError(f"{request.scope}")
+    return await snapshot(self, request, head)
 
 run.log_config = loud
 FakeProvider.generate = crash
@@ -61,6 +72,8 @@ from streamsvc.cli import main
 main()
 """
 
+RIVAL = KEYS["rival"]
+ELSEWHERE = {"Origin": "https://evil.test", "Sec-Fetch-Site": "cross-site"}
 DIALECTS = ("native-get", "native", "text", "plain", "openai", "openai-whole", "ai-sdk")
 
 
@@ -113,11 +126,6 @@ def planted(name: str, provider: str, mode: str) -> Request:
     return Request(request.target, request.headers, body)
 
 
-def headers() -> dict[str, str]:
-    """Return the headers without what would make all requests one."""
-    return {name: value for name, value in HEADERS.items() if name != "Idempotency-Key"}
-
-
 @asynccontextmanager
 async def serving(directory: Path, api: Upstream, redis_url: str) -> AsyncIterator[Running]:
     """Run the service until the context is left."""
@@ -125,6 +133,7 @@ async def serving(directory: Path, api: Upstream, redis_url: str) -> AsyncIterat
     fast: dict[str, object] = {"backoff_seconds": 0.01, "circuit_failures": 0}
     log: dict[str, object] = {"kind": "redis", "url": redis_url} if redis_url else {}
     sections: dict[str, Mapping[str, object]] = {
+        "auth": {"keys_file": "keys.toml"},
         "server": {"log_level": "debug", "drain_seconds": 0.0},
         "generations": {"grace_seconds": 0.0},
         "providers.main": {**entry, **fast, "api_key_env": "MAIN_KEY"},
@@ -146,11 +155,23 @@ async def serving(directory: Path, api: Upstream, redis_url: str) -> AsyncIterat
         "log": log,
     }
     write_config(directory, sections)
+    write_keys(directory / "keys.toml")
     keys = {"MAIN_KEY": CREDENTIALS["upstream"], "BACKUP_KEY": CREDENTIALS["backup"]}
     environ = environment({}, {**keys, "OPENAI_LOG": "debug"})
     command = [sys.executable, "-c", PROGRAM, "serve"]
     async with started(command, directory, environ) as running:
         yield running
+
+
+def write_keys(path: Path) -> None:
+    """Write a keys file with two principals, `team` and `rival`."""
+    text = ""
+    for name, key in KEYS.items():
+        owner = "rival" if name == "rival" else "team"
+        entry = KeyEntry(name, hash_of(key), datetime(2026, 1, 1, tzinfo=UTC))
+        text = added(text, owner, entry)
+    path.write_text(text)
+    path.chmod(0o600)
 
 
 class Scenario:
@@ -172,6 +193,7 @@ class Scenario:
         await self.failures()
         await self.refusals()
         await self.chats_and_tickets()
+        await self.others()
         for path in ("/v1/providers", "/v1/models", "/readyz", "/healthz", "/openapi.json", "/"):
             self.search.others.append(await fetch(self.port, path, headers=headers()))
 
@@ -191,6 +213,10 @@ class Scenario:
             await self.ask("native", "main", "cut"),
         ]
         own += [await self.ask("native", "main", "well", key) for _ in range(2)]
+        own += [
+            await answered(self.port, planted("native", "main", "well"), headers=headers(carrier))
+            for carrier in CARRIERS
+        ]
         for answer in own:
             assert CONTENTS["answer"] in answer.raw.decode(), answer.raw
         for is_stopped in (True, False):
@@ -199,7 +225,7 @@ class Scenario:
                 await answer.raw_until(CONTENTS["answer"].encode())
                 path = answer.headers["location"].removesuffix("/events")
                 if is_stopped:
-                    await fetch(self.port, f"{path}/stop", method="POST", body=b"")
+                    await fetch(self.port, f"{path}/stop", method="POST", headers=headers())
                     own.append(answer)
                     await answer.body()
 
@@ -221,7 +247,7 @@ class Scenario:
         others = self.search.others
         others.append(await self.ask("native", "main", "bad", key))  # the key of another request
         others.append(await self.ask("native", "main", "well", {"Content-Encoding": "gzip"}))
-        others.append(await self.ask("native", "main", "well", {"Origin": "https://evil.test"}))
+        others.append(await self.ask("native", "main", "well", ELSEWHERE))
         others.append(await self.ask("native-get", "main", "well", {"Sec-Purpose": "prefetch"}))
         body = json.dumps({"prompt": CONTENTS["prompt"], "temperature": CONTENTS["query"]}).encode()
         for path in ("/v1/generations", "/v1/chat/completions", "/api/chat"):
@@ -232,7 +258,7 @@ class Scenario:
         query = CONTENTS["query"]
         for target in (f"/none?{query}={query}", f"/stream-ai?prompt=x&format={query}"):
             self.search.own.append(await fetch(self.port, target, headers=headers()))
-        head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers().items())
         for line in (
             f"GET /\x01{query} HTTP/1.1",
             f"{query} / HTTP/9",
@@ -248,8 +274,8 @@ class Scenario:
             await answered(self.port, chat_stream(CONTENTS["chat"]), headers=headers())
         )
         stop = f"/api/chat/{CONTENTS['chat']}/stop"
-        for more in ({"Origin": "null"}, {}):  # the first one is refused
-            await fetch(self.port, stop, method="POST", headers=more, body=b"")
+        for more in (ELSEWHERE, {}):  # the first one is refused
+            await fetch(self.port, stop, method="POST", headers={**headers(), **more})
         self.search.own.append(await self.ask("ai-sdk", "main", "well"))
         request = {"prompt": f"{CONTENTS['prompt']} mode=well", "provider": "main"}
         made = await fetch(
@@ -266,6 +292,26 @@ class Scenario:
         self.search.own.append(opened)
         for url in (ticket["url"], ticket["url"] + "x"):
             self.search.others.append(await fetch(self.port, url, headers=headers()))
+
+    async def others(self) -> None:
+        """What another principal and nobody at all can see of all that."""
+        others = self.search.others
+        for answer in [*self.search.own]:
+            path = f"/v1/generations/{answer.headers.get('x-generation-id', NEVER)}"
+            for end in ("", "/events"):
+                others.append(await fetch(self.port, path + end, headers=headers("bearer", RIVAL)))
+                assert others[-1].status == 404
+        chat = chat_stream(CONTENTS["chat"])
+        others.append(await answered(self.port, chat, headers=headers("bearer", RIVAL)))
+        assert others[-1].status == 204
+        for carrier in CARRIERS:
+            for wrong in ("wrong", "jwt"):
+                given = headers(carrier, CREDENTIALS[wrong])
+                request = planted("native", "main", "well")
+                others.append(await answered(self.port, request, headers=given))
+                assert others[-1].status == 401
+        others.append(await answered(self.port, planted("openai", "main", "well")))
+        assert others[-1].status == 401
 
 
 OUTCOMES = {

@@ -36,8 +36,20 @@ FLOORS = "security/test_floors.py::"
 PATHS = "security/test_playground_paths.py::"
 MIXED = "security/test_interleaving.py::"
 TOKENS = "guard/test_jwt.py::"
+CHECKS = "security/test_key_checks.py::"
 
 ADVISORIES = (
+    Advisory(
+        ("CVE-2026-48710",),
+        'Starlette before 1.0.1 ("BadHost")',
+        "The path of a request was built from its `Host`, so that a client chose the path that a check saw.",
+        "The check is made where a route has been found, for the route itself; no code asks for the URL of a request.",
+        (
+            f"{CHECKS}test_cve_2026_48710_no_host_opens_a_route",
+            f"{CHECKS}test_no_spelling_of_a_path_opens_a_route",
+            f"{FLOORS}test_cve_2026_48710_no_code_asks_for_the_url_of_a_request",
+        ),
+    ),
     Advisory(
         ("CVE-2026-54283",),
         "Starlette before 1.3.1",
@@ -117,6 +129,13 @@ ADVISORIES = (
         "The body of an upstream's error was read without a limit.",
         "At most 64 KiB of it are read, for at most two seconds, and no client sees it.",
         ("security/test_upstream_errors.py::test_cve_2026_8769_error_body_of_100_mb_is_not_read",),
+    ),
+    Advisory(
+        ("CVE-2026-42208",),
+        "LiteLLM",
+        "A key became part of an SQL statement; the hole was exploited within 36 hours.",
+        "A key that has the form of one is looked up by its SHA-256, in memory; any other text is an unknown key.",
+        (f"{CHECKS}test_cve_2026_42208_any_text_as_a_key_is_an_unknown_key",),
     ),
     Advisory(
         ("CVE-2026-35030",),

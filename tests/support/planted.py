@@ -25,11 +25,15 @@ from support.upstreams import (
     text,
 )
 
+CARRIERS = ("bearer", "x-api-key", "api-key", "cookie")
+KEYS = {
+    name: f"ssk_{name}_{'planted7q' + name.replace('-', ''):q<32}" for name in (*CARRIERS, "rival")
+}
+"""API keys of a principal, one for each carrier, and one of another principal."""
+
 CREDENTIALS = {
-    "bearer": "planted-bearer-key-q7xk",
-    "x-api-key": "planted-x-api-key-q7xk",
-    "api-key": "planted-api-key-q7xk",
-    "cookie": "planted-cookie-q7xk",
+    **KEYS,
+    "wrong": f"ssk_wrong_{'planted7qwrong':q<32}",
     "jwt": "eyJwbGFudGVkIjoiand0In0.eyJwbGFudGVkIjoiand0In0.cGxhbnRlZC1qd3Q",
     "upstream": "planted-upstream-key-q7xk",
     "backup": "planted-backup-key-q7xk",
@@ -63,16 +67,30 @@ ANSWERED = {"answer", "thought", "arguments", "metadata"}
 ECHO = " ".join((*CREDENTIALS.values(), CONTENTS["prompt"], CONTENTS["answer"]))
 """What an upstream repeats in its errors."""
 
-HEADERS = {
-    "Authorization": f"Bearer {CREDENTIALS['bearer']}",
-    "x-api-key": CREDENTIALS["x-api-key"],
-    "api-key": CREDENTIALS["api-key"],
-    "Cookie": f"__Host-streamsvc={CREDENTIALS['cookie']}; jwt={CREDENTIALS['jwt']}",
-    "User-Agent": CREDENTIALS["agent"],
-    "Referer": f"http://localhost/{CREDENTIALS['referer']}",
-    "X-Own": CREDENTIALS["traced"],
-    "Idempotency-Key": CONTENTS["key"],
+_FIELDS_OF = {
+    "bearer": ("Authorization", "Bearer "),
+    "x-api-key": ("x-api-key", ""),
+    "api-key": ("api-key", ""),
+    "cookie": ("Cookie", f"jwt={CREDENTIALS['jwt']}; __Host-streamsvc="),
 }
+
+
+def headers(carrier: str = "bearer", key: str = "") -> dict[str, str]:
+    """Return headers full of secrets.
+
+    Args:
+        carrier: of the key.
+        key: the key; that of the carrier if not given.
+    """
+    field, before = _FIELDS_OF[carrier]
+    return {
+        field: f"{before}{key or KEYS[carrier]}",
+        "User-Agent": CREDENTIALS["agent"],
+        "Referer": f"http://localhost/{CREDENTIALS['referer']}",
+        "X-Own": CREDENTIALS["traced"],
+        "Sec-Fetch-Site": "same-origin",
+    }
+
 
 _CALL = ToolCall(id="call_1", name="look_up", arguments=json.dumps({"q": CONTENTS["arguments"]}))
 _ERROR = {"error": {"message": ECHO, "code": ECHO, "type": ECHO, "param": ECHO, "details": [ECHO]}}
