@@ -30,6 +30,7 @@ from streamsvc.guard.authentication import Authenticator
 from streamsvc.guard.keys import KeyAuthenticator
 from streamsvc.guard.schemes import KEY, TOKEN, CredentialSchemes
 from streamsvc.messages import Prompt
+from streamsvc.principals import Principal
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.sharing import Sharing, in_memory
 from streamsvc.traces import describe
@@ -127,7 +128,7 @@ def create_app(
             if settings.playground.enabled
             else None,
             demo=demo,
-            control=AccessControl(parts.authenticator),
+            control=AccessControl(parts.authenticator, Principal(limits=settings.principal_limits)),
         ),
         lifespan=_lifespan(parts, guard, hosts),
         middleware=[
@@ -152,6 +153,7 @@ def _create_parts(settings: Settings, environ: Mapping[str, str], sharing: Shari
         providers=providers,
         log=log,
         directory=directory,
+        limiter=sharing.limiter,
         settings=settings,
         id_mark=sharing.id_mark,
     )
@@ -285,6 +287,7 @@ def _lifespan(
                 guard.has_started = True
                 yield
                 guard.has_started = False
+            await parts.sharing.finish()
             tasks.cancel_scope.cancel()
 
     @asynccontextmanager

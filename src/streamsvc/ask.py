@@ -13,6 +13,7 @@ import httpx2
 import msgspec
 
 from streamsvc.config.settings import Settings
+from streamsvc.engine.admission import Unlimited
 from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import RequestError
@@ -141,7 +142,11 @@ async def _ask_directly(
     async with (
         ProviderRegistry(settings.providers, environ) as providers,
         Supervisor(
-            providers=providers, log=log, directory=directory, settings=settings
+            providers=providers,
+            log=log,
+            directory=directory,
+            limiter=Unlimited(),
+            settings=settings,
         ) as supervisor,
     ):
         generation = await supervisor.create(request)

@@ -24,6 +24,7 @@ text of a foreign exception never gets further than `__cause__`.
     │   └── Overloaded              503
     │       ├── Draining            503
     │       ├── IssuerUnavailable   503, the keys of the token issuer cannot be fetched
+    │       ├── RateLimited         429, what a principal may use
     │       └── StoreUnavailable    503, the store that all workers share cannot be used
     ├── CursorLost                  the records after a viewer's cursor are gone
     │   └── CursorReplaced          only the record at the cursor is: a replay from the start shows the answer
@@ -35,6 +36,7 @@ text of a foreign exception never gets further than `__cause__`.
     └── ProviderError               a failed call to a provider, in `provider_errors`
 """
 
+import math
 from collections.abc import Collection, Iterable
 from typing import ClassVar
 
@@ -253,10 +255,34 @@ class Overloaded(RequestError):
 
     code = "overloaded"
     status = 503
-    retry_after_seconds: ClassVar[int] = 2
+    retry_after_seconds: float = 2
 
     def __init__(self, limit: str) -> None:
         super().__init__(f"The service is at its configured limit ({limit}).")
+        self.log_details = f"limit={limit}"
+
+
+class RateLimited(Overloaded):
+    """A principal, or all of them together, uses as much as is allowed.
+
+    Args:
+        limit: the setting.
+        sentence: what is exceeded, without the dot at its end.
+        wait_seconds: when the same request would be admitted; None: unknown, because it depends on other requests.
+
+    Attributes:
+        wait_seconds: the argument.
+    """
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, limit: str, sentence: str, wait_seconds: float | None) -> None:
+        self.wait_seconds = wait_seconds
+        if wait_seconds is not None:
+            self.retry_after_seconds = wait_seconds
+        when = "later" if wait_seconds is None else f"in {math.ceil(wait_seconds)} s"
+        RequestError.__init__(self, f"{sentence} ({limit}); try again {when}.")
         self.log_details = f"limit={limit}"
 
 

@@ -1,4 +1,4 @@
-"""What processes share, as one choice: the event log, the directory and the tickets belong together."""
+"""What processes share, as one choice: event log, directory, limiter and tickets belong together."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -6,17 +6,19 @@ from typing import Any
 import msgspec
 
 from streamsvc.config.settings import Settings
+from streamsvc.engine.admission import Limiter
 from streamsvc.engine.directory.base import Directory
 from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.eventlog.base import EventLog
 from streamsvc.eventlog.memory import MemoryEventLog
+from streamsvc.guard.limits.memory import MemoryLimiter
 from streamsvc.guard.tickets.base import Tickets
 from streamsvc.guard.tickets.memory import MemoryTickets
 from streamsvc.web.demo import Producers
 
 
 async def _nothing() -> None:
-    """Prepare nothing."""
+    """Prepare or finish nothing."""
 
 
 class Sharing(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,8 +28,10 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
         log: the event log.
         directory: the directory.
         tickets: the tickets of browsers.
+        limiter: the limiter.
         background: what must run while the service does, each until it is cancelled.
         prepare: awaited before the first request, while that runs: finds out whether the shared store can be used.
+        finish: awaited after the last generation has ended, while that still runs; takes a few seconds at most.
         id_mark: returns how the random part of a new id must begin.
         troubles: returns what is wrong with the shared store, as codes for operators.
         is_refusing: returns whether new generations are refused because of that.
@@ -37,8 +41,10 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
     log: EventLog
     directory: Directory
     tickets: Tickets
+    limiter: Limiter
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]]
     prepare: Callable[[], Coroutine[Any, Any, None]] = _nothing
+    finish: Callable[[], Coroutine[Any, Any, None]] = _nothing
     id_mark: Callable[[], str] = str
     troubles: Callable[[], Sequence[str]] = tuple
     is_refusing: Callable[[], bool] = bool
@@ -52,5 +58,6 @@ def in_memory(settings: Settings) -> Sharing:
         log=log,
         directory=MemoryDirectory(log, settings),
         tickets=MemoryTickets(settings),
+        limiter=MemoryLimiter(settings.limits),
         background=(log.sweep,),
     )

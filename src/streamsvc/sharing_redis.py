@@ -1,4 +1,4 @@
-"""The event log, the directory and the tickets in Redis; imported only if `log.kind` is `redis`."""
+"""The event log, the directory, the limiter and the tickets in Redis; imported only if `log.kind` is `redis`."""
 
 from contextlib import suppress
 from functools import partial
@@ -9,6 +9,7 @@ from streamsvc.config.settings import Settings
 from streamsvc.engine.directory.redis import RedisDirectory
 from streamsvc.errors import StoreUnavailable
 from streamsvc.eventlog.redis import RedisEventLog
+from streamsvc.guard.limits.redis import RedisLimiter
 from streamsvc.guard.tickets.redis import RedisTickets
 from streamsvc.producers import DemoProducers
 from streamsvc.sharing import Sharing
@@ -42,13 +43,22 @@ def in_redis(settings: Settings, demo_worker: int | None = None) -> Sharing:
     store = Store(settings.log)
     log = RedisEventLog(store, settings)
     directory = RedisDirectory(store, log, settings)
+    limiter = RedisLimiter(store, settings)
     refuses = settings.log.on_outage == "refuse"
     sharing = Sharing(
         log=log,
         directory=directory,
+        limiter=limiter,
         tickets=RedisTickets(store, settings),
-        background=(partial(log_when_usable, store), store.run_background, log.run, directory.run),
+        background=(
+            partial(log_when_usable, store),
+            store.run_background,
+            log.run,
+            directory.run,
+            limiter.run,
+        ),
         prepare=partial(try_once, store),
+        finish=limiter.finish,
         id_mark=partial(partition_mark, store.home),
         troubles=lambda: store.health.reasons,
         is_refusing=lambda: refuses and store.health.trouble is not None,

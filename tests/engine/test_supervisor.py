@@ -7,12 +7,14 @@ import pytest
 
 from streamsvc.config.provider_settings import OpenAISettings
 from streamsvc.config.settings import Settings
+from streamsvc.engine.admission import Unlimited
 from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.engine.ids import new_id
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import InvalidField, Overloaded, ProviderNotReady
 from streamsvc.events import Done, Outcome, Status, Text
 from streamsvc.messages import GenerationRequest
+from streamsvc.principals import ANONYMOUS
 from streamsvc.providers.registry import ProviderRegistry
 from support.doubles import HOLD, PROMPT, ScriptedProvider, SlowLog, virtual_backends
 from support.supervisors import KEEP, REQUEST, STOP, Bench, supervising
@@ -86,20 +88,23 @@ async def test_a_viewer_beyond_the_limit_is_refused() -> None:
     async with supervising(HOLD) as bench:
         generation = await bench.create(REQUEST)
         with bench.viewer(generation), bench.viewer(generation):
-            bench.check_viewers()
             with bench.viewer(generation), pytest.raises(Overloaded):
-                bench.check_viewers()
-            bench.check_viewers()
+                async with bench.viewer_place(ANONYMOUS):
+                    pass
+            async with bench.viewer_place(ANONYMOUS):
+                pass
 
 
 @pytest.mark.promise("input:clear-error")
 async def test_a_place_that_is_kept_for_a_viewer_counts() -> None:
     async with supervising(HOLD) as bench:
         generation = await bench.create(REQUEST)
-        with bench.viewer(generation), bench.viewer(generation), bench.viewer_place():
-            with pytest.raises(Overloaded):
-                bench.viewer_place()
-            assert bench.viewers == 3
+        with bench.viewer(generation), bench.viewer(generation):
+            async with bench.viewer_place(ANONYMOUS):
+                with pytest.raises(Overloaded):
+                    async with bench.viewer_place(ANONYMOUS):
+                        pass
+                assert bench.viewers == 3
         assert bench.viewers == 0
 
 
@@ -130,7 +135,11 @@ async def test_a_provider_without_its_key_is_refused() -> None:
     registry = ProviderRegistry(entries, {"A_KEY": ""})
     directory = MemoryDirectory(log, settings)
     async with Supervisor(
-        providers=registry, log=log, directory=directory, settings=settings
+        providers=registry,
+        log=log,
+        directory=directory,
+        limiter=Unlimited(),
+        settings=settings,
     ) as supervisor:
         with pytest.raises(ProviderNotReady, match="its key is not set"):
             await supervisor.create(REQUEST)

@@ -9,6 +9,7 @@ import anyio
 
 from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.config.settings import GenerationSettings, Settings
+from streamsvc.engine.admission import Unlimited
 from streamsvc.engine.circuit import State
 from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.engine.supervisor import Supervisor
@@ -83,7 +84,13 @@ class Bench(Supervisor):
         self.providers = providers
         self.log = SlowLog(settings.generations)
         directory = MemoryDirectory(self.log, settings)
-        super().__init__(providers=registry, log=self.log, directory=directory, settings=settings)
+        super().__init__(
+            providers=registry,
+            log=self.log,
+            directory=directory,
+            limiter=Unlimited(),
+            settings=settings,
+        )
 
     async def answer(self, order: GenerationRequest = REQUEST) -> list[Event]:
         """Ask once, watch to the end, and return the events after the `Start`."""

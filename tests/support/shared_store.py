@@ -14,6 +14,7 @@ import msgspec
 from typing_extensions import override
 
 from streamsvc.config.settings import GenerationSettings, LimitSettings, Settings
+from streamsvc.engine.admission import Limiter, Unlimited
 from streamsvc.engine.audience import Count
 from streamsvc.engine.directory.base import RunningGeneration, TakenOver
 from streamsvc.engine.directory.memory import MemoryDirectory
@@ -294,6 +295,7 @@ class Worker(Supervisor):
         *,
         room: int = 100,
         generations: Mapping[str, Any] | None = None,
+        limiter: Limiter | None = None,
         **sections: Any,
     ) -> None:
         registry = Providers(providers, **{"backoff_seconds": 0.0, **sections})
@@ -306,7 +308,11 @@ class Worker(Supervisor):
         self.log = StoredLog(store, settings.generations)
         self.directory = StoredDirectory(store, self.log, settings)
         super().__init__(
-            providers=registry, log=self.log, directory=self.directory, settings=settings
+            providers=registry,
+            log=self.log,
+            directory=self.directory,
+            limiter=limiter or Unlimited(),
+            settings=settings,
         )
 
     async def start(self, request: GenerationRequest) -> str:

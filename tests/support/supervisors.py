@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 import anyio
 
 from streamsvc.config.settings import GenerationSettings, LimitSettings, Settings
+from streamsvc.engine.admission import Limiter
 from streamsvc.engine.directory.memory import MemoryDirectory
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Done
+from streamsvc.guard.limits.memory import MemoryLimiter
 from streamsvc.messages import GenerationRequest, Prompt, UserMessage
 from streamsvc.providers.base import Finish, Provider
 from support.doubles import PROMPT, Providers, ScriptedProvider, SlowLog, Step, events_of
@@ -26,6 +28,8 @@ class Bench(Supervisor):
     Args:
         providers: by entry name; each entry runs up to *entry_room* generations.
         room: how many generations may run at once.
+        log: the class of its log.
+        limiter: limits what principals use; by default one without limits.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class Bench(Supervisor):
         room: int = 100,
         entry_room: int = 100,
         log: type[MemoryEventLog] = SlowLog,
+        limiter: Limiter | None = None,
     ) -> None:
         registry = Providers(providers, max_generations=entry_room)
         settings = Settings(
@@ -45,7 +50,11 @@ class Bench(Supervisor):
         self.log = log(settings.generations)
         self.directory = MemoryDirectory(self.log, settings)
         super().__init__(
-            providers=registry, log=self.log, directory=self.directory, settings=settings
+            providers=registry,
+            log=self.log,
+            directory=self.directory,
+            limiter=limiter or MemoryLimiter(settings.limits),
+            settings=settings,
         )
 
     async def done(self, generation_id: str) -> Done:

@@ -116,7 +116,7 @@ async def test_internal_error_is_an_error_object_too(
     def crash(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(service.supervisor, "check_viewers", crash)
+    monkeypatch.setattr(service.supervisor, "viewer_place", crash)
     answer, body = await post(service, ASKED)
     assert_is_error(answer, body, 500, None, "internal_error")
 

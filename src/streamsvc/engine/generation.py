@@ -21,7 +21,7 @@ from streamsvc.engine.entries import ProviderSlot
 from streamsvc.engine.failover import Failover
 from streamsvc.engine.remains import Remains
 from streamsvc.engine.stopping import StopScope
-from streamsvc.engine.usage import estimate
+from streamsvc.engine.usage import estimate, total_tokens
 from streamsvc.eventlog.base import EventLog, LogFull, LogTakenOver, stored_batches
 from streamsvc.eventloop import clock
 from streamsvc.events import Done, Outcome, Start
@@ -60,6 +60,7 @@ class Generation:
         audience: its viewers; without them it stops.
         data_bytes: the size of the images and files in its request.
         end: how it has ended in this process; None while it runs.
+        used_tokens: what it has used when it has ended, input and output together; None: unknown.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Generation:
         )
         self.data_bytes = data_bytes(request.prompt)
         self.end: End | None = None
+        self.used_tokens: int | None = None
         self._hand_over = hand_over if settings.rescue else None
         self._has_ended: anyio.Event | None = None
 
@@ -108,6 +110,11 @@ class Generation:
     def stop(self, outcome: Outcome) -> None:
         """End it at once; the first reason given is kept. After `upstream_lost`, nothing more is written."""
         self._stop_scope.stop(outcome)
+
+    @property
+    def goes_on_elsewhere(self) -> bool:
+        """Whether another process runs it now, or will."""
+        return self.end in ("handed_over", "taken_over")
 
     @property
     def ended(self) -> anyio.Event:
@@ -220,7 +227,8 @@ class Generation:
             with anyio.move_on_after(APPEND_SECONDS, shield=True):
                 if done.outcome is Outcome.DRAINED and await self._is_handed_over():
                     return "handed_over"
-                self._log.append(self._id, await self._with_usage(done))
+                done = await self._with_usage(done)
+                self._log.append(self._id, done)
                 await self._log.flush(self._id)
         except LogTakenOver:
             return "taken_over"
@@ -236,11 +244,15 @@ class Generation:
         return False
 
     async def _with_usage(self, done: Done) -> Done:
-        """Estimate the usage if the provider may bill but did not report it, within a time limit."""
+        """Estimate the usage if the provider may bill but did not report it, within a time limit; note the tokens."""
         if done.usage is None and self._failover.may_be_billed:
             with anyio.move_on_after(ESTIMATE_SECONDS):
                 usage = estimate(self._request.prompt, await self._read_answer())
-                return msgspec.structs.replace(done, usage=usage)
+                done = msgspec.structs.replace(done, usage=usage)
+        if done.usage is not None:
+            self.used_tokens = total_tokens(done.usage)
+        elif not self._failover.may_be_billed:
+            self.used_tokens = 0
         return done
 
     async def _read_answer(self) -> Standing:

@@ -7,7 +7,8 @@ as an async context manager, for the application's lifespan. Generations whose p
 
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Self
 
 import anyio
@@ -15,7 +16,8 @@ import anyio.abc
 import msgspec
 
 from streamsvc.config.settings import Settings
-from streamsvc.engine.audience import ViewerSlot
+from streamsvc.engine.admission import Limiter
+from streamsvc.engine.audience import Count, ViewerSlot
 from streamsvc.engine.directory.base import STOP_SECONDS, Directory, KeyUse
 from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlot
 from streamsvc.engine.generation import Generation
@@ -40,6 +42,7 @@ class Supervisor:
         providers: the configured providers.
         log: stores the events.
         directory: knows which generations run, here or elsewhere.
+        limiter: limits what principals use.
         settings: limits and deadlines.
         id_mark: returns how the random part of a new id must begin.
     """
@@ -52,6 +55,7 @@ class Supervisor:
         providers: ProviderRegistry,
         log: EventLog,
         directory: Directory,
+        limiter: Limiter,
         settings: Settings,
         id_mark: Callable[[], str] = str,
     ) -> None:
@@ -59,6 +63,7 @@ class Supervisor:
         self._id_mark = id_mark
         self._log = log
         self._directory = directory
+        self._limiter = limiter
         self._settings = settings
         self._viewer_count = _ViewerCount()
         self._data_bytes = 0  # of the images and files of running generations
@@ -69,6 +74,7 @@ class Supervisor:
         self._take_overs = TakeOvers(
             log=log,
             directory=directory,
+            limiter=limiter,
             entries=self._entries,
             settings=settings.generations,
             start=self._enter,
@@ -122,47 +128,53 @@ class Supervisor:
             UnsupportedParameter: the provider lacks a parameter, and does not drop it.
             ProviderNotReady: the provider's API key is missing.
             Overloaded: a limit is reached, or the store cannot be used.
+            RateLimited: a limit of the caller, or of all callers, is reached.
             Draining: the service is shutting down.
         """
         route = self._entries.route(request.provider, request.prompt, caller)
         if not key:
-            return await self._start(request, route)
+            return await self._start(request, route, caller)
         fingerprint = hashlib.sha256(msgspec.json.encode(request)).digest()
         async with self._directory.claim(scoped(caller.name, key)) as claim:
             if claim.use is None:
-                claim.use = KeyUse(fingerprint, await self._start(request, route))
+                claim.use = KeyUse(fingerprint, await self._start(request, route, caller))
             elif claim.use.fingerprint != fingerprint:
                 sentence = "This 'Idempotency-Key' was used with a different request."
                 raise InvalidField(sentence, field="Idempotency-Key")
             return claim.use.generation
 
-    def viewer(self, generation_id: str) -> ViewerSlot:
-        """Return a context that counts one viewer of a generation."""
-        audience = self._directory.audience(generation_id)
-        if audience is None:  # it has ended: the viewer reads what is stored
-            return ViewerSlot(self._viewer_count)
-        return ViewerSlot(self._viewer_count, audience)
+    def viewer(self, generation_id: str, lease: Count | None = None) -> ViewerSlot:
+        """Return a context that counts one viewer of a generation.
 
-    def viewer_place(self) -> ViewerSlot:
-        """Return a context that keeps a place for a viewer while its response is prepared.
-
-        The response joins with a slot of its own in the same step in which the context is left, so that the limit holds
-        however long that takes.
-
-        Raises:
-            Overloaded: the limit is reached.
+        Args:
+            generation_id: the generation; if it has ended, the viewer reads what is stored.
+            lease: what `viewer_place` has given; it ends with the context.
         """
-        self.check_viewers()
-        return ViewerSlot(self._viewer_count)
+        audience = self._directory.audience(generation_id)
+        counts = (self._viewer_count, audience, lease)
+        return ViewerSlot(*(it for it in counts if it is not None))
 
-    def check_viewers(self) -> None:
-        """Refuse a viewer beyond the limit.
+    @asynccontextmanager
+    async def viewer_place(self, caller: Principal) -> AsyncIterator[Count | None]:
+        """Keep a place for a viewer while its response is prepared; the context is its lease, if its caller needs one.
+
+        The response joins with a slot of its own, which has the lease, in the same step in which the context is left, so
+        that the limits hold however long that takes. If the context is left by an exception, the lease ends.
 
         Raises:
-            Overloaded: the limit is reached.
+            Overloaded: there is no place.
+            RateLimited: the caller has as many viewers as it may have.
         """
         if self._viewer_count.size >= self._settings.limits.max_viewers:
             raise Overloaded("limits.max_viewers")
+        with ViewerSlot(self._viewer_count):
+            lease = await self._limiter.viewer(caller)
+            try:
+                yield lease
+            except BaseException:
+                if lease is not None:
+                    lease.leave()
+                raise
 
     async def stop(self, generation_id: str) -> None:
         """End a generation at once, wherever it runs; if it has already ended, do nothing.
@@ -201,8 +213,8 @@ class Supervisor:
         more = f" handed_over={handed_over}" if handed_over else ""
         logger.info("drain.finished cut=%d%s", rest - handed_over, more)
 
-    async def _start(self, request: GenerationRequest, route: _Route) -> str:
-        """Start a generation. With an in-memory log nothing here waits, so the limits hold from check to use."""
+    async def _start(self, request: GenerationRequest, route: _Route, caller: Principal) -> str:
+        """Start a generation, unless something refuses it. What is refused is charged to nobody."""
         self._check_room()
         with ProviderSlot(route) as slot:
             generation = Generation(
@@ -214,10 +226,17 @@ class Supervisor:
                 hand_over=self._hand_over,
             )
             self._check_data(generation)
+            await self._limiter.admit(generation.id, caller, request.prompt)
             try:
+                # From here to `Directory.enter` nothing waits, so the limits of this process hold from check to use.
+                self._check_room()
+                self._check_data(generation)
                 await self._enter(generation, slot, generation.open_log)
-            except LogTakenOver as exc:
-                raise StoreUnavailable("silent") from exc
+            except BaseException as exc:
+                self._limiter.cancel(generation.id)
+                if isinstance(exc, LogTakenOver):
+                    raise StoreUnavailable("silent") from exc
+                raise
         return generation.id
 
     async def _enter(
@@ -249,6 +268,10 @@ class Supervisor:
             finally:
                 self._handed_over += generation.end == "handed_over"
                 self._leave(generation)
+                if generation.goes_on_elsewhere:
+                    self._limiter.hand_over(generation.id)
+                else:
+                    self._limiter.settle(generation.id, generation.used_tokens)
 
     def _leave(self, generation: Generation) -> None:
         self._data_bytes -= generation.data_bytes

@@ -11,12 +11,13 @@ import anyio
 import msgspec
 
 from streamsvc.config.settings import GenerationSettings
+from streamsvc.engine.admission import Limiter
 from streamsvc.engine.directory.base import Directory, TakenOver
 from streamsvc.engine.ending import Ending
 from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlot
 from streamsvc.engine.generation import APPEND_SECONDS, Generation
 from streamsvc.engine.remains import Remains, remains_of
-from streamsvc.engine.usage import estimate
+from streamsvc.engine.usage import estimate, total_tokens
 from streamsvc.errors import GenerationNotFound, RequestError, StoreUnavailable, StreamsvcError
 from streamsvc.eventlog.base import EventLog, LogTakenOver
 from streamsvc.events import Done
@@ -41,6 +42,7 @@ class TakeOvers:
     Args:
         log: their records.
         directory: notices and assigns them.
+        limiter: holds what they are charged.
         entries: may answer.
         settings: whether answers are rescued.
         start: runs a generation in a task of its own. The limits do not apply: it was admitted when it was created.
@@ -51,12 +53,14 @@ class TakeOvers:
         *,
         log: EventLog,
         directory: Directory,
+        limiter: Limiter,
         entries: ProviderEntries,
         settings: GenerationSettings,
         start: Callable[[Generation, ProviderSlot], Awaitable[None]],
     ) -> None:
         self._log = log
         self._directory = directory
+        self._limiter = limiter
         self._entries = entries
         self._settings = settings
         self._start = start
@@ -84,9 +88,12 @@ class TakeOvers:
         try:
             async with self._turns:
                 if not self._has_stopped and (taken := await self._directory.take(generation)):
+                    if taken.request is not None:  # else what it holds lapses
+                        self._limiter.resume(generation, taken.request.principal)
                     try:
                         await self._go_on(generation, taken)
                     except BaseException:  # a lease that nobody uses must not be renewed for ever
+                        self._limiter.hand_over(generation)
                         self._directory.abandon(generation)
                         raise
         except (GenerationNotFound, LogTakenOver):
@@ -155,6 +162,7 @@ class TakeOvers:
             "generation.finished id=%s provider=%s model=%s outcome=%s calls=0 seconds=0.000",
             generation, done.provider, done.model, done.outcome,
         )  # fmt: skip
+        self._limiter.settle(generation, total_tokens(done.usage) if done.usage else 0)
 
 
 def _end_of(taken: TakenOver, remains: Remains) -> Done:

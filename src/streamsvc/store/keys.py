@@ -14,6 +14,7 @@ PARTITIONS = 64
 _CHARACTERS = "abcdefghijklmnopqrstuvwxyz234567"
 _SHARE = len(_CHARACTERS) ** 2 // PARTITIONS
 _NAME_BYTES = 10
+_LIMITS = 0  # one partition for all principals: a generation is charged to its own and to all of them in one step
 
 
 def partition_mark(partition: int) -> str:
@@ -105,6 +106,30 @@ class Keys:
         """A hash: what a ticket opens, by the hash of its text; see `lua/spend.lua`."""
         return self._hashed("ticket", ticket)
 
+    def admission(self, name: str) -> bytes:
+        """A value: what a generation or a viewer is charged while it is admitted; see `lua/admission.lua`."""
+        return self._in(_LIMITS, "admission", name)
+
+    def usage(self, principal: str) -> bytes:
+        """A hash: the buckets of a principal."""
+        return self._in(_LIMITS, "usage", _digest(principal))
+
+    def usage_in_all(self) -> bytes:
+        """A hash: the buckets of all principals together."""
+        return self._in(_LIMITS, "usage", "all")
+
+    def generations(self, principal: str) -> bytes:
+        """A sorted set: the generations that a principal runs, by the ends of their leases in ms since 1970."""
+        return self._in(_LIMITS, "generations", _digest(principal))
+
+    def seats(self, principal: str) -> bytes:
+        """A sorted set: the viewers that a principal has connected, by the ends of their leases."""
+        return self._in(_LIMITS, "seats", _digest(principal))
+
     def _hashed(self, kind: str, name: str) -> bytes:
-        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+        digest = _digest(name)
         return self._in(int(digest[:2], 16) % PARTITIONS, kind, digest)
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()

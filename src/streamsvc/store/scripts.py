@@ -24,6 +24,7 @@ def _load(name: str) -> Script:
     return Script(source, hashlib.sha1(source).hexdigest())  # noqa: S324  # Redis's own choice
 
 
+ADMISSION = _load("admission")
 APPEND = _load("append")
 BEAT = _load("beat")
 CHAT = _load("chat")
@@ -33,6 +34,7 @@ LOOK = _load("look")
 MINT = _load("mint")
 NOTIFY = _load("notify")
 PROBE = _load("probe")
+PROLONG = _load("prolong")
 READ = _load("read")
 RELEASE = _load("release")
 SETTLE = _load("settle")

@@ -36,13 +36,17 @@ class AccessControl:
 
     Args:
         authenticator: knows the credentials; None if the service asks for none.
+        anonymous: who everybody is in that case.
     """
 
-    def __init__(self, authenticator: Authenticator | None = None) -> None:
+    def __init__(
+        self, authenticator: Authenticator | None = None, anonymous: Principal = ANONYMOUS
+    ) -> None:
         self._authenticator = authenticator
         self._running = RunningRequests()
         if authenticator is not None:
             authenticator.on_revoked(self._running.cut)
+        self._anonymous = anonymous
 
     async def caller(self, scope: Scope) -> Principal:
         """Return who makes a request.
@@ -52,7 +56,7 @@ class AccessControl:
             Overloaded: its credential cannot be checked at the moment.
         """
         if self._authenticator is None:
-            return ANONYMOUS
+            return self._anonymous
         credential = credential_of(scope)
         if not credential:
             raise Unauthorized(was_given=False)

@@ -19,6 +19,7 @@ from streamsvc.dialects.ai_sdk.request import UIMessageParser
 from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.invalid import MAX_QUOTED_CHARS
 from streamsvc.dialects.plain.frames import PlainDialect
+from streamsvc.engine.audience import Count
 from streamsvc.engine.directory.base import ChatAnswer, Directory
 from streamsvc.engine.ids import scoped
 from streamsvc.engine.supervisor import Supervisor
@@ -72,7 +73,7 @@ class UIMessageEndpoints:
         body = await self._creation.read(request, head)
         asked = self._parser.parse(body, may_come_back=may_come_back)
         dialect = plain or AISDKDialect(asked.context)
-        with self._supervisor.viewer_place():
+        async with self._supervisor.viewer_place(head.principal) as lease:
             generation = await self._creation.start(asked.generation, head)
             answer = ChatAnswer(
                 generation=generation,
@@ -83,7 +84,7 @@ class UIMessageEndpoints:
             before = await self._directory.put_answer(chat, answer)
             if before is not None and before != generation:
                 await self._end(before)  # the page shows one answer at a time
-            return await self._stream(chat, answer, dialect)
+            return await self._stream(chat, answer, dialect, lease)
 
     async def resume(self, request: Request, head: RequestHead) -> Response:
         """`GET /api/chat/{id}/stream`: the latest answer from its start; 204 if there is none."""
@@ -99,8 +100,8 @@ class UIMessageEndpoints:
             if dialect is None:
                 context = msgspec.msgpack.decode(answer.context, type=Context)
                 dialect = AISDKDialect(context, is_replay=True)
-            with self._supervisor.viewer_place():
-                return await self._stream(chat, answer, dialect)
+            async with self._supervisor.viewer_place(head.principal) as lease:
+                return await self._stream(chat, answer, dialect, lease)
         except GenerationNotFound:
             if answer.was_sent:
                 return no_content()
@@ -118,12 +119,15 @@ class UIMessageEndpoints:
         with suppress(GenerationNotFound):
             await self._supervisor.stop(generation)
 
-    async def _stream(self, chat: str, answer: ChatAnswer, dialect: Dialect) -> Response:
+    async def _stream(
+        self, chat: str, answer: ChatAnswer, dialect: Dialect, lease: Count | None
+    ) -> Response:
         generation = answer.generation
         return self._streams.stream(
             generation,
             after=await self._last_restart(generation),
             dialect=dialect,
+            lease=lease,
             on_done=partial(self._directory.mark_sent, chat, answer),
         )
 

@@ -127,9 +127,9 @@ class GenerationEndpoints:
     async def _create_and_watch(
         self, request: Request, order: GenerationRequest, head: RequestHead, dialect: Dialect
     ) -> Response:
-        with self._supervisor.viewer_place():
+        async with self._supervisor.viewer_place(head.principal) as lease:
             generation_id = await self._creation.start(order, head)
-            return self._viewing.stream(request, generation_id, BEFORE_FIRST, dialect)
+            return self._viewing.stream(request, generation_id, BEFORE_FIRST, dialect, lease=lease)
 
     async def _describe(
         self, request: Request, head: RequestHead, generation_id: str, *, status: int = 200

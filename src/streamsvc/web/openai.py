@@ -112,12 +112,13 @@ class ChatCompletionEndpoints:
         head.check_parameters(frozenset({"key"}))
         asked = self._parser.parse(await self._creation.read(request, head), head.principal)
         dialect = OpenAIDialect(include_usage=asked.include_usage)
-        with self._supervisor.viewer_place():
+        async with self._supervisor.viewer_place(head.principal) as lease:
             generation = await self._creation.start(asked.generation, head, field_names=_FIELDS)
             return self._streams.stream(
                 generation,
                 after=BEFORE_FIRST,
                 dialect=dialect,
+                lease=lease,
                 instead=_FirstToken(generation, self._settings.head_seconds)
                 if asked.stream
                 else _Whole(generation),

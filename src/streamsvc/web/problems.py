@@ -1,6 +1,7 @@
 """Errors before a stream begins: problem details (RFC 9457), or the shape that a client's API defines."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import cast
@@ -143,7 +144,9 @@ def preflight_origin(scope: Scope) -> str | None:
 def headers_of(error: RequestError) -> Mapping[str, str]:
     """Return the header fields that say what a client can do about a refusal."""
     if isinstance(error, Overloaded):
-        return {"Retry-After": str(error.retry_after_seconds)}
+        return {
+            "Retry-After": str(math.ceil(error.retry_after_seconds))
+        }  # RFC 9110, section 10.2.3
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": "Bearer"}  # RFC 9110, section 11.6.1
     if isinstance(error, UnsupportedEncoding):

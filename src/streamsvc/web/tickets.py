@@ -185,12 +185,14 @@ class TicketEndpoints:
             return await self._viewing.attach(
                 request, own, ticket.generation, dialect, instead=instead
             )
-        with self._supervisor.viewer_place():
+        async with self._supervisor.viewer_place(ticket.principal) as lease:
             generation = await self._supervisor.create(
                 ticket.request, key=f"ticket\0{hash_of(text)}", caller=ticket.principal
             )
             instead = self._spending(request, text, ticket.spent(generation), dialect)
-            return self._viewing.stream(request, generation, BEFORE_FIRST, dialect, instead=instead)
+            return self._viewing.stream(
+                request, generation, BEFORE_FIRST, dialect, lease=lease, instead=instead
+            )
 
     async def _resume(
         self, request: Request, head: RequestHead, text: str, dialect: Dialect

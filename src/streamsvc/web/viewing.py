@@ -12,6 +12,7 @@ from starlette.responses import Response
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.plain.frames import PlainDialect
+from streamsvc.engine.audience import Count
 from streamsvc.engine.ids import new_id
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import (
@@ -89,7 +90,7 @@ class Viewing:
             raise exc
         self._refusals.note(request.scope, 200, exc.code, exc.log_details)
         if isinstance(exc, Overloaded):
-            return busy_response(self._settings)
+            return busy_response(self._settings, exc)
         return gone_response(new_id(), self._settings, because=exc)
 
     async def attach(
@@ -132,8 +133,8 @@ class Viewing:
         else:
             head.check_own(generation_id)
             await self._log.read(generation_id, after=0)
-        self._supervisor.check_viewers()
-        return self.stream(request, generation_id, after, dialect, instead=instead)
+        async with self._supervisor.viewer_place(head.principal) as lease:
+            return self.stream(request, generation_id, after, dialect, lease=lease, instead=instead)
 
     def stream(
         self,
@@ -142,13 +143,15 @@ class Viewing:
         after: int,
         dialect: Dialect,
         *,
+        lease: Count | None = None,
         instead: DeferredHead | None = None,
     ) -> Response:
-        """Return the stream after a record."""
+        """Return the stream after a record, which takes over the lease of its viewer."""
         return self._streams.stream(
             generation_id,
             after=after,
             dialect=dialect,
+            lease=lease,
             headers={"Location": f"{address_of(request, generation_id)}/events"},
             instead=instead,
         )

@@ -37,6 +37,7 @@ CODES: Mapping[str, str] = {
     "provider_model_not_found": "model_not_found",
     "provider_rate_limited": "rate_limit_exceeded",
     "unauthorized": "invalid_api_key",
+    "rate_limited": "rate_limit_exceeded",
 }
 """OpenAI's code for a failure, where it differs from ours."""
 

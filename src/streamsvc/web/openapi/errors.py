@@ -19,6 +19,7 @@ from streamsvc.errors import (
     Overloaded,
     PrefetchRefused,
     ProviderNotReady,
+    RateLimited,
     RequestError,
     RequestTooLarge,
     StoreUnavailable,
@@ -78,18 +79,25 @@ ALWAYS: Sequence[Refusal] = (
 OF_PATH = (Refusal(404, "not_found", "Nothing is served at this path."),)
 OF_BODY = (
     *(MalformedRequest, OriginRefused, RequestTooLarge, UnsupportedEncoding),
-    *(InvalidField, UnsupportedParameter, ProviderNotReady, Overloaded, StoreUnavailable),
+    *(
+        InvalidField,
+        UnsupportedParameter,
+        ProviderNotReady,
+        Overloaded,
+        RateLimited,
+        StoreUnavailable,
+    ),
 )
 """What a request that creates a generation from its body can get."""
 
 OF_CREATING_BY_GET = (
     *(OriginRefused, RequestTooLarge, InvalidField, UnsupportedParameter),
-    *(PrefetchRefused, ProviderNotReady, Overloaded, StoreUnavailable),
+    *(PrefetchRefused, ProviderNotReady, Overloaded, RateLimited, StoreUnavailable),
 )
 OF_GENERATION = (GenerationNotFound, StoreUnavailable)
 OF_TICKET = (TicketInvalid, TicketSpent, NavigationRefused)
 OF_MODEL = (ModelNotFound, InvalidField)
-OF_WATCHING = (InvalidField, PrefetchRefused, Overloaded, StoreUnavailable)
+OF_WATCHING = (InvalidField, PrefetchRefused, Overloaded, RateLimited, StoreUnavailable)
 OF_STOPPING = (OriginRefused, StoreUnavailable)
 GONE = Refusal(410, CursorLost.code, CursorLost.message)
 

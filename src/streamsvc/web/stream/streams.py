@@ -1,15 +1,25 @@
 """Makes the streaming responses that endpoints return."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Protocol
 
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import Dialect
-from streamsvc.engine.audience import ViewerSlot
+from streamsvc.engine.audience import Count, ViewerSlot
 from streamsvc.eventlog.base import EventLog
 from streamsvc.web.stream.first_event import DeferredHead
 from streamsvc.web.stream.response import EventStream
 from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.viewer import LogPosition
+
+
+class ViewerSlots(Protocol):
+    """Makes the slot of a viewer; see `Supervisor.viewer`."""
+
+    def __call__(self, generation_id: str, lease: Count | None = None) -> ViewerSlot:
+        """Return a context that counts one viewer of a generation."""
+        ...
 
 
 class Streams:
@@ -25,7 +35,7 @@ class Streams:
     def __init__(
         self,
         log: EventLog,
-        viewer: Callable[[str], ViewerSlot],
+        viewer: ViewerSlots,
         settings: StreamSettings,
         shutdown: Shutdown,
     ) -> None:
@@ -34,19 +44,24 @@ class Streams:
         self._settings = settings
         self._shutdown = shutdown
 
-    def stream(
+    def stream(  # noqa: PLR0913  # what a stream needs, passed by name
         self,
         generation: str,
         *,
         after: int,
         dialect: Dialect,
+        lease: Count | None = None,
         headers: dict[str, str] | None = None,
         instead: DeferredHead | None = None,
         on_done: Callable[[], None] | None = None,
     ) -> EventStream:
-        """Return the response to a viewer of *generation* that has seen the records up to *after*."""
+        """Return the response to a viewer of *generation* that has seen the records up to *after*.
+
+        It takes over the *lease* of `Supervisor.viewer_place`, and must be sent at once.
+        """
+        viewer = self._viewer if lease is None else partial(self._viewer, lease=lease)
         return EventStream(
-            LogPosition(self._log, generation, after, self._viewer),
+            LogPosition(self._log, generation, after, viewer),
             dialect=dialect,
             settings=self._settings,
             shutdown=self._shutdown,

@@ -1,12 +1,13 @@
 """Responses in the form of a stream that contain no records of a generation and are complete at once."""
 
+import math
 import random
 
 from starlette.responses import Response
 
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.sse import lost_block, preamble
-from streamsvc.errors import CursorLost, RequestError
+from streamsvc.errors import CursorLost, Overloaded, RateLimited, RequestError
 
 STREAM_HEADERS = {"Cache-Control": "no-store, no-transform"}
 """Of every stream, whole or not."""
@@ -27,10 +28,18 @@ def gone_response(
     return _whole(preamble(settings.retry_ms) + lost_block(generation, because))
 
 
-def busy_response(settings: StreamSettings) -> Response:
-    """Ask an EventSource to come back later; with any status but 200, a browser would give up."""
+def busy_response(settings: StreamSettings, refusal: Overloaded) -> Response:
+    """Ask an EventSource to come back later; with any status but 200, a browser would give up.
+
+    If it is known when its request would be admitted, that is when it comes back.
+    """
     retry_ms = random.randint(settings.retry_ms, 3 * settings.retry_ms)  # noqa: S311  # a jitter
-    return _whole(preamble(retry_ms) + b": busy\n")
+    word = b"busy"
+    if isinstance(refusal, RateLimited):
+        word = refusal.code.encode()
+        if refusal.wait_seconds is not None:
+            retry_ms = math.ceil(refusal.wait_seconds * 1000)
+    return _whole(preamble(retry_ms) + b": %b\n" % word)
 
 
 def head_response() -> Response:

@@ -1,0 +1,154 @@
+"""The limiter in the memory of this process, for this process alone.
+
+No method waits, so a check and its charge are one step.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from typing import NamedTuple
+
+from typing_extensions import override
+
+from streamsvc.config.settings import LimitSettings
+from streamsvc.engine.admission import Limiter
+from streamsvc.engine.audience import Count
+from streamsvc.eventloop import now
+from streamsvc.guard.limits.base import (
+    FIRST_OF_TOKENS,
+    GENERATIONS,
+    MICROSECONDS,
+    VIEWERS,
+    Charge,
+    Charges,
+    Seat,
+    charges_of,
+    refusal,
+)
+from streamsvc.guard.limits.bucket import Bucket
+from streamsvc.messages import Prompt
+from streamsvc.principals import Principal
+
+ACCOUNTS_AT_A_TIME = 2
+"""How many accounts an admission checks for being idle. It adds at most one, so idle ones do not pile up."""
+
+
+class _Account:
+    """What one principal uses, or all principals together."""
+
+    __slots__ = ("generations", "requests", "tokens", "viewers")
+
+    def __init__(self) -> None:
+        self.requests = Bucket()
+        self.tokens = Bucket()
+        self.generations = 0
+        self.viewers = 0
+
+    def is_idle(self, at: int) -> bool:
+        """Whether it is as good as new."""
+        is_held = self.generations or self.viewers
+        return not (is_held or self.requests.level(at) or self.tokens.level(at))
+
+
+class _Admitted(NamedTuple):
+    """A generation: who pays for it, and what."""
+
+    account: _Account
+    charges: Charges
+
+
+class MemoryLimiter(Limiter):
+    """Limits the principals of this process.
+
+    Args:
+        in_all: the limits of all principals together.
+        clock: returns seconds.
+    """
+
+    def __init__(self, in_all: LimitSettings, clock: Callable[[], float] = now) -> None:
+        self._in_all = in_all
+        self._clock = clock
+        self._all = _Account()
+        self._accounts: dict[str, _Account] = {}
+        self._admitted: dict[str, _Admitted] = {}
+
+    @property
+    def size(self) -> int:
+        """How many principals it remembers."""
+        return len(self._accounts)
+
+    @override
+    async def admit(self, generation: str, caller: Principal, prompt: Prompt) -> None:
+        limits, at = caller.limits, self._at()
+        charges = charges_of(limits, self._in_all, prompt)
+        if charges.is_nothing and not limits.max_generations:
+            return
+        account = self._account(caller.name)
+        places = list(zip(self._buckets(account), charges, strict=True))
+        waits = [bucket.wait(charge, at) for bucket, charge in places]
+        if longest := max(waits):
+            raise refusal(waits.index(longest), limits, longest)
+        if limits.max_generations and account.generations >= limits.max_generations:
+            raise refusal(GENERATIONS, limits)
+        for bucket, charge in places:
+            bucket.add(charge, at)
+        account.generations += 1
+        self._admitted[generation] = _Admitted(account, charges)
+
+    @override
+    def resume(self, generation: str, principal: str) -> None:
+        pass  # there is no other process
+
+    @override
+    def settle(self, generation: str, tokens: int | None) -> None:
+        def correction(number: int, charge: Charge) -> int:
+            return tokens - charge.cost if number >= FIRST_OF_TOKENS and tokens is not None else 0
+
+        self._end(generation, correction)
+
+    @override
+    def cancel(self, generation: str) -> None:
+        self._end(generation, lambda _, charge: -charge.cost)
+
+    @override
+    def hand_over(self, generation: str) -> None:
+        self._end(generation, lambda *_: 0)
+
+    @override
+    async def viewer(self, caller: Principal) -> Count | None:
+        if not caller.limits.max_viewers:
+            return None
+        account = self._account(caller.name)
+        if account.viewers >= caller.limits.max_viewers:
+            raise refusal(VIEWERS, caller.limits)
+        account.viewers += 1
+        return Seat(partial(_viewer_left, account))
+
+    def _end(self, generation: str, correction: Callable[[int, Charge], int]) -> None:
+        admitted = self._admitted.pop(generation, None)
+        if admitted is None:
+            return
+        account, charges = admitted
+        account.generations -= 1
+        for number, bucket in enumerate(self._buckets(account)):
+            if charges[number].per_minute:
+                bucket.correct(correction(number, charges[number]), self._at())
+
+    def _buckets(self, account: _Account) -> tuple[Bucket, ...]:
+        """Return the buckets in the order of `Charges`."""
+        return (account.requests, self._all.requests, account.tokens, self._all.tokens)
+
+    def _account(self, principal: str) -> _Account:
+        at = self._at()
+        for name in list(islice(self._accounts, ACCOUNTS_AT_A_TIME)):
+            known = self._accounts.pop(name)
+            if not known.is_idle(at):
+                self._accounts[name] = known  # at the end: others are checked next
+        return self._accounts.setdefault(principal, _Account())
+
+    def _at(self) -> int:
+        return round(self._clock() * MICROSECONDS)
+
+
+def _viewer_left(account: _Account) -> None:
+    account.viewers -= 1
