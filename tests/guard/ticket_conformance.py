@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import anyio
 
 from streamsvc.config.guard_settings import PrincipalLimits
-from streamsvc.guard.tickets.base import KEPT_SECONDS, Ticket, Tickets, new_ticket
+from streamsvc.guard.tickets.base import Ticket, Tickets, new_ticket
 from streamsvc.messages import GenerationRequest, ImagePart, Prompt, TextPart, UserMessage
 from streamsvc.principals import Principal
 
-TICKET_SECONDS = 60.0
+TICKET_SECONDS, KEPT_SECONDS = 60.0, 3900.0
 OPENER, OTHER = "opener", "other"
 GENERATION = f"gen_{'a' * 32}"
 OWNER = Principal(
@@ -26,7 +26,7 @@ OWNER = Principal(
 
 @dataclass
 class Subject:
-    """Tickets under test, which count for `TICKET_SECONDS`.
+    """Tickets under test, which count for `TICKET_SECONDS`, and for `KEPT_SECONDS` once they are spent.
 
     Attributes:
         tickets: the tickets, as one process sees them.
@@ -116,6 +116,22 @@ async def spent_one_is_known_as_long_as_an_answer(subject: Subject) -> None:
     await subject.sleep(KEPT_SECONDS - 60)
     assert await subject.tickets.find(text)
     await subject.sleep(120)
+    assert await subject.tickets.find(text) is None
+
+
+@contract
+async def spent_one_that_is_used_is_known_for_longer(subject: Subject) -> None:
+    ticket = ticket_of()
+    text = await subject.tickets.mint(ticket)
+    await subject.tickets.spend(text, ticket.spent(GENERATION), OPENER)
+    for tickets in (subject.tickets, subject.elsewhere):
+        await subject.sleep(KEPT_SECONDS - 60)
+        await tickets.renew(text)
+    await subject.sleep(KEPT_SECONDS - 60)
+    assert await subject.tickets.find(text)
+    await subject.sleep(120)
+    await subject.tickets.renew(text)
+    await subject.tickets.renew("tkt_")
     assert await subject.tickets.find(text) is None
 
 

@@ -6,6 +6,7 @@ has a table of what a (re)connect with a ticket gets; `stream`, `_open` and `_re
 
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -201,7 +202,10 @@ class TicketEndpoints:
         ticket, cursor = await self._find(request, text, head), head.cursor
         if ticket is None or cursor is None or cursor.generation != ticket.generation:
             return gone_response(new_id(), self._settings)
-        if not ticket.is_spent:  # a new ticket, and the cursor of an earlier one
+        if ticket.is_spent:
+            with suppress(StoreUnavailable):  # it is known for long enough
+                await self._tickets.renew(text)
+        else:  # a new ticket, and the cursor of an earlier one
             await self._tickets.spend(text, ticket.spent(ticket.generation), _opener())
         own = _as_of(ticket, head)
         return await self._viewing.attach(request, own, ticket.generation, dialect)

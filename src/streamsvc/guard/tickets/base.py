@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from streamsvc.config.settings import Settings
 from streamsvc.errors import RequestTooLarge
 from streamsvc.messages import GenerationRequest
 from streamsvc.principals import Principal
@@ -19,9 +20,6 @@ from streamsvc.principals import Principal
 TICKET_PREFIX = "tkt_"
 TICKET_PATTERN = TICKET_PREFIX + "[A-Za-z0-9_-]{32}"
 """Matches what `new_ticket` returns."""
-
-KEPT_SECONDS = 86_400.0
-"""How long a spent ticket is known at most: longer than an answer can run and be kept."""
 
 _TICKET = re.compile(TICKET_PATTERN, re.ASCII)
 _RANDOM_BYTES = 24
@@ -50,7 +48,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tickets(Protocol):
-    """Keeps tickets: an unspent one for `auth.ticket_seconds`, a spent one while its generation may be resumed.
+    """Keeps tickets: an unspent one for `auth.ticket_seconds`, a spent one for `kept_seconds` after its last use.
 
     Of a ticket's text, only a hash is kept. Any text may be asked for.
 
@@ -90,6 +88,23 @@ class Tickets(Protocol):
             StoreUnavailable: nobody knows; it may be spent or not.
         """
         ...
+
+    async def renew(self, text: str) -> None:
+        """Note that a spent ticket has been used to resume. An unknown one stays unknown.
+
+        Raises:
+            StoreUnavailable: it may not be noted.
+        """
+        ...
+
+
+def kept_seconds(settings: Settings) -> float:
+    """Return how long a spent ticket is known without being used: longer than its answer can run and be kept.
+
+    The longest answer is taken twice, because a worker that takes over begins with a new deadline.
+    """
+    longest = max(entry.total_seconds for entry in settings.providers.values())
+    return 2 * longest + settings.generations.keep_finished_seconds
 
 
 def new_ticket() -> str:

@@ -8,10 +8,10 @@ from typing_extensions import override
 from streamsvc.config.settings import Settings
 from streamsvc.eventloop import now
 from streamsvc.guard.tickets.base import (
-    KEPT_SECONDS,
     Ticket,
     Tickets,
     hash_of,
+    kept_seconds,
     new_ticket,
     too_large,
 )
@@ -46,6 +46,7 @@ class MemoryTickets(Tickets):
 
     def __init__(self, settings: Settings) -> None:
         self._seconds = settings.auth.ticket_seconds
+        self._kept_seconds = kept_seconds(settings)
         self._limit = settings.limits.max_generations + settings.generations.keep_count
         self._max_bytes = settings.limits.max_total_body_bytes
         self._waiting: dict[str, _Waiting] = {}  # those that expire first come first
@@ -82,10 +83,18 @@ class MemoryTickets(Tickets):
         name = hash_of(text) or ""
         if name in self._waiting:
             self._drop(name)
-            self._spent[name] = _Spent(ticket, opener, now() + KEPT_SECONDS)
+            self._spent[name] = _Spent(ticket, opener, now() + self._kept_seconds)
             self._tidy()
         spent = self._spent.get(name)
         return spent is not None and spent.opener == opener
+
+    @override
+    async def renew(self, text: str) -> None:
+        self._tidy()
+        name = hash_of(text) or ""
+        if spent := self._spent.pop(name, None):
+            until = now() + self._kept_seconds
+            self._spent[name] = msgspec.structs.replace(spent, until=until)
 
     def _tidy(self) -> None:
         """Drop what has expired, and what is too much."""

@@ -5,10 +5,10 @@ from typing_extensions import override
 
 from streamsvc.config.settings import Settings
 from streamsvc.guard.tickets.base import (
-    KEPT_SECONDS,
     Ticket,
     Tickets,
     hash_of,
+    kept_seconds,
     new_ticket,
     too_large,
 )
@@ -27,6 +27,7 @@ class RedisTickets(Tickets):
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._wait_ms = int(settings.auth.ticket_seconds * 1000)
+        self._kept_ms = int(kept_seconds(settings) * 1000)
         self._max_bytes = settings.log.max_request_bytes
 
     @override
@@ -50,9 +51,16 @@ class RedisTickets(Tickets):
     async def spend(self, text: str, ticket: Ticket, opener: str) -> bool:
         if hash_of(text) is None:
             return False
-        data, kept_ms = msgspec.msgpack.encode(ticket), int(KEPT_SECONDS * 1000)
-        reply = await self._store.run(scripts.SPEND, [self._key(text)], [opener, data, kept_ms])
+        data = msgspec.msgpack.encode(ticket)
+        reply = await self._store.run(
+            scripts.SPEND, [self._key(text)], [opener, data, self._kept_ms]
+        )
         return bool(reply)
+
+    @override
+    async def renew(self, text: str) -> None:
+        if hash_of(text) is not None:
+            await self._store.command("PEXPIRE", self._key(text), self._kept_ms)
 
     def _key(self, text: str) -> bytes:
         return self._store.keys.ticket(str(hash_of(text)))
