@@ -1,5 +1,6 @@
 """The playground of a service that asks for keys, used as a person uses it."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import product
@@ -39,6 +40,11 @@ class Keys:
     def revoke(self, key: str) -> None:
         done = run(self._directory, "key", "revoke", key.split("_")[1], "--file", "keys.toml")
         assert done.returncode == 0, done.stderr
+
+    def limit(self, name: str, line: str) -> None:
+        file = self._directory / "keys.toml"
+        table = f"[principals.{name}]\n"
+        file.write_text(file.read_text().replace(table, f"{table}{line}\n"))
 
 
 @asynccontextmanager
@@ -111,7 +117,8 @@ async def test_the_page_asks_for_a_key_and_keeps_it_to_itself(tmp_path: Path) ->
 async def test_a_dialog_asks_for_a_key_whenever_one_is_missing(tmp_path: Path) -> None:
     """It is for everybody, it says what is wrong, and after a revocation the answer goes on with the next key."""
     keys = Keys(tmp_path)
-    second = keys.new("team")
+    second, limited = keys.new("team"), keys.new("limited")
+    keys.limit("limited", "requests_per_minute = 1")
     async with guarded(tmp_path, keys) as (service, key):
         url = f"http://127.0.0.1:{service.port}"
         async with playground(url, expected=[*REFUSED, *CUT], key=key) as page:
@@ -137,6 +144,18 @@ async def test_a_dialog_asks_for_a_key_whenever_one_is_missing(tmp_path: Path) -
             await expect(page.locator("#state")).to_have_text("done")
             assert await shown(page) == reply_to(EXPLAIN)
             assert 0 < len(at_revocation) < len(reply_to(EXPLAIN))
+
+            await page.locator("#change-key").click()
+            await enter_key(page, limited)
+            await expect(page.locator("#key-dialog")).to_be_hidden()
+            await page.locator("#new").click()
+            await ask(page, "one")
+            await expect(page.locator("#state")).to_have_text("done")
+            await ask(page, "two")
+            await expect(page.locator(".turn .problem")).to_have_text(
+                re.compile(r".*requests? per minute .* again in \d+ s\.")
+            )
+            await expect(page.locator("#prompt")).to_have_value("two")
 
 
 async def check_dialog(page: Page) -> None:
