@@ -136,13 +136,18 @@ class NavigationRefused(RequestError):
 
 
 class TicketInvalid(RequestError):
-    """There is no such ticket: a wrong, an expired and a revoked one get the same answer."""
+    """There is no such ticket: a wrong, an expired and a revoked one get the same answer.
+
+    Args:
+        why: in a word, for the log.
+    """
 
     code = "ticket_invalid"
     status = 403
 
-    def __init__(self) -> None:
+    def __init__(self, why: str) -> None:
         super().__init__("The ticket is invalid or has expired; request a new one.", field="ticket")
+        self.log_details = f"ticket={why}"
 
 
 class TicketSpent(RequestError):

@@ -1,5 +1,6 @@
 """Tickets: what each request for one gets, and each (re)connect with one; the rows of the tables in `docs/wire.md`."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from starlette.responses import Response
 
 from conftest import Serve
-from streamsvc.config.guard_settings import AuthSettings
+from streamsvc.config.guard_settings import AuthSettings, PrincipalLimits
 from streamsvc.config.settings import (
     CorsSettings,
     GenerationSettings,
@@ -421,21 +422,25 @@ async def test_nothing_but_a_script_spends_it(service: Service) -> None:
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize(
-    "limits",
-    [LimitSettings(max_generations=1), LimitSettings(max_viewers=1)],
-    ids=["generations", "viewers"],
+    "sections",
+    [
+        {"limits": LimitSettings(max_generations=1)},
+        {"limits": LimitSettings(max_viewers=1)},
+        {"principal_limits": PrincipalLimits(max_generations=1)},
+        {"principal_limits": PrincipalLimits(max_viewers=1)},
+    ],
+    ids=["generations", "viewers", "own-generations", "own-viewers"],
 )
-async def test_service_at_a_limit_spends_nothing(serve: Serve, limits: LimitSettings) -> None:
+async def test_service_at_a_limit_spends_nothing(serve: Serve, sections: dict[str, object]) -> None:
     fast = msgspec.structs.replace(SLOW, words_per_second=200)
-    service = await serve(with_fake(fast, limits=limits))
+    service = await serve(with_fake(fast, **sections))
     url = await minted(service)
     async with view(service.port, "/stream-ai?prompt=hi") as first:
         await first.event()
         answer = await service.client.get(url)
         assert answer.status_code == 200
-        assert answer.text.startswith("retry: ")
-        assert ": busy\n" in answer.text
-        assert (await service.client.get(f"{url}&format=plain")).status_code == 503
+        assert re.fullmatch(r"retry: \d+\n: (busy|rate_limited)\n", answer.text)
+        assert (await service.client.get(f"{url}&format=plain")).status_code in {429, 503}
     await service.until(lambda: not service.supervisor.viewers and not service.supervisor.running)
     assert text_of(await opened(service, url)) == SLOW.text
 
@@ -484,6 +489,18 @@ async def test_bound_ticket_opens_for_no_other_origin(service: Service) -> None:
     assert (await error_of(service, own, {**cross, **cursor}))[0] == "not_resumable"
     assert await follow(service, own, {**same, **cursor}) == (200, events[2:])
     assert text_of((await follow(service, page, cross))[1]) == HURRIED.text
+
+
+async def test_log_says_why_a_ticket_is_invalid(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answers are the same, but an operator must find a wrong origin."""
+    service = await serve(with_fake(HURRIED))
+    caplog.set_level("INFO", "streamsvc.web.refusals")
+    await error_of(service, UNKNOWN)
+    await error_of(service, await minted(service, **REQUEST, origin=PAGE))
+    for why in ("unknown", "of_another_origin"):
+        assert f"code=ticket_invalid method=GET path=/v1/stream ticket={why}" in caplog.text
 
 
 async def test_allowed_page_may_read_why_there_is_no_stream(service: Service) -> None:

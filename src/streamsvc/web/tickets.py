@@ -154,13 +154,19 @@ class TicketEndpoints:
             self._supervisor.entries.route(order.provider, order.prompt, caller)
         return Ticket(principal=caller, origin=origin, request=order)
 
-    async def _find(self, request: Request, text: str, head: RequestHead) -> Ticket | None:
-        """Return a ticket that counts, for the page that makes this request."""
+    async def _find(self, request: Request, text: str, head: RequestHead) -> Ticket:
+        """Return a ticket that counts, for the page that makes this request.
+
+        Raises:
+            TicketInvalid: there is none; only the log says why.
+        """
         ticket = await self._tickets.find(text)
-        if ticket is None or self._is_revoked(ticket.principal):
-            return None
+        if ticket is None:
+            raise TicketInvalid("unknown")
+        if self._is_revoked(ticket.principal):
+            raise TicketInvalid("revoked")
         if ticket.origin and not is_from(ticket.origin, head):
-            return None
+            raise TicketInvalid("of_another_origin")
         belongs_to(request.scope, ticket.principal)
         return ticket
 
@@ -173,8 +179,6 @@ class TicketEndpoints:
         address says where to begin, and proves nothing, because an access log may have it.
         """
         ticket = await self._find(request, text, head)
-        if ticket is None:
-            raise TicketInvalid
         if ticket.is_spent:
             raise TicketSpent
         if head.has_cursor and (head.cursor is None or head.cursor.generation != ticket.generation):
@@ -199,8 +203,12 @@ class TicketEndpoints:
         self, request: Request, head: RequestHead, text: str, dialect: Dialect
     ) -> Response:
         """Answer a client that has a cursor in its head: all that can be wrong is that there is nothing to resume."""
-        ticket, cursor = await self._find(request, text, head), head.cursor
-        if ticket is None or cursor is None or cursor.generation != ticket.generation:
+        cursor = head.cursor
+        try:
+            ticket = await self._find(request, text, head)
+        except TicketInvalid:
+            return gone_response(new_id(), self._settings)
+        if cursor is None or cursor.generation != ticket.generation:
             return gone_response(new_id(), self._settings)
         if ticket.is_spent:
             with suppress(StoreUnavailable):  # it is known for long enough
