@@ -1,7 +1,7 @@
 """The playground of a service that asks for keys, used as a person uses it."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import product
 from pathlib import Path
@@ -78,84 +78,92 @@ async def kept_by(page: Page) -> str:
 
 @pytest.mark.node
 async def test_the_page_asks_for_a_key_and_keeps_it_to_itself(tmp_path: Path) -> None:
-    """Everything works with it: streams by tickets, a cut, a second viewer, raw frames, tools, a stop."""
-    keys = Keys(tmp_path)
-    async with guarded(tmp_path, keys) as (service, key):
-        url = f"http://127.0.0.1:{service.port}"
-        async with playground(url, expected=[*REFUSED, *CUT], key=key) as page:
-            await expect(page.locator("#key-dialog")).to_be_hidden()
-            await ask(page, EXPLAIN)
-            await page.wait_for_function(
-                "() => document.querySelector('.turn .answer').textContent.length > 40"
-            )
-            await page.locator("#raw summary").click()
-            await page.locator("#second").click()
-            await page.locator("#cut").click()
-            await expect(page.locator(".seam")).to_have_count(1)
-            await expect(page.locator("#state")).to_have_text("done")
-            assert await shown(page) == reply_to(EXPLAIN)
-            assert await page.locator("#other-answer").evaluate("e => e.textContent") == reply_to(
-                EXPLAIN
-            )
-            await expect(page.locator("#frames")).to_contain_text("event: done")
-            await page.locator("#again").click()
-            await expect(page.locator("#lab")).to_contain_text("204 No Content")
-            await page.get_by_role("button", name="Tool call", exact=True).click()
-            await expect(page.locator(".results textarea")).to_have_count(2)
-            await page.get_by_role("button", name="Explain streaming").click()
-            await expect(page.locator("#state")).to_have_text("open")
-            await page.locator("#stop").click()
-            await expect(page.locator(".turn .hint").last).to_contain_text("Stopped")
-            assert "/v1/stream?ticket=tkt_" in await kept_by(page)
-            assert key not in await kept_by(page)
-            await page.reload()
-            await expect(page.locator("#key-dialog")).to_be_visible()
-        assert key not in service.output
-
-
-@pytest.mark.node
-async def test_a_dialog_asks_for_a_key_whenever_one_is_missing(tmp_path: Path) -> None:
-    """It is for everybody, it says what is wrong, and after a revocation the answer goes on with the next key."""
+    """With a key everything works; without one that counts, a dialog asks for it. One browser for all of it."""
     keys = Keys(tmp_path)
     second, limited = keys.new("team"), keys.new("limited")
     keys.limit("limited", "requests_per_minute = 1")
     async with guarded(tmp_path, keys) as (service, key):
         url = f"http://127.0.0.1:{service.port}"
         async with playground(url, expected=[*REFUSED, *CUT], key=key) as page:
-            await page.locator("#grace").select_option("30")
-            await ask(page, EXPLAIN)
-            await page.locator("#change-key").click()
-            await page.keyboard.press("Escape")
-            await expect(page.locator("#key-dialog")).to_be_hidden()
-            assert await page.evaluate("document.activeElement.id") == "change-key"
-            await expect(page.locator("#state")).to_have_text("open")  # nothing has stopped
-
-            keys.revoke(key)
+            await everything_works(page)
+            await asks_again_after_a_revocation(page, lambda: keys.revoke(key), second)
+            await says_when_a_limit_ends(page, limited)
+            left = await kept_by(page)
+            assert "/v1/stream?ticket=tkt_" in left
+            assert not any(it in left for it in (key, second, limited))
+            await page.reload()
             await expect(page.locator("#key-dialog")).to_be_visible()
-            await expect(page.locator("#key-problem")).to_have_text(INVALID)
-            at_revocation = await shown(page)
-            await check_dialog(page)
-            await page.keyboard.press("Escape")
-            await expect(page.locator(".turn .problem")).to_have_text(
-                f"{INVALID} You can come back to this answer."
-            )
-            await page.locator("#again").click()
-            await enter_key(page, second)
-            await expect(page.locator("#state")).to_have_text("done")
-            assert await shown(page) == reply_to(EXPLAIN)
-            assert 0 < len(at_revocation) < len(reply_to(EXPLAIN))
+        assert not any(it in service.output for it in (key, second, limited))
 
-            await page.locator("#change-key").click()
-            await enter_key(page, limited)
-            await expect(page.locator("#key-dialog")).to_be_hidden()
-            await page.locator("#new").click()
-            await ask(page, "one")
-            await expect(page.locator("#state")).to_have_text("done")
-            await ask(page, "two")
-            await expect(page.locator(".turn .problem")).to_have_text(
-                re.compile(r".*requests? per minute .* again in \d+ s\.")
-            )
-            await expect(page.locator("#prompt")).to_have_value("two")
+
+async def everything_works(page: Page) -> None:
+    """Streams by tickets: a cut, a second viewer, raw frames, coming back, tools, and a stop."""
+    await expect(page.locator("#key-dialog")).to_be_hidden()
+    await ask(page, EXPLAIN)
+    await page.wait_for_function(
+        "() => document.querySelector('.turn .answer').textContent.length > 40"
+    )
+    await page.locator("#raw summary").click()
+    await page.locator("#second").click()
+    await page.locator("#cut").click()
+    await expect(page.locator(".seam")).to_have_count(1)
+    await expect(page.locator("#state")).to_have_text("done")
+    assert await shown(page) == reply_to(EXPLAIN)
+    other = page.locator("#other-answer")
+    assert await other.evaluate("element => element.textContent") == reply_to(EXPLAIN)
+    await expect(page.locator("#frames")).to_contain_text("event: done")
+    await page.locator("#again").click()
+    await expect(page.locator("#lab")).to_contain_text("204 No Content")
+    await page.get_by_role("button", name="Tool call", exact=True).click()
+    await expect(page.locator(".results textarea")).to_have_count(2)
+    await page.get_by_role("button", name="Explain streaming").click()
+    await expect(page.locator("#state")).to_have_text("open")
+    await page.locator("#stop").click()
+    await expect(page.locator(".turn .hint").last).to_contain_text("Stopped")
+
+
+async def asks_again_after_a_revocation(
+    page: Page, revoke: Callable[[], None], second: str
+) -> None:
+    """In mid-stream the dialog says why, to everybody; with another key of the team the answer goes on."""
+    await page.locator("#grace").select_option("30")
+    await page.locator("#new").click()
+    await ask(page, EXPLAIN)
+    await page.locator("#change-key").click()
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#key-dialog")).to_be_hidden()
+    assert await page.evaluate("document.activeElement.id") == "change-key"
+    await expect(page.locator("#state")).to_have_text("open")  # nothing has stopped
+
+    revoke()
+    await expect(page.locator("#key-dialog")).to_be_visible()
+    await expect(page.locator("#key-problem")).to_have_text(INVALID)
+    at_revocation = await shown(page)
+    await check_dialog(page)
+    await page.keyboard.press("Escape")
+    await expect(page.locator(".turn .problem")).to_have_text(
+        f"{INVALID} You can come back to this answer."
+    )
+    await page.locator("#again").click()
+    await enter_key(page, second)
+    await expect(page.locator("#state")).to_have_text("done")
+    assert await shown(page) == reply_to(EXPLAIN)
+    assert 0 < len(at_revocation) < len(reply_to(EXPLAIN))
+
+
+async def says_when_a_limit_ends(page: Page, limited: str) -> None:
+    """The refused question goes back into its field."""
+    await page.locator("#change-key").click()
+    await enter_key(page, limited)
+    await expect(page.locator("#key-dialog")).to_be_hidden()
+    await page.locator("#new").click()
+    await ask(page, "one")
+    await expect(page.locator("#state")).to_have_text("done")
+    await ask(page, "two")
+    await expect(page.locator(".turn .problem")).to_have_text(
+        re.compile(r".*requests? per minute .* again in \d+ s\.")
+    )
+    await expect(page.locator("#prompt")).to_have_value("two")
 
 
 async def check_dialog(page: Page) -> None:
