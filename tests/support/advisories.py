@@ -37,6 +37,7 @@ PATHS = "security/test_playground_paths.py::"
 MIXED = "security/test_interleaving.py::"
 TOKENS = "guard/test_jwt.py::"
 CHECKS = "security/test_key_checks.py::"
+ROUTES = "security/test_every_route.py::"
 
 ADVISORIES = (
     Advisory(
@@ -129,6 +130,45 @@ ADVISORIES = (
         "The body of an upstream's error was read without a limit.",
         "At most 64 KiB of it are read, for at most two seconds, and no client sees it.",
         ("security/test_upstream_errors.py::test_cve_2026_8769_error_body_of_100_mb_is_not_read",),
+    ),
+    Advisory(
+        ("GHSA-84j6-jc92-77jm",),
+        "frontmcp",
+        "The id of an event was enough to replay the stream of another session.",
+        "An id names its principal; a cursor, an id or a chat of another one is answered as one that does not exist.",
+        (f"{ROUTES}test_generation_of_another_is_answered_as_one_that_does_not_exist",),
+    ),
+    Advisory(
+        ("CVE-2026-45349",),
+        "Open WebUI",
+        "The id of another user's chat was accepted.",
+        "Each principal has chats and idempotency keys of its own: the same id of two principals is two chats.",
+        (
+            f"{ROUTES}test_same_chat_id_of_two_principals_is_two_chats",
+            f"{ROUTES}test_same_idempotency_key_of_two_principals_gives_two_answers",
+        ),
+    ),
+    Advisory(
+        ("CVE-2026-45339",),
+        "Open WebUI",
+        "A restriction did not hold for a key in `x-api-key`.",
+        "One function finds the credential, whatever carries it, and one check follows.",
+        (
+            f"{ROUTES}test_without_a_valid_key_every_carrier_is_refused_alike",
+            f"{ROUTES}test_one_credential_counts_and_a_header_wins_over_the_cookie",
+        ),
+    ),
+    Advisory(
+        ("CVE-2026-44553",),
+        "Open WebUI",
+        "A user whose rights had been taken away kept a live socket.",
+        "Revoking a key, or removing its principal, cuts the streams that it has opened within a second, also through"
+        " tickets.",
+        (
+            "security/test_revocation.py::test_streams_of_every_dialect_are_cut",
+            "security/test_revocation.py::test_real_service_cuts_a_revoked_key_within_a_second",
+            "web/test_tickets_of_principals.py::test_revoked_key_takes_its_tickets_and_their_streams_along",
+        ),
     ),
     Advisory(
         ("CVE-2026-42208",),
