@@ -170,7 +170,9 @@ def write_keys(path: Path) -> None:
         owner = "rival" if name == "rival" else "team"
         entry = KeyEntry(name, hash_of(key), datetime(2026, 1, 1, tzinfo=UTC))
         text = added(text, owner, entry)
-    path.write_text(text)
+    table = "[principals.rival]\n"
+    assert table in text
+    path.write_text(text.replace(table, f"{table}requests_per_minute = 1\n"))
     path.chmod(0o600)
 
 
@@ -301,6 +303,11 @@ class Scenario:
             for end in ("", "/events"):
                 others.append(await fetch(self.port, path + end, headers=headers("bearer", RIVAL)))
                 assert others[-1].status == 404
+        asked = [
+            await self.ask("native", "main", "well", headers("bearer", RIVAL)) for _ in range(2)
+        ]
+        assert [answer.status for answer in asked] == [200, 429]
+        others.append(asked[1])
         chat = chat_stream(CONTENTS["chat"])
         others.append(await answered(self.port, chat, headers=headers("bearer", RIVAL)))
         assert others[-1].status == 204
