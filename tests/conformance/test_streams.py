@@ -148,6 +148,31 @@ async def test_cursor_without_records_gets_one_error_then_204(
     assert await follow(service, ASK, {"Last-Event-ID": done.last_event_id}) == (204, [])
 
 
+@pytest.mark.promise("door:browser")
+async def test_ticket_opens_its_stream_once_and_resumes_it(service: Running) -> None:
+    """Of two clients at once, one gets the words; in plain text, the other gets a status."""
+    for form in ("json", "plain"):
+        made = await service.client.post("/v1/tickets", json={"request": {"prompt": "hi"}})
+        url, got = f"{made.json()['url']}&format={form}", dict[int, tuple[int, str]]()
+        async with anyio.create_task_group() as tasks:
+            for number in range(2):
+                tasks.start_soon(look, service, url, number, got)
+        [dead] = [answer for answer in got.values() if "three" not in answer[1]]
+        assert dead[0] == (200 if form == "json" else 403)
+        assert "ticket_spent" in dead[1]
+        if form == "json":
+            [body] = [body for _, body in got.values() if "three" in body]
+            events = parse(body.encode())
+            headers = {"Last-Event-ID": events[2].last_event_id}
+            assert await follow(service, url, headers) == (200, events[3:])
+
+
+async def look(service: Running, url: str, number: int, got: dict[int, tuple[int, str]]) -> None:
+    """Note what an address gets."""
+    answer = await service.client.get(url)
+    got[number] = answer.status_code, answer.text
+
+
 @pytest.mark.promise("resume:honest")
 async def test_unknown_generation_is_a_404(service: Running) -> None:
     answer = await service.client.get(f"{CREATE}/{NEVER}/events")
