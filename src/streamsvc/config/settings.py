@@ -101,6 +101,7 @@ class LimitSettings(Section, frozen=True):
         tokens_per_minute: how many tokens they may have together; 0 is no limit.
         reserve_tokens: the tokens that an answer counts as at first, if its request does not limit them.
         max_connections_per_address: how many connections one public address may have; 0 is no limit.
+        max_total_unread_bytes: how much of the responses may wait for clients to read it, all together.
         max_total_body_bytes: the maximum size of all bodies together that are being read.
         max_images: the maximum number of images and files in a request.
         max_image_bytes: the maximum size of an image, decoded.
@@ -115,6 +116,7 @@ class LimitSettings(Section, frozen=True):
     reserve_tokens: Count = 1000
     max_connections: Count = 10_000
     max_connections_per_address: Limit = 256
+    max_total_unread_bytes: Count = 256_000_000
     max_body_bytes: Count = 20_000_000
     max_total_body_bytes: Count = 32_000_000
     max_prompt_chars: Count = 400_000

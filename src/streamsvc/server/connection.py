@@ -127,6 +127,11 @@ class Protocol(HttpToolsProtocol, Wire):
     def is_lost(self) -> bool:
         return self._running is None or self._running.disconnected
 
+    @property
+    def unread_bytes(self) -> int:
+        """How much was written and not yet taken by the kernel."""
+        return self.transport.get_write_buffer_size()
+
     @override
     def write(self, data: bytes) -> None:
         """Send a part of the body, in the framing that uvicorn chose for the response.

@@ -37,6 +37,7 @@ from streamsvc.server.listening import Listening, bind, miss_lost_clients
 from streamsvc.server.logs import log_loop_error
 from streamsvc.server.pending import PendingConnections, Room
 from streamsvc.server.shares import Share
+from streamsvc.server.unread import drop_excess, limit_unsent
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Options:
         request_seconds: how long a request may take to arrive.
         max_connections: how many clients may be connected.
         max_connections_per_address: how many of them with the same public address; 0 is no limit.
+        max_total_unread_bytes: how much clients may leave unread, all together.
         has_crashed: returns whether the application has ended by itself, so that the server must, too.
     """
 
@@ -70,6 +72,7 @@ class Options:
     request_seconds: float = 30.0
     max_connections: int = 10_000
     max_connections_per_address: int = 0
+    max_total_unread_bytes: int = 256_000_000
     has_crashed: Callable[[], bool] = bool
 
 
@@ -113,6 +116,7 @@ class Server(uvicorn.Server):
         listeners = sockets or bind(self.config.host, self.config.port)
         for listener in listeners:
             miss_lost_clients(listener, self._options.silence_seconds)
+            limit_unsent(listener)
         room = Room(self.server_state.connections, self._options.max_connections, self._pending)
         self._listening = Listening(listeners, self._protocol, room, self._addresses, self._share)
         self.servers = [self._listening]  # type: ignore[list-item]  # uvicorn closes it and waits
@@ -130,6 +134,8 @@ class Server(uvicorn.Server):
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._pending.sweep()
         self._addresses.report()
+        connections = cast("set[Protocol]", self.server_state.connections)
+        drop_excess(connections, self._options.max_total_unread_bytes)
         self._peak.observe(len(self.server_state.connections))
         self._sweeping = loop.call_later(_SWEEP_SECONDS, self._sweep, loop)
 

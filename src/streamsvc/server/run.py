@@ -62,6 +62,7 @@ def serve(
         request_seconds=settings.server.request_seconds,
         max_connections=min(room, limits.max_connections),
         max_connections_per_address=limits.max_connections_per_address,
+        max_total_unread_bytes=limits.max_total_unread_bytes,
         has_crashed=lambda: app.state.guard.has_crashed,
     )
     if inheritance is None:
