@@ -115,20 +115,20 @@ def test_mistake_is_a_line_with_its_place(tmp_path: Path, text: str, lines: list
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize(
     "name",
-    ["", "a b", "a\\u0000b", "a\\nb", "\\u001b[31m", "\\u2028", "\\u0085", "x" * 129, SECRET],
+    ["", "a b", "a\\u0000b", "a\\nb", "\\u001b[31m", "\\u2028", "\\u0085", "x" * 256, SECRET],
 )
 def test_invalid_name_of_a_principal_is_refused(tmp_path: Path, name: str) -> None:
     """A name ends up in log lines and in the keys of Redis."""
     (line, _) = mistakes(tmp_path, f'[principals."{name}"]\n[principals." "]\n')
     assert line.startswith("principals: found the name ")
-    assert line.endswith("; accepted: 1 to 128 visible characters, without spaces, and not a key")
+    assert line.endswith("; accepted: 1 to 255 visible characters, without spaces, and not a key")
     assert line.isprintable()
 
 
 def test_longest_name_of_a_principal_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "keys.toml"
-    path.write_text(f"[principals.{'x' * 128}]\n")
-    assert [*read_keys(path)] == ["x" * 128]
+    path.write_text(f"[principals.{'x' * 255}]\n")
+    assert [*read_keys(path)] == ["x" * 255]
 
 
 @pytest.mark.promise("secret:kept")

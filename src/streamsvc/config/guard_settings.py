@@ -10,7 +10,8 @@ Limit = Annotated[int, Meta(ge=0)]
 """How much of something is allowed; 0 is no limit."""
 
 
-MAX_PRINCIPAL_CHARS = 128
+MAX_PRINCIPAL_CHARS = 255
+"""As in a token's `sub` (OpenID Connect Core 1.0, section 2)."""
 
 PRINCIPAL_RULE = f"1 to {MAX_PRINCIPAL_CHARS} visible characters, without spaces, and not a key"
 """What the name of a principal is, in words."""

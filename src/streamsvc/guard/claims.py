@@ -4,13 +4,10 @@ from typing import Any
 
 import msgspec
 
-from streamsvc.config.guard_settings import JWTSettings, Limit, PrincipalLimits
-from streamsvc.config.section import Name
+from streamsvc.config.guard_settings import JWTSettings, PrincipalLimits, is_principal_name
+from streamsvc.config.keys_file import PrincipalEntry
 from streamsvc.errors import Unauthorized
 from streamsvc.principals import Principal
-
-_MAX_NAME_CHARS = 255
-"""The maximum length of a subject (OpenID Connect Core 1.0, section 2)."""
 
 _MAX_TIME = 253_402_300_799.0
 """The end of the year 9999; a token may say that it never expires by any number."""
@@ -26,17 +23,6 @@ class _Claims(msgspec.Struct):
     exp: float
     nbf: float = 0.0
     iat: float = 0.0
-
-
-class _Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The value of the claim with limits; what it does not name is as in the settings."""
-
-    requests_per_minute: Limit | None = None
-    tokens_per_minute: Limit | None = None
-    max_generations: Limit | None = None
-    max_viewers: Limit | None = None
-    providers: frozenset[Name] | None = None
-    models: frozenset[Name] | None = None
 
 
 def refused(reason: str) -> Unauthorized:
@@ -95,6 +81,8 @@ def principal_of(
 ) -> Principal:
     """Return whose token it is.
 
+    The claim with limits has the shape of a principal's table in the keys file.
+
     Args:
         claims: all claims.
         settings: the names of the claims that say so.
@@ -105,18 +93,18 @@ def principal_of(
         Unauthorized: one of these claims cannot be used; the log names the claim.
     """
     name = claims.get(settings.principal_claim)
-    if not (isinstance(name, str) and 0 < len(name) <= _MAX_NAME_CHARS and name.isprintable()):
+    if not (isinstance(name, str) and is_principal_name(name)):
         raise refused(f"claim:{settings.principal_claim}")
     raw = claims.get(settings.limits_claim, {}) if settings.limits_claim else {}
     try:
-        grant = msgspec.convert(raw, _Grant)
+        entry = msgspec.convert(raw, PrincipalEntry)
     except msgspec.ValidationError:
         raise refused(f"claim:{settings.limits_claim}") from None
-    own = {limit: value for limit in _LIMITS if (value := getattr(grant, limit)) is not None}
+    own = {limit: getattr(entry, limit) for limit in _LIMITS if limit in raw}
     return Principal(
         name=name,
         limits=msgspec.structs.replace(limits, **own),
-        providers=grant.providers,
-        models=grant.models,
+        providers=frozenset(entry.providers) or None,
+        models=frozenset(entry.models) or None,
         credential=credential,
     )
