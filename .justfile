@@ -44,7 +44,7 @@ chaos: && tables
 
 # Ask a service for all that docs/openapi.json offers, and for what it rules out; it takes minutes.
 conformance examples="200":
-    OPENAPI_EXAMPLES={{examples}} uv run pytest -n 0 tests/serve/test_every_documented_answer.py
+    OPENAPI_EXAMPLES={{examples}} uv run pytest -n 0 -o faulthandler_timeout=3600 tests/serve/test_every_documented_answer.py
 
 # Send random requests, raw over sockets; a million take about ten minutes.
 fuzz *args:
