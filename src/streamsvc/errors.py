@@ -272,7 +272,8 @@ class RateLimited(Overloaded):
 
     Args:
         limit: the setting.
-        sentence: what is exceeded, without the dot at its end.
+        what: what is limited.
+        most: how much is allowed; None if that is not told.
         wait_seconds: when the same request would be admitted; None: unknown, because it depends on other requests.
 
     Attributes:
@@ -282,12 +283,15 @@ class RateLimited(Overloaded):
     code = "rate_limited"
     status = 429
 
-    def __init__(self, limit: str, sentence: str, wait_seconds: float | None) -> None:
+    def __init__(self, limit: str, what: str, most: int | None, wait_seconds: float | None) -> None:
         self.wait_seconds = wait_seconds
         if wait_seconds is not None:
             self.retry_after_seconds = wait_seconds
         when = "later" if wait_seconds is None else f"in {math.ceil(wait_seconds)} s"
-        RequestError.__init__(self, f"{sentence} ({limit}); try again {when}.")
+        figure = "" if most is None else f": {most}"
+        RequestError.__init__(
+            self, f"The limit of {what} is reached ({limit}{figure}); try again {when}."
+        )
         self.log_details = f"limit={limit}"
 
 

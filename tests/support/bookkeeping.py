@@ -58,7 +58,7 @@ class Bookkeeper(Limiter):
     async def admit(self, generation: str, caller: Principal, prompt: Prompt) -> None:
         await anyio.lowlevel.checkpoint()
         if self.refuses:
-            raise RateLimited("a limit", "Too much", 3)
+            raise RateLimited("a.limit", "answers", 1, 3)
         if self.admitting is not None:
             self.admitting()
         assert generation not in self._books.ends

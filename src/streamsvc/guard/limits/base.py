@@ -74,15 +74,15 @@ def refusal(number: int, limits: PrincipalLimits, wait_us: int = 0) -> RateLimit
         limits: the caller's. The figures of all principals are not told.
         wait_us: when it would be admitted, in microseconds; 0: unknown.
     """
-    setting, sentence = (
-        ("principal_limits.requests_per_minute", f"{limits.requests_per_minute} requests per minute are allowed"),
-        ("limits.requests_per_minute", "The service's limit of requests per minute is reached"),
-        ("principal_limits.tokens_per_minute", f"{limits.tokens_per_minute} tokens per minute are allowed"),
-        ("limits.tokens_per_minute", "The service's limit of tokens per minute is reached"),
-        ("principal_limits.max_generations", f"{limits.max_generations} answers at once are allowed"),
-        ("principal_limits.max_viewers", f"{limits.max_viewers} viewers at once are allowed"),
-    )[number]  # fmt: skip
-    return RateLimited(setting, sentence, wait_us / MICROSECONDS if wait_us else None)
+    setting, what, most = (
+        ("principal_limits.requests_per_minute", "requests per minute", limits.requests_per_minute),
+        ("limits.requests_per_minute", "requests per minute", None),
+        ("principal_limits.tokens_per_minute", "tokens per minute", limits.tokens_per_minute),
+        ("limits.tokens_per_minute", "tokens per minute", None),
+        ("principal_limits.max_generations", "answers at once", limits.max_generations),
+        ("principal_limits.max_viewers", "viewers at once", limits.max_viewers),
+    )[number]
+    return RateLimited(setting, what, most, wait_us / MICROSECONDS if wait_us else None)
 
 
 class Seat(Count):
