@@ -14,7 +14,7 @@ from support.eventstream import wire
 from support.owned import own_tasks
 from support.process import serve
 
-REQUESTS, WORKERS = 300, 10
+REQUESTS, WORKERS = 120, 10
 
 MORE_SECONDS, TIMES_SLOWER = 0.1, 3
 """How much longer the slowest of a hundred healthy requests may take during an attack; on a busy machine, how many

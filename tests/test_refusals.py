@@ -53,6 +53,18 @@ async def running(directory: Path, api: Upstream, **settings: str) -> AsyncItera
         yield service
 
 
+@pytest.fixture(scope="module")
+async def refusing(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[tuple[Running, Upstream]]:
+    """One service for many refusals: their number opens no circuit."""
+    no_circuits = {f"PROVIDERS__{name}__CIRCUIT_FAILURES": "0" for name in ("OPENAI", "GEMINI")}
+    async with upstream(*WELL) as api:
+        directory = tmp_path_factory.mktemp("refusing")
+        async with running(directory, api, **no_circuits) as service:
+            yield service, api
+
+
 def client_of(service: Running) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(
         base_url=f"http://127.0.0.1:{service.port}/v1", api_key="none", max_retries=2
@@ -109,24 +121,24 @@ async def test_openais_client_raises_for_a_filtered_prompt(
     ids=["402", "insufficient_quota", "307", "421", "404 of a path", "model", "413", "event"],
 )  # fmt: skip
 async def test_client_and_log_each_get_their_part_of_a_refusal(
-    tmp_path: Path,
-    api: Upstream,
+    refusing: tuple[Running, Upstream],
     script: Script,
     exception: type[openai.APIStatusError],
     code: str,
     setting: str,
 ) -> None:
     """The client gets a status, the log names the setting, and the provider is called once."""
-    async with running(tmp_path, api) as service:
-        for model in ("openai", "gemini"):
-            before = len(api.calls)
-            api.script(script)
-            error = await refusal_of(service, model, stream=True)
-            assert (type(error), error.code) == (exception, code)
-            assert len(api.calls) == before + 1
-            line = await service.logged(rf"call\.failed [^\n]*provider={model} [^\n]*\n")
-            setting_of_line = re.search(rf"setting=providers\.{model}\.(\w+)\n", line[0])
-            assert (setting_of_line and setting_of_line[1]) == (setting or None)
+    service, api = refusing
+    for model in ("openai", "gemini"):
+        before, since = len(api.calls), len(service.output)
+        api.script(script)
+        error = await refusal_of(service, model, stream=True)
+        assert (type(error), error.code) == (exception, code)
+        assert len(api.calls) == before + 1
+        pattern = rf"call\.failed [^\n]*provider={model} [^\n]*\n"
+        line = await service.logged(pattern, since=since)
+        setting_of_line = re.search(rf"setting=providers\.{model}\.(\w+)\n", line[0])
+        assert (setting_of_line and setting_of_line[1]) == (setting or None)
 
 
 @pytest.mark.promise("upstream:rescue")
