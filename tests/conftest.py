@@ -10,7 +10,7 @@ import ssl  # noqa: E402
 import sys  # noqa: E402
 import warnings  # noqa: E402
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator  # noqa: E402
-from contextlib import AsyncExitStack, ExitStack  # noqa: E402
+from contextlib import AsyncExitStack, ExitStack, nullcontext  # noqa: E402
 from functools import partial  # noqa: E402
 from itertools import count  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -38,6 +38,11 @@ CITED = pytest.StashKey[set[str]]()
 BROKE_OFF = pytest.StashKey[bool]()
 
 MOST_WORKERS = 12
+
+TESTS = Path(__file__).parent
+
+UNMEASURED = frozenset({"bench", "browser", "clients", "scale", "serve"})
+"""The directories whose tests run without coverage: they take long, and other tests run the same lines."""
 
 KEY_PREFIXES = count()
 
@@ -132,7 +137,8 @@ class Turns:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
         if not is_marked(item, "quiet"):
-            with quiet.turn(self._place, quiet=False):
+            coverage = quiet.unmeasured() if is_unmeasured(item) else nullcontext()
+            with quiet.turn(self._place, quiet=False), coverage:
                 return (yield)
         if not self._is_quiet:
             self._quiet.enter_context(quiet.turn(self._place, quiet=True))
@@ -148,6 +154,12 @@ class Turns:
 
 def is_marked(item: pytest.Item, name: str) -> bool:
     return item.get_closest_marker(name) is not None
+
+
+def is_unmeasured(item: pytest.Item) -> bool:
+    """Return whether a test runs without coverage."""
+    places = {TESTS / name for name in UNMEASURED}
+    return not places.isdisjoint(item.path.parents) or is_marked(item, "unmeasured")
 
 
 @pytest.hookimpl(wrapper=True)

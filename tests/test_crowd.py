@@ -87,6 +87,7 @@ async def one_generation(service: Service, prompt: str, draw: random.Random) -> 
 
 
 @pytest.mark.long
+@pytest.mark.unmeasured
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
 @pytest.mark.promise("fan-out:shared")

@@ -38,7 +38,7 @@ FALLBACK = "fallback"
 SLACK_SECONDS, SLACK_ANSWERS = 2.0, 4
 """What a busy machine may add to a scaled time: these seconds, and this multiple of a healthy answer's time."""
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.long]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.long, pytest.mark.unmeasured]
 
 STAGGER_SECONDS = 0.03
 """How much later each row begins than the previous one, because its first request opens an entry."""

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from coverage import Coverage
+
 
 @contextmanager
 def turn(place: Path, *, quiet: bool) -> Iterator[None]:
@@ -28,10 +30,15 @@ def turn(place: Path, *, quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def unmeasured() -> Iterator[None]:
-    """Start processes without coverage, which makes their every step slower."""
+    """Measure no coverage, here and in processes that start meanwhile: it doubles the CPU time of Python."""
     names = [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]
     held = {name: os.environ.pop(name) for name in names}
+    coverage = Coverage.current() if held else None
+    if coverage:
+        coverage.stop()
     try:
         yield
     finally:
         os.environ.update(held)
+        if coverage:
+            coverage.start()
