@@ -24,6 +24,12 @@ def configure(directory: Path) -> tuple[str, ...]:
             },
             "server": {"request_seconds": 5},
             "auth": {"keys_file": "keys.toml"},
+            "principal_limits": {
+                "requests_per_minute": 1_000_000,
+                "tokens_per_minute": 100_000_000,
+                "max_generations": 20,
+                "max_viewers": 20,
+            },
             "providers.fake": {
                 **FAKE,
                 "allow_faults": True,
