@@ -14,6 +14,7 @@ from starlette.requests import Request
 from streamsvc.config.settings import LimitSettings
 from support.asking import CLIENTS, fetch
 from support.native import CREATE, SILENT, created, creates, snapshot, with_fake
+from support.security import every_route
 from support.service import Service
 from support.shared import shared_service
 
@@ -55,6 +56,14 @@ async def test_form_of_another_site_creates_nothing(service: Service, name: str,
                     body=body,
                 )
                 assert answer.status == 403
+
+
+@pytest.mark.parametrize("path", [path for method, path in every_route() if method == "POST"])
+async def test_form_of_another_site_is_refused_by_every_route(service: Service, path: str) -> None:
+    """Also by one that is new."""
+    for headers in ELSEWHERE:
+        answer = await fetch(service.port, path, method="POST", headers=headers, body=b"{}")
+        assert answer.status == 403
 
 
 @pytest.mark.parametrize("headers", ELSEWHERE[:3], ids=str)

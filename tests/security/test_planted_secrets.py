@@ -21,6 +21,7 @@ from streamsvc.keys.edits import added
 from support import contents
 from support.asking import CLIENTS, Request, answered, chat_stream, fetch, get, sent
 from support.eventstream import Answer
+from support.issuer import AUDIENCE, ISSUER, OTHER_KEY, claims, issuing, token
 from support.native import NEVER
 from support.planted import (
     ANSWERED,
@@ -127,13 +128,17 @@ def planted(name: str, provider: str, mode: str) -> Request:
 
 
 @asynccontextmanager
-async def serving(directory: Path, api: Upstream, redis_url: str) -> AsyncIterator[Running]:
+async def serving(
+    directory: Path, api: Upstream, jwks_url: str, redis_url: str
+) -> AsyncIterator[Running]:
     """Run the service until the context is left."""
+    jwt = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_url": jwks_url}
     entry = {"kind": "openai", "model": "m", "base_url": api.url, "attempts": 2}
     fast: dict[str, object] = {"backoff_seconds": 0.01, "circuit_failures": 0}
     log: dict[str, object] = {"kind": "redis", "url": redis_url} if redis_url else {}
     sections: dict[str, Mapping[str, object]] = {
         "auth": {"keys_file": "keys.toml"},
+        "jwt": {**jwt, "limits_claim": "limits"},
         "server": {"log_level": "debug", "drain_seconds": 0.0},
         "generations": {"grace_seconds": 0.0},
         "providers.main": {**entry, **fast, "api_key_env": "MAIN_KEY"},
@@ -182,19 +187,20 @@ class Scenario:
     Attributes:
         port: of the service.
         search: gets the responses.
-        tickets: the tickets that were handed out.
+        minted: further credentials, which the service or the issuer has made.
     """
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.search = Search()
-        self.tickets: dict[str, str] = {}
+        self.minted: dict[str, str] = {}
 
     async def run(self) -> None:
         await self.answers()
         await self.failures()
         await self.refusals()
         await self.chats_and_tickets()
+        await self.tokens()
         await self.others()
         for path in ("/v1/providers", "/v1/models", "/readyz", "/healthz", "/openapi.json", "/"):
             self.search.others.append(await fetch(self.port, path, headers=headers()))
@@ -288,12 +294,23 @@ class Scenario:
             body=json.dumps({"request": request}).encode(),
         )
         ticket = json.loads(bytes(made.raw))
-        self.tickets[f"ticket {len(self.tickets)}"] = ticket["ticket"]
+        self.minted["ticket"] = ticket["ticket"]
         opened = await fetch(self.port, ticket["url"], headers=headers())
         assert CONTENTS["answer"] in opened.raw.decode()
         self.search.own.append(opened)
         for url in (ticket["url"], ticket["url"] + "x"):
             self.search.others.append(await fetch(self.port, url, headers=headers()))
+
+    async def tokens(self) -> None:
+        """A token that is valid, one of a stranger, one with a claim of a wrong shape."""
+        good = token(claims(sub="team", note=CONTENTS["query"]))
+        shapeless = token(claims(sub="team", limits={"max_viewers": CONTENTS["query"]}))
+        for jwt, status in ((good, 200), (token(key=OTHER_KEY), 401), (shapeless, 401)):
+            for part in jwt.split(".")[1:]:  # its claims and its signature
+                self.minted[f"part {len(self.minted)} of a token"] = part
+            answer = await self.ask("native", "main", "well", headers("bearer", jwt))
+            assert answer.status == status
+            (self.search.own if status == 200 else self.search.others).append(answer)
 
     async def others(self) -> None:
         """What another principal and nobody at all can see of all that."""
@@ -341,10 +358,10 @@ async def test_planted_secrets_leak_nowhere(
     redis_server: RedisServer | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     everything = {**CREDENTIALS, **CONTENTS}
-    async with upstream() as api, AsyncExitStack() as stack:
+    async with upstream() as api, issuing() as tokens, AsyncExitStack() as stack:
         api.choose = chosen
         url = redis_server.url if redis_server else ""
-        service = await stack.enter_async_context(serving(tmp_path, api, url))
+        service = await stack.enter_async_context(serving(tmp_path, api, tokens.url, url))
         scenario = Scenario(service.port)
         await scenario.run()
         held = await stack.enter_async_context(
@@ -352,12 +369,12 @@ async def test_planted_secrets_leak_nowhere(
         )
         await held.raw_until(CONTENTS["answer"].encode())
         if redis_server:
-            assert_store_is_clean(dump(redis_server), scenario.tickets)
+            assert_store_is_clean(dump(redis_server), scenario.minted)
         assert found_in(command_line(service.process.pid), everything) == set()
         assert await service.terminate() == 0
         scenario.search.assert_nothing_leaked()
     output = service.output + "".join(capfd.readouterr())
-    assert found_in(output, {**everything, **scenario.tickets}) == set()
+    assert found_in(output, {**everything, **scenario.minted}) == set()
     outcomes = {
         line.partition("outcome=")[2].split()[0]
         for line in output.splitlines()
@@ -373,14 +390,14 @@ def command_line(pid: int) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def assert_store_is_clean(stored: Mapping[bytes, bytes], tickets: Mapping[str, str]) -> None:
+def assert_store_is_clean(stored: Mapping[bytes, bytes], minted: Mapping[str, str]) -> None:
     """Check what a Redis server has: of a credential nothing, of a request and an answer what each needs."""
     may_have = {b"request": REQUESTED, b"log": ANSWERED, b"ticket": REQUESTED}
     kinds = set()
     for key, value in stored.items():
         kind = key.split(b":")[2]
         kinds.add(kind)
-        assert found_in(key + value, {**CREDENTIALS, **tickets}) == set(), key
+        assert found_in(key + value, {**CREDENTIALS, **minted}) == set(), key
         assert found_in(key, CONTENTS) == set()
         assert found_in(value, CONTENTS) <= may_have.get(kind, set()), (key, value[:500])
     assert kinds >= {b"meta", b"log", b"request", b"key", b"chat", b"ticket"}

@@ -102,7 +102,10 @@ ADVISORIES = (
         "MCP's SDKs for TypeScript, Python, Go",
         "A page could reach a server on localhost by DNS rebinding.",
         "Names are served only if they are loopback names or in `server.hosts`, on every address; 421 names the setting.",
-        ("web/test_origins.py::test_page_that_rebinds_its_name_gets_nothing",),
+        (
+            "web/test_origins.py::test_page_that_rebinds_its_name_gets_nothing",
+            "serve/test_hosts_of_a_service.py::test_service_on_every_address_serves_no_foreign_name",
+        ),
     ),
     Advisory(
         ("CVE-2026-45400", "CVE-2026-8768"),
