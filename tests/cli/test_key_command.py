@@ -146,6 +146,23 @@ def test_any_layout_is_changed_as_meant_or_refused(key: Command, text: str) -> N
             assert after["a"].limits == before["a"].limits
 
 
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize("text", ["[principals]\na.max_viewers = 1\n", "[[principals.a.keys]]\nONE\n[principals.b]\n[[principals.a.keys]]\nTWO\n"])  # fmt: skip
+def test_layout_that_cannot_be_changed_stays(key: Command, text: str) -> None:
+    """Better refused than a key that stays valid, or an entry that is lost."""
+    fields = "id = 'N'\nhash = 'sha256:H'\ncreated = 2025-01-01T00:00:00Z"
+    for word, digit in (("ONE", "1"), ("TWO", "2")):
+        text = text.replace(word, fields.replace("N", digit).replace("H", digit * 64))
+    key.path.write_text(text)
+    code, out, err = key("new", "a")
+    assert (code, out) == (2, "")
+    assert err == (
+        "The keys file: found a layout that this command cannot change; accepted: keys as tables of their own, "
+        "[[principals.NAME.keys]]; or edit it by hand\n"
+    )
+    assert key.path.read_text() == text
+
+
 def test_list_shows_ids_and_never_hashes(key: Command) -> None:
     key.path.write_text(f"{HANDMADE}expires = 2025-06-01T00:00:00Z\n")
     _, made, _ = key("new", "é", "--expires", "2099-01-31")

@@ -182,6 +182,31 @@ async def test_unusable_file_changes_nothing_and_is_one_line(
     assert key not in "".join(log.lines)
 
 
+async def test_file_that_is_being_written_is_read_when_it_is_done(
+    keys: KeysFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two looks at it, the editor that has emptied it writes it."""
+    key = keys.add("a")
+    before = keys.text
+    looks = iter([(1,), (2,)])  # at the start, and when it is empty
+
+    def signature(_path: Path) -> tuple[int, ...]:
+        look = next(looks, (3,))
+        if look == (2,):
+            keys.overwrite("")
+        elif look == (3,):
+            keys.overwrite(before)
+        return look
+
+    monkeypatch.setattr("streamsvc.guard.keys._signature", signature)
+    with logged() as log, anyio.fail_after(BOUND_SECONDS):
+        async with running(keys) as (authenticator, revoked):
+            await log.wait("keys.loaded", count=2)
+            assert await is_known(authenticator, key)
+    assert revoked.ids == []
+    assert not any("refused" in line for line in log.lines)
+
+
 @pytest.mark.promise("door:closed")
 async def test_key_stops_at_its_expiry(keys: KeysFile) -> None:
     """The clock of the test, not a wait, passes the moment."""

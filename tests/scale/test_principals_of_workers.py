@@ -102,6 +102,9 @@ async def test_keys_and_chats_of_principals_meet_on_no_worker(workers: Pair) -> 
         for method, path in (("GET", "stream"), ("POST", "stop")):
             other = await ask(workers.there, workers.other, method, f"/api/chat/shared/{path}")
             assert other.status_code == 204
+        theirs = {**chat, "provider": "fake"}  # their own chat: it takes nothing over
+        answer_of_other = await ask(workers.there, workers.other, "POST", "/api/chat", theirs)
+        assert answer_of_other.headers["x-generation-id"] != generation
         snapshot = await ask(workers.there, workers.mine, "GET", f"/v1/generations/{generation}")
         assert snapshot.json()["status"] == "running"
     stopped = await ask(workers.there, workers.mine, "POST", "/api/chat/shared/stop")

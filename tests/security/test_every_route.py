@@ -14,6 +14,7 @@ from unittest.mock import MagicMock
 
 import httpx2
 import msgspec
+import openai
 import pytest
 from starlette.routing import BaseRoute, Mount, Route
 
@@ -26,7 +27,7 @@ from support.api_keys import KeysFile, bearer, guarded
 from support.native import NEVER, at_once
 from support.service import Service, serving
 
-CHAT = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
+CHAT: dict[str, Any] = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
 MESSAGE = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "hi"}]}
 UI = {"id": "talk", "messages": [MESSAGE]}
 PAGE = "https://page.test"
@@ -317,6 +318,19 @@ async def test_page_of_an_allowed_origin_reads_the_refusal(service: Guarded) -> 
     assert refused.headers["access-control-allow-origin"] == PAGE
     assert "WWW-Authenticate" in refused.headers["access-control-expose-headers"]
     assert "access-control-allow-credentials" not in refused.headers
+
+
+@pytest.mark.promise("input:clear-error")
+async def test_clients_of_openai_get_their_own_exception(service: Guarded) -> None:
+    url = f"{service.service.url}/v1"
+    async with openai.AsyncOpenAI(base_url=url, api_key=service.wrong["revoked"]) as client:
+        for call in (client.models.list(), client.chat.completions.create(**CHAT)):
+            with pytest.raises(openai.AuthenticationError) as caught:
+                await call
+            assert caught.value.code == "invalid_api_key"
+    async with openai.AsyncOpenAI(base_url=url, api_key=service.mine) as client:
+        answer = await client.chat.completions.create(**CHAT)
+        assert answer.choices[0].message.content == "Words of an answer."
 
 
 # ---- Another principal's
