@@ -7,11 +7,13 @@ Ctrl-C stops the call to the provider, and a line says so; closing the output pi
 import logging
 import sys
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import anyio
 import httpx2
 import msgspec
 
+from streamsvc.config.file import KEY_VARIABLE
 from streamsvc.config.settings import Settings
 from streamsvc.engine.admission import Unlimited
 from streamsvc.engine.directory.memory import MemoryDirectory
@@ -41,12 +43,23 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
-def ask_service(url: str, question: str, *, provider: str | None) -> int:
-    """Ask a running service; return the exit code."""
+def ask_service(url: str, question: str, *, provider: str | None, key: str = "") -> int:
+    """Ask a running service; return the exit code.
+
+    Args:
+        url: of the service.
+        question: the prompt.
+        provider: a provider entry; None: the service's.
+        key: an API key or a token; "" if the service asks for none.
+    """
+    if not (key.isascii() and key.isprintable()):
+        _say(f"{KEY_VARIABLE}: found other characters than those of a key (not shown)")
+        return EXIT_USAGE
+    authorization = {"Authorization": f"Bearer {key}"} if key else {}
     body = {"prompt": question, **({"provider": provider} if provider else {})}
     timeout = httpx2.Timeout(60.0, connect=5.0)
     try:
-        with httpx2.Client(base_url=url, timeout=timeout) as client:
+        with httpx2.Client(base_url=url, timeout=timeout, headers=authorization) as client:
             return _follow_or_stop(client, body)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -98,6 +111,8 @@ def _follow(client: httpx2.Client, body: Mapping[str, str], generation: list[str
     with client.stream("POST", "/v1/generations", json=body, headers=headers) as response:
         if not response.is_success:
             _say(_detail(response))
+            if response.status_code == HTTPStatus.UNAUTHORIZED:
+                _say(f"`streamsvc ask` sends the key that is in {KEY_VARIABLE}.")
             return EXIT_FAILED
         generation += response.headers.get_list("X-Generation-Id")
         for block in httpx2.EventSource(response):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from streamsvc import __version__
-from streamsvc.config.file import find
+from streamsvc.config.file import KEY_VARIABLE, find
 from streamsvc.config.keys_file import read_keys
 from streamsvc.config.load import load
 from streamsvc.config.paths import OPTIONS, setting_for
@@ -77,7 +77,8 @@ def _ask(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.direct:
         return int(ask.ask_provider(settings, os.environ, prompt, provider=provider))
     url = arguments.url or _service_url(settings)
-    return int(ask.ask_service(url, prompt, provider=provider))
+    key = os.environ.get(KEY_VARIABLE, "")
+    return int(ask.ask_service(url, prompt, provider=provider, key=key))
 
 
 def _serve(settings: Settings, argv: Sequence[str] | None) -> int:
@@ -183,7 +184,10 @@ def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argu
         help="a provider entry (default: `provider` in the settings)",
     )
     ask = commands.add_parser(
-        "ask", parents=[config], help="ask one question and print the answer as it streams"
+        "ask",
+        parents=[config],
+        help="ask one question and print the answer as it streams",
+        description=f"Asks a running service. If it asks for a key, set {KEY_VARIABLE}.",
     )
     ask.add_argument("prompt", type=_valid_text)
     ask.add_argument(

@@ -1,8 +1,7 @@
 """The playground of a service that asks for keys, used as a person uses it."""
 
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from playwright.async_api import Page, expect
 
 from browser.playground import ANSWER, EXPLAIN, ask, enter_key, playground, violations
 from streamsvc.providers.fake.text import reply_to
-from support.commands import run
-from support.process import Running, serve
+from support.api_keys import KeysFile
+from support.process import serve
 
 pytestmark = pytest.mark.browser
 
@@ -23,42 +22,14 @@ CUT = ["ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RES
 
 WIDTHS = (1280, 360)
 
+SETTINGS = {
+    "AUTH__KEYS_FILE": "keys.toml",
+    "STREAM__RETRY_MS": "500",
+    "PROVIDERS__FAKE__WORDS_PER_SECOND": "30",
+    "PROVIDERS__FAKE__FIRST_WORD_SECONDS": "0",
+}
+
 INVALID = "The API key or token is not valid."
-
-
-class Keys:
-    """The keys of a service, made and revoked with its command."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def new(self, name: str) -> str:
-        made = run(self._directory, "key", "new", name, "--file", "keys.toml")
-        assert made.returncode == 0, made.stderr
-        return made.stdout.strip()
-
-    def revoke(self, key: str) -> None:
-        done = run(self._directory, "key", "revoke", key.split("_")[1], "--file", "keys.toml")
-        assert done.returncode == 0, done.stderr
-
-    def limit(self, name: str, line: str) -> None:
-        file = self._directory / "keys.toml"
-        table = f"[principals.{name}]\n"
-        file.write_text(file.read_text().replace(table, f"{table}{line}\n"))
-
-
-@asynccontextmanager
-async def guarded(directory: Path, keys: Keys) -> AsyncIterator[tuple[Running, str]]:
-    """Run a service with two principals, one of which may create one answer a minute; yields a key of the other."""
-    key = keys.new("team")
-    settings = {
-        "AUTH__KEYS_FILE": "keys.toml",
-        "STREAM__RETRY_MS": "500",
-        "PROVIDERS__FAKE__WORDS_PER_SECOND": "30",
-        "PROVIDERS__FAKE__FIRST_WORD_SECONDS": "0",
-    }
-    async with serve(directory, settings) as service:
-        yield service, key
 
 
 async def shown(page: Page) -> str:
@@ -79,10 +50,12 @@ async def kept_by(page: Page) -> str:
 @pytest.mark.node
 async def test_the_page_asks_for_a_key_and_keeps_it_to_itself(tmp_path: Path) -> None:
     """With a key everything works; without one that counts, a dialog asks for it. One browser for all of it."""
-    keys = Keys(tmp_path)
-    second, limited = keys.new("team"), keys.new("limited")
-    keys.limit("limited", "requests_per_minute = 1")
-    async with guarded(tmp_path, keys) as (service, key):
+    keys = KeysFile(tmp_path / "keys.toml")
+    key, second, limited = (keys.add(name) for name in ("team", "team", "limited"))
+    table = "[principals.limited]\n"
+    assert table in keys.text
+    keys.replace(keys.text.replace(table, f"{table}requests_per_minute = 1\n"))
+    async with serve(tmp_path, SETTINGS) as service:
         url = f"http://127.0.0.1:{service.port}"
         async with playground(url, expected=[*REFUSED, *CUT], key=key) as page:
             await everything_works(page)

@@ -17,12 +17,15 @@ from streamsvc.config.settings import GenerationSettings, Settings
 from streamsvc.events import Done, Outcome, Reasoning, Text
 from streamsvc.provider_errors import ProviderUnavailable
 from streamsvc.providers.base import Finish
+from support.api_keys import KeysFile, guarded
 from support.commands import errors_of, read_until, run, started
 from support.doubles import HOLD, ScriptedProvider, Step, events_of
 from support.service import Service
 
 STOP = Finish(reason="stop")
 
+
+WITH_KEY = "`streamsvc ask` sends the key that is in STREAMSVC_KEY.\n"
 
 STOPPED_SERVICE = "\nStopped: the service has closed the call to the provider.\n"
 
@@ -176,6 +179,40 @@ async def test_refusal_of_the_service_is_printed(tmp_path: Path, serve: Serve) -
         async with started(tmp_path, "ask", "--url", service.url, *arguments) as process:
             assert await errors_of(process) == sentence
             assert await process.wait() == 1
+
+
+@pytest.mark.parametrize(
+    ("of_shell", "printed", "sentence", "code"),
+    [
+        ("right", "one two\n", "", 0),
+        ("wrong", "", "The API key or token is not valid.\n" + WITH_KEY, 1),
+        (
+            "none",
+            "",
+            "An API key is required; send it as 'Authorization: Bearer …'.\n" + WITH_KEY,
+            1,
+        ),
+        (
+            "strange",
+            "",
+            "STREAMSVC_KEY: found other characters than those of a key (not shown)\n",
+            2,
+        ),
+    ],
+)
+async def test_key_comes_from_the_environment(
+    tmp_path: Path, serve: Serve, of_shell: str, printed: str, sentence: str, code: int
+) -> None:
+    """Arguments of a command are seen by every user of the machine."""
+    keys = KeysFile(tmp_path / "keys.toml")
+    key = {"right": keys.add("team"), "wrong": "ssk_a_b", "none": "", "strange": "schlüssel\n"}
+    fake = FakeSettings(text="one two", words_per_second=0, first_word_seconds=0)
+    service = await serve(guarded(Settings(providers={"fake": fake}), keys))
+    environ = {"STREAMSVC_KEY": key[of_shell]}
+    async with started(tmp_path, "ask", "--url", service.url, "hello", environ=environ) as process:
+        await read_until(process, printed)
+        assert await errors_of(process) == sentence
+        assert await process.wait() == code
 
 
 @pytest.mark.promise("input:clear-error")

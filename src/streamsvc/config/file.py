@@ -17,6 +17,9 @@ from streamsvc.errors import ConfigError
 DEFAULT_PATH = Path("config.toml")
 PATH_VARIABLE = "STREAMSVC_CONFIG"
 
+KEY_VARIABLE = "STREAMSVC_KEY"
+"""The environment variable with the API key or the token that `streamsvc ask` sends."""
+
 _SHOWN_CHARS = 60
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from streamsvc.config.check import check, check_certificates
 from streamsvc.config.file import (
+    KEY_VARIABLE,
     PATH_VARIABLE,
     Mistakes,
     find,
@@ -53,7 +54,7 @@ def load(
     raw = read_file(path) if path else {}
     lay_below(raw, shipped_providers())
     for variable, text in sorted(environ.items()):
-        if variable.startswith(PREFIX) and variable != PATH_VARIABLE:
+        if variable.startswith(PREFIX) and variable not in (KEY_VARIABLE, PATH_VARIABLE):
             with mistakes.noted():
                 _lay_over(raw, _path_of(variable, text), FromEnvironment(variable, text))
     for option, text in (options or {}).items():
