@@ -164,6 +164,11 @@ def test_openai_clients_may_send_what_is_ignored() -> None:
     ]
 
 
+def test_answer_with_the_status_of_an_error_is_documented() -> None:
+    response = DOCUMENT["paths"]["/readyz"]["get"]["responses"]["503"]
+    assert set(response["content"]) == {"application/json", "application/problem+json"}
+
+
 @pytest.mark.parametrize(("path", "body"), list(examples()))
 async def test_examples_of_bodies_are_answered(service: Service, path: str, body: object) -> None:
     answer = await service.client.post(path, json=body)

@@ -1,7 +1,7 @@
 """Refusals and failures: their statuses and codes, from the classes of the errors, and the shape they have in each API."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -124,12 +124,13 @@ def failures() -> Sequence[Refusal]:
     ]
 
 
-def responses(refusals: Iterable[Refusal], shape: Shape) -> Json:
+def responses(refusals: Iterable[Refusal], shape: Shape, *, in_full: Container[int] = ()) -> Json:
     """Return the error responses of an operation, by status.
 
     Args:
         refusals: what it can get besides `BEFORE` and `ALWAYS`, in the shape of its API.
         shape: that shape.
+        in_full: the statuses whose responses do not refer to those that operations have in common.
     """
     own = defaultdict[int, list[Refusal]](list)
     for refusal in dict.fromkeys(refusals):
@@ -137,7 +138,7 @@ def responses(refusals: Iterable[Refusal], shape: Shape) -> Json:
     common = {refusal.status for refusal in (*BEFORE, *ALWAYS)}
     return {
         str(status): _response(status, own[status], shape)
-        if own[status]
+        if own[status] or status in in_full
         else {"$ref": f"#/components/responses/{_name(status, shape)}"}
         for status in sorted({*own, *common})
     }

@@ -82,11 +82,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
             found["parameters"] = parameters
         if self.body is not None:
             found["requestBody"] = _body(self.body)
-        failed = errors.responses(refusals, self.shape)
-        found["responses"] = {
-            **{str(status): _answer(answer) for status, answer in self.answers.items()},
-            **failed,
-        }
+        found["responses"] = errors.responses(refusals, self.shape, in_full=self.answers)
+        for status, answer in self.answers.items():
+            found["responses"][f"{status}"] = _answer(answer, found["responses"].get(f"{status}"))
+        found["responses"] = dict(sorted(found["responses"].items()))
         return found
 
 
@@ -145,12 +144,12 @@ def _body(body: Body) -> Json:
     return {"required": True, "content": {"application/json": content}}
 
 
-def _answer(answer: Answer) -> Json:
-    found: Json = {"description": answer.meaning}
-    if answer.headers:
-        found["headers"] = {
-            name: {"$ref": f"#/components/headers/{name}"} for name in answer.headers
-        }
-    if answer.content:
-        found["content"] = dict(answer.content)
-    return found
+def _answer(answer: Answer, failure: Json | None) -> Json:
+    """Return a response that is not an error, or may also be the one that is given."""
+    found: Json = failure or {"description": "", "content": {}}
+    found["description"] = "\n".join(filter(None, (answer.meaning, found["description"])))
+    found["content"] = {**answer.content, **found["content"]}
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in answer.headers}
+    if headers := headers | found.get("headers", {}):
+        found["headers"] = headers
+    return {name: part for name, part in found.items() if part}
