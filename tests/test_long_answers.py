@@ -12,6 +12,7 @@ import pytest
 from conftest import Serve
 from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.config.settings import GenerationSettings, Settings
+from streamsvc.engine.ids import new_id
 from streamsvc.events import Done, Outcome, Start, Status, Text
 from streamsvc.providers.base import Finish
 from support.doubles import ScriptedProvider, Step
@@ -21,7 +22,7 @@ from support.steps import counted
 SHORT, LONG = 1_500, 6_000
 """Lengths of answers in words; a batch of the log has 256 records."""
 
-GENERATION = "gen_" + "a" * 32
+GENERATION = new_id()
 DONE = Done(
     status=Status.COMPLETED,
     finish_reason="stop",
