@@ -15,6 +15,7 @@ from conftest import Serve
 from streamsvc.app import create_app
 from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.config.settings import Settings, StreamSettings
+from streamsvc.server import refusal
 from streamsvc.server.connection import Protocol
 from streamsvc.server.lifecycle import Options, Server
 from support.eventstream import wire
@@ -85,6 +86,26 @@ async def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
             for _ in range(3):
                 answer = await connection.answer("GET")
                 assert (answer.status, bool(await answer.body())) == (200, True)
+
+
+@pytest.mark.promise("input:clear-error")
+async def test_pipelined_requests_beyond_the_limit_are_refused(serve: Serve) -> None:
+    """After the answers to those before them; what runs goes on."""
+    service = await serve(SILENT)
+    with anyio.fail_after(10):
+        async with wire(service.port) as connection:
+            stream = await connection.ask("GET", "/stream-ai?prompt=hi")
+            assert (await stream.event()).type == "start"
+            await connection.send(HEALTH * (refusal.MAX_WAITING + 5))
+            generation = stream.headers["x-generation-id"]
+            await service.client.post(f"/v1/generations/{generation}/stop")
+            assert [event.type for event in await stream.events()] == ["done"]
+            for _ in range(refusal.MAX_WAITING):
+                answer = await connection.answer("GET")
+                assert (answer.status, bool(await answer.body())) == (200, True)
+            answer = await connection.answer("GET")
+            assert answer.status == 429
+            assert b"too_many_requests" in await answer.body()
 
 
 @pytest.mark.promise("fan-out:shared")
