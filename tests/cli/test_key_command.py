@@ -181,9 +181,9 @@ def test_list_shows_ids_and_never_hashes(key: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["new", "a b"], "NAME: found 'a b'; accepted: 1 to 128 visible characters, without spaces, and not a key"),
-        (["new", ""], "NAME: found ''; accepted: 1 to 128 visible characters, without spaces, and not a key"),
-        (["new", "ssk_x_y"], "NAME: found a key; accepted: 1 to 128 visible characters, without spaces, and not a key"),
+        (["new", "a b"], "NAME: found 'a b'; accepted: 1 to 255 visible characters, without spaces, and not a key"),
+        (["new", ""], "NAME: found ''; accepted: 1 to 255 visible characters, without spaces, and not a key"),
+        (["new", "ssk_x_y"], "NAME: found a key; accepted: 1 to 255 visible characters, without spaces, and not a key"),
         (["new", "a", "--expires", "soon"], "streamsvc key new: error: argument --expires: found 'soon'; accepted: 90d, 12h, 2027-01-31 or 2027-01-31T12:00:00Z"),
         (["new", "a", "--expires", "99999d"], ""),
         (["new", "a", "--expires", "2020-01-31"], "streamsvc key new: error: argument --expires: 2020-01-31 is in the past"),
