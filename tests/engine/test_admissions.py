@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
+from streamsvc.engine.admission import Unlimited
 from streamsvc.errors import Draining, GenerationNotFound, InvalidField, Overloaded, RateLimited
 from streamsvc.eventlog.base import LogTakenOver
 from streamsvc.eventlog.memory import MemoryEventLog
@@ -202,6 +203,15 @@ async def test_the_lease_of_a_viewer_ends_with_its_stream_or_its_refusal() -> No
                 scope.cancel()
                 await anyio.lowlevel.checkpoint()
         assert (keeper.seats, bench.viewers) == (0, 0)
+
+
+async def test_a_process_with_a_single_user_has_no_limits() -> None:
+    async with Bench({"fake": ScriptedProvider(STOP)}, log=FailingLog, limiter=Unlimited()) as it:
+        for _ in range(2):
+            with pytest.raises(Overloaded, match="the log"):
+                await it.create(REQUEST)
+        async with it.viewer_place(ANONYMOUS) as lease:
+            assert lease is None
 
 
 # ---- Several processes
