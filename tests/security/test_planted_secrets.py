@@ -291,6 +291,7 @@ async def test_planted_secrets_leak_nowhere(
     }
     assert outcomes >= OUTCOMES - ({"drained"} if redis_server else set())
     assert "request.crashed exception=LookupError" in output
+    assert "DEBUG   any.library crashing" in output
 
 
 def command_line(pid: int) -> bytes:

@@ -33,6 +33,7 @@ def loud(*arguments):
     return config
 
 async def crash(self, prompt, emit):
+    logging.getLogger("any.library").debug("crashing")
     raise RuntimeError(repr(prompt))
 
 snapshot = GenerationEndpoints.snapshot
