@@ -1,10 +1,14 @@
 """The keys of an issuer, fetched from a real server on loopback: slow, huge, redirecting, broken, rotating."""
 
 import json
+import ssl
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+import trustme
 
 from streamsvc.errors import IssuerUnavailable
 from streamsvc.guard import jwks
@@ -112,6 +116,31 @@ async def test_known_keys_stay_while_the_document_is_broken(name: str) -> None:
         clock.seconds += 2  # a day after the last success
         with pytest.raises(IssuerUnavailable):
             await has(keys)
+
+
+async def test_certificate_of_the_issuer_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also while the file of certificates is away."""
+    authority, server = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(server)
+    certificates = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(certificates))
+    async with issuing(tls=server) as issuer:
+
+        async def fetched(host: str) -> bool:
+            url = f"https://{host}:{issuer.peer.port}/jwks.json"
+            with suppress(IssuerUnavailable):
+                return await has(IssuerKeys(url, ALGORITHMS, now=Clock()))
+            assert "jwks.failed reason=no_response" in caplog.text
+            return False
+
+        assert not await fetched("localhost")  # an unknown authority
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates))
+        assert await fetched("localhost")
+        assert not await fetched("127.0.0.1")  # the certificate of another name
+        certificates.unlink()
+        assert not await fetched("localhost")
 
 
 # ---- Rotation

@@ -3,7 +3,7 @@
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,18 +16,10 @@ from streamsvc.config.guard_settings import Algorithm, JWTSettings, PrincipalLim
 from streamsvc.errors import Unauthorized
 from streamsvc.guard import jwt
 from streamsvc.guard.jwt import JWTAuthenticator
-from support.issuer import (
-    AUDIENCE,
-    ISSUER,
-    KEYS,
-    OTHER_KEY,
-    Issuer,
-    claims,
-    compact,
-    issuing,
-    public,
-    token,
-)
+from support import issuer as support
+from support.issuer import AUDIENCE, ISSUER, KEYS, OTHER_KEY, Issuer, compact, issuing, public
+
+NOW = int(time.time())
 
 LIMITS = PrincipalLimits(requests_per_minute=60, max_viewers=5)
 
@@ -43,13 +35,23 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 
 class Clock:
-    """Seconds since 1970 that a test can move."""
+    """Seconds since 1970 that a test can move; it begins at `NOW`, however long ago that is."""
 
     def __init__(self) -> None:
-        self.seconds = time.time()
+        self.seconds = float(NOW)
 
     def __call__(self) -> float:
         return self.seconds
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    """Return the claims of a token that was issued at `NOW`; a change to None removes the claim."""
+    return support.claims(**{"iat": NOW, "exp": NOW + 300, **changes})
+
+
+def token(payload: Mapping[str, Any] | bytes | None = None, **fields: Any) -> str:
+    """Return a signed token that was issued at `NOW`."""
+    return support.token(claims() if payload is None else payload, **fields)
 
 
 def authenticator(issuer: Issuer, clock: Clock | None = None, **changes: Any) -> JWTAuthenticator:
@@ -226,8 +228,6 @@ async def test_payload_that_is_not_an_object_is_refused(issuer: Issuer) -> None:
 
 # ---- The claims
 
-NOW = int(time.time())
-
 BAD_CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
     "no issuer": ({"iss": None}, "claims"),
     "another issuer": ({"iss": "https://issuer.test"}, "issuer"),
@@ -263,19 +263,7 @@ BAD_CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", BAD_CLAIMS)
 async def test_claims_are_required_and_checked(issuer: Issuer, name: str) -> None:
     changes, expected = BAD_CLAIMS[name]
-    good = {
-        "iss": ISSUER,
-        "aud": AUDIENCE,
-        "sub": "team-a",
-        "iat": NOW,
-        "exp": NOW + 300,
-        **changes,
-    }
-    clock = Clock()
-    clock.seconds = NOW
-    knows = authenticator(issuer, clock)
-    credential = token({claim: value for claim, value in good.items() if value is not None})
-    assert await reason(knows, credential) == expected
+    assert await reason(authenticator(issuer), token(claims(**changes))) == expected
 
 
 GOOD_CLAIMS: dict[str, dict[str, Any]] = {
@@ -290,9 +278,7 @@ GOOD_CLAIMS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", GOOD_CLAIMS)
 async def test_clocks_may_differ_by_the_leeway(issuer: Issuer, name: str) -> None:
-    clock = Clock()
-    clock.seconds = NOW
-    assert not await reason(authenticator(issuer, clock), token(claims(**GOOD_CLAIMS[name])))
+    assert not await reason(authenticator(issuer), token(claims(**GOOD_CLAIMS[name])))
 
 
 @pytest.mark.parametrize("name", ["é", "用户", "auth0|12", "a" * 255, "__proto__", "😀"])

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import ssl
 import time
 from asyncio import StreamWriter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -126,10 +127,12 @@ class Issuer:
 
 
 @asynccontextmanager
-async def issuing(document: bytes | None = None) -> AsyncIterator[Issuer]:
+async def issuing(
+    document: bytes | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Issuer]:
     """Publish a JWK Set, by default one with all `KEYS`, until the context is left."""
     issuer = Issuer(response(document or key_set()))
-    async with peer(issuer.play) as issuer.peer:
+    async with peer(issuer.play, tls) as issuer.peer:
         yield issuer
 
 

@@ -196,7 +196,7 @@ class IssuerKeys:
                 )
         except TimeoutError:
             raise _FetchFailed("timeout") from None
-        except TransportError as exc:
+        except (TransportError, OSError) as exc:  # also of a file of certificates that is away
             raise _FetchFailed("no_response") from exc
         else:
             if len(document) >= MAX_BYTES:
