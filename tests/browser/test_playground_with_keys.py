@@ -25,7 +25,7 @@ WIDTHS = (1280, 360)
 SETTINGS = {
     "AUTH__KEYS_FILE": "keys.toml",
     "STREAM__RETRY_MS": "500",
-    "PROVIDERS__FAKE__WORDS_PER_SECOND": "30",
+    "PROVIDERS__FAKE__WORDS_PER_SECOND": "20",
     "PROVIDERS__FAKE__FIRST_WORD_SECONDS": "0",
 }
 
@@ -76,9 +76,9 @@ async def everything_works(page: Page) -> None:
     await page.wait_for_function(
         "() => document.querySelector('.turn .answer').textContent.length > 40"
     )
-    await page.locator("#raw summary").click()
-    await page.locator("#second").click()
     await page.locator("#cut").click()
+    await page.locator("#second").click()
+    await page.locator("#raw summary").click()
     await expect(page.locator(".seam")).to_have_count(1)
     await expect(page.locator("#state")).to_have_text("done")
     assert await shown(page) == reply_to(EXPLAIN)
