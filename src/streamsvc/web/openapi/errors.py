@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, assert_never, get_args
 
 from streamsvc.dialects.openai.errors import CODES, STATUSES
 from streamsvc.errors import (
@@ -214,6 +214,8 @@ def _body(status: int, refusals: Sequence[Refusal], shape: Shape) -> tuple[str, 
             return "application/json", {"allOf": [reference("ErrorBody"), error]}
         case "text":
             return "text/plain", {"type": "string", "description": "A sentence for people."}
+        case other:
+            assert_never(other)
 
 
 def _headers(status: int, shape: Shape) -> Mapping[str, Json]:
