@@ -50,6 +50,10 @@ conformance examples="200":
 fuzz *args:
     PYTHONPATH=tests uv run python -m support.fuzz {{args}}
 
+# What keys and limits cost a request and a token; see docs/performance.md.
+guard *args:
+    uv run python -m bench --only guard --targets streamsvc {{args}}
+
 # What a token costs; see docs/performance.md. `just bench --quick` takes about a minute.
 bench *args:
     uv run python -m bench {{args}}

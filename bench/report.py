@@ -93,6 +93,14 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         ("redis_share", "Redis", ".0%"),
         ("redis_us_per_token", "Redis CPU µs/token", ".1f"),
     ),
+    "guard": (
+        ("ratio", "× without", ".2f"),
+        ("us_per_request", "CPU µs/request", ".0f"),
+        ("us_per_token", "CPU µs/token", ".1f"),
+        ("delivered_share", "delivered", ".1%"),
+        ("target_share", "of its core", ".0%"),
+        ("harness_share", "harness", ".0%"),
+    ),
 }
 
 

@@ -87,6 +87,11 @@ def _ratio(sample: Sample, samples: Iterable[Sample]) -> float | None:
             metric, case, target = "us_per_token", f"{case.partition(',')[0]}, memory", MEMORY
         case "workers":
             metric, case = "capacity_per_second", "1 worker"
+        case "guard":
+            metric = next(
+                name for name in ("us_per_request", "us_per_token") if name in sample.metrics
+            )
+            target = target.removesuffix("-guarded")
         case scenario if scenario in RATIOS:
             metric, target = RATIOS[scenario], FLOOR
         case _:

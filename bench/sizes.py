@@ -44,6 +44,11 @@ class Sizes:
     read_ms: tuple[int, ...]
     many_foreign: int
     """How many answers of another worker one worker reads."""
+    guard_rounds: int
+    """How often the services with and without keys and limits take turns."""
+    short_answers: int
+    guarded: tuple[str, ...]
+    """The targets that are measured with keys and limits as well."""
 
 
 MODES: Mapping[str, Sizes] = {
@@ -72,6 +77,9 @@ MODES: Mapping[str, Sizes] = {
         write_ms=(10, 25, 50, 100),
         read_ms=(5, 15, 50),
         many_foreign=500,
+        guard_rounds=10,
+        short_answers=1000,
+        guarded=("streamsvc", "streamsvc-redis"),
     ),
     "quick": Sizes(
         shares_targets=True,
@@ -98,6 +106,9 @@ MODES: Mapping[str, Sizes] = {
         write_ms=(25, 50),
         read_ms=(15,),
         many_foreign=200,
+        guard_rounds=6,
+        short_answers=300,
+        guarded=("streamsvc", "streamsvc-redis"),
     ),
     "smoke": Sizes(
         shares_targets=True,
@@ -124,5 +135,8 @@ MODES: Mapping[str, Sizes] = {
         write_ms=(25,),
         read_ms=(15,),
         many_foreign=4,
+        guard_rounds=1,
+        short_answers=5,
+        guarded=("streamsvc",),
     ),
 }

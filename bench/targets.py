@@ -28,6 +28,7 @@ class Target:
         is_native: whether it speaks streamsvc's own wire format, and not OpenAI's.
         uses_redis: whether its answers are in the run's Redis server.
         health: where it says that it is ready.
+        key: the API key of its requests.
         missing: why it cannot be measured here, if it cannot.
     """
 
@@ -39,6 +40,7 @@ class Target:
     is_native: bool = False
     uses_redis: bool = False
     health: str = "/healthz"
+    key: str = ""
     missing: str | None = None
 
     @property
@@ -55,8 +57,9 @@ class Target:
             messages = [{"role": "user", "content": prompt}]
             body = {"model": self.model, "messages": messages, "stream": True}
         data = json.dumps(body).encode()
+        key = f"Authorization: Bearer {self.key}\r\n" if self.key else ""
         return (
-            f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\n{key}Content-Type: application/json\r\n"
             f"Accept: {accept}\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
         ).encode() + data
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 
+from bench.scenarios.guarding import guard
 from bench.scenarios.holding import held, memory
 from bench.scenarios.latency import latency
 from bench.scenarios.sharing import foreign, shared_log, workers
@@ -24,5 +25,6 @@ SCENARIOS: Mapping[str, Scenario] = {
     "shared-log": shared_log,
     "foreign": foreign,
     "workers": workers,
+    "guard": guard,
 }
 """By name, in the order in which they run."""
