@@ -14,7 +14,7 @@ from bench.load import Tally
 from bench.plan import Plan
 from bench.scenarios.throughput import run_paced
 from bench.stage import Guest, Sample, Stage, all_closed
-from bench.targets import TARGETS
+from bench.targets import TARGETS, Target
 from streamsvc.guard.keys import hash_of, new_key
 
 GUARDED = "-guarded"
@@ -31,14 +31,12 @@ async def guard(stage: Stage) -> AsyncIterator[Sample]:
     """Answer short requests, then paced ones; the targets take turns."""
     with tempfile.TemporaryDirectory() as directory:
         key, environ = _keys(Path(directory))
-        async with AsyncExitStack() as stack:
+        async with stage.guests(_targets(stage)) as without, AsyncExitStack() as stack:
             guests: list[Guest] = []
-            for target in map(TARGETS.__getitem__, stage.sizes.guarded):
-                if target.uses_redis and stage.store is None:
-                    continue
-                guarded = replace(target, name=target.name + GUARDED, key=key)
-                guests.append(await stack.enter_async_context(stage.guest(target)))
-                guests.append(await stack.enter_async_context(stage.guest(guarded, environ)))
+            for guest in without:
+                guarded = replace(guest.target, name=guest.target.name + GUARDED, key=key)
+                beside = await stack.enter_async_context(stage.guest(guarded, environ))
+                guests += [guest, beside]
             for guest in guests:
                 await _short(guest, 0)  # imports what the first request needs
             for number in range(stage.sizes.guard_rounds):
@@ -47,6 +45,12 @@ async def guard(stage: Stage) -> AsyncIterator[Sample]:
             for number in range(stage.sizes.rounds):
                 for guest in _in_turn(guests[:2], number):
                     yield await _paced(guest, number)
+
+
+def _targets(stage: Stage) -> list[Target]:
+    """Return what is measured with and without; without a Redis server not what needs one."""
+    targets = map(TARGETS.__getitem__, stage.sizes.guarded)
+    return [target for target in targets if stage.store is not None or not target.uses_redis]
 
 
 def _in_turn(guests: list[Guest], number: int) -> list[Guest]:
