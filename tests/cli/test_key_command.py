@@ -219,6 +219,19 @@ def test_unusable_file_is_one_line_and_stays(key: Command) -> None:
 
 
 @pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize("command", ["serve", "check-config"])
+def test_service_does_not_start_with_an_unusable_keys_file(tmp_path: Path, command: str) -> None:
+    (tmp_path / "keys.toml").write_text(HANDMADE.replace("60", "-60").replace('"fake"', '"fak"'))
+    environ = {"STREAMSVC_AUTH__KEYS_FILE": "keys.toml", "STREAMSVC_SERVER__PORT": "0"}
+    result = run(tmp_path, command, environ=environ)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        "keys.toml: principals.team-a.requests_per_minute: found -60; accepted: a whole number of at least 0",
+        "keys.toml: principals.team-b.providers: found 'fak'; accepted: one of 'fake', 'gemini', 'openai'",
+    ]
+
+
+@pytest.mark.promise("input:clear-error")
 def test_without_a_file_the_settings_must_name_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
