@@ -29,14 +29,18 @@ AT_A_TIME = 8
 """How many requests of a principal are on their way."""
 
 FLOOD, TOKENS, CALM = "flood", "tokens", "calm"
-LIMITS: Mapping[str, Mapping[str, int]] = {
-    FLOOD: {"requests_per_minute": 300},
-    TOKENS: {"tokens_per_minute": 3000},
-    CALM: {"requests_per_minute": 600, "max_generations": 100},
-}
+PER_MINUTE = 300
+"""How many requests two of the principals may make."""
+
 WORDS = 9
 USED = 1 + WORDS
 """The tokens of an answer: its prompt, and its words."""
+
+LIMITS: Mapping[str, Mapping[str, int]] = {
+    FLOOD: {"requests_per_minute": PER_MINUTE},
+    TOKENS: {"tokens_per_minute": PER_MINUTE * USED},
+    CALM: {"requests_per_minute": 600, "max_generations": 100},
+}
 
 FAKE = {
     "kind": "fake",
@@ -66,18 +70,21 @@ class Client:
     Attributes:
         statuses: how many responses had each status; 0 is a connection that broke.
         began: when the first request was sent, on the monotonic clock.
-        refused: when the last refusal arrived.
+        answered: when the first response arrived.
+        refused: when the last request was sent that was refused.
         ended: when the last response arrived.
     """
 
     key: str
     statuses: Counter[int] = field(default_factory=Counter)
     began: float = 0.0
+    answered: float = 0.0
     refused: float = 0.0
     ended: float = 0.0
 
     async def ask(self, worker: Worker) -> int:
-        self.began = self.began or time.monotonic()
+        sent = time.monotonic()
+        self.began = self.began or sent
         body = {**QUESTION, "max_tokens": WORDS}
         try:
             response = await worker.client.post(CREATE, json=body, headers=bearer(self.key))
@@ -85,15 +92,21 @@ class Client:
             self.statuses[0] += 1
             return 0
         self.ended = time.monotonic()
+        self.answered = self.answered or self.ended
         self.statuses[response.status_code] += 1
         if response.status_code == 429:
-            self.refused = self.ended
+            self.refused = max(self.refused, sent)
             assert float(response.headers["retry-after"]) >= 1
         return response.status_code
 
-    def allowed(self, most: int, cost: int, until: float) -> float:
-        """Return how many requests a limit per minute allows from the beginning until a time."""
-        return most / cost * (1 + (until - self.began) / 60)
+    def bounds(self, most: int) -> tuple[float, float]:
+        """Return how many requests a limit per minute has admitted, at least and at most.
+
+        The first one was admitted between `began` and `answered`. At the last refusal, which was decided after
+        `refused`, all was used but less than one request.
+        """
+        least = most * (1 + (self.refused - self.answered) / 60) - 1
+        return least, most * (1 + (self.ended - self.began) / 60)
 
 
 async def flood(client: Client, workers: Sequence[Worker], requests: int) -> None:
@@ -130,6 +143,7 @@ async def test_limits_are_exact_while_a_worker_is_killed(
     """None exceeds its limit or gets less than it, and a flood of refusals delays nobody else."""
     keys = keys_with_limits(tmp_path / "keys.toml", LIMITS)
     sections: Sections = {
+        "server": {"drain_seconds": 0},
         "auth": {"keys_file": str(tmp_path / "keys.toml")},
         "log": {"prefix": key_prefix, "lease_seconds": 1.0},
         "generations": {"keep_finished_seconds": 1, "keep_abandoned_seconds": 1},
@@ -150,14 +164,14 @@ async def test_limits_are_exact_while_a_worker_is_killed(
                         workers[0].kill()
             is_done.set()
     report(clients)
-    for name, limit, cost in ((FLOOD, 300, 1), (TOKENS, 3000, USED)):
+    for name in (FLOOD, TOKENS):
         client = clients[name]
-        lost = client.statuses[0]
-        admitted = client.statuses[201]
+        lost, admitted = client.statuses[0], client.statuses[201]
         assert client.statuses.keys() <= {0, 201, 429}
         assert lost <= AT_A_TIME
-        assert admitted <= client.allowed(limit, cost, client.ended)
-        assert admitted + lost + AT_A_TIME >= client.allowed(limit, cost, client.refused)
+        least, most = client.bounds(PER_MINUTE)
+        assert admitted <= most
+        assert admitted + lost >= least
     calm = clients[CALM]
     assert calm.statuses.keys() <= {0, 201}
     assert calm.statuses[0] <= 1
@@ -177,6 +191,7 @@ async def test_what_a_killed_worker_ran_keeps_its_lease_until_it_ends(
     keys = keys_with_limits(tmp_path / "keys.toml", {"one": {"max_generations": 1}})
     own = bearer(keys["one"])
     sections: Sections = {
+        "server": {"drain_seconds": 0},
         "auth": {"keys_file": str(tmp_path / "keys.toml")},
         "log": {"prefix": key_prefix, "lease_seconds": 1.0},
         "providers.fake": {**FAKE, "text": "w " * 1000, "words_per_second": 20},
