@@ -23,7 +23,7 @@ def configure(directory: Path) -> tuple[str, ...]:
                 "max_grace_seconds": 1,
             },
             "server": {"request_seconds": 5},
-            "auth": {"keys_file": "keys.toml"},
+            "auth": {"keys_file": "keys.toml", "ticket_seconds": 2},
             "principal_limits": {
                 "requests_per_minute": 1_000_000,
                 "tokens_per_minute": 100_000_000,
