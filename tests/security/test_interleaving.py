@@ -98,6 +98,7 @@ async def test_cve_2026_25536_viewers_get_their_own_words_after_a_take_over(
             header = {"Last-Event-ID": seen[-1].last_event_id}
             async with sent(there.port, get("/stream-ai?prompt=x"), headers=header) as answer:
                 seen += await rest_of(answer)
+        assert {*text_of(seen).split()} == {f"mark{number}x"}
         assert shown(seen) == f"mark{number}x " * WORDS
 
     async with anyio.create_task_group() as viewers:
