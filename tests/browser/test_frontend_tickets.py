@@ -107,7 +107,8 @@ async def test_ticket_lets_every_browser_in_and_is_dead_afterwards(tmp_path: Pat
                     back_end = BackEnd(file, tmp_path, environ)
                     tasks.start_soon(watch, pages, service, name, back_end)
             assert (await service.client.post("/v1/tickets", json={})).status_code == 401
-            assert service.output.count("outcome=completed") == len(BROWSERS)
+            await service.logged(rf"(?s)(generation\.finished .*?completed.*?){{{len(BROWSERS)}}}")
+            assert service.output.count("generation.finished") == len(BROWSERS)
             assert "tkt_" not in service.output
             assert await service.terminate() == 0
             service.assert_quiet()
