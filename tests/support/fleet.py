@@ -15,6 +15,7 @@ import anyio
 import httpx2
 from anyio.abc import TaskStatus
 
+from streamsvc.config.addresses import is_loopback
 from support.owned import own_tasks
 from support.process import Running, environment, serve_command, started, write_config
 
@@ -98,7 +99,9 @@ class _Fleet:
         directory.mkdir(parents=True)
         log = {"kind": "redis", **self.sections.get("log", {}), "url": place.redis_url}
         server = {**self.sections.get("server", {}), "host": place.host}
-        own: Sections = {"log": log, "server": server}
+        own: dict[str, Mapping[str, object]] = {"log": log, "server": server}
+        if not is_loopback(place.host) and "auth" not in self.sections:
+            own["auth"] = {"allow_anonymous": True}
         write_config(directory, {**self.sections, **own})
         command = [*place.enter, *serve_command()]
         running_on = rf"running on http://{place.host}:(\d+)"
