@@ -42,11 +42,21 @@ def test_directory_in_place_of_the_file_is_a_mistake(tmp_path: Path) -> None:
         (b"[server", r"text that is not TOML \(.*\)"),
         (b"a = 1\na = 2", r"text that is not TOML \(.*\)"),
         (b"a = " + b"[" * 100_000, r"text that is not TOML \(.*\)"),
+        (b"[a" + b".a" * 5000 + b"]", r"text that is not TOML \(more than 32 .*\)"),
         (b"a = " + b"9" * 5000, r"text that is not TOML \(.*\)"),
         (b'provider = "\xff"', r"bytes that are not UTF-8 \(from byte 12 on\)"),
         (b"\x00", r"text that is not TOML \(.*\)"),
     ],
-    ids=["no quotes", "open bracket", "twice", "too deep", "too long", "not UTF-8", "NUL"],
+    ids=[
+        "no quotes",
+        "open bracket",
+        "twice",
+        "too deep",
+        "too many dots",
+        "too long",
+        "not UTF-8",
+        "NUL",
+    ],
 )
 def test_invalid_toml_is_reported_with_its_position(tmp_path: Path, raw: bytes, why: str) -> None:
     (tmp_path / "config.toml").write_bytes(raw)

@@ -156,6 +156,7 @@ async def test_file_is_read_again_however_it_changes(keys: KeysFile, way: str) -
     [
         ("", "principals: found nothing"),
         ("[principals.a]\n[[principals.a.keys]]\nid = 'x", "text that is not TOML"),
+        (f"[principals{'.a' * 5000}]", "text that is not TOML"),
         (None, "no readable file"),
     ],
 )

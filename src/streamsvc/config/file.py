@@ -22,6 +22,8 @@ KEY_VARIABLE = "STREAMSVC_KEY"
 
 _SHOWN_CHARS = 60
 
+_MAX_DEPTH = 32
+
 
 def find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Return the file that `load` reads: *path*, `STREAMSVC_CONFIG`, or `./config.toml` if it exists.
@@ -41,7 +43,7 @@ def read_file(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return _not_too_deep(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as exc:
         found = f"no readable file ({exc.strerror})"
         refuse(str(path), found, "a TOML file", exc)
@@ -51,6 +53,26 @@ def read_file(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as exc:
         quotes = ", with strings in quotes" if "Invalid value" in str(exc) else ""
         refuse(str(path), f"text that is not TOML ({exc})", f"TOML 1.0 in UTF-8{quotes}", exc)
+
+
+def _not_too_deep(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return tables whose values can be described; dotted keys nest as deep as a line is long.
+
+    Raises:
+        RecursionError: they cannot.
+    """
+    level: list[object] = [raw]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for value in level for inner in _values(value)]
+    if level:
+        raise RecursionError(f"more than {_MAX_DEPTH} tables in each other")
+    return raw
+
+
+def _values(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 class Mistakes:
