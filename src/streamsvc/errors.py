@@ -93,12 +93,16 @@ class Unauthorized(RequestError):
 
     Args:
         was_given: whether the request has a credential.
+
+    Attributes:
+        was_given: the argument.
     """
 
     code = "unauthorized"
     status = 401
 
     def __init__(self, *, was_given: bool) -> None:
+        self.was_given = was_given
         super().__init__(
             "The API key or token is not valid."
             if was_given

@@ -207,7 +207,7 @@ async def test_without_a_valid_key_every_carrier_is_refused_alike(
         for carrier in CARRIERS:
             response = await service.ask(place, carried(carrier, key))
             assert response.status_code == 401
-            assert response.headers["www-authenticate"] == "Bearer"
+            assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"'
             assert key not in response.text
             refusals.add(response.content)
     assert len(refusals) == 1

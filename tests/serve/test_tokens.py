@@ -1,5 +1,6 @@
 """JSON Web Tokens at `python -m streamsvc serve`, with an issuer on loopback."""
 
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ import pytest
 from streamsvc.config.guard_settings import JWTSettings
 from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.config.settings import Settings
+from streamsvc.engine.ids import new_id
 from streamsvc.guard import jwt
 from support.asking import CLIENTS, answered, refusal_of
 from support.eventstream import view
@@ -88,6 +90,19 @@ async def test_service_starts_without_its_issuer(tmp_path: Path) -> None:
             assert (refused.status_code, code) == (503, "issuer_unavailable")
             assert refused.headers["retry-after"]
             assert refused.headers["x-should-retry"] == "true"
+            page = {"Cookie": f"__Host-streamsvc={token()}", "Sec-Fetch-Site": "same-origin", "Accept": "text/event-stream"}  # fmt: skip
+            for target in ("/stream-ai?prompt=hi", f"/v1/generations/{new_id()}/events"):
+                asked = await service.client.get(target, headers=page)
+                assert (asked.status_code, asked.headers["content-type"][:17]) == (
+                    200,
+                    "text/event-stream",
+                )
+                assert re.search(r"^retry: ?\d+$", asked.text, re.MULTILINE)
+                assert asked.text.endswith(": busy\n")
+                plain = await service.client.get(
+                    f"{target.partition('?')[0]}?format=plain", headers=page
+                )
+                assert (plain.status_code, plain.json()["code"]) == (503, "issuer_unavailable")
             service.assert_quiet("jwks.failed")
 
 

@@ -95,7 +95,8 @@ async def test_preflight_allows_what_clients_send_and_nothing_else(serve: Serve)
             Access_Control_Request_Headers=header,
         )
 
-    for header in ("last-event-id", "idempotency-key", "content-type", "authorization"):
+    credentials = ("authorization", "x-api-key", "api-key")
+    for header in ("last-event-id", "idempotency-key", "content-type", *credentials):
         answer = await preflight("POST", header)
         assert answer.status == 200
         assert answer.headers["access-control-allow-origin"] == PAGE

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from streamsvc.errors import Unauthorized
+from streamsvc.errors import Overloaded, Unauthorized
 from streamsvc.guard.authentication import Authenticator
 from streamsvc.principals import ANONYMOUS, Principal
 from streamsvc.web.credentials import credential_of
@@ -21,6 +21,9 @@ from streamsvc.web.running import RunningRequests
 
 Endpoint = Callable[[Request, RequestHead], Awaitable[Response]]
 """Answers a request whose caller is known."""
+
+Refuse = Callable[[Request, RequestHead, Overloaded], Response]
+"""Answers a request whose credential cannot be checked at the moment, or raises the refusal."""
 
 
 class Access(Enum):
@@ -87,15 +90,23 @@ class ServiceRoute(Route):
         method: the one method; `HEAD` comes with `GET`.
         access: who may call it.
         control: finds out who calls.
+        refuse: answers instead of the endpoint while the credential cannot be checked; None: as any refusal.
     """
 
-    def __init__(
-        self, path: str, endpoint: Endpoint, method: str, access: Access, control: AccessControl
+    def __init__(  # what a row of the route table has
+        self,
+        path: str,
+        endpoint: Endpoint,
+        method: str,
+        access: Access,
+        control: AccessControl,
+        refuse: Refuse | None = None,
     ) -> None:
         super().__init__(path, endpoint, methods=[method])
         self.access = access
         self._endpoint = endpoint
         self._control = control
+        self._refuse = refuse
         # Starlette's own has two coroutines more, which every stream would keep (1.10). They handle exceptions, as its
         # middleware around the router does.
         self.app = self._answer
@@ -103,7 +114,14 @@ class ServiceRoute(Route):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         control, caller = self._control, ANONYMOUS
         if self.access is Access.CALLER:
-            caller = await control.caller(scope)
+            try:
+                caller = await control.caller(scope)
+            except Overloaded as exc:
+                if self._refuse is None:
+                    raise
+                request = Request(scope, receive, send)
+                await self._refuse(request, read_head(request), exc)(scope, receive, send)
+                return
         is_ticket = self.access is Access.TICKET
         with control.ticket_request(scope) if is_ticket else control.request(caller, scope):
             request = Request(scope, receive, send)

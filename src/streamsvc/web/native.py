@@ -109,6 +109,17 @@ class GenerationEndpoints:
         except Overloaded as exc:
             return self._viewing.refusal(request, exc, dialect)
 
+    def refuse(self, request: Request, head: RequestHead, exc: Overloaded) -> Response:
+        """Answer a GET for a stream whose credential cannot be checked at the moment: a browser comes back later.
+
+        Raises:
+            RequestError: the client does not reconnect, and gets the refusal itself.
+        """
+        head.refuse_prefetch()
+        if request.method == "HEAD":
+            raise exc
+        return self._viewing.refusal(request, exc, self._viewing.dialect(head))
+
     async def snapshot(self, request: Request, head: RequestHead) -> Response:
         """`GET /v1/generations/{id}`: the answer so far."""
         return await self._describe(request, head, request.path_params["id"])

@@ -148,7 +148,8 @@ def headers_of(error: RequestError) -> Mapping[str, str]:
             "Retry-After": str(math.ceil(error.retry_after_seconds))
         }  # RFC 9110, section 10.2.3
     if isinstance(error, Unauthorized):
-        return {"WWW-Authenticate": "Bearer"}  # RFC 9110, section 11.6.1
+        error_code = ' error="invalid_token"' if error.was_given else ""
+        return {"WWW-Authenticate": f"Bearer{error_code}"}  # RFC 6750, section 3.1
     if isinstance(error, UnsupportedEncoding):
         return {"Accept-Encoding": "identity"}  # RFC 9110, section 12.5.3
     return {}

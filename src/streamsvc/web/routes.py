@@ -44,10 +44,10 @@ def routes(  # noqa: PLR0913  # the endpoints of each kind, passed by name
     return [
         caller("/v1/chat/completions", chat_completions.create, "POST"),
         caller("/v1/generations", generations.create, "POST"),
-        caller("/stream-ai", generations.stream_ai, "GET"),
+        caller("/stream-ai", generations.stream_ai, "GET", refuse=generations.refuse),
         *page,
         caller(one, generations.snapshot, "GET"),
-        caller(f"{one}/events", generations.events, "GET"),
+        caller(f"{one}/events", generations.events, "GET", refuse=generations.refuse),
         caller(f"{one}/stop", generations.stop, "POST"),
         caller("/v1/tickets", tickets.create, "POST"),
         ticket("/v1/stream", tickets.stream, "GET"),

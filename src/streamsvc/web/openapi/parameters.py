@@ -100,7 +100,7 @@ HEADERS: Mapping[str, Json] = {
         "schema": {"type": "integer", "minimum": 0},
     },
     "WWW-Authenticate": {
-        "description": "`Bearer`: what a credential is sent with (RFC 6750).",
+        "description": '`Bearer`: what a credential is sent with; with `error="invalid_token"` if the one that was sent is not valid (RFC 6750, section 3.1).',
         "schema": {"type": "string"},
     },
     "Accept-Encoding": {
