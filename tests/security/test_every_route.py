@@ -411,9 +411,12 @@ async def test_lists_show_what_a_principal_may_use(tmp_path: Path) -> None:
         keys.text.replace(table, f'{table}providers = ["second", "third"]\nmodels = ["b"]\n')
     )
     entries = {"fake": "a", "second": "b", "third": "c"}
+    fallbacks = {"second": ("fake", "third")}
     settings = Settings(
         providers={
-            name: msgspec.structs.replace(at_once("Hi."), model=model)
+            name: msgspec.structs.replace(
+                at_once("Hi."), model=model, fallbacks=fallbacks.get(name, ())
+            )
             for name, model in entries.items()
         }
     )
@@ -427,6 +430,9 @@ async def test_lists_show_what_a_principal_may_use(tmp_path: Path) -> None:
 
         assert await shown(wide) == ([*entries], [*entries])
         assert await shown(narrow) == (["second"], ["second", "third"])
+        listed = (await client.get("/v1/providers", headers=bearer(narrow))).json()
+        assert listed["default"] is None
+        assert listed["providers"][0]["fallbacks"] == ["third"]
         for name, status in (("second", 200), ("third", 404), ("fake", 404), ("nobody", 404)):
             model = await client.get(f"/v1/models/{name}", headers=bearer(narrow))
             assert model.status_code == status

@@ -36,14 +36,14 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProviderStates(msgspec.Struct, frozen=True, kw_only=True):
-    """The configured provider entries.
+    """The configured provider entries that the caller may name.
 
     Attributes:
-        default: the entry for requests that name none.
+        default: the entry for requests that name none; null if the caller may not use that one.
         providers: all of them.
     """
 
-    default: str
+    default: str | None
     providers: Sequence[ProviderState]
 
 
@@ -93,20 +93,22 @@ class OperationEndpoints:
         self._is_refusing = is_refusing
 
     async def providers(self, _request: Request, head: RequestHead) -> Response:
-        """`GET /v1/providers`: the configured entries and their state; never keys."""
+        """`GET /v1/providers`: the entries that the caller may name, and their state; never keys."""
+        caller = head.principal
         entries = [
             ProviderState(
                 name=entry.name,
                 kind=entry.section.kind,
                 model=entry.section.model,
                 ready=entry.is_ready,
-                fallbacks=entry.section.fallbacks,
+                fallbacks=caller.visible(entry.section.fallbacks),
                 circuit=entry.circuit.state,
                 generations=entry.running,
             )
-            for entry in self._supervisor.entries.visible(head.principal)
+            for entry in self._supervisor.entries.visible(caller)
         ]
-        return json_response(ProviderStates(default=self._default_provider, providers=entries))
+        default = next(iter(caller.visible([self._default_provider])), None)
+        return json_response(ProviderStates(default=default, providers=entries))
 
     async def healthz(self, _request: Request, _head: RequestHead) -> Response:
         """`GET /healthz`: the process is alive."""
