@@ -277,7 +277,7 @@ class RateLimited(Overloaded):
     Args:
         limit: the setting.
         what: what is limited.
-        most: how much is allowed; None if that is not told.
+        most: how much is allowed; None if the client may not know that.
         wait_seconds: when the same request would be admitted; None: unknown, because it depends on other requests.
 
     Attributes:

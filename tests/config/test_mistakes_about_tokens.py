@@ -31,7 +31,7 @@ def test_address_of_the_keys_is_accepted(url: str) -> None:
     ],
 )  # fmt: skip
 def test_other_address_of_the_keys_is_a_mistake(url: str) -> None:
-    """Whoever can replace the keys can make tokens."""
+    """A third party that can replace the keys can make tokens."""
     line = f"config.toml: jwt.jwks_url: found {url!r}; accepted: {URL}"
     assert mistake(f'{GOOD}jwks_url = "{url}"') == line
 

@@ -1,8 +1,8 @@
 """The ids of generations: unguessable, and each belongs to one principal.
 
 An id says whose it is, so that nothing has to be looked up, wherever the generation runs and after it has ended: its
-last characters are a hash of the others and the principal's name. They protect nothing that can be guessed: who has
-an id of another principal cannot make it match, because a changed id names nothing.
+last characters are a hash of the others and the principal's name. The hash needs no secret: an id of another principal
+cannot be made to match, because a changed id names nothing.
 """
 
 import base64

@@ -25,10 +25,7 @@ import httptools
 import uvicorn
 from typing_extensions import override
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import (
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from streamsvc.server import refusal
@@ -113,9 +110,7 @@ class Protocol(HttpToolsProtocol, Wire):
         self._lease = lease
         self._running: RequestResponseCycle | None = None
         self._part = _Part.NONE
-        self._excess_bytes = (
-            0  # bytes read outside bodies, after the read in which the request began
-        )
+        self._excess_bytes = 0  # read outside bodies, after the read in which the request began
         self._fields = 0  # header fields in the head and the trailer
         self._refusal: Problem | None = None  # sent after the responses before it
         self._is_refused = False  # the refusal is sent; what arrives is discarded

@@ -203,7 +203,7 @@ class RedisDirectory(Directory):
             if is_closed or not is_kept:
                 return
             if lease_ms <= 0:
-                self._store.note_lapsed(generation)  # who takes it over ends it
+                self._store.note_lapsed(generation)  # the worker that takes it over ends it
 
     @override
     def audience(self, generation: str) -> Count | None:

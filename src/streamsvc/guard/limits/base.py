@@ -71,7 +71,7 @@ def refusal(number: int, limits: PrincipalLimits, wait_us: int = 0) -> RateLimit
 
     Args:
         number: of the bucket, or `GENERATIONS` or `VIEWERS`.
-        limits: the caller's. The figures of all principals are not told.
+        limits: the caller's. A refusal does not say what all principals together may use.
         wait_us: when it would be admitted, in microseconds; 0: unknown.
     """
     setting, what, most = (

@@ -35,7 +35,7 @@ from streamsvc.store import scripts
 from streamsvc.store.client import Argument, Store
 
 LEASE_RATIO = 2.5
-"""How much longer an admission's lease is than a generation's: who takes over a generation finds the lease held."""
+"""How much longer an admission's lease is than a generation's: a worker that takes a generation over finds it held."""
 
 BEATS_A_LEASE = 4
 """How often leases are prolonged while they last."""
