@@ -183,6 +183,7 @@ def _create_parts(settings: Settings, environ: Mapping[str, str], sharing: Shari
         creation=Creation(supervisor, BodyReader(settings.limits), origins),
         builder=RequestBuilder(
             default_provider=settings.provider,
+            models={name: entry.model for name, entry in settings.providers.items()},
             limits=settings.limits,
             generations=settings.generations,
         ),

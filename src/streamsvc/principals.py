@@ -1,6 +1,6 @@
 """Who calls: a principal is a team, a service or a user, and everything that it creates belongs to it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -27,6 +27,18 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     def visible(self, entries: Collection[str]) -> list[str]:
         """Return those of the provider entries that it may name."""
         return [name for name in entries if self.providers is None or name in self.providers]
+
+    def entry(self, usual: str, models: Mapping[str, str]) -> str:
+        """Return the provider entry for a request that names none: the usual one, or the first that may answer.
+
+        Args:
+            usual: the entry that the settings name.
+            models: the model of each entry.
+        """
+        if self.providers is None and self.models is None:
+            return usual
+        usable = [name for name in self.visible(models) if self.may_use(models[name])]
+        return usual if usual in usable or not usable else usable[0]
 
     def may_use(self, model: str) -> bool:
         """Return whether a model may answer it."""

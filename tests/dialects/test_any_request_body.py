@@ -32,7 +32,7 @@ from support.contents import (
 )
 
 BUILDER = RequestBuilder(
-    default_provider="fake", limits=LimitSettings(), generations=GenerationSettings()
+    default_provider="fake", models={}, limits=LimitSettings(), generations=GenerationSettings()
 )
 PARSERS: dict[str, Callable[[Body], object]] = {
     "native": NativeRequestParser(BUILDER).parse,

@@ -46,7 +46,9 @@ from support.contents import (
 )
 
 LIMITS = LimitSettings(max_images=2, max_image_bytes=1000, max_file_bytes=2000)
-BUILDER = RequestBuilder(default_provider="fake", limits=LIMITS, generations=GenerationSettings())
+BUILDER = RequestBuilder(
+    default_provider="fake", models={}, limits=LIMITS, generations=GenerationSettings()
+)
 NATIVE = NativeRequestParser(BUILDER)
 OPENAI = ChatCompletionParser(
     BUILDER, {"fake": FakeSettings(), "open": FakeSettings(allow_extra_body=True)}

@@ -28,7 +28,7 @@ Parse = Callable[[Body], GenerationRequest]
 
 LIMITS = LimitSettings(max_prompt_chars=100)
 GENERATIONS = GenerationSettings(max_grace_seconds=50)
-BUILDER = RequestBuilder(default_provider="fake", limits=LIMITS, generations=GENERATIONS)
+BUILDER = RequestBuilder(default_provider="fake", models={}, limits=LIMITS, generations=GENERATIONS)
 NATIVE = NativeRequestParser(BUILDER)
 OPENAI = ChatCompletionParser(BUILDER, dict.fromkeys(("fake", "other"), FakeSettings()))
 AI_SDK = UIMessageParser(BUILDER, AISDKSettings(grace_seconds=30), GENERATIONS)

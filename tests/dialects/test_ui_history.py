@@ -26,7 +26,9 @@ from streamsvc.messages import (
 from support.eventstream import parse as events_of
 
 LIMITS = LimitSettings(max_images=2)
-BUILDER = RequestBuilder(default_provider="fake", limits=LIMITS, generations=GenerationSettings())
+BUILDER = RequestBuilder(
+    default_provider="fake", models={}, limits=LIMITS, generations=GenerationSettings()
+)
 PARSER = UIMessageParser(BUILDER, AISDKSettings(), GenerationSettings())
 
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACw="

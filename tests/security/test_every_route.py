@@ -431,7 +431,7 @@ async def test_lists_show_what_a_principal_may_use(tmp_path: Path) -> None:
         assert await shown(wide) == ([*entries], [*entries])
         assert await shown(narrow) == (["second"], ["second", "third"])
         listed = (await client.get("/v1/providers", headers=bearer(narrow))).json()
-        assert listed["default"] is None
+        assert listed["default"] == "second"
         assert listed["providers"][0]["fallbacks"] == ["third"]
         for name, status in (("second", 200), ("third", 404), ("fake", 404), ("nobody", 404)):
             model = await client.get(f"/v1/models/{name}", headers=bearer(narrow))
@@ -440,3 +440,55 @@ async def test_lists_show_what_a_principal_may_use(tmp_path: Path) -> None:
             answer = await client.post("/v1/chat/completions", headers=bearer(narrow), json=chat)
             assert answer.status_code == status
             assert "fake" not in answer.text.replace(f"'{name}'", "")
+
+
+@pytest.mark.promise("door:own")
+@pytest.mark.parametrize(
+    ("may_use", "expected"),
+    [
+        ('providers = ["third", "second"]', "second"),
+        ('models = ["c"]', "third"),
+        ('models = ["a", "c"]', "fake"),
+        ('providers = ["second"]\nmodels = ["c"]', None),
+    ],
+    ids=["entries", "models", "the usual one", "nothing"],
+)
+async def test_request_without_a_provider_gets_one_that_it_may_use(
+    tmp_path: Path, may_use: str, expected: str | None
+) -> None:
+    """The usual one may be one that does not exist for the principal."""
+    keys = KeysFile(tmp_path / "keys.toml")
+    key = keys.add("narrow")
+    table = "[principals.narrow]\n"
+    keys.replace(keys.text.replace(table, f"{table}{may_use}\n"))
+    reply = at_once("Hi.")
+    models = {"fake": "a", "second": "b", "third": "c"}
+    settings = Settings(
+        providers={
+            name: msgspec.structs.replace(
+                reply, model=model, fallbacks=() if name == "fake" else ("fake",)
+            )
+            for name, model in models.items()
+        }
+    )
+    async with serving(guarded(settings, keys), {}) as running:
+        client, head = running.client, bearer(key)
+        shown = (await client.get("/v1/providers", headers=head)).json()
+        is_fake_seen = "fake" in [it["name"] for it in shown["providers"]]
+        assert all(it["fallbacks"] == ["fake"] * is_fake_seen for it in shown["providers"][1:])
+        bodies = {
+            "/v1/generations": {"prompt": "Hi."},
+            "/api/chat": {"id": "c", "messages": [MESSAGE]},
+            "/v1/tickets": {"request": {"prompt": "Hi."}},
+        }
+        answers = {
+            path: await client.post(path, headers=head, json=body) for path, body in bodies.items()
+        }
+        answers["/stream-ai"] = await client.get("/stream-ai?prompt=Hi.", headers=head)
+        if expected is None:
+            assert all(it.status_code in {404, 422} for it in answers.values())
+            return
+        assert shown["default"] == expected
+        assert all(it.is_success for it in answers.values())
+        assert answers["/v1/generations"].json()["provider"] == expected
+        assert f'"provider":"{expected}"' in answers["/stream-ai"].text

@@ -3,7 +3,7 @@
 Types check their own fields; what they cannot check is checked here, and a refusal names the field.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -24,6 +24,7 @@ from streamsvc.messages import (
     Verbosity,
     texts_of,
 )
+from streamsvc.principals import ANONYMOUS, Principal
 from streamsvc.script import Script
 
 _StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -111,25 +112,38 @@ class RequestBuilder:
     """Makes requests within the configured limits.
 
     Args:
-        default_provider: the entry to use if the client does not name one.
+        default_provider: the entry to use if the client does not name one, and may use it.
+        models: the model of each entry.
         limits: sizes.
         generations: the limit on the grace period.
     """
 
     def __init__(
-        self, *, default_provider: str, limits: LimitSettings, generations: GenerationSettings
+        self,
+        *,
+        default_provider: str,
+        models: Mapping[str, str],
+        limits: LimitSettings,
+        generations: GenerationSettings,
     ) -> None:
         self._default_provider = default_provider
+        self._models = models
         self._limits = limits
         self._max_grace_seconds = generations.max_grace_seconds
 
     def build(
-        self, fields: RequestFields, *, model: str = "", places: Sequence[str] = ()
+        self,
+        fields: RequestFields,
+        caller: Principal = ANONYMOUS,
+        *,
+        model: str = "",
+        places: Sequence[str] = (),
     ) -> GenerationRequest:
         """Check what no type can check, and make the request.
 
         Args:
             fields: what the client asks for.
+            caller: who asks.
             model: replaces the model of the provider entry, if not empty.
             places: what each of the messages is called in the client's body, for sentences; empty: `messages[0]`, …
 
@@ -152,7 +166,9 @@ class RequestBuilder:
             )
         return GenerationRequest(
             prompt=prompt,
-            provider=self._default_provider if fields.provider is None else fields.provider,
+            provider=caller.entry(self._default_provider, self._models)
+            if fields.provider is None
+            else fields.provider,
             grace_seconds=fields.grace_seconds,
             metadata=fields.metadata,
         )

@@ -71,7 +71,7 @@ class UIMessageEndpoints:
         # The AI SDK's text transport cannot distinguish a message from its replay.
         may_come_back = plain is None
         body = await self._creation.read(request, head)
-        asked = self._parser.parse(body, may_come_back=may_come_back)
+        asked = self._parser.parse(body, head.principal, may_come_back=may_come_back)
         dialect = plain or AISDKDialect(asked.context)
         async with self._supervisor.viewer_place(head.principal) as lease:
             generation = await self._creation.start(asked.generation, head)

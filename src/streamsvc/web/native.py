@@ -72,7 +72,7 @@ class GenerationEndpoints:
             if head.has_cursor:  # not ours: there is nothing to resume, and nothing is created
                 return gone_response(new_id(), self._settings)
             self._creation.check_origin(head)
-            order = self._parser.from_query(head.parameters)
+            order = self._parser.from_query(head.parameters, head.principal)
             return await self._create_and_watch(request, order, head, dialect)
         except Overloaded as exc:
             return self._viewing.refusal(request, exc, dialect)
@@ -90,7 +90,7 @@ class GenerationEndpoints:
         if head.has_cursor:
             sentence = "The 'Last-Event-ID' was not issued by this service."
             raise InvalidField(sentence, field="Last-Event-ID")
-        order = self._parser.parse(await self._creation.read(request, head))
+        order = self._parser.parse(await self._creation.read(request, head), head.principal)
         if streams:
             return await self._create_and_watch(request, order, head, dialect)
         generation_id = await self._creation.start(order, head)

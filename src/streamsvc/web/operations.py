@@ -39,8 +39,8 @@ class ProviderStates(msgspec.Struct, frozen=True, kw_only=True):
     """The configured provider entries that the caller may name.
 
     Attributes:
-        default: the entry for requests that name none; null if the caller may not use that one.
-        providers: all of them.
+        default: the entry for requests that name none; null if the caller may use none.
+        providers: all that the caller may name.
     """
 
     default: str | None
@@ -107,7 +107,8 @@ class OperationEndpoints:
             )
             for entry in self._supervisor.entries.visible(caller)
         ]
-        default = next(iter(caller.visible([self._default_provider])), None)
+        usual = caller.entry(self._default_provider, {it.name: it.model for it in entries})
+        default = next(iter(caller.visible([usual])), None)
         return json_response(ProviderStates(default=default, providers=entries))
 
     async def healthz(self, _request: Request, _head: RequestHead) -> Response:

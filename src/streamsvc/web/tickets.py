@@ -103,7 +103,7 @@ class TicketEndpoints:
     async def create(self, request: Request, head: RequestHead) -> Response:
         """`POST /v1/tickets`: a ticket for a generation, or for a request that is checked now and starts one later."""
         head.check_parameters(_NO_PARAMETERS)
-        wanted = self._parser.parse_ticket(await self._creation.read(request, head))
+        wanted = self._parser.parse_ticket(await self._creation.read(request, head), head.principal)
         if self._supervisor.is_draining:
             raise Draining
         text = await self._tickets.mint(await self._ticket(wanted, head))

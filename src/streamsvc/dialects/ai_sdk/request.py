@@ -24,6 +24,7 @@ from streamsvc.dialects.request import (
 )
 from streamsvc.errors import RequestError
 from streamsvc.messages import GenerationRequest
+from streamsvc.principals import ANONYMOUS, Principal
 
 ChatId = Annotated[str, Meta(min_length=1, max_length=255)]
 MessageId = Annotated[str, Meta(max_length=255)]
@@ -81,21 +82,27 @@ class UIMessageParser:
         self._builder = builder
         self._grace_seconds = min(settings.grace_seconds, generations.max_grace_seconds)
 
-    def parse(self, raw: Body, *, may_come_back: bool) -> ChatRequest:
+    def parse(
+        self, raw: Body, caller: Principal = ANONYMOUS, *, may_come_back: bool
+    ) -> ChatRequest:
         """Parse a body.
 
         Args:
             raw: the body.
+            caller: who asks.
             may_come_back: whether a client of this kind can resume; if not, leaving stops the answer.
 
         Raises:
             RequestError: names the field.
         """
         body = decode(raw, UIMessageBody)
-        generation = self._generation(body, self._grace_seconds if may_come_back else 0.0)
+        grace_seconds = self._grace_seconds if may_come_back else 0.0
+        generation = self._generation(body, caller, grace_seconds)
         return ChatRequest(body.id, generation, _context(body))
 
-    def _generation(self, body: UIMessageBody, usual_grace_seconds: float) -> GenerationRequest:
+    def _generation(
+        self, body: UIMessageBody, caller: Principal, usual_grace_seconds: float
+    ) -> GenerationRequest:
         history = History(body.messages)
         grace_seconds = body.grace_seconds
         fields = RequestFields(
@@ -107,7 +114,7 @@ class UIMessageParser:
             **{name: getattr(body, name) for name in _PARAMETERS},
         )
         try:
-            return self._builder.build(fields, places=history.places)
+            return self._builder.build(fields, caller, places=history.places)
         except RequestError as exc:
             raise history.named(exc) from exc
 

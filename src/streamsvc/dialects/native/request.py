@@ -9,6 +9,7 @@ from streamsvc.dialects.json_body import Body, convert, decode
 from streamsvc.dialects.request import RequestBuilder, RequestFields
 from streamsvc.errors import InvalidField, RequestError
 from streamsvc.messages import GenerationRequest
+from streamsvc.principals import ANONYMOUS, Principal
 from streamsvc.script import Script
 
 
@@ -54,7 +55,9 @@ class NativeRequestParser:
     def __init__(self, builder: RequestBuilder) -> None:
         self._builder = builder
 
-    def from_query(self, query: Mapping[str, str]) -> GenerationRequest:
+    def from_query(
+        self, query: Mapping[str, str], caller: Principal = ANONYMOUS
+    ) -> GenerationRequest:
         """Parse the GET form, `?prompt=…&provider=…`.
 
         Raises:
@@ -68,18 +71,19 @@ class NativeRequestParser:
                 provider=query.get("provider"),
                 fault=query.get("fault", ""),
                 script=_script(query.get("script", "")),
-            )
+            ),
+            caller,
         )
 
-    def parse(self, raw: Body) -> GenerationRequest:
+    def parse(self, raw: Body, caller: Principal = ANONYMOUS) -> GenerationRequest:
         """Parse the JSON body of a POST.
 
         Raises:
             RequestError: names the field.
         """
-        return self._builder.build(decode(raw, RequestFields))
+        return self._builder.build(decode(raw, RequestFields), caller)
 
-    def parse_ticket(self, raw: Body) -> TicketRequest:
+    def parse_ticket(self, raw: Body, caller: Principal = ANONYMOUS) -> TicketRequest:
         """Parse the JSON body of a request for a ticket.
 
         Raises:
@@ -90,7 +94,7 @@ class NativeRequestParser:
                 return TicketRequest(generation, origin)
             case TicketFields(generation=None, request=RequestFields() as fields, origin=origin):
                 with below("request"):
-                    return TicketRequest(self._builder.build(fields), origin)
+                    return TicketRequest(self._builder.build(fields, caller), origin)
             case _:
                 raise InvalidField("Give either generation or request.", field="request")
 
