@@ -369,6 +369,7 @@ async def test_ticket_of_a_forgotten_generation_says_so(serve: Serve) -> None:
     await until_forgotten(service, generation)
     headers = {"Last-Event-ID": events[1].last_event_id}
     assert (await error_of(service, url, headers))[0] == "not_resumable"
+    assert (await error_of(service, url))[0] == "ticket_spent"
     other = await created(service)
     late = await minted(service, generation=other)
     await service.client.get(f"/v1/generations/{other}/events")
