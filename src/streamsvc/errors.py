@@ -106,7 +106,7 @@ class Unauthorized(RequestError):
         super().__init__(
             "The API key or token is not valid."
             if was_given
-            else "An API key is required; send it as 'Authorization: Bearer …'.",
+            else "An API key or token is required; send it as 'Authorization: Bearer …'.",
             field="Authorization",
         )
         self.log_details = "credential=invalid" if was_given else "credential=missing"

@@ -189,7 +189,7 @@ async def test_refusal_of_the_service_is_printed(tmp_path: Path, serve: Serve) -
         (
             "none",
             "",
-            "An API key is required; send it as 'Authorization: Bearer …'.\n" + WITH_KEY,
+            "An API key or token is required; send it as 'Authorization: Bearer …'.\n" + WITH_KEY,
             1,
         ),
         (

@@ -201,7 +201,7 @@ async def test_without_a_valid_key_every_carrier_is_refused_alike(
     assert without.status_code == 401
     assert without.headers["www-authenticate"] == "Bearer"
     assert without.headers["content-type"] == ROUTES[place].shape
-    assert "An API key is required; send it as 'Authorization: Bearer" in without.text
+    assert "An API key or token is required; send it as 'Authorization: Bearer" in without.text
     refusals = set()
     for key in service.wrong.values():
         for carrier in CARRIERS:
