@@ -72,7 +72,9 @@ async def test_a_minutes_requests_are_admitted_and_not_one_more(
     assert await process.admitted(caller) == 5
     refused = await process.refusal(caller)
     await bench.is_about(refused, 12)
-    assert refused.log_details == "limit=principal_limits.requests_per_minute"
+    assert (
+        refused.log_details == f"limit=principal_limits.requests_per_minute principal={caller.name}"
+    )
     assert "requests_per_minute: 5)" in refused.message
 
 
@@ -99,7 +101,9 @@ async def test_tokens_are_charged_as_they_may_be_used(bench: Bench, process: Pro
     assert await process.admitted(caller, tokens=30) == 3
     refused = await process.refusal(caller, tokens=30)
     await bench.is_about(refused, 12)
-    assert refused.log_details == "limit=principal_limits.tokens_per_minute"
+    assert (
+        refused.log_details == f"limit=principal_limits.tokens_per_minute principal={caller.name}"
+    )
     await process.admit(caller, tokens=10)
 
 
@@ -170,10 +174,10 @@ async def test_everything_is_charged_or_nothing(bench: Bench, process: Process) 
     await process.admit(caller, tokens=90)
     for _ in range(5):
         refused = await process.refusal(caller, tokens=90)
-        assert refused.log_details.endswith("tokens_per_minute")
+        assert "tokens_per_minute" in refused.log_details
     await process.admit(caller, tokens=10)  # the request is still there
     refused = await process.refusal(caller, tokens=10)  # the longer wait counts
-    assert refused.log_details.endswith("requests_per_minute")
+    assert "requests_per_minute" in refused.log_details
     await bench.is_about(refused, 30)
 
 
@@ -182,7 +186,7 @@ async def test_all_principals_share_the_limits_in_all(bench: Bench) -> None:
         assert await process.admitted(principal("one", requests_per_minute=3)) == 3
         assert await process.admitted(principal("two")) == 1
         refused = await process.refusal(principal("three"))
-        assert refused.log_details == "limit=limits.requests_per_minute"
+        assert refused.log_details == "limit=limits.requests_per_minute principal=three"
         assert not any(it.isdigit() for it in refused.message.partition(";")[0])
 
 
@@ -203,7 +207,7 @@ async def test_generations_at_once_are_leases(process: Process) -> None:
     one, _ = await process.admit(caller), await process.admit(caller)
     refused = await process.refusal(caller)
     assert (refused.wait_seconds, refused.retry_after_seconds) == (None, 2)
-    assert refused.log_details == "limit=principal_limits.max_generations"
+    assert refused.log_details == f"limit=principal_limits.max_generations principal={caller.name}"
     await process.admit(principal("another", max_generations=1))
     process.limiter.settle(one, 5)
     await process.settled()
@@ -218,7 +222,10 @@ async def test_viewers_at_once_are_leases(process: Process) -> None:
     for _ in range(3):
         with pytest.raises(RateLimited, match="max_viewers: 2") as caught:
             await process.limiter.viewer(caller)
-        assert caught.value.log_details == "limit=principal_limits.max_viewers"
+        assert (
+            caught.value.log_details
+            == f"limit=principal_limits.max_viewers principal={caller.name}"
+        )
     one.join()
     one.leave()
     await process.settled()

@@ -11,6 +11,7 @@ from streamsvc.engine.audience import Count
 from streamsvc.engine.usage import reservation
 from streamsvc.errors import RateLimited
 from streamsvc.messages import Prompt
+from streamsvc.principals import Principal
 
 UNIT = 60_000_000
 """How much one request or token adds to a bucket. Each microsecond removes the limit per minute from it, so that all
@@ -66,14 +67,15 @@ def charges_of(limits: PrincipalLimits, in_all: LimitSettings, prompt: Prompt) -
     )
 
 
-def refusal(number: int, limits: PrincipalLimits, wait_us: int = 0) -> RateLimited:
+def refusal(number: int, caller: Principal, wait_us: int = 0) -> RateLimited:
     """Return the refusal of a generation or a viewer.
 
     Args:
         number: of the bucket, or `GENERATIONS` or `VIEWERS`.
-        limits: the caller's. A refusal does not say what all principals together may use.
+        caller: whom it refuses; the log names it. A refusal does not say what all principals together may use.
         wait_us: when it would be admitted, in microseconds; 0: unknown.
     """
+    limits = caller.limits
     setting, what, most = (
         ("principal_limits.requests_per_minute", "requests per minute", limits.requests_per_minute),
         ("limits.requests_per_minute", "requests per minute", None),
@@ -82,7 +84,10 @@ def refusal(number: int, limits: PrincipalLimits, wait_us: int = 0) -> RateLimit
         ("principal_limits.max_generations", "answers at once", limits.max_generations),
         ("principal_limits.max_viewers", "viewers at once", limits.max_viewers),
     )[number]
-    return RateLimited(setting, what, most, wait_us / MICROSECONDS if wait_us else None)
+    refused = RateLimited(setting, what, most, wait_us / MICROSECONDS if wait_us else None)
+    if caller.name:
+        refused.log_details += f" principal={caller.name}"
+    return refused
 
 
 class Seat(Count):

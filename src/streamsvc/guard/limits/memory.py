@@ -87,9 +87,9 @@ class MemoryLimiter(Limiter):
         places = list(zip(self._buckets(account), charges, strict=True))
         waits = [bucket.wait(charge, at) for bucket, charge in places]
         if longest := max(waits):
-            raise refusal(waits.index(longest), limits, longest)
+            raise refusal(waits.index(longest), caller, longest)
         if limits.max_generations and account.generations >= limits.max_generations:
-            raise refusal(GENERATIONS, limits)
+            raise refusal(GENERATIONS, caller)
         for bucket, charge in places:
             bucket.add(charge, at)
         account.generations += 1
@@ -120,7 +120,7 @@ class MemoryLimiter(Limiter):
             return None
         account = self._account(caller.name)
         if account.viewers >= caller.limits.max_viewers:
-            raise refusal(VIEWERS, caller.limits)
+            raise refusal(VIEWERS, caller)
         account.viewers += 1
         return Seat(partial(_viewer_left, account))
 

@@ -103,7 +103,7 @@ class RedisLimiter(Limiter):
             await self._local.admit(generation, caller, prompt)
         else:
             if refused >= 0:
-                raise refusal(refused, limits, wait)
+                raise refusal(refused, caller, wait)
             self._hold(generation, place)
 
     @override
@@ -141,7 +141,7 @@ class RedisLimiter(Limiter):
         except StoreUnavailable:  # what runs goes on for its viewers
             return await self._local.viewer(caller)
         if refused >= 0:
-            raise refusal(VIEWERS, caller.limits)
+            raise refusal(VIEWERS, caller)
         self._hold(name, place)
         return Seat(partial(self.cancel, name))
 
