@@ -1,5 +1,7 @@
 """The tickets in memory pass the conformance suite, and have bounds."""
 
+import hashlib
+
 import anyio
 import msgspec
 import pytest
@@ -30,6 +32,17 @@ async def test_tickets_in_memory_conform(check: Check) -> None:
     tickets = new_tickets()
     with anyio.fail_after(1_000_000):
         await check(Subject(tickets, tickets, anyio.sleep))
+
+
+async def test_memory_has_a_hash_and_not_the_ticket() -> None:
+    tickets, ticket = new_tickets(), ticket_of()
+    waiting, spent = [await tickets.mint(ticket) for _ in range(2)]
+    await tickets.spend(spent, ticket.spent(GENERATION), OPENER)
+    kept = repr(vars(tickets))
+    assert GENERATION in kept
+    for text in (waiting, spent):
+        assert text not in kept
+        assert hashlib.sha256(text.encode()).hexdigest() in kept
 
 
 async def test_oldest_unspent_ticket_makes_room() -> None:
