@@ -71,6 +71,20 @@ async def test_requests_of_unspent_tickets_have_a_bound_in_bytes() -> None:
     assert await tickets.find(small)
 
 
+@pytest.mark.promise("door:own")
+async def test_flood_of_one_principal_leaves_tickets_of_others() -> None:
+    """Neither many small tickets nor many spent ones push out what a calm principal has."""
+    tickets, flood = new_tickets(), Ticket(principal=Principal(name="flood"), generation=GENERATION)
+    waiting, spent = [await tickets.mint(ticket_of(text="x" * 10_000)) for _ in range(2)]
+    assert await tickets.spend(spent, ticket_of().spent(GENERATION), OPENER)
+    for _ in range(MOST + 2):
+        await tickets.mint(flood)
+    for _ in range(MOST + 2):
+        assert await tickets.spend(await tickets.mint(flood), flood.spent(GENERATION), OPENER)
+    assert [bool(await tickets.find(text)) for text in (waiting, spent)] == [True, True]
+    assert len(tickets) <= 2 * MOST
+
+
 async def test_spent_ticket_frees_its_request() -> None:
     size = len(msgspec.msgpack.encode(ticket_of()))
     tickets = new_tickets(max_bytes=2 * size)
@@ -89,7 +103,7 @@ async def test_expired_tickets_take_no_memory() -> None:
     await anyio.sleep(61)
     assert await tickets.find("tkt_") is None
     assert len(tickets) == 0
-    assert not tickets._bytes_of
+    assert not any((tickets._bytes_of, tickets._waiting_of, tickets._spent_of))
 
 
 async def test_request_beyond_the_bound_is_refused_by_the_setting() -> None:

@@ -37,8 +37,8 @@ class MemoryTickets(Tickets):
     """Tickets in this process.
 
     There are no more unspent ones, and no more spent ones, than there can be logs, and the unspent ones take no more
-    memory than request bodies may (`limits.max_total_body_bytes`). Beyond that, the oldest is dropped; of the unspent
-    ones, the oldest of the principal whose tickets take the most.
+    memory than request bodies may (`limits.max_total_body_bytes`). Beyond that, the oldest of the principal that has
+    the most is dropped, so that nobody can push out the tickets of others.
 
     Args:
         settings: the limits, and how long a ticket may wait.
@@ -52,6 +52,8 @@ class MemoryTickets(Tickets):
         self._waiting: dict[str, _Waiting] = {}  # those that expire first come first
         self._spent: dict[str, _Spent] = {}
         self._bytes_of: Counter[str] = Counter()
+        self._waiting_of: Counter[str] = Counter()
+        self._spent_of: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Return how many tickets are kept."""
@@ -65,6 +67,7 @@ class MemoryTickets(Tickets):
         text = new_ticket()
         self._waiting[str(hash_of(text))] = _Waiting(data, owner, now() + self._seconds)
         self._bytes_of[owner] += len(data)
+        self._waiting_of[owner] += 1
         self._tidy()
         return text
 
@@ -84,6 +87,7 @@ class MemoryTickets(Tickets):
         if name in self._waiting:
             self._drop(name)
             self._spent[name] = _Spent(ticket, opener, now() + self._kept_seconds)
+            self._spent_of[ticket.principal.name] += 1
             self._tidy()
         spent = self._spent.get(name)
         return spent is not None and spent.opener == opener
@@ -101,17 +105,40 @@ class MemoryTickets(Tickets):
         time = now()
         while self._waiting and next(iter(self._waiting.values())).until <= time:
             self._drop(next(iter(self._waiting)))
-        while len(self._waiting) > self._limit or self._bytes_of.total() > self._max_bytes:
-            [(largest, _)] = self._bytes_of.most_common(1)
-            self._drop(next(name for name, it in self._waiting.items() if it.owner == largest))
-        while self._spent and (
-            len(self._spent) > self._limit or next(iter(self._spent.values())).until <= time
-        ):
-            del self._spent[next(iter(self._spent))]
+        while len(self._waiting) > self._limit:
+            self._drop_one_of(self._waiting_of)
+        while self._bytes_of.total() > self._max_bytes:
+            self._drop_one_of(self._bytes_of)
+        while self._spent and next(iter(self._spent.values())).until <= time:
+            self._forget(next(iter(self._spent)))
+        while len(self._spent) > self._limit:
+            most = _largest(self._spent_of)
+            self._forget(
+                next(n for n, it in self._spent.items() if it.ticket.principal.name == most)
+            )
+
+    def _drop_one_of(self, shares: Counter[str]) -> None:
+        """Drop the oldest unspent ticket of the principal with the largest share."""
+        most = _largest(shares)
+        self._drop(next(name for name, it in self._waiting.items() if it.owner == most))
 
     def _drop(self, name: str) -> None:
         """Drop an unspent ticket."""
         waiting = self._waiting.pop(name)
-        self._bytes_of[waiting.owner] -= len(waiting.data)
-        if not self._bytes_of[waiting.owner]:
-            del self._bytes_of[waiting.owner]
+        _take(self._bytes_of, waiting.owner, len(waiting.data))
+        _take(self._waiting_of, waiting.owner, 1)
+
+    def _forget(self, name: str) -> None:
+        """Drop a spent ticket."""
+        _take(self._spent_of, self._spent.pop(name).ticket.principal.name, 1)
+
+
+def _largest(shares: Counter[str]) -> str:
+    [(principal, _)] = shares.most_common(1)
+    return principal
+
+
+def _take(shares: Counter[str], principal: str, amount: int) -> None:
+    shares[principal] -= amount
+    if not shares[principal]:
+        del shares[principal]
