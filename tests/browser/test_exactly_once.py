@@ -88,15 +88,11 @@ async def test_a_page_has_the_text_despite_a_break_after_each_third_event(
 
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
-@pytest.mark.parametrize("name", each(("chromium", "firefox")))
+@pytest.mark.parametrize("name", each(BROWSERS))
 async def test_a_page_has_the_whole_text_despite_breaks_at_any_byte(
     serve: Serve, name: str
 ) -> None:
-    """A cut may come before the first event; the key of the page prevents a second generation.
-
-    WebKit is left out: after a response that breaks off within a line, it puts the next response after the
-    beginning of that line (seen with WebKitGTK 2.50.6). The event in which they meet is lost.
-    """
+    """A cut may come before the first event; the key of the page prevents a second generation."""
     async with farm() as pages:
         service, broken = await show(
             serve, pages, name, cuts_at_random_bytes(name), resets=name == "chromium"

@@ -206,6 +206,32 @@ def test_retry_line_is_part_of_the_first_block() -> None:
     assert preamble(2000) == b"retry: 2000\n"
 
 
+def test_client_that_keeps_no_half_line_can_ignore_the_event_for_webkit() -> None:
+    (cut,) = parse(preamble(2000, cut_at=f"{GENERATION}.3"))
+    assert (cut.type, cut.json, cut.last_event_id) == ("cut", {"type": "cut"}, f"{GENERATION}.3")
+
+
+@pytest.mark.promise("resume:no-gap")
+@settings(deadline=None)
+@given(texts=st.lists(texts, min_size=2, max_size=5), data=st.data())
+def test_webkit_gets_the_event_at_which_its_connection_broke(
+    texts: list[str], data: st.DataObject
+) -> None:
+    """It reads on in the line and the event that broke off, but goes back to the id of the last whole event."""
+    records = [Record(GENERATION, seq, TextEvent(text)) for seq, text in enumerate(texts)]
+    blocks = [ENCODE(record) for record in records]
+    whole = data.draw(st.integers(1, len(blocks) - 1))
+    part = blocks[whole][: data.draw(st.integers(0, len(blocks[whole]) - 2))]
+    cursor = f"{GENERATION}.{whole - 1}"
+    rest = preamble(2000, cut_at=cursor) + b"".join(blocks[whole:])
+    parser = EventStreamParser()
+    before = parser.feed(preamble(2000) + b"".join(blocks[:whole]) + part)
+    after = parser.feed(rest)
+    assert after[0].type == "cut"
+    assert after[0].last_event_id == cursor
+    assert [event.json["text"] for event in (*before, *after[1:])] == texts
+
+
 @pytest.mark.promise("resume:no-gap")
 @settings(deadline=None)
 @given(texts=st.lists(texts, min_size=1, max_size=5), data=st.data())

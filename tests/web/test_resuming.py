@@ -5,6 +5,7 @@ import pytest
 
 from conftest import Serve
 from streamsvc.config.settings import GenerationSettings, Settings
+from streamsvc.engine.ids import new_id
 from support.eventstream import BrowserEvent, EventStreamParser, parse, view, wire
 from support.native import (
     ASK,
@@ -61,6 +62,25 @@ async def test_stream_cut_at_any_byte_resumes_without_gap(service: Service) -> N
             )
         assert seen + rest[cursor] == events
     assert len(rest) == len(events)
+
+
+SAFARI = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Safari/605.1.15"
+CHROMIUM = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
+
+
+@pytest.mark.promise("resume:no-gap")
+async def test_resume_of_a_webkit_ends_the_line_that_broke_off(service: Service) -> None:
+    """In every answer that an EventSource may get: the rest, and a `done` that says why there is none."""
+    generation, events = await finished(service)
+    known, unknown = events[2].last_event_id, f"{new_id()}.2"
+    for agent, kinds in ((SAFARI, ["cut"]), (CHROMIUM, [])):
+        for cursor, rest in ((known, 4), (unknown, 1)):
+            headers = {"Last-Event-ID": cursor, "User-Agent": agent}
+            status, seen = await follow(service, events_of(cursor.partition(".")[0]), headers)
+            assert (status, [it.type for it in seen[:-rest]]) == (200, kinds)
+            assert all(it.last_event_id == cursor for it in seen[:-rest])
+    _, seen = await follow(service, events_of(generation), {"User-Agent": SAFARI})
+    assert seen == events
 
 
 @pytest.mark.promise("resume:no-gap")

@@ -75,9 +75,20 @@ def data_block(value: object) -> bytes:
     return b"data: %b\n\n" % json_line(value)
 
 
-def preamble(retry_ms: int) -> bytes:
-    """Return the `retry` line; it is part of the first block of a connection."""
-    return b"retry: %d\n" % retry_ms
+def preamble(retry_ms: int, *, cut_at: str = "") -> bytes:
+    """Return the `retry` line; it is part of the first block of a connection.
+
+    Args:
+        retry_ms: the reconnection time.
+        cut_at: the cursor of a WebKit whose last connection broke; "" for any other client. WebKit puts the first line
+            after what it has of a line that broke off, and what follows into the same event, which would be lost (seen
+            with WebKitGTK 2.50.6). So the line ends as a comment would, and the event gets a name that nobody listens
+            to, and the id of the last whole one.
+    """
+    retry = b"retry: %d\n" % retry_ms
+    if not cut_at:
+        return retry
+    return b':\nevent: cut\nid: %b\ndata: {"type":"cut"}\n\n%b' % (cut_at.encode(), retry)
 
 
 def lost_block(generation: str, because: type[CursorLost] | RequestError = CursorLost) -> bytes:

@@ -75,7 +75,7 @@ class GenerationEndpoints:
             order = self._parser.from_query(head.parameters, head.principal)
             return await self._create_and_watch(request, order, head, dialect)
         except Overloaded as exc:
-            return self._viewing.refusal(request, exc, dialect)
+            return self._viewing.refusal(request, head, exc, dialect)
 
     async def create(self, request: Request, head: RequestHead) -> Response:
         """`POST /v1/generations`: create; the response is JSON, or the stream if the client asks for it."""
@@ -107,7 +107,7 @@ class GenerationEndpoints:
         try:
             return await self._viewing.attach(request, head, generation_id, dialect)
         except Overloaded as exc:
-            return self._viewing.refusal(request, exc, dialect)
+            return self._viewing.refusal(request, head, exc, dialect)
 
     def refuse(self, request: Request, head: RequestHead, exc: Overloaded) -> Response:
         """Answer a GET for a stream whose credential cannot be checked at the moment: a browser comes back later.
@@ -118,7 +118,7 @@ class GenerationEndpoints:
         head.refuse_prefetch()
         if request.method == "HEAD":
             raise exc
-        return self._viewing.refusal(request, exc, self._viewing.dialect(head))
+        return self._viewing.refusal(request, head, exc, self._viewing.dialect(head))
 
     async def snapshot(self, request: Request, head: RequestHead) -> Response:
         """`GET /v1/generations/{id}`: the answer so far."""
@@ -140,7 +140,9 @@ class GenerationEndpoints:
     ) -> Response:
         async with self._supervisor.viewer_place(head.principal) as lease:
             generation_id = await self._creation.start(order, head)
-            return self._viewing.stream(request, generation_id, BEFORE_FIRST, dialect, lease=lease)
+            return self._viewing.stream(
+                request, head, generation_id, BEFORE_FIRST, dialect, lease=lease
+            )
 
     async def _describe(
         self, request: Request, head: RequestHead, generation_id: str, *, status: int = 200

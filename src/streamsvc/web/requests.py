@@ -25,6 +25,7 @@ MAX_KEY_CHARS = 255
 _FIELDS = frozenset({
     *(b"accept", b"content-encoding", b"content-length", b"content-type", b"host"),
     *(b"idempotency-key", b"last-event-id", b"origin", b"sec-fetch-dest", b"sec-fetch-site"),
+    b"user-agent",
 })  # fmt: skip
 _PURPOSES = frozenset({b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"})
 _AHEAD = re.compile(rb"prefetch|prerender|preview", re.IGNORECASE)
@@ -54,6 +55,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
         has_cursor_field: whether it is from `Last-Event-ID`, which is in no access log, as a query is.
         accept: `Accept`; empty if missing, like the other fields that are not optional.
         host: `Host`.
+        user_agent: `User-Agent`.
         origin: of the page, as the browser sent it.
         fetch_site: `Sec-Fetch-Site` (Fetch Metadata, section 2.3).
         fetch_dest: `Sec-Fetch-Dest`.
@@ -71,6 +73,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     has_cursor_field: bool
     accept: str
     host: str
+    user_agent: str
     origin: str | None
     fetch_site: str | None
     fetch_dest: str | None
@@ -80,6 +83,17 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     key_field: str
     is_prefetch: bool
     principal: Principal = ANONYMOUS
+
+    @property
+    def cut_at(self) -> str:
+        """The cursor of a WebKit that resumes, for `sse.preamble`; "" for any other client.
+
+        Chromium calls itself WebKit, too, and names its own version in addition.
+        """
+        is_webkit = "AppleWebKit/" in self.user_agent and "Chrome/" not in self.user_agent
+        if not is_webkit or self.cursor is None or self.cursor.seq is None:
+            return ""
+        return f"{self.cursor.generation}.{self.cursor.seq}"
 
     def check_own(self, generation: str) -> None:
         """Answer for a generation of another principal as for one that does not exist.
@@ -183,6 +197,7 @@ def read_head(request: Request, principal: Principal = ANONYMOUS) -> RequestHead
         has_cursor_field=bool(field),
         accept=fields.get(b"accept", ""),
         host=fields.get(b"host", ""),
+        user_agent=fields.get(b"user-agent", ""),
         origin=fields.get(b"origin"),
         fetch_site=fields.get(b"sec-fetch-site"),
         fetch_dest=fields.get(b"sec-fetch-dest"),

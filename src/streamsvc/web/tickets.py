@@ -133,7 +133,7 @@ class TicketEndpoints:
             connect = self._resume if head.has_cursor_field else self._open
             return await connect(request, head, text, dialect)
         except RequestError as exc:
-            return self._viewing.refusal(request, exc, dialect)
+            return self._viewing.refusal(request, head, exc, dialect)
 
     async def _ticket(self, wanted: TicketRequest, head: RequestHead) -> Ticket:
         """Check all that can be checked now: a mistake must show in the back end, not in the page."""
@@ -182,10 +182,10 @@ class TicketEndpoints:
         if ticket.is_spent:
             raise TicketSpent
         if head.has_cursor and (head.cursor is None or head.cursor.generation != ticket.generation):
-            return gone_response(new_id(), self._settings)
+            return gone_response(new_id(), self._settings, cut_at=head.cut_at)
         if ticket.request is None:
             spent = ticket.spent(ticket.generation)
-            instead = self._spending(request, text, spent, dialect, has_cursor=head.has_cursor)
+            instead = self._spending(request, head, text, spent, dialect)
             own = _as_of(ticket, head)
             return await self._viewing.attach(
                 request, own, ticket.generation, dialect, instead=instead
@@ -194,9 +194,9 @@ class TicketEndpoints:
             generation = await self._supervisor.create(
                 ticket.request, key=f"ticket\0{hash_of(text)}", caller=ticket.principal
             )
-            instead = self._spending(request, text, ticket.spent(generation), dialect)
+            instead = self._spending(request, head, text, ticket.spent(generation), dialect)
             return self._viewing.stream(
-                request, generation, BEFORE_FIRST, dialect, lease=lease, instead=instead
+                request, head, generation, BEFORE_FIRST, dialect, lease=lease, instead=instead
             )
 
     async def _resume(
@@ -207,9 +207,9 @@ class TicketEndpoints:
         try:
             ticket = await self._find(request, text, head)
         except TicketInvalid:
-            return gone_response(new_id(), self._settings)
+            return gone_response(new_id(), self._settings, cut_at=head.cut_at)
         if cursor is None or cursor.generation != ticket.generation:
-            return gone_response(new_id(), self._settings)
+            return gone_response(new_id(), self._settings, cut_at=head.cut_at)
         if ticket.is_spent:
             with suppress(StoreUnavailable):  # it is known for long enough
                 await self._tickets.renew(text)
@@ -219,18 +219,12 @@ class TicketEndpoints:
         return await self._viewing.attach(request, own, ticket.generation, dialect)
 
     def _spending(
-        self,
-        request: Request,
-        text: str,
-        spent: Ticket,
-        dialect: Dialect,
-        *,
-        has_cursor: bool = False,
+        self, request: Request, head: RequestHead, text: str, spent: Ticket, dialect: Dialect
     ) -> "_Spending":
         return _Spending(
             partial(self._tickets.spend, text, spent, _opener()),
-            partial(self._viewing.refusal, request, dialect=dialect),
-            0.0 if has_cursor else START_SECONDS,
+            partial(self._viewing.refusal, request, head, dialect=dialect),
+            0.0 if head.has_cursor else START_SECONDS,
         )
 
 

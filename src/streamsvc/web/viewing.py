@@ -78,7 +78,9 @@ class Viewing:
             )
         return PlainDialect(end)
 
-    def refusal(self, request: Request, exc: RequestError, dialect: Dialect) -> Response:
+    def refusal(
+        self, request: Request, head: RequestHead, exc: RequestError, dialect: Dialect
+    ) -> Response:
         """Answer a client that reconnects by itself in the form of a stream: with any other status it would give up.
 
         At a limit it is asked to come back later; else a `done` says what is wrong.
@@ -90,8 +92,8 @@ class Viewing:
             raise exc
         self._refusals.note(request.scope, 200, exc.code, exc.log_details)
         if isinstance(exc, Overloaded):
-            return busy_response(self._settings, exc)
-        return gone_response(new_id(), self._settings, because=exc)
+            return busy_response(self._settings, exc, cut_at=head.cut_at)
+        return gone_response(new_id(), self._settings, because=exc, cut_at=head.cut_at)
 
     async def attach(
         self,
@@ -125,7 +127,7 @@ class Viewing:
             except CursorReplaced:  # a page starts over at the `start`
                 after = BEFORE_FIRST
             except (GenerationNotFound, CursorLost):
-                return gone_response(generation_id, self._settings)
+                return gone_response(generation_id, self._settings, cut_at=head.cut_at)
             except LogEnded:
                 return no_content()
             else:
@@ -134,11 +136,14 @@ class Viewing:
             head.check_own(generation_id)
             await self._log.read(generation_id, after=0)
         async with self._supervisor.viewer_place(head.principal) as lease:
-            return self.stream(request, generation_id, after, dialect, lease=lease, instead=instead)
+            return self.stream(
+                request, head, generation_id, after, dialect, lease=lease, instead=instead
+            )
 
-    def stream(
+    def stream(  # noqa: PLR0913  # what a stream needs, most of it passed by name
         self,
         request: Request,
+        head: RequestHead,
         generation_id: str,
         after: int,
         dialect: Dialect,
@@ -154,6 +159,7 @@ class Viewing:
             lease=lease,
             headers={"Location": f"{address_of(request, generation_id)}/events"},
             instead=instead,
+            cut_at=head.cut_at,
         )
 
 

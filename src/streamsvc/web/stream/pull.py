@@ -45,7 +45,7 @@ async def frames(
         BrokenOff: the dialect cannot say how the answer ends.
     """
     encode = dialect.encoder().encode
-    opening = preamble(settings.retry_ms) if dialect.is_resumable else b""
+    opening = preamble(settings.retry_ms, cut_at=place.cut_at) if dialect.is_resumable else b""
     blocks = b""
     try:
         records = begun or await _next(place, place.after)

@@ -54,14 +54,15 @@ class Streams:
         headers: dict[str, str] | None = None,
         instead: DeferredHead | None = None,
         on_done: Callable[[], None] | None = None,
+        cut_at: str = "",
     ) -> EventStream:
         """Return the response to a viewer of *generation* that has seen the records up to *after*.
 
-        It takes over the *lease* of `Supervisor.viewer_place`, and must be sent at once.
+        `sse.preamble` says what *cut_at* is. The response takes over the *lease* of `Supervisor.viewer_place`, and must be sent at once.
         """
         viewer = self._viewer if lease is None else partial(self._viewer, lease=lease)
         return EventStream(
-            LogPosition(self._log, generation, after, viewer),
+            LogPosition(self._log, generation, after, viewer, cut_at),
             dialect=dialect,
             settings=self._settings,
             shutdown=self._shutdown,

@@ -36,12 +36,14 @@ class LogPosition(NamedTuple):
         generation: whose records they are.
         after: the viewer's cursor, the number of the last record it has.
         viewer: makes the slot that a viewer holds while it is connected.
+        cut_at: see `sse.preamble`.
     """
 
     log: EventLog
     generation: str
     after: int
     viewer: Callable[[str], ViewerSlot]
+    cut_at: str = ""
 
 
 class Viewer(Reader, Listener):
@@ -64,6 +66,7 @@ class Viewer(Reader, Listener):
         "_patience_seconds",
         "_ping_seconds",
         "_resume",
+        "_retry_ms",
         "_sent_at",
         "_slot",
         "_timer",
@@ -87,7 +90,8 @@ class Viewer(Reader, Listener):
         self._generation = generation
         self._dialect = dialect
         self._encode = dialect.encoder().encode
-        self._opening = preamble(settings.retry_ms) if dialect.is_resumable else b""
+        self._opening = b""
+        self._retry_ms = settings.retry_ms
         self._ping_seconds = settings.ping_seconds if dialect.keepalive else math.inf
         self._patience_seconds = settings.send_timeout_seconds
         self._on_done = on_done
@@ -103,6 +107,8 @@ class Viewer(Reader, Listener):
             place: the position to start from.
             begun: the records after its cursor that have already been read; they go out with the head.
         """
+        if self._dialect.is_resumable:
+            self._opening = preamble(self._retry_ms, cut_at=place.cut_at)
         taken = self.deliver(begun) if begun else 0
         after = begun[taken - 1].seq if taken else place.after
         following = place.log.follow(place.generation, after=after, reader=self)

@@ -17,6 +17,8 @@ def gone_response(
     generation: str,
     settings: StreamSettings,
     because: type[CursorLost] | RequestError = CursorLost,
+    *,
+    cut_at: str = "",
 ) -> Response:
     """Answer a client that can get no stream: with one `done`, never with a shorter or a new stream.
 
@@ -24,14 +26,20 @@ def gone_response(
         generation: the id in the `done`, with which an EventSource reconnects, and gets a 204.
         settings: the reconnection time.
         because: what the `done` says.
+        cut_at: see `sse.preamble`.
     """
-    return _whole(preamble(settings.retry_ms) + lost_block(generation, because))
+    return _whole(preamble(settings.retry_ms, cut_at=cut_at) + lost_block(generation, because))
 
 
-def busy_response(settings: StreamSettings, refusal: Overloaded) -> Response:
+def busy_response(settings: StreamSettings, refusal: Overloaded, *, cut_at: str = "") -> Response:
     """Ask an EventSource to come back later; with any status but 200, a browser would give up.
 
     If it is known when its request would be admitted, that is when it comes back.
+
+    Args:
+        settings: the reconnection time.
+        refusal: why it cannot be answered now.
+        cut_at: see `sse.preamble`.
     """
     retry_ms = random.randint(settings.retry_ms, 3 * settings.retry_ms)  # noqa: S311  # a jitter
     word = b"busy"
@@ -39,7 +47,7 @@ def busy_response(settings: StreamSettings, refusal: Overloaded) -> Response:
         word = refusal.code.encode()
         if refusal.wait_seconds is not None:
             retry_ms = math.ceil(refusal.wait_seconds * 1000)
-    return _whole(preamble(retry_ms) + b": %b\n" % word)
+    return _whole(preamble(retry_ms, cut_at=cut_at) + b": %b\n" % word)
 
 
 def head_response() -> Response:
