@@ -223,6 +223,24 @@ async def test_spent_ticket_resumes_with_its_cursor(service: Service) -> None:
     assert last.status_code == 204
 
 
+async def test_resuming_keeps_a_spent_ticket_known(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that is read for longer than a spent ticket is kept can still be resumed."""
+    renewed: list[str] = []
+
+    async def renew(text: str) -> None:
+        renewed.append(text)
+
+    url = await minted(service)
+    cursor = (await opened(service, url))[1].last_event_id
+    monkeypatch.setattr(service.app.state.tickets, "renew", renew)
+    await error_of(service, url)
+    assert renewed == []
+    assert (await follow(service, url, {"Last-Event-ID": cursor}))[0] == 200
+    assert renewed == [url.partition("=")[2]]
+
+
 async def test_spent_ticket_needs_a_cursor_that_no_log_has(service: Service) -> None:
     """An address with a cursor is in the log of a proxy; a header is not."""
     url = await minted(service)
