@@ -400,6 +400,9 @@ async def test_same_chat_id_of_two_principals_is_two_chats(service: Guarded) -> 
     for headers, generation in zip((mine, other), generations, strict=True):
         resumed = await client.get("/api/chat/shared/stream", headers=headers)
         assert resumed.headers["x-generation-id"] == generation
+    assert (await client.post("/api/chat/shared/stop", headers=mine)).status_code == 204
+    for headers, status in ((mine, 204), (other, 200)):
+        assert (await client.get("/api/chat/shared/stream", headers=headers)).status_code == status
 
 
 @pytest.mark.promise("door:own")
