@@ -15,7 +15,7 @@ from streamsvc.dialects.base import Encoder
 from streamsvc.dialects.openai.errors import CODES, STATUSES, error_body
 from streamsvc.dialects.openai.frames import FINISH_REASONS, OpenAIDialect, completion_of, usage_of
 from streamsvc.dialects.sse import KEEPALIVE
-from streamsvc.errors import Unauthorized
+from streamsvc.errors import RateLimited, Unauthorized
 from streamsvc.events import (
     Done,
     Event,
@@ -228,7 +228,7 @@ def test_tables_of_failures_name_only_existing_codes() -> None:
         return {error.code}.union(*map(below, error.__subclasses__()))
 
     assert STATUSES.keys() - below(ProviderError) == {"drained", "interrupted", "stopped"}
-    assert CODES.keys() - STATUSES.keys() == {Unauthorized.code}  # a refusal
+    assert CODES.keys() - STATUSES.keys() == {Unauthorized.code, RateLimited.code}  # refusals
 
 
 @pytest.mark.parametrize(

@@ -486,9 +486,12 @@ async def test_who_reads_a_generation_that_nobody_runs_reports_it(
 
 
 async def test_viewers_of_what_nobody_can_take_over_look_elsewhere(
-    valkey: RedisServer, key_prefix: str
+    valkey: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full server can be read, but nobody can write that it is theirs."""
+    monkeypatch.setattr(
+        "streamsvc.store.client.PROBE_SECONDS", 60.0
+    )  # the server is not really full
     async with process(valkey.url, key_prefix) as one, process(valkey.url, key_prefix) as other:
         await write(one, START)
         let_lapse(valkey, one)

@@ -20,8 +20,10 @@ DONE = Done(
 
 
 async def take_over(server: RedisServer, new: Worker) -> None:
-    server.command("HSET", new.store.keys.meta(GENERATION), "d", 0)  # the lease has lapsed
-    assert await new.directory.take(GENERATION) is not None
+    taken = None
+    while taken is None:  # its owner may have renewed it in between
+        server.command("HSET", new.store.keys.meta(GENERATION), "d", 0)  # the lease has lapsed
+        taken = await new.directory.take(GENERATION)
     await new.log.adopt(GENERATION)
 
 

@@ -142,6 +142,7 @@ async def test_kept_connection_is_cut_only_for_the_request_it_carries(keys: Keys
         assert not any(line.startswith("requests.cut") for line in log.lines)
 
 
+@pytest.mark.needs("curl")
 @pytest.mark.promise("door:closed")
 @pytest.mark.promise("secret:kept")
 @pytest.mark.parametrize("server", SERVERS[:2], ids=lambda it: it.name)
