@@ -115,8 +115,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Most tests wait most of the time, so two of them share a core."""
-    return min(2 * (os.cpu_count() or 1), MOST_WORKERS)
+    """Most tests wait most of the time, so more than two of them share a core."""
+    return min(5 * (os.cpu_count() or 1) // 2, MOST_WORKERS)
 
 
 class Turns:
