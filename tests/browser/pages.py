@@ -5,6 +5,7 @@ import functools
 import http.server
 import json
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -46,12 +47,17 @@ def site(directory: Path) -> Iterator[str]:
 async def chromium(*arguments: str, keeps_pages: bool = False) -> AsyncIterator[Page]:
     """Open a page in a fresh Chromium; other tabs are `page.context.new_page()`.
 
+    If there is Chromium's build without windows, that is the one: it starts with half the work. The tests that need no
+    driver (`farm`) run the usual one.
+
     Args:
         arguments: for its command line.
         keeps_pages: use the back/forward cache, as browsers do. Playwright cannot drive a page that
             has come back from it; a CDP session can.
     """
     executable = find("chromium")
+    if not keeps_pages:
+        executable = shutil.which("chromium-headless-shell") or executable
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         async with async_playwright() as playwright:
             context = await playwright.chromium.launch_persistent_context(
