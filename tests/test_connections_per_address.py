@@ -134,6 +134,7 @@ for source in (first, *others):
 """
 
 
+@pytest.mark.quiet
 @pytest.mark.needs("ip")
 @pytest.mark.promise("input:clear-error")
 async def test_public_address_has_its_connections_and_no_more(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ async def serve_on(address: str, directory: Path) -> AsyncIterator[Running]:
             print(running.output)
 
 
+@pytest.mark.quiet
 @pytest.mark.needs("ip")
 @pytest.mark.promise("cancel:disconnect")
 @pytest.mark.parametrize("name", REQUESTS)

@@ -166,6 +166,7 @@ async def expect_lost(client: redis.asyncio.Redis) -> None:
         await client.blpop(["nothing"], timeout=0)
 
 
+@pytest.mark.quiet
 @pytest.mark.needs("ip", "valkey")
 async def test_a_machine_without_its_back_network_is_in_silence() -> None:
     with namespace() as machine, running_redis(host=machine.back.here) as server:

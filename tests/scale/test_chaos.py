@@ -236,7 +236,7 @@ async def test_rows_of_the_table_hold(tmp_path: Path) -> None:
     judge(await play_all([name for name in ON_THIS_MACHINE if name in only], tmp_path, None))
 
 
-@pytest.mark.long
+@pytest.mark.quiet
 @pytest.mark.needs("ip")
 @pytest.mark.promise("scale:told")
 async def test_row_of_a_machine_that_is_cut_off_holds(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ async def test_service_on_every_address_serves_no_foreign_name(tmp_path: Path) -
         assert await service.terminate() == 0
 
 
+@pytest.mark.quiet
 @pytest.mark.needs("ip")
 async def test_service_on_one_address_is_probed_by_it(tmp_path: Path) -> None:
     """As Kubernetes and load balancers do, which know no name; the log says that no name is served."""
