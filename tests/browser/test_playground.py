@@ -33,23 +33,24 @@ async def until_closed(api: Upstream) -> None:
 @pytest.mark.promise("stream:word-by-word")
 async def test_words_appear_one_after_another(serve: Serve) -> None:
     service = await serve(fake())
-    seen: list[str] = []
     async with playground(service.url) as page:
+        await page.evaluate("""() => {
+          window.seen = [];
+          new MutationObserver(() => {
+            const text = document.querySelector(".turn .answer")?.textContent;
+            if (text && text !== seen.at(-1)) seen.push(text);
+          }).observe(document.body, { childList: true, subtree: true, characterData: true });
+        }""")
         await ask(page, "hello")
-        while not seen or seen[-1] != FakeSettings().text:
-            before = seen[-1] if seen else ""
-            changed = f"""() => {{
-              const text = document.querySelector(".turn .answer")?.textContent;
-              return text && text !== {before!r} ? text : null;
-            }}"""
-            seen.append(await (await page.wait_for_function(changed)).json_value())
         await expect(page.locator("#state")).to_have_text("done")
         await expect(page.locator(".turn .hint")).to_have_text("Complete: fake/words, 7 tokens.")
         assert re.fullmatch(r"\d+ ms", await page.locator("#first").inner_text())
         assert re.fullmatch(r"[\d.]+ / s", await page.locator("#rate").inner_text())
         assert re.fullmatch(r"gen_\w+\.8", await page.locator("#cursor").inner_text())
         assert "median" in await page.locator("#gaps").inner_text()
-    assert len(seen) > 2  # the driver looks now and then, and may miss some
+        seen: list[str] = await page.evaluate("seen")
+    assert seen[-1] == FakeSettings().text
+    assert len(seen) > 4
     assert all(FakeSettings().text.startswith(text) for text in seen)
 
 
