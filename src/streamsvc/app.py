@@ -29,10 +29,12 @@ from streamsvc.eventlog.base import EventLog
 from streamsvc.guard.authentication import Authenticator
 from streamsvc.guard.keys import KeyAuthenticator
 from streamsvc.guard.schemes import KEY, TOKEN, CredentialSchemes
+from streamsvc.hooks import Hooks
 from streamsvc.messages import Prompt
 from streamsvc.principals import Principal
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.sharing import Sharing, in_memory
+from streamsvc.telemetry.log_lines import LogLines
 from streamsvc.traces import describe
 from streamsvc.web.access import AccessControl
 from streamsvc.web.addresses import is_openai
@@ -49,7 +51,7 @@ from streamsvc.web.operations import OperationEndpoints
 from streamsvc.web.origins import Origins
 from streamsvc.web.playground import Playground
 from streamsvc.web.problems import CrashGuard, Guard, Problems
-from streamsvc.web.refusals import RefusalLog
+from streamsvc.web.refusals import Refusals
 from streamsvc.web.routes import routes
 from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.streams import Streams
@@ -76,7 +78,7 @@ class _Parts:
     creation: Creation
     builder: RequestBuilder
     origins: Origins
-    refusals: RefusalLog
+    refusals: Refusals
 
     @property
     def background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
@@ -99,11 +101,13 @@ def create_app(
         ConfigError: the keys file has a mistake.
 
     Returns:
-        An ASGI application; its `state` has the `supervisor`, the `log`, the `directory`, the `providers`, the `guard`
-        and the `tickets`. It needs a server that runs on asyncio and sends lifespan events; before the startup event, every
+        An ASGI application; its `state` has the `supervisor`, the `log`, the `directory`, the `providers`, the `guard`,
+        the `tickets` and the `hooks`. It needs a server that runs on asyncio and sends lifespan events; before the startup event, every
         request gets a 503.
     """
-    parts = _create_parts(settings, environ, _sharing(settings, demo_worker))
+    hooks = Hooks()
+    LogLines(hooks)
+    parts = _create_parts(settings, environ, hooks, _sharing(settings, hooks, demo_worker))
     producers = parts.sharing.producers
     demo = DemoEndpoints(producers) if producers else None
     guard = Guard()
@@ -142,11 +146,13 @@ def create_app(
     app.router.redirect_slashes = False  # a redirect would be built from the client's Host
     app.state.supervisor, app.state.directory = parts.supervisor, parts.directory
     app.state.log, app.state.providers, app.state.guard = parts.log, parts.providers, guard
-    app.state.tickets = parts.sharing.tickets
+    app.state.tickets, app.state.hooks = parts.sharing.tickets, hooks
     return app
 
 
-def _create_parts(settings: Settings, environ: Mapping[str, str], sharing: Sharing) -> _Parts:
+def _create_parts(
+    settings: Settings, environ: Mapping[str, str], hooks: Hooks, sharing: Sharing
+) -> _Parts:
     log, directory = sharing.log, sharing.directory
     providers = ProviderRegistry(settings.providers, environ)
     supervisor = Supervisor(
@@ -154,13 +160,14 @@ def _create_parts(settings: Settings, environ: Mapping[str, str], sharing: Shari
         log=log,
         directory=directory,
         limiter=sharing.limiter,
+        hooks=hooks,
         settings=settings,
         id_mark=sharing.id_mark,
     )
     shutdown = Shutdown(settings.server.drain_seconds)
     origins = Origins(settings.cors.origins)
-    streams = Streams(log, supervisor.viewer, settings.stream, shutdown)
-    refusals = RefusalLog()
+    streams = Streams(log, supervisor.viewer, settings.stream, shutdown, hooks)
+    refusals = Refusals(hooks)
     viewing = Viewing(
         supervisor=supervisor,
         log=log,
@@ -192,12 +199,12 @@ def _create_parts(settings: Settings, environ: Mapping[str, str], sharing: Shari
     )
 
 
-def _sharing(settings: Settings, demo_worker: int | None) -> Sharing:
+def _sharing(settings: Settings, hooks: Hooks, demo_worker: int | None) -> Sharing:
     if settings.log.kind == "memory":
         return in_memory(settings)
     from streamsvc.sharing_redis import in_redis  # noqa: PLC0415  # redis-py is only needed here
 
-    return in_redis(settings, demo_worker)
+    return in_redis(settings, hooks, demo_worker)
 
 
 def _authenticator(settings: Settings) -> Authenticator | None:

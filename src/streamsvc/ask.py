@@ -32,6 +32,7 @@ from streamsvc.events import (
     Text,
     ToolCallReady,
 )
+from streamsvc.hooks import Hooks
 from streamsvc.messages import GenerationRequest, Prompt, UserMessage
 from streamsvc.providers.registry import ProviderRegistry
 
@@ -161,6 +162,7 @@ async def _ask_directly(
             log=log,
             directory=directory,
             limiter=Unlimited(),
+            hooks=Hooks(),
             settings=settings,
         ) as supervisor,
     ):

@@ -11,6 +11,7 @@ from streamsvc.errors import StoreUnavailable
 from streamsvc.eventlog.redis import RedisEventLog
 from streamsvc.guard.limits.redis import RedisLimiter
 from streamsvc.guard.tickets.redis import RedisTickets
+from streamsvc.hooks import Hooks
 from streamsvc.producers import DemoProducers
 from streamsvc.sharing import Sharing
 from streamsvc.store.client import Store
@@ -33,14 +34,15 @@ async def try_once(store: Store) -> None:
         await store.probe()
 
 
-def in_redis(settings: Settings, demo_worker: int | None = None) -> Sharing:
+def in_redis(settings: Settings, hooks: Hooks, demo_worker: int | None = None) -> Sharing:
     """Return what one of many processes needs.
 
     Args:
         settings: where the store is, and how it is used.
+        hooks: are told whether the store can be used.
         demo_worker: the number of this worker, if it is one of a demo.
     """
-    store = Store(settings.log)
+    store = Store(settings.log, hooks)
     log = RedisEventLog(store, settings)
     directory = RedisDirectory(store, log, settings)
     limiter = RedisLimiter(store, settings)

@@ -10,6 +10,7 @@ import pytest
 from streamsvc.engine.circuit import TRANSITIONS, Circuit, Move, State
 from streamsvc.provider_errors import ContextLengthExceeded, ProviderError, ProviderUnavailable
 from support.doubles import virtual_backends
+from support.logged import logged
 
 anyio_backend = virtual_backends()
 
@@ -27,7 +28,7 @@ NEVER = {
 
 
 def new_circuit(failures: int = 3) -> Circuit:
-    return Circuit("fake", failures=failures, seconds=SECONDS)
+    return Circuit("fake", failures=failures, seconds=SECONDS, hooks=logged())
 
 
 def state_of(circuit: Circuit) -> State:

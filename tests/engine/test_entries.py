@@ -9,6 +9,7 @@ from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlo
 from streamsvc.errors import InvalidField, Overloaded, ProviderNotReady
 from streamsvc.providers.registry import ProviderRegistry
 from support.doubles import PROMPT
+from support.logged import logged
 
 ENTRIES: dict[str, ProviderSettings] = {
     "first": FakeSettings(fallbacks=("keyless", "second"), max_generations=1),
@@ -18,7 +19,7 @@ ENTRIES: dict[str, ProviderSettings] = {
 
 
 def new_entries(environ: dict[str, str] | None = None) -> ProviderEntries:
-    return ProviderEntries(ProviderRegistry(ENTRIES, environ or {}))
+    return ProviderEntries(ProviderRegistry(ENTRIES, environ or {}), logged())
 
 
 def names(route: tuple[ProviderEntry, ...]) -> list[str]:

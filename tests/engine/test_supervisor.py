@@ -17,6 +17,7 @@ from streamsvc.messages import GenerationRequest
 from streamsvc.principals import ANONYMOUS
 from streamsvc.providers.registry import ProviderRegistry
 from support.doubles import HOLD, PROMPT, ScriptedProvider, SlowLog, virtual_backends
+from support.logged import logged
 from support.supervisors import KEEP, REQUEST, STOP, Bench, supervising
 
 anyio_backend = virtual_backends()
@@ -140,6 +141,7 @@ async def test_a_provider_without_its_key_is_refused() -> None:
         directory=directory,
         limiter=Unlimited(),
         settings=settings,
+        hooks=logged(),
     ) as supervisor:
         with pytest.raises(ProviderNotReady, match="its key is not set"):
             await supervisor.create(REQUEST)

@@ -309,7 +309,7 @@ async def test_a_take_over_that_fails_hurts_no_other(caplog: pytest.LogCaptureFi
     store = SharedStore()
     dying = Worker(store, {"fake": ScriptedProvider(Text("a"), HOLD)})
     living = Worker(store, {"fake": ScriptedProvider(Text("a"), STOP)})
-    caplog.set_level(logging.INFO, "streamsvc.engine.takeover")
+    caplog.set_level(logging.INFO, "streamsvc")
     async with workers(dying, living):
         generation = await dying.start(REQUEST)
         await anyio.wait_all_tasks_blocked()
@@ -324,7 +324,8 @@ async def test_a_take_over_that_fails_hurts_no_other(caplog: pytest.LogCaptureFi
         store.is_down, living.directory.taking_fails = False, None
         store.lapse(generation)
         assert done_of(await living.events(generation)).outcome is Outcome.COMPLETED
-    lines = [record.getMessage() for record in caplog.records]
+    about = ("takeover.", "generation.resumed")
+    lines = [line for line in caplog.messages if line.startswith(about)]
     assert lines[0].startswith(f"takeover.crashed id={generation} exception=ValueError")
     assert lines[1:] == [
         f"takeover.failed id={generation} code=store_unavailable",

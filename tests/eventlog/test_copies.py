@@ -13,6 +13,7 @@ from streamsvc.eventlog.base import BEFORE_FIRST, Reader
 from streamsvc.eventlog.redis import RedisEventLog
 from streamsvc.events import Record, Start, Text
 from streamsvc.store.client import BlockingReads, Store
+from support.logged import logged
 from support.owned import own_tasks
 from support.redis_servers import RedisServer
 
@@ -56,7 +57,7 @@ class Viewer(Reader):
 async def process(server: RedisServer, prefix: str) -> AsyncIterator[tuple[Store, RedisEventLog]]:
     """Run the store and the log of one process."""
     settings = Settings(log=LogSettings(kind="redis", url=server.url, prefix=prefix))
-    store = Store(settings.log)
+    store = Store(settings.log, logged())
     log = RedisEventLog(store, settings)
     async with own_tasks() as tasks:
         tasks.start_soon(store.run_background)

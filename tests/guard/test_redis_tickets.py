@@ -13,6 +13,7 @@ from streamsvc.guard.tickets.base import Ticket, hash_of
 from streamsvc.guard.tickets.redis import RedisTickets
 from streamsvc.principals import Principal
 from streamsvc.store.client import Store
+from support.logged import logged
 from support.redis_servers import RedisServer, running_redis
 
 
@@ -37,7 +38,7 @@ async def test_tickets_in_redis_conform(
     check: Check, redis_server: RedisServer, key_prefix: str
 ) -> None:
     settings = settings_of(redis_server, key_prefix)
-    here, there = Store(settings.log), Store(settings.log)
+    here, there = Store(settings.log, logged()), Store(settings.log, logged())
     try:
         with anyio.fail_after(20):
             await check(
@@ -55,7 +56,7 @@ async def test_tickets_in_redis_conform(
 @pytest.mark.promise("secret:kept")
 async def test_redis_has_a_hash_and_not_the_ticket(valkey: RedisServer, key_prefix: str) -> None:
     settings = settings_of(valkey, key_prefix)
-    store = Store(settings.log)
+    store = Store(settings.log, logged())
     tickets = RedisTickets(store, settings)
     text = await tickets.mint(ticket_of())
     [key] = valkey.command("KEYS", f"{key_prefix}:*")
@@ -70,7 +71,7 @@ async def test_redis_has_a_hash_and_not_the_ticket(valkey: RedisServer, key_pref
 
 async def test_ticket_of_another_version_is_unknown(valkey: RedisServer, key_prefix: str) -> None:
     settings = settings_of(valkey, key_prefix)
-    store = Store(settings.log)
+    store = Store(settings.log, logged())
     tickets = RedisTickets(store, settings)
     text = await tickets.mint(ticket_of())
     key = store.keys.ticket(str(hash_of(text)))
@@ -85,7 +86,7 @@ async def test_large_request_is_refused_by_the_setting(
 ) -> None:
     """A ticket for a generation has no request, so it is always small enough."""
     settings = settings_of(valkey, key_prefix, max_request_bytes=0)
-    store = Store(settings.log)
+    store = Store(settings.log, logged())
     tickets = RedisTickets(store, settings)
     with pytest.raises(RequestTooLarge, match=r"log\.max_request_bytes"):
         await tickets.mint(ticket_of())
@@ -96,7 +97,7 @@ async def test_large_request_is_refused_by_the_setting(
 async def test_lost_redis_is_said(key_prefix: str) -> None:
     with running_redis("valkey") as server:
         settings = settings_of(server, key_prefix)
-        store = Store(settings.log)
+        store = Store(settings.log, logged())
         tickets = RedisTickets(store, settings)
         text = await tickets.mint(ticket_of())
         server.kill()

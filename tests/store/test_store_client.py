@@ -15,6 +15,7 @@ from streamsvc.errors import StoreUnavailable
 from streamsvc.store import client, scripts
 from streamsvc.store.client import Store
 from streamsvc.store.health import Trouble
+from support.logged import logged
 from support.redis_proxy import redis_proxy
 from support.redis_servers import RedisServer, free_port, running_redis
 
@@ -26,7 +27,7 @@ SECRET = "the-secret-password"
 @asynccontextmanager
 async def opened(url: str, prefix: str = "p", **settings: Any) -> AsyncIterator[Store]:
     """Yield a store whose background work runs."""
-    store = Store(LogSettings(kind="redis", url=url, prefix=prefix, **settings))
+    store = Store(LogSettings(kind="redis", url=url, prefix=prefix, **settings), logged())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(store.run_background)
         with anyio.fail_after(20):

@@ -6,10 +6,11 @@ import anyio
 import pytest
 
 from streamsvc.store.health import SLOW_SECONDS, Health, Trouble
+from support.logged import logged
 
 
 async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    health = Health()
+    health = Health(logged())
     assert (health.reasons, health.is_down) == ((), False)
     for trouble in (Trouble.SILENT, Trouble.SILENT, Trouble.UNREACHABLE):
         health.failed(trouble, "TimeoutError")
@@ -25,7 +26,7 @@ async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> N
 
 @pytest.mark.parametrize("trouble", [Trouble.FULL, Trouble.READ_ONLY])
 async def test_reading_does_not_prove_that_writing_works(trouble: Trouble) -> None:
-    health = Health()
+    health = Health(logged())
     health.failed(trouble, "none")
     health.worked(0, wrote=False)
     assert (health.trouble, health.is_down) == (trouble, False)
@@ -34,7 +35,7 @@ async def test_reading_does_not_prove_that_writing_works(trouble: Trouble) -> No
 
 
 async def test_who_waits_for_the_store_learns_of_its_return() -> None:
-    health = Health()
+    health = Health(logged())
     health.failed(Trouble.SILENT, "none")
     async with anyio.create_task_group() as tasks:
         with anyio.fail_after(5):
@@ -46,7 +47,7 @@ async def test_who_waits_for_the_store_learns_of_its_return() -> None:
 
 
 async def test_a_slow_store_is_a_reason_and_no_trouble() -> None:
-    health = Health()
+    health = Health(logged())
     health.worked(2 * SLOW_SECONDS, wrote=True)
     assert (health.is_slow, health.trouble, health.reasons) == (True, None, ("store_slow",))
     health.failed(Trouble.SILENT, "none")

@@ -8,6 +8,7 @@ from streamsvc.config.settings import LogSettings
 from streamsvc.errors import StoreUnavailable
 from streamsvc.store.client import Store
 from streamsvc.store.inspect import log_server
+from support.logged import logged
 from support.redis_servers import RedisServer
 
 
@@ -21,7 +22,7 @@ async def inspected(store: Store, caplog: pytest.LogCaptureFixture) -> list[str]
 async def test_the_server_is_named_and_a_policy_that_drops_keys_is_a_warning(
     redis_server: RedisServer, key_prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = Store(LogSettings(kind="redis", url=redis_server.url, prefix=key_prefix))
+    store = Store(LogSettings(kind="redis", url=redis_server.url, prefix=key_prefix), logged())
     kind = "valkey" if b"valkey" in redis_server.program.encode() else "redis"
     assert await inspected(store, caplog) == [f"store.connected kind={kind}"]
     redis_server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
@@ -48,7 +49,7 @@ async def test_a_server_that_is_too_old_is_a_warning(
         return {"redis_version": version} if version else {}
 
     monkeypatch.setattr(Store, "info", info)
-    store = Store(LogSettings(kind="redis"))
+    store = Store(LogSettings(kind="redis"), logged())
     found = await inspected(store, caplog)
     assert ("store.too_old" in found) is is_too_old
     await store.close()
@@ -61,7 +62,7 @@ async def test_user_that_may_not_ask_can_use_the_store(
     user = ("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-@dangerous", "+client|setname")
     redis_server.command(*user)
     url = redis_server.url.replace("redis://", "redis://app:pw@")
-    store = Store(LogSettings(kind="redis", url=url, prefix=key_prefix))
+    store = Store(LogSettings(kind="redis", url=url, prefix=key_prefix), logged())
     assert await inspected(store, caplog) == ["store.connected kind=unknown"]
     await store.probe()
     store.health.check()

@@ -17,6 +17,7 @@ from streamsvc.store.keys import (
     partition_mark,
     partition_of,
 )
+from support.logged import logged
 
 ids = st.one_of(st.text(max_size=40), st.from_regex(r"gen_[a-z2-7]{32}", fullmatch=True))
 
@@ -71,7 +72,7 @@ def test_a_worker_has_its_own_keys_in_its_home() -> None:
 
 
 async def test_a_process_makes_its_ids_in_one_partition() -> None:
-    store = Store(LogSettings(kind="redis"))
+    store = Store(LogSettings(kind="redis"), logged())
     assert store.home == home_of(store.worker)
     await store.close()
 

@@ -13,6 +13,7 @@ from streamsvc.errors import StoreUnavailable
 from streamsvc.store import health, scripts
 from streamsvc.store.client import Store, trouble_of
 from streamsvc.store.health import Trouble
+from support.logged import logged
 from support.redis_servers import RedisServer
 
 
@@ -27,7 +28,7 @@ class Clock:
 
 @pytest.fixture
 async def store(redis_server: RedisServer, key_prefix: str) -> AsyncIterator[Store]:
-    store = Store(LogSettings(kind="redis", url=redis_server.url, prefix=key_prefix))
+    store = Store(LogSettings(kind="redis", url=redis_server.url, prefix=key_prefix), logged())
     yield store
     await store.close()
 
@@ -72,7 +73,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_slow_and_fast_commands_in_turn_are_one_slowness(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    state = health.Health()
+    state = health.Health(logged())
     for _ in range(10):
         clock.seconds += 0.3
         state.worked(0.3, wrote=True)
@@ -105,7 +106,9 @@ async def test_store_that_does_not_answer_a_probe_is_silent(
     redis_server: RedisServer, key_prefix: str
 ) -> None:
     url = redis_server.url
-    store = Store(LogSettings(kind="redis", url=url, prefix=key_prefix, timeout_seconds=0.001))
+    store = Store(
+        LogSettings(kind="redis", url=url, prefix=key_prefix, timeout_seconds=0.001), logged()
+    )
     store._attempt = lambda *_, **__: anyio.sleep_forever()  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailable):
         await store.probe()

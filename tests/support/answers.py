@@ -29,6 +29,7 @@ from streamsvc.messages import GenerationRequest
 from streamsvc.provider_errors import ProviderError, ProviderRateLimited
 from streamsvc.providers.base import Finish
 from support.doubles import PROMPT, Providers, ScriptedProvider, SlowLog, Step, events_of
+from support.logged import logged
 
 USAGE = Usage(input_tokens=3, output_tokens=7)
 
@@ -84,12 +85,14 @@ class Bench(Supervisor):
         self.providers = providers
         self.log = SlowLog(settings.generations)
         directory = MemoryDirectory(self.log, settings)
+        self.hooks = logged()
         super().__init__(
             providers=registry,
             log=self.log,
             directory=directory,
             limiter=Unlimited(),
             settings=settings,
+            hooks=self.hooks,
         )
 
     async def answer(self, order: GenerationRequest = REQUEST) -> list[Event]:

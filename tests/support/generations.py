@@ -13,6 +13,7 @@ from streamsvc.events import Done, Event, Outcome, PublicError, Start, Status, U
 from streamsvc.messages import GenerationRequest
 from streamsvc.providers.base import Finish
 from support.doubles import PROMPT, Providers, ScriptedProvider, SlowLog, Step, events_of
+from support.logged import logged
 
 STOP = Finish(reason="stop")
 
@@ -52,7 +53,8 @@ class Bench:
                 first_token_seconds=FIRST_TOKEN,
                 idle_seconds=IDLE,
                 total_seconds=total_seconds,
-            )
+            ),
+            logged(),
         )
         self.slot = ProviderSlot(entries.route("fake", PROMPT))
         self.generation = Generation(
@@ -61,6 +63,7 @@ class Bench:
             slot=self.slot.__enter__(),
             log=self.log,
             settings=settings,
+            hooks=logged(),
         )
 
     async def watched(self) -> list[Event]:

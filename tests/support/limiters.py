@@ -18,6 +18,7 @@ from streamsvc.messages import Prompt, UserMessage
 from streamsvc.principals import Principal
 from streamsvc.store.client import Store
 from streamsvc.store.health import Trouble
+from support.logged import logged
 
 NAMES = count()
 
@@ -117,7 +118,7 @@ async def in_redis(
     log = LogSettings(
         kind="redis", url=url, prefix=prefix, lease_seconds=lease_seconds, on_outage=on_outage
     )
-    store = Store(log)
+    store = Store(log, logged())
     process = Process(RedisLimiter(store, Settings(log=log, limits=LimitSettings(**in_all))), store)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(process.run)

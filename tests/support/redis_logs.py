@@ -17,6 +17,7 @@ from streamsvc.eventlog.stream import Stream
 from streamsvc.store import scripts
 from streamsvc.store.client import Store
 from streamsvc.store.leases import new_token
+from support.logged import logged
 from support.redis_servers import RedisServer
 
 TTL_MS = 60_000
@@ -77,7 +78,7 @@ async def process(
         ),
         generations=GenerationSettings(**(limits or {})),
     )
-    its_store = store(settings.log)
+    its_store = store(settings.log, logged())
     its_log = RedisEventLog(its_store, settings)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(its_store.run_background)

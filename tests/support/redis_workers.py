@@ -12,6 +12,7 @@ from streamsvc.engine.directory.redis import RedisDirectory
 from streamsvc.eventlog.redis import RedisEventLog
 from streamsvc.store.client import Store
 from streamsvc.store.health import Trouble
+from support.logged import logged
 
 LEASE_SECONDS = 0.4
 """Of a worker, unless a test asks for another."""
@@ -65,7 +66,7 @@ async def worker(
         log=LogSettings(kind="redis", url=url, prefix=prefix, **log),
         generations=GenerationSettings(keep_finished_seconds=keep_seconds),
     )
-    store = Store(settings.log)
+    store = Store(settings.log, logged())
     events = RedisEventLog(store, settings)
     one = Worker(store, events, RedisDirectory(store, events, settings))
     async with anyio.create_task_group() as tasks:

@@ -26,6 +26,7 @@ from streamsvc.events import Done, Event, Outcome, Record, Start
 from streamsvc.messages import GenerationRequest
 from streamsvc.providers.base import Provider
 from support.doubles import Providers, events_of
+from support.logged import logged
 
 
 class Kept(msgspec.Struct):
@@ -313,6 +314,7 @@ class Worker(Supervisor):
             directory=self.directory,
             limiter=limiter or Unlimited(),
             settings=settings,
+            hooks=logged(),
         )
 
     async def start(self, request: GenerationRequest) -> str:

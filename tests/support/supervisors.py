@@ -15,6 +15,7 @@ from streamsvc.guard.limits.memory import MemoryLimiter
 from streamsvc.messages import GenerationRequest, Prompt, UserMessage
 from streamsvc.providers.base import Finish, Provider
 from support.doubles import PROMPT, Providers, ScriptedProvider, SlowLog, Step, events_of
+from support.logged import logged
 
 STOP = Finish(reason="stop")
 KEEP = 300.0
@@ -49,12 +50,14 @@ class Bench(Supervisor):
         )
         self.log = log(settings.generations)
         self.directory = MemoryDirectory(self.log, settings)
+        self.hooks = logged()
         super().__init__(
             providers=registry,
             log=self.log,
             directory=self.directory,
             limiter=limiter or MemoryLimiter(settings.limits),
             settings=settings,
+            hooks=self.hooks,
         )
 
     async def done(self, generation_id: str) -> Done:

@@ -10,7 +10,9 @@ import pytest
 from conftest import Serve
 from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.config.settings import LimitSettings, ServerSettings, Settings
-from streamsvc.web.refusals import MAX_LINES, WINDOW_SECONDS, RefusalLog
+from streamsvc.hooks import Hooks
+from streamsvc.telemetry.log_lines import MAX_REFUSALS, WINDOW_SECONDS, LogLines
+from streamsvc.web.refusals import Refusals
 from support.asking import fetch
 from support.eventstream import Answer, view
 from support.service import Service
@@ -225,7 +227,9 @@ async def test_busy_answer_to_a_browser_is_logged_too(
 def test_scanner_cannot_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     now = 0.0
-    refusals = RefusalLog(lambda: now)
+    hooks = Hooks()
+    LogLines(hooks, lambda: now)
+    refusals = Refusals(hooks)
 
     def scan(count: int) -> None:
         for at in range(count):
@@ -233,14 +237,14 @@ def test_scanner_cannot_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
             refusals.note(scope, 404, "not_found")
 
     scan(10_000)
-    assert len(caplog.messages) == MAX_LINES
+    assert len(caplog.messages) == MAX_REFUSALS
     now = WINDOW_SECONDS - 0.1
     scan(10)
-    assert len(caplog.messages) == MAX_LINES
+    assert len(caplog.messages) == MAX_REFUSALS
     now = WINDOW_SECONDS
     scan(1)
-    further = 10_000 - MAX_LINES + 10
-    assert caplog.messages[MAX_LINES:] == [
+    further = 10_000 - MAX_REFUSALS + 10
+    assert caplog.messages[MAX_REFUSALS:] == [
         f"request.refused further={further}",
         "request.refused status=404 code=not_found method=GET path=/0/x.php",
     ]

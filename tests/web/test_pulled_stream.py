@@ -20,10 +20,12 @@ from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Event, Record, Text
 from streamsvc.web.stream.first_event import DeferredHead
 from streamsvc.web.stream.pull import first_event, frames
+from streamsvc.web.stream.receipt import Receipt
 from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.viewer import LogPosition
 from support.doubles import virtual_backends
 from support.events import FAILED, START, WHOLE
+from support.logged import logged
 
 GENERATION = "gen_a"
 
@@ -45,7 +47,14 @@ async def pull(
     on_done = None if done is None else lambda: done.append("done")
     pieces: list[bytes] = []
     try:
-        stream = frames(place, (), dialect=dialect, settings=StreamSettings(), on_done=on_done)
+        stream = frames(
+            place,
+            (),
+            dialect=dialect,
+            settings=StreamSettings(),
+            on_done=on_done,
+            receipt=Receipt(GENERATION, dialect.name, place.after, logged()),
+        )
         async for piece in stream:
             pieces.append(piece)  # noqa: PERF401  # what came before an error counts, too
     except BrokenOff:

@@ -18,6 +18,7 @@ from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.viewer import LogPosition
 from support.doubles import Room
 from support.events import START, WHOLE
+from support.logged import logged
 
 
 def is_head(message: Message) -> bool:
@@ -68,6 +69,7 @@ def viewing(log: MemoryEventLog, room: Room) -> EventStream:
         settings=StreamSettings(send_timeout_seconds=0.05),
         shutdown=Shutdown(0),
         headers={},
+        hooks=logged(),
     )
 
 
@@ -92,7 +94,7 @@ async def test_unread_message_drops_viewer_and_frees_its_slot(
         await stream(SCOPE, staying_client(), stuck_at(is_stuck, sent))
     assert room.size == 0
     assert [message["type"] for message in sent] == accepted
-    assert caplog.messages == ["viewer.dropped reason=too_slow"]
+    assert caplog.messages == ["viewer.dropped id=gen_a reason=too_slow"]
 
 
 async def test_library_logs_no_word_of_an_answer(caplog: pytest.LogCaptureFixture) -> None:

@@ -129,7 +129,7 @@ async def test_slow_viewer_is_dropped_without_done_and_resumes(
             while open_files() != before + 1:
                 await service.client.get("/healthz")  # also keeps the client's own connection open
             await assert_is_dropped_and_resumes(service, slow)
-    assert "viewer.dropped reason=too_slow" in caplog.text
+    assert "reason=too_slow" in caplog.text
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 

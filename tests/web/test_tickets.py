@@ -515,7 +515,7 @@ async def test_log_says_why_a_ticket_is_invalid(
 ) -> None:
     """The answers are the same, but an operator must find a wrong origin."""
     service = await serve(with_fake(HURRIED))
-    caplog.set_level("INFO", "streamsvc.web.refusals")
+    caplog.set_level("INFO", "streamsvc.telemetry")
     await error_of(service, UNKNOWN)
     await error_of(service, await minted(service, **REQUEST, origin=PAGE))
     for why in ("unknown", "of_another_origin"):

@@ -18,10 +18,12 @@ from streamsvc.eventlog.base import BEFORE_FIRST, EPOCH_SEQS
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.eventlog.shared import SharedMemory
 from streamsvc.events import Event, Record, Text
+from streamsvc.web.stream.receipt import Receipt
 from streamsvc.web.stream.viewer import LogPosition, Viewer
 from streamsvc.web.stream.wire import Listener, Wire
 from support.doubles import Room
 from support.events import START, WHOLE
+from support.logged import logged
 
 GENERATION = "gen_a"
 
@@ -77,7 +79,14 @@ def log_of(*events: Event) -> MemoryEventLog:
 async def watch(wire: Wire, log: MemoryEventLog, room: Room, dialect: Dialect) -> Viewer:
     """Watch to the end; return the viewer."""
     with ViewerSlot(room) as slot, anyio.fail_after(20):
-        viewer = Viewer(wire, slot, GENERATION, dialect, StreamSettings(), None)
+        viewer = Viewer(
+            wire,
+            slot,
+            Receipt(GENERATION, "native", BEFORE_FIRST, logged()),
+            dialect,
+            StreamSettings(),
+            None,
+        )
         place = LogPosition(log, GENERATION, BEFORE_FIRST, lambda _: slot)
         begun: Sequence[Record] = ()
         await viewer.watch(place, begun)
@@ -148,7 +157,14 @@ async def test_records_read_before_the_stream_are_not_sent_twice() -> None:
     ]
     log.extend(copy, records[:2])
     with ViewerSlot() as slot, anyio.fail_after(20):
-        viewer = Viewer(wire, slot, GENERATION, PlainDialect(), StreamSettings(), None)
+        viewer = Viewer(
+            wire,
+            slot,
+            Receipt(GENERATION, "native", BEFORE_FIRST, logged()),
+            PlainDialect(),
+            StreamSettings(),
+            None,
+        )
         place = LogPosition(log, GENERATION, BEFORE_FIRST, lambda _: slot)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(viewer.watch, place, records[:2])

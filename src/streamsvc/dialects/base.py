@@ -38,6 +38,7 @@ class Dialect(Protocol):
     One dialect serves any number of streams. It does no I/O and never waits.
 
     Attributes:
+        name: for log lines and metrics.
         media_type: of the response.
         headers: of the response, in addition to those of every stream.
         keepalive: what is sent in silence, between blocks; empty if the format does not allow it.
@@ -45,6 +46,7 @@ class Dialect(Protocol):
         ends: the events that end a stream; after the first of them nothing is encoded.
     """
 
+    name: ClassVar[str]
     media_type: ClassVar[str] = "text/event-stream"
     headers: ClassVar[Mapping[str, str]] = {}
     keepalive: ClassVar[bytes] = KEEPALIVE

@@ -1,5 +1,6 @@
 """One call to one provider, within its deadlines."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Self
@@ -9,8 +10,9 @@ from typing_extensions import override
 
 from streamsvc.config.provider_settings import ProviderSettings
 from streamsvc.engine.entries import ProviderEntry
-from streamsvc.eventloop import Timer, clock, timers
+from streamsvc.eventloop import Timer, clock, now, timers
 from streamsvc.events import Delta
+from streamsvc.hooks import GAP_BOUNDS, Gaps
 from streamsvc.messages import Prompt
 from streamsvc.provider_errors import (
     EmptyAnswer,
@@ -26,7 +28,29 @@ _TICK_SECONDS = 0.001
 long, so that it does not fire in a loop."""
 
 
-async def attempt(
+class Pace:
+    """When the pieces of one call have come.
+
+    Attributes:
+        began: when the call began, on the event loop's clock.
+        first_at: when the first piece came; None: there is none.
+        gaps: between the pieces so far.
+    """
+
+    __slots__ = ("began", "first_at", "gaps")
+
+    def __init__(self) -> None:
+        self.began = now()
+        self.first_at: float | None = None
+        self.gaps = Gaps()
+
+    @property
+    def pieces(self) -> int:
+        """How many have come."""
+        return 0 if self.first_at is None else len(self.gaps) + 1
+
+
+async def attempt(  # noqa: PLR0913  # what a call needs, passed by name
     entry: ProviderEntry,
     prompt: Prompt,
     *,
@@ -34,6 +58,7 @@ async def attempt(
     end: float,
     on_first_token: Callable[[], None],
     emit: Callable[[Delta], None],
+    pace: Pace,
 ) -> Finish:
     """Call a provider and emit its deltas.
 
@@ -46,6 +71,7 @@ async def attempt(
         end: the deadline for the whole answer.
         on_first_token: called before the first delta is emitted.
         emit: gets each delta, in order.
+        pace: gets the times of the deltas.
 
     Raises:
         ProviderError: the call failed, broke off or missed a deadline, and has been closed. A call that breaks
@@ -53,7 +79,15 @@ async def attempt(
             not a failure; an empty answer is one.
     """
     scope = anyio.CancelScope()
-    listener = _Listener(scope, entry.section, first_token_at, end, on_first_token, emit)
+    listener = _Listener(
+        scope,
+        entry.section,
+        first_token_at=first_token_at,
+        end=end,
+        on_first_token=on_first_token,
+        emit=emit,
+        pace=pace,
+    )
     finish: Finish | None = None
     with listener, scope:
         try:
@@ -92,9 +126,11 @@ class _Listener(AbstractContextManager["_Listener"]):
         "_emit",
         "_end",
         "_first_token_at",
+        "_gaps",
         "_last_delta_at",
         "_now",
         "_on_first_token",
+        "_pace",
         "_scope",
         "_section",
         "_timer",
@@ -104,14 +140,16 @@ class _Listener(AbstractContextManager["_Listener"]):
 
     _timer: Timer
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the arguments of `attempt`
         self,
         scope: anyio.CancelScope,
         section: ProviderSettings,
+        *,
         first_token_at: float,
         end: float,
         on_first_token: Callable[[], None],
         emit: Callable[[Delta], None],
+        pace: Pace,
     ) -> None:
         self._scope = scope
         self._section = section
@@ -124,6 +162,8 @@ class _Listener(AbstractContextManager["_Listener"]):
         self.finish: Finish | None = None
         self.has_token = False
         self._last_delta_at = self._now()
+        self._pace = pace
+        self._gaps = pace.gaps.counts
 
     @override
     def __enter__(self) -> Self:
@@ -133,6 +173,8 @@ class _Listener(AbstractContextManager["_Listener"]):
     @override
     def __exit__(self, *exc: object) -> None:
         self._timer.cancel()
+        if (first_at := self._pace.first_at) is not None:
+            self._pace.gaps.seconds = self._last_delta_at - first_at
 
     @property
     def silence(self) -> str:
@@ -157,10 +199,14 @@ class _Listener(AbstractContextManager["_Listener"]):
             self.has_token = True
             self._on_first_token()
         self._emit(delta)
-        self._last_delta_at = self._now()
+        now = self._now()
+        if not is_first:
+            self._gaps[bisect_left(GAP_BOUNDS, now - self._last_delta_at)] += 1
+        self._last_delta_at = now
         if is_first:  # only after this delta can the deadline be earlier than before
             self._timer.cancel()
             self._timer = self._call_at(self._due, self._on_timer)
+            self._pace.first_at = now
 
     @property
     def _due(self) -> float:

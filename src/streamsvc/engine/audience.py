@@ -5,7 +5,7 @@ cancel scope: a viewer that joins before the scope is cancelled removes the dead
 joins later finds a generation that is ending. There is no moment in between, and no second timer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from enum import Enum, auto
 from typing import Protocol, Self
@@ -47,11 +47,24 @@ class Audience:
         attach_seconds: how long to wait for the first viewer.
         grace_seconds: how long the generation continues after the last viewer has left; 0: it stops at
             once.
+        pieces: returns how many pieces of the answer have come.
+
+    Attributes:
+        joined: how many viewers have joined so far.
+        left_at: how many pieces had come when the last viewer left.
     """
 
     def __init__(
-        self, stop_scope: StopScope, *, attach_seconds: float, grace_seconds: float
+        self,
+        stop_scope: StopScope,
+        *,
+        attach_seconds: float,
+        grace_seconds: float,
+        pieces: Callable[[], int] = int,
     ) -> None:
+        self.joined = 0
+        self.left_at = 0
+        self._pieces = pieces
         self._stop_scope = stop_scope
         self._grace_seconds = grace_seconds
         self._viewers = 0
@@ -71,6 +84,7 @@ class Audience:
     def join(self) -> None:
         """Count one more viewer."""
         self._viewers += 1
+        self.joined += 1
         if self._viewers == 1:
             self._move(Move.FIRST_JOINS)
 
@@ -84,7 +98,9 @@ class Audience:
         self._state = TRANSITIONS[self._state, move]
         if self._state is State.WATCHING:
             self._stop_scope.go_on()
-        elif self._grace_seconds:
+            return
+        self.left_at = self._pieces()
+        if self._grace_seconds:
             self._stop_scope.stop_at(self._now() + self._grace_seconds, Outcome.NO_VIEWERS)
         else:
             self._stop_scope.stop(Outcome.NO_VIEWERS)

@@ -4,7 +4,6 @@
 through, to probe whether the provider has recovered; until that call ends, fallbacks serve all other requests.
 """
 
-import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -13,9 +12,8 @@ from enum import StrEnum, auto
 from typing_extensions import override
 
 from streamsvc.eventloop import now
+from streamsvc.hooks import CircuitChanged, Hooks
 from streamsvc.provider_errors import ProviderError
-
-logger = logging.getLogger(__name__)
 
 
 class State(StrEnum):
@@ -53,12 +51,13 @@ class Circuit:
     it again.
 
     Args:
-        name: the entry, for the log.
+        name: the entry, for the hooks.
         failures: how many consecutive failures open it; 0: it never opens.
         seconds: how long it stays open before one call may probe.
+        hooks: are told when it opens and closes.
     """
 
-    def __init__(self, name: str, *, failures: int, seconds: float) -> None:
+    def __init__(self, name: str, *, failures: int, seconds: float, hooks: Hooks) -> None:
         self._name = name
         self._limit = failures or math.inf
         self._seconds = seconds
@@ -66,6 +65,7 @@ class Circuit:
         self._state = State.CLOSED
         self._opened = 0
         self._open_until = -math.inf
+        self._hooks = hooks
 
     @property
     def state(self) -> State:
@@ -106,7 +106,7 @@ class Circuit:
         """Note the first token of a call."""
         if began == self._opened and self._state is not State.CLOSED:
             self._move(Move.RECOVER)
-            logger.warning("circuit.closed provider=%s", self._name)
+            self._hooks.notify(CircuitChanged(provider=self._name, state="closed"))
 
     def _works(self, began: int) -> None:
         if began == self._opened:
@@ -119,10 +119,14 @@ class Circuit:
         self._failures += 1
         if self._failures >= self._limit:
             if self._state is State.CLOSED:
-                logger.warning(
-                    "circuit.opened provider=%s failures=%d seconds=%g",
-                    self._name, self._failures, self._seconds,
-                )  # fmt: skip
+                self._hooks.notify(
+                    CircuitChanged(
+                        provider=self._name,
+                        state="open",
+                        failures=self._failures,
+                        seconds=self._seconds,
+                    )
+                )
             self._opened += 1
             self._open_until = now() + self._seconds
             self._move(Move.TRIP)

@@ -11,6 +11,7 @@ from typing_extensions import override
 from streamsvc.config.provider_settings import ParameterName, ProviderSettings
 from streamsvc.engine.circuit import Circuit
 from streamsvc.errors import ModelNotFound, Overloaded, UnsupportedParameter
+from streamsvc.hooks import Hooks
 from streamsvc.messages import Prompt
 from streamsvc.principals import ANONYMOUS, Principal
 from streamsvc.providers.base import Provider
@@ -27,6 +28,7 @@ class ProviderEntry:
     Args:
         name: its name in the settings.
         providers: opens its provider.
+        hooks: of its circuit.
 
     Attributes:
         section: its settings.
@@ -34,11 +36,14 @@ class ProviderEntry:
         running: how many of its slots are in use; see `ProviderSlot`.
     """
 
-    def __init__(self, name: str, providers: ProviderRegistry) -> None:
+    def __init__(self, name: str, providers: ProviderRegistry, hooks: Hooks) -> None:
         self.name = name
         self.section: ProviderSettings = providers.entries[name]
         self.circuit = Circuit(
-            name, failures=self.section.circuit_failures, seconds=self.section.circuit_seconds
+            name,
+            failures=self.section.circuit_failures,
+            seconds=self.section.circuit_seconds,
+            hooks=hooks,
         )
         self.running = 0
         self._providers = providers
@@ -63,11 +68,12 @@ class ProviderEntries:
 
     Args:
         providers: their settings and their providers.
+        hooks: of their circuits.
     """
 
-    def __init__(self, providers: ProviderRegistry) -> None:
+    def __init__(self, providers: ProviderRegistry, hooks: Hooks) -> None:
         self._providers = providers
-        self._entries = {name: ProviderEntry(name, providers) for name in providers.entries}
+        self._entries = {name: ProviderEntry(name, providers, hooks) for name in providers.entries}
         self._logged: set[tuple[str, str, str]] = set()
 
     def __iter__(self) -> Iterator[ProviderEntry]:

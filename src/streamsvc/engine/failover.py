@@ -5,8 +5,8 @@ deadlines and a limited number of calls. Until the first token, viewers see at m
 it, their text is either continued exactly or replaced after a `restart`.
 """
 
-import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -14,12 +14,13 @@ import anyio
 import msgspec
 
 from streamsvc.config.settings import GenerationSettings
-from streamsvc.engine.attempt import attempt
+from streamsvc.engine.attempt import Pace, attempt
 from streamsvc.engine.entries import ProviderEntry, ProviderSlot, fit_of
 from streamsvc.engine.rescue import CatchUp
 from streamsvc.eventloop import clock
 from streamsvc.events import Delta, Event, Progress, Restart
-from streamsvc.messages import Prompt
+from streamsvc.hooks import CallEnded, FirstToken, Hooks
+from streamsvc.messages import GenerationRequest, Prompt
 from streamsvc.provider_errors import (
     EmptyAnswer,
     NamedModelNotFound,
@@ -32,8 +33,6 @@ from streamsvc.providers.fitting import Fit
 from streamsvc.snapshot import Standing
 from streamsvc.traces import causes, drop_frames
 
-logger = logging.getLogger(__name__)
-
 WORKER_LOST = "worker_lost"
 """The reason why viewers see a retry or a restart after another process has taken over; the code of no error."""
 
@@ -45,34 +44,39 @@ class Failover:
     """The calls that lead to one answer; start reading at `run`.
 
     Args:
-        generation_id: for the log lines.
-        prompt: the request.
+        generation_id: for the hooks.
+        request: what to generate, and whose it is.
         slot: the generation's provider slot, acquired; its route lists the entries that may be called, in order.
         emit: writes an event for the viewers.
         read_answer: reads back the part of the answer that viewers have.
         settings: whether to rescue, and the maximum number of calls.
+        hooks: are told of each call.
 
     Attributes:
         entry: the one that answers; after a failure, the one whose failure is reported.
         calls: the number of calls so far.
         may_be_billed: whether a provider has begun to answer, or may have begun when the call was closed.
+        began: when the answer began in this process, on the event loop's clock.
+        first_token_seconds: how long after that its first piece came; None: there is none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it needs, passed by name
         self,
         generation_id: str,
-        prompt: Prompt,
+        request: GenerationRequest,
         slot: ProviderSlot,
         *,
         emit: Callable[[Event], None],
         read_answer: Callable[[], Awaitable[Standing]],
         settings: GenerationSettings,
+        hooks: Hooks,
     ) -> None:
         self.entry = slot.route[0]
         self.calls = 0
         self.may_be_billed = False
         self._id = generation_id
-        self._prompt = prompt
+        self._prompt = request.prompt
+        self._principal = request.principal
         self._slot = slot
         self._route = slot.route
         self._first = slot.route[0]  # the entry to call first
@@ -80,7 +84,12 @@ class Failover:
         self._emit = emit
         self._read_answer = read_answer
         self._settings = settings
+        self._hooks = hooks
         self._now = clock()
+        self.began = self._now()
+        self.first_token_seconds: float | None = None
+        self._earlier_pieces = 0
+        self._pace: Pace | None = None  # of the current or latest call
         self._end = 0.0
         self._failures: list[tuple[ProviderEntry, ProviderError]] = []
         self._has_begun = False  # viewers have a token
@@ -91,6 +100,11 @@ class Failover:
     def model(self) -> str:
         """The model that is requested from `entry`."""
         return self._named_model(self.entry) or self.entry.section.model
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces have come, of all calls in this process."""
+        return self._earlier_pieces + (self._pace.pieces if self._pace is not None else 0)
 
     @property
     def fit(self) -> Fit:
@@ -145,7 +159,7 @@ class Failover:
                 with entry.circuit.call() as on_first_token:
                     return await self._call(entry, first_token_at, on_first_token)
             except ProviderError as error:
-                self._note(entry, error)
+                self._failures.append((entry, error))
                 drop_frames(error)
                 if self._got_token:
                     self._broken_by = error.code
@@ -170,6 +184,11 @@ class Failover:
         self.calls += 1
         self._got_token = False
         catch_up = await self._catch_up(entry) if self._has_begun else None
+        self._earlier_pieces = self.pieces
+        self._pace = pace = Pace()
+        began_at = time.time()
+        finish: Finish | None = None
+        failure: BaseException | None = None
         try:
             finish = await attempt(
                 entry,
@@ -178,14 +197,21 @@ class Failover:
                 end=min(self._end, self._now() + entry.section.total_seconds),
                 on_first_token=partial(self._on_first_token, on_first_token),
                 emit=self._emit if catch_up is None else partial(self._emit_new, catch_up),
+                pace=pace,
             )
         except ProviderModelNotFound as exc:
+            failure = exc
             if self._named_model(entry):
-                raise NamedModelNotFound from exc
+                failure = NamedModelNotFound()
+                raise failure from exc
             raise
         except BaseException as exc:
+            failure = exc
             self.may_be_billed |= _may_be_billed(exc)
             raise
+        finally:
+            self._report(entry, pace, began_at, finish, failure)
+            del failure  # a cycle with its traceback
         # If a content filter refuses a rescue before its first token, viewers keep what they have.
         is_filtered = finish.reason == "content_filter" and not self._got_token
         for event in catch_up.finish() if catch_up and not is_filtered else ():
@@ -235,6 +261,16 @@ class Failover:
     def _on_first_token(self, tell_circuit: Callable[[], None]) -> None:
         self._has_begun = self._got_token = self.may_be_billed = True
         tell_circuit()
+        if self.first_token_seconds is None:
+            seconds = self.first_token_seconds = self._now() - self.began
+            self._hooks.notify(
+                FirstToken(
+                    generation=self._id,
+                    provider=self.entry.name,
+                    model=self.model,
+                    seconds=seconds,
+                )
+            )
 
     def _emit_new(self, catch_up: CatchUp, delta: Delta) -> None:
         for event in catch_up.take(delta):
@@ -273,14 +309,39 @@ class Failover:
             bound = min(bound, section.max_backoff_seconds)
         return wait if wait <= bound else None
 
-    def _note(self, entry: ProviderEntry, error: ProviderError) -> None:
-        self._failures.append((entry, error))
-        setting = f" setting=providers.{entry.name}.{error.setting}" if error.setting else ""
-        logger.warning(
-            "call.failed id=%s provider=%s model=%s code=%s call=%d begun=%s cause=%s%s",
-            self._id, entry.name, self.model, error.code, self.calls,
-            str(self._has_begun).lower(), causes(error), setting,
-        )  # fmt: skip
+    def _report(
+        self,
+        entry: ProviderEntry,
+        pace: Pace,
+        began_at: float,
+        finish: Finish | None,
+        failure: BaseException | None,
+    ) -> None:
+        """Tell the hooks how a call has ended."""
+        error = failure if isinstance(failure, ProviderError) else None
+        first_at = pace.first_at
+        self._hooks.notify(
+            CallEnded(
+                generation=self._id,
+                principal=self._principal,
+                provider=entry.name,
+                kind=entry.section.kind,
+                model=self.model,
+                answering_model=(finish and finish.model) or "",
+                number=self.calls,
+                began_at=began_at,
+                seconds=self._now() - pace.began,
+                first_piece_seconds=None if first_at is None else first_at - pace.began,
+                gaps=pace.gaps,
+                pieces=pace.pieces,
+                has_begun=self._has_begun,
+                code=error.code if error else "cancelled" if failure else "",
+                cause=causes(error) if error else "",
+                setting=error.setting if error else "",
+                finish_reason=finish.reason if finish else "",
+                usage=finish.usage if finish else None,
+            )
+        )
 
 
 def _may_be_billed(exc: BaseException) -> bool:

@@ -15,7 +15,7 @@ import anyio
 import msgspec
 
 from streamsvc.config.settings import GenerationSettings
-from streamsvc.engine.audience import Audience
+from streamsvc.engine.audience import Audience, State
 from streamsvc.engine.ending import Ending
 from streamsvc.engine.entries import ProviderSlot
 from streamsvc.engine.failover import Failover
@@ -25,6 +25,7 @@ from streamsvc.engine.usage import estimate, total_tokens
 from streamsvc.eventlog.base import EventLog, LogFull, LogTakenOver, stored_batches
 from streamsvc.eventloop import clock
 from streamsvc.events import Done, Outcome, Start
+from streamsvc.hooks import GenerationEnded, GenerationStarted, Hooks
 from streamsvc.messages import GenerationRequest, data_bytes
 from streamsvc.provider_errors import ProviderError
 from streamsvc.snapshot import Standing
@@ -54,6 +55,7 @@ class Generation:
         slot: its provider slot, held until `run` has returned; the slot's route lists the entries that may answer.
         log: stores its events.
         settings: how long it may continue without viewers, and how it is rescued.
+        hooks: are told when it starts and ends.
         hand_over: lets another process go on with it, and returns whether one may.
 
     Attributes:
@@ -63,7 +65,7 @@ class Generation:
         used_tokens: what it has used when it has ended, input and output together; None: unknown.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it needs, passed by name
         self,
         generation_id: str,
         request: GenerationRequest,
@@ -71,25 +73,30 @@ class Generation:
         slot: ProviderSlot,
         log: EventLog,
         settings: GenerationSettings,
+        hooks: Hooks,
         hand_over: Callable[["Generation"], Awaitable[bool]] | None = None,
     ) -> None:
         grace_seconds = request.grace_seconds
         self._id = generation_id
         self._request = request
         self._log = log
-        self._failover = Failover(
+        self._failover = failover = Failover(
             generation_id,
-            request.prompt,
+            request,
             slot,
             emit=partial(log.append, generation_id),
             read_answer=self._read_answer,
             settings=settings,
+            hooks=hooks,
         )
+        self._hooks = hooks
+        self._takes_over = 0
         self._stop_scope = StopScope()
         self.audience = Audience(
             self._stop_scope,
             attach_seconds=settings.attach_seconds,
             grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
+            pieces=lambda: failover.pieces,
         )
         self.data_bytes = data_bytes(request.prompt)
         self.end: End | None = None
@@ -156,12 +163,22 @@ class Generation:
             remains: what its log has.
             times: how often its process has died.
         """
-        self._failover.take_over(remains.standing, calls=max(times, 1))
+        self._takes_over = max(times, 1)
+        self._failover.take_over(remains.standing, calls=self._takes_over)
 
     async def run(self) -> None:
         """Run to the end, and write exactly one `Done`, whatever happens, unless another process goes on."""
-        now = clock()
-        began = now()
+        began_at = time.time()
+        max_tokens = self._request.prompt.max_tokens
+        self._hooks.notify(
+            GenerationStarted(
+                generation=self._id,
+                principal=self._request.principal,
+                provider=self._failover.entry.name,
+                model=self._failover.model,
+                takes_over=self._takes_over,
+            )
+        )
         done: Done | None = None
         try:
             with self._stop_scope.scope:
@@ -170,21 +187,32 @@ class Generation:
             if done is None:
                 done = self._ending.stopped(self._stop_scope.outcome)
             self.end = await self._close_log(done)
+            principal = self._request.principal
             self._forget_request()
             self.ended.set()
-            self._log_end(done, now() - began)
+            self._report(done, principal, began_at, max_tokens)
 
-    def _log_end(self, done: Done, seconds: float) -> None:
-        if self.end == "finished":
-            logger.info(
-                "generation.finished id=%s provider=%s model=%s outcome=%s calls=%d seconds=%.3f",
-                self._id, done.provider, done.model, done.outcome, self._failover.calls, seconds,
-            )  # fmt: skip
-        else:
-            logger.info(
-                "generation.%s id=%s provider=%s model=%s calls=%d seconds=%.3f",
-                self.end, self._id, done.provider, done.model, self._failover.calls, seconds,
-            )  # fmt: skip
+    def _report(self, done: Done, principal: str, began_at: float, max_tokens: int | None) -> None:
+        """Tell the hooks how it has ended."""
+        failover, audience = self._failover, self.audience
+        is_watched = audience.state is State.WATCHING
+        self._hooks.notify(
+            GenerationEnded(
+                generation=self._id,
+                principal=principal,
+                end=self.end or "finished",
+                done=done,
+                began_at=began_at,
+                seconds=clock()() - failover.began,
+                first_token_seconds=failover.first_token_seconds,
+                calls=failover.calls,
+                pieces=failover.pieces,
+                unwatched_pieces=0 if is_watched else failover.pieces - audience.left_at,
+                max_tokens=max_tokens,
+                viewers=audience.joined,
+                takes_over=self._takes_over,
+            )
+        )
 
     def _forget_request(self) -> None:
         """Drop the request now: its images may be megabytes, and this object's cycles wait for the collector."""

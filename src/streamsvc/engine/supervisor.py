@@ -26,6 +26,7 @@ from streamsvc.engine.takeover import TakeOvers
 from streamsvc.errors import Draining, InvalidField, Overloaded, StoreUnavailable
 from streamsvc.eventlog.base import EventLog, LogTakenOver
 from streamsvc.events import Outcome
+from streamsvc.hooks import Hooks
 from streamsvc.messages import GenerationRequest
 from streamsvc.principals import ANONYMOUS, Principal
 from streamsvc.providers.registry import ProviderRegistry
@@ -43,23 +44,26 @@ class Supervisor:
         log: stores the events.
         directory: knows which generations run, here or elsewhere.
         limiter: limits what principals use.
+        hooks: are told what happens to generations and calls.
         settings: limits and deadlines.
         id_mark: returns how the random part of a new id must begin.
     """
 
     _tasks: anyio.abc.TaskGroup
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it needs, passed by name
         self,
         *,
         providers: ProviderRegistry,
         log: EventLog,
         directory: Directory,
         limiter: Limiter,
+        hooks: Hooks,
         settings: Settings,
         id_mark: Callable[[], str] = str,
     ) -> None:
-        self._entries = ProviderEntries(providers)
+        self._entries = ProviderEntries(providers, hooks)
+        self._hooks = hooks
         self._id_mark = id_mark
         self._log = log
         self._directory = directory
@@ -77,6 +81,7 @@ class Supervisor:
             limiter=limiter,
             entries=self._entries,
             settings=settings.generations,
+            hooks=hooks,
             start=self._enter,
         )
 
@@ -223,6 +228,7 @@ class Supervisor:
                 slot=slot,
                 log=self._log,
                 settings=self._settings.generations,
+                hooks=self._hooks,
                 hand_over=self._hand_over,
             )
             self._check_data(generation)

@@ -5,6 +5,7 @@ gets its `Done`.
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -21,6 +22,7 @@ from streamsvc.engine.usage import estimate, total_tokens
 from streamsvc.errors import GenerationNotFound, RequestError, StoreUnavailable, StreamsvcError
 from streamsvc.eventlog.base import EventLog, LogTakenOver
 from streamsvc.events import Done
+from streamsvc.hooks import GenerationEnded, Hooks
 from streamsvc.providers.base import Finish
 from streamsvc.traces import describe
 
@@ -45,10 +47,11 @@ class TakeOvers:
         limiter: holds what they are charged.
         entries: may answer.
         settings: whether answers are rescued.
+        hooks: are told what ends here; a generation that goes on tells them itself.
         start: runs a generation in a task of its own. The limits do not apply: it was admitted when it was created.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it needs, passed by name
         self,
         *,
         log: EventLog,
@@ -56,6 +59,7 @@ class TakeOvers:
         limiter: Limiter,
         entries: ProviderEntries,
         settings: GenerationSettings,
+        hooks: Hooks,
         start: Callable[[Generation, ProviderSlot], Awaitable[None]],
     ) -> None:
         self._log = log
@@ -63,6 +67,7 @@ class TakeOvers:
         self._limiter = limiter
         self._entries = entries
         self._settings = settings
+        self._hooks = hooks
         self._start = start
         self._turns = anyio.Semaphore(TAKES_AT_A_TIME)
         self._in_progress: set[str] = set()
@@ -110,7 +115,7 @@ class TakeOvers:
         remains = await remains_of(self._log, generation)
         route = self._route(taken, remains)
         if taken.request is None or not route:
-            await self._close(generation, _end_of(taken, remains))
+            await self._close(generation, _end_of(taken, remains), taken)
             return
         entry = next((it for it in route if it.name == remains.called), route[0])
         with ProviderSlot(route, entry=entry) as slot:
@@ -120,12 +125,10 @@ class TakeOvers:
                 slot=slot,
                 log=self._log,
                 settings=self._settings,
+                hooks=self._hooks,
                 hand_over=self._directory.hand_over,
             )
             running.take_over(remains, times=taken.times)
-            logger.info(
-                "generation.resumed id=%s provider=%s times=%d", generation, entry.name, taken.times
-            )
             await self._start(running, slot)
 
     async def _adopt(self, generation: str) -> None:
@@ -154,14 +157,24 @@ class TakeOvers:
         except RequestError:  # this process has other settings
             return ()
 
-    async def _close(self, generation: str, done: Done) -> None:
+    async def _close(self, generation: str, done: Done, taken: TakenOver) -> None:
+        began_at = time.time()
         with anyio.move_on_after(APPEND_SECONDS, shield=True):
             self._log.append(generation, done)
             await self._log.flush(generation)
-        logger.info(
-            "generation.finished id=%s provider=%s model=%s outcome=%s calls=0 seconds=0.000",
-            generation, done.provider, done.model, done.outcome,
-        )  # fmt: skip
+        self._hooks.notify(
+            GenerationEnded(
+                generation=generation,
+                principal=taken.request.principal if taken.request else "",
+                end="finished",
+                done=done,
+                began_at=began_at,
+                seconds=0.0,
+                first_token_seconds=None,
+                calls=0,
+                takes_over=taken.times,
+            )
+        )
         self._limiter.settle(generation, total_tokens(done.usage) if done.usage else 0)
 
 

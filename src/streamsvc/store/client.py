@@ -35,6 +35,7 @@ from redis.exceptions import (
 from streamsvc.config.settings import GenerationSettings, LogSettings
 from streamsvc.errors import StoreUnavailable
 from streamsvc.eventloop import now
+from streamsvc.hooks import Hooks
 from streamsvc.store.health import Health, Trouble
 from streamsvc.store.keys import Keys, home_of, new_worker_name
 from streamsvc.store.leases import Lapsed, Leases, packed
@@ -80,6 +81,7 @@ class Store:
 
     Args:
         settings: where it is, and how long a command may take.
+        hooks: are told whether it can be used.
 
     Attributes:
         worker: the name of this process in the store.
@@ -90,11 +92,11 @@ class Store:
         lapsed: what nobody owns.
     """
 
-    def __init__(self, settings: LogSettings) -> None:
+    def __init__(self, settings: LogSettings, hooks: Hooks) -> None:
         self.worker = new_worker_name()
         self.home = home_of(self.worker)
         self.keys = Keys(settings.prefix)
-        self.health = Health()
+        self.health = Health(hooks)
         self.leases = Leases(self.keys, settings.lease_seconds)
         self.lapsed = Lapsed()
         self._settings = settings

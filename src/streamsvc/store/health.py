@@ -1,6 +1,5 @@
 """Whether the store can be used, and since when it cannot."""
 
-import logging
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -8,8 +7,7 @@ import anyio
 
 from streamsvc.errors import StoreUnavailable
 from streamsvc.eventloop import now
-
-logger = logging.getLogger(__name__)
+from streamsvc.hooks import Hooks, StoreChanged
 
 SLOW_SECONDS = 0.25
 """A command that takes longer than this makes the store slow."""
@@ -38,20 +36,22 @@ _ADVICE = {
     Trouble.READ_ONLY: "log.url leads to a replica, or to a server that cannot save",
     Trouble.MISCONFIGURED: "check user, password, database and TLS in log.url, and the user's permissions",
 }
-"""What to do, for an operator who reads the log."""
+"""What an operator can do."""
 
 
 class Health:
     """The state of the store, as the latest commands found it.
 
-    Each change is logged once.
+    Args:
+        hooks: are told of each change, once.
 
     Attributes:
         trouble: why it cannot be used; None if it can.
         since: when that began, on the event loop's clock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
         self.trouble: Trouble | None = None
         self.since = 0.0
         self._is_slow = False
@@ -92,28 +92,33 @@ class Health:
             wrote: whether it could have failed because the store accepts no writes.
         """
         if self.trouble is not None and (wrote or self.is_down):
-            logger.warning("store.back after=%s seconds=%.1f", self.trouble, now() - self.since)
+            self._hooks.notify(
+                StoreChanged(state="back", reason=self.trouble, seconds=now() - self.since)
+            )
             self._set(None)
         if seconds > SLOW_SECONDS:
             self._slow_until = now() + SLOW_FOR_SECONDS
             if not self._is_slow:
                 self._is_slow = True
-                logger.warning("store.slow seconds=%.3f", seconds)
+                self._hooks.notify(StoreChanged(state="slow", seconds=seconds))
         elif self._is_slow and now() >= self._slow_until:
             self._is_slow = False
-            logger.warning("store.fast seconds=%.3f", seconds)
+            self._hooks.notify(StoreChanged(state="fast", seconds=seconds))
 
     def failed(self, trouble: Trouble, cause: str) -> None:
         """Note that a command failed.
 
         Args:
             trouble: why.
-            cause: for the log, without any value.
+            cause: the classes of its causes, without any value.
         """
         if trouble is not self.trouble:
             if self.trouble is None:
                 self.since = now()
-            logger.error("store.lost reason=%s cause=%s (%s)", trouble, cause, _ADVICE[trouble])
+            advice = _ADVICE[trouble]
+            self._hooks.notify(
+                StoreChanged(state="lost", reason=trouble, cause=cause, advice=advice)
+            )
             self._set(trouble)
 
     async def wait_changed(self) -> None:

@@ -25,7 +25,7 @@ from streamsvc.errors import (
 from streamsvc.traces import describe
 from streamsvc.web.addresses import not_allowed, not_found
 from streamsvc.web.origins import shown
-from streamsvc.web.refusals import RefusalLog
+from streamsvc.web.refusals import Refusals
 from streamsvc.web.responses import json_response
 
 logger = logging.getLogger(__name__)
@@ -69,13 +69,13 @@ class Problems:
 
     Args:
         shapes: each with the paths it applies to; all other paths get problem details.
-        refusals: logs them.
+        refusals: reports them.
 
     Attributes:
         handlers: for Starlette, by exception class.
     """
 
-    def __init__(self, shapes: Mapping[Shape, Callable[[str], bool]], refusals: RefusalLog) -> None:
+    def __init__(self, shapes: Mapping[Shape, Callable[[str], bool]], refusals: Refusals) -> None:
         self._shapes = shapes
         self._refusals = refusals
         self.handlers: dict[type[Exception], ExceptionHandler] = {

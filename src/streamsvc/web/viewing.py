@@ -25,7 +25,7 @@ from streamsvc.errors import (
 )
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded
 from streamsvc.web.negotiation import PLAIN, end_of, format_of
-from streamsvc.web.refusals import RefusalLog
+from streamsvc.web.refusals import Refusals
 from streamsvc.web.requests import RequestHead
 from streamsvc.web.responses import no_content
 from streamsvc.web.stream.first_event import DeferredHead
@@ -40,7 +40,7 @@ class Viewing:
         supervisor: limits their number.
         log: the records.
         streams: makes the streaming responses.
-        refusals: logs a refusal that looks like a stream.
+        refusals: reports a refusal that looks like a stream.
         dialects: by their value of `?format=`; `json` is the default.
         settings: how a stream looks.
     """
@@ -51,7 +51,7 @@ class Viewing:
         supervisor: Supervisor,
         log: EventLog,
         streams: Streams,
-        refusals: RefusalLog,
+        refusals: Refusals,
         dialects: Mapping[str, Dialect],
         settings: StreamSettings,
     ) -> None:

@@ -65,6 +65,7 @@ class AISDKDialect(Dialect):
         is_replay: whether the stream repeats the steps that the page had before.
     """
 
+    name = "ui_messages"
     headers: ClassVar[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
     ends: ClassVar[Ends] = (Done, Restart)
 

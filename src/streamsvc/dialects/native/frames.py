@@ -10,6 +10,8 @@ from streamsvc.events import Record
 class NativeDialect(SharedDialect):
     """Encodes all streams. `docs/wire.md` describes the format."""
 
+    name = "native"
+
     @override
     def frame(self, record: Record) -> bytes:
         event = record.event

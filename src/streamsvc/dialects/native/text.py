@@ -13,6 +13,8 @@ from streamsvc.events import Record, Text
 class TextDialect(SharedDialect):
     """Encodes all streams."""
 
+    name = "text"
+
     @override
     def frame(self, record: Record) -> bytes:
         event = record.event

@@ -50,6 +50,7 @@ class OpenAIDialect(Dialect):
         include_usage: whether the stream ends with a chunk that has the usage.
     """
 
+    name = "chat_completions"
     ends: ClassVar[Ends] = (Done, Restart)
 
     def __init__(self, *, include_usage: bool = False) -> None:

@@ -39,6 +39,7 @@ class PlainDialect(Dialect, Encoder):
         end: the word that begins the last line, one that no answer contains; empty: no such line.
     """
 
+    name = "plain"
     media_type = "text/plain"
     keepalive = b""
     ends: ClassVar[Ends] = (Done, Restart)

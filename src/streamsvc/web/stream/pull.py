@@ -17,6 +17,7 @@ from streamsvc.errors import CursorLost, CursorReplaced, GenerationNotFound, Sto
 from streamsvc.eventlog.base import WAIT_SECONDS, LogEnded
 from streamsvc.events import Done, Record
 from streamsvc.web.stream.first_event import DeferredHead
+from streamsvc.web.stream.receipt import WORDS, Receipt
 from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.viewer import WRITE_BYTES, LogPosition
 
@@ -31,6 +32,7 @@ async def frames(
     dialect: Dialect,
     settings: StreamSettings,
     on_done: Callable[[], None] | None,
+    receipt: Receipt,
 ) -> AsyncIterator[bytes]:
     """Yield the body of a stream in pieces of whole blocks, at most about `WRITE_BYTES` long.
 
@@ -40,23 +42,27 @@ async def frames(
         dialect: makes the frames.
         settings: the reconnection time.
         on_done: called when the `Done` is sent.
+        receipt: notes what is sent.
 
     Raises:
         BrokenOff: the dialect cannot say how the answer ends.
     """
     encode = dialect.encoder().encode
     opening = preamble(settings.retry_ms, cut_at=place.cut_at) if dialect.is_resumable else b""
-    blocks = b""
+    blocks, has_words = b"", False
     try:
         records = begun or await _next(place, place.after)
         while records:
             for record in records:
                 blocks += encode(record)
+                has_words |= type(record.event) in WORDS
                 is_end = type(record.event) in dialect.ends
                 if blocks and (is_end or record is records[-1] or len(blocks) >= WRITE_BYTES):
                     yield opening + blocks
+                    receipt.wrote(blocks, has_words=has_words)
                     opening = blocks = b""
                 if is_end:
+                    receipt.reason = "finished"
                     _finish(record, on_done)
                     return
             records = await _next(place, records[-1].seq)
@@ -66,6 +72,7 @@ async def frames(
         raise
     except (GenerationNotFound, CursorLost, StoreUnavailable) as exc:
         is_lost = not isinstance(exc, _INTERRUPTIONS)
+        receipt.reason = "lost" if is_lost else "interrupted"
         yield opening + (dialect.lost(place.generation) if is_lost else dialect.interrupted())
 
 

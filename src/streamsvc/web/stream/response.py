@@ -22,10 +22,12 @@ from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import BrokenOff, Dialect
 from streamsvc.engine.audience import ViewerSlot
 from streamsvc.events import Record
+from streamsvc.hooks import Hooks
 from streamsvc.web.stream.first_event import DeferredHead, FirstEventWait
 from streamsvc.web.stream.pull import first_event, frames
+from streamsvc.web.stream.receipt import Receipt
 from streamsvc.web.stream.shutdown import Shutdown
-from streamsvc.web.stream.viewer import LogPosition, Viewer, drop, log_dropped
+from streamsvc.web.stream.viewer import LogPosition, Viewer
 from streamsvc.web.stream.whole import STREAM_HEADERS
 from streamsvc.web.stream.wire import CONNECTION, Wire
 
@@ -50,6 +52,7 @@ class EventStream(EventSourceResponse):
         dialect: makes the frames.
         settings: how a stream looks, and how long a viewer may leave it unread.
         shutdown: how a stream learns that a server other than ours stops.
+        hooks: are told when the viewer joins and leaves, and what it got.
         headers: additional response headers.
         instead: may replace the stream with a different response.
         on_done: called when the `Done` is written.
@@ -62,6 +65,7 @@ class EventStream(EventSourceResponse):
         dialect: Dialect,
         settings: StreamSettings,
         shutdown: Shutdown,
+        hooks: Hooks,
         headers: dict[str, str],
         instead: DeferredHead | None = None,
         on_done: Callable[[], None] | None = None,
@@ -74,6 +78,7 @@ class EventStream(EventSourceResponse):
         self._dialect = dialect
         self._settings = settings
         self._shutdown = shutdown
+        self._hooks = hooks
         self._instead = instead
         self._on_done = on_done
 
@@ -81,7 +86,9 @@ class EventStream(EventSourceResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, and watch the client."""
         offered: Wire | None = (scope.get("extensions") or {}).get(CONNECTION)
-        with self._place.viewer(self._place.generation) as slot:
+        place = self._place
+        self._receipt = Receipt(place.generation, self._dialect.name, place.after, self._hooks)
+        with self._receipt, place.viewer(place.generation) as slot:
             # A generation that has just been started calls its provider now: the head can use the time until
             # the first token comes.
             await anyio.lowlevel.checkpoint()
@@ -120,9 +127,7 @@ class EventStream(EventSourceResponse):
     async def _stream(
         self, wire: Wire, slot: ViewerSlot, begun: Sequence[Record], send: Send
     ) -> None:
-        viewing = Viewer(
-            wire, slot, self._place.generation, self._dialect, self._settings, self._on_done
-        )
+        viewing = Viewer(wire, slot, self._receipt, self._dialect, self._settings, self._on_done)
         await viewing.watch(self._place, begun)
         if viewing.is_over:
             await self._in_time(wire, send({"type": "http.response.body", "body": b""}))
@@ -130,7 +135,7 @@ class EventStream(EventSourceResponse):
     async def _in_time(self, wire: Wire, sending: Awaitable[None]) -> None:
         """Wait until something is sent, and drop a viewer that does not read, which ends the wait."""
         patience_seconds = self._settings.send_timeout_seconds
-        patience = asyncio.get_running_loop().call_later(patience_seconds, drop, wire)
+        patience = asyncio.get_running_loop().call_later(patience_seconds, self._receipt.drop, wire)
         try:
             await sending
         finally:
@@ -159,15 +164,19 @@ class EventStream(EventSourceResponse):
             self._prepare(slot, begun)
             await super().__call__(scope, receive, in_time)
         except* SendTimeoutError:  # of the frames and of a ping, maybe at once
-            log_dropped()
+            self._receipt.reason = "too_slow"
         except* BrokenOff:
-            pass
+            self._receipt.reason = "broken_off"
 
     def _prepare(self, slot: ViewerSlot, begun: Sequence[Record]) -> None:
         """Run the base class's constructor: from here on, this is the library's response."""
 
         async def on_disconnect(_message: Message) -> None:
             slot.leave()
+
+        def ping() -> _Keepalive:
+            self._receipt.keepalives += 1
+            return _Keepalive(keepalive)
 
         keepalive, settings, head = self._dialect.keepalive, self._settings, self.raw_headers
         super().__init__(
@@ -177,9 +186,10 @@ class EventStream(EventSourceResponse):
                 dialect=self._dialect,
                 settings=settings,
                 on_done=self._on_done,
+                receipt=self._receipt,
             ),
             ping=settings.ping_seconds if keepalive else 0,
-            ping_message_factory=lambda: _Keepalive(keepalive),
+            ping_message_factory=ping,
             send_timeout=settings.send_timeout_seconds,
             client_close_handler_callable=on_disconnect,
             shutdown_event=self._shutdown.begun,

@@ -8,6 +8,7 @@ from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import Dialect
 from streamsvc.engine.audience import Count, ViewerSlot
 from streamsvc.eventlog.base import EventLog
+from streamsvc.hooks import Hooks
 from streamsvc.web.stream.first_event import DeferredHead
 from streamsvc.web.stream.response import EventStream
 from streamsvc.web.stream.shutdown import Shutdown
@@ -30,6 +31,7 @@ class Streams:
         viewer: makes the slot that a viewer holds while it is connected.
         settings: how a stream looks.
         shutdown: how a stream learns that a server other than ours stops.
+        hooks: are told what each viewer gets.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class Streams:
         viewer: ViewerSlots,
         settings: StreamSettings,
         shutdown: Shutdown,
+        hooks: Hooks,
     ) -> None:
         self._log = log
         self._viewer = viewer
         self._settings = settings
         self._shutdown = shutdown
+        self._hooks = hooks
 
     def stream(  # noqa: PLR0913  # what a stream needs, passed by name
         self,
@@ -66,6 +70,7 @@ class Streams:
             dialect=dialect,
             settings=self._settings,
             shutdown=self._shutdown,
+            hooks=self._hooks,
             headers={**(headers or {}), "X-Generation-Id": generation},
             instead=instead,
             on_done=on_done,

@@ -6,8 +6,8 @@ wire.
 """
 
 import asyncio
-import logging
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -20,9 +20,9 @@ from streamsvc.dialects.sse import preamble
 from streamsvc.engine.audience import ViewerSlot
 from streamsvc.eventlog.base import EventLog, Reader
 from streamsvc.events import Done, Record
+from streamsvc.hooks import GAP_BOUNDS, DropReason
+from streamsvc.web.stream.receipt import WORDS, Receipt
 from streamsvc.web.stream.wire import Listener, Wire
-
-logger = logging.getLogger(__name__)
 
 WRITE_BYTES = 65_536
 """Roughly how much goes out in one write, which is the memory that a viewer costs if it does not read."""
@@ -58,13 +58,14 @@ class Viewer(Reader, Listener):
         "_dialect",
         "_encode",
         "_ended",
-        "_generation",
+        "_gaps",
         "_mistake",
         "_now",
         "_on_done",
         "_opening",
         "_patience_seconds",
         "_ping_seconds",
+        "_receipt",
         "_resume",
         "_retry_ms",
         "_sent_at",
@@ -78,7 +79,7 @@ class Viewer(Reader, Listener):
         self,
         wire: Wire,
         slot: ViewerSlot,
-        generation: str,
+        receipt: Receipt,
         dialect: Dialect,
         settings: StreamSettings,
         on_done: Callable[[], None] | None,
@@ -87,7 +88,6 @@ class Viewer(Reader, Listener):
         self.is_over = False
         self._wire = wire
         self._slot = slot
-        self._generation = generation
         self._dialect = dialect
         self._encode = dialect.encoder().encode
         self._opening = b""
@@ -95,6 +95,8 @@ class Viewer(Reader, Listener):
         self._ping_seconds = settings.ping_seconds if dialect.keepalive else math.inf
         self._patience_seconds = settings.send_timeout_seconds
         self._on_done = on_done
+        self._receipt = receipt
+        self._gaps = receipt.gaps.counts
         self._mistake: Exception | None = None
         self._now = loop.time
         self._sent_at = loop.time()
@@ -145,54 +147,66 @@ class Viewer(Reader, Listener):
             return 0
         taken = size_bytes = 0
         blocks: list[bytes] = []
+        receipt = self._receipt
+        is_waiting = receipt.first_at is None
         try:
             for record in records:
                 block = self._encode(record)
                 blocks.append(block)
                 size_bytes += len(block)
                 taken += 1
-                if type(record.event) in self._dialect.ends:
+                kind = type(record.event)
+                is_waiting = is_waiting and kind not in WORDS
+                if kind in self._dialect.ends:
                     self._end(record)
                     break
                 if size_bytes >= WRITE_BYTES:
                     break
         except BrokenOff:
             self._write(b"".join(blocks))
-            self._break_off()
+            self._break_off("broken_off")
             return 0
         except Exception as exc:  # noqa: BLE001  # raised again in `watch`, as an error of this response
             self._mistake = exc
-            self._break_off()
+            self._break_off("broken_off")
             return 0
         self._write(b"".join(blocks))
+        if not is_waiting and receipt.first_at is None:
+            receipt.first_at = receipt.last_at
         return taken
 
     @override
     def lost(self) -> None:
-        self._end_early(partial(self._dialect.lost, self._generation))
+        self._end_early("lost", partial(self._dialect.lost, self._receipt.generation))
 
     @override
     def interrupted(self) -> None:
-        self._end_early(self._dialect.interrupted)
+        self._end_early("interrupted", self._dialect.interrupted)
 
-    def _end_early(self, frame: Callable[[], bytes]) -> None:
+    def _end_early(self, reason: DropReason, frame: Callable[[], bytes]) -> None:
         if self._ended.done():
             return
         try:
             self._write(frame())
         except BrokenOff:
-            self._break_off()
+            self._break_off(reason)
         else:
             self._end(None)
+            self._receipt.reason = reason
 
     def _write(self, data: bytes) -> None:
         if data:
             self._wire.write(self._opening + data)
             self._opening = b""
-            self._sent_at = self._now()
+            now, receipt = self._now(), self._receipt
+            if receipt.first_at is not None:
+                self._gaps[bisect_left(GAP_BOUNDS, now - receipt.last_at)] += 1
+            receipt.sent_bytes += len(data)
+            self._sent_at = receipt.last_at = now
 
     def _end(self, record: Record | None) -> None:
         self.is_over = True
+        self._receipt.reason = "finished"
         if record is not None and isinstance(record.event, Done) and self._on_done is not None:
             self._on_done()
         self._finish()
@@ -201,7 +215,8 @@ class Viewer(Reader, Listener):
         if not self._ended.done():
             self._ended.set_result(None)
 
-    def _break_off(self) -> None:
+    def _break_off(self, reason: DropReason) -> None:
+        self._receipt.reason = reason
         self._wire.abort()
         self.on_disconnect()  # breaks off even what began before this object became the wire's listener
 
@@ -217,23 +232,13 @@ class Viewer(Reader, Listener):
         if self._wire.is_full:
             due = self._sent_at + self._patience_seconds
             if now >= due:
-                drop(self._wire)
+                self._receipt.drop(self._wire)
                 self.on_disconnect()
                 return
         elif self._ping_seconds < math.inf:
             if now >= self._sent_at + self._ping_seconds:
                 self._wire.write(self._dialect.keepalive)
+                self._receipt.keepalives += 1
                 self._sent_at = now
             due = min(due, self._sent_at + self._ping_seconds)
         self._timer = asyncio.get_running_loop().call_later(due - now, self._look_at_the_clock)
-
-
-def drop(wire: Wire) -> None:
-    """Drop a viewer that does not read."""
-    log_dropped()
-    wire.abort()
-
-
-def log_dropped() -> None:
-    """Log that a viewer is dropped."""
-    logger.info("viewer.dropped reason=too_slow")
