@@ -44,7 +44,7 @@ async def append(store: Store, generation: str = "gen_aa") -> Sequence[int]:
     lease = store.leases.begin(generation)
     piece = b"\x91\x96" + b"\xa1t" + b"\x00\xff\x00\x00" + b"\x91\xa2ta"  # MessagePack
     reply: Sequence[int] = await store.run_packed(
-        scripts.APPEND, [lease.keys], [b"1000", b"1000", b"w", piece]
+        scripts.APPEND, [lease.keys], [b"1000", b"1000", b"w", piece], count=2
     )
     return reply
 

@@ -214,7 +214,9 @@ class Writer:
         keys = [piece.writing.lease.keys for piece in pieces]
         asked_at = now()
         try:
-            reply = await self._store.run_packed(scripts.APPEND, keys, arguments)
+            reply = await self._store.run_packed(
+                scripts.APPEND, keys, arguments, count=2 * len(keys)
+            )
         except StoreUnavailable:
             for piece in pieces:
                 self.due[piece.writing.lease.generation] = None

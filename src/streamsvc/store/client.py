@@ -119,20 +119,20 @@ class Store:
         return await self._try(lambda: self._evaluate(script, keys, arguments))
 
     async def run_packed(
-        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]
+        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], *, count: int
     ) -> Any:
-        """Run a script on the keys of many leases; as `run`.
+        """Run a script on many keys that are packed already; as `run`.
 
         redis-py packs each argument separately, which would cost more than everything else for a token.
 
         Args:
             script: the script.
-            keys: `Lease.keys`, of two keys each.
+            keys: each one or more, packed by `packed`.
             arguments: the script's.
+            count: how many keys there are.
         """
-        sizes = 3 + 2 * len(keys) + len(arguments), 2 * len(keys)
-        head = b"*%d\r\n$7\r\nEVALSHA\r\n" % sizes[0]
-        head += packed(script.sha.encode()) + packed(b"%d" % sizes[1])
+        head = b"*%d\r\n$7\r\nEVALSHA\r\n" % (3 + count + len(arguments))
+        head += packed(script.sha.encode()) + packed(b"%d" % count)
         command = b"".join((head, *keys, *map(packed, arguments)))
         return await self._try(lambda: self._send(script, command))
 
