@@ -59,10 +59,10 @@ class Flaky(Store):
 
     @override
     async def run_packed(
-        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], *, count: int
+        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], **others: Any
     ) -> Any:
         run = super().run_packed
-        return await self._suffer(lambda: run(script, keys, arguments, count=count))
+        return await self._suffer(lambda: run(script, keys, arguments, **others))
 
     async def _suffer(self, call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         fate = self.fates.pop() if self.fates else ""

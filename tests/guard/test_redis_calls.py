@@ -10,6 +10,8 @@ import pytest
 
 from streamsvc.errors import RateLimited, StoreUnavailable
 from streamsvc.guard.limits import calls
+from streamsvc.principals import Principal
+from streamsvc.store import client
 from streamsvc.store.client import Store
 from streamsvc.store.scripts import ADMISSION, Script
 from support.limiters import Process, in_redis, principal
@@ -39,13 +41,13 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Calls:
     made, run = Calls(), Store.run_packed
 
     async def counted(
-        store: Store, script: Script, keys: Sequence[bytes], *arguments: Any, count: int
+        store: Store, script: Script, keys: Sequence[bytes], *rest: Any, count: int, **kept: Any
     ) -> Any:
         if script is ADMISSION:
             made.sizes.append(count)
         for _ in range(made.times - 1):
-            await run(store, script, keys, *arguments, count=count)
-        return await run(store, script, keys, *arguments, count=count)
+            await run(store, script, keys, *rest, count=count, **kept)
+        return await run(store, script, keys, *rest, count=count, **kept)
 
     monkeypatch.setattr(Store, "run_packed", counted)
     return made
@@ -236,3 +238,47 @@ async def test_nobody_waits_for_a_process_that_ends(
                 process.kill()
             await is_refused(process)
         proxy.resume()
+
+
+async def test_calls_share_a_connection_until_it_is_closed(
+    valkey: RedisServer, key_prefix: str
+) -> None:
+    """A call whose connection the server has closed meanwhile is made again over another one."""
+    caller = principal(requests_per_minute=10)
+    async with redis_proxy(valkey) as proxy, in_redis(proxy.url, key_prefix) as process:
+        for _ in range(4):
+            await process.admit(caller)
+        assert proxy.accepted == 1
+        await proxy.cut()
+        for _ in range(4):
+            await process.admit(caller)
+        assert proxy.accepted == 2
+        assert await process.admitted(caller) == 2
+
+
+async def test_a_late_reply_answers_no_other_call(
+    valkey: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "PROBE_SECONDS", 0.01)
+    caller = principal(requests_per_minute=1)
+    async with (
+        redis_proxy(valkey) as proxy,
+        in_redis(proxy.url, key_prefix, timeout_seconds=0.2) as process,
+    ):
+        process.limiter.cancel(await process.admit(caller))
+        proxy.pause()
+        with pytest.raises(StoreUnavailable):
+            await process.admit(caller)
+        proxy.resume()
+        with anyio.fail_after(10):
+            while not await is_admitted(process, caller):  # noqa: ASYNC110
+                await anyio.sleep(0.05)
+        await process.refusal(caller)
+
+
+async def is_admitted(process: Process, caller: Principal) -> bool:
+    """Return whether a generation is admitted; not while the store is lost."""
+    with suppress(StoreUnavailable):
+        await process.admit(caller)
+        return True
+    return False

@@ -112,11 +112,22 @@ async def in_memory(clock: Clock, **in_all: int) -> AsyncIterator[Process]:
 
 @asynccontextmanager
 async def in_redis(
-    url: str, prefix: str, *, lease_seconds: float = 1.0, on_outage: Any = "refuse", **in_all: int
+    url: str,
+    prefix: str,
+    *,
+    lease_seconds: float = 1.0,
+    timeout_seconds: float = 2.0,
+    on_outage: Any = "refuse",
+    **in_all: int,
 ) -> AsyncIterator[Process]:
     """Run a limiter that shares keys with others."""
     log = LogSettings(
-        kind="redis", url=url, prefix=prefix, lease_seconds=lease_seconds, on_outage=on_outage
+        kind="redis",
+        url=url,
+        prefix=prefix,
+        lease_seconds=lease_seconds,
+        timeout_seconds=timeout_seconds,
+        on_outage=on_outage,
     )
     store = Store(log, logged())
     process = Process(RedisLimiter(store, Settings(log=log, limits=LimitSettings(**in_all))), store)

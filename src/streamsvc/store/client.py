@@ -8,8 +8,8 @@ import errno
 import logging
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -36,6 +36,7 @@ from streamsvc.config.settings import GenerationSettings, LogSettings
 from streamsvc.errors import StoreUnavailable
 from streamsvc.eventloop import now
 from streamsvc.hooks import Hooks
+from streamsvc.store.connections import KeptConnection, pooled, reply_of
 from streamsvc.store.health import Health, Trouble
 from streamsvc.store.keys import Keys, home_of, new_worker_name
 from streamsvc.store.leases import Lapsed, Leases, packed
@@ -119,7 +120,13 @@ class Store:
         return await self._try(lambda: self._evaluate(script, keys, arguments))
 
     async def run_packed(
-        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], *, count: int
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Sequence[bytes],
+        *,
+        count: int,
+        kept: KeptConnection | None = None,
     ) -> Any:
         """Run a script on many keys that are packed already; as `run`.
 
@@ -130,11 +137,12 @@ class Store:
             keys: each one or more, packed by `packed`.
             arguments: the script's.
             count: how many keys there are.
+            kept: the caller's connection; otherwise it is one of the pool.
         """
         head = b"*%d\r\n$7\r\nEVALSHA\r\n" % (3 + count + len(arguments))
         head += packed(script.sha.encode()) + packed(b"%d" % count)
         command = b"".join((head, *keys, *map(packed, arguments)))
-        return await self._try(lambda: self._send(script, command))
+        return await self._try(lambda: self._send(script, command, kept))
 
     async def command(self, *parts: Argument) -> Any:
         """Run one command that may be repeated, and return its reply as redis-py parses it (RESP 2).
@@ -148,6 +156,10 @@ class Store:
         """Have a generation taken over; nobody can while the store cannot be used."""
         if self.health.trouble is None:
             self.lapsed.note(generation)
+
+    def kept_connection(self) -> KeptConnection:
+        """Return a connection for a task that makes many calls."""
+        return KeptConnection(self._commands)
 
     def blocking_reads(self) -> "BlockingReads":
         """Return a connection for the blocking reads of one task."""
@@ -214,15 +226,15 @@ class Store:
         )
         return Redis.from_pool(pool)
 
-    async def _send(self, script: Script, command: bytes) -> Any:
-        async with _connection(self._commands) as connection:
+    async def _send(self, script: Script, command: bytes, kept: KeptConnection | None) -> Any:
+        async with kept.lend() if kept else pooled(self._commands) as connection:
             try:
-                return await _reply(connection, command)
+                return await reply_of(connection, command)
             except NoScriptError:
                 # Over this connection: if all wait for another one to load the script, there is none.
                 await connection.send_command("SCRIPT", "LOAD", script.source)
                 await connection.read_response()
-                return await _reply(connection, command)
+                return await reply_of(connection, command)
 
     async def _probe(self) -> Any:
         key = self.keys.probe(self.worker)
@@ -290,34 +302,12 @@ class BlockingReads:
         return await _noting(lambda: self._send(command), self._health) or []
 
     async def _send(self, command: bytes) -> Any:
-        async with _connection(self._client) as connection:
-            return await _reply(connection, command)
+        async with pooled(self._client) as connection:
+            return await reply_of(connection, command)
 
     async def close(self) -> None:
         """Close the connection."""
         await self._client.aclose()
-
-
-@asynccontextmanager
-async def _connection(client: "Redis") -> AsyncIterator[Any]:
-    """Lend a connection of redis-py for one command, and close it if the command does not get its reply."""
-    pool = client.connection_pool
-    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
-    try:
-        yield connection
-    except ResponseError:
-        raise
-    except BaseException:
-        await connection.disconnect(nowait=True)  # a late reply must not answer another command
-        raise
-    finally:
-        await pool.release(connection)
-
-
-async def _reply(connection: Any, command: bytes) -> Any:
-    """Send a command over a connection of redis-py, and return the reply."""
-    await connection.send_packed_command(command)
-    return await connection.read_response()
 
 
 async def _noting(call: Callable[[], Awaitable[Any]], health: Health) -> Any:

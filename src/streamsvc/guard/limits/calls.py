@@ -8,7 +8,7 @@ of this process has freed. While nothing is asked, ends wait a moment for each o
 import math
 from collections.abc import Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 import msgspec
@@ -19,6 +19,7 @@ from streamsvc.guard.limits.base import Charges
 from streamsvc.store import scripts
 from streamsvc.store.client import Store
 from streamsvc.store.health import Trouble
+from streamsvc.store.scripts import Script
 
 BEATS_A_LEASE = 4
 """How often leases are prolonged while they last."""
@@ -41,7 +42,6 @@ FINISH_SECONDS = 2.0
 UNKNOWN, CANCELLED = -1, -2
 """Instead of the tokens of an answer: they stay as charged; it never began."""
 
-_ALL_KEYS = 1
 _KEYS_EACH = 3
 
 
@@ -104,6 +104,7 @@ class Calls:
 
     def __init__(self, store: Store, in_all: bytes, lease_seconds: float) -> None:
         self._store = store
+        self._connection = store.kept_connection()
         self._in_all = in_all
         self._times = b"%d" % int(lease_seconds * 1000), b"%d" % ADMISSION_TTL_MS
         self._beat_seconds = lease_seconds / BEATS_A_LEASE
@@ -228,12 +229,8 @@ class Calls:
         ends = [(name, tokens) for name, (_, tokens) in ended]
         what = msgspec.msgpack.encode((ends, [it.terms for it in asked.values()]))
         try:
-            reply = await self._store.run_packed(
-                scripts.ADMISSION,
-                keys,
-                (*self._times, what),
-                count=_ALL_KEYS + _KEYS_EACH * (len(keys) - 1),
-            )
+            count = 1 + _KEYS_EACH * (len(keys) - 1)
+            reply = await self._run(scripts.ADMISSION, keys, (*self._times, what), count)
         except BaseException:
             self._fail(asked)
             raise
@@ -258,9 +255,16 @@ class Calls:
     async def _prolong_some(self, names: Sequence[str]) -> None:
         some = {name: keys for name in names if (keys := self._held.get(name)) is not None}
         arguments = (*self._times, *(name.encode() for name in some))
-        reply = await self._store.run_packed(
-            scripts.PROLONG, list(some.values()), arguments, count=_KEYS_EACH * len(some)
-        )
+        count = _KEYS_EACH * len(some)
+        reply = await self._run(scripts.PROLONG, list(some.values()), arguments, count)
         for name, is_known in zip(some, reply, strict=True):
             if not is_known:  # it had no limits when it began, or the store was flushed
                 self._held.pop(name, None)
+
+    async def _run(
+        self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], count: int
+    ) -> Any:
+        """Run a script on so many keys."""
+        return await self._store.run_packed(
+            script, keys, arguments, count=count, kept=self._connection
+        )
