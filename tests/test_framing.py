@@ -26,6 +26,7 @@ CHUNKED = (
     b"5\r\n" + BODY[:5] + b"\r\n" + b"%x" % len(BODY[5:]) + b"\r\n" + BODY[5:] + b"\r\n0\r\n\r\n"
 )
 LENGTH = b"Content-Length: %d\r\n" % len(BODY)
+EXPECT = b"Expect: 100-continue\r\n"
 CHUNKS = b"Transfer-Encoding: chunked\r\n"
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
 WEBSOCKET = (
@@ -101,6 +102,16 @@ CASES = {
         (413,),
     ),
     "garbage-in-body": Case(CREATE + CHUNKS + b"\r\nzz\r\n", (400,)),
+    "garbage-in-an-expected-body": Case(CREATE + EXPECT + CHUNKS + b"\r\nzz\r\n", (400,)),
+    "trailers-of-an-expected-body": Case(
+        CREATE + EXPECT + CHUNKS + b"\r\n" + CHUNKED[:-2] + b"X-A: b\r\n" * 300, (431,)
+    ),
+    "garbage-in-a-waiting-expected-body": Case(
+        HEALTH + CREATE + EXPECT + CHUNKS + b"\r\nzz\r\n", (200, 400)
+    ),
+    "garbage-after-an-expected-body": Case(
+        CREATE + EXPECT + LENGTH + b"\r\n" + BODY + b"\0\0\0\r\n\r\n", (201, 400)
+    ),
     "garbage-after": Case(HEALTH + b"\0\0\0\r\n\r\n", (200, 400)),
     "length-and-chunks": Case(CREATE + LENGTH + CHUNKS + b"\r\n" + BODY + LAST, (400,)),
     "large-body": Case(

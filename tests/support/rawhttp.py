@@ -31,7 +31,7 @@ class Exchange:
     """What came back.
 
     Attributes:
-        answers: the complete responses.
+        answers: the complete responses, without interim ones.
         was_reset: whether the connection ended with a reset instead of a FIN.
     """
 
@@ -65,7 +65,7 @@ async def read_all(client: socket.socket) -> Exchange:
 
 
 def parse(raw: bytes) -> list[RawAnswer]:
-    """Return the complete responses in the bytes of an ended connection."""
+    """Return the complete final responses in the bytes of an ended connection."""
     answers = []
     while raw:
         head, found, rest = raw.partition(b"\r\n\r\n")
@@ -73,6 +73,9 @@ def parse(raw: bytes) -> list[RawAnswer]:
         status_line, *lines = head.decode("latin-1").split("\r\n")
         version, status, *_ = status_line.split(" ")
         assert version == "HTTP/1.1", raw[:200]
+        if status.startswith("1"):  # interim (RFC 9110, section 15.2)
+            raw = rest
+            continue
         pairs = [line.split(": ", 1) for line in lines]
         fields = {name.lower(): value for name, value in pairs}
         assert len(fields) == len(pairs), lines

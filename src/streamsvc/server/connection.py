@@ -11,7 +11,7 @@ pyproject.toml ends below the next minor version, and `tests/test_server.py`, `t
 * of `HttpToolsProtocol`: its callbacks, `_start_asgi_task`, `_unset_keepalive_if_required`, and the attributes
   `cycle`, `flow`, `headers`, `parser`, `pipeline`, `scope`, `server_state`, `transport` and `url`;
 * of `RequestResponseCycle`: `chunked_encoding`, `disconnected`, `expected_content_length`, `keep_alive`,
-  `message_event`, `response_complete` and `response_started`.
+  `message_event`, `response_complete`, `response_started` and `waiting_for_100_continue`.
 """
 
 import asyncio
@@ -377,6 +377,8 @@ class Protocol(HttpToolsProtocol, Wire):
         """Notify the running request and the listening stream that the client has disconnected."""
         if self._running is not None and self._is_answering():
             self._running.disconnected = True
+            # uvicorn writes the interim response at the next `receive`, even after a refusal, which crashes the request.
+            self._running.waiting_for_100_continue = False
             self._running.message_event.set()
         if self.listener is not None:
             self.listener.on_disconnect()
