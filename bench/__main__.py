@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from bench.bounds import verdicts
-from bench.report import heading, tables
+from bench.report import heading, put_into, tables
 from bench.run import GenerationRequest, load_results, run
 from bench.scenarios import SCENARIOS
 from bench.targets import TARGETS
@@ -15,7 +14,6 @@ from bench.targets import TARGETS
 _USUAL = ("floor", "streamsvc", "streamsvc-openai", "naive", "litellm")
 _QUICK = ("floor", "streamsvc", "streamsvc-openai")
 _RESULTS = Path(__file__).parent / "results" / "latest.json"
-_PLACE = re.compile(r"(<!-- results -->\n).*(<!-- /results -->\n)", re.DOTALL)
 
 
 def main() -> None:
@@ -32,7 +30,7 @@ def main() -> None:
     report = f"{heading(written['machine'])}\nMode: {written['mode']}.\n\n{tables(results)}\n"
     if arguments.into:
         text = arguments.into.read_text()
-        arguments.into.write_text(_PLACE.sub(lambda it: f"{it[1]}\n{report}\n{it[2]}", text))
+        arguments.into.write_text(put_into(text, report, results))
     print(f"\n{report}")
     print(*verdicts(results), sep="\n")
 

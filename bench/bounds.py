@@ -56,6 +56,7 @@ BOUNDS = (
     Bound("workers", "ratio", at_least=1.8, among="2 workers", target=_REDIS),
     Bound("workers", "delivered_share", at_least=1.0, target=_REDIS),
     Bound("guard", "ratio", at_most=1.15, among="short answers", target="streamsvc-guarded"),
+    Bound("guard", "ratio", at_most=1.15, among="short answers", target="streamsvc-redis-guarded"),
     Bound("guard", "ratio", at_most=1.05, among="streams", target="streamsvc-guarded"),
     Bound("guard", "delivered_share", at_least=1.0),
 )

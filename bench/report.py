@@ -129,6 +129,25 @@ def heading(machine: Mapping[str, Any]) -> str:
     )
 
 
+def put_into(text: str, report: str, results: Sequence[Result]) -> str:
+    """Return a document with a report instead of the one that it has.
+
+    A run of one scenario goes to that scenario's place, if the document has one: after `<!-- results: guard -->`. All
+    others go to the place of every run, after `<!-- results -->`.
+    """
+    places = ["results"]
+    if len(scenarios := {result.scenario for result in results}) == 1:
+        places.insert(0, f"results: {scenarios.pop()}")
+    for place in places:
+        pattern = rf"(<!-- {place} -->\n).*?(<!-- /{place} -->\n)"
+        text, count = re.subn(
+            pattern, lambda it: f"{it[1]}\n{report}\n{it[2]}", text, flags=re.DOTALL
+        )
+        if count:
+            break
+    return text
+
+
 def _notes(rows: Sequence[Result]) -> list[str]:
     """Return the notes of a table; the CPU time of other processes appears once for each core, as its maximum."""
     notes: list[str] = []

@@ -77,8 +77,8 @@ MODES: Mapping[str, Sizes] = {
         write_ms=(10, 25, 50, 100),
         read_ms=(5, 15, 50),
         many_foreign=500,
-        guard_rounds=10,
-        short_answers=1000,
+        guard_rounds=30,
+        short_answers=300,
         guarded=("streamsvc", "streamsvc-redis"),
     ),
     "quick": Sizes(

@@ -11,7 +11,7 @@ import pytest
 
 from bench.meter import percentile
 from bench.plan import Plan
-from bench.report import tables
+from bench.report import put_into, tables
 from bench.results import Result, summarize
 from bench.run import load_results
 from bench.scenarios import SCENARIOS
@@ -199,3 +199,18 @@ def test_work_of_redis_is_given_for_each_token() -> None:
 def _metric(results: list[Result], scenario: str, metric: str) -> float | None:
     last = [it for it in results if (it.scenario, it.target) == (scenario, "streamsvc")][-1]
     return last.metrics[metric]
+
+
+def test_a_report_goes_to_the_place_of_its_scenario() -> None:
+    def place(name: str, content: str) -> str:
+        return f"<!-- {name} -->\n{content}<!-- /{name} -->\n"
+
+    def result(scenario: str) -> Result:
+        return Result(scenario, "case", "streamsvc", {}, None, [])
+
+    text = f"a\n{place('results: guard', 'old')}b\n{place('results', 'others')}c\n"
+    alone = put_into(text, "new", [result("guard"), result("guard")])
+    assert alone == text.replace("old", "\nnew\n")
+    for several in (["guard", "paced"], ["paced"]):
+        written = put_into(text, r"n\1w", [result(name) for name in several])
+        assert written == text.replace("others", "\nn\\1w\n")
