@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
@@ -158,6 +158,27 @@ async def test_the_proxy_cuts_refuses_and_accepts_again(valkey: RedisServer) -> 
                 await later.ping()
             await proxy.accept()
             assert await later.ping()
+
+
+@pytest.mark.needs("valkey")
+async def test_the_proxy_refuses_connections_that_have_just_arrived(valkey: RedisServer) -> None:
+    """None of them stays open without an answer, however far it has come."""
+
+    async def expect_end(port: int) -> None:
+        with suppress(OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                await stream.receive()
+
+    async with redis_proxy(valkey) as proxy:
+        for number in range(100):
+            with anyio.fail_after(20):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(expect_end, proxy.port)
+                    for _ in range(number % 10):
+                        await anyio.lowlevel.checkpoint()
+                    await proxy.refuse()
+                    assert not proxy.connections
+                await proxy.accept()
 
 
 async def expect_lost(client: redis.asyncio.Redis) -> None:

@@ -49,9 +49,10 @@ async def test_only_the_producer_of_the_named_epoch_ends(
 async def test_a_worker_that_lost_the_store_still_ends(
     valkey: RedisServer, key_prefix: str
 ) -> None:
+    """The outage is shorter than its lease: a worker that has lost that, too, runs the generation no more."""
     async with (
         redis_proxy(valkey) as proxy,
-        worker(proxy.url, key_prefix) as one,
+        worker(proxy.url, key_prefix, lease_seconds=60) as one,
         anyio.create_task_group() as tasks,
     ):
         end = anyio.Event()

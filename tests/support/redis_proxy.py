@@ -10,6 +10,7 @@ async with redis_proxy(server) as proxy:
 """
 
 import math
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -83,29 +84,43 @@ class RedisProxy:
         await self._tasks.start(self._listen)
 
     async def _listen(self, *, task_status: TaskStatus[None]) -> None:
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=self.port)
-        with anyio.CancelScope() as self._listening:
-            async with listener:
-                self._listens = True
-                task_status.started()
-                await listener.serve(self._relay, self._tasks)
+        """Relay each connection that arrives.
+
+        No task waits in `accept`: if that is cancelled as a connection arrives, asyncio may keep the connection open,
+        and its client waits for an answer (CPython 3.11).
+        """
+        with socket.create_server(("127.0.0.1", self.port)) as listener:
+            listener.setblocking(False)
+            self._listens = True
+            task_status.started()
+            with anyio.CancelScope() as self._listening:
+                while True:
+                    await anyio.wait_readable(listener)
+                    await self._take(listener.accept()[0])
         self._listens = False
 
-    async def _relay(self, client: SocketStream) -> None:
+    async def _take(self, connection: socket.socket) -> None:
+        """Relay a connection, which `cut` can find before its task runs."""
+        with anyio.CancelScope(shield=True):
+            client = await SocketStream.from_socket(connection)
+        relay = anyio.CancelScope()
+        self._relays.add(relay)
+        self._tasks.start_soon(self._relay, client, relay)
+
+    async def _relay(self, client: SocketStream, scope: anyio.CancelScope) -> None:
         """Relay a connection until an end of it closes, or `cut` ends it."""
         self.accepted += 1
-        with anyio.CancelScope() as scope:
-            self._relays.add(scope)
-            try:
+        try:
+            with scope:
                 async with (
                     client,
                     await anyio.connect_tcp(self.server.host, self.server.port) as server,
                 ):
                     await self._relay_both_ways(client, server)
-            except OSError:  # the server is gone: so is this connection
-                pass
-            finally:
-                self._relays.discard(scope)
+        except OSError:  # the server is gone: so is this connection
+            pass
+        finally:
+            self._relays.discard(scope)
 
     async def _relay_both_ways(self, client: SocketStream, server: SocketStream) -> None:
         async with anyio.create_task_group() as tasks:
