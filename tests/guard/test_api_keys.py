@@ -13,7 +13,7 @@ from streamsvc.config.guard_settings import PrincipalLimits
 from streamsvc.config.settings import Settings
 from streamsvc.errors import ConfigError, Unauthorized
 from streamsvc.guard.keys import KeyAuthenticator, new_key
-from support.api_keys import KeysFile, credential_of, guarded, id_of
+from support.api_keys import KeysFile, credential_of, guarded, hurried_reads, id_of, keys_file
 from support.log_lines import logged
 from support.owned import own_tasks
 
@@ -21,15 +21,8 @@ BOUND_SECONDS = 10
 """Of waits for a change of the file to be seen, on a busy machine."""
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> KeysFile:
-    return KeysFile(tmp_path / "keys.toml")
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamsvc.guard.keys.POLL_SECONDS", 0.02)
-    monkeypatch.setattr("streamsvc.guard.keys.SETTLE_SECONDS", 0.02)
+keys = keys_file()
+hurry = hurried_reads()
 
 
 class Revoked:

@@ -8,7 +8,7 @@ import anyio.to_thread
 import pytest
 
 from streamsvc.config.settings import AISDKSettings, GenerationSettings
-from support.api_keys import KeysFile, bearer, guarded
+from support.api_keys import KeysFile, bearer, guarded, hurried_reads, keys_file
 from support.asking import CLIENTS, Request, get, sent
 from support.commands import run
 from support.eventstream import Answer, view, wire
@@ -29,15 +29,8 @@ SLOW_WORDS = {
 BOUND_SECONDS = 20
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> KeysFile:
-    return KeysFile(tmp_path / "keys.toml")
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamsvc.guard.keys.POLL_SECONDS", 0.02)
-    monkeypatch.setattr("streamsvc.guard.keys.SETTLE_SECONDS", 0.02)
+keys = keys_file()
+hurry = hurried_reads()
 
 
 async def is_cut(answer: Answer) -> bool:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
 
 from streamsvc.config.guard_settings import AuthSettings
 from streamsvc.config.keys_file import NEVER, KeyEntry
@@ -54,6 +56,27 @@ class KeysFile:
     def overwrite(self, text: str) -> None:
         """Write into the file itself."""
         self.path.write_text(text, encoding="utf-8")
+
+
+def keys_file() -> Any:
+    """Return a fixture: a keys file in the test's directory."""
+
+    @pytest.fixture
+    def keys(tmp_path: Path) -> KeysFile:
+        return KeysFile(tmp_path / "keys.toml")
+
+    return keys
+
+
+def hurried_reads() -> Any:
+    """Return a fixture for all tests of a module: a change of a keys file is seen within hundredths of a second."""
+
+    @pytest.fixture(autouse=True)
+    def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("streamsvc.guard.keys.POLL_SECONDS", 0.02)
+        monkeypatch.setattr("streamsvc.guard.keys.SETTLE_SECONDS", 0.02)
+
+    return hurry
 
 
 def id_of(key: str) -> str:

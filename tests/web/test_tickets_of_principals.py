@@ -1,13 +1,11 @@
 """Tickets of a service with keys: whose they are, and what becomes of them when a key is revoked."""
 
-from pathlib import Path
-
 import anyio
 import pytest
 
 from conftest import Serve
 from streamsvc.config.settings import GenerationSettings
-from support.api_keys import KeysFile, bearer, guarded
+from support.api_keys import KeysFile, bearer, guarded, keys_file
 from support.eventstream import parse, view
 from support.native import HURRIED, SILENT, with_fake
 from support.service import Service
@@ -49,9 +47,7 @@ class Guarded:
         return done.json["error"]["code"]
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> KeysFile:
-    return KeysFile(tmp_path / "keys.toml")
+keys = keys_file()
 
 
 @pytest.fixture
