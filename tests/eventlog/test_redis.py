@@ -14,7 +14,7 @@ from conformance import CONTRACT, Check, Distant
 from streamsvc.eventlog.base import Following, Reader
 from streamsvc.eventlog.redis import RedisEventLog
 from streamsvc.events import Event, Record
-from support.redis_logs import Process, let_lapse, process
+from support.redis_logs import Process, process, take_over
 from support.redis_servers import RedisServer, running_redis
 
 each_check = pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
@@ -135,8 +135,7 @@ class Successor(Subject):
 
     @override
     async def take_over(self) -> None:
-        let_lapse(self._server, self._writer)
-        assert await self._successor.take()
+        await take_over(self._server, self._writer, self._successor)
 
 
 @pytest.mark.promise("resume:no-gap")

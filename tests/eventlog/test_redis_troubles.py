@@ -10,14 +10,13 @@ from takeover_conformance import Watched, numbered
 from conformance import DONE, START, settled
 from streamsvc.errors import CursorReplaced, GenerationNotFound, StoreUnavailable
 from streamsvc.eventlog import redis as redis_log
-from streamsvc.eventlog.base import BEFORE_FIRST, EPOCH_SEQS, EventLog, LogClosed, LogTakenOver
-from streamsvc.events import Event, Record, Text
+from streamsvc.eventlog.base import BEFORE_FIRST, EPOCH_SEQS, LogClosed, LogTakenOver
+from streamsvc.events import Record, Text
 from streamsvc.store import client
 from streamsvc.store.health import Trouble
-from support.redis_logs import Process, let_lapse, process
+from support.redis_logs import Process, let_lapse, process, take_over
 from support.redis_proxy import RedisProxy, redis_proxy
 from support.redis_servers import RedisServer
-from support.stored import stored_records
 
 pytestmark = [pytest.mark.needs("valkey"), pytest.mark.promise("scale:one-writer")]
 
@@ -29,20 +28,10 @@ def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "PROBE_SECONDS", 0.01)
 
 
-async def write(one: Process, *events: Event) -> None:
-    for event in events:
-        one.log.append("gen_a", event)
-    await one.log.flush("gen_a")
-
-
 def watch(one: Process, after: int = BEFORE_FIRST) -> Watched:
     reader = Watched()
     one.log.follow("gen_a", after=after, reader=reader)
     return reader
-
-
-async def stored(log: EventLog, generation: str = "gen_a") -> list[Record]:
-    return [record async for record in stored_records(log, generation)]
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -78,10 +67,9 @@ async def test_a_process_that_was_replaced_changes_nothing(
 ) -> None:
     """It learns that with its next write; its viewers go on from what is stored."""
     async with process(valkey.url, key_prefix) as old, process(valkey.url, key_prefix) as new:
-        await write(old, START, Text("a"))
-        let_lapse(valkey, old)
-        assert await new.take()
-        await write(new, Text("b"))
+        await old.write(START, Text("a"))
+        await take_over(valkey, old, new)
+        await new.write(Text("b"))
         viewer = watch(old)
         for text in LOST_TAIL:
             old.log.append("gen_a", text)
@@ -93,13 +81,13 @@ async def test_a_process_that_was_replaced_changes_nothing(
         with pytest.raises(LogTakenOver):
             await old.log.flush("gen_a")
         ahead = watch(old, after=3)
-        await write(new, DONE)
+        await new.write(DONE)
         await viewer.until(lambda it: it.is_interrupted)
         await ahead.until(lambda it: it.is_interrupted)
         assert viewer.taken == numbered(START, Text("a"), *LOST_TAIL)
         written = numbered(START, Text("a")) + numbered(Text("b"), DONE, first=EPOCH_SEQS)
         for one in (old, new):
-            assert await stored(one.log) == written
+            assert await one.stored() == written
             with pytest.raises(CursorReplaced):
                 await one.log.read("gen_a", after=2)
 
@@ -108,33 +96,31 @@ async def test_viewers_of_a_replaced_process_with_stored_cursors_stay(
     valkey: RedisServer, key_prefix: str
 ) -> None:
     async with process(valkey.url, key_prefix) as old, process(valkey.url, key_prefix) as new:
-        await write(old, START, Text("a"))
+        await old.write(START, Text("a"))
         viewer = watch(old)
         await viewer.until(lambda it: len(it.taken) == 2)
         viewer.takes = 0
-        let_lapse(valkey, old)
-        assert await new.take()
-        await write(new, Text("b"))
+        await take_over(valkey, old, new)
+        await new.write(Text("b"))
         with suppress(LogTakenOver):
-            await write(old, DONE)
+            await old.write(DONE)
         viewer.takes = 100
-        await write(new, DONE)
+        await new.write(DONE)
         await viewer.until(lambda it: len(it.taken) == 4)
         assert viewer.taken[2:] == numbered(Text("b"), DONE, first=EPOCH_SEQS)
 
 
 async def test_a_process_takes_a_generation_back(valkey: RedisServer, key_prefix: str) -> None:
     async with process(valkey.url, key_prefix) as one, process(valkey.url, key_prefix) as other:
-        await write(one, START, Text("a"))
+        await one.write(START, Text("a"))
         for epoch, (old, new) in enumerate([(one, other), (other, one)], 1):
-            let_lapse(valkey, old)
-            assert await new.take()
+            await take_over(valkey, old, new)
             with pytest.raises(LogTakenOver):
-                await write(old, Text("x"))
-            await write(new, Text(str(epoch)))
+                await old.write(Text("x"))
+            await new.write(Text(str(epoch)))
         assert not await other.take()
-        await write(one, DONE)
-        assert [record.seq for record in await stored(other.log)] == [
+        await one.write(DONE)
+        assert [record.seq for record in await other.stored()] == [
             *(0, 1, EPOCH_SEQS, 2 * EPOCH_SEQS, 2 * EPOCH_SEQS + 1)
         ]
 
@@ -148,7 +134,7 @@ async def test_a_reader_elsewhere_learns_that_its_record_was_never_stored(
         process(valkey.url, key_prefix) as new,
         process(valkey.url, key_prefix) as third,
     ):
-        await write(old, START, Text("a"))
+        await old.write(START, Text("a"))
         answers: list[type[Exception]] = []
 
         async def wait() -> None:
@@ -159,12 +145,11 @@ async def test_a_reader_elsewhere_learns_that_its_record_was_never_stored(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
             await until(lambda: third.stream() is not None)
-            let_lapse(valkey, old)
-            assert await new.take()
+            await take_over(valkey, old, new)
             with pytest.raises(CursorReplaced):
                 await third.log.read("gen_a", after=2)
             assert await third.log.read("gen_a", after=1) == []
-            await write(new, Text("b"))
+            await new.write(Text("b"))
         assert answers == [CursorReplaced]
         for after in (2, 57):
             with pytest.raises(CursorReplaced):
@@ -179,7 +164,7 @@ async def test_a_read_that_waits_for_a_lost_answer_ends(
         process(valkey.url, key_prefix) as one,
         process(valkey.url, key_prefix, lease_seconds=0.1) as other,
     ):
-        await write(one, START)
+        await one.write(START)
 
         async def wait() -> None:
             with pytest.raises(GenerationNotFound):
@@ -198,17 +183,17 @@ async def test_a_flushed_server_gets_the_whole_answer_again(
 ) -> None:
     texts = [Text(str(number)) for number in range(600)]
     async with process(valkey.url, key_prefix) as one, process(valkey.url, key_prefix) as other:
-        await write(one, START, *texts)
+        await one.write(START, *texts)
         viewer = watch(other)
         await viewer.until(lambda it: len(it.taken) == 601)
         await until(lambda: other.log._copies._tails[0].copies["gen_a"].was_kept)
         for name in (one.store.keys.meta("gen_a"), one.store.keys.log("gen_a")):
             valkey.command("DEL", name)
-        await write(one, Text("more"), DONE)
+        await one.write(Text("more"), DONE)
         written = numbered(START, *texts, Text("more"), DONE)
         await viewer.until(lambda it: len(it.taken) == 603)
         assert viewer.taken == written
-        assert await stored(other.log) == written
+        assert await other.stored() == written
 
 
 @pytest.mark.parametrize("kind", ["meta", "log"])
@@ -217,17 +202,17 @@ async def test_a_deleted_key_ends_no_process(
 ) -> None:
     """A server that evicts keys may take any. Without its meta, a log is written again; a log with a hole is lost."""
     async with process(valkey.url, key_prefix) as one, process(valkey.url, key_prefix) as other:
-        await write(one, START, Text("a"))
+        await one.write(START, Text("a"))
         viewer = watch(other)
         await viewer.until(lambda it: len(it.taken) == 2)
         valkey.command("DEL", getattr(one.store.keys, kind)("gen_a"))
-        await write(one, Text("b"))
+        await one.write(Text("b"))
         late = watch(other)
-        await write(one, Text("c"), DONE)
+        await one.write(Text("c"), DONE)
         written = numbered(START, Text("a"), Text("b"), Text("c"), DONE)
         await viewer.until(lambda it: len(it.taken) == 5)
         if kind == "meta":
-            assert await stored(other.log) == written
+            assert await other.stored() == written
         else:
             await late.until(lambda it: it.is_lost or len(it.taken) == 5)
         assert viewer.taken == written
@@ -239,13 +224,13 @@ async def test_a_log_with_a_hole_is_lost_and_never_looks_whole(
     valkey: RedisServer, key_prefix: str
 ) -> None:
     async with process(valkey.url, key_prefix) as one, process(valkey.url, key_prefix) as other:
-        await write(one, START, Text("a"), Text("b"), DONE)
+        await one.write(START, Text("a"), Text("b"), DONE)
         valkey.command("XDEL", one.store.keys.log("gen_a"), "1-0")
         viewer = watch(other)
         await viewer.until(lambda it: it.is_lost)
         with pytest.raises(GenerationNotFound):
             await other.log.read("gen_a", after=BEFORE_FIRST)
-        assert await stored(one.log) == numbered(START, Text("a"), Text("b"), DONE)
+        assert await one.stored() == numbered(START, Text("a"), Text("b"), DONE)
 
 
 async def test_a_record_of_a_later_version_is_lost_to_an_earlier_one(
@@ -253,7 +238,7 @@ async def test_a_record_of_a_later_version_is_lost_to_an_earlier_one(
 ) -> None:
     """During an upgrade both run; other answers are not affected."""
     async with process(valkey.url, key_prefix) as one, process(valkey.url, key_prefix) as other:
-        await write(one, START)
+        await one.write(START)
         viewer = watch(other)
         await viewer.until(lambda it: len(it.taken) == 1)
         later = 'e{"type":"of_a_later_version","text":"the-secret"}'
@@ -261,7 +246,7 @@ async def test_a_record_of_a_later_version_is_lost_to_an_earlier_one(
         await viewer.until(lambda it: it.is_lost)
         one.log.append("gen_ab", START)
         await one.log.flush("gen_ab")
-        assert await stored(other.log, "gen_ab") == [Record("gen_ab", 0, START)]
+        assert await other.stored("gen_ab") == [Record("gen_ab", 0, START)]
     assert "log.unreadable id=gen_a after=0 cause=ValidationError" in caplog.text
     assert "the-secret" not in caplog.text
 
@@ -271,12 +256,12 @@ async def test_records_that_a_failover_lost_are_stored_again(
     valkey: RedisServer, key_prefix: str
 ) -> None:
     async with process(valkey.url, key_prefix) as one, process(valkey.url, key_prefix) as other:
-        await write(one, START, Text("a"))
+        await one.write(START, Text("a"))
         replica = replicate(valkey, one)
-        await write(one, Text("b"))
+        await one.write(Text("b"))
         fail_over(valkey, replica)
-        await write(one, Text("c"), DONE)
-        assert await stored(other.log) == numbered(START, *map(Text, "abc"), DONE)
+        await one.write(Text("c"), DONE)
+        assert await other.stored() == numbered(START, *map(Text, "abc"), DONE)
 
 
 async def test_words_that_a_failover_lost_are_not_followed_by_others(
@@ -288,16 +273,15 @@ async def test_words_that_a_failover_lost_are_not_followed_by_others(
         process(valkey.url, key_prefix) as new,
         process(valkey.url, key_prefix) as third,
     ):
-        await write(one, START, Text("a"))
+        await one.write(START, Text("a"))
         replica = replicate(valkey, one)
-        await write(one, Text("b"))
+        await one.write(Text("b"))
         ahead, slow = watch(third), Watched(takes=0)
         following = third.log.follow("gen_a", after=1, reader=slow)
         await ahead.until(lambda it: len(it.taken) == 3)
         fail_over(valkey, replica)
-        let_lapse(valkey, one)
-        assert await new.take()
-        await write(new, Text("c"), DONE)
+        await take_over(valkey, one, new)
+        await new.write(Text("c"), DONE)
         await ahead.until(lambda it: it.is_interrupted)
         slow.takes = 100
         following.resume()
@@ -316,7 +300,7 @@ async def test_viewers_of_a_take_over_that_failed_have_a_copy(
 ) -> None:
     """The store is lost between the lease and the log. Another process goes on, or this one with its next attempt."""
     async with process(valkey.url, key_prefix) as one, process(valkey.url, key_prefix) as other:
-        await write(one, START, Text("a"))
+        await one.write(START, Text("a"))
         let_lapse(valkey, one)
 
         async def unavailable(*_: object) -> None:
@@ -328,10 +312,9 @@ async def test_viewers_of_a_take_over_that_failed_have_a_copy(
                 await other.take()
         viewer = watch(other)
         with pytest.raises(LogTakenOver):
-            await write(one, Text("late"))
-        let_lapse(valkey, one)
-        assert await one.take()
-        await write(one, Text("b"), DONE)
+            await one.write(Text("late"))
+        await take_over(valkey, one, one)
+        await one.write(Text("b"), DONE)
         await viewer.until(lambda it: len(it.taken) == 4)
         rest = numbered(Text("b"), DONE, first=2 * EPOCH_SEQS)
         assert viewer.taken == numbered(START, Text("a")) + rest
@@ -341,7 +324,7 @@ async def test_what_has_lost_records_cannot_be_taken_over(
     valkey: RedisServer, key_prefix: str
 ) -> None:
     async with process(valkey.url, key_prefix) as one, process(valkey.url, key_prefix) as other:
-        await write(one, START, Text("a"), Text("b"))
+        await one.write(START, Text("a"), Text("b"))
         valkey.command("XDEL", one.store.keys.log("gen_a"), "2-0")
         viewer = watch(other)
         await viewer.until(lambda it: len(it.taken) == 2)
@@ -362,11 +345,11 @@ async def test_an_end_during_an_outage_is_told_here_and_stored_later(
         behind_proxy(valkey, key_prefix) as (one, proxy),
         process(valkey.url, key_prefix) as other,
     ):
-        await write(one, START, Text("a"))
+        await one.write(START, Text("a"))
         viewer, elsewhere = watch(one), watch(other)
         await proxy.refuse()
-        await write(one, Text("b"))
-        await write(one, DONE)
+        await one.write(Text("b"))
+        await one.write(DONE)
         await viewer.until(lambda it: len(it.taken) == 4)
         with pytest.raises(LogClosed):
             one.log.append("gen_a", DONE)
@@ -383,7 +366,7 @@ async def test_an_end_that_cannot_be_stored_waits_for_nobody(
 ) -> None:
     """The store is lost between the `Done` and its flush."""
     async with behind_proxy(valkey, key_prefix) as (one, proxy):
-        await write(one, START)
+        await one.write(START)
         viewer = watch(one)
         await proxy.refuse()
         one.log.append("gen_a", DONE)
@@ -400,12 +383,12 @@ async def test_without_its_store_a_process_refuses_new_answers(
         await proxy.refuse()
         for _ in range(2):  # the first one finds out
             with pytest.raises(StoreUnavailable):
-                await write(one, START)
+                await one.write(START)
             assert one.stream() is None
             assert len(one.store.leases) == 0
         await proxy.accept()
         await one.store.health.wait_usable()
-        await write(one, START, DONE)
+        await one.write(START, DONE)
 
 
 async def test_a_process_that_may_goes_on_alone_and_stores_it_later(
@@ -417,14 +400,14 @@ async def test_a_process_that_may_goes_on_alone_and_stores_it_later(
         process(valkey.url, key_prefix) as other,
     ):
         await proxy.refuse()
-        await write(one, START, Text("a"))
-        assert await stored(one.log) == numbered(START, Text("a"))
+        await one.write(START, Text("a"))
+        assert await one.stored() == numbered(START, Text("a"))
         with pytest.raises(GenerationNotFound):
             await other.log.read("gen_a", after=BEFORE_FIRST)
         await proxy.accept()
         await one.store.health.wait_usable()
-        await write(one, DONE)
-        assert await stored(other.log) == numbered(START, Text("a"), DONE)
+        await one.write(DONE)
+        assert await other.stored() == numbered(START, Text("a"), DONE)
 
 
 async def test_during_a_long_outage_viewers_of_others_look_elsewhere(
@@ -436,7 +419,7 @@ async def test_during_a_long_outage_viewers_of_others_look_elsewhere(
         process(proxy.url, key_prefix, lease_seconds=0.2) as one,
         process(valkey.url, key_prefix) as other,
     ):
-        await write(other, START)
+        await other.write(START)
         viewer = watch(one)
         await viewer.until(lambda it: len(it.taken) == 1)
         await proxy.refuse()
@@ -455,7 +438,7 @@ async def test_viewers_wait_a_lease_for_what_a_flushed_server_lost(
         process(valkey.url, key_prefix) as one,
         process(valkey.url, key_prefix, lease_seconds=0.3) as other,
     ):
-        await write(one, START)
+        await one.write(START)
         viewer = watch(other)
         copies = other.log._copies._tails
         await until(lambda: copies and copies[0].copies["gen_a"].was_kept)
@@ -464,7 +447,7 @@ async def test_viewers_wait_a_lease_for_what_a_flushed_server_lost(
             valkey.command("DEL", name)
         await until(lambda: copy.missing_since is not None)
         if is_stored_again:
-            await write(one, Text("a"))
+            await one.write(Text("a"))
             await viewer.until(lambda it: len(it.taken) == 2)
             await until(lambda: copy.missing_since is None)
         else:
@@ -475,7 +458,7 @@ async def test_who_reads_a_generation_that_nobody_runs_reports_it(
     valkey: RedisServer, key_prefix: str
 ) -> None:
     async with process(valkey.url, key_prefix) as one, process(valkey.url, key_prefix) as other:
-        await write(one, START)
+        await one.write(START)
         let_lapse(valkey, one)
         assert await other.log.read("gen_a", after=0) == []
         with anyio.fail_after(5):
@@ -493,7 +476,7 @@ async def test_viewers_of_what_nobody_can_take_over_look_elsewhere(
         "streamsvc.store.client.PROBE_SECONDS", 60.0
     )  # the server is not really full
     async with process(valkey.url, key_prefix) as one, process(valkey.url, key_prefix) as other:
-        await write(one, START)
+        await one.write(START)
         let_lapse(valkey, one)
         other.store.health.failed(Trouble.FULL, "none")
         viewer = watch(other)
@@ -509,28 +492,27 @@ async def test_a_process_without_memory_for_copies_goes_on(
         process(valkey.url, key_prefix, limits=limits) as small,
         process(valkey.url, key_prefix) as other,
     ):
-        await write(small, START)
+        await small.write(START)
         viewer = watch(small)
         small.log.append("gen_ab", START)
         await small.log.flush("gen_ab")
         small.log._memory._size_bytes += 4096  # as if running answers had filled it
-        let_lapse(valkey, small)
-        assert await other.take()
+        await take_over(valkey, small, other)
         with pytest.raises(LogTakenOver):
-            await write(small, DONE)
+            await small.write(DONE)
         await viewer.until(lambda it: it.is_interrupted)
         lost = watch(small)
         await lost.until(lambda it: it.is_lost)
         small.log.append("gen_ab", DONE)
         await small.log.flush("gen_ab")
-        assert (await stored(other.log, "gen_ab"))[-1].event == DONE
+        assert (await other.stored("gen_ab"))[-1].event == DONE
 
 
 async def test_a_released_generation_is_interrupted_and_dropped_here(
     valkey: RedisServer, key_prefix: str
 ) -> None:
     async with process(valkey.url, key_prefix) as one:
-        await write(one, START)
+        await one.write(START)
         viewer = watch(one)
         lease = one.store.leases.get("gen_a")
         assert lease is not None
@@ -560,7 +542,7 @@ async def test_an_end_waits_no_longer_when_a_silent_store_is_gone(
         redis_proxy(valkey) as proxy,
         process(proxy.url, key_prefix, timeout_seconds=0.2) as one,
     ):
-        await write(one, START)
+        await one.write(START)
         viewer = watch(one)
         proxy.pause()
         one.log.append("gen_a", DONE)
@@ -584,7 +566,7 @@ async def test_in_silence_an_end_waits_for_the_store(
         process(proxy.url, key_prefix, timeout_seconds=0.2) as slow,
         process(valkey.url, key_prefix) as other,
     ):
-        await write(slow, START, Text("a"))
+        await slow.write(START, Text("a"))
         viewer = watch(slow)
         await viewer.until(lambda it: len(it.taken) == 2)
         proxy.pause()
@@ -597,9 +579,8 @@ async def test_in_silence_an_end_waits_for_the_store(
         await slow.log.flush("gen_a")  # the generation's task does not wait for ever
         await settled()
         assert viewer.taken == numbered(START, Text("a"), Text("b"))
-        let_lapse(valkey, slow)
-        assert await other.take()
-        await write(other, Text("c"), DONE)
+        await take_over(valkey, slow, other)
+        await other.write(Text("c"), DONE)
         proxy.resume()
         await viewer.until(lambda it: it.is_interrupted)
         again = watch(slow)

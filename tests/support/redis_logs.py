@@ -14,11 +14,13 @@ import anyio.lowlevel
 from streamsvc.config.settings import GenerationSettings, LogSettings, Settings
 from streamsvc.eventlog.redis import RedisEventLog
 from streamsvc.eventlog.stream import Stream
+from streamsvc.events import Event, Record
 from streamsvc.store import scripts
 from streamsvc.store.client import Store
 from streamsvc.store.leases import new_token
 from support.logged import logged
 from support.redis_servers import RedisServer
+from support.stored import stored_records
 
 TTL_MS = 60_000
 
@@ -52,6 +54,24 @@ class Process:
         self.store.leases.begin(generation, token=token, epoch=reply[0], stored=reply[1])
         await self.log.adopt(generation)
         return True
+
+    async def write(self, *events: Event) -> None:
+        """Append events to the generation, and wait until they are stored."""
+        for event in events:
+            self.log.append("gen_a", event)
+        await self.log.flush("gen_a")
+
+    async def stored(self, generation: str = "gen_a") -> list[Record]:
+        """Return all stored records of a generation."""
+        return [record async for record in stored_records(self.log, generation)]
+
+
+async def take_over(
+    server: RedisServer, old: Process, new: Process, generation: str = "gen_a"
+) -> None:
+    """Let a process take over a generation of another, as if that had been silent for a lease."""
+    let_lapse(server, old, generation)
+    assert await new.take(generation)
 
 
 def let_lapse(server: RedisServer, one: Process, generation: str = "gen_a") -> None:
