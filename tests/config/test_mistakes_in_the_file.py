@@ -18,8 +18,8 @@ from support.settings import (
 )
 
 TABLES = (
-    "ai_sdk, auth, cors, generations, jwt, limits, log, playground, principal_limits, provider, providers,"
-    " server, stream"
+    "ai_sdk, auth, cors, generations, jwt, limits, log, metrics, playground, principal_limits, provider,"
+    " providers, server, stream"
 )
 
 

@@ -13,7 +13,7 @@ from streamsvc.config.addresses import is_loopback
 from streamsvc.config.file import one_of, shown
 from streamsvc.config.guard_settings import JWTSettings
 from streamsvc.config.provider_settings import ProviderSettings, UpstreamSection
-from streamsvc.config.settings import LimitSettings, LogSettings, Settings
+from streamsvc.config.settings import LimitSettings, LogSettings, MetricsSettings, Settings
 
 
 class Note(Protocol):
@@ -50,6 +50,9 @@ _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _NO_KEY = re.compile(r"[A-Z][A-Z0-9]{0,15}(_[A-Z0-9]{1,15})*")
 """Variable names that may be shown: short words in capitals, unlike any vendor's keys."""
 
+MIN_KEY_CHARS = 16
+"""The least length of a key that the operator makes up."""
+
 
 def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
     """Check settings that are valid individually, and note mistakes."""
@@ -64,6 +67,7 @@ def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
     _check_access(settings, note)
     _check_jwt(settings.jwt, note)
     _check_log(settings.log, note)
+    _check_metrics(settings.metrics, note, environ)
     for name, entry in settings.providers.items():
         _check_fallbacks(name, entry, settings, note)
         if isinstance(entry, UpstreamSection):
@@ -163,6 +167,22 @@ def _check_log(log: LogSettings, note: Note) -> None:
             " paths of certificates (such as ?ssl_ca_certs=…) after rediss://, or ?db=… after unix://"
         )
         note(("log", "url"), found, accepted)
+
+
+def _check_metrics(metrics: MetricsSettings, note: Note, environ: Mapping[str, str]) -> None:
+    path = ("metrics", "key_env")
+    if not _VARIABLE.fullmatch(metrics.key_env):
+        found = "a string that cannot be the name of a variable (not shown: it may be a key)"
+        note(path, found, "the name of an environment variable, such as METRICS_KEY")
+    elif metrics.access == "key" and not _is_key(metrics.key(environ)):
+        can_be_shown = _NO_KEY.fullmatch(metrics.key_env)
+        name = repr(metrics.key_env) if can_be_shown else "a name (not shown: it may be a key)"
+        accepted = f"a variable with a key of at least {MIN_KEY_CHARS} visible ASCII characters"
+        note(path, f"{name}, which holds no such key", accepted)
+
+
+def _is_key(text: str) -> bool:
+    return len(text) >= MIN_KEY_CHARS and text.isascii() and text.isprintable() and " " not in text
 
 
 def _is_store(url: str) -> bool:

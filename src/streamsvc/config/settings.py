@@ -4,6 +4,7 @@
 the file and the environment into a `Settings`. Seconds are floats; sizes are bytes unless the name says otherwise.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -132,6 +133,23 @@ class CorsSettings(Section, frozen=True):
     origins: tuple[str, ...] = ()
 
 
+class MetricsSettings(Section, frozen=True):
+    """Who may read the figures at `/metrics`.
+
+    Attributes:
+        access: `loopback`: programs on this machine; `key`: who has the key of `key_env`; `open`: everybody; `off`:
+            nobody, and the path is not found.
+        key_env: the environment variable with that key, which opens nothing else.
+    """
+
+    access: Literal["loopback", "key", "open", "off"] = "loopback"
+    key_env: Name = "METRICS_KEY"
+
+    def key(self, environ: Mapping[str, str]) -> str:
+        """Return the key; "" if it is not set, or not asked for."""
+        return environ.get(self.key_env, "").strip() if self.access == "key" else ""
+
+
 class AISDKSettings(Section, frozen=True):
     """The endpoints for the AI SDK.
 
@@ -161,6 +179,7 @@ class Settings(Section, frozen=True):
     jwt: JWTSettings = JWTSettings()
     principal_limits: PrincipalLimits = PrincipalLimits()
     cors: CorsSettings = CorsSettings()
+    metrics: MetricsSettings = MetricsSettings()
     ai_sdk: AISDKSettings = AISDKSettings()
     playground: PlaygroundSettings = PlaygroundSettings()
     providers: dict[str, ProviderSettings] = msgspec.field(
