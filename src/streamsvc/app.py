@@ -52,6 +52,7 @@ from streamsvc.web.origins import Origins
 from streamsvc.web.playground import Playground
 from streamsvc.web.problems import CrashGuard, Guard, Problems
 from streamsvc.web.refusals import Refusals
+from streamsvc.web.request_log import RequestLog
 from streamsvc.web.routes import routes
 from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.streams import Streams
@@ -136,6 +137,7 @@ def create_app(
         ),
         lifespan=_lifespan(parts, guard, hosts),
         middleware=[
+            Middleware(RequestLog, hooks),
             Middleware(SecurityHeaders),
             *_host_guard(hosts, problems),
             *_cors(settings.cors, parts.origins, problems),

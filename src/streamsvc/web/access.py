@@ -16,6 +16,7 @@ from streamsvc.errors import Overloaded, Unauthorized
 from streamsvc.guard.authentication import Authenticator
 from streamsvc.principals import ANONYMOUS, Principal
 from streamsvc.web.credentials import credential_of
+from streamsvc.web.request_log import note_of
 from streamsvc.web.requests import RequestHead, read_head
 from streamsvc.web.running import RunningRequests
 
@@ -116,6 +117,7 @@ class ServiceRoute(Route):
         if self.access is Access.CALLER:
             try:
                 caller = await control.caller(scope)
+                note_of(scope).principal = caller.name
             except Overloaded as exc:
                 if self._refuse is None:
                     raise

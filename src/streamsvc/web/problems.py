@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
 from streamsvc.errors import (
     Draining,
@@ -26,6 +26,7 @@ from streamsvc.traces import describe
 from streamsvc.web.addresses import not_allowed, not_found
 from streamsvc.web.origins import shown
 from streamsvc.web.refusals import Refusals
+from streamsvc.web.request_log import note_of
 from streamsvc.web.responses import json_response
 
 logger = logging.getLogger(__name__)
@@ -190,6 +191,8 @@ class CrashGuard:
 
     Starlette would pass the exception to the server, which logs its text, and that may contain a prompt. A
     server that sends no lifespan events gets a 503 for every request.
+
+    It also reports the end of a request whose response is cut (`request_log`).
     """
 
     def __init__(self, app: ASGIApp, problems: Problems, guard: Guard) -> None:
@@ -212,19 +215,15 @@ class CrashGuard:
             response = self._problems.response(scope, 503, "not_started", _NOT_STARTED)
             await response(scope, receive, send)
             return
-        has_begun = False
-
-        async def watch(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
+        note = note_of(scope)
         try:
-            await self._app(scope, receive, watch)
+            await self._app(scope, receive, send)
         except Exception as exc:  # noqa: BLE001  # the last resort
             logger.error("request.crashed %s", describe(exc))  # noqa: TRY400
-            if not has_begun:
+            if not note.status:
                 response = self._problems.response(
                     scope, 500, StreamsvcError.code, StreamsvcError.message
                 )
                 await response(scope, receive, send)
+        finally:
+            note.end()

@@ -35,6 +35,7 @@ from streamsvc.guard.tickets.base import Ticket, Tickets, hash_of
 from streamsvc.principals import Principal
 from streamsvc.web.creation import Creation
 from streamsvc.web.origins import is_from, shown
+from streamsvc.web.request_log import note_of
 from streamsvc.web.requests import TICKET_PARAMETERS, RequestHead
 from streamsvc.web.responses import json_response, no_content
 from streamsvc.web.running import belongs_to
@@ -168,6 +169,7 @@ class TicketEndpoints:
         if ticket.origin and not is_from(ticket.origin, head):
             raise TicketInvalid("of_another_origin")
         belongs_to(request.scope, ticket.principal)
+        note_of(request.scope).principal = ticket.principal.name
         return ticket
 
     async def _open(
