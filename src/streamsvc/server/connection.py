@@ -2,11 +2,10 @@
 
 Everything that a client sends has a size limit (`refusal`), and each request has a time limit (`pending`).
 
-Only this module and `unframed` know uvicorn's internals. They subclass and read what uvicorn does not
-document, because only that lets the application write a token in one call, without a task, and learn of a
-disconnect in the callback that sees it. Seen with uvicorn 0.54.0 and httptools 0.9.0; the range in
-pyproject.toml ends below the next minor version, and `tests/test_server.py`, `test_framing.py` and
-`test_teardown.py` prove each behaviour at a socket. In use are:
+Only this module and `unframed` know uvicorn's internals. They subclass and read what uvicorn does not document,
+because only that lets the application write a token in one call, without a task, and learn of a disconnect in
+the callback that sees it. Seen with uvicorn 0.54.0 and httptools 0.9.0; the range in pyproject.toml ends below the
+next minor version, and `tests/test_server.py`, `test_framing.py` and `test_teardown.py` prove each behaviour. Used are:
 
 * of `HttpToolsProtocol`: its callbacks, `_start_asgi_task`, `_unset_keepalive_if_required`, and the attributes
   `cycle`, `flow`, `headers`, `parser`, `pipeline`, `scope`, `server_state`, `transport` and `url`;
@@ -203,6 +202,8 @@ class Protocol(HttpToolsProtocol, Wire):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # after a reset, the timer would keep this object alive
         self._report_disconnect()
+        self.pipeline.clear()  # requests refer to this object by their scope: cycles, which wait for the collector
+        self._running = self.cycle = self.scope = None  # type: ignore[assignment]
 
     def on_request_late(self) -> None:
         """Close a connection whose request has not arrived in time."""
