@@ -59,8 +59,9 @@ def test_file_says_who_may_use_what_and_until_when(tmp_path: Path) -> None:
              "max_generations, max_viewers, models, providers, requests_per_minute, tokens_per_minute")],
         ),
         (
-            "[principals.a]\nmax_viewers = -1",
-            ["principals.a.max_viewers: found -1; accepted: a whole number of at least 0"],
+            "[principals.a]\nmax_viewers = -1\ntokens_per_minute = 1000000000001",
+            ["principals.a.tokens_per_minute: found 1000000000001; accepted: a whole number from 0 to 1000000000000",
+             "principals.a.max_viewers: found -1; accepted: a whole number from 0 to 1000000000000"],
         ),
         (
             "[principals.a]\nproviders = ['fake', 'opnai']",

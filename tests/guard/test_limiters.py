@@ -260,3 +260,16 @@ async def test_an_answer_without_max_tokens_reserves_what_is_configured(bench: B
         await process.limiter.admit("gen_1", caller, asked)
         await process.limiter.admit("gen_2", caller, asked)
         assert await process.admitted(caller, tokens=190) == 1
+
+
+async def test_the_largest_limits_are_counted(process: Process) -> None:
+    most = 10**12
+    caller = principal(
+        requests_per_minute=most, tokens_per_minute=most, max_generations=most, max_viewers=most
+    )
+    seat = await process.limiter.viewer(caller)
+    assert seat
+    seat.leave()
+    process.limiter.settle(await process.admit(caller, tokens=most), most)
+    await process.settled()
+    assert "tokens_per_minute" in (await process.refusal(caller, tokens=most)).log_details

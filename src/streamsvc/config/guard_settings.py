@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from streamsvc.config.section import Name, Section
 
-Limit = Annotated[int, Meta(ge=0)]
+Limit = Annotated[int, Meta(ge=0, le=1_000_000_000_000)]
 """How much of something is allowed; 0 is no limit."""
 
 

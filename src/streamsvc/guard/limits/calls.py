@@ -30,8 +30,9 @@ CALL_ADMISSIONS = 200
 ADMISSION_TTL_MS = 600_000
 """How long an admission is remembered without a beat: it survives a long outage of one process."""
 
-END_SECONDS = 0.05
-"""How long an end waits for a call that carries it, before it gets one without anything that is asked."""
+END_SECONDS = 0.005
+"""How long an end waits for a call that carries it, before it gets one without anything that is asked. The client of an
+answer may ask another process next, which must find the lease free."""
 
 RETRY_SECONDS = 0.5
 """The pause after a failure."""
@@ -231,6 +232,9 @@ class Calls:
         try:
             count = 1 + _KEYS_EACH * (len(keys) - 1)
             reply = await self._run(scripts.ADMISSION, keys, (*self._times, what), count)
+            verdicts = list(map(Verdict, reply[::2], reply[1::2]))
+            for one, verdict in zip(asked.values(), verdicts, strict=True):
+                one.decide(verdict)
         except BaseException:
             self._fail(asked)
             raise
@@ -238,8 +242,6 @@ class Calls:
             del self._ended[name]
         if most:
             self._end_at = now() + END_SECONDS  # of what has ended meanwhile
-        for one, refuses, wait_us in zip(asked.values(), reply[::2], reply[1::2], strict=True):
-            one.decide(Verdict(refuses, wait_us))
 
     def _fail(self, asked: dict[str, _Asked]) -> None:
         """Let nobody wait for a verdict that may never come."""
