@@ -6,25 +6,19 @@ generation must die kills itself, if it is that producer. The message names the 
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-import anyio
 import msgspec
 from typing_extensions import override
 
-from streamsvc.errors import GenerationNotFound, StoreUnavailable
+from streamsvc.errors import GenerationNotFound
 from streamsvc.store import scripts
 from streamsvc.store.client import Store
+from streamsvc.store.messages import Message, take_messages
 from streamsvc.web.demo import Producer, Producers
 
 MESSAGES_TTL_MS = 60_000
 """How long a message is kept after the latest one."""
-
-READ_MESSAGES = 100
-"""How many messages one read returns at most."""
-
-RETRY_SECONDS = 0.5
-"""The pause after a failed read."""
 
 
 class _Worker(msgspec.Struct, frozen=True):
@@ -80,22 +74,7 @@ class DemoProducers(Producers):
     async def run(self) -> None:
         """Introduce this worker, and end it when it must die; runs until it is cancelled."""
         key = self._store.keys.demo_kills()
-        reads = self._store.blocking_reads()
-        after = "0-0"  # what is old names an epoch that is over
-        try:
-            while True:
-                try:
-                    await self._introduce()
-                    for _, entries in await reads.read([(key, after)], count=READ_MESSAGES):
-                        after = entries[-1][0].decode()
-                        for _, fields in entries:
-                            self._obey(fields[1].decode(), int(fields[3]))
-                except StoreUnavailable:
-                    await self._store.health.wait_usable()
-                    await anyio.sleep(RETRY_SECONDS)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await reads.close()
+        await take_messages(self._store, key, self._take, prepare=self._introduce)
 
     async def _introduce(self) -> None:
         """Note in the store which process this worker is: at each read, so that a flushed store has it again."""
@@ -103,7 +82,9 @@ class DemoProducers(Producers):
         key = self._store.keys.demo_workers()
         await self._store.command("HSET", key, self._store.worker, packed)
 
-    def _obey(self, generation: str, epoch: int) -> None:
-        lease = self._store.leases.get(generation)
-        if lease is not None and lease.epoch == epoch:
-            self._end()
+    async def _take(self, messages: Sequence[Message]) -> None:
+        """End this process if a message names what it runs; an old one names an epoch that is over."""
+        for _, generation, _, epoch in messages:
+            lease = self._store.leases.get(generation.decode())
+            if lease is not None and lease.epoch == int(epoch):
+                self._end()

@@ -29,6 +29,7 @@ from streamsvc.store import scripts
 from streamsvc.store.client import Argument, Store
 from streamsvc.store.health import Trouble
 from streamsvc.store.leases import Lease
+from streamsvc.store.messages import Message, take_messages
 from streamsvc.store.scripts import Renewed
 
 logger = logging.getLogger(__name__)
@@ -38,12 +39,6 @@ BEATS_A_LEASE = 4
 
 PROLONGS_A_TTL = 4
 """How often what is stored is made to live longer while it would live: half of a beat's work."""
-
-CONTROL_MESSAGES = 1000
-"""How many messages of other processes one read returns at most."""
-
-RETRY_SECONDS = 0.5
-"""The pause after a failed read."""
 
 
 class Foreign(msgspec.Struct):
@@ -139,20 +134,10 @@ class Beats:
     async def run_control(self) -> None:
         """Look at generations when other processes say so; runs until it is cancelled."""
         key = self._store.keys.control(self._store.worker)
-        reads = self._store.blocking_reads()
-        after = "0-0"
-        try:
-            while True:
-                try:
-                    for _, entries in await reads.read([(key, after)], count=CONTROL_MESSAGES):
-                        after = entries[-1][0].decode()
-                        await self._look_at({name for _, it in entries for name in it[1].split()})
-                except StoreUnavailable:
-                    await self._store.health.wait_usable()
-                    await anyio.sleep(RETRY_SECONDS)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await reads.close()
+        await take_messages(self._store, key, self._take)
+
+    async def _take(self, messages: Sequence[Message]) -> None:
+        await self._look_at({name for message in messages for name in message[1].split()})
 
     async def _look_at(self, generations: Iterable[bytes]) -> None:
         """Look at what this process owns; what it does not own may have been released for it to take over."""
