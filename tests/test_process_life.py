@@ -41,7 +41,7 @@ async def test_a_port_in_use_is_one_line_that_names_the_setting(tmp_path: Path) 
         port = other.getsockname()[1]
         done = await run_to_its_end(tmp_path, {"SERVER__PORT": str(port)})
     assert done.returncode == 2
-    expected = f"server.port: {port} on 127.0.0.1 is in use by another process; stop it, or choose another port."
+    expected = f"server.port: {port} on 127.0.0.1 is in use by another process; stop it, or choose another port with --port."
     assert done.stderr.decode().splitlines() == [expected]
 
 

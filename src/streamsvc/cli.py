@@ -12,26 +12,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from streamsvc import __version__
+from streamsvc.arguments import options_of, parse
 from streamsvc.config.file import KEY_VARIABLE, find
 from streamsvc.config.keys_file import read_keys
 from streamsvc.config.load import load
-from streamsvc.config.paths import OPTIONS, setting_for
 from streamsvc.config.provider_settings import ProviderSettings, UpstreamSection
 from streamsvc.config.settings import Settings
 from streamsvc.errors import EXIT_CONFIG, ConfigError
-from streamsvc.keys.arguments import add_key_arguments
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
 
-_SERVE = """Runs the service in the foreground. SIGTERM, SIGINT and SIGHUP drain it: running answers may finish; a
-second signal cuts them. With several workers, SIGUSR2 replaces one after another, without losing a connection."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
-    arguments = _parse(argv)
+    arguments = parse(argv)
     try:
         code = _key(arguments) if arguments.command == "key" else _run(arguments, argv)
         print(end="", flush=True)
@@ -45,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace, argv: Sequence[str] | None) -> int:
-    given = {option: getattr(arguments, option.strip("-"), None) for option in OPTIONS}
-    options = {option: text for option, text in given.items() if text is not None}
+    options = options_of(arguments)
     try:
         settings = load(arguments.config, os.environ, options)
     except ConfigError as exc:
@@ -120,99 +114,12 @@ def _this_command(argv: Sequence[str] | None) -> Sequence[str]:
     return [sys.executable, *arguments]
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments; an unknown one ends the process with 2, and with a hint if it is a setting."""
-    parser = argparse.ArgumentParser(
-        prog="streamsvc",
-        description="Streams language-model answers word by word over server-sent events.",
-    )
-    parser.add_argument("--version", action="version", version=f"streamsvc {__version__}")
-    commands = _add_commands(parser)
-    arguments, rest = parser.parse_known_args(argv)
-    if rest:
-        hints = [
-            f"set {key} in config.toml, or {variable}"
-            for key, variable in filter(None, map(setting_for, rest))
-        ]
-        hint = f" ({'; '.join(hints)})" if hints else ""
-        commands[arguments.command].error(f"unrecognized arguments: {' '.join(rest)}{hint}")
-    return arguments
-
-
-def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
-    """Add the commands; return their parsers by name."""
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    config = argparse.ArgumentParser(add_help=False)
-    config.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="the settings file (default: $STREAMSVC_CONFIG, or ./config.toml if it exists)",
-    )
-    serve = commands.add_parser(
-        "serve",
-        parents=[config],
-        help="run the service",
-        description=_SERVE,
-    )
-    serve.add_argument(
-        "--workers",
-        metavar="N",
-        help="how many worker processes share the connections (default: `server.workers`)",
-    )
-    demo = commands.add_parser(
-        "demo",
-        parents=[config],
-        help="show on this machine how an answer survives the death of its worker",
-        description="Runs two workers with a Valkey server of their own, on the fake provider, and "
-        "a page with a button that kills the worker that answers. Needs streamsvc[demo].",
-    )
-    demo.add_argument("--port", metavar="N", help="the port of the page (default: `server.port`)")
-    commands.add_parser(
-        "check-config", parents=[config], help="check the settings and list the providers"
-    )
-    add_key_arguments(commands, config)
-    params = commands.add_parser(
-        "params",
-        parents=[config],
-        help="print what a provider entry makes of each parameter of a request",
-    )
-    params.add_argument(
-        "entry",
-        nargs="?",
-        metavar="ENTRY",
-        help="a provider entry (default: `provider` in the settings)",
-    )
-    ask = commands.add_parser(
-        "ask",
-        parents=[config],
-        help="ask one question and print the answer as it streams",
-        description=f"Asks a running service. If it asks for a key, set {KEY_VARIABLE}.",
-    )
-    ask.add_argument("prompt", type=_valid_text)
-    ask.add_argument(
-        "--provider", metavar="NAME", help="a provider entry (default: `provider` in the settings)"
-    )
-    ask.add_argument(
-        "--url", help="the URL of a running service (default: the host and port in the settings)"
-    )
-    ask.add_argument(
-        "--direct", action="store_true", help="ask the provider directly, without a service"
-    )
-    return commands.choices
-
-
 def _service_url(settings: Settings) -> str:
     """Return the URL of a service with these settings, for a client on the same machine."""
     host = settings.server.host
     if host in {"0.0.0.0", "::"}:  # noqa: S104  # addresses to listen on, not to connect to
         host = "127.0.0.1"
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
-
-
-def _valid_text(argument: str) -> str:
-    """Return an argument as valid Unicode; bytes that are not UTF-8 are replaced."""
-    return argument.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _check_config(settings: Settings, path: Path | None) -> int:

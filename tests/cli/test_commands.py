@@ -1,6 +1,8 @@
 """How the commands treat settings and arguments: output, standard error and exit codes."""
 
 import importlib.metadata
+import re
+import shlex
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -10,8 +12,12 @@ from typing import get_args
 import pytest
 
 import streamsvc
+from streamsvc.arguments import options_of, parse
 from streamsvc.config.file import shipped_providers
+from streamsvc.config.load import load
+from streamsvc.config.paths import OPTIONS, default_of, dotted
 from streamsvc.config.provider_settings import ParameterName
+from streamsvc.config.settings import Settings
 from support.commands import COMMAND, environment, run
 
 OPENAI_MODEL, GEMINI_MODEL = (shipped_providers()[name]["model"] for name in ("openai", "gemini"))
@@ -113,7 +119,7 @@ def test_unreadable_certificates_are_one_line(tmp_path: Path, command: list[str]
 
 
 @pytest.mark.promise("input:clear-error")
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["ask"], ["serve", "--port", "1"]])
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["ask"], ["serve", "--nonsense", "1"]])
 def test_invalid_arguments_print_the_usage(tmp_path: Path, arguments: list[str]) -> None:
     result = run(tmp_path, *arguments)
     assert (result.returncode, result.stdout) == (2, "")
@@ -123,26 +129,125 @@ def test_invalid_arguments_print_the_usage(tmp_path: Path, arguments: list[str])
 
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize(
-    ("option", "setting"),
+    ("command", "option", "setting"),
     [
-        (["--port", "9000"], "set server.port in config.toml, or STREAMSVC_SERVER__PORT"),
-        (["--host=0.0.0.0"], "set server.host in config.toml, or STREAMSVC_SERVER__HOST"),
-        (
-            ["--log-level", "debug"],
-            "set server.log_level in config.toml, or STREAMSVC_SERVER__LOG_LEVEL",
-        ),
-        (["--provider", "openai"], "set provider in config.toml, or STREAMSVC_PROVIDER"),
+        ("serve", ["--drain-seconds", "1"], "server.drain_seconds|SERVER__DRAIN_SECONDS"),
+        ("serve", ["--server-hosts=a"], "server.hosts|SERVER__HOSTS"),
+        ("demo", ["--host", "::1"], "server.host|SERVER__HOST"),
+        ("check-config", ["--provider", "openai"], "provider|PROVIDER"),
     ],
 )
 def test_option_that_is_a_setting_gets_a_hint(
-    tmp_path: Path, option: list[str], setting: str
+    tmp_path: Path, command: str, option: list[str], setting: str
 ) -> None:
-    result = run(tmp_path, "serve", *option)
+    result = run(tmp_path, command, *option)
     assert (result.returncode, result.stdout) == (2, "")
-    *usage, line = result.stderr.splitlines()
-    assert usage == ["usage: streamsvc serve [-h] [--config FILE] [--workers N]"]
+    key, variable = setting.split("|")
+    line = result.stderr.splitlines()[-1]
     unknown = f"unrecognized arguments: {' '.join(option)}"
-    assert line == f"streamsvc serve: error: {unknown} ({setting})"
+    hint = f"(set {key} in config.toml, or STREAMSVC_{variable})"
+    assert line == f"streamsvc {command}: error: {unknown} {hint}"
+
+
+def test_help_of_serve_names_each_flag_with_its_setting_and_default(tmp_path: Path) -> None:
+    result = run(tmp_path, "serve", "--help", environ={"COLUMNS": "200"})
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    for flag, path in OPTIONS.items():
+        [line] = [line for line in lines if line.startswith(flag)]
+        assert line.endswith(f"(`{dotted(path)}`, default: {default_of(path)})")
+    assert default_of(("server", "port")) == "8000"
+    assert default_of(("server", "watch_config")) == "false"
+
+
+@pytest.mark.parametrize("command", [[], ["serve"]])
+def test_help_has_examples_that_are_accepted(tmp_path: Path, command: list[str]) -> None:
+    result = run(tmp_path, *command, "--help")
+    examples = result.stdout.partition("examples:\n")[2].splitlines()
+    commands = [re.split(r"  +", line.strip())[0] for line in examples if "streamsvc " in line]
+    assert len(commands) >= 4
+    for line in commands:
+        if not line.startswith("`"):
+            program, *arguments = shlex.split(line)
+            assert program == "streamsvc"
+            assert parse(arguments).command == arguments[0]
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    ("flag", "text", "accepted"),
+    [
+        ("--port", "http", "a whole number from 0 to 65535"),
+        ("--host", "", "a string, not empty"),
+        ("--provider", "opnai", "the name of an entry, one of 'fake', 'gemini', 'openai'"),
+        ("--log-level", "loud", "one of 'debug', 'error', 'info', 'warning'"),
+    ],
+)
+def test_mistake_in_a_flag_names_the_flag(
+    tmp_path: Path, flag: str, text: str, accepted: str
+) -> None:
+    result = run(tmp_path, "serve", f"{flag}={text}")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"{flag}: found {text!r}; accepted: {accepted}\n"
+
+
+@pytest.mark.promise("input:clear-error")
+def test_a_flag_that_opens_the_service_to_others_is_refused_by_its_name(tmp_path: Path) -> None:
+    result = run(tmp_path, "serve", "--host", "0.0.0.0")  # it is refused
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("--host: found '0.0.0.0'; accepted: a loopback address")
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable", "path"),
+    [
+        ("--host", "SERVER__HOST", ("server", "host")),
+        ("--port", "SERVER__PORT", ("server", "port")),
+        ("--provider", "PROVIDER", ("provider",)),
+        ("--log-level", "SERVER__LOG_LEVEL", ("server", "log_level")),
+    ],
+)
+def test_flags_override_variables_which_override_the_file(
+    tmp_path: Path, flag: str, variable: str, path: tuple[str, ...]
+) -> None:
+    kinds = {
+        "--host": ("127.0.0.2", "127.0.0.3", "127.0.0.4"),
+        "--port": ("1", "2", "3"),
+        "--provider": ("a", "b", "c"),
+        "--log-level": ("debug", "error", "warning"),
+    }
+    filed, set_, given = kinds[flag]
+    values = {"host": "'127.0.0.2'", "port": "1", "log_level": "'debug'"}
+    server = "\n".join(f"{name} = {value}" for name, value in values.items())
+    entries = "\n".join(f"[providers.{name}]\nkind = 'fake'" for name in "abc")
+    file = tmp_path / "config.toml"
+    file.write_text(f"provider = 'a'\n[server]\n{server}\n{entries}\n")
+    environ = {f"STREAMSVC_{variable}": set_}
+    options = options_of(parse(["serve", flag, given]))
+    assert _at(load(file, {}), path) == filed
+    assert _at(load(file, environ), path) == set_
+    assert _at(load(file, environ, options), path) == given
+
+
+def _at(settings: Settings, path: tuple[str, ...]) -> str:
+    value: object = settings
+    for name in path:
+        value = getattr(value, name)
+    return str(value)
+
+
+def test_reload_needs_no_value(tmp_path: Path) -> None:
+    options = options_of(parse(["serve", "--reload"]))
+    assert options == {"--reload": "true"}
+    file = tmp_path / "config.toml"
+    file.write_text("")
+    assert load(file, {}, options).server.watch_config is True
+
+
+def test_a_provider_that_is_asked_for_is_not_a_setting() -> None:
+    """A running service may have entries that the settings here do not name."""
+    arguments = parse(["ask", "--provider", "theirs", "hello"])
+    assert (arguments.provider, options_of(arguments)) == ("theirs", {})
 
 
 @pytest.mark.promise("input:clear-error")
@@ -186,7 +291,7 @@ def test_with_several_workers_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         environ = {"STREAMSVC_SERVER__PORT": str(port), "STREAMSVC_LOG__KIND": "redis"}
         result = run(tmp_path, "serve", "--workers", "2", environ=environ)
     assert (result.returncode, result.stdout) == (2, "")
-    reason = "is in use by another process; stop it, or choose another port."
+    reason = "is in use by another process; stop it, or choose another port with --port."
     assert result.stderr == f"server.port: {port} on 127.0.0.1 {reason}\n"
 
 
@@ -211,8 +316,8 @@ def test_wrong_settings_of_the_workers_end_the_service(tmp_path: Path) -> None:
 
 
 def test_unknown_option_gets_no_hint(tmp_path: Path) -> None:
-    result = run(tmp_path, "serve", "--reload")
-    assert result.stderr.endswith("streamsvc serve: error: unrecognized arguments: --reload\n")
+    result = run(tmp_path, "serve", "--nonsense")
+    assert result.stderr.endswith("streamsvc serve: error: unrecognized arguments: --nonsense\n")
 
 
 def test_version_is_the_packages(tmp_path: Path) -> None:

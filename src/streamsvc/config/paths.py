@@ -1,7 +1,7 @@
 """The path of each setting, as a key of the file and as an environment variable."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 
 import msgspec
@@ -12,8 +12,15 @@ from streamsvc.config.settings import Settings
 
 PREFIX = "STREAMSVC_"
 
-OPTIONS = {"--port": ("server", "port"), "--workers": ("server", "workers")}
-"""The settings that an option of the command line overrides."""
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "--host": ("server", "host"),
+    "--port": ("server", "port"),
+    "--workers": ("server", "workers"),
+    "--provider": ("provider",),
+    "--log-level": ("server", "log_level"),
+    "--reload": ("server", "watch_config"),
+}
+"""The flags of the command line that override a setting."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+(\[\d+\])?|<name>")
 
@@ -34,6 +41,14 @@ def places(kind: type[Section], *path: str) -> Iterator[tuple[str, ...]]:
 def dotted(path: Iterable[str]) -> str:
     """Return the path as the file's key, such as `server.port`."""
     return ".".join(name if _BARE_KEY.fullmatch(name) else repr(name) for name in path)
+
+
+def default_of(path: Iterable[str]) -> str:
+    """Return the default of a setting, as the file has it, but text without quotes."""
+    value: object = Settings()
+    for name in path:
+        value = getattr(value, name)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def variable_for(path: Iterable[str]) -> str:

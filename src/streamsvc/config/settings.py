@@ -23,6 +23,7 @@ class ServerSettings(Section, frozen=True):
         hosts: host names that clients may use besides the loopback ones.
         root_path: the path under which a proxy publishes the service, if the proxy strips it.
         request_seconds: how long a request may take to arrive, headers and body together.
+        watch_config: whether a changed file is applied at once, as after SIGHUP.
     """
 
     host: Name = "127.0.0.1"
@@ -34,6 +35,7 @@ class ServerSettings(Section, frozen=True):
     drain_seconds: Seconds = 10.0
     close_seconds: Count = 3
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    watch_config: bool = False
 
 
 class StreamSettings(Section, frozen=True):

@@ -96,7 +96,7 @@ def _reason(error: OSError, host: str, port: int) -> str:
         case errno.EADDRINUSE:
             return (
                 f"server.port: {port} on {host} is in use by another process; "
-                "stop it, or choose another port."
+                "stop it, or choose another port with --port."
             )
         case errno.EACCES | errno.EPERM:
             return f"server.port: {port} needs privileges; use a port from 1024 on."

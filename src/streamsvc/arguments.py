@@ -1,0 +1,177 @@
+"""The arguments of every command, and their help.
+
+A flag that overrides a setting is a row of `config.paths.OPTIONS`. Its help names the setting and the default, and its
+text is checked with the settings, so a mistake in it reads like one in the file.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from streamsvc import __version__
+from streamsvc.config.file import KEY_VARIABLE
+from streamsvc.config.paths import OPTIONS, default_of, dotted, setting_for
+from streamsvc.keys.arguments import add_key_arguments
+
+_EXAMPLES = """\
+examples:
+  streamsvc serve                          run the service on http://127.0.0.1:8000
+  streamsvc serve --port 9000 --provider openai
+  streamsvc ask "Write a function"         ask it, and print the answer as it streams
+  streamsvc check-config                   check the settings
+
+`streamsvc COMMAND --help` describes a command."""
+
+_SERVE = """\
+Runs the service in the foreground. SIGTERM, SIGINT and SIGHUP drain it: running
+answers may finish; a second signal cuts them. With several workers, SIGUSR2 replaces
+one after another, without losing a connection."""
+
+_SERVE_EXAMPLES = """\
+Flags override environment variables, which override the file.
+
+examples:
+  streamsvc serve                               the defaults, or ./config.toml
+  streamsvc serve --port 9000 --provider openai
+  streamsvc serve --config prod.toml --workers 4
+  streamsvc serve --reload --log-level debug    while you work on the settings
+"""
+
+_FLAGS: Mapping[str, tuple[str, str]] = {
+    "--host": ("ADDRESS", "the address to listen on"),
+    "--port": ("N", "the port to listen on; 0 takes a free one"),
+    "--workers": ("N", "how many worker processes share the connections"),
+    "--provider": ("NAME", "the provider entry that answers"),
+    "--log-level": ("LEVEL", "debug, info, warning or error"),
+}
+"""The flags with a value: its name in the help, and what it is."""
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments; an unknown one ends the process with 2, and with a hint if it is a setting.
+
+    Args:
+        argv: the arguments; None means those of the process.
+
+    Returns:
+        `command`, its arguments, and the text of each of `OPTIONS` that was given, under the flag itself.
+    """
+    parser = argparse.ArgumentParser(
+        prog="streamsvc",
+        description="Streams language-model answers word by word over server-sent events.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"streamsvc {__version__}")
+    commands = _add_commands(parser)
+    arguments, rest = parser.parse_known_args(argv)
+    if rest:
+        hints = [
+            f"set {key} in config.toml, or {variable}"
+            for key, variable in filter(None, map(setting_for, rest))
+        ]
+        hint = f" ({'; '.join(hints)})" if hints else ""
+        commands[arguments.command].error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+    return arguments
+
+
+def options_of(arguments: argparse.Namespace) -> Mapping[str, str]:
+    """Return the flags that override settings, with their text."""
+    given = ((flag, getattr(arguments, flag, None)) for flag in OPTIONS)
+    return {flag: text for flag, text in given if text is not None}
+
+
+def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """Add the commands; return their parsers by name."""
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    config = argparse.ArgumentParser(add_help=False)
+    config.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the settings file (default: $STREAMSVC_CONFIG, or ./config.toml if it exists)",
+    )
+    _add_serve(commands, config)
+    demo = commands.add_parser(
+        "demo",
+        parents=[config],
+        help="show on this machine how an answer survives the death of its worker",
+        description="Runs two workers with a Valkey server of their own, on the fake provider, and "
+        "a page with a button that kills the worker that answers. Needs streamsvc[demo].",
+    )
+    _add_flag(demo, "--port")
+    commands.add_parser(
+        "check-config", parents=[config], help="check the settings and list the providers"
+    )
+    add_key_arguments(commands, config)
+    params = commands.add_parser(
+        "params",
+        parents=[config],
+        help="print what a provider entry makes of each parameter of a request",
+    )
+    params.add_argument(
+        "entry",
+        nargs="?",
+        metavar="ENTRY",
+        help="a provider entry (default: `provider` in the settings)",
+    )
+    _add_ask(commands, config)
+    return commands.choices
+
+
+def _add_serve(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", config: argparse.ArgumentParser
+) -> None:
+    serve = commands.add_parser(
+        "serve",
+        parents=[config],
+        help="run the service",
+        description=_SERVE,
+        epilog=_SERVE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for flag in _FLAGS:
+        _add_flag(serve, flag)
+    serve.add_argument(
+        "--reload",
+        dest="--reload",
+        action="store_const",
+        const="true",
+        help=f"apply changes of the settings file at once{_setting('--reload')}",
+    )
+
+
+def _add_flag(parser: argparse.ArgumentParser, flag: str) -> None:
+    metavar, what = _FLAGS[flag]
+    parser.add_argument(flag, dest=flag, metavar=metavar, help=f"{what}{_setting(flag)}")
+
+
+def _setting(flag: str) -> str:
+    """Return the setting of a flag, and its default, for the help."""
+    return f" (`{dotted(OPTIONS[flag])}`, default: {default_of(OPTIONS[flag])})"
+
+
+def _add_ask(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", config: argparse.ArgumentParser
+) -> None:
+    ask = commands.add_parser(
+        "ask",
+        parents=[config],
+        help="ask one question and print the answer as it streams",
+        description=f"Asks a running service. If it asks for a key, set {KEY_VARIABLE}.",
+    )
+    ask.add_argument("prompt", type=_valid_text)
+    ask.add_argument(
+        "--provider", metavar="NAME", help="a provider entry (default: `provider` in the settings)"
+    )
+    ask.add_argument(
+        "--url", help="the URL of a running service (default: the host and port in the settings)"
+    )
+    ask.add_argument(
+        "--direct", action="store_true", help="ask the provider directly, without a service"
+    )
+
+
+def _valid_text(argument: str) -> str:
+    """Return an argument as valid Unicode; bytes that are not UTF-8 are replaced."""
+    return argument.encode(errors="surrogateescape").decode(errors="replace")
