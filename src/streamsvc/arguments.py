@@ -19,6 +19,7 @@ examples:
   streamsvc serve --port 9000 --provider openai
   streamsvc ask "Write a function"         ask it, and print the answer as it streams
   streamsvc check-config                   check the settings
+  streamsvc doctor                         check what they need: keys, providers, Redis, the machine
 
 `streamsvc COMMAND --help` describes a command."""
 
@@ -103,6 +104,7 @@ def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argu
     commands.add_parser(
         "check-config", parents=[config], help="check the settings and list the providers"
     )
+    _add_doctor(commands, config)
     add_key_arguments(commands, config)
     params = commands.add_parser(
         "params",
@@ -139,6 +141,21 @@ def _add_serve(
         const="true",
         help=f"apply changes of the settings file at once{_setting('--reload')}",
     )
+
+
+def _add_doctor(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", config: argparse.ArgumentParser
+) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        parents=[config],
+        help="check settings, keys, providers, Redis and this machine, without spending tokens",
+        description="Checks what the service needs, and prints one line for each finding: ok, warn or fail, what was "
+        "checked, what was found, and what to do. The exit code is 1 if a check failed.",
+    )
+    for flag in _FLAGS:
+        _add_flag(doctor, flag)
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_flag(parser: argparse.ArgumentParser, flag: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `streamsvc serve | demo | check-config | key | params | ask`.
+"""The command line: `streamsvc serve | demo | check-config | doctor | key | params | ask`.
 
 Exit codes: 0 success; 1 the answer failed; 2 wrong settings or arguments; 130 stopped by Ctrl-C; 141 the reader of
 the output closed the pipe. Each command imports what it needs when it runs, so that it starts fast.
@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     arguments = parse(argv)
     try:
-        code = _key(arguments) if arguments.command == "key" else _run(arguments, argv)
+        own = {"key": _key, "doctor": _doctor}.get(arguments.command)
+        code = own(arguments) if own else _run(arguments, argv)
         print(end="", flush=True)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -62,6 +63,13 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str] | None) -> int:
 def _key(arguments: argparse.Namespace) -> int:
     """Make, list or revoke keys; with `--file` it needs no settings."""
     return int(importlib.import_module("streamsvc.keys.command").run(arguments, os.environ))
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    """Check everything that the service needs; wrong settings are among what it finds."""
+    doctor = importlib.import_module("streamsvc.doctor.command")
+    options = options_of(arguments)
+    return int(doctor.run(arguments.config, os.environ, options, as_json=arguments.json))
 
 
 def _ask(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -31,6 +31,7 @@ from streamsvc.provider_errors import (
 )
 from streamsvc.providers import answer as answer_module
 from streamsvc.providers.base import Finish, Provider
+from streamsvc.providers.gemini import models
 from streamsvc.providers.gemini import provider as adapter
 from support.answering import Piece, answering
 from support.upstreams import (
@@ -128,7 +129,7 @@ async def test_base_url_may_end_in_a_version(
 
 
 def test_default_version_is_the_sdks() -> None:
-    assert adapter.address("https://api.test") == (
+    assert models.address("https://api.test") == (
         "https://api.test",
         _api_client.GOOGLE_AI_API_DEFAULT_VERSION,
     )

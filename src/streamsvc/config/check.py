@@ -232,14 +232,24 @@ def _check_key(
 ) -> None:
     """Check the key of the chosen entry; the other entries need theirs only when they are used."""
     key = entry.key(environ)
-    can_be_shown = _NO_KEY.fullmatch(entry.api_key_env)
+    can_be_shown = may_be_shown(entry.api_key_env)
     name = repr(entry.api_key_env) if can_be_shown else "a name (not shown: it may be a key)"
     if key is None:
         accepted = "the name of an environment variable that holds the key"
         note(path, f"{name}, which is not set in the environment", accepted)
-    elif not (key.isascii() and key.isprintable()) or " " in key:
+    elif not can_be_key(key):
         accepted = "a variable whose value is a key: visible ASCII characters"
         note(path, f"{name}, whose value cannot be a key", accepted)
+
+
+def may_be_shown(variable: str) -> bool:
+    """Return whether the name of a variable is unlike any key that someone may have put in its place."""
+    return _NO_KEY.fullmatch(variable) is not None
+
+
+def can_be_key(text: str) -> bool:
+    """Return whether a text can be sent as a key: visible ASCII characters (RFC 9110, section 5.5)."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def check_certificates(environ: Mapping[str, str]) -> None:

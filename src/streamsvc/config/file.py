@@ -6,7 +6,7 @@ the tables.
 
 import os.path
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -88,6 +88,11 @@ class Mistakes:
             yield
         except ConfigError as exc:
             self._lines.append(str(exc))
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """All mistakes so far."""
+        return self._lines
 
     def raise_all(self) -> None:
         """Raise all mistakes, if there are any.

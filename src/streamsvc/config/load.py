@@ -9,9 +9,11 @@ For a setting with a mistake the default is used, so that the settings after it 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from streamsvc.config.check import check, check_certificates
 from streamsvc.config.file import (
@@ -28,12 +30,27 @@ from streamsvc.config.paths import OPTIONS, PREFIX, dotted
 from streamsvc.config.reader import Reader
 from streamsvc.config.settings import Settings
 from streamsvc.config.values import FromEnvironment, variable_of
+from streamsvc.errors import ConfigError
 
 _SERVICE_LINK = re.compile(
     r"STREAMSVC_([A-Z0-9]+_)*(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_[A-Z]+)?=[a-z]+:/"
     r"|PORT_\d+_[A-Z]+_(PROTO|PORT|ADDR)=)"
 )
 """The variables that Kubernetes sets in every container for a service whose name begins with `streamsvc`."""
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """Settings with their mistakes.
+
+    Attributes:
+        settings: the whole configuration, with the default for each value that has a mistake.
+        mistakes: a line for each.
+        sources: for each key that is set, such as `server.port`, the file, variable or option that sets it.
+    """
+
+    settings: Settings
+    mistakes: Sequence[str] = ()
+    sources: Mapping[str, str] = {}
 
 
 def load(
@@ -49,24 +66,54 @@ def load(
     Raises:
         ConfigError: a line for each mistake.
     """
+    loaded = read(path, environ, options)
+    if loaded.mistakes:
+        raise ConfigError("\n".join(loaded.mistakes))
+    return loaded.settings
+
+
+def read(
+    path: Path | None, environ: Mapping[str, str], options: Mapping[str, str] | None = None
+) -> Loaded:
+    """Read the settings with their mistakes, as `load` does; a file that cannot be read is the only mistake."""
     path = find(path, environ)
     mistakes = Mistakes()
-    raw = read_file(path) if path else {}
+    try:
+        raw = read_file(path) if path else {}
+    except ConfigError as exc:
+        return Loaded(Settings(), (str(exc),))
+    sources = {dotted(place): str(path) for place in _leaves(raw)}
     lay_below(raw, shipped_providers())
-    for variable, text in sorted(environ.items()):
-        if variable.startswith(PREFIX) and variable not in (KEY_VARIABLE, PATH_VARIABLE):
-            with mistakes.noted():
-                _lay_over(raw, _path_of(variable, text), FromEnvironment(variable, text))
-    for option, text in (options or {}).items():
+    given = [
+        *_variables(environ),
+        *((OPTIONS[it], FromEnvironment(it, text)) for it, text in (options or {}).items()),
+    ]
+    for place, value in given:
         with mistakes.noted():
-            _lay_over(raw, OPTIONS[option], FromEnvironment(option, text))
+            _lay_over(raw, place, value)
+            sources |= {dotted(place): value.variable} if place else {}
     reader = Reader(str(path or "the defaults"), raw, mistakes)
     settings = reader.settings()
     check(settings, environ, reader.note)
     with mistakes.noted():
         check_certificates(environ)
-    mistakes.raise_all()
-    return settings
+    return Loaded(settings, mistakes.lines, sources)
+
+
+def _leaves(table: Mapping[str, Any], *path: str) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of all keys in tables, but not of those in lists."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, *path, name)
+        else:
+            yield (*path, name)
+
+
+def _variables(environ: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], FromEnvironment]]:
+    """Yield the path and the text of each variable that is meant as a setting."""
+    for variable, text in sorted(environ.items()):
+        if variable.startswith(PREFIX) and variable not in (KEY_VARIABLE, PATH_VARIABLE):
+            yield _path_of(variable, text), FromEnvironment(variable, text)
 
 
 def _path_of(variable: str, text: str) -> tuple[str, ...]:

@@ -27,12 +27,20 @@ def keep_standard_streams() -> None:
     os.close(descriptor)
 
 
-def raise_limit() -> int:
-    """Raise the soft limit of open descriptors to the hard limit; return the limit."""
+def highest_limit() -> int:
+    """Return the limit that `raise_limit` sets, if it may."""
     if sys.platform == "win32":
         return _MOST
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return _MOST if hard == resource.RLIM_INFINITY else hard
+
+
+def raise_limit() -> int:
+    """Raise the soft limit of open descriptors to the hard limit; return the limit."""
+    wanted = highest_limit()
+    if sys.platform == "win32":
+        return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST if hard == resource.RLIM_INFINITY else hard
     if soft != resource.RLIM_INFINITY and soft < wanted:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -51,3 +59,8 @@ def room_for_connections(descriptors: int, upstream: int) -> int:
     """
     rest = descriptors - min(_OWN, descriptors // 4)
     return max(1, rest - min(upstream, rest // 2))
+
+
+def needed_for(connections: int, upstream: int) -> int:
+    """Return the smallest limit of open descriptors, or one slightly above it, with room for connections and calls."""
+    return connections + min(upstream, connections) + _OWN

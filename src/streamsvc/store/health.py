@@ -29,7 +29,7 @@ class Trouble(StrEnum):
 _DOWN = frozenset({Trouble.UNREACHABLE, Trouble.SILENT, Trouble.MISCONFIGURED})
 
 
-_ADVICE = {
+ADVICE = {
     Trouble.UNREACHABLE: "does the server in log.url run?",
     Trouble.SILENT: "look at the network from this worker to the server, TLS on only one side, and the server's load",
     Trouble.FULL: "raise the server's maxmemory, or lower generations.keep_finished_seconds",
@@ -115,7 +115,7 @@ class Health:
         if trouble is not self.trouble:
             if self.trouble is None:
                 self.since = now()
-            advice = _ADVICE[trouble]
+            advice = ADVICE[trouble]
             self._hooks.notify(
                 StoreChanged(state="lost", reason=trouble, cause=cause, advice=advice)
             )

@@ -1,4 +1,4 @@
-"""Differences between Gemini's models: how to set their thinking, and whether they require signatures.
+"""Differences between Gemini's models, and where they are: how to set their thinking, whether they require signatures.
 
 Levels and budgets: Google's pages "Gemini thinking" and "OpenAI compatibility" (ai.google.dev/gemini-api/docs), and
 what each model accepted in September 2026. A model answers 400 to a level that it lacks.
@@ -38,6 +38,17 @@ _OF_OTHERS = _levels("low", "medium", "high")
 """Every model since Gemini 3.1 has these. Names that are not listed get them, too."""
 
 _WITHOUT_SIGNATURES = re.compile(r"(gemini-[12]\b|gemma)")
+
+
+_VERSION = re.compile(r"(.*)/(v[0-9]+[a-z0-9]*)/*")
+_DEFAULT_VERSION = "v1"
+"""What google-genai asks for (`_api_client.GOOGLE_AI_API_DEFAULT_VERSION`), and Google serves."""
+
+
+def address(url: str) -> tuple[str, str]:
+    """Return the base URL and the version of an API; the version is the end of *url*, if it looks like one."""
+    versioned = _VERSION.fullmatch(url)
+    return (versioned[1], versioned[2]) if versioned else (url, _DEFAULT_VERSION)
 
 
 def bare_model(name: str) -> str:

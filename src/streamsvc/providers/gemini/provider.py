@@ -5,7 +5,6 @@ ourselves, because the SDK fails on a chunk that is not of its types, takes comm
 the connection of a stream that is abandoned.
 """
 
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -30,7 +29,7 @@ from streamsvc.providers.gemini.http import (
     open_client,
     response_slot,
 )
-from streamsvc.providers.gemini.models import bare_model
+from streamsvc.providers.gemini.models import address, bare_model
 from streamsvc.providers.response import body_reader
 
 _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
@@ -38,10 +37,6 @@ _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionErro
 
 _REPLACED = "in the body"
 """The SDK requires contents; those of `request_body` replace them."""
-
-_VERSION = re.compile(r"(.*)/(v[0-9]+[a-z0-9]*)/*")
-_DEFAULT_VERSION = "v1"
-"""What google-genai asks for (`_api_client.GOOGLE_AI_API_DEFAULT_VERSION`), and Google serves."""
 
 
 @asynccontextmanager
@@ -62,12 +57,6 @@ async def open_provider(settings: GeminiSettings, key: str) -> AsyncIterator[Pro
             ),
         )
         yield GeminiProvider(settings, client)
-
-
-def address(url: str) -> tuple[str, str]:
-    """Return the base URL and the version of an API; the version is the end of *url*, if it looks like one."""
-    versioned = _VERSION.fullmatch(url)
-    return (versioned[1], versioned[2]) if versioned else (url, _DEFAULT_VERSION)
 
 
 class GeminiProvider(Provider):

@@ -80,20 +80,7 @@ class ConnectionPool:
         Raises:
             UnusableEndpoint: a header contains a control character, such as a line feed in a key.
         """
-        target, through_proxy = request.url.raw_path, b""
-        if (proxy := self._dialer.plain_proxy) is not None:
-            target = str(request.url.copy_with(userinfo=b"", fragment=None)).encode()
-            through_proxy = proxy_authorization(proxy)
-        ours = {b"connection", b"content-length", b"transfer-encoding"}
-        if any(_CONTROL.search(value) for _, value in request.headers.raw):
-            raise UnusableEndpoint("a header field with a control character")
-        fields = b"".join(
-            b"%b: %b\r\n" % (name, value)
-            for name, value in request.headers.raw
-            if name.lower() not in ours
-        )
-        method = request.method.encode()
-        return b"%b %b HTTP/1.1\r\n%b%bContent-Length: " % (method, target, fields, through_proxy)
+        return encode_head(request, self._dialer.plain_proxy)
 
     async def _is_answered(self, kept: Connection, request: bytes) -> bool:
         """Send on a kept connection; return whether the server was still there.
@@ -140,6 +127,32 @@ class ConnectionPool:
 
     def _new(self) -> Connection:
         return Connection(self._changed)
+
+
+def encode_head(request: httpx2.Request, proxy: httpx2.URL | None) -> bytes:
+    """Return the head of a request, up to the value of its `Content-Length`.
+
+    Args:
+        request: its body does not matter.
+        proxy: the proxy that is sent the requests themselves, if there is one.
+
+    Raises:
+        UnusableEndpoint: a header contains a control character, such as a line feed in a key.
+    """
+    target, through_proxy = request.url.raw_path, b""
+    if proxy is not None:
+        target = str(request.url.copy_with(userinfo=b"", fragment=None)).encode()
+        through_proxy = proxy_authorization(proxy)
+    ours = {b"connection", b"content-length", b"transfer-encoding"}
+    if any(_CONTROL.search(value) for _, value in request.headers.raw):
+        raise UnusableEndpoint("a header field with a control character")
+    fields = b"".join(
+        b"%b: %b\r\n" % (name, value)
+        for name, value in request.headers.raw
+        if name.lower() not in ours
+    )
+    method = request.method.encode()
+    return b"%b %b HTTP/1.1\r\n%b%bContent-Length: " % (method, target, fields, through_proxy)
 
 
 async def _send(connection: Connection, request: bytes) -> Connection:
