@@ -14,6 +14,7 @@ from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.guard.limits.memory import MemoryLimiter
 from streamsvc.guard.tickets.base import Tickets
 from streamsvc.guard.tickets.memory import MemoryTickets
+from streamsvc.store.health import StoreReason
 from streamsvc.web.demo import Producers
 
 
@@ -33,7 +34,7 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
         prepare: awaited before the first request, while that runs: finds out whether the shared store can be used.
         finish: awaited after the last generation has ended, while that still runs; takes a few seconds at most.
         id_mark: returns how the random part of a new id must begin.
-        troubles: returns what is wrong with the shared store, as codes for operators.
+        troubles: returns what is wrong with the shared store, for operators.
         is_refusing: returns whether new generations are refused because of that.
         producers: finds and ends the producers of a demo; None if this is not a demo.
     """
@@ -46,7 +47,7 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
     prepare: Callable[[], Coroutine[Any, Any, None]] = _nothing
     finish: Callable[[], Coroutine[Any, Any, None]] = _nothing
     id_mark: Callable[[], str] = str
-    troubles: Callable[[], Sequence[str]] = tuple
+    troubles: Callable[[], Sequence[StoreReason]] = tuple
     is_refusing: Callable[[], bool] = bool
     producers: Producers | None = None
 

@@ -5,8 +5,12 @@ import re
 import anyio
 import pytest
 
-from streamsvc.store.health import SLOW_SECONDS, Health, Trouble
+from streamsvc.store.health import SLOW_SECONDS, Health, StoreReason, Trouble
 from support.logged import logged
+
+
+def codes(health: Health) -> list[str]:
+    return [it.code for it in health.reasons]
 
 
 async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -14,7 +18,7 @@ async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> N
     assert (health.reasons, health.is_down) == ((), False)
     for trouble in (Trouble.SILENT, Trouble.SILENT, Trouble.UNREACHABLE):
         health.failed(trouble, "TimeoutError")
-    assert health.reasons == ("store_unreachable",)
+    assert codes(health) == ["store_unreachable"]
     for _ in range(2):
         health.worked(0.001, wrote=False)
     assert [re.split(r" seconds| \(", message)[0] for message in caplog.messages] == [
@@ -49,6 +53,7 @@ async def test_who_waits_for_the_store_learns_of_its_return() -> None:
 async def test_a_slow_store_is_a_reason_and_no_trouble() -> None:
     health = Health(logged())
     health.worked(2 * SLOW_SECONDS, wrote=True)
-    assert (health.is_slow, health.trouble, health.reasons) == (True, None, ("store_slow",))
+    assert (health.is_slow, health.trouble) == (True, None)
+    assert health.reasons == (StoreReason(code="store_slow", ms=500),)
     health.failed(Trouble.SILENT, "none")
-    assert health.reasons == ("store_silent",)
+    assert codes(health) == ["store_silent"]

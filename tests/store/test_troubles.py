@@ -42,7 +42,7 @@ async def expect(store: Store, trouble: Trouble) -> None:
     with pytest.raises(StoreUnavailable):
         await store.run(scripts.NOTIFY, [store.keys.control(store.worker)], [1000, "w", 1])
     assert store.health.trouble is trouble
-    assert store.health.reasons == (f"store_{trouble}",)
+    assert [it.code for it in store.health.reasons] == [f"store_{trouble}"]
 
 
 async def test_full_server_is_full(redis_server: RedisServer, store: Store) -> None:
@@ -78,7 +78,7 @@ def test_slow_and_fast_commands_in_turn_are_one_slowness(
         clock.seconds += 0.3
         state.worked(0.3, wrote=True)
         state.worked(0.001, wrote=True)
-    assert list(state.reasons) == ["store_slow"]
+    assert [it.code for it in state.reasons] == ["store_slow"]
     assert [record.message for record in caplog.records] == ["store.slow seconds=0.300"]
     clock.seconds += health.SLOW_FOR_SECONDS
     assert not state.reasons

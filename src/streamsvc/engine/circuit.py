@@ -79,6 +79,11 @@ class Circuit:
             return now() >= self._open_until
         return self._state is State.CLOSED
 
+    @property
+    def skipped_seconds(self) -> float:
+        """For how long it admits no call, not even a probe, unless no other entry is left; 0: it does, or a probe runs."""
+        return max(0.0, self._open_until - now()) if self._state is State.OPEN else 0.0
+
     def call(self) -> "Call":
         """Return a context for one call; on exit, the circuit records how the call ended."""
         return Call(self)

@@ -84,6 +84,12 @@ class ProviderEntries:
         """Iterate over those that exist for a caller."""
         return map(self._entries.__getitem__, caller.visible(self._entries))
 
+    def usable(self, name: str) -> Sequence[ProviderEntry]:
+        """Return an entry and those of its fallbacks that have their key; the entry alone may lack its own."""
+        entry = self._entries[name]
+        fallbacks = (self._entries[other] for other in entry.section.fallbacks)
+        return (entry, *(other for other in fallbacks if other.is_ready))
+
     def route(
         self, name: str, prompt: Prompt, caller: Principal = ANONYMOUS
     ) -> tuple[ProviderEntry, ...]:
@@ -108,9 +114,7 @@ class ProviderEntries:
         )
         if not caller.may_use(prompt.model or section.model):
             raise ModelNotFound(caller.visible(self._entries))
-        entry = self._entries[name]
-        fallbacks = [self._entries[other] for other in section.fallbacks]
-        ready = [fallback for fallback in fallbacks if fallback.is_ready]
+        entry, *ready = self.usable(name)
         if lacked := fit_of(entry, prompt, requested=entry).lacked:
             raise _unsupported(entry, lacked)
         return (entry, *(other for other in ready if self._can_take(other, prompt, entry)))

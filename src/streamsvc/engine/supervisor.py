@@ -25,6 +25,7 @@ from streamsvc.engine.ids import new_id, scoped
 from streamsvc.engine.takeover import TakeOvers
 from streamsvc.errors import Draining, InvalidField, Overloaded, StoreUnavailable
 from streamsvc.eventlog.base import EventLog, LogTakenOver
+from streamsvc.eventloop import now
 from streamsvc.events import Outcome
 from streamsvc.hooks import Hooks
 from streamsvc.messages import GenerationRequest
@@ -72,6 +73,7 @@ class Supervisor:
         self._viewer_count = _ViewerCount()
         self._data_bytes = 0  # of the images and files of running generations
         self._is_draining = False
+        self._drains_until = 0.0
         self._handed_over = 0
         self._hand_over = directory.hand_over  # one object for all generations
         self._idle = anyio.Event()
@@ -100,6 +102,11 @@ class Supervisor:
     def is_draining(self) -> bool:
         """Whether the service has stopped accepting new work."""
         return self._is_draining
+
+    @property
+    def drain_seconds_left(self) -> float:
+        """How long running generations may go on while the service drains."""
+        return max(0.0, self._drains_until - now())
 
     @property
     def running(self) -> int:
@@ -196,6 +203,7 @@ class Supervisor:
         If cancelled, it ends the rest at once, and returns when that is done.
         """
         self._is_draining = True
+        self._drains_until = now() + seconds
         logger.info(
             "drain.started generations=%d viewers=%d seconds=%g (a second signal ends the wait)",
             self.running, self.viewers, seconds,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 import anyio
+import msgspec
 
 from streamsvc.errors import StoreUnavailable
 from streamsvc.eventloop import now
@@ -39,6 +40,20 @@ ADVICE = {
 """What an operator can do."""
 
 
+class StoreReason(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator should know about the store.
+
+    Attributes:
+        code: `store_` and a `Trouble`, or `store_slow`.
+        seconds: for how long it cannot be used; None: it can.
+        ms: how long the latest slow command took; None: it is not slow.
+    """
+
+    code: str
+    seconds: float | None = None
+    ms: int | None = None
+
+
 class Health:
     """The state of the store, as the latest commands found it.
 
@@ -56,6 +71,7 @@ class Health:
         self.since = 0.0
         self._is_slow = False
         self._slow_until = 0.0
+        self._slow_seconds = 0.0
         self._changed = anyio.Event()
 
     @property
@@ -69,11 +85,12 @@ class Health:
         return now() < self._slow_until  # an idle process finds no command that is fast
 
     @property
-    def reasons(self) -> Sequence[str]:
-        """What an operator should know, in words for `/readyz`; empty if all is well."""
+    def reasons(self) -> Sequence[StoreReason]:
+        """What `/readyz` says about it; empty if all is well."""
         if self.trouble is not None:
-            return (f"store_{self.trouble}",)
-        return ("store_slow",) if self.is_slow else ()
+            return (StoreReason(code=f"store_{self.trouble}", seconds=now() - self.since),)
+        slow = StoreReason(code="store_slow", ms=round(self._slow_seconds * 1000))
+        return (slow,) if self.is_slow else ()
 
     def check(self) -> None:
         """Refuse what needs the store while it cannot be used.
@@ -98,6 +115,7 @@ class Health:
             self._set(None)
         if seconds > SLOW_SECONDS:
             self._slow_until = now() + SLOW_FOR_SECONDS
+            self._slow_seconds = seconds
             if not self._is_slow:
                 self._is_slow = True
                 self._hooks.notify(StoreChanged(state="slow", seconds=seconds))

@@ -1,6 +1,6 @@
 """The endpoints for operators: configuration and health."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from streamsvc.engine.circuit import State
 from streamsvc.engine.supervisor import Supervisor
+from streamsvc.store.health import StoreReason
 from streamsvc.web.requests import RequestHead
 from streamsvc.web.responses import json_response
 
@@ -53,20 +54,42 @@ class Health(msgspec.Struct, frozen=True):
     status: Literal["ok"] = "ok"
 
 
+class ReadinessReason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that an operator should know, with what is known about it.
+
+    Attributes:
+        code: `draining`, `circuit_open`, `store_slow`, or why the shared store cannot be used, such as `store_full`.
+        provider: the entry whose circuit is open.
+        generations: how many are left to drain.
+        seconds: of `draining`: how long they may go on; of `circuit_open`: until the entry is tried again; of the store:
+            for how long it cannot be used.
+        ms: how long the latest slow command to the store took.
+    """
+
+    code: str
+    provider: str | None = None
+    generations: int | None = None
+    seconds: float | None = None
+    ms: int | None = None
+
+
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the process accepts new work.
 
     Attributes:
-        status: `draining`: it is shutting down; `unavailable`: the shared store cannot be used.
+        status: `draining`: it is shutting down; `unavailable`: the shared store cannot be used, or the default entry and
+            all its fallbacks keep failing.
         generations: how many are running.
         viewers: how many are connected.
-        reasons: what is wrong with the shared store, as codes.
+        reasons: what is not as it should be, as codes; a process with reasons may be ready.
+        details: the same, with what is known about each.
     """
 
     status: Literal["ready", "draining", "unavailable"]
     generations: int
     viewers: int
     reasons: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
+    details: Sequence[ReadinessReason] | msgspec.UnsetType = msgspec.UNSET
 
 
 class OperationEndpoints:
@@ -75,7 +98,7 @@ class OperationEndpoints:
     Args:
         supervisor: knows the entries and what is running on them.
         default_provider: the entry for requests that name none.
-        troubles: returns what is wrong with the shared store, as codes.
+        troubles: returns what is wrong with the shared store.
         is_refusing: returns whether new work is refused because of that.
     """
 
@@ -84,7 +107,7 @@ class OperationEndpoints:
         *,
         supervisor: Supervisor,
         default_provider: str,
-        troubles: Callable[[], Sequence[str]],
+        troubles: Callable[[], Sequence[StoreReason]],
         is_refusing: Callable[[], bool],
     ) -> None:
         self._supervisor = supervisor
@@ -116,16 +139,40 @@ class OperationEndpoints:
         return json_response(Health())
 
     async def readyz(self, _request: Request, _head: RequestHead) -> Response:
-        """`GET /readyz`: whether new work is accepted; 503 while draining, and while the shared store prevents it."""
+        """`GET /readyz`: whether new work is accepted, and why not; 503 if not."""
+        supervisor = self._supervisor
         status: Literal["ready", "draining", "unavailable"] = "ready"
-        if self._supervisor.is_draining:
+        if supervisor.is_draining:
             status = "draining"
-        elif self._is_refusing():
+        elif self._is_refusing() or self._is_without_provider():
             status = "unavailable"
+        details = [*self._details()]
         state = Readiness(
             status=status,
-            generations=self._supervisor.running,
-            viewers=self._supervisor.viewers,
-            reasons=self._troubles() or msgspec.UNSET,
+            generations=supervisor.running,
+            viewers=supervisor.viewers,
+            reasons=[it.code for it in details] or msgspec.UNSET,
+            details=details or msgspec.UNSET,
         )
         return json_response(state, status=200 if status == "ready" else 503)
+
+    def _is_without_provider(self) -> bool:
+        """Return whether every entry of the default route keeps failing, and none is due to be tried again.
+
+        One that is due makes the process ready: without a request, nothing would find out that it works again.
+        """
+        route = self._supervisor.entries.usable(self._default_provider)
+        return all(entry.circuit.skipped_seconds for entry in route)
+
+    def _details(self) -> Iterator[ReadinessReason]:
+        supervisor = self._supervisor
+        if supervisor.is_draining:
+            left = round(supervisor.drain_seconds_left, 1)
+            yield ReadinessReason(code="draining", generations=supervisor.running, seconds=left)
+        for trouble in self._troubles():
+            seconds = None if trouble.seconds is None else round(trouble.seconds, 1)
+            yield ReadinessReason(code=trouble.code, seconds=seconds, ms=trouble.ms)
+        for entry in supervisor.entries:
+            if entry.circuit.state is State.OPEN:
+                seconds = round(entry.circuit.skipped_seconds, 1)
+                yield ReadinessReason(code="circuit_open", provider=entry.name, seconds=seconds)
