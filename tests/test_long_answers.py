@@ -53,7 +53,7 @@ async def start(serve: Serve, *script: Step) -> Service:
         providers={"fake": FakeSettings(attempts=2, backoff_seconds=0.001)},
     )
     service = await serve(settings)
-    service.supervisor.entries._providers._open["fake"] = ScriptedProvider(*script)
+    service.supervisor.entries._providers.client("fake").use(ScriptedProvider(*script))
     return service
 
 

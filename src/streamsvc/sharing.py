@@ -31,6 +31,7 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
         tickets: the tickets of browsers.
         limiter: the limiter.
         background: what must run while the service does, each until it is cancelled.
+        use: takes over what other settings say of limits and times.
         prepare: awaited before the first request, while that runs: finds out whether the shared store can be used.
         finish: awaited after the last generation has ended, while that still runs; takes a few seconds at most.
         id_mark: returns how the random part of a new id must begin.
@@ -44,6 +45,7 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
     tickets: Tickets
     limiter: Limiter
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]]
+    use: Callable[[Settings], None]
     prepare: Callable[[], Coroutine[Any, Any, None]] = _nothing
     finish: Callable[[], Coroutine[Any, Any, None]] = _nothing
     id_mark: Callable[[], str] = str
@@ -55,10 +57,17 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
 def in_memory(settings: Settings) -> Sharing:
     """Return what a service of one process needs."""
     log = MemoryEventLog(settings.generations)
+    tickets, limiter = MemoryTickets(settings), MemoryLimiter(settings.limits)
+
+    def use(changed: Settings) -> None:
+        tickets.use(changed)
+        limiter.use(changed.limits)
+
     return Sharing(
         log=log,
         directory=MemoryDirectory(log, settings),
-        tickets=MemoryTickets(settings),
-        limiter=MemoryLimiter(settings.limits),
+        tickets=tickets,
+        limiter=limiter,
         background=(log.sweep,),
+        use=use,
     )

@@ -46,12 +46,18 @@ def in_redis(settings: Settings, hooks: Hooks, demo_worker: int | None = None) -
     log = RedisEventLog(store, settings)
     directory = RedisDirectory(store, log, settings)
     limiter = RedisLimiter(store, settings)
+    tickets = RedisTickets(store, settings)
+
+    def use(changed: Settings) -> None:
+        tickets.use(changed)
+        limiter.use(changed.limits)
+
     refuses = settings.log.on_outage == "refuse"
     sharing = Sharing(
         log=log,
         directory=directory,
         limiter=limiter,
-        tickets=RedisTickets(store, settings),
+        tickets=tickets,
         background=(
             partial(log_when_usable, store),
             store.run_background,
@@ -59,6 +65,7 @@ def in_redis(settings: Settings, hooks: Hooks, demo_worker: int | None = None) -
             directory.run,
             limiter.run,
         ),
+        use=use,
         prepare=partial(try_once, store),
         finish=limiter.finish,
         id_mark=partial(partition_mark, store.home),

@@ -37,13 +37,13 @@ async def scripted(serve: Serve, *script: Step, grace_seconds: float = 0.0) -> S
         providers={"fake": FakeSettings(attempts=2, backoff_seconds=0.001)},
     )
     service = await serve(settings)
-    service.supervisor.entries._providers._open["fake"] = ScriptedProvider(*script)
+    service.supervisor.entries._providers.client("fake").use(ScriptedProvider(*script))
     return service
 
 
 async def asked(service: Service) -> None:
     """Wait until the provider of `scripted` has been called."""
-    provider = service.supervisor.entries._providers._open["fake"]
+    provider = await service.supervisor.entries._providers.get("fake")
     assert isinstance(provider, ScriptedProvider)
     await provider.asked.wait()
 

@@ -6,6 +6,7 @@ import anyio
 import pytest
 from typing_extensions import override
 
+from streamsvc.config.settings import Settings
 from streamsvc.errors import Unauthorized
 from streamsvc.guard.authentication import Authenticator
 from streamsvc.guard.keys import new_key
@@ -20,6 +21,7 @@ class Stub(Authenticator):
         self.kind = kind
         self.is_running = False
         self.calls: list[Callable[[str], None]] = []
+        self.used: Settings | None = None
 
     @override
     async def principal(self, credential: str) -> Principal:
@@ -32,6 +34,13 @@ class Stub(Authenticator):
     @override
     def on_revoked(self, call: Callable[[str], None]) -> None:
         self.calls.append(call)
+
+    @override
+    async def prepare(self, settings: Settings) -> Callable[[], None]:
+        def use() -> None:
+            self.used = settings
+
+        return use
 
     @override
     async def run(self) -> None:
@@ -80,3 +89,12 @@ async def test_all_kinds_run_and_report() -> None:
         await anyio.wait_all_tasks_blocked()
         assert all(stub.is_running for stub in stubs.values())
         tasks.cancel_scope.cancel()
+
+
+async def test_other_settings_count_for_all_at_once() -> None:
+    both, stubs = schemes(KEY, TOKEN)
+    settings = Settings()
+    use = await both.prepare(settings)
+    assert [stub.used for stub in stubs.values()] == [None, None]
+    use()
+    assert [stub.used for stub in stubs.values()] == [settings, settings]

@@ -20,9 +20,11 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.config.settings import CorsSettings, Settings
+from streamsvc.principals import ANONYMOUS
 from streamsvc.web.access import Access, AccessControl, ServiceRoute
 from streamsvc.web.credentials import COOKIE
 from streamsvc.web.routes import routes
+from streamsvc.web.running import RunningRequests
 from support.api_keys import KeysFile, bearer, guarded
 from support.native import NEVER, at_once
 from support.service import Service, serving
@@ -161,7 +163,7 @@ def places(listed: Iterator[BaseRoute]) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.promise("door:closed")
 async def test_table_has_every_route_of_the_running_service(service: Guarded) -> None:
-    listed = service.service.app.router.routes
+    listed = service.service.app.routes
     assert sorted(places(iter(listed))) == sorted(ROUTES)
     for route in listed:
         if isinstance(route, ServiceRoute):
@@ -180,7 +182,7 @@ def test_a_demo_has_no_open_route_more() -> None:
         operations=endpoints,
         playground=endpoints,
         demo=endpoints,
-        control=AccessControl(),
+        control=AccessControl(None, ANONYMOUS, RunningRequests()),
     )
     more = [route for route in listed if {*places(iter([route]))} - ROUTES.keys()]
     assert [route.access for route in more if isinstance(route, ServiceRoute)] == [

@@ -150,7 +150,8 @@ class Providers(ProviderRegistry):
     ) -> None:
         others: dict[str, ProviderSettings] = {name: FakeSettings(**section) for name in providers}
         super().__init__(others | dict(entries or {}), {})
-        self._open.update(providers)
+        for name, provider in providers.items():
+            self.client(name).use(provider)
 
 
 class SlowLog(MemoryEventLog):

@@ -21,7 +21,9 @@ async def test_operators_see_fallbacks_and_open_circuits(serve: Serve) -> None:
     providers: dict[str, ProviderSettings]
     providers = {"fake": first, "second": at_once("second"), "keyless": keyless}
     service = await serve(Settings(providers=providers))
-    service.supervisor.entries._providers._open["fake"] = ScriptedProvider(ProviderUnavailable())
+    service.supervisor.entries._providers.client("fake").use(
+        ScriptedProvider(ProviderUnavailable())
+    )
     for reason in ("provider_unavailable", "circuit_open"):
         events = parse(bytes((await fetch(service.port, ASK)).raw))
         assert [event.type for event in events] == ["start", "status", "message", "done"]

@@ -42,7 +42,7 @@ async def test_no_log_has_a_prompt_however_the_request_ends(
     providers: dict[str, ProviderSettings]
     providers = {"fake": HURRIED, "failing": hasty, "crashing": HURRIED}
     service = await serve(Settings(providers=providers, limits=LIMITS))
-    service.supervisor.entries._providers._open["crashing"] = CrashingProvider()
+    service.supervisor.entries._providers.client("crashing").use(CrashingProvider())
     asked = [
         ("GET", f"/stream-ai?prompt={SECRET}", None),
         ("GET", f"/stream-ai?prompt={SECRET}&provider=failing", None),

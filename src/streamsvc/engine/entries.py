@@ -1,14 +1,17 @@
 """The provider entries as the engine uses them: each with its slots, its circuit and its fallbacks."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Self
+from weakref import WeakValueDictionary
 
 import msgspec
 from typing_extensions import override
 
 from streamsvc.config.provider_settings import ParameterName, ProviderSettings
+from streamsvc.config.settings import Settings
 from streamsvc.engine.circuit import Circuit
 from streamsvc.errors import ModelNotFound, Overloaded, UnsupportedParameter
 from streamsvc.hooks import Hooks
@@ -29,29 +32,38 @@ class ProviderEntry:
         name: its name in the settings.
         providers: opens its provider.
         hooks: of its circuit.
+        slots: counts those in use.
 
     Attributes:
         section: its settings.
+        client: opens and closes its provider.
         circuit: decides whether it may be called now.
-        running: how many of its slots are in use; see `ProviderSlot`.
+        slots: as given; see `ProviderSlot`.
     """
 
-    def __init__(self, name: str, providers: ProviderRegistry, hooks: Hooks) -> None:
+    def __init__(
+        self, name: str, providers: ProviderRegistry, hooks: Hooks, slots: "SlotCount"
+    ) -> None:
         self.name = name
-        self.section: ProviderSettings = providers.entries[name]
+        self.client = providers.client(name)
+        self.section: ProviderSettings = self.client.section
         self.circuit = Circuit(
             name,
             failures=self.section.circuit_failures,
             seconds=self.section.circuit_seconds,
             hooks=hooks,
         )
-        self.running = 0
-        self._providers = providers
+        self.slots = slots
+
+    @property
+    def running(self) -> int:
+        """How many of its slots are in use, also by answers that began before its settings changed."""
+        return self.slots.used
 
     @property
     def is_ready(self) -> bool:
         """Whether its API key is set or not needed."""
-        return self._providers.is_ready(self.name)
+        return self.client.is_ready
 
     @property
     def has_free_slot(self) -> bool:
@@ -60,21 +72,66 @@ class ProviderEntry:
 
     async def provider(self) -> Provider:
         """Return its provider, which is opened on first use."""
-        return await self._providers.get(self.name)
+        return await self.client.get()
+
+
+class SlotCount:
+    """How many slots of the entries with one name are in use: of the current one, and of those before it."""
+
+    def __init__(self) -> None:
+        self.used = 0
 
 
 class ProviderEntries:
-    """All provider entries.
+    """All provider entries of one state of the settings. Their providers stay open until `retire` is called.
 
     Args:
         providers: their settings and their providers.
         hooks: of their circuits.
+        known: entries to use again if their providers are the same.
+        counts: of the slots in use, by name.
     """
 
-    def __init__(self, providers: ProviderRegistry, hooks: Hooks) -> None:
+    def __init__(
+        self,
+        providers: ProviderRegistry,
+        hooks: Hooks,
+        *,
+        known: Mapping[str, ProviderEntry] = {},
+        counts: WeakValueDictionary[str, SlotCount] | None = None,
+    ) -> None:
         self._providers = providers
-        self._entries = {name: ProviderEntry(name, providers, hooks) for name in providers.entries}
+        self._hooks = hooks
+        self._counts = WeakValueDictionary[str, SlotCount]() if counts is None else counts
+        self._entries = {
+            name: entry
+            if (entry := known.get(name)) is not None and entry.client is providers.client(name)
+            else self._new(name)
+            for name in providers.entries
+        }
+        for entry in self:
+            entry.client.hold()
         self._logged: set[tuple[str, str, str]] = set()
+
+    def _new(self, name: str) -> ProviderEntry:
+        slots = self._counts.setdefault(name, SlotCount())
+        return ProviderEntry(name, self._providers, self._hooks, slots)
+
+    def successor(self, providers: ProviderRegistry) -> "ProviderEntries":
+        """Return the entries for other settings.
+
+        One that has not changed is the same object, with its circuit. One that has changed begins with a closed circuit,
+        and its slots count those still in use.
+
+        Args:
+            providers: of the other settings, a successor of these.
+        """
+        return ProviderEntries(providers, self._hooks, known=self._entries, counts=self._counts)
+
+    def retire(self) -> None:
+        """Let the providers be closed once no answer holds them: other entries are used from now on."""
+        for entry in self:
+            entry.client.release()
 
     def __iter__(self) -> Iterator[ProviderEntry]:
         """Iterate over them in the order of the settings."""
@@ -132,6 +189,19 @@ class ProviderEntries:
         return not lacked
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What answers are made with. A reload replaces it as a whole; an answer keeps the terms that it began with.
+
+    Attributes:
+        settings: the whole configuration.
+        entries: the provider entries.
+    """
+
+    settings: Settings
+    entries: ProviderEntries
+
+
 def fit_of(entry: ProviderEntry, prompt: Prompt, *, requested: ProviderEntry) -> Fit:
     """Return what an entry makes of a prompt; the model that the client named is the requested entry's only."""
     if entry is not requested and prompt.model:
@@ -157,6 +227,8 @@ def _in_words(entry: ProviderEntry, name: ParameterName) -> str:
 
 class ProviderSlot(AbstractContextManager["ProviderSlot"]):
     """The provider slot of one generation: acquired on entering the context, released on leaving it.
+
+    As long as it is held, the providers of its whole route stay open, even if the settings change.
 
     Entering acquires a slot on the first entry of the route that has a free one. With `hand_over`, a request
     acquires the slot and a task releases it. (`ExitStack.pop_all` can do that too, but costs 1.7 kB per
@@ -194,14 +266,18 @@ class ProviderSlot(AbstractContextManager["ProviderSlot"]):
         for entry in self.route if self._wanted is None else (self._wanted,):
             if entry.has_free_slot or entry is self._wanted:
                 self.entry = entry
-                entry.running += 1
+                entry.slots.used += 1
+                for other in self.route:
+                    other.client.hold()
                 return self
         raise Overloaded(f"providers.{self.route[0].name}.max_generations")
 
     @override
     def __exit__(self, *exc: object) -> None:
         if not self._is_handed_over:
-            self.entry.running -= 1
+            self.entry.slots.used -= 1
+            for entry in self.route:
+                entry.client.release()
 
     def hand_over(self) -> None:
         """Keep the slot when this context is left; the next one that is entered releases it."""
@@ -209,6 +285,6 @@ class ProviderSlot(AbstractContextManager["ProviderSlot"]):
 
     def move_to(self, entry: ProviderEntry) -> None:
         """Change to a slot of another entry, which must have a free one; for the same entry, do nothing."""
-        self.entry.running -= 1
-        entry.running += 1
+        self.entry.slots.used -= 1
+        entry.slots.used += 1
         self.entry = entry

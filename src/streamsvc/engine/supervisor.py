@@ -19,7 +19,7 @@ from streamsvc.config.settings import Settings
 from streamsvc.engine.admission import Limiter
 from streamsvc.engine.audience import Count, ViewerSlot
 from streamsvc.engine.directory.base import STOP_SECONDS, Directory, KeyUse
-from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlot
+from streamsvc.engine.entries import ProviderEntries, ProviderSlot, Terms
 from streamsvc.engine.generation import Generation
 from streamsvc.engine.ids import new_id, scoped
 from streamsvc.engine.takeover import TakeOvers
@@ -34,8 +34,6 @@ from streamsvc.providers.registry import ProviderRegistry
 
 logger = logging.getLogger(__name__)
 
-_Route = tuple[ProviderEntry, ...]
-
 
 class Supervisor:
     """Creates and stops generations; runs those that were created in this process.
@@ -48,6 +46,9 @@ class Supervisor:
         hooks: are told what happens to generations and calls.
         settings: limits and deadlines.
         id_mark: returns how the random part of a new id must begin.
+
+    Attributes:
+        terms: what new answers are made with.
     """
 
     _tasks: anyio.abc.TaskGroup
@@ -63,13 +64,12 @@ class Supervisor:
         settings: Settings,
         id_mark: Callable[[], str] = str,
     ) -> None:
-        self._entries = ProviderEntries(providers, hooks)
+        self.terms = Terms(settings, ProviderEntries(providers, hooks))
         self._hooks = hooks
         self._id_mark = id_mark
         self._log = log
         self._directory = directory
         self._limiter = limiter
-        self._settings = settings
         self._viewer_count = _ViewerCount()
         self._data_bytes = 0  # of the images and files of running generations
         self._is_draining = False
@@ -81,8 +81,7 @@ class Supervisor:
             log=log,
             directory=directory,
             limiter=limiter,
-            entries=self._entries,
-            settings=settings.generations,
+            terms=lambda: self.terms,
             hooks=hooks,
             start=self._enter,
         )
@@ -121,10 +120,20 @@ class Supervisor:
     @property
     def entries(self) -> ProviderEntries:
         """The provider entries, with their slots and circuits."""
-        return self._entries
+        return self.terms.entries
+
+    def use(self, terms: Terms) -> None:
+        """Make new answers on other terms; those that run keep theirs."""
+        before, self.terms = self.terms, terms
+        before.entries.retire()
 
     async def create(
-        self, request: GenerationRequest, *, key: str | None = None, caller: Principal = ANONYMOUS
+        self,
+        request: GenerationRequest,
+        *,
+        key: str | None = None,
+        caller: Principal = ANONYMOUS,
+        terms: Terms | None = None,
     ) -> str:
         """Start a generation, and return its id once its log is open.
 
@@ -133,6 +142,7 @@ class Supervisor:
             caller: whose it is, which `request` says, too.
             key: the client's idempotency key. While the log of the first generation with this key is kept,
                 its id is returned, and nothing is started.
+            terms: what to make the answer with, as they were when the request came; None: the current ones.
 
         Raises:
             InvalidField: an unknown provider or fault, or a key that was used with a different request.
@@ -143,13 +153,13 @@ class Supervisor:
             RateLimited: a limit of the caller, or of all callers, is reached.
             Draining: the service is shutting down.
         """
-        route = self._entries.route(request.provider, request.prompt, caller)
+        terms = terms or self.terms
         if not key:
-            return await self._start(request, route, caller)
+            return await self._start(request, caller, terms)
         fingerprint = hashlib.sha256(msgspec.json.encode(request)).digest()
         async with self._directory.claim(scoped(caller.name, key)) as claim:
             if claim.use is None:
-                claim.use = KeyUse(fingerprint, await self._start(request, route, caller))
+                claim.use = KeyUse(fingerprint, await self._start(request, caller, terms))
             elif claim.use.fingerprint != fingerprint:
                 sentence = "This 'Idempotency-Key' was used with a different request."
                 raise InvalidField(sentence, field="Idempotency-Key")
@@ -177,7 +187,7 @@ class Supervisor:
             Overloaded: there is no place.
             RateLimited: the caller has as many viewers as it may have.
         """
-        if self._viewer_count.size >= self._settings.limits.max_viewers:
+        if self._viewer_count.size >= self.terms.settings.limits.max_viewers:
             raise Overloaded("limits.max_viewers")
         with ViewerSlot(self._viewer_count):
             lease = await self._limiter.viewer(caller)
@@ -226,8 +236,9 @@ class Supervisor:
         more = f" handed_over={handed_over}" if handed_over else ""
         logger.info("drain.finished cut=%d%s", rest - handed_over, more)
 
-    async def _start(self, request: GenerationRequest, route: _Route, caller: Principal) -> str:
+    async def _start(self, request: GenerationRequest, caller: Principal, terms: Terms) -> str:
         """Start a generation, unless something refuses it. What is refused is charged to nobody."""
+        route = terms.entries.route(request.provider, request.prompt, caller)
         self._check_room()
         with ProviderSlot(route) as slot:
             generation = Generation(
@@ -235,7 +246,7 @@ class Supervisor:
                 request,
                 slot=slot,
                 log=self._log,
-                settings=self._settings.generations,
+                settings=terms.settings.generations,
                 hooks=self._hooks,
                 hand_over=self._hand_over,
             )
@@ -302,15 +313,13 @@ class Supervisor:
     def _check_room(self) -> None:
         if self._is_draining:
             raise Draining
-        if self.running >= self._settings.limits.max_generations:
+        if self.running >= self.terms.settings.limits.max_generations:
             raise Overloaded("limits.max_generations")
 
     def _check_data(self, generation: Generation) -> None:
         """Bound the memory of images and files: a running answer keeps them for a retry or a fallback."""
-        is_large = (
-            self._data_bytes + generation.data_bytes > self._settings.limits.max_total_data_bytes
-        )
-        if generation.data_bytes and is_large:
+        most = self.terms.settings.limits.max_total_data_bytes
+        if generation.data_bytes and self._data_bytes + generation.data_bytes > most:
             raise Overloaded("limits.max_total_data_bytes")
 
 

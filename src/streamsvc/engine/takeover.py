@@ -11,11 +11,10 @@ from collections.abc import Awaitable, Callable
 import anyio
 import msgspec
 
-from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.admission import Limiter
 from streamsvc.engine.directory.base import Directory, TakenOver
 from streamsvc.engine.ending import Ending
-from streamsvc.engine.entries import ProviderEntries, ProviderEntry, ProviderSlot
+from streamsvc.engine.entries import ProviderEntry, ProviderSlot, Terms
 from streamsvc.engine.generation import APPEND_SECONDS, Generation
 from streamsvc.engine.remains import Remains, remains_of
 from streamsvc.engine.usage import estimate, total_tokens
@@ -45,28 +44,25 @@ class TakeOvers:
         log: their records.
         directory: notices and assigns them.
         limiter: holds what they are charged.
-        entries: may answer.
-        settings: whether answers are rescued.
+        terms: returns what may answer now, and whether answers are rescued.
         hooks: are told what ends here; a generation that goes on tells them itself.
         start: runs a generation in a task of its own. The limits do not apply: it was admitted when it was created.
     """
 
-    def __init__(  # noqa: PLR0913  # what it needs, passed by name
+    def __init__(  # what it needs, passed by name
         self,
         *,
         log: EventLog,
         directory: Directory,
         limiter: Limiter,
-        entries: ProviderEntries,
-        settings: GenerationSettings,
+        terms: Callable[[], Terms],
         hooks: Hooks,
         start: Callable[[Generation, ProviderSlot], Awaitable[None]],
     ) -> None:
         self._log = log
         self._directory = directory
         self._limiter = limiter
-        self._entries = entries
-        self._settings = settings
+        self._terms = terms
         self._hooks = hooks
         self._start = start
         self._turns = anyio.Semaphore(TAKES_AT_A_TIME)
@@ -113,7 +109,8 @@ class TakeOvers:
     async def _go_on(self, generation: str, taken: TakenOver) -> None:
         await self._adopt(generation)
         remains = await remains_of(self._log, generation)
-        route = self._route(taken, remains)
+        terms = self._terms()
+        route = _route(terms, taken, remains)
         if taken.request is None or not route:
             await self._close(generation, _end_of(taken, remains), taken)
             return
@@ -124,7 +121,7 @@ class TakeOvers:
                 taken.request,
                 slot=slot,
                 log=self._log,
-                settings=self._settings,
+                settings=terms.settings.generations,
                 hooks=self._hooks,
                 hand_over=self._directory.hand_over,
             )
@@ -146,17 +143,6 @@ class TakeOvers:
             else:
                 return
 
-    def _route(self, taken: TakenOver, remains: Remains) -> tuple[ProviderEntry, ...]:
-        """Return the entries that may go on with the answer; none if it has to end."""
-        must_end = taken.stop is not None or remains.standing.has_all_calls
-        may_go_on = self._settings.rescue and taken.times <= MAX_DEATHS
-        if must_end or not may_go_on or remains.standing.tool_calls or taken.request is None:
-            return ()
-        try:
-            return self._entries.route(taken.request.provider, taken.request.prompt)
-        except RequestError:  # this process has other settings
-            return ()
-
     async def _close(self, generation: str, done: Done, taken: TakenOver) -> None:
         began_at = time.time()
         with anyio.move_on_after(APPEND_SECONDS, shield=True):
@@ -176,6 +162,18 @@ class TakeOvers:
             )
         )
         self._limiter.settle(generation, total_tokens(done.usage) if done.usage else 0)
+
+
+def _route(terms: Terms, taken: TakenOver, remains: Remains) -> tuple[ProviderEntry, ...]:
+    """Return the entries that may go on with an answer; none if it has to end."""
+    must_end = taken.stop is not None or remains.standing.has_all_calls
+    may_go_on = terms.settings.generations.rescue and taken.times <= MAX_DEATHS
+    if must_end or not may_go_on or remains.standing.tool_calls or taken.request is None:
+        return ()
+    try:
+        return terms.entries.route(taken.request.provider, taken.request.prompt)
+    except RequestError:  # this process has other settings
+        return ()
 
 
 def _end_of(taken: TakenOver, remains: Remains) -> Done:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from streamsvc.config.settings import Settings
 from streamsvc.principals import Principal
 
 
@@ -30,6 +31,14 @@ class Authenticator(Protocol):
 
     def on_revoked(self, call: Callable[[str], None]) -> None:
         """Have something called with each `Principal.credential` that stops being valid while `run` runs."""
+        ...
+
+    async def prepare(self, settings: Settings) -> Callable[[], None]:
+        """Check that other settings fit what it knows; return what makes them count.
+
+        Raises:
+            ConfigError: they do not fit.
+        """
         ...
 
     async def run(self) -> None:

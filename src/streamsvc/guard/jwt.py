@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 from typing import Any
 
 import anyio
@@ -24,6 +25,7 @@ from joserfc.jws import JWSRegistry, extract_compact, validate_compact
 from typing_extensions import override
 
 from streamsvc.config.guard_settings import JWTSettings, PrincipalLimits
+from streamsvc.config.settings import Settings
 from streamsvc.guard.authentication import Authenticator
 from streamsvc.guard.claims import check_claims, principal_of, read_claims, refused
 from streamsvc.guard.jwks import IssuerKeys
@@ -116,6 +118,15 @@ class JWTAuthenticator(Authenticator):
     @override
     def on_revoked(self, call: Callable[[str], None]) -> None:
         self._calls.append(call)
+
+    @override
+    async def prepare(self, settings: Settings) -> Callable[[], None]:
+        return partial(self._use, settings.principal_limits)
+
+    def _use(self, limits: PrincipalLimits) -> None:
+        if limits != self._limits:
+            self._limits = limits
+            self._cache.clear()
 
     @override
     async def run(self) -> None:

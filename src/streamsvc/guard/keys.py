@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -90,11 +90,12 @@ class KeyAuthenticator(Authenticator):
     ) -> None:
         self._path = Path(settings.auth.keys_file)
         self._limits = settings.principal_limits
-        self._providers = settings.providers.keys()
+        self._providers: Collection[str] = settings.providers.keys()
         self._now = now
         self._calls: list[Callable[[str], None]] = []
         self._signature = _signature(self._path)
-        self._keys: Mapping[str, _Key] = self._read()
+        self._known = self._read()
+        self._keys = _keys_of(self._known, self._limits)
         self._by_hash = {key.hash: key for key in self._keys.values()}
 
     @override
@@ -150,16 +151,31 @@ class KeyAuthenticator(Authenticator):
             signature = settled
         self._signature = signature
         try:
-            self._replace(await _off_loop(self._read))
+            self._known = await _off_loop(self._read)
         except ConfigError as exc:
             mistakes = "; ".join(str(exc).splitlines())
             logger.error("keys.refused (what was known stays) %s", mistakes)  # noqa: TRY400
+        else:
+            self._replace()
 
-    def _read(self) -> Mapping[str, _Key]:
-        return _keys_of(read_keys(self._path, self._providers), self._limits)
+    def _read(self) -> Mapping[str, KnownPrincipal]:
+        return read_keys(self._path, self._providers)
 
-    def _replace(self, keys: Mapping[str, _Key]) -> None:
+    @override
+    async def prepare(self, settings: Settings) -> Callable[[], None]:
+        providers = settings.providers.keys()
+        await _off_loop(partial(read_keys, self._path, providers))
+        return partial(self._use, settings.principal_limits, providers)
+
+    def _use(self, limits: PrincipalLimits, providers: Collection[str]) -> None:
+        """Apply other limits to the principals of the file, as it was last read."""
+        self._limits, self._providers = limits, providers
+        self._keys = _keys_of(self._known, limits)
+        self._by_hash = {key.hash: key for key in self._keys.values()}
+
+    def _replace(self) -> None:
         """Use the keys of the file from now on, and report those that it lacks or has given to somebody else."""
+        keys = _keys_of(self._known, self._limits)
         before, self._keys = self._keys, keys
         self._by_hash = {key.hash: key for key in keys.values()}
         logger.info("keys.loaded file=%s keys=%d", self._path, len(keys))

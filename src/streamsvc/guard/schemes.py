@@ -6,6 +6,7 @@ import anyio
 from typing_extensions import override
 
 from streamsvc.config.guard_settings import KEY_PREFIX
+from streamsvc.config.settings import Settings
 from streamsvc.errors import Unauthorized
 from streamsvc.guard.authentication import Authenticator
 from streamsvc.principals import Principal
@@ -43,6 +44,16 @@ class CredentialSchemes(Authenticator):
     def on_revoked(self, call: Callable[[str], None]) -> None:
         for authenticator in self._authenticators.values():
             authenticator.on_revoked(call)
+
+    @override
+    async def prepare(self, settings: Settings) -> Callable[[], None]:
+        prepared = [await it.prepare(settings) for it in self._authenticators.values()]
+
+        def use() -> None:
+            for each in prepared:
+                each()
+
+        return use
 
     @override
     async def run(self) -> None:

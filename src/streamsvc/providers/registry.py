@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from typing import Self, cast, get_args
 
 import anyio
+import anyio.abc
 import anyio.to_thread
 
 from streamsvc.config.provider_settings import FakeSettings, FaultName, ProviderSettings
@@ -22,37 +23,167 @@ from streamsvc.traces import describe
 logger = logging.getLogger(__name__)
 
 
+class ProviderClient:
+    """The provider of one entry: opened on first use, and closed when nobody holds it.
+
+    Args:
+        section: the settings of the entry.
+        environ: has its key.
+        closer: closes it.
+    """
+
+    def __init__(
+        self, section: ProviderSettings, environ: Mapping[str, str], closer: "_Closer"
+    ) -> None:
+        self.section = section
+        self.is_open = False
+        self._environ = environ
+        self._closer = closer
+        self._stack = AsyncExitStack()
+        self._opening = anyio.Lock()
+        self._provider: Provider
+        self._holders = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the entry has the key that it needs."""
+        return self.section.key(self._environ) is not None
+
+    async def get(self) -> Provider:
+        """Return the provider.
+
+        Raises:
+            ProviderError: it cannot be opened.
+        """
+        if self.is_open:
+            return self._provider
+        async with self._opening:
+            if not self.is_open:
+                open_provider = await anyio.to_thread.run_sync(load_adapter, self.section)
+                opened = open_provider(self.section, self.section.key(self._environ) or "")
+                self.use(await self._stack.enter_async_context(opened))
+                self._closer.opened(self)
+        return self._provider
+
+    def use(self, provider: Provider) -> None:
+        """Use a provider that is open already."""
+        self._provider, self.is_open = provider, True
+
+    def hold(self) -> None:
+        """Keep it open until `release` is called as often."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """Let it be closed if nobody else holds it. It opens again on its next use."""
+        self._holders -= 1
+        if not self._holders and self.is_open:
+            self._closer.close_soon(self)
+
+    async def close_unless_held(self) -> None:
+        """Close it, unless somebody has begun to hold it."""
+        async with self._opening:
+            if not self._holders:
+                await self.close()
+
+    async def close(self) -> None:
+        """Close it and its connections."""
+        self.is_open = False
+        self._closer.closed(self)
+        await self._stack.aclose()
+
+
+class _Closer:
+    """Closes providers while the service goes on, and the rest at its end."""
+
+    def __init__(self) -> None:
+        self._open: set[ProviderClient] = set()
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._tasks = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            await tasks.__aexit__(None, None, None)
+        async with AsyncExitStack() as stack:
+            for client in self._open:
+                stack.push_async_callback(client.close)
+
+    def opened(self, client: ProviderClient) -> None:
+        self._open.add(client)
+
+    def closed(self, client: ProviderClient) -> None:
+        self._open.discard(client)
+
+    def close_soon(self, client: ProviderClient) -> None:
+        if self._tasks is not None:
+            self._tasks.start_soon(self._close, client)
+
+    async def _close(self, client: ProviderClient) -> None:
+        try:
+            await client.close_unless_held()
+        except Exception as exc:  # noqa: BLE001  # whatever an SDK raises
+            logger.error("provider.unclosed kind=%s %s", client.section.kind, describe(exc))  # noqa: TRY400
+
+
 class ProviderRegistry:
     """The configured provider entries. Held as an async context manager; leaving closes them all.
 
     Args:
         entries: the settings by entry name.
         environ: holds the keys.
+        known: clients to use for the entries that have the same settings.
+        closer: closes the providers; None: they are closed with this registry.
     """
 
-    def __init__(self, entries: Mapping[str, ProviderSettings], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        entries: Mapping[str, ProviderSettings],
+        environ: Mapping[str, str],
+        *,
+        known: Mapping[str, ProviderClient] = {},
+        closer: _Closer | None = None,
+    ) -> None:
         self._entries = entries
         self._environ = environ
-        self._stack = AsyncExitStack()
-        self._open: dict[str, Provider] = {}
-        self._opening = anyio.Lock()
+        self._closer = closer or _Closer()
+        self._clients = {
+            name: client
+            if (client := known.get(name)) is not None and client.section == section
+            else ProviderClient(section, environ, self._closer)
+            for name, section in entries.items()
+        }
+
+    def successor(self, entries: Mapping[str, ProviderSettings]) -> "ProviderRegistry":
+        """Return the registry for other settings. It shares the providers of the entries that have not changed.
+
+        Its providers are closed with this registry.
+        """
+        return ProviderRegistry(entries, self._environ, known=self._clients, closer=self._closer)
 
     async def __aenter__(self) -> Self:
         """Open nothing yet."""
+        await self._closer.__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         """Close every provider that was opened, and its connections."""
-        await self._stack.aclose()
+        await self._closer.__aexit__(*exc)
 
     @property
     def entries(self) -> Mapping[str, ProviderSettings]:
         """The settings by entry name."""
         return self._entries
 
+    def client(self, name: str) -> ProviderClient:
+        """Return what opens and closes the provider of an entry."""
+        return self._clients[name]
+
     def is_ready(self, name: str) -> bool:
         """Return whether the entry has the key it needs."""
-        return self._entries[name].key(self._environ) is not None
+        return self._clients[name].is_ready
 
     def check(
         self,
@@ -108,15 +239,8 @@ class ProviderRegistry:
             ProviderNotReady: its key is missing.
             ProviderError: it cannot be opened.
         """
-        if provider := self._open.get(name):
-            return provider
-        entry = self.check(name)
-        async with self._opening:
-            if name not in self._open:
-                open_provider = await anyio.to_thread.run_sync(load_adapter, entry)
-                opened = open_provider(entry, entry.key(self._environ) or "")
-                self._open[name] = await self._stack.enter_async_context(opened)
-        return self._open[name]
+        self.check(name)
+        return await self._clients[name].get()
 
     async def open_ready(self) -> None:
         """Open every entry whose key is set, so that no answer waits for an import or fails because of one.

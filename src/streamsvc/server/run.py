@@ -57,7 +57,7 @@ def serve(
         await app.state.supervisor.drain(drain_seconds)
 
     options = Options(
-        prepare=app.state.providers.open_ready,
+        prepare=app.prepare,
         silence_seconds=settings.stream.send_timeout_seconds,
         request_seconds=settings.server.request_seconds,
         max_connections=min(room, limits.max_connections),

@@ -36,20 +36,22 @@ class Access(Enum):
 
 
 class AccessControl:
-    """Finds out who makes a request, and cuts the requests of a credential that is revoked.
+    """Finds out who makes a request, and registers it with the credential that it came with.
 
     Args:
         authenticator: knows the credentials; None if the service asks for none.
         anonymous: who everybody is in that case.
+        running: the requests of each credential, which a revocation cuts.
     """
 
     def __init__(
-        self, authenticator: Authenticator | None = None, anonymous: Principal = ANONYMOUS
+        self,
+        authenticator: Authenticator | None,
+        anonymous: Principal,
+        running: RunningRequests,
     ) -> None:
         self._authenticator = authenticator
-        self._running = RunningRequests()
-        if authenticator is not None:
-            authenticator.on_revoked(self._running.cut)
+        self._running = running
         self._anonymous = anonymous
 
     async def caller(self, scope: Scope) -> Principal:

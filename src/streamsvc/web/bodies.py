@@ -27,18 +27,26 @@ class _Reading:
         self.scope = anyio.CancelScope()
 
 
+class Bodies:
+    """The bodies that are being read, and their size all together."""
+
+    def __init__(self) -> None:
+        self.readings: set[_Reading] = set()
+        self.total_bytes = 0
+
+
 class BodyReader:
     """Reads the bodies of requests.
 
     Args:
         limits: the largest body, and the largest sum of the bodies that are being read.
+        bodies: those that are being read, also by other readers.
     """
 
-    def __init__(self, limits: LimitSettings) -> None:
+    def __init__(self, limits: LimitSettings, bodies: Bodies) -> None:
         self._max_bytes = limits.max_body_bytes
         self._max_total_bytes = limits.max_total_body_bytes
-        self._readings: set[_Reading] = set()
-        self._total_bytes = 0
+        self._bodies = bodies
 
     async def read(self, request: Request, head: RequestHead) -> Body:
         """Read a body.
@@ -54,27 +62,27 @@ class BodyReader:
         if length.isdecimal() and int(length) > self._max_bytes:
             raise _too_large(self._max_bytes)
         reading = _Reading()
-        self._readings.add(reading)
+        self._bodies.readings.add(reading)
         try:
             with reading.scope:
                 async for chunk in request.stream():
                     self._take(reading, chunk)
                 return Body(bytes(reading.content), head.content_type)
         finally:
-            self._readings.remove(reading)
-            self._total_bytes -= len(reading.content)
+            self._bodies.readings.remove(reading)
+            self._bodies.total_bytes -= len(reading.content)
         raise _too_many()
 
     def _take(self, reading: _Reading, chunk: bytes) -> None:
         reading.content += chunk
-        self._total_bytes += len(chunk)
+        self._bodies.total_bytes += len(chunk)
         if len(reading.content) > self._max_bytes:
             raise _too_large(self._max_bytes)
-        while self._total_bytes > self._max_total_bytes:
-            largest = max(self._readings, key=lambda it: len(it.content))
+        while self._bodies.total_bytes > self._max_total_bytes:
+            largest = max(self._bodies.readings, key=lambda it: len(it.content))
             if largest is reading:
                 raise _too_many()
-            self._total_bytes -= len(largest.content)
+            self._bodies.total_bytes -= len(largest.content)
             largest.content.clear()
             largest.scope.cancel()
 

@@ -6,6 +6,7 @@ import msgspec
 from starlette.requests import Request
 
 from streamsvc.dialects.json_body import Body
+from streamsvc.engine.entries import Terms
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.messages import GenerationRequest
 from streamsvc.web.bodies import BodyReader
@@ -18,12 +19,16 @@ class Creation:
 
     Args:
         supervisor: starts generations.
+        terms: what they are made with.
         bodies: reads request bodies.
         origins: checks which pages may create.
     """
 
-    def __init__(self, supervisor: Supervisor, bodies: BodyReader, origins: Origins) -> None:
+    def __init__(
+        self, supervisor: Supervisor, terms: Terms, bodies: BodyReader, origins: Origins
+    ) -> None:
         self._supervisor = supervisor
+        self._terms = terms
         self._bodies = bodies
         self._origins = origins
 
@@ -68,4 +73,6 @@ class Creation:
             caller = head.principal
             if caller.name:
                 order = msgspec.structs.replace(order, principal=caller.name)
-            return await self._supervisor.create(order, key=head.key(), caller=caller)
+            return await self._supervisor.create(
+                order, key=head.key(), caller=caller, terms=self._terms
+            )

@@ -72,6 +72,10 @@ class MemoryLimiter(Limiter):
         self._accounts: dict[str, _Account] = {}
         self._admitted: dict[str, _Admitted] = {}
 
+    def use(self, in_all: LimitSettings) -> None:
+        """Apply other limits of all principals together; what they have used stays."""
+        self._in_all = in_all
+
     @property
     def size(self) -> int:
         """How many principals it remembers."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from typing_extensions import override
 
-from streamsvc.config.settings import Settings
+from streamsvc.config.settings import LimitSettings, Settings
 from streamsvc.engine.admission import Limiter
 from streamsvc.engine.audience import Count
 from streamsvc.errors import StoreUnavailable
@@ -63,6 +63,11 @@ class RedisLimiter(Limiter):
         self._calls = Calls(store, packed(store.keys.usage_in_all()), lease_seconds)
         self._keys_of = lru_cache(KNOWN_PRINCIPALS)(self._principal_keys)
         self._numbers = count()
+
+    def use(self, in_all: LimitSettings) -> None:
+        """Apply other limits of all principals together; what they have used stays."""
+        self._in_all = in_all
+        self._local.use(in_all)
 
     @override
     async def admit(self, generation: str, caller: Principal, prompt: Prompt) -> None:

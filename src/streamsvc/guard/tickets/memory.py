@@ -45,15 +45,19 @@ class MemoryTickets(Tickets):
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._seconds = settings.auth.ticket_seconds
-        self._kept_seconds = kept_seconds(settings)
-        self._limit = settings.limits.max_generations + settings.generations.keep_count
-        self._max_bytes = settings.limits.max_total_body_bytes
-        self._waiting: dict[str, _Waiting] = {}  # those that expire first come first
+        self._waiting: dict[str, _Waiting] = {}  # the oldest come first
         self._spent: dict[str, _Spent] = {}
         self._bytes_of: Counter[str] = Counter()
         self._waiting_of: Counter[str] = Counter()
         self._spent_of: Counter[str] = Counter()
+        self.use(settings)
+
+    def use(self, settings: Settings) -> None:
+        """Keep new tickets, and those that are used from now on, for other times, and within other limits."""
+        self._seconds = settings.auth.ticket_seconds
+        self._kept_seconds = kept_seconds(settings)
+        self._limit = settings.limits.max_generations + settings.generations.keep_count
+        self._max_bytes = settings.limits.max_total_body_bytes
 
     def __len__(self) -> int:
         """Return how many tickets are kept."""
@@ -75,7 +79,7 @@ class MemoryTickets(Tickets):
     async def find(self, text: str) -> Ticket | None:
         self._tidy()
         name = hash_of(text) or ""
-        if waiting := self._waiting.get(name):
+        if (waiting := self._waiting.get(name)) and waiting.until > now():
             return msgspec.msgpack.decode(waiting.data, type=Ticket)
         spent = self._spent.get(name)
         return spent.ticket if spent else None
@@ -84,7 +88,7 @@ class MemoryTickets(Tickets):
     async def spend(self, text: str, ticket: Ticket, opener: str) -> bool:
         self._tidy()
         name = hash_of(text) or ""
-        if name in self._waiting:
+        if (waiting := self._waiting.get(name)) and waiting.until > now():
             self._drop(name)
             self._spent[name] = _Spent(ticket, opener, now() + self._kept_seconds)
             self._spent_of[ticket.principal.name] += 1

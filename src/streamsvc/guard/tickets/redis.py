@@ -26,9 +26,13 @@ class RedisTickets(Tickets):
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
+        self._max_bytes = settings.log.max_request_bytes
+        self.use(settings)
+
+    def use(self, settings: Settings) -> None:
+        """Keep new tickets, and those that are used from now on, for other times."""
         self._wait_ms = int(settings.auth.ticket_seconds * 1000)
         self._kept_ms = int(kept_seconds(settings) * 1000)
-        self._max_bytes = settings.log.max_request_bytes
 
     @override
     async def mint(self, ticket: Ticket) -> str:
