@@ -192,7 +192,7 @@ async def test_file_that_is_being_written_is_read_when_it_is_done(
             keys.overwrite(before)
         return look
 
-    monkeypatch.setattr("streamsvc.guard.keys._signature", signature)
+    monkeypatch.setattr("streamsvc.filewatch._signature", signature)
     with logged() as log, anyio.fail_after(BOUND_SECONDS):
         async with running(keys) as (authenticator, revoked):
             await log.wait("keys.loaded", count=2)

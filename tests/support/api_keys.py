@@ -73,8 +73,8 @@ def hurried_reads() -> Any:
 
     @pytest.fixture(autouse=True)
     def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("streamsvc.guard.keys.POLL_SECONDS", 0.02)
-        monkeypatch.setattr("streamsvc.guard.keys.SETTLE_SECONDS", 0.02)
+        monkeypatch.setattr("streamsvc.filewatch.POLL_SECONDS", 0.02)
+        monkeypatch.setattr("streamsvc.filewatch.SETTLE_SECONDS", 0.02)
 
     return hurry
 

@@ -28,18 +28,13 @@ from streamsvc.config.guard_settings import KEY_PREFIX, PrincipalLimits
 from streamsvc.config.keys_file import KnownPrincipal, read_keys
 from streamsvc.config.settings import Settings
 from streamsvc.errors import ConfigError, Unauthorized
+from streamsvc.filewatch import FileWatch
 from streamsvc.guard.authentication import Authenticator
 from streamsvc.principals import Principal
 
 _T = TypeVar("_T")
 
 logger = logging.getLogger(__name__)
-
-POLL_SECONDS = 0.4
-"""How often the file is looked at. A key has to stop working within a second after it was removed."""
-
-SETTLE_SECONDS = 0.1
-"""How long the file must stay as it is before it is read: an editor may empty a file before it writes it."""
 
 _ID_BYTES, _SECRET_BYTES = 5, 20
 _KEY = re.compile(rf"{KEY_PREFIX}[A-Za-z0-9-]{{1,64}}_[a-z2-7]{{32}}")
@@ -93,7 +88,7 @@ class KeyAuthenticator(Authenticator):
         self._providers: Collection[str] = settings.providers.keys()
         self._now = now
         self._calls: list[Callable[[str], None]] = []
-        self._signature = _signature(self._path)
+        self._watch = FileWatch(self._path)
         self._known = self._read()
         self._keys = _keys_of(self._known, self._limits)
         self._by_hash = {key.hash: key for key in self._keys.values()}
@@ -136,20 +131,12 @@ class KeyAuthenticator(Authenticator):
         """Return how long to wait for the next look at the file, or the next expiry."""
         expiries = (key.expires for key in self._keys.values() if key.expires > since)
         seconds = (min(expiries, default=datetime.max.replace(tzinfo=UTC)) - since).total_seconds()
-        return min(POLL_SECONDS, seconds)
+        return min(self._watch.seconds, seconds)
 
     async def _look(self) -> None:
         """Read the file if it has changed."""
-        signature = await _off_loop(partial(_signature, self._path))
-        if signature == self._signature:
+        if not await _off_loop(self._watch.look):
             return
-        while True:
-            await anyio.sleep(SETTLE_SECONDS)
-            settled = await _off_loop(partial(_signature, self._path))
-            if settled == signature:
-                break
-            signature = settled
-        self._signature = signature
         try:
             self._known = await _off_loop(self._read)
         except ConfigError as exc:
@@ -212,15 +199,6 @@ def _keys_of(
             owner = msgspec.structs.replace(principal, credential=which)
             keys[which] = _Key(key.hash, owner, key.expires)
     return keys
-
-
-def _signature(path: Path) -> tuple[int, ...] | None:
-    """Return what changes whenever a file is written or replaced, also by a link to another; None if it is away."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _log_open_file(path: Path) -> None:
