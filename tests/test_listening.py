@@ -280,7 +280,7 @@ async def test_an_app_without_lifespan_events_refuses_with_the_reason(
         assert sent[0]["status"] == 503
         assert b"does not send the ASGI lifespan events" in sent[1]["body"]
     said = [line.partition(" ")[0] for line in caplog.messages]
-    assert said.count("lifespan.missing") == 1
+    assert said.count("lifespan.missing:") == 1
     assert "crashed" not in caplog.text
 
 

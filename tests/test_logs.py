@@ -11,8 +11,10 @@ from contextlib import contextmanager, suppress
 import pytest
 from typing_extensions import override
 
+from streamsvc.config.settings import ServerSettings
 from streamsvc.server import logs
-from streamsvc.server.logs import BackgroundHandler, LineFormatter
+from streamsvc.server.log_formats import LINE_BYTES, TextFormatter
+from streamsvc.server.logs import BackgroundHandler
 from streamsvc.traces import describe
 
 SECRET = "xyzzy-plugh"
@@ -35,7 +37,7 @@ def handler(*, lines: int = 100) -> Iterator[tuple[BackgroundHandler, int]]:
     """Yield a handler and the read end of its pipe."""
     reader, writer = os.pipe()
     made = BackgroundHandler(writer, lines=lines)
-    made.setFormatter(LineFormatter("%(levelname)s %(message)s"))
+    made.setFormatter(TextFormatter("%(levelname)s %(message)s"))
     try:
         yield made, reader
     finally:
@@ -47,7 +49,7 @@ def handler(*, lines: int = 100) -> Iterator[tuple[BackgroundHandler, int]]:
 @pytest.mark.promise("secret:kept")
 def test_an_exception_is_one_line_with_its_type_and_place() -> None:
     exc = raised(ExceptionGroup(SECRET, [raised(ValueError(SECRET))]))
-    line = LineFormatter("%(message)s").format(a_record("boom\n%s", "a\r\nb\x1b[2J", exc=exc))
+    line = TextFormatter("%(message)s").format(a_record("boom\n%s", "a\r\nb\x1b[2J", exc=exc))
     assert line.startswith("boom\\na\\r\\nb\\x1b[2J exception=ValueError at=test_logs.py:")
     assert SECRET not in line
     assert line.isprintable()
@@ -59,8 +61,8 @@ def test_a_crash_is_described_by_our_frames_without_values() -> None:
         asyncio.run(_crash_in_the_service())
     line = describe(caught.value)
     assert line.startswith("exception=RuntimeError at=test_logs.py:")
-    assert "frames=server/logs.py:" in line
-    assert ":LineFormatter.format>server/logs.py:" in line
+    assert "frames=server/log_formats.py:" in line
+    assert ":TextFormatter.format>server/log_formats.py:" in line
     assert SECRET not in line
 
 
@@ -70,20 +72,20 @@ async def _crash_in_the_service() -> None:
         def __str__(self) -> str:
             raise RuntimeError(SECRET)
 
-    LineFormatter("%(message)s").format(a_record("%s", Hostile()))
+    TextFormatter("%(message)s").format(a_record("%s", Hostile()))
 
 
 def test_the_description_of_an_endless_recursion_is_short() -> None:
     record = a_record("%s", _Endless())
     with pytest.raises(RecursionError) as caught:
-        LineFormatter("%(message)s").format(record)
+        TextFormatter("%(message)s").format(record)
     assert len(describe(caught.value)) < 2000
 
 
 class _Endless:
     @override
     def __str__(self) -> str:
-        return LineFormatter("%(message)s").format(a_record("%s", self))
+        return TextFormatter("%(message)s").format(a_record("%s", self))
 
 
 def fill(descriptor: int) -> int:
@@ -131,7 +133,7 @@ def test_lines_to_a_closed_pipe_are_counted() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     made = BackgroundHandler(writer)
-    made.setFormatter(LineFormatter("%(message)s"))
+    made.setFormatter(TextFormatter("%(message)s"))
     made.handle(a_record("lost"))
     made.close()
     assert made._unwritten == 1
@@ -142,7 +144,7 @@ def test_each_write_has_whole_lines_and_is_atomic() -> None:
     """The kernel does not mix writes of up to 4096 bytes to a pipe, whichever process they come from."""
     lines = ["a" * 1000] * 9 + ["é" * 5000, "b", "c" * 4095, "d"]
     pieces = list(logs._pieces(lines))
-    assert all(len(piece) <= logs.WRITE_BYTES and piece.endswith(b"\n") for piece in pieces)
+    assert all(len(piece) <= LINE_BYTES and piece.endswith(b"\n") for piece in pieces)
     written = b"".join(pieces).decode().splitlines()
     assert written[:9] == lines[:9]
     assert written[9] == "é" * 2046 + "…"
@@ -150,8 +152,8 @@ def test_each_write_has_whole_lines_and_is_atomic() -> None:
 
 
 def test_the_lines_of_a_worker_end_with_its_number() -> None:
-    config = logs.log_config("info", 2)["formatters"]["line"]
-    formatter = config.pop("()")(config.pop("fmt"), **config)
+    config = logs.log_config(ServerSettings(), 2)["formatters"]["line"]
+    formatter = config.pop("()")(**config)
     assert formatter.format(a_record("a", exc=raised(ValueError()))).endswith(" worker=2")
 
 
@@ -212,6 +214,6 @@ def test_a_crash_in_a_loop_callback_is_one_line(caplog: pytest.LogCaptureFixture
         await asyncio.sleep(0)  # noqa: TID251
 
     asyncio.run(main())
-    assert "loop.complained Something is odd." in caplog.messages
+    assert "loop.complained: Something is odd." in caplog.messages
     assert any(line.startswith("loop.crashed exception=ValueError") for line in caplog.messages)
     assert SECRET not in caplog.text

@@ -23,11 +23,12 @@ from streamsvc.guard.authentication import Authenticator
 from streamsvc.guard.keys import KeyAuthenticator
 from streamsvc.guard.schemes import KEY, TOKEN, CredentialSchemes
 from streamsvc.hooks import Hooks
+from streamsvc.log_line import log
 from streamsvc.messages import Prompt
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.sharing import Sharing, in_memory
 from streamsvc.telemetry.log_lines import LogLines
-from streamsvc.traces import describe
+from streamsvc.traces import fields_of
 from streamsvc.web.bodies import Bodies
 from streamsvc.web.problems import Guard
 from streamsvc.web.running import RunningRequests
@@ -120,7 +121,7 @@ def create_app(
         ConfigError: the keys file has a mistake.
     """
     hooks = Hooks()
-    LogLines(hooks)
+    LogLines(hooks, access_log=settings.server.access_log)
     sharing = _sharing(settings, hooks, demo_worker)
     providers = ProviderRegistry(settings.providers, environ)
     supervisor = Supervisor(
@@ -218,6 +219,7 @@ def _lifespan(
             if not guard.has_started:
                 raise
             guard.has_started, guard.has_crashed = False, True
-            logger.critical("service.crashed %s (this process ends)", describe(exc))
+            note = "this process ends"
+            log(logger, logging.CRITICAL, "service.crashed", note, **fields_of(exc))
 
     return lifespan

@@ -34,7 +34,7 @@ Flags override environment variables, which override the file.
 examples:
   streamsvc serve                               the defaults, or ./config.toml
   streamsvc serve --port 9000 --provider openai
-  streamsvc serve --config prod.toml --workers 4
+  streamsvc serve --config prod.toml --workers 4 --log-format json
   streamsvc serve --reload --log-level debug    while you work on the settings
 """
 
@@ -43,7 +43,8 @@ _FLAGS: Mapping[str, tuple[str, str]] = {
     "--port": ("N", "the port to listen on; 0 takes a free one"),
     "--workers": ("N", "how many worker processes share the connections"),
     "--provider": ("NAME", "the provider entry that answers"),
-    "--log-level": ("LEVEL", "debug, info, warning or error"),
+    "--log-level": ("LEVEL", "the least important lines to log: debug, info, warning or error"),
+    "--log-format": ("FORMAT", "text, or json: an object in each line"),
 }
 """The flags with a value: its name in the help, and what it is."""
 

@@ -37,7 +37,8 @@ text of a foreign exception never gets further than `__cause__`.
 """
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -67,13 +68,12 @@ class RequestError(StreamsvcError):
     Attributes:
         status: the HTTP status of the response.
         field: the JSON field, query parameter or header at fault, if any.
-        log_details: what the log line shows besides the code, as `name=value`; never part of a prompt or
-            a key.
+        log_details: what the log line shows besides the code, by name; never part of a prompt or a key.
     """
 
     code = "bad_request"
     status: ClassVar[int] = 400
-    log_details: str = ""
+    log_details: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
@@ -109,7 +109,7 @@ class Unauthorized(RequestError):
             else "An API key or token is required; send it as 'Authorization: Bearer …'.",
             field="Authorization",
         )
-        self.log_details = "credential=invalid" if was_given else "credential=missing"
+        self.log_details = {"credential": "invalid" if was_given else "missing"}
 
 
 class OriginRefused(RequestError):
@@ -124,7 +124,7 @@ class OriginRefused(RequestError):
             f"{pages} are not allowed; to allow them, add the origin to cors.origins in the settings.",
             field="Origin",
         )
-        self.log_details = f"origin={origin or '*'} setting=cors.origins"
+        self.log_details = {"origin": origin or "*", "setting": "cors.origins"}
 
 
 class NavigationRefused(RequestError):
@@ -151,7 +151,7 @@ class TicketInvalid(RequestError):
 
     def __init__(self, why: str) -> None:
         super().__init__("The ticket is invalid or has expired; request a new one.", field="ticket")
-        self.log_details = f"ticket={why}"
+        self.log_details = {"ticket": why}
 
 
 class TicketSpent(RequestError):
@@ -177,7 +177,7 @@ class HostRefused(RequestError):
             " in the settings.",
             field="Host",
         )
-        self.log_details = f"host={host or '*'} setting=server.hosts"
+        self.log_details = {"host": host or "*", "setting": "server.hosts"}
 
 
 class GenerationNotFound(RequestError):
@@ -252,7 +252,7 @@ class UnsupportedParameter(InvalidField):
             f"The provider {provider!r} does not support {' and '.join(lacked)}; {remedy}.",
             field=field,
         )
-        self.log_details = f"provider={provider} field={field}"
+        self.log_details = {"provider": provider, "field": field}
 
 
 class Overloaded(RequestError):
@@ -268,7 +268,7 @@ class Overloaded(RequestError):
 
     def __init__(self, limit: str) -> None:
         super().__init__(f"The service is at its configured limit ({limit}).")
-        self.log_details = f"limit={limit}"
+        self.log_details = {"limit": limit}
 
 
 class RateLimited(Overloaded):
@@ -296,7 +296,7 @@ class RateLimited(Overloaded):
         RequestError.__init__(
             self, f"The limit of {what} is reached ({limit}{figure}); try again {when}."
         )
-        self.log_details = f"limit={limit}"
+        self.log_details = {"limit": limit}
 
 
 class Draining(Overloaded):
@@ -317,7 +317,7 @@ class IssuerUnavailable(Overloaded):
         RequestError.__init__(
             self, "The service cannot check tokens at the moment; try again.", field="Authorization"
         )
-        self.log_details = "setting=jwt.jwks_url"
+        self.log_details = {"setting": "jwt.jwks_url"}
 
 
 class StoreUnavailable(Overloaded):
@@ -327,7 +327,7 @@ class StoreUnavailable(Overloaded):
 
     def __init__(self, reason: str) -> None:
         RequestError.__init__(self, "The service cannot reach its store at the moment; try again.")
-        self.log_details = f"reason={reason}"
+        self.log_details = {"reason": reason}
 
 
 class PrefetchRefused(RequestError):

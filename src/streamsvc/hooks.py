@@ -6,13 +6,14 @@ reported for a token: the places that a token passes count for themselves, and r
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from streamsvc.events import Done, Usage
-from streamsvc.traces import describe
+from streamsvc.log_line import log
+from streamsvc.traces import fields_of
 
 logger = logging.getLogger(__name__)
 
@@ -274,14 +275,14 @@ class Refused(Detail, frozen=True, kw_only=True):
         code: of the refusal.
         method: of the request.
         path: of the request, only what looks like a name.
-        details: `name=value` for the log line, or "".
+        details: for the log line, by name.
     """
 
     status: int
     code: str
     method: str
     path: str
-    details: str = ""
+    details: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class CircuitChanged(Detail, frozen=True, kw_only=True):
@@ -337,4 +338,5 @@ class Hooks:
             try:
                 listener(detail)
             except Exception as exc:  # noqa: BLE001  # whatever a listener raises: answers go on
-                logger.error("hook.crashed kind=%s %s", type(detail).__name__, describe(exc))  # noqa: TRY400
+                kind = type(detail).__name__
+                log(logger, logging.ERROR, "hook.crashed", kind=kind, **fields_of(exc))

@@ -12,6 +12,11 @@ _MOST_FRAMES = 20
 
 
 def describe(exc: BaseException) -> str:
+    """Return `fields_of` an exception as text."""
+    return " ".join(f"{name}={value}" for name, value in fields_of(exc).items())
+
+
+def fields_of(exc: BaseException) -> dict[str, str]:
     """Return an exception's class, where it was raised, and our frames in its traceback, for a log line.
 
     Frames are `file:line:function`, the outermost first. Values, source lines and the exception's text are
@@ -31,7 +36,12 @@ def describe(exc: BaseException) -> str:
     if len(ours) > _MOST_FRAMES:
         ours[_MOST_FRAMES // 2 : -_MOST_FRAMES // 2] = ["..."]
     way = ">".join(ours) or "none"
-    return f"exception={type(exc).__name__} at={place} causes={causes(exc)} frames={way}"
+    return {
+        "exception": type(exc).__name__,
+        "at": place,
+        "causes": causes(exc),
+        "frames": way,
+    }
 
 
 def _frames(exc: BaseException) -> Iterator[tuple[CodeType, int]]:

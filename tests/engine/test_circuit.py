@@ -268,6 +268,6 @@ async def test_opening_and_closing_are_logged_once_each(
         await anyio.sleep(SECONDS)
         answer(circuit)
     assert [record.getMessage() for record in caplog.records] == [
-        "circuit.opened provider=fake failures=3 seconds=15",
+        "circuit.opened provider=fake failures=3 seconds=15.000",
         "circuit.closed provider=fake",
     ]

@@ -54,7 +54,7 @@ async def test_a_drain_ends_what_still_runs_at_its_deadline(
             assert done.error is not None
             assert (done.error.code, done.error.retryable) == ("drained", True)
     logged = [record.getMessage() for record in caplog.records if "drain." in record.getMessage()]
-    started = f"drain.started generations=3 viewers=0 seconds={seconds:g}"
+    started = f"drain.started generations=3 viewers=0 seconds={seconds:.3f}"
     assert logged == [f"{started} (a second signal ends the wait)", "drain.finished cut=3"]
 
 

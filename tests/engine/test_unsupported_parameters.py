@@ -48,7 +48,7 @@ async def test_a_lacked_parameter_is_refused_before_anything_is_asked() -> None:
         )
         assert (refused.value.status, refused.value.code) == (422, "unsupported_parameter")
         assert refused.value.field == "top_k"
-        assert refused.value.log_details == "provider=first field=top_k"
+        assert refused.value.log_details == {"provider": "first", "field": "top_k"}
         assert bench.calls == (0, 0)
         assert (await bench.answer(request(seed=5)))[-1] == completed("first")
 

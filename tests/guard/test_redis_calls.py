@@ -209,7 +209,7 @@ async def test_all_who_wait_learn_that_the_store_is_lost(
             await anyio.wait_all_tasks_blocked()
             proxy.resume()
             await proxy.refuse()
-        assert [exc.log_details for exc in refused] == ["reason=unreachable"] * 2
+        assert [exc.log_details for exc in refused] == [{"reason": "unreachable"}] * 2
         await proxy.accept()
         with anyio.fail_after(10):
             while len(valkey.command("KEYS", f"{key_prefix}:*:admission:*")) > 1:  # noqa: ASYNC110

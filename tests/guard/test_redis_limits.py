@@ -89,7 +89,7 @@ async def test_a_take_over_holds_and_settles_what_was_charged(
         killed.kill()
         heir.limiter.resume(generation, caller.name)
         await anyio.sleep(3 * LEASE_SECONDS)  # longer than a lease
-        assert "max_generations" in (await heir.refusal(caller, tokens=1)).log_details
+        assert "max_generations" in (await heir.refusal(caller, tokens=1)).log_details["limit"]
         heir.limiter.settle(generation, 0)
         heir.limiter.settle(generation, 0)
         await heir.settled()

@@ -228,7 +228,7 @@ def test_scanner_cannot_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     now = 0.0
     hooks = Hooks()
-    LogLines(hooks, lambda: now)
+    LogLines(hooks, clock=lambda: now)
     refusals = Refusals(hooks)
 
     def scan(count: int) -> None:

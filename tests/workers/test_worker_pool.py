@@ -117,8 +117,8 @@ def test_a_worker_that_dies_is_replaced_at_once(
     assert stage.numbers == [2, 1]
     stage.ready(stage.alive[1])
     assert caplog.messages == [
-        "worker.died number=1 pid=100 signal=SIGKILL seconds=60.00",
-        "worker.started number=1 pid=102 seconds=0.00",
+        "worker.died number=1 pid=100 signal=SIGKILL seconds=60.000",
+        "worker.started number=1 pid=102 seconds=0.000",
     ]
 
 

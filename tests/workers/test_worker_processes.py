@@ -133,7 +133,7 @@ async def test_a_killed_worker_is_replaced(tmp_path: Path, valkey: RedisServer) 
             await service.logged(f"worker.died number=1 pid={victim} signal=SIGKILL")
             [other] = workers(service)[2]
             os.kill(other, signal.SIGUSR2)
-            await service.logged("signal.ignored SIGUSR2 .* worker=2")
+            await service.logged("signal.ignored signal=SIGUSR2 .* worker=2")
             for _ in range(20):  # the other worker serves
                 async with view(service.port, ASK) as answer:
                     assert (await answer.events())[-1].json["status"] == "completed"

@@ -28,6 +28,7 @@ RELOADED = frozenset({
 RESTARTED = frozenset({
     *("server.host", "server.port", "server.workers", "server.root_path"),
     *("server.request_seconds", "server.drain_seconds", "server.close_seconds"),
+    *("server.log_format", "server.access_log", "server.watch_config"),
     *("log", "jwt"),
     *("generations.keep_finished_seconds", "generations.keep_abandoned_seconds"),
     *("generations.keep_count", "generations.max_log_bytes", "generations.max_total_log_bytes"),

@@ -18,6 +18,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "--workers": ("server", "workers"),
     "--provider": ("provider",),
     "--log-level": ("server", "log_level"),
+    "--log-format": ("server", "log_format"),
     "--reload": ("server", "watch_config"),
 }
 """The flags of the command line that override a setting."""

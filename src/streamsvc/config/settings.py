@@ -23,6 +23,8 @@ class ServerSettings(Section, frozen=True):
         hosts: host names that clients may use besides the loopback ones.
         root_path: the path under which a proxy publishes the service, if the proxy strips it.
         request_seconds: how long a request may take to arrive, headers and body together.
+        log_format: `json`: each line is a JSON object.
+        access_log: whether each request is logged.
         watch_config: whether a changed file is applied at once, as after SIGHUP.
     """
 
@@ -35,6 +37,8 @@ class ServerSettings(Section, frozen=True):
     drain_seconds: Seconds = 10.0
     close_seconds: Count = 3
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    access_log: bool = False
     watch_config: bool = False
 
 

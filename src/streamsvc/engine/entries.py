@@ -15,6 +15,7 @@ from streamsvc.config.settings import Settings
 from streamsvc.engine.circuit import Circuit
 from streamsvc.errors import ModelNotFound, Overloaded, UnsupportedParameter
 from streamsvc.hooks import Hooks
+from streamsvc.log_line import log
 from streamsvc.messages import Prompt
 from streamsvc.principals import ANONYMOUS, Principal
 from streamsvc.providers.base import Provider
@@ -182,10 +183,15 @@ class ProviderEntries:
         for name in lacked:
             if (requested.name, fallback.name, name) not in self._logged:
                 self._logged.add((requested.name, fallback.name, name))
-                logger.warning(
-                    "fallback.skipped provider=%s fallback=%s parameter=%s setting=providers.%s.params_unsupported",
-                    requested.name, fallback.name, name, fallback.name,
-                )  # fmt: skip
+                log(
+                    logger,
+                    logging.WARNING,
+                    "fallback.skipped",
+                    provider=requested.name,
+                    fallback=fallback.name,
+                    parameter=name,
+                    setting=f"providers.{fallback.name}.params_unsupported",
+                )
         return not lacked
 
 

@@ -26,10 +26,11 @@ from streamsvc.eventlog.base import EventLog, LogFull, LogTakenOver, stored_batc
 from streamsvc.eventloop import clock
 from streamsvc.events import Done, Outcome, Start
 from streamsvc.hooks import GenerationEnded, GenerationStarted, Hooks
+from streamsvc.log_line import log
 from streamsvc.messages import GenerationRequest, data_bytes
 from streamsvc.provider_errors import ProviderError
 from streamsvc.snapshot import Standing
-from streamsvc.traces import describe, drop_frames
+from streamsvc.traces import drop_frames, fields_of
 
 logger = logging.getLogger(__name__)
 
@@ -233,7 +234,7 @@ class Generation:
         except Exception as exc:  # noqa: BLE001  # a bug of ours must still end the log
             if self._is_elsewhere:
                 return self._ending.lost()
-            logger.error("generation.crashed id=%s %s", self._id, describe(exc))  # noqa: TRY400
+            log(logger, logging.ERROR, "generation.crashed", id=self._id, **fields_of(exc))
             drop_frames(exc)
             return self._ending.crashed()
         return self._ending.finished(finish)
@@ -261,7 +262,7 @@ class Generation:
         except LogTakenOver:
             return "taken_over"
         except Exception as exc:  # noqa: BLE001  # whatever the log's library raises
-            logger.error("log.failed id=%s %s", self._id, describe(exc))  # noqa: TRY400
+            log(logger, logging.ERROR, "log.failed", id=self._id, **fields_of(exc))
         return "finished"
 
     async def _is_handed_over(self) -> bool:

@@ -28,6 +28,7 @@ from streamsvc.eventlog.base import EventLog, LogTakenOver
 from streamsvc.eventloop import now
 from streamsvc.events import Outcome
 from streamsvc.hooks import Hooks
+from streamsvc.log_line import log
 from streamsvc.messages import GenerationRequest
 from streamsvc.principals import ANONYMOUS, Principal
 from streamsvc.providers.registry import ProviderRegistry
@@ -214,10 +215,15 @@ class Supervisor:
         """
         self._is_draining = True
         self._drains_until = now() + seconds
-        logger.info(
-            "drain.started generations=%d viewers=%d seconds=%g (a second signal ends the wait)",
-            self.running, self.viewers, seconds,
-        )  # fmt: skip
+        log(
+            logger,
+            logging.INFO,
+            "drain.started",
+            "a second signal ends the wait",
+            generations=self.running,
+            viewers=self.viewers,
+            seconds=seconds,
+        )
         try:
             with anyio.move_on_after(seconds):
                 await self._wait_until_idle()
@@ -233,8 +239,13 @@ class Supervisor:
             generation.stop(Outcome.DRAINED)
         await self._wait_until_idle()
         handed_over = self._handed_over - before
-        more = f" handed_over={handed_over}" if handed_over else ""
-        logger.info("drain.finished cut=%d%s", rest - handed_over, more)
+        log(
+            logger,
+            logging.INFO,
+            "drain.finished",
+            cut=rest - handed_over,
+            handed_over=handed_over or None,
+        )
 
     async def _start(self, request: GenerationRequest, caller: Principal, terms: Terms) -> str:
         """Start a generation, unless something refuses it. What is refused is charged to nobody."""

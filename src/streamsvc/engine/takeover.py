@@ -22,8 +22,9 @@ from streamsvc.errors import GenerationNotFound, RequestError, StoreUnavailable,
 from streamsvc.eventlog.base import EventLog, LogTakenOver
 from streamsvc.events import Done
 from streamsvc.hooks import GenerationEnded, Hooks
+from streamsvc.log_line import log
 from streamsvc.providers.base import Finish
-from streamsvc.traces import describe
+from streamsvc.traces import fields_of
 
 logger = logging.getLogger(__name__)
 
@@ -100,9 +101,9 @@ class TakeOvers:
         except (GenerationNotFound, LogTakenOver):
             pass  # it is gone, or another process was faster
         except StreamsvcError as exc:  # it is reported again
-            logger.info("takeover.failed id=%s code=%s", generation, exc.code)
+            log(logger, logging.INFO, "takeover.failed", id=generation, code=exc.code)
         except Exception as exc:  # noqa: BLE001  # a bug of ours must not end the others
-            logger.error("takeover.crashed id=%s %s", generation, describe(exc))  # noqa: TRY400
+            log(logger, logging.ERROR, "takeover.crashed", id=generation, **fields_of(exc))
         finally:
             self._in_progress.discard(generation)
 

@@ -19,6 +19,7 @@ from streamsvc.eventlog.base import BEFORE_FIRST, EPOCH_SEQS
 from streamsvc.eventlog.shared import SharedMemory, SharedStream
 from streamsvc.eventloop import now
 from streamsvc.events import Record
+from streamsvc.log_line import log
 from streamsvc.store import codec, scripts
 from streamsvc.store.client import BLOCK_SECONDS, BlockingReads, Store
 from streamsvc.store.keys import partition_of
@@ -84,11 +85,18 @@ def records_after(
     try:
         records = codec.records(generation, entries)
     except codec.RecordUnreadable as exc:
-        logger.error("log.unreadable id=%s after=%d cause=%s", generation, after, causes(exc))  # noqa: TRY400
+        log(
+            logger,
+            logging.ERROR,
+            "log.unreadable",
+            id=generation,
+            after=after,
+            cause=causes(exc),
+        )
         raise LogDamaged from None
     for record in records:
         if record.seq != after + 1 and record.seq % EPOCH_SEQS:
-            logger.error("log.hole id=%s after=%d next=%d", generation, after, record.seq)
+            log(logger, logging.ERROR, "log.hole", id=generation, after=after, next=record.seq)
             raise LogDamaged
         after = record.seq
     return records

@@ -18,6 +18,7 @@ from streamsvc.eventlog.shared import SharedMemory
 from streamsvc.eventlog.stream import Stream
 from streamsvc.eventloop import now
 from streamsvc.events import Done, Outcome
+from streamsvc.log_line import log
 from streamsvc.store import codec, scripts
 from streamsvc.store.client import Store
 from streamsvc.store.health import Trouble
@@ -232,7 +233,8 @@ class Writer:
                 refused.append(Appended(code))
                 self._take_refusal(piece.writing.lease, refused[-1], last)
         if flushed := refused.count(Appended.GONE):
-            logger.warning("store.flushed generations=%d (they are stored again)", flushed)
+            note = "they are stored again"
+            log(logger, logging.WARNING, "store.flushed", note, generations=flushed)
 
     def _take_stored(self, piece: _Piece, asked_at: float) -> None:
         writing = piece.writing

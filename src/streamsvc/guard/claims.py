@@ -32,7 +32,7 @@ def refused(reason: str) -> Unauthorized:
         reason: one word; nothing of the token.
     """
     error = Unauthorized(was_given=True)
-    error.log_details += f" reason={reason}"
+    error.log_details = {**error.log_details, "reason": reason}
     return error
 
 

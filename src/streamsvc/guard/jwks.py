@@ -18,6 +18,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from streamsvc.errors import IssuerUnavailable
+from streamsvc.log_line import log
 from streamsvc.providers.http.endpoint import Endpoint
 from streamsvc.providers.http.errors import TransportError
 from streamsvc.providers.http.exchange import Exchange, read_bounded
@@ -170,12 +171,12 @@ class IssuerKeys:
             keys, left_out = self._read(document)
         except _FetchFailed as exc:
             if str(exc) != self._failure:
-                logger.warning("jwks.failed reason=%s setting=jwt.jwks_url", exc)
+                log(logger, logging.WARNING, "jwks.failed", reason=str(exc), setting="jwt.jwks_url")
             self._failure = str(exc)
             return
         has_changed = document != self._document
         if has_changed or self._failure is not None:
-            logger.info("jwks.loaded keys=%d left_out=%d", len(keys), left_out)
+            log(logger, logging.INFO, "jwks.loaded", keys=len(keys), left_out=left_out)
         self._failure, self._fetched_at = None, self._now()
         if has_changed:
             self._keys, self._document = keys, document

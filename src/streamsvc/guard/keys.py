@@ -30,6 +30,7 @@ from streamsvc.config.settings import Settings
 from streamsvc.errors import ConfigError, Unauthorized
 from streamsvc.filewatch import FileWatch
 from streamsvc.guard.authentication import Authenticator
+from streamsvc.log_line import log
 from streamsvc.principals import Principal
 
 _T = TypeVar("_T")
@@ -116,7 +117,7 @@ class KeyAuthenticator(Authenticator):
     @override
     async def run(self) -> None:
         _log_open_file(self._path)
-        logger.info("keys.loaded file=%s keys=%d", self._path, len(self._keys))
+        log(logger, logging.INFO, "keys.loaded", file=str(self._path), keys=len(self._keys))
         checked = self._now()
         while True:
             await anyio.sleep(self._seconds_to_look(checked))
@@ -141,7 +142,7 @@ class KeyAuthenticator(Authenticator):
             self._known = await _off_loop(self._read)
         except ConfigError as exc:
             mistakes = "; ".join(str(exc).splitlines())
-            logger.error("keys.refused (what was known stays) %s", mistakes)  # noqa: TRY400
+            log(logger, logging.ERROR, "keys.refused", "what was known stays", mistakes=mistakes)
         else:
             self._replace()
 
@@ -165,7 +166,7 @@ class KeyAuthenticator(Authenticator):
         keys = _keys_of(self._known, self._limits)
         before, self._keys = self._keys, keys
         self._by_hash = {key.hash: key for key in keys.values()}
-        logger.info("keys.loaded file=%s keys=%d", self._path, len(keys))
+        log(logger, logging.INFO, "keys.loaded", file=str(self._path), keys=len(keys))
         for which, old in before.items():
             new = keys.get(which)
             if new is None or (new.hash, new.principal.name) != (old.hash, old.principal.name):
@@ -174,7 +175,7 @@ class KeyAuthenticator(Authenticator):
                 self._report(which, "expired")
 
     def _report(self, which: str, why: str) -> None:
-        logger.info("key.%s credential=%s", why, which)
+        log(logger, logging.INFO, f"key.{why}", credential=which)
         for call in self._calls:
             call(which)
 
@@ -205,7 +206,7 @@ def _log_open_file(path: Path) -> None:
     """Warn if every user of this machine may read the file."""
     with suppress(OSError):
         if os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
-            logger.warning("keys.readable_by_others file=%s (chmod o-r)", path)
+            log(logger, logging.WARNING, "keys.readable_by_others", "chmod o-r", file=str(path))
 
 
 async def _off_loop(call: Callable[[], _T]) -> _T:

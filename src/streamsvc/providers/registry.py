@@ -17,8 +17,9 @@ import anyio.to_thread
 
 from streamsvc.config.provider_settings import FakeSettings, FaultName, ProviderSettings
 from streamsvc.errors import InvalidField, ProviderNotReady
+from streamsvc.log_line import log
 from streamsvc.providers.base import OpenProvider, Provider
-from streamsvc.traces import describe
+from streamsvc.traces import fields_of
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,8 @@ class _Closer:
         try:
             await client.close_unless_held()
         except Exception as exc:  # noqa: BLE001  # whatever an SDK raises
-            logger.error("provider.unclosed kind=%s %s", client.section.kind, describe(exc))  # noqa: TRY400
+            kind = client.section.kind
+            log(logger, logging.ERROR, "provider.unclosed", kind=kind, **fields_of(exc))
 
 
 class ProviderRegistry:
@@ -252,7 +254,7 @@ class ProviderRegistry:
                 try:
                     await self.get(name)
                 except Exception as exc:  # noqa: BLE001  # whatever an SDK raises
-                    logger.error("provider.unopened provider=%s %s", name, describe(exc))  # noqa: TRY400
+                    log(logger, logging.ERROR, "provider.unopened", provider=name, **fields_of(exc))
 
 
 def load_adapter(entry: ProviderSettings) -> OpenProvider[ProviderSettings]:

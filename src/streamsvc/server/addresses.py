@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 
+from streamsvc.log_line import log
+
 logger = logging.getLogger(__name__)
 
 LOG_SECONDS = 60.0
@@ -86,12 +88,14 @@ class AddressLimit:
         self._logged_at = now
         [(network, count)] = self._refused.most_common(1)
         others = len(self._refused) - 1
-        logger.warning(
-            "connections.refused network=%s count=%d further_networks=%d"
-            " setting=limits.max_connections_per_address",
-            network,
-            count,
-            others,
+        log(
+            logger,
+            logging.WARNING,
+            "connections.refused",
+            network=network,
+            count=count,
+            further_networks=others,
+            setting="limits.max_connections_per_address",
         )
         self._refused.clear()
 

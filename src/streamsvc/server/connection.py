@@ -27,12 +27,13 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from streamsvc.log_line import log
 from streamsvc.server import refusal
 from streamsvc.server.addresses import Lease
 from streamsvc.server.pending import PendingConnections
 from streamsvc.server.refusal import Refused
 from streamsvc.server.unframed import until_closed
-from streamsvc.traces import describe
+from streamsvc.traces import fields_of
 from streamsvc.web.problems import Problem
 from streamsvc.web.stream.wire import CONNECTION, Listener, Wire
 
@@ -342,7 +343,7 @@ class Protocol(HttpToolsProtocol, Wire):
                 is_target = self._part is _Part.HEAD and len(self.url) > refusal.MAX_TARGET_BYTES
                 self._refuse(refusal.TARGET_TOO_LONG if is_target else refusal.NOT_HTTP)
             case _:
-                logger.error("connection.crashed %s", describe(cause))
+                log(logger, logging.ERROR, "connection.crashed", **fields_of(cause))
                 self._refuse(refusal.CRASHED)
 
     def _refuse_excess(self) -> None:

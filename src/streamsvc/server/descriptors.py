@@ -7,6 +7,8 @@ import sys
 if sys.platform != "win32":
     import resource
 
+from streamsvc.log_line import log
+
 logger = logging.getLogger(__name__)
 
 _MOST = 1_048_576
@@ -46,7 +48,7 @@ def raise_limit() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         except (OSError, ValueError):
             return soft
-        logger.info("descriptors.raised from=%d to=%d", soft, wanted)
+        log(logger, logging.INFO, "descriptors.raised", **{"from": soft, "to": wanted})
     return wanted
 
 

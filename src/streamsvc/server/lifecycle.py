@@ -30,6 +30,7 @@ import uvicorn
 from typing_extensions import override
 from uvicorn.config import STARTUP_FAILURE
 
+from streamsvc.log_line import log
 from streamsvc.server import memory
 from streamsvc.server.addresses import AddressLimit, Lease
 from streamsvc.server.connection import Protocol
@@ -200,9 +201,8 @@ class Server(uvicorn.Server):
 
     def _ignore(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a handler
         """Ignore a signal that would end the process."""
-        logger.warning(
-            "signal.ignored %s is for the supervisor of workers", signal.Signals(sig).name
-        )
+        name, note = signal.Signals(sig).name, "it is for the supervisor of workers"
+        log(logger, logging.WARNING, "signal.ignored", note, signal=name)
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

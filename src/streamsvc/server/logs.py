@@ -4,7 +4,7 @@ The program that reads standard error may stop reading, and then a write blocks 
 puts lines into a queue. When the queue is full, lines are dropped and counted, and the count is logged as soon as
 there is room.
 
-Several workers may write to the same pipe. Each write has whole lines and at most `WRITE_BYTES`, so the kernel does
+Several workers may write to the same pipe. Each write has whole lines and at most `LINE_BYTES`, so the kernel does
 not mix it with others, and longer lines are cut.
 """
 
@@ -14,13 +14,15 @@ import queue
 import select
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 from typing_extensions import override
 
-from streamsvc.traces import describe
+from streamsvc.config.settings import ServerSettings
+from streamsvc.log_line import LogLine, Value, log
+from streamsvc.server.log_formats import LINE_BYTES, JSONFormatter, TextFormatter
+from streamsvc.traces import fields_of
 
 _logger = logging.getLogger(__name__)
 
@@ -30,66 +32,31 @@ QUEUE_LINES = 10_000
 _BATCH_LINES = 100
 """How many lines are taken from the queue at once."""
 
-WRITE_BYTES = 4096
-"""How much is written at once: `PIPE_BUF` of Linux, up to which a write to a pipe is atomic (pipe(7))."""
-
 FLUSH_SECONDS = 1.0
 """How long the process waits for lines to be written when it exits."""
 
-_LINE = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
 
-
-def log_config(level: str, worker: int | None = None) -> dict[str, Any]:
+def log_config(settings: ServerSettings, worker: int | None = None) -> dict[str, Any]:
     """Return the logging set-up, for `logging.config.dictConfig`.
 
-    Our own lines are logged at *level*, other libraries' at WARNING: some log prompts and answers below that.
+    Our own lines are logged at `log_level`, other libraries' at WARNING: some log prompts and answers below that.
 
     Args:
-        level: of our own lines.
-        worker: if given, the number that ends each line: several workers write to the same stream.
+        settings: the format of lines, and the level of our own.
+        worker: if given, the number that each line has: several workers write to the same stream.
     """
-    end = "" if worker is None else f" worker={worker}"
+    formatter = JSONFormatter if settings.log_format == "json" else TextFormatter
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"()": LineFormatter, "fmt": _LINE, "end": end}},
+        "formatters": {"line": {"()": formatter, "worker": worker}},
         "handlers": {"stderr": {"()": BackgroundHandler, "formatter": "line"}},
         "root": {"level": "WARNING", "handlers": ["stderr"]},
         "loggers": {
-            "streamsvc": {"level": level.upper()},
+            "streamsvc": {"level": settings.log_level.upper()},
             "uvicorn.error": {"level": "INFO"},
         },
     }
-
-
-class LineFormatter(logging.Formatter):
-    """Formats a record as one line; an exception becomes its class and its frames (`traces.describe`).
-
-    The text of an exception may contain a prompt or a key, even if a library logs it.
-
-    Args:
-        fmt: as in `logging.Formatter`.
-        end: ends each line.
-    """
-
-    def __init__(self, fmt: str, *, end: str = "") -> None:
-        super().__init__(fmt)
-        self._end = end
-
-    @override
-    def format(self, record: logging.LogRecord) -> str:
-        line = self._line(record)
-        if record.exc_info and record.exc_info[1] is not None:
-            line = f"{line.rstrip()} {describe(record.exc_info[1])}"
-        line = line.rstrip() + self._end
-        if line.isprintable():
-            return line
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-
-    def _line(self, record: logging.LogRecord) -> str:
-        record.message = record.getMessage()
-        record.asctime = self.formatTime(record, self.datefmt)
-        return self.formatMessage(record)
 
 
 class BackgroundHandler(logging.Handler):
@@ -123,7 +90,7 @@ class BackgroundHandler(logging.Handler):
         try:
             line = self.format(record)
         except Exception as exc:  # noqa: BLE001  # a wrong logging call, whose values stay out of the log
-            line = f"{time.strftime('%F %T')} ERROR   {__name__} log.crashed {describe(exc)}"
+            line = self.format(_record(logging.ERROR, "log.crashed", **fields_of(exc)))
         self._lines.put(line)
 
     @override
@@ -159,8 +126,7 @@ class BackgroundHandler(logging.Handler):
     def _write(self, lines: list[str]) -> None:
         lost = self._dropped + self._unwritten
         if missing := lost - self._reported:
-            now = time.strftime("%F %T")
-            lines = [*lines, f"{now} WARNING {__name__} log.dropped lines={missing}"]
+            lines = [*lines, self.format(_record(logging.WARNING, "log.dropped", lines=missing))]
         try:
             for data in _pieces(lines):
                 self._write_bytes(data)
@@ -180,14 +146,18 @@ class BackgroundHandler(logging.Handler):
                 select.select([], [self._descriptor], [])
 
 
+def _record(level: int, event: str, **fields: Value) -> logging.LogRecord:
+    return logging.LogRecord(__name__, level, __file__, 0, LogLine(event, fields), None, None)
+
+
 def _pieces(lines: list[str]) -> Iterator[bytes]:
-    """Yield whole lines, together at most `WRITE_BYTES`; a line that is longer is cut."""
+    """Yield whole lines, together at most `LINE_BYTES`; a line that is longer is cut."""
     piece = b""
     for line in lines:
         data = line.encode(errors="backslashreplace")
-        if len(data) >= WRITE_BYTES:
-            data = data[: WRITE_BYTES - 4].decode(errors="ignore").encode() + "…".encode()
-        if len(piece) + len(data) >= WRITE_BYTES:
+        if len(data) >= LINE_BYTES:
+            data = data[: LINE_BYTES - 4].decode(errors="ignore").encode() + "…".encode()
+        if len(piece) + len(data) >= LINE_BYTES:
             yield piece
             piece = b""
         piece += data + b"\n"
@@ -197,8 +167,10 @@ def _pieces(lines: list[str]) -> Iterator[bytes]:
 def log_crashes() -> None:
     """Log uncaught exceptions of threads and finalizers as one line each.
 
-    By default, Python writes them to standard error, with their text, and blocks if nobody reads it.
+    By default, Python writes them to standard error, with their text, and blocks if nobody reads it. Its warnings
+    become lines, too.
     """
+    logging.captureWarnings(True)  # the library's
     sys.unraisablehook = _unraisable
     threading.excepthook = _in_thread
 
@@ -207,16 +179,16 @@ def log_loop_error(_loop: object, context: dict[str, Any]) -> None:
     """Log an error of a callback or task; see `asyncio.loop.set_exception_handler`."""
     error = context.get("exception")
     if isinstance(error, BaseException):
-        _logger.error("loop.crashed %s", describe(error))
+        log(_logger, logging.ERROR, "loop.crashed", **fields_of(error))
     else:
-        _logger.error("loop.complained %s", context.get("message"))
+        log(_logger, logging.ERROR, "loop.complained", str(context.get("message")))
 
 
 def _unraisable(unraisable: Any) -> None:
     if unraisable.exc_value is not None:
-        _logger.error("finalizer.crashed %s", describe(unraisable.exc_value))
+        log(_logger, logging.ERROR, "finalizer.crashed", **fields_of(unraisable.exc_value))
 
 
 def _in_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None:
-        _logger.error("thread.crashed %s", describe(args.exc_value))
+        log(_logger, logging.ERROR, "thread.crashed", **fields_of(args.exc_value))

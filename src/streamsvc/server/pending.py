@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Sized
 from typing import Protocol
 
+from streamsvc.log_line import log
+
 logger = logging.getLogger(__name__)
 
 
@@ -75,8 +77,7 @@ class PendingConnections:
     def report(self) -> None:
         """Log the refusals since the last report as counts in one line: with a line each, an attack could fill the log."""
         if self.refusals:
-            counts = " ".join(f"{code}={count}" for code, count in sorted(self.refusals.items()))
-            logger.info("connections.refused %s", counts)
+            log(logger, logging.INFO, "connections.refused", **dict(sorted(self.refusals.items())))
             self.refusals.clear()
 
 

@@ -78,7 +78,7 @@ def _uvicorn_config(app: Starlette, settings: ServerSettings, worker: int | None
         host=settings.host,
         port=settings.port,
         root_path=settings.root_path,
-        log_config=log_config(settings.log_level, worker),
+        log_config=log_config(settings, worker),
         # uvicorn's access log would contain prompts: they are part of the URL of `/stream-ai`.
         access_log=False,
         proxy_headers=False,  # nothing reads a client's address or scheme

@@ -9,6 +9,8 @@ import socket
 from collections.abc import Iterable
 from typing import Protocol
 
+from streamsvc.log_line import log
+
 logger = logging.getLogger(__name__)
 
 UNSENT_BYTES = 131_072
@@ -48,6 +50,11 @@ def drop_excess(connections: Iterable[Unread], most: int) -> None:
         total -= size
         if total <= most:
             break
-    logger.warning(
-        "connections.dropped reason=unread count=%d setting=limits.max_total_unread_bytes", dropped
+    log(
+        logger,
+        logging.WARNING,
+        "connections.dropped",
+        reason="unread",
+        count=dropped,
+        setting="limits.max_total_unread_bytes",
     )

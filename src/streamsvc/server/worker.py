@@ -19,6 +19,7 @@ import anyio
 import uvicorn
 from typing_extensions import override
 
+from streamsvc.log_line import log
 from streamsvc.server.lifecycle import Options, Server
 from streamsvc.server.workers.inheritance import Inheritance
 
@@ -75,7 +76,7 @@ class WorkerServer(Server):
             loop.remove_reader(self._channel.descriptor)
             self._channel.close()
             self._is_orphan = True
-            logger.error("supervisor.died: this worker drains and exits")
+            log(logger, logging.ERROR, "supervisor.died", "this worker drains and exits")
             messages = [["retire"]]
         for message in messages:
             if message == ["retire"]:

@@ -3,6 +3,7 @@
 import logging
 import re
 
+from streamsvc.log_line import log
 from streamsvc.store.client import Store
 
 logger = logging.getLogger(__name__)
@@ -21,12 +22,10 @@ async def log_server(store: Store) -> None:
     kind = next((it for it in ("valkey", "redis") if f"{it}_version" in server), "unknown")
     version = str(server.get(f"{kind}_version", "unknown"))
     policy = str(memory.get("maxmemory_policy", "unknown"))
-    logger.info("store.connected kind=%s version=%s policy=%s", kind, version, policy)
+    log(logger, logging.INFO, "store.connected", kind=kind, version=version, policy=policy)
     numbers = re.match(r"(\d+)\.(\d+)", version)
     if numbers and (int(numbers[1]), int(numbers[2])) < LEAST_VERSION:
-        logger.warning("store.too_old version=%s least=6.2", version)
+        log(logger, logging.WARNING, "store.too_old", version=version, least="6.2")
     if policy.startswith("allkeys"):
-        logger.warning(
-            "store.evicts policy=%s (answers may be lost at any time; set maxmemory-policy to noeviction)",
-            policy,
-        )
+        note = "answers may be lost at any time; set maxmemory-policy to noeviction"
+        log(logger, logging.WARNING, "store.evicts", note, policy=policy)

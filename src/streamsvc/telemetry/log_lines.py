@@ -1,12 +1,13 @@
-"""The log lines of what happens: one line for a generation, a failed call, a refusal, a trouble.
+"""The log lines of what happens: one line for a generation, a failed call, a refusal, a request, a failure of the store.
 
-Lines are `event name=value …`, without anything of a prompt, an answer or a key.
+A line has nothing of a prompt, an answer or a key.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from streamsvc.events import Usage
 from streamsvc.hooks import (
     CallEnded,
     CircuitChanged,
@@ -14,9 +15,11 @@ from streamsvc.hooks import (
     GenerationStarted,
     Hooks,
     Refused,
+    RequestEnded,
     StoreChanged,
     ViewerLeft,
 )
+from streamsvc.log_line import Value, log
 
 logger = logging.getLogger(__name__)
 
@@ -26,23 +29,23 @@ WINDOW_SECONDS = 60.0
 MAX_REFUSALS = 100
 """The maximum number of refusals per window: a scanner cannot flood the log."""
 
-_STORE_LEVELS = {
-    "lost": logging.ERROR,
-    "back": logging.WARNING,
-    "slow": logging.WARNING,
-    "fast": logging.WARNING,
-}
-
 
 class LogLines:
     """Writes the lines.
 
     Args:
-        hooks: say what happens.
+        hooks: report what happens.
+        access_log: whether each request gets a line.
         clock: monotonic seconds.
     """
 
-    def __init__(self, hooks: Hooks, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        hooks: Hooks,
+        *,
+        access_log: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clock = clock
         self._since = clock()
         self._refused: set[str] = set()
@@ -54,68 +57,125 @@ class LogLines:
         hooks.listen(CircuitChanged, _circuit_changed)
         hooks.listen(StoreChanged, _store_changed)
         hooks.listen(Refused, self._refusal)
+        if access_log:
+            hooks.listen(RequestEnded, _request_ended)
 
     def _refusal(self, it: Refused) -> None:
-        line = f"status={it.status} code={it.code} method={it.method} path={it.path}"
-        about = it.details or line  # what the details name is logged once
+        head: dict[str, Value]
+        head = {"status": it.status, "code": it.code, "method": it.method, "path": it.path}
+        about = str(it.details or head)  # what the details name is logged once
         now = self._clock()
         if now - self._since >= WINDOW_SECONDS:
             if self._left_out:
-                logger.info("request.refused further=%d", self._left_out)
+                log(logger, logging.INFO, "request.refused", further=self._left_out)
             self._since, self._left_out = now, 0
             self._refused.clear()
         if about in self._refused or len(self._refused) >= MAX_REFUSALS:
             self._left_out += 1
             return
         self._refused.add(about)
-        logger.info("request.refused %s", f"{line} {it.details}".rstrip())
+        log(logger, logging.INFO, "request.refused", **head, **it.details)
 
 
 def _generation_started(it: GenerationStarted) -> None:
     if it.takes_over:
-        logger.info(
-            "generation.resumed id=%s provider=%s times=%d",
-            it.generation, it.provider, it.takes_over,
-        )  # fmt: skip
+        log(
+            logger,
+            logging.INFO,
+            "generation.resumed",
+            id=it.generation,
+            provider=it.provider,
+            times=it.takes_over,
+            trace=_trace_id(it.trace),
+        )
 
 
 def _generation_ended(it: GenerationEnded) -> None:
     done = it.done
-    outcome = f" outcome={done.outcome}" if it.end == "finished" else ""
-    logger.info(
-        "generation.%s id=%s provider=%s model=%s%s calls=%d seconds=%.3f",
-        it.end, it.generation, done.provider, done.model, outcome, it.calls, it.seconds,
-    )  # fmt: skip
+    log(
+        logger,
+        logging.INFO,
+        f"generation.{it.end}",
+        id=it.generation,
+        provider=done.provider,
+        model=done.model,
+        outcome=done.outcome.value if it.end == "finished" else None,
+        calls=it.calls,
+        seconds=it.seconds,
+        first_token=it.first_token_seconds,
+        **_tokens(it.done.usage),
+        viewers=it.viewers,
+        trace=_trace_id(it.trace),
+    )
+
+
+def _tokens(usage: Usage | None) -> Mapping[str, Value]:
+    if usage is None:
+        return {}
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "estimated": usage.estimated,
+    }
 
 
 def _call_ended(it: CallEnded) -> None:
     if it.code and it.code != "cancelled":
-        setting = f" setting=providers.{it.provider}.{it.setting}" if it.setting else ""
-        logger.warning(
-            "call.failed id=%s provider=%s model=%s code=%s call=%d begun=%s cause=%s%s",
-            it.generation, it.provider, it.model, it.code, it.number,
-            str(it.has_begun).lower(), it.cause, setting,
-        )  # fmt: skip
+        log(
+            logger,
+            logging.WARNING,
+            "call.failed",
+            id=it.generation,
+            provider=it.provider,
+            model=it.model,
+            code=it.code,
+            call=it.number,
+            begun=it.has_begun,
+            cause=it.cause,
+            setting=f"providers.{it.provider}.{it.setting}" if it.setting else None,
+        )
 
 
 def _viewer_left(it: ViewerLeft) -> None:
     if it.reason == "too_slow":
-        logger.info("viewer.dropped id=%s reason=too_slow", it.generation)
+        log(logger, logging.INFO, "viewer.dropped", id=it.generation, reason=it.reason)
+
+
+def _request_ended(it: RequestEnded) -> None:
+    log(
+        logger,
+        logging.INFO,
+        "request.ended",
+        method=it.method,
+        route=it.route,
+        status=it.status,
+        seconds=it.seconds,
+        first_byte=it.first_byte_seconds,
+        id=it.generation or None,
+        principal=it.principal or None,
+        trace=_trace_id(it.trace),
+    )
 
 
 def _circuit_changed(it: CircuitChanged) -> None:
+    more: dict[str, Value] = {}
     if it.state == "open":
-        logger.warning(
-            "circuit.opened provider=%s failures=%d seconds=%g",
-            it.provider, it.failures, it.seconds,
-        )  # fmt: skip
-    else:
-        logger.warning("circuit.closed provider=%s", it.provider)
+        more = {"failures": it.failures, "seconds": it.seconds}
+    event = "circuit.opened" if it.state == "open" else "circuit.closed"
+    log(logger, logging.WARNING, event, provider=it.provider, **more)
 
 
 def _store_changed(it: StoreChanged) -> None:
-    details = {
-        "lost": f"reason={it.reason} cause={it.cause} ({it.advice})",
-        "back": f"after={it.reason} seconds={it.seconds:.1f}",
-    }.get(it.state, f"seconds={it.seconds:.3f}")
-    logger.log(_STORE_LEVELS[it.state], "store.%s %s", it.state, details)
+    level, note = logging.WARNING, ""
+    fields: Mapping[str, Value] = {"seconds": it.seconds}
+    if it.state == "lost":
+        level, note = logging.ERROR, it.advice
+        fields = {"reason": it.reason, "cause": it.cause}
+    elif it.state == "back":
+        fields = {"after": it.reason, **fields}
+    log(logger, level, f"store.{it.state}", note, **fields)
+
+
+def _trace_id(traceparent: str) -> str | None:
+    """Return the trace of a `traceparent` (W3C Trace Context, section 3.2.2); None if there is none."""
+    return traceparent.split("-")[1] if traceparent else None

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from streamsvc.config.addresses import is_address, is_loopback
 from streamsvc.config.settings import ServerSettings
 from streamsvc.errors import HostRefused
+from streamsvc.log_line import log
 from streamsvc.web.origins import Authority, authority_of
 from streamsvc.web.problems import Problems
 
@@ -52,7 +53,8 @@ class Hosts:
     def announce(self) -> None:
         """Log that only addresses are served, if that is so."""
         if self.has_only_addresses:
-            logger.info("hosts.addresses_only: no name is served; add yours to server.hosts")
+            note = "no name is served; add yours to server.hosts"
+            log(logger, logging.INFO, "hosts.addresses_only", note)
 
     def check(self, host: str) -> None:
         """Accept a request that is meant for this service.

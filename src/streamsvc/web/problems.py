@@ -22,7 +22,8 @@ from streamsvc.errors import (
     Unauthorized,
     UnsupportedEncoding,
 )
-from streamsvc.traces import describe
+from streamsvc.log_line import log
+from streamsvc.traces import fields_of
 from streamsvc.web.addresses import not_allowed, not_found
 from streamsvc.web.origins import shown
 from streamsvc.web.refusals import Refusals
@@ -183,7 +184,7 @@ class Guard:
         """Log, once, that a request came before the lifespan began."""
         if not self._has_complained:
             self._has_complained = True
-            logger.error("lifespan.missing %s", _NOT_STARTED)
+            log(logger, logging.ERROR, "lifespan.missing", _NOT_STARTED)
 
 
 class CrashGuard:
@@ -219,7 +220,7 @@ class CrashGuard:
         try:
             await self._app(scope, receive, send)
         except Exception as exc:  # noqa: BLE001  # the last resort
-            logger.error("request.crashed %s", describe(exc))  # noqa: TRY400
+            log(logger, logging.ERROR, "request.crashed", **fields_of(exc))
             if not note.status:
                 response = self._problems.response(
                     scope, 500, StreamsvcError.code, StreamsvcError.message

@@ -4,6 +4,8 @@ No query, body or header, and only those segments of a path that look like a nam
 """
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from starlette.types import Scope
 
@@ -27,14 +29,20 @@ class Refusals:
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
 
-    def note(self, scope: Scope, status: int, code: str, details: str = "") -> None:
+    def note(
+        self,
+        scope: Scope,
+        status: int,
+        code: str,
+        details: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Report a refused request.
 
         Args:
             scope: of the request.
             status: of the response.
             code: of the refusal.
-            details: `name=value`, nothing of a prompt or a key.
+            details: for the log line, by name; nothing of a prompt or a key.
         """
         method = scope["method"]
         self._hooks.notify(

@@ -10,6 +10,7 @@ import anyio
 from starlette.types import Scope
 from typing_extensions import override
 
+from streamsvc.log_line import log
 from streamsvc.principals import Principal
 from streamsvc.web.stream.wire import CONNECTION, Wire
 
@@ -63,7 +64,7 @@ class RunningRequests:
         for request in requests:
             request.cut()
         if requests:
-            logger.info("requests.cut credential=%s count=%d", credential, len(requests))
+            log(logger, logging.INFO, "requests.cut", credential=credential, count=len(requests))
 
 
 def belongs_to(scope: Scope, caller: Principal) -> None:

@@ -25,6 +25,7 @@ from streamsvc.errors import StoreUnavailable
 from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.eventloop import now
 from streamsvc.events import Outcome
+from streamsvc.log_line import log
 from streamsvc.store import scripts
 from streamsvc.store.client import Argument, Store
 from streamsvc.store.health import Trouble
@@ -187,7 +188,8 @@ class Beats:
             if self._store.leases.get(lease.generation) is lease:
                 flushed += self._follow(lease, look)
         if flushed:
-            logger.warning("store.flushed generations=%d (they are stored again)", flushed)
+            note = "they are stored again"
+            log(logger, logging.WARNING, "store.flushed", note, generations=flushed)
 
     def _follow(self, lease: Lease, look: Look) -> bool:
         """Do what the store says about a generation; return whether the store has lost it."""

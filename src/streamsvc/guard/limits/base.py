@@ -86,7 +86,7 @@ def refusal(number: int, caller: Principal, wait_us: int = 0) -> RateLimited:
     )[number]
     refused = RateLimited(setting, what, most, wait_us / MICROSECONDS if wait_us else None)
     if caller.name:
-        refused.log_details += f" principal={caller.name}"
+        refused.log_details = {**refused.log_details, "principal": caller.name}
     return refused
 
 

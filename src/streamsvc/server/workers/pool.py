@@ -21,6 +21,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from streamsvc.errors import EXIT_CONFIG
+from streamsvc.log_line import Value, log
 from streamsvc.server.workers.process import Phase, Worker
 
 logger = logging.getLogger(__name__)
@@ -90,9 +91,7 @@ class WorkerPool:
             return
         worker.phase, worker.kill_at = Phase.SERVING, _NEVER
         seconds = self._now() - worker.since
-        logger.info(
-            "worker.started number=%d pid=%d seconds=%.2f", worker.number, worker.pid, seconds
-        )
+        _log(logging.INFO, "worker.started", worker, seconds=seconds)
         if (old := self._twin(worker, Phase.SERVING)) is not None:
             self._end(old, "retire", signals=1)
         if not self._has_run:
@@ -101,7 +100,7 @@ class WorkerPool:
 
     def on_leave(self, worker: Worker) -> None:
         """A worker has got a signal from elsewhere, and wants to leave."""
-        logger.info("worker.signalled number=%d pid=%d", worker.number, worker.pid)
+        _log(logging.INFO, "worker.signalled", worker)
         self._to_replace.append(worker)
         self._go_on()
 
@@ -118,11 +117,10 @@ class WorkerPool:
         """
         self._workers.remove(worker)
         seconds = self._now() - worker.since
-        ended = f"number={worker.number} pid={worker.pid} {_cause(code)} seconds={seconds:.2f}"
         if worker.phase is Phase.LEAVING:
-            logger.info("worker.left %s", ended)
+            _log(logging.INFO, "worker.left", worker, **_cause(code), seconds=seconds)
         else:
-            logger.error("worker.died %s", ended)
+            _log(logging.ERROR, "worker.died", worker, **_cause(code), seconds=seconds)
             self._on_death(worker, code, seconds)
         self._go_on()
 
@@ -130,7 +128,7 @@ class WorkerPool:
         """Replace all workers, one after another."""
         if self._signals:
             return
-        logger.info("restart.started workers=%d", len(self._workers))
+        log(logger, logging.INFO, "restart.started", workers=len(self._workers))
         self._is_restarting = True
         self._to_replace.extend(it for it in self._workers if it not in self._to_replace)
         self._go_on()
@@ -152,7 +150,7 @@ class WorkerPool:
             self._start_or_retry(number)
         for worker in self._workers:
             if worker.kill_at <= now:
-                logger.error("worker.killed number=%d pid=%d", worker.number, worker.pid)
+                _log(logging.ERROR, "worker.killed", worker)
                 worker.kill()
                 worker.kill_at = _NEVER
 
@@ -185,7 +183,7 @@ class WorkerPool:
         try:
             worker = self._spawn(number)
         except OSError as exc:
-            logger.error("worker.not_started number=%d errno=%s", number, exc.errno)  # noqa: TRY400
+            log(logger, logging.ERROR, "worker.not_started", number=number, errno=exc.errno)
             return False
         worker.kill_at = self._now() + START_SECONDS
         self._workers.append(worker)
@@ -207,7 +205,7 @@ class WorkerPool:
         pause = min(FIRST_PAUSE_SECONDS * 2 ** (deaths - 1), LONGEST_PAUSE_SECONDS) if deaths else 0
         self._starts[number] = self._now() + pause
         if pause:
-            logger.info("worker.delayed number=%d seconds=%.1f", number, pause)
+            log(logger, logging.INFO, "worker.delayed", number=number, seconds=pause)
 
     def _go_on(self) -> None:
         """Take the next step of a restart, if the last one is complete; notice the end of the service."""
@@ -225,12 +223,13 @@ class WorkerPool:
                 return
         if self._is_restarting:
             self._is_restarting = False
-            logger.info("restart.finished workers=%d", len(self._workers))
+            log(logger, logging.INFO, "restart.finished", workers=len(self._workers))
 
     def _abandon_restart(self) -> None:
         self._to_replace.clear()
         self._is_restarting = False
-        logger.error("restart.failed: a new worker did not start; the old ones keep serving")
+        note = "a new worker did not start; the old ones keep serving"
+        log(logger, logging.ERROR, "restart.failed", note)
 
     def _end(self, worker: Worker, message: str, signals: int) -> None:
         """Send a worker the signals that it has not got yet, and set the time when it is killed."""
@@ -253,10 +252,14 @@ class WorkerPool:
             worker.kill()
 
 
-def _cause(code: int) -> str:
+def _log(level: int, event: str, worker: Worker, **fields: Value) -> None:
+    log(logger, level, event, number=worker.number, pid=worker.pid, **fields)
+
+
+def _cause(code: int) -> dict[str, Value]:
     if code >= 0:
-        return f"exit={code}"
+        return {"exit": code}
     try:
-        return f"signal={signal.Signals(-code).name}"
+        return {"signal": signal.Signals(-code).name}
     except ValueError:
-        return f"signal={-code}"
+        return {"signal": -code}

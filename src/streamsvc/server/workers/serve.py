@@ -27,6 +27,7 @@ from types import FrameType
 
 from streamsvc.config.settings import ServerSettings
 from streamsvc.errors import EXIT_CONFIG, ConfigError
+from streamsvc.log_line import log
 from streamsvc.server import descriptors
 from streamsvc.server.listening import bind
 from streamsvc.server.logs import log_config, log_crashes
@@ -65,7 +66,7 @@ def serve_workers(
     except ConfigError as exc:
         print(exc, file=sys.stderr)  # noqa: T201  # as the command line does for other settings
         return EXIT_CONFIG
-    logging.config.dictConfig(log_config(settings.log_level))
+    logging.config.dictConfig(log_config(settings))
     log_crashes()
     with _signals() as signals:
         return _Supervisor(settings, sockets, command, environ, on_running).run(signals)
@@ -173,7 +174,13 @@ class _Supervisor:
                     self._pool.restart()
                 elif number != signal.SIGCHLD:
                     name = signal.Signals(number).name
-                    logger.info("workers.stopping signal=%s workers=%d", name, len(self._workers))
+                    log(
+                        logger,
+                        logging.INFO,
+                        "workers.stopping",
+                        signal=name,
+                        workers=len(self._workers),
+                    )
                     self._pool.stop()
 
     def _on_messages(self, worker: WorkerProcess) -> None:
