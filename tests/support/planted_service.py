@@ -64,7 +64,12 @@ async def serving(
     sections: dict[str, Mapping[str, object]] = {
         "auth": {"keys_file": "keys.toml"},
         "jwt": {**jwt, "limits_claim": "limits"},
-        "server": {"log_level": "debug", "drain_seconds": 0.0},
+        "server": {
+            "log_level": "debug",
+            "log_format": "json" if redis_url else "text",
+            "access_log": True,
+            "drain_seconds": 0.0,
+        },
         "generations": {"grace_seconds": 0.0},
         "providers.main": {**entry, **fast, "api_key_env": "MAIN_KEY"},
         "providers.backup": {

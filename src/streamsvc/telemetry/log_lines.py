@@ -158,11 +158,17 @@ def _request_ended(it: RequestEnded) -> None:
 
 
 def _circuit_changed(it: CircuitChanged) -> None:
-    more: dict[str, Value] = {}
     if it.state == "open":
-        more = {"failures": it.failures, "seconds": it.seconds}
-    event = "circuit.opened" if it.state == "open" else "circuit.closed"
-    log(logger, logging.WARNING, event, provider=it.provider, **more)
+        log(
+            logger,
+            logging.WARNING,
+            "circuit.opened",
+            provider=it.provider,
+            failures=it.failures,
+            seconds=it.seconds,
+        )
+    else:
+        log(logger, logging.WARNING, "circuit.closed", provider=it.provider)
 
 
 def _store_changed(it: StoreChanged) -> None:
