@@ -73,8 +73,8 @@ class Running(RunningGeneration):
         worker: runs it.
         name: its id.
         viewers: its audience.
-        stopped: the reasons of its stops.
-        is_stopped: set at the first one.
+        stopped: the reason of its first stop, the only one that counts.
+        is_stopped: set then.
     """
 
     worker: Worker
@@ -100,6 +100,8 @@ class Running(RunningGeneration):
 
     @override
     def stop(self, outcome: Outcome) -> None:
+        if self.stopped:  # a beat and a message may both say it before the `Done` is stored
+            return
         self.stopped.append(outcome)
         if outcome is not Outcome.UPSTREAM_LOST:
             self.end(outcome)
