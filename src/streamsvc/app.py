@@ -28,6 +28,7 @@ from streamsvc.messages import Prompt
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.sharing import Sharing, in_memory
 from streamsvc.telemetry.log_lines import LogLines
+from streamsvc.tracecontext import Traces
 from streamsvc.traces import fields_of
 from streamsvc.web.bodies import Bodies
 from streamsvc.web.problems import Guard
@@ -122,6 +123,7 @@ def create_app(
     """
     hooks = Hooks()
     LogLines(hooks, access_log=settings.server.access_log)
+    traces = Traces()
     sharing = _sharing(settings, hooks, demo_worker)
     providers = ProviderRegistry(settings.providers, environ)
     supervisor = Supervisor(
@@ -132,12 +134,14 @@ def create_app(
         hooks=hooks,
         settings=settings,
         id_mark=sharing.id_mark,
+        traces=traces,
     )
     authenticator, running = _authenticator(settings), RunningRequests()
     if authenticator is not None:
         authenticator.on_revoked(running.cut)
     core = Core(
         hooks=hooks,
+        traces=traces,
         sharing=sharing,
         supervisor=supervisor,
         authenticator=authenticator,

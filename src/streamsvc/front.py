@@ -24,6 +24,7 @@ from streamsvc.guard.authentication import Authenticator
 from streamsvc.hooks import Hooks
 from streamsvc.principals import Principal
 from streamsvc.sharing import Sharing
+from streamsvc.tracecontext import Traces
 from streamsvc.web.access import AccessControl
 from streamsvc.web.addresses import is_openai
 from streamsvc.web.ai_sdk import UIMessageEndpoints, refusal_text
@@ -55,6 +56,7 @@ class Core:
 
     Attributes:
         hooks: are told what happens.
+        traces: makes the spans of requests.
         sharing: log, directory, limiter and tickets.
         supervisor: runs the generations.
         authenticator: knows the callers; None if the service asks for no credential.
@@ -65,6 +67,7 @@ class Core:
     """
 
     hooks: Hooks
+    traces: Traces
     sharing: Sharing
     supervisor: Supervisor
     authenticator: Authenticator | None
@@ -120,7 +123,7 @@ def create_front(core: Core, terms: Terms) -> Front:
             ),
         ),
         middleware=[
-            Middleware(RequestLog, core.hooks),
+            Middleware(RequestLog, core.hooks, core.traces),
             Middleware(SecurityHeaders),
             *_host_guard(hosts, problems),
             *_cors(settings.cors, parts.origins, problems),
@@ -241,6 +244,7 @@ def _cors(settings: CorsSettings, origins: Origins, problems: Problems) -> list[
             allow_headers=[
                 *("Authorization", "X-API-Key", "API-Key"),
                 *("Content-Type", "Idempotency-Key", "Last-Event-ID"),
+                *("traceparent", "tracestate"),  # a page's tracing sends both, or asks for neither
                 *SDK_HEADERS,
             ],
             expose_headers=[

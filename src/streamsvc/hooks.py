@@ -121,6 +121,9 @@ class CallEnded(Detail, frozen=True, kw_only=True):
         setting: the setting of the entry that may be wrong, or "".
         finish_reason: why the model stopped; "" if it did not.
         usage: the upstream's count, if it sent one.
+        url: the base URL of the upstream; "": the provider calls none.
+        parameters: the request's parameters that are numbers or names, by their names in `Prompt`; only if it is
+            recorded in a trace.
         trace: the `traceparent` of its span, which was sent to the upstream; "" if it is not traced.
     """
 
@@ -142,6 +145,8 @@ class CallEnded(Detail, frozen=True, kw_only=True):
     setting: str = ""
     finish_reason: str = ""
     usage: Usage | None = None
+    url: str = ""
+    parameters: Mapping[str, float | str] = {}
     trace: str = ""
 
 
@@ -161,6 +166,7 @@ class GenerationEnded(Detail, frozen=True, kw_only=True):
         unwatched_pieces: how many of them came after the last viewer had left and before another one joined.
         max_tokens: the limit that the client has set, or None.
         viewers: how many viewers have joined in this process.
+        created_at: when it began in its first process, in seconds since 1970; as `began_at` if it is not traced.
         trace: as in `GenerationStarted`.
         parent: as in `GenerationStarted`.
         takes_over: as in `GenerationStarted`.
@@ -178,6 +184,7 @@ class GenerationEnded(Detail, frozen=True, kw_only=True):
     unwatched_pieces: int = 0
     max_tokens: int | None = None
     viewers: int = 0
+    created_at: float = 0.0
     trace: str = ""
     parent: str = ""
     takes_over: int = 0
@@ -190,11 +197,13 @@ class ViewerJoined(Detail, frozen=True, kw_only=True):
         generation: the answer.
         dialect: the wire format, as `Dialect.name`.
         after: the number of the last record that it has; below 0: none.
+        trace: the `traceparent` of its request's span; "" if it is not traced.
     """
 
     generation: str
     dialect: str
     after: int
+    trace: str = ""
 
 
 class ViewerLeft(Detail, frozen=True, kw_only=True):

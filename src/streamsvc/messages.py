@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from streamsvc.script import Script
+from streamsvc.tracecontext import GenerationTrace
 
 ProviderData = Mapping[str, Any]
 """What a provider wants back with a later request, by vendor: `{"google": {"thought_signature": "…"}}`. Opaque to
@@ -200,6 +201,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
         script: the answer that the fake provider gives; empty: as configured.
         call: the number of this call for the same answer, from 1. Used by the fake provider, some of whose
             faults only affect the first call.
+        trace: the `traceparent` of this call, for the upstream; "" if it is not traced.
     """
 
     messages: tuple[Message, ...]
@@ -235,6 +237,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     fault: str = ""
     script: Script = ()
     call: int = 1
+    trace: str = ""
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +249,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
         grace_seconds: how long to continue without viewers; None: as configured.
         metadata: the client's own pairs, returned in the `Start`.
         principal: the name of whose it is.
+        trace: its span; None if it is not traced.
     """
 
     prompt: Prompt
@@ -253,6 +257,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     grace_seconds: float | None = None
     metadata: dict[str, str] = {}
     principal: str = ""
+    trace: GenerationTrace | None = None
 
 
 def parts_of(content: Content) -> tuple[Part, ...]:

@@ -87,6 +87,7 @@ def test_every_parameter_of_a_prompt_has_a_row() -> None:
         "fault",
         "script",
         "call",
+        "trace",
     }
     rows = set(TABLE)
     assert rows - IN_MESSAGES == of_prompt

@@ -7,7 +7,7 @@ it, their text is either continued exactly or replaced after a `restart`.
 
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import anyio
@@ -31,10 +31,17 @@ from streamsvc.provider_errors import (
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fitting import Fit
 from streamsvc.snapshot import Standing
+from streamsvc.tracecontext import UNTRACED, parse
 from streamsvc.traces import causes, drop_frames
 
 WORKER_LOST = "worker_lost"
 """The reason why viewers see a retry or a restart after another process has taken over; the code of no error."""
+
+TRACED_PARAMETERS = (
+    *("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty"),
+    *("max_tokens", "seed", "reasoning_effort"),
+)
+"""The fields of a `Prompt` that say nothing of its content."""
 
 _LEAST_BACKOFF = 0.5
 """The fraction of a backoff that is always waited; the rest is jitter, which spreads retries out."""
@@ -77,6 +84,8 @@ class Failover:
         self._id = generation_id
         self._prompt = request.prompt
         self._principal = request.principal
+        self._trace = request.trace or UNTRACED
+        self._call_trace = ""
         self._slot = slot
         self._route = slot.route
         self._first = slot.route[0]  # the entry to call first
@@ -184,6 +193,7 @@ class Failover:
         self.calls += 1
         self._got_token = False
         catch_up = await self._catch_up(entry) if self._has_begun else None
+        self._call_trace = self._trace.child()
         self._earlier_pieces = self.pieces
         self._pace = pace = Pace()
         began_at = time.time()
@@ -247,7 +257,9 @@ class Failover:
     def _prompt_for(self, entry: ProviderEntry) -> Prompt:
         prompt = fit_of(entry, self._prompt, requested=self._route[0]).prompt
         call = self._earlier_calls + self.calls
-        return msgspec.structs.replace(prompt, call=call, model=self._named_model(entry))
+        return msgspec.structs.replace(
+            prompt, call=call, model=self._named_model(entry), trace=self._call_trace
+        )
 
     def _named_model(self, entry: ProviderEntry) -> str:
         """Return the model that the client named, or "": it only applies to the requested entry."""
@@ -269,6 +281,7 @@ class Failover:
                     provider=self.entry.name,
                     model=self.model,
                     seconds=seconds,
+                    trace=self._trace.own,
                 )
             )
 
@@ -309,6 +322,15 @@ class Failover:
             bound = min(bound, section.max_backoff_seconds)
         return wait if wait <= bound else None
 
+    @property
+    def _traced_parameters(self) -> Mapping[str, float | str]:
+        """The parameters of the request that a span shows; none if it is not recorded."""
+        trace = parse(self._call_trace) if self._call_trace else None
+        if trace is None or not trace.is_sampled:
+            return {}
+        given = {name: getattr(self._prompt, name) for name in TRACED_PARAMETERS}
+        return {name: value for name, value in given.items() if value is not None}
+
     def _report(
         self,
         entry: ProviderEntry,
@@ -340,6 +362,9 @@ class Failover:
                 setting=error.setting if error else "",
                 finish_reason=finish.reason if finish else "",
                 usage=finish.usage if finish else None,
+                url=getattr(entry.section, "url", ""),
+                parameters=self._traced_parameters,
+                trace=self._call_trace,
             )
         )
 

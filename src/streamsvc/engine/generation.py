@@ -30,6 +30,7 @@ from streamsvc.log_line import log
 from streamsvc.messages import GenerationRequest, data_bytes
 from streamsvc.provider_errors import ProviderError
 from streamsvc.snapshot import Standing
+from streamsvc.tracecontext import UNTRACED, GenerationTrace
 from streamsvc.traces import drop_frames, fields_of
 
 logger = logging.getLogger(__name__)
@@ -171,12 +172,15 @@ class Generation:
         """Run to the end, and write exactly one `Done`, whatever happens, unless another process goes on."""
         began_at = time.time()
         max_tokens = self._request.prompt.max_tokens
+        trace = self._request.trace or UNTRACED
         self._hooks.notify(
             GenerationStarted(
                 generation=self._id,
                 principal=self._request.principal,
                 provider=self._failover.entry.name,
                 model=self._failover.model,
+                trace=trace.own,
+                parent=trace.parent,
                 takes_over=self._takes_over,
             )
         )
@@ -191,9 +195,16 @@ class Generation:
             principal = self._request.principal
             self._forget_request()
             self.ended.set()
-            self._report(done, principal, began_at, max_tokens)
+            self._report(done, principal, began_at, max_tokens, trace)
 
-    def _report(self, done: Done, principal: str, began_at: float, max_tokens: int | None) -> None:
+    def _report(
+        self,
+        done: Done,
+        principal: str,
+        began_at: float,
+        max_tokens: int | None,
+        trace: GenerationTrace,
+    ) -> None:
         """Tell the hooks how it has ended."""
         failover, audience = self._failover, self.audience
         is_watched = audience.state is State.WATCHING
@@ -211,6 +222,9 @@ class Generation:
                 unwatched_pieces=0 if is_watched else failover.pieces - audience.left_at,
                 max_tokens=max_tokens,
                 viewers=audience.joined,
+                created_at=trace.began_at or began_at,
+                trace=trace.own,
+                parent=trace.parent,
                 takes_over=self._takes_over,
             )
         )

@@ -32,6 +32,7 @@ from streamsvc.log_line import log
 from streamsvc.messages import GenerationRequest
 from streamsvc.principals import ANONYMOUS, Principal
 from streamsvc.providers.registry import ProviderRegistry
+from streamsvc.tracecontext import RequestTrace, Traces
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Supervisor:
         hooks: are told what happens to generations and calls.
         settings: limits and deadlines.
         id_mark: returns how the random part of a new id must begin.
+        traces: makes the spans of generations.
 
     Attributes:
         terms: what new answers are made with.
@@ -64,10 +66,12 @@ class Supervisor:
         hooks: Hooks,
         settings: Settings,
         id_mark: Callable[[], str] = str,
+        traces: Traces | None = None,
     ) -> None:
         self.terms = Terms(settings, ProviderEntries(providers, hooks))
         self._hooks = hooks
         self._id_mark = id_mark
+        self._traces = traces or Traces()
         self._log = log
         self._directory = directory
         self._limiter = limiter
@@ -135,6 +139,7 @@ class Supervisor:
         key: str | None = None,
         caller: Principal = ANONYMOUS,
         terms: Terms | None = None,
+        asked_by: RequestTrace | None = None,
     ) -> str:
         """Start a generation, and return its id once its log is open.
 
@@ -144,6 +149,7 @@ class Supervisor:
             key: the client's idempotency key. While the log of the first generation with this key is kept,
                 its id is returned, and nothing is started.
             terms: what to make the answer with, as they were when the request came; None: the current ones.
+            asked_by: the trace of the request that it is for; of no account for a key.
 
         Raises:
             InvalidField: an unknown provider or fault, or a key that was used with a different request.
@@ -156,11 +162,12 @@ class Supervisor:
         """
         terms = terms or self.terms
         if not key:
-            return await self._start(request, caller, terms)
+            return await self._start(request, caller, terms, asked_by)
         fingerprint = hashlib.sha256(msgspec.json.encode(request)).digest()
         async with self._directory.claim(scoped(caller.name, key)) as claim:
             if claim.use is None:
-                claim.use = KeyUse(fingerprint, await self._start(request, caller, terms))
+                generation = await self._start(request, caller, terms, asked_by)
+                claim.use = KeyUse(fingerprint, generation)
             elif claim.use.fingerprint != fingerprint:
                 sentence = "This 'Idempotency-Key' was used with a different request."
                 raise InvalidField(sentence, field="Idempotency-Key")
@@ -247,10 +254,18 @@ class Supervisor:
             handed_over=handed_over or None,
         )
 
-    async def _start(self, request: GenerationRequest, caller: Principal, terms: Terms) -> str:
+    async def _start(
+        self,
+        request: GenerationRequest,
+        caller: Principal,
+        terms: Terms,
+        asked_by: RequestTrace | None,
+    ) -> str:
         """Start a generation, unless something refuses it. What is refused is charged to nobody."""
         route = terms.entries.route(request.provider, request.prompt, caller)
         self._check_room()
+        if trace := self._traces.generation(asked_by):
+            request = msgspec.structs.replace(request, trace=trace)
         with ProviderSlot(route) as slot:
             generation = Generation(
                 new_id(request.principal, self._id_mark()),

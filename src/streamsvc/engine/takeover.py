@@ -24,6 +24,7 @@ from streamsvc.events import Done
 from streamsvc.hooks import GenerationEnded, Hooks
 from streamsvc.log_line import log
 from streamsvc.providers.base import Finish
+from streamsvc.tracecontext import UNTRACED
 from streamsvc.traces import fields_of
 
 logger = logging.getLogger(__name__)
@@ -149,16 +150,21 @@ class TakeOvers:
         with anyio.move_on_after(APPEND_SECONDS, shield=True):
             self._log.append(generation, done)
             await self._log.flush(generation)
+        request = taken.request
+        trace = (request and request.trace) or UNTRACED
         self._hooks.notify(
             GenerationEnded(
                 generation=generation,
-                principal=taken.request.principal if taken.request else "",
+                principal=request.principal if request else "",
                 end="finished",
                 done=done,
                 began_at=began_at,
                 seconds=0.0,
                 first_token_seconds=None,
                 calls=0,
+                created_at=trace.began_at or began_at,
+                trace=trace.own,
+                parent=trace.parent,
                 takes_over=taken.times,
             )
         )

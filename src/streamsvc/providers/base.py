@@ -38,6 +38,11 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     provider_data: Mapping[str, Any] = {}
 
 
+def trace_fields(prompt: Prompt) -> dict[str, str]:
+    """Return the header field that puts a call into its trace (W3C Trace Context, section 3.2); none if it has none."""
+    return {"traceparent": prompt.trace} if prompt.trace else {}
+
+
 class Provider(Protocol):
     """A model behind an API. It knows its upstream, but no log, dialect or HTTP server."""
 

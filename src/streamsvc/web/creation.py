@@ -74,5 +74,5 @@ class Creation:
             if caller.name:
                 order = msgspec.structs.replace(order, principal=caller.name)
             return await self._supervisor.create(
-                order, key=head.key(), caller=caller, terms=self._terms
+                order, key=head.key(), caller=caller, terms=self._terms, asked_by=head.trace
             )

@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamsvc.engine.ids import ID_PATTERN
 from streamsvc.eventloop import now
 from streamsvc.hooks import Hooks, RequestEnded
+from streamsvc.tracecontext import Traces
+from streamsvc.web.request_trace import begin_trace
 
 _NOTE = "streamsvc.note"
 """Where a scope has the note of its request."""
@@ -35,11 +37,13 @@ class RequestLog:
     Args:
         app: the application.
         hooks: report the requests.
+        traces: makes their spans.
     """
 
-    def __init__(self, app: ASGIApp, hooks: Hooks) -> None:
+    def __init__(self, app: ASGIApp, hooks: Hooks, traces: Traces) -> None:
         self._app = app
         self._hooks = hooks
+        self._traces = traces
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Run the application; returns its coroutine, so that a stream does not keep a frame of this method."""
@@ -47,6 +51,9 @@ class RequestLog:
             return self._app(scope, receive, send)
         note = RequestNote(scope, send, self._hooks)
         scope[_NOTE] = note
+        if trace := begin_trace(scope, self._traces):
+            note.trace = trace.own.traceparent
+            note.parent = trace.parent.traceparent if trace.parent else ""
         return self._app(scope, receive, note.send)
 
 

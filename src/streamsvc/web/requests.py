@@ -12,6 +12,8 @@ from streamsvc.dialects.invalid import quoted
 from streamsvc.engine.ids import ID_PATTERN, check_owner
 from streamsvc.errors import InvalidField, NavigationRefused, PrefetchRefused, RequestError
 from streamsvc.principals import ANONYMOUS, Principal
+from streamsvc.tracecontext import RequestTrace
+from streamsvc.web.request_trace import trace_of
 
 CURSOR_PARAMETERS = ("last_event_id", "lastEventId")
 """Query parameters that may contain a cursor; the second one is the EventSource polyfill's."""
@@ -64,6 +66,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
         content_length: of the body, not validated.
         key_field: `Idempotency-Key`.
         is_prefetch: whether it is a browser's prefetch (WICG nav-speculation, `Sec-Purpose`).
+        trace: of the request; None: it is not traced.
         principal: who makes the request, as `access` found out.
     """
 
@@ -82,6 +85,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     content_length: str
     key_field: str
     is_prefetch: bool
+    trace: RequestTrace | None = None
     principal: Principal = ANONYMOUS
 
     @property
@@ -206,6 +210,7 @@ def read_head(request: Request, principal: Principal = ANONYMOUS) -> RequestHead
         content_length=fields.get(b"content-length", ""),
         key_field=fields.get(b"idempotency-key", ""),
         is_prefetch=is_prefetch,
+        trace=trace_of(request.scope),
         principal=principal,
     )
 

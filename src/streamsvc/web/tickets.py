@@ -153,7 +153,13 @@ class TicketEndpoints:
         order = msgspec.structs.replace(wanted.opens, principal=caller.name)
         with below("request"):
             self._supervisor.entries.route(order.provider, order.prompt, caller)
-        return Ticket(principal=caller, origin=origin, request=order)
+        parent = head.trace and head.trace.parent
+        return Ticket(
+            principal=caller,
+            origin=origin,
+            request=order,
+            parent=parent.traceparent if parent else "",
+        )
 
     async def _find(self, request: Request, text: str, head: RequestHead) -> Ticket:
         """Return a ticket that counts, for the page that makes this request.
@@ -194,7 +200,10 @@ class TicketEndpoints:
             )
         async with self._supervisor.viewer_place(ticket.principal) as lease:
             generation = await self._supervisor.create(
-                ticket.request, key=f"ticket\0{hash_of(text)}", caller=ticket.principal
+                ticket.request,
+                key=f"ticket\0{hash_of(text)}",
+                caller=ticket.principal,
+                asked_by=ticket.asked_by(head.trace),
             )
             instead = self._spending(request, head, text, ticket.spent(generation), dialect)
             return self._viewing.stream(

@@ -19,7 +19,7 @@ from streamsvc.events import Delta
 from streamsvc.messages import Prompt
 from streamsvc.provider_errors import UpstreamInvalid
 from streamsvc.providers.answer import AnswerSoFar
-from streamsvc.providers.base import Finish, Provider, closed_afterwards
+from streamsvc.providers.base import Finish, Provider, closed_afterwards, trace_fields
 from streamsvc.providers.gemini.body import request_body
 from streamsvc.providers.gemini.chunks import ChunkReader
 from streamsvc.providers.gemini.http import (
@@ -115,7 +115,7 @@ def _config(prompt: Prompt, body: dict[str, Any]) -> types.GenerateContentConfig
     """
     return types.GenerateContentConfig(
         system_instruction=prompt.system or None,
-        http_options=types.HttpOptions(extra_body=body),
+        http_options=types.HttpOptions(extra_body=body, headers=trace_fields(prompt)),
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
     )

@@ -4,15 +4,16 @@ URL and headers never change, so the head is encoded once; a request is these by
 """
 
 import math
+from collections.abc import Mapping
 
 import httpx2
 
 from streamsvc.providers.http.exchange import Exchange
-from streamsvc.providers.http.pool import ConnectionPool
+from streamsvc.providers.http.pool import NO_FIELDS, ConnectionPool
 
 
 class Endpoint:
-    """Sends requests that differ only in their body. Created in a running event loop.
+    """Sends requests that differ only in their body and few header fields. Created in a running event loop.
 
     Args:
         request: every request has its method, URL and headers; its body is empty.
@@ -36,17 +37,21 @@ class Endpoint:
         """How many connections are in use or being opened, and how many are idle."""
         return self._pool.connections
 
-    async def send(self, body: bytes) -> Exchange:
+    async def send(self, body: bytes, fields: Mapping[str, str] = NO_FIELDS) -> Exchange:
         """Send a request with this body, and wait for the head of its response.
 
         The caller must release the exchange. If this raises or is cancelled, the connection has been closed.
+
+        Args:
+            body: of the request.
+            fields: header fields of this request alone; without control characters.
 
         Raises:
             ConnectTimedOut: no connection in time.
             ConnectFailed: no connection.
             NoResponse: no response.
         """
-        return await self._pool.send(self._head, body)
+        return await self._pool.send(self._head, body, fields)
 
     def close(self) -> None:
         """Close all connections."""

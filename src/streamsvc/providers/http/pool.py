@@ -6,6 +6,7 @@ Their number is limited elsewhere, by the number of generations.
 import asyncio
 import math
 import re
+from collections.abc import Mapping
 
 import httpx2
 
@@ -19,6 +20,8 @@ KEEPALIVE_SECONDS = 4.0
 
 STALE_SECONDS = 1.0
 """How long it may take to notice that the server has closed a kept connection: a round trip."""
+
+NO_FIELDS: Mapping[str, str] = {}
 
 _CONTROL = re.compile(rb"[\0\r\n]")
 
@@ -50,7 +53,9 @@ class ConnectionPool:
         """How many connections are in use or being opened, and how many are idle."""
         return len(self._all) - len(self._idle) + self._opening, len(self._idle)
 
-    async def send(self, head: bytes, body: bytes) -> Connection:
+    async def send(
+        self, head: bytes, body: bytes, fields: Mapping[str, str] = NO_FIELDS
+    ) -> Connection:
         """Send a request; return its connection when the head of the response has arrived.
 
         The caller must release it. If this raises or is cancelled, the connection has been closed.
@@ -58,13 +63,15 @@ class ConnectionPool:
         Args:
             head: as `encode_head` returns it.
             body: of the request.
+            fields: further header fields, of this request alone; without control characters.
 
         Raises:
             ConnectTimedOut: no connection in time.
             ConnectFailed: no connection.
             NoResponse: no response.
         """
-        request = b"%b%d\r\n\r\n%b" % (head, len(body), body)
+        more = "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode()
+        request = b"%b%d\r\n%b\r\n%b" % (head, len(body), more, body)
         if (kept := self._take_idle()) and await self._is_answered(kept, request):
             return kept
         return await _send(await self._connect(), request)

@@ -17,7 +17,7 @@ from streamsvc.config.provider_settings import OpenAISettings
 from streamsvc.events import Delta
 from streamsvc.messages import Prompt
 from streamsvc.providers.answer import AnswerSoFar
-from streamsvc.providers.base import Finish, Provider
+from streamsvc.providers.base import Finish, Provider, trace_fields
 from streamsvc.providers.error_mapping import error_for_answer, transport_errors_mapped
 from streamsvc.providers.http.endpoint import Endpoint
 from streamsvc.providers.http.exchange import Exchange
@@ -153,7 +153,7 @@ class OpenAIProvider(Provider):
         has_options, is_filled = self._has_stream_options, self._fills_reasoning
         while True:
             exchange = await self._post(
-                _adapted(body, has_options=has_options, is_filled=is_filled)
+                _adapted(body, has_options=has_options, is_filled=is_filled), trace_fields(prompt)
             )
             if exchange.is_success:
                 self._has_stream_options &= has_options
@@ -168,9 +168,9 @@ class OpenAIProvider(Provider):
             else:
                 raise error_for_answer(exchange.status, refusal, exchange.headers)
 
-    async def _post(self, body: Mapping[str, Any]) -> Exchange:
+    async def _post(self, body: Mapping[str, Any], fields: Mapping[str, str]) -> Exchange:
         with transport_errors_mapped():
-            return await self.endpoint.send(msgspec.json.encode(body))
+            return await self.endpoint.send(msgspec.json.encode(body), fields)
 
 
 async def _refusal(exchange: Exchange) -> bytes:

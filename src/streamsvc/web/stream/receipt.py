@@ -24,6 +24,7 @@ class Receipt(AbstractContextManager["Receipt"]):
         dialect: the name of its wire format.
         after: the number of the last record that it has; below 0: none.
         hooks: are told when it joins and leaves.
+        trace: the `traceparent` of its request's span; "" if it is not traced.
 
     Attributes:
         reason: why the stream has ended, or would if it did now.
@@ -40,6 +41,7 @@ class Receipt(AbstractContextManager["Receipt"]):
         "_began_at",
         "_dialect",
         "_hooks",
+        "_trace",
         "first_at",
         "gaps",
         "generation",
@@ -49,7 +51,9 @@ class Receipt(AbstractContextManager["Receipt"]):
         "sent_bytes",
     )
 
-    def __init__(self, generation: str, dialect: str, after: int, hooks: Hooks) -> None:
+    def __init__(
+        self, generation: str, dialect: str, after: int, hooks: Hooks, trace: str = ""
+    ) -> None:
         self.reason: DropReason = "left"
         self.first_at: float | None = None
         self.last_at = 0.0
@@ -60,13 +64,19 @@ class Receipt(AbstractContextManager["Receipt"]):
         self._dialect = dialect
         self._after = after
         self._hooks = hooks
+        self._trace = trace
         self._began = now()
         self._began_at = time.time()
 
     @override
     def __enter__(self) -> Self:
         self._hooks.notify(
-            ViewerJoined(generation=self.generation, dialect=self._dialect, after=self._after)
+            ViewerJoined(
+                generation=self.generation,
+                dialect=self._dialect,
+                after=self._after,
+                trace=self._trace,
+            )
         )
         return self
 
@@ -86,6 +96,7 @@ class Receipt(AbstractContextManager["Receipt"]):
                 gaps=self.gaps,
                 sent_bytes=self.sent_bytes,
                 keepalives=self.keepalives,
+                trace=self._trace,
             )
         )
 

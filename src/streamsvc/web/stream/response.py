@@ -23,6 +23,7 @@ from streamsvc.dialects.base import BrokenOff, Dialect
 from streamsvc.engine.audience import ViewerSlot
 from streamsvc.events import Record
 from streamsvc.hooks import Hooks
+from streamsvc.web.request_trace import trace_of
 from streamsvc.web.stream.first_event import DeferredHead, FirstEventWait
 from streamsvc.web.stream.pull import first_event, frames
 from streamsvc.web.stream.receipt import Receipt
@@ -87,7 +88,14 @@ class EventStream(EventSourceResponse):
         """Send the stream, and watch the client."""
         offered: Wire | None = (scope.get("extensions") or {}).get(CONNECTION)
         place = self._place
-        self._receipt = Receipt(place.generation, self._dialect.name, place.after, self._hooks)
+        trace = trace_of(scope)
+        self._receipt = Receipt(
+            place.generation,
+            self._dialect.name,
+            place.after,
+            self._hooks,
+            trace=trace.own.traceparent if trace else "",
+        )
         with self._receipt, place.viewer(place.generation) as slot:
             # A generation that has just been started calls its provider now: the head can use the time until
             # the first token comes.
