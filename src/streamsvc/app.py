@@ -7,7 +7,8 @@ sse-starlette replaces `uvicorn.Server.handle_exit`. `server/lifecycle.py` overr
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import anyio
 from starlette.applications import Starlette
@@ -16,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from streamsvc.config.settings import Settings
+from streamsvc.config.tracing import exports_traces
 from streamsvc.engine.entries import Terms
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.front import Core, create_front
@@ -35,6 +37,9 @@ from streamsvc.web.problems import Guard
 from streamsvc.web.running import RunningRequests
 from streamsvc.web.stream.shutdown import Shutdown
 
+if TYPE_CHECKING:
+    from streamsvc.telemetry.otel import TraceExport
+
 logger = logging.getLogger(__name__)
 
 
@@ -48,13 +53,21 @@ class Service(Starlette):
         core: what all fronts use.
         providers: of the first settings.
         drain_seconds: how long a drain may take under a server that is not ours.
+        export: entered while the service runs, and left when all spans are made.
     """
 
-    def __init__(self, core: Core, providers: ProviderRegistry, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        core: Core,
+        providers: ProviderRegistry,
+        drain_seconds: float,
+        export: AbstractAsyncContextManager[object],
+    ) -> None:
         self._core = core
         self._providers = providers
         self._front = create_front(core, core.supervisor.terms)
-        super().__init__(lifespan=_lifespan(core, providers, self._announce, drain_seconds))
+        lifespan = _lifespan(core, providers, self._announce, drain_seconds, export)
+        super().__init__(lifespan=lifespan)
         self.state.supervisor, self.state.guard = core.supervisor, core.guard
         self.state.log, self.state.directory = core.sharing.log, core.sharing.directory
         self.state.tickets, self.state.hooks = core.sharing.tickets, core.hooks
@@ -123,7 +136,8 @@ def create_app(
     """
     hooks = Hooks()
     LogLines(hooks, access_log=settings.server.access_log)
-    traces = Traces()
+    export = _trace_export(hooks, environ)
+    traces = Traces(export.sampling if export else None)
     sharing = _sharing(settings, hooks, demo_worker)
     providers = ProviderRegistry(settings.providers, environ)
     supervisor = Supervisor(
@@ -150,7 +164,15 @@ def create_app(
         shutdown=Shutdown(settings.server.drain_seconds),
         guard=Guard(),
     )
-    return Service(core, providers, settings.server.drain_seconds)
+    return Service(core, providers, settings.server.drain_seconds, export or nullcontext())
+
+
+def _trace_export(hooks: Hooks, environ: Mapping[str, str]) -> "TraceExport | None":
+    if not exports_traces(environ):
+        return None
+    from streamsvc.telemetry.otel import TraceExport  # noqa: PLC0415  # the SDK is only needed here
+
+    return TraceExport(hooks, environ)
 
 
 def _sharing(settings: Settings, hooks: Hooks, demo_worker: int | None) -> Sharing:
@@ -182,6 +204,7 @@ def _lifespan(
     providers: ProviderRegistry,
     announce: Callable[[], None],
     drain_seconds: float,
+    export: AbstractAsyncContextManager[object],
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     supervisor, sharing, guard = core.supervisor, core.sharing, core.guard
     known = () if core.authenticator is None else (core.authenticator.run,)
@@ -193,7 +216,7 @@ def _lifespan(
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
-        async with providers, anyio.create_task_group() as tasks:
+        async with export, providers, anyio.create_task_group() as tasks:
             for work in (
                 *sharing.background,
                 *known,

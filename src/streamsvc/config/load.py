@@ -29,6 +29,7 @@ from streamsvc.config.file import (
 from streamsvc.config.paths import OPTIONS, PREFIX, dotted
 from streamsvc.config.reader import Reader
 from streamsvc.config.settings import Settings
+from streamsvc.config.tracing import TRACE_CHECKS, exports_traces
 from streamsvc.config.values import FromEnvironment, variable_of
 from streamsvc.errors import ConfigError
 
@@ -97,6 +98,9 @@ def read(
     check(settings, environ, reader.note)
     with mistakes.noted():
         check_certificates(environ)
+    for check_traces in TRACE_CHECKS if exports_traces(environ) else ():
+        with mistakes.noted():
+            check_traces(environ)
     return Loaded(settings, mistakes.lines, sources)
 
 

@@ -1,0 +1,180 @@
+"""Exports traces with OpenTelemetry's SDK, which its standard environment variables configure (`docs/tracing.md`).
+
+Spans wait in a queue of the SDK, and a thread of its own sends them: the event loop never waits for a collector. One
+that cannot be reached costs a line now and then, and the spans.
+
+Imported only if traces are exported: the SDK is an extra, and takes a third of a second to import.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from importlib.metadata import entry_points
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision
+from opentelemetry.trace import NonRecordingSpan, SpanKind, set_span_in_context
+from typing_extensions import override
+
+from streamsvc import __version__
+from streamsvc.config.tracing import EXPORTERS, exporter_names
+from streamsvc.hooks import Hooks
+from streamsvc.telemetry.attributes import is_latest
+from streamsvc.telemetry.spans import GENERATION, GivenIds, Spans, span_context
+from streamsvc.tracecontext import Sampling, TraceContext
+
+logger = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 2.0
+"""How long the end of the service waits for the last spans to be sent."""
+
+WINDOW_SECONDS = 300.0
+"""The same trouble is logged once in this time."""
+
+_STATUSES = range(100, 600)
+
+_SDK = logging.getLogger("opentelemetry")
+
+
+class SdkSampling(Sampling):
+    """Asks the sampler that `OTEL_TRACES_SAMPLER` chooses."""
+
+    is_on = True
+
+    def __init__(self) -> None:
+        # No public function reads the variable; a provider without a sampler does.
+        self._sampler = TracerProvider(shutdown_on_exit=False).sampler
+
+    @override
+    def samples(self, trace: TraceContext, parent: TraceContext | None) -> bool:
+        above = Context()
+        if parent is not None:
+            span = NonRecordingSpan(span_context(parent, is_remote=True))
+            above = set_span_in_context(span, above)
+        result = self._sampler.should_sample(
+            above, int(trace.trace_id, 16), GENERATION, SpanKind.INTERNAL
+        )
+        return result.decision is Decision.RECORD_AND_SAMPLE
+
+
+class TraceExport(AbstractAsyncContextManager["TraceExport"]):
+    """Exports the spans of a service, until the context is left.
+
+    Args:
+        hooks: report what happens.
+        environ: chooses the exporters and the names of attributes.
+        exporters: replace those that `environ` chooses.
+
+    Attributes:
+        sampling: decides which traces are exported.
+    """
+
+    def __init__(
+        self,
+        hooks: Hooks,
+        environ: Mapping[str, str],
+        exporters: list[SpanExporter] | None = None,
+    ) -> None:
+        _SDK.handlers, _SDK.propagate = [SdkLog()], False
+        self.sampling = SdkSampling()
+        ids = GivenIds()
+        self._provider = TracerProvider(
+            sampler=ALWAYS_ON,  # what is not sampled does not get here
+            resource=_resource(),
+            shutdown_on_exit=False,
+            id_generator=ids,
+        )
+        for exporter in _exporters(environ) if exporters is None else exporters:
+            self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        Spans(hooks, self._provider, ids, latest=is_latest(environ))
+
+    @override
+    async def __aexit__(self, *exc: object) -> None:
+        """Send the last spans, for at most `FLUSH_SECONDS`.
+
+        The thread is a daemon: if it waits for a collector, it must not delay the exit of the process.
+        """
+        is_sent, token = anyio.Event(), anyio.lowlevel.current_token()
+
+        def send() -> None:
+            self._provider.shutdown()
+            with suppress(anyio.RunFinishedError):  # nobody waits any more
+                anyio.from_thread.run_sync(is_sent.set, token=token)
+
+        with anyio.move_on_after(FLUSH_SECONDS, shield=True) as patience:
+            threading.Thread(target=send, name="last spans", daemon=True).start()
+            await is_sent.wait()
+        if patience.cancelled_caught:
+            logger.warning("traces.unsent (the last spans did not reach the collector in time)")
+
+
+class SdkLog(logging.Handler):
+    """Logs troubles of the SDK in our words, each once per window.
+
+    The SDK logs each batch that it cannot send, with texts of exceptions and of responses.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(logging.WARNING)
+        self._clock = clock
+        self._logged_at: dict[str, float] = {}
+        self._left_out = 0
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        event = next((name for start, name in _TROUBLES if record.msg.startswith(start)), "")
+        event = event or f"traces.trouble at={record.module}:{record.funcName}"
+        now = self._clock()
+        if now - self._logged_at.get(event, -math.inf) < WINDOW_SECONDS:
+            self._left_out += 1
+            return
+        self._logged_at[event] = now
+        details = "".join(_details(record))
+        left_out, self._left_out = self._left_out, 0
+        logger.warning("%s%s further=%d", event, details, left_out)
+
+
+_TROUBLES = (
+    ("Failed to export", "traces.not_sent"),
+    ("Transient error", "traces.not_sent"),
+    ("Exception while exporting", "traces.not_sent"),
+    ("Queue full", "traces.dropped"),
+)
+"""How messages of the SDK begin (opentelemetry-sdk 1.45), and the events that they become."""
+
+
+def _details(record: logging.LogRecord) -> Iterator[str]:
+    """Yield what a log line may show of a record: the status of a response, and the class of an exception."""
+    for value in record.args if isinstance(record.args, tuple) else ():
+        if isinstance(value, int) and value in _STATUSES:
+            yield f" status={value}"
+        elif isinstance(value, BaseException):
+            yield f" cause={type(value).__name__}"
+    if record.exc_info and record.exc_info[0]:
+        yield f" cause={record.exc_info[0].__name__}"
+
+
+def _exporters(environ: Mapping[str, str]) -> list[SpanExporter]:
+    """Make the exporters that the environment chooses; they are installed, as `config.tracing` has checked."""
+    known = {it.name: it for it in entry_points(group=EXPORTERS)}
+    return [known[name].load()() for name in exporter_names(environ)]
+
+
+def _resource() -> Resource:
+    """Return what all spans say of the service; `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` come first."""
+    given = dict(Resource.create({}).attributes)
+    if str(given[SERVICE_NAME]).startswith("unknown_service"):
+        del given[SERVICE_NAME]
+    return Resource({SERVICE_NAME: "streamsvc", SERVICE_VERSION: __version__, **given})
