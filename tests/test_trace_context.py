@@ -1,6 +1,7 @@
 """`traceparent`: what is read, what is ignored, and what is passed on (W3C Trace Context, level 2)."""
 
 import pytest
+from typing_extensions import override
 
 from streamsvc.tracecontext import (
     GenerationTrace,
@@ -26,6 +27,7 @@ class Samples(Sampling):
         self.answer = answer
         self.asked: list[tuple[TraceContext, TraceContext | None]] = []
 
+    @override
     def samples(self, trace: TraceContext, parent: TraceContext | None) -> bool:
         self.asked.append((trace, parent))
         return self.answer

@@ -134,7 +134,8 @@ class SdkLog(logging.Handler):
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        event = next((name for start, name in _TROUBLES if record.msg.startswith(start)), "")
+        said = str(record.msg)
+        event = next((name for start, name in _TROUBLES if said.startswith(start)), "")
         event = event or f"traces.trouble at={record.module}:{record.funcName}"
         now = self._clock()
         if now - self._logged_at.get(event, -math.inf) < WINDOW_SECONDS:
