@@ -1,7 +1,7 @@
 """Spans: which are made of what the hooks report, with what, and what is never in one."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,7 +23,8 @@ from streamsvc.hooks import (
     ViewerLeft,
 )
 from streamsvc.telemetry import spans
-from streamsvc.telemetry.attributes import is_latest, provider_name, server_of
+from streamsvc.telemetry.attributes import server_of
+from streamsvc.telemetry.names import Convention
 from streamsvc.telemetry.spans import GivenIds, Spans
 from streamsvc.tracecontext import TraceContext, new_trace
 
@@ -47,11 +48,11 @@ DONE = Done(
 class Watched:
     """Hooks whose details become spans, which are kept."""
 
-    def __init__(self, *, latest: bool = False) -> None:
+    def __init__(self, convention: Convention = Convention.V1_41) -> None:
         self.hooks, ids, self._exporter = Hooks(), GivenIds(), InMemorySpanExporter()
         provider = TracerProvider(sampler=ALWAYS_ON, id_generator=ids, shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.listener = Spans(self.hooks, provider, ids, latest=latest)
+        self.listener = Spans(self.hooks, provider, ids, convention)
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:
@@ -270,25 +271,13 @@ def test_a_call_is_a_client_span_below_the_generation(watched: Watched) -> None:
 
 
 def test_the_newest_names_are_chosen_by_the_standard_switch() -> None:
-    watched = Watched(latest=True)
+    watched = Watched(Convention.LATEST)
     watched.call()
     attributes = watched.one.attributes
     assert attributes is not None
     assert attributes["gen_ai.usage.cache_write.input_tokens"] == 4
     assert attributes["gen_ai.request.reasoning.level"] == "low"
     assert "gen_ai.usage.cache_creation.input_tokens" not in attributes
-
-
-@pytest.mark.parametrize(
-    ("environ", "answer"),
-    [
-        ({}, False),
-        ({"OTEL_SEMCONV_STABILITY_OPT_IN": "http"}, False),
-        ({"OTEL_SEMCONV_STABILITY_OPT_IN": "http, gen_ai_latest_experimental"}, True),
-    ],
-)
-def test_the_switch_is_a_list(environ: Mapping[str, str], *, answer: bool) -> None:
-    assert is_latest(environ) is answer
 
 
 def test_a_failed_call_is_an_error_and_a_cancelled_one_is_not(watched: Watched) -> None:
@@ -411,20 +400,14 @@ def test_old_generations_are_forgotten(watched: Watched, monkeypatch: pytest.Mon
     assert list(watched.listener._ended) == ["gen_2", "gen_3", "gen_4"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "url", "name"),
-    [
-        ("openai", "https://api.openai.com/v1", "openai"),
-        ("openai", "https://mine.openai.azure.com/openai/v1", "azure.ai.openai"),
-        ("openai", "https://api.x.ai/v1", "x_ai"),
-        ("openai", "https://notx.ai/v1", "openai"),
-        ("openai", "http://127.0.0.1:8000/v1", "openai"),
-        ("gemini", "https://generativelanguage.googleapis.com", "gcp.gemini"),
-        ("fake", "", "fake"),
-    ],
-)
-def test_a_vendor_is_known_by_its_host(kind: str, url: str, name: str) -> None:
-    assert provider_name(kind, url) == name
+def test_a_call_is_named_as_the_vendors_operation(watched: Watched) -> None:
+    watched.call(kind="gemini", model="gemini-test")
+    watched.call(OWN.child(), kind="of-a-plug-in")
+    gemini, other = watched.spans
+    assert gemini.name == "generate_content gemini-test"
+    assert (gemini.attributes or {})["gen_ai.provider.name"] == "gcp.gemini"
+    assert other.name == "chat gpt-test"
+    assert (other.attributes or {})["gen_ai.provider.name"] == "of-a-plug-in"
 
 
 def test_the_address_of_a_server_has_its_port() -> None:

@@ -5,34 +5,18 @@ that begin with `streamsvc.` are our own. The usage of a generation has such nam
 `gen_ai.usage.*` would count its calls twice.
 
 Sources: semantic-conventions v1.41, "gen-ai/gen-ai-spans" and "http/http-spans"; semantic-conventions-genai, "client
-inference", which is chosen by `OTEL_SEMCONV_STABILITY_OPT_IN`.
+inference" (`names.Convention`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from streamsvc.events import Usage
 from streamsvc.hooks import CallEnded, GenerationEnded, RequestEnded, ViewerLeft
+from streamsvc.telemetry.names import OPERATIONS, Convention
 
 Value = str | bool | int | float | Sequence[str]
 Attributes = dict[str, Value]
-
-_LATEST = "gen_ai_latest_experimental"
-
-_KINDS = {"openai": "openai", "gemini": "gcp.gemini"}
-"""Values of `gen_ai.provider.name`, by the kind of an entry."""
-
-_HOSTS = {
-    "openai.azure.com": "azure.ai.openai",
-    "deepseek.com": "deepseek",
-    "groq.com": "groq",
-    "mistral.ai": "mistral_ai",
-    "perplexity.ai": "perplexity",
-    "x.ai": "x_ai",
-    "anthropic.com": "anthropic",
-    "cohere.com": "cohere",
-}
-"""The same, by the end of the host's name: many vendors speak OpenAI's API."""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -50,22 +34,9 @@ _LATEST_PARAMETERS = {**_PARAMETERS, "reasoning_effort": "gen_ai.request.reasoni
 _SERVER_ERROR = 500
 
 
-def is_latest(environ: Mapping[str, str]) -> bool:
-    """Return whether the newest names of the GenAI conventions are chosen, and not those of v1.41."""
-    chosen = environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")
-    return _LATEST in map(str.strip, chosen)
-
-
-def provider_name(kind: str, url: str) -> str:
-    """Return the value of `gen_ai.provider.name`.
-
-    Args:
-        kind: of the entry.
-        url: its base URL, or "".
-    """
-    host = urlsplit(url).hostname or ""
-    named = (name for end, name in _HOSTS.items() if host == end or host.endswith(f".{end}"))
-    return next(named, _KINDS.get(kind, kind))
+def operation_of(kind: str) -> tuple[str, str]:
+    """Return `gen_ai.operation.name` and `gen_ai.provider.name` of calls to a kind of provider."""
+    return OPERATIONS.get(kind, ("chat", kind))
 
 
 def server_of(url: str) -> Attributes:
@@ -77,11 +48,13 @@ def server_of(url: str) -> Attributes:
     return {"server.address": parts.hostname, "server.port": port}
 
 
-def of_call(it: CallEnded, *, latest: bool) -> Attributes:
-    """Return the attributes of a call; *latest* says whose names they have."""
+def of_call(it: CallEnded, convention: Convention) -> Attributes:
+    """Return the attributes of a call, by the names of a convention."""
+    is_latest = convention is Convention.LATEST
+    operation, vendor = operation_of(it.kind)
     made: Attributes = {
-        "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": provider_name(it.kind, it.url),
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": vendor,
         "gen_ai.request.model": it.model,
         "gen_ai.request.stream": True,
         **server_of(it.url),
@@ -90,7 +63,7 @@ def of_call(it: CallEnded, *, latest: bool) -> Attributes:
         "streamsvc.call.number": it.number,
         "streamsvc.call.pieces": it.pieces,
     }
-    names = _LATEST_PARAMETERS if latest else _PARAMETERS
+    names = _LATEST_PARAMETERS if is_latest else _PARAMETERS
     made |= {names[name]: value for name, value in it.parameters.items() if name in names}
     if it.answering_model:
         made["gen_ai.response.model"] = it.answering_model
@@ -99,7 +72,7 @@ def of_call(it: CallEnded, *, latest: bool) -> Attributes:
     if it.first_piece_seconds is not None:
         made["gen_ai.response.time_to_first_chunk"] = it.first_piece_seconds
     if it.usage is not None:
-        written = "cache_write" if latest else "cache_creation"
+        written = "cache_write" if is_latest else "cache_creation"
         made |= _usage("gen_ai.usage", it.usage, written=f"{written}.input_tokens")
     if it.code == "cancelled":
         made["streamsvc.call.cancelled"] = True

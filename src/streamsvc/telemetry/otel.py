@@ -28,7 +28,7 @@ from typing_extensions import override
 from streamsvc import __version__
 from streamsvc.config.tracing import EXPORTERS, exporter_names
 from streamsvc.hooks import Hooks
-from streamsvc.telemetry.attributes import is_latest
+from streamsvc.telemetry.names import Convention
 from streamsvc.telemetry.spans import GENERATION, GivenIds, Spans, span_context
 from streamsvc.tracecontext import Sampling, TraceContext
 
@@ -95,7 +95,7 @@ class TraceExport(AbstractAsyncContextManager["TraceExport"]):
         )
         for exporter in _exporters(environ) if exporters is None else exporters:
             self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        Spans(hooks, self._provider, ids, latest=is_latest(environ))
+        Spans(hooks, self._provider, ids, Convention.of(environ))
 
     @override
     async def __aexit__(self, *exc: object) -> None:

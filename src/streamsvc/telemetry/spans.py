@@ -45,8 +45,10 @@ from streamsvc.telemetry.attributes import (
     of_call,
     of_generation,
     of_request,
+    operation_of,
     request_error,
 )
+from streamsvc.telemetry.names import Convention
 from streamsvc.tracecontext import TraceContext, parse
 
 GENERATION = "streamsvc.generation"
@@ -123,15 +125,15 @@ class Spans:
         hooks: report it.
         provider: exports the spans; it samples all that it gets.
         ids: of the provider.
-        latest: whether attributes have the newest names of the GenAI conventions.
+        convention: has the names of the attributes.
     """
 
     def __init__(
-        self, hooks: Hooks, provider: TracerProvider, ids: GivenIds, *, latest: bool
+        self, hooks: Hooks, provider: TracerProvider, ids: GivenIds, convention: Convention
     ) -> None:
         self._tracer = provider.get_tracer("streamsvc")
         self._ids = ids
-        self._latest = latest
+        self._convention = convention
         self._running: dict[str, TraceContext] = {}
         self._ended: dict[str, TraceContext] = {}
         self._viewings: dict[str, _Viewing] = {}
@@ -150,13 +152,13 @@ class Spans:
         if own := _sampled(it.trace):
             self._make(
                 _Span(
-                    name=f"chat {it.model}",
+                    name=f"{operation_of(it.kind)[0]} {it.model}",
                     kind=SpanKind.CLIENT,
                     own=own,
                     parent=self._running.get(it.generation),
                     began_at=it.began_at,
                     ended_at=it.began_at + it.seconds,
-                    attributes=of_call(it, latest=self._latest),
+                    attributes=of_call(it, self._convention),
                     error="" if it.code == "cancelled" else it.code,
                 )
             )
