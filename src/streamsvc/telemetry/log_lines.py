@@ -133,6 +133,7 @@ def _call_ended(it: CallEnded) -> None:
             begun=it.has_begun,
             cause=it.cause,
             setting=f"providers.{it.provider}.{it.setting}" if it.setting else None,
+            trace=_trace_id(it.trace),
         )
 
 

@@ -28,6 +28,7 @@ from typing_extensions import override
 from streamsvc import __version__
 from streamsvc.config.tracing import EXPORTERS, exporter_names
 from streamsvc.hooks import Hooks
+from streamsvc.log_line import Value, log
 from streamsvc.telemetry.names import Convention
 from streamsvc.telemetry.spans import GENERATION, GivenIds, Spans, span_context
 from streamsvc.tracecontext import Sampling, TraceContext
@@ -114,7 +115,8 @@ class TraceExport(AbstractAsyncContextManager["TraceExport"]):
             threading.Thread(target=send, name="last spans", daemon=True).start()
             await is_sent.wait()
         if patience.cancelled_caught:
-            logger.warning("traces.unsent (the last spans did not reach the collector in time)")
+            note = "the collector did not take the last spans in time"
+            log(logger, logging.WARNING, "traces.unsent", note)
 
 
 class SdkLog(logging.Handler):
@@ -136,16 +138,19 @@ class SdkLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         said = str(record.msg)
         event = next((name for start, name in _TROUBLES if said.startswith(start)), "")
-        event = event or f"traces.trouble at={record.module}:{record.funcName}"
-        now = self._clock()
-        if now - self._logged_at.get(event, -math.inf) < WINDOW_SECONDS:
+        at = None if event else f"{record.module}:{record.funcName}"
+        key, now = event or str(at), self._clock()
+        if now - self._logged_at.get(key, -math.inf) < WINDOW_SECONDS:
             self._left_out += 1
             return
-        self._logged_at[event] = now
-        details = "".join(_details(record))
-        left_out, self._left_out = self._left_out, 0
-        logger.warning("%s%s further=%d", event, details, left_out)
+        self._logged_at[key] = now
+        fields = dict(_details(record))
+        further, self._left_out = self._left_out, 0
+        event = event or "traces.trouble"
+        log(logger, logging.WARNING, event, _NOTE, at=at, **fields, further=further)
 
+
+_NOTE = "see OTEL_EXPORTER_OTLP_ENDPOINT and the collector"
 
 _TROUBLES = (
     ("Failed to export", "traces.not_sent"),
@@ -156,15 +161,15 @@ _TROUBLES = (
 """How messages of the SDK begin (opentelemetry-sdk 1.45), and the events that they become."""
 
 
-def _details(record: logging.LogRecord) -> Iterator[str]:
-    """Yield what a log line may show of a record: the status of a response, and the class of an exception."""
+def _details(record: logging.LogRecord) -> Iterator[tuple[str, Value]]:
+    """Yield the fields that a log line may show of a record: a response's status, and an exception's class."""
     for value in record.args if isinstance(record.args, tuple) else ():
         if isinstance(value, int) and value in _STATUSES:
-            yield f" status={value}"
+            yield "status", value
         elif isinstance(value, BaseException):
-            yield f" cause={type(value).__name__}"
+            yield "cause", type(value).__name__
     if record.exc_info and record.exc_info[0]:
-        yield f" cause={record.exc_info[0].__name__}"
+        yield "cause", record.exc_info[0].__name__
 
 
 def _exporters(environ: Mapping[str, str]) -> list[SpanExporter]:
