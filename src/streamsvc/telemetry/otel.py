@@ -136,29 +136,35 @@ class SdkLog(logging.Handler):
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        said = str(record.msg)
-        event = next((name for start, name in _TROUBLES if said.startswith(start)), "")
-        at = None if event else f"{record.module}:{record.funcName}"
-        key, now = event or str(at), self._clock()
-        if now - self._logged_at.get(key, -math.inf) < WINDOW_SECONDS:
+        said, at = str(record.msg), f"{record.module}:{record.funcName}"
+        if said.startswith(_NOT_SENT):
+            if self._is_due("not_sent"):
+                log(logger, logging.WARNING, "traces.not_sent", _NOTE, **self._fields(record))
+        elif said.startswith(_DROPPED):
+            if self._is_due("dropped"):
+                log(logger, logging.WARNING, "traces.dropped", _NOTE, **self._fields(record))
+        elif self._is_due(at):
+            log(logger, logging.WARNING, "traces.complained", at=at, **self._fields(record))
+
+    def _is_due(self, trouble: str) -> bool:
+        """Return whether a trouble is logged now; if not, it is counted."""
+        now = self._clock()
+        if now - self._logged_at.get(trouble, -math.inf) < WINDOW_SECONDS:
             self._left_out += 1
-            return
-        self._logged_at[key] = now
-        fields = dict(_details(record))
+            return False
+        self._logged_at[trouble] = now
+        return True
+
+    def _fields(self, record: logging.LogRecord) -> dict[str, Value]:
         further, self._left_out = self._left_out, 0
-        event = event or "traces.trouble"
-        log(logger, logging.WARNING, event, _NOTE, at=at, **fields, further=further)
+        return {**dict(_details(record)), "further": further}
 
 
 _NOTE = "see OTEL_EXPORTER_OTLP_ENDPOINT and the collector"
 
-_TROUBLES = (
-    ("Failed to export", "traces.not_sent"),
-    ("Transient error", "traces.not_sent"),
-    ("Exception while exporting", "traces.not_sent"),
-    ("Queue full", "traces.dropped"),
-)
-"""How messages of the SDK begin (opentelemetry-sdk 1.45), and the events that they become."""
+_NOT_SENT = ("Failed to export", "Transient error", "Exception while exporting")
+_DROPPED = "Queue full"
+"""How messages of the SDK begin (opentelemetry-sdk 1.45)."""
 
 
 def _details(record: logging.LogRecord) -> Iterator[tuple[str, Value]]:
