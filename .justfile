@@ -34,7 +34,7 @@ gate:
 bare:
     bash .ci/bare
 
-# Write what docs/ has from the code: tables, and the OpenAPI document.
+# Write what docs/ has from the code: tables, the OpenAPI document, and deployment files.
 tables:
     PYTHONPATH=tests uv run python -m support.tables
 

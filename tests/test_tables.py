@@ -2,7 +2,7 @@
 
 import pytest
 
-from support import advisories
+from support import advisories, deployment
 from support.tables import DOCS, TABLES, written
 
 
@@ -11,6 +11,12 @@ def test_generated_tables_are_current(name: str) -> None:
     """If they are not, run `uv run just tables`."""
     page = (DOCS / name).read_text()
     assert page == written(page, TABLES[name])
+
+
+@pytest.mark.parametrize("name", deployment.files())
+def test_deployment_files_are_those_of_the_default_settings(name: str) -> None:
+    """If they are not, run `uv run just tables`."""
+    assert (deployment.PLACE / name).read_text() == deployment.files()[name]
 
 
 def test_changed_row_is_noticed() -> None:

@@ -106,6 +106,7 @@ def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argu
         "check-config", parents=[config], help="check the settings and list the providers"
     )
     _add_doctor(commands, config)
+    _add_deploy(commands, config)
     add_key_arguments(commands, config)
     params = commands.add_parser(
         "params",
@@ -157,6 +158,23 @@ def _add_doctor(
     for flag in _FLAGS:
         _add_flag(doctor, flag)
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_deploy(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", config: argparse.ArgumentParser
+) -> None:
+    deploy = commands.add_parser(
+        "deploy",
+        parents=[config],
+        help="print a deployment file whose numbers come from the settings",
+        description="Prints a file for an environment: Dockerfile, compose.yaml, Kubernetes manifests, systemd unit, "
+        "nginx or Caddy configuration. Times, sizes and limits in it are computed from the settings.",
+    )
+    deploy.add_argument(
+        "kind",
+        choices=("docker", "compose", "k8s", "systemd", "nginx", "caddy"),
+        help="of the file",
+    )
 
 
 def _add_flag(parser: argparse.ArgumentParser, flag: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `streamsvc serve | demo | check-config | doctor | key | params | ask`.
+"""The command line: `streamsvc serve | demo | check-config | doctor | deploy | key | params | ask`.
 
 Exit codes: 0 success; 1 the answer failed; 2 wrong settings or arguments; 130 stopped by Ctrl-C; 141 the reader of
 the output closed the pipe. Each command imports what it needs when it runs, so that it starts fast.
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     arguments = parse(argv)
     try:
-        own = {"key": _key, "doctor": _doctor}.get(arguments.command)
+        own = {"key": _key, "doctor": _doctor, "deploy": _deploy}.get(arguments.command)
         code = own(arguments) if own else _run(arguments, argv)
         print(end="", flush=True)
     except KeyboardInterrupt:
@@ -70,6 +70,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
     doctor = importlib.import_module("streamsvc.doctor.command")
     options = options_of(arguments)
     return int(doctor.run(arguments.config, os.environ, options, as_json=arguments.json))
+
+
+def _deploy(arguments: argparse.Namespace) -> int:
+    """Print a deployment file."""
+    deploy = importlib.import_module("streamsvc.deploy.command")
+    return int(deploy.run(arguments.kind, arguments.config, os.environ))
 
 
 def _ask(arguments: argparse.Namespace, settings: Settings) -> int:

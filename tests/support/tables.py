@@ -1,9 +1,9 @@
-"""What is generated in `docs/`: tables, and the OpenAPI document. `uv run just tables` writes it, tests compare it."""
+"""What is generated in `docs/`: tables, the OpenAPI document, and deployment files. `uv run just tables` writes it, tests compare it."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from support import advisories, chaos_table, openapi, parameters, referee
+from support import advisories, chaos_table, deployment, openapi, parameters, referee
 from support.faults import table as faults
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -35,6 +35,8 @@ def written(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
 def main() -> None:
     """Write all of it."""
     openapi.PAGE.write_text(openapi.written())
+    for name, text in deployment.files().items():
+        (deployment.PLACE / name).write_text(text)
     for name, tables in TABLES.items():
         path = DOCS / name
         path.write_text(written(path.read_text(), tables))

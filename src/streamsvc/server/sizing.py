@@ -9,6 +9,9 @@ STOP_MARGIN_SECONDS = 5
 """The time after drain and close: provider calls are closed (`providers.base.CLOSE_SECONDS`), admissions are ended in
 Redis, and the process exits."""
 
+PRE_STOP_SECONDS = 5
+"""How long load balancers may still send new connections to a process that is about to stop."""
+
 BASE_BYTES = 150_000_000
 """A process with both adapters and their SDKs, and what a burst of requests needs for a moment."""
 
