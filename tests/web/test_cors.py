@@ -96,7 +96,8 @@ async def test_preflight_allows_what_clients_send_and_nothing_else(serve: Serve)
         )
 
     credentials = ("authorization", "x-api-key", "api-key")
-    for header in ("last-event-id", "idempotency-key", "content-type", *credentials):
+    traced = ("traceparent", "tracestate")
+    for header in ("last-event-id", "idempotency-key", "content-type", *credentials, *traced):
         answer = await preflight("POST", header)
         assert answer.status == 200
         assert answer.headers["access-control-allow-origin"] == PAGE
