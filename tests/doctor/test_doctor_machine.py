@@ -18,6 +18,7 @@ from streamsvc.config.settings import (
 from streamsvc.doctor import command, machine, settings, store
 from streamsvc.doctor.clocks import Clocks
 from streamsvc.doctor.findings import Finding, worst
+from streamsvc.doctor.places import place_of
 from streamsvc.server import descriptors, sizing
 from streamsvc.server.descriptors import needed_for, room_for_connections
 from streamsvc.store.client import Store
@@ -248,9 +249,10 @@ async def test_slow_redis_is_noticed(valkey: RedisServer, monkeypatch: pytest.Mo
     assert [it.status for it in found if "median" in it.found] == ["warn"]
 
 
-def test_place_of_redis_has_no_password() -> None:
-    assert store._place("unix://:planted@/run/redis?db=1") == "/run/redis"
-    assert store._place("rediss://u:planted@[::1]/1") == "[::1]:6379"
+def test_place_of_a_server_has_no_password() -> None:
+    assert place_of("unix://:planted@/run/redis?db=1") == "/run/redis"
+    assert place_of("rediss://u:planted@[::1]/1", 6379) == "[::1]:6379"
+    assert place_of("https://u:planted@h/x?planted") == "h"
 
 
 # ---- All of it

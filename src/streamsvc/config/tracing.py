@@ -51,6 +51,14 @@ def exporter_names(environ: Mapping[str, str]) -> Sequence[str]:
     return [otlp if name == "otlp" else name for name in _names(environ) or ["otlp"]]
 
 
+def collector_url(environ: Mapping[str, str]) -> str:
+    """Return where spans are sent over OTLP; "" if they are not."""
+    if not any(name.startswith("otlp_") for name in exporter_names(environ)):
+        return ""
+    is_grpc = _given(environ, _PROTOCOLS)[1] == "grpc"
+    return _given(environ, _ENDPOINTS)[1] or f"http://localhost:{4317 if is_grpc else 4318}"
+
+
 def _names(environ: Mapping[str, str]) -> Sequence[str]:
     names = [name.strip() for name in environ.get(_EXPORTER, "").split(",")]
     return [name for name in names if name and name.lower() != "none"]

@@ -38,6 +38,7 @@ server {{
     proxy_pass http://streamsvc{target};
     proxy_http_version 1.1;
     proxy_set_header Host $host;
+    proxy_set_header X-Forwarded-Proto $scheme;   # what is for this machine only, such as /metrics, is not for clients
     proxy_set_header Connection "";
     proxy_buffering off;
     proxy_cache off;
@@ -52,6 +53,7 @@ server {{
     proxy_pass http://streamsvc{whole_target};
     proxy_http_version 1.1;
     proxy_set_header Host $host;
+    proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header Connection "";
     proxy_buffering off;
     gzip off;

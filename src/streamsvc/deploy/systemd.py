@@ -93,9 +93,10 @@ def systemd(plan: Plan) -> str:
 
 
 def _reload(plan: Plan) -> Iterator[str]:
+    yield "# `systemctl reload streamsvc` reads the settings again."
     if plan.settings.server.workers > 1:
-        yield "# `systemctl reload` replaces one worker after another, and loses no connection."
-        yield "ExecReload=/bin/kill -USR2 $MAINPID"
+        yield "# After an upgrade, `systemctl kill --kill-whom=main -s USR2 streamsvc` replaces one worker after another."
+    yield "ExecReload=/bin/kill -HUP $MAINPID"
 
 
 def _capabilities(plan: Plan) -> Iterator[str]:

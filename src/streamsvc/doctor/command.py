@@ -12,6 +12,7 @@ import msgspec
 from streamsvc.config.file import find
 from streamsvc.config.load import Loaded, read
 from streamsvc.doctor.clocks import Clocks
+from streamsvc.doctor.endpoints import check_collector, check_issuer
 from streamsvc.doctor.findings import Findings, fail, line, worst
 from streamsvc.doctor.machine import check_machine, check_port
 from streamsvc.doctor.providers import check_entry
@@ -57,6 +58,9 @@ async def check_all(loaded: Loaded, path: Path | None, environ: Mapping[str, str
             for name in settings.providers
         ),
     ]
+    if settings.jwt.jwks_url:
+        checks.append(("issuer", partial(check_issuer, settings, clocks)))
+    checks.append(("traces", partial(check_collector, environ)))
     if settings.log.kind == "redis" and find_spec("redis") is not None:
         from streamsvc.doctor.store import check_store  # noqa: PLC0415  # redis-py is only needed here
 

@@ -1,7 +1,6 @@
 """The providers: is the key of each entry set and plausible, and does its API take it, without spending tokens?"""
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from streamsvc.config.check import can_be_key, may_be_shown
 from streamsvc.config.provider_settings import (
@@ -12,6 +11,7 @@ from streamsvc.config.provider_settings import (
 from streamsvc.config.settings import Settings
 from streamsvc.doctor.clocks import Clocks
 from streamsvc.doctor.findings import Finding, Findings, fail, ok, warn
+from streamsvc.doctor.places import place_of
 from streamsvc.provider_errors import ProviderError, ProviderRateLimited
 from streamsvc.providers.reach import Reached, reach
 
@@ -161,10 +161,7 @@ def _sentence(problem: ProviderError, entry: UpstreamSection) -> str:
 
 def _way(entry: UpstreamSection, reached: Reached) -> str:
     """Return where a provider is, without user and password, and how long each step took."""
-    parts = urlsplit(entry.url)
-    host = parts.hostname or ""
-    place = f"[{host}]" if ":" in host else host
-    place += f":{parts.port}" if parts.port else ""
+    place = place_of(entry.url)
     steps = ", ".join(
         f"{step} {seconds * 1000:.0f} ms" for step, seconds in reached.seconds.items()
     )

@@ -5,13 +5,13 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 
 from streamsvc.config.settings import LogSettings
 from streamsvc.doctor.clocks import Clocks
 from streamsvc.doctor.findings import Finding, Findings, fail, ok, warn
+from streamsvc.doctor.places import place_of
 from streamsvc.errors import StoreUnavailable
 from streamsvc.eventloop import now
 from streamsvc.hooks import Hooks
@@ -23,6 +23,7 @@ from streamsvc.store.inspect import LEAST_VERSION
 STORE_SECONDS = 4.0
 """How long all questions together may take."""
 
+_PORT = 6379
 _PINGS = 10
 _SLOW_SECONDS = 0.01
 """Above this, viewers of other workers notice: each of their words waits for two commands."""
@@ -38,7 +39,7 @@ async def check_store(settings: LogSettings, clocks: Clocks) -> Findings:
         clocks: take the server's.
     """
     store, findings = Store(settings, Hooks()), list[Finding]()
-    place = _place(settings.url)
+    place = place_of(settings.url, _PORT)
     try:
         with anyio.fail_after(STORE_SECONDS):
             await store.probe()
@@ -126,12 +127,3 @@ async def _load_scripts(store: Store) -> Finding:
         advice = "use Redis or Valkey itself, or permit its user scripting (+@scripting)"
         return fail("redis", "it does not accept the scripts of the service", advice)
     return ok("redis", f"it accepts all {len(found)} scripts")
-
-
-def _place(url: str) -> str:
-    """Return where a server is, without user and password."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return parts.path
-    host = parts.hostname or ""
-    return f"{f'[{host}]' if ':' in host else host}:{parts.port or 6379}"

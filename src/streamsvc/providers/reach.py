@@ -5,8 +5,6 @@ Each kind of provider has a module `reach` beside its adapter, with the question
 
 import importlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Protocol, cast
 
 import anyio
@@ -86,15 +84,5 @@ async def reach(section: UpstreamSection, key: str, *, seconds: float) -> Reache
         failed_step="" if steps.latest in steps.seconds else steps.latest,
         problem=problem,
         left_open=left_open,
-        clock_seconds=_ahead(probe.date),
+        clock_seconds=probe.ahead,
     )
-
-
-def _ahead(date: str) -> float | None:
-    """Return how far a clock is ahead of ours that has just shown a date in whole seconds; at least that far."""
-    try:
-        shown = parsedate_to_datetime(date)
-    except (ValueError, TypeError, LookupError, OverflowError):
-        return None
-    ahead = (shown.replace(tzinfo=shown.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return max(ahead, 0.0) or min(ahead + 1, 0.0)  # the date may be anywhere within its second

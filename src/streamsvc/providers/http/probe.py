@@ -1,6 +1,8 @@
 """Asks one server a few questions, and measures each step on the way to it: for `streamsvc doctor`."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import aiohappyeyeballs
@@ -66,7 +68,7 @@ class Probe:
 
     Attributes:
         steps: how long they took.
-        date: the latest `Date` of a response (RFC 9110, section 6.6.1), or "".
+        ahead: how far the server's clock is ahead of ours, in seconds, at least; None if it does not say.
 
     Raises:
         UnusableEndpoint: the proxy of the environment is of an unsupported kind.
@@ -74,7 +76,7 @@ class Probe:
 
     def __init__(self, url: str, *, connect_seconds: float) -> None:
         self.steps = Steps()
-        self.date = ""
+        self.ahead: float | None = None
         self._dialer = _TimedDialer(httpx2.URL(url), connect_seconds=connect_seconds)
         self._dialer.steps = self.steps
         self._connection: _DatedConnection | None = None
@@ -99,7 +101,7 @@ class Probe:
         )
         try:
             answer = await read_bounded(connection.read, max_bytes=BODY_BYTES, seconds=BODY_SECONDS)
-            self.date = connection.date
+            self.ahead = _ahead(connection.date)
             return Reply(connection.status, connection.headers, answer)
         finally:
             connection.release()
@@ -151,3 +153,17 @@ class _DatedConnection(Connection):
         if name.lower() == b"date":
             self.date = value.decode("latin-1")
         super().on_header(name, value)
+
+
+def _ahead(date: str) -> float | None:
+    """Return how far a clock is ahead of ours that has just shown a date in whole seconds; at least that far.
+
+    Args:
+        date: the field `Date` (RFC 9110, section 6.6.1).
+    """
+    try:
+        shown = parsedate_to_datetime(date)
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return None
+    ahead = (shown.replace(tzinfo=shown.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return max(ahead, 0.0) or min(ahead + 1, 0.0)  # the date may be anywhere within its second
