@@ -15,7 +15,7 @@ import anyio.to_thread
 import pytest
 
 from support.eventstream import view, wire
-from support.process import RUNNING_ON, environment, serve, started, write_config
+from support.process import FAKE, RUNNING_ON, environment, serve, started, write_config
 from support.upstreams import finish, text, until, upstream
 
 SERVE = [sys.executable, "-m", "streamsvc", "serve"]
@@ -113,24 +113,77 @@ async def test_without_standard_streams_it_serves_and_exits_with_0(
             assert await process.wait() == 0
 
 
+ON_TERMINAL = """
+import os, sys
+os.setsid()
+os.open(sys.argv[1], os.O_RDWR)  # a session without a controlling terminal gets this one
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 @pytest.mark.promise("drain:no-loss")
-async def test_sighup_starts_a_drain(tmp_path: Path) -> None:
-    """The provider ends its answer once the drain has started."""
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="opening a terminal makes it the controlling one"
+)
+async def test_a_terminal_that_hangs_up_starts_a_drain(tmp_path: Path) -> None:
+    """SIGHUP alone reads the settings again. The provider ends its answer once the drain has started."""
     go_on = anyio.Event()
+    ours, theirs = os.openpty()
     async with upstream(text("One "), until(go_on), text("two."), finish()) as api:
         model = {"kind": "openai", "api_key_env": "", "model": "m", "base_url": api.url}
         write_config(tmp_path, {"providers.model": model})
-        async with serve(tmp_path, {"PROVIDER": "model"}) as service:
+        command = [sys.executable, "-c", ON_TERMINAL, os.ttyname(theirs), *SERVE]
+        async with started(command, tmp_path, environment({"PROVIDER": "model"}, {})) as service:
             with anyio.fail_after(40):
                 async with view(service.port, ASK) as viewer:
                     assert (await viewer.event()).type == "start"
                     service.process.send_signal(signal.SIGHUP)
+                    await service.logged("settings.unchanged")
+                    os.close(theirs)
+                    os.close(ours)
                     await service.logged("drain.started generations=1")
                     go_on.set()
                     events = await viewer.events()
                 assert events[-1].json["status"] == "completed"
                 assert await service.end() == 0
     service.assert_quiet()
+
+
+async def test_sighup_reads_the_settings_again(tmp_path: Path) -> None:
+    """What needs a restart is named and stays; settings with a mistake change nothing."""
+    write_config(tmp_path, {"providers.fake": {**FAKE, "text": "one"}})
+    async with serve(tmp_path, {}) as service:
+        with anyio.fail_after(60):
+            more: dict[str, dict[str, object]]
+            more = {"server": {"drain_seconds": 1.5}, "log": {"write_ms": 50}}
+            write_config(tmp_path, {**more, "providers.fake": {**FAKE, "text": "two"}})
+            service.process.send_signal(signal.SIGHUP)
+            await service.logged(r"settings\.reloaded changed=providers\.fake\.text\n")
+            names = r"server\.drain_seconds,log\.write_ms"
+            await service.logged(
+                rf"settings\.waiting needs_restart={names} \(restart the service\)"
+            )
+            assert (await service.client.get(f"{ASK}&format=plain")).text == "two"
+            (tmp_path / "config.toml").unlink()  # its absence does not mean the defaults
+            service.process.send_signal(signal.SIGHUP)
+            await service.logged(r"settings\.refused .*config\.toml: found no readable file")
+            assert (await service.client.get(f"{ASK}&format=plain")).text == "two"
+            assert await service.terminate() == 0
+    assert "drain.started generations=0 viewers=0 seconds=10" in service.output
+
+
+async def test_a_watched_file_is_applied_when_it_changes(tmp_path: Path) -> None:
+    """The level of the log is one of the settings that change at once."""
+    write_config(tmp_path, {"providers.fake": {**FAKE, "text": "one"}})
+    async with serve(tmp_path, {}, arguments=["--reload"]) as service:
+        with anyio.fail_after(60):
+            level: dict[str, dict[str, object]] = {"server": {"log_level": "warning"}}
+            write_config(tmp_path, {**level, "providers.fake": {**FAKE, "text": "two"}})
+            changed = r"server\.log_level,providers\.fake\.text"
+            await service.logged(rf"settings\.reloaded changed={changed}\n")
+            assert (await service.client.get(f"{ASK}&format=plain")).text == "two"
+            assert await service.terminate() == 0
+    assert "generation.finished" not in service.output
 
 
 async def test_an_ignored_sighup_stays_ignored(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from streamsvc.arguments import options_of, parse
-from streamsvc.config.file import KEY_VARIABLE, find
+from streamsvc.config.file import KEY_VARIABLE
 from streamsvc.config.keys_file import read_keys
-from streamsvc.config.load import load
+from streamsvc.config.load import Source
 from streamsvc.config.provider_settings import ProviderSettings, UpstreamSection
 from streamsvc.config.settings import Settings
 from streamsvc.errors import EXIT_CONFIG, ConfigError
@@ -42,22 +42,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, argv: Sequence[str] | None) -> int:
     options = options_of(arguments)
+    source = Source(arguments.config, os.environ, options)
     try:
-        settings = load(arguments.config, os.environ, options)
+        settings = source.load()
     except ConfigError as exc:
         print(exc, file=sys.stderr)
         return EXIT_CONFIG
     match arguments.command:
         case "serve":
-            return _serve(settings, argv)
+            return _serve(settings, source, argv)
         case "demo":
-            return _demo(settings, lambda environ: load(arguments.config, environ, options), argv)
+            return _demo(settings, lambda environ: Source(arguments.config, environ, options), argv)
         case "ask":
             return _ask(arguments, settings)
         case "params":
             return _print_parameters(settings, arguments.entry or settings.provider)
         case _:
-            return _check_config(settings, find(arguments.config, os.environ))
+            return _check_config(settings, source.path)
 
 
 def _key(arguments: argparse.Namespace) -> int:
@@ -89,32 +90,32 @@ def _ask(arguments: argparse.Namespace, settings: Settings) -> int:
     return int(ask.ask_service(url, prompt, provider=provider, key=key))
 
 
-def _serve(settings: Settings, argv: Sequence[str] | None) -> int:
+def _serve(settings: Settings, source: Source, argv: Sequence[str] | None) -> int:
     """Serve in this process, or supervise workers that run the same command."""
     inheritance = _inheritance()
     if settings.server.workers == 1 or inheritance is not None:
         run = importlib.import_module("streamsvc.server.run")
-        return int(run.serve(settings, os.environ, inheritance))
+        return int(run.serve(settings, os.environ, source, inheritance))
     workers = importlib.import_module("streamsvc.server.workers.serve")
-    return int(workers.serve_workers(settings.server, _this_command(argv), os.environ))
+    return int(workers.serve_workers(settings, source, _this_command(argv), os.environ))
 
 
 def _demo(
-    settings: Settings, load: Callable[[Mapping[str, str]], Settings], argv: Sequence[str] | None
+    settings: Settings, source: Callable[[Mapping[str, str]], Source], argv: Sequence[str] | None
 ) -> int:
     """Serve as a worker of a demo, or be the demo, whose workers run the same command.
 
     Args:
         settings: the whole configuration.
-        load: reads it again, from another environment.
+        source: returns where it comes from, with another environment.
         argv: as in `main`.
     """
     inheritance = _inheritance()
     if inheritance is not None:
         run = importlib.import_module("streamsvc.server.run")
-        return int(run.serve(settings, os.environ, inheritance, is_demo=True))
+        return int(run.serve(settings, os.environ, source(os.environ), inheritance, is_demo=True))
     demo = importlib.import_module("streamsvc.demo.command")
-    return int(demo.run(os.environ, _this_command(argv), load))
+    return int(demo.run(os.environ, _this_command(argv), source))
 
 
 def _inheritance() -> Any:

@@ -1,4 +1,6 @@
-"""200 live streams on two workers: a worker is killed, then all are restarted, and no page notices but for a pause.
+"""200 live streams on two workers: their settings change, a worker is killed, then all are restarted.
+
+No page notices but for a pause.
 
 The model answers every call to an answer in the same words, at once as far as it has got before, then at its pace;
 each answer goes on until the test lets it end.
@@ -67,10 +69,11 @@ class Model:
 
 @dataclass
 class Stage:
-    """The service, its model, and the pages by their prompts."""
+    """The service, its model, the directory of its settings, and the pages by their prompts."""
 
     service: Running
     model: Model
+    settings: Path
     pages: dict[str, Page]
 
     async def until_all_have(self, more: int) -> None:
@@ -107,7 +110,7 @@ async def live_streams(directory: Path, server: RedisServer) -> AsyncIterator[St
             }
             for page in pages.values():
                 tasks.start_soon(page.show)
-            yield Stage(service, model, pages)
+            yield Stage(service, model, directory, pages)
 
 
 def provider(api: Upstream) -> dict[str, object]:
@@ -121,12 +124,15 @@ def provider(api: Upstream) -> dict[str, object]:
 
 @pytest.mark.promise("scale:one-writer")
 @pytest.mark.promise("scale:told")
-async def test_200_streams_survive_a_kill_and_a_restart(
+@pytest.mark.promise("change:no-loss")
+async def test_200_streams_survive_reloads_a_kill_and_a_restart(
     tmp_path: Path, valkey: RedisServer
 ) -> None:
     with anyio.fail_after(200):
         async with live_streams(tmp_path, valkey) as stage:
             await stage.until_all_have(2)
+            assert stage.calls == STREAMS
+            await change_settings(stage)
             assert stage.calls == STREAMS
             killed = await measure(stage, kill_a_worker)
             restarted = await measure(stage, restart_all)
@@ -155,6 +161,25 @@ async def measure(stage: Stage, happen: Callable[[Stage], Awaitable[None]]) -> E
     await stage.until_all_have(3)
     pause = max(page.pause(began_at) for page in stage.pages.values())
     return Event(streams=STREAMS, lost=0, doubled=0, calls=stage.calls - calls, pause=pause)
+
+
+async def change_settings(stage: Stage) -> None:
+    """Give both workers other settings, and then some with a mistake, which change nothing."""
+    file, process = stage.settings / "config.toml", stage.service.process
+    good = file.read_text().replace('model = "m"', 'model = "n"')
+    file.write_text(good)
+    process.send_signal(signal.SIGHUP)
+    for number in (1, 2):
+        line = rf"settings\.reloaded changed=providers\.model\.model worker={number}"
+        await stage.service.logged(line)
+    file.write_text(f"{good}\nmodle = 1\n")
+    process.send_signal(signal.SIGHUP)
+    await stage.service.logged(
+        r"settings\.refused .*providers\.model\.modle: found an unknown key"
+    )
+    file.write_text(good)
+    assert stage.service.output.count("settings.refused") == 1
+    await stage.until_all_have(1)
 
 
 async def kill_a_worker(stage: Stage) -> None:

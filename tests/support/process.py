@@ -28,6 +28,9 @@ START_SECONDS = 100
 LEAVE_SECONDS = 10
 """Bound of each of the two ways to end it."""
 
+HURRY_SECONDS = 0.2
+"""How long it has before the next signal."""
+
 RUNNING_ON = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
 
 COMPLAINT = re.compile(r"Traceback|crashed|\b(?:WARNING|ERROR|CRITICAL)\b")
@@ -218,8 +221,10 @@ async def _leave(running: Running, *, has_workers: bool) -> None:
     """End it at once: with the signals of three hurried operators, so that coverage is written, or else with SIGKILL."""
     process = running.process
     with anyio.move_on_after(LEAVE_SECONDS), suppress(ProcessLookupError):
-        for hurry in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # equal ones would count once
+        for hurry in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):  # equal ones may count once
             process.send_signal(hurry)
+            with anyio.move_on_after(HURRY_SECONDS):
+                await process.wait()
         await process.wait()
     with anyio.move_on_after(LEAVE_SECONDS):
         if process.returncode is None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import anyio
 import httpx2
 import uvicorn
-from starlette.applications import Starlette
 from typing_extensions import override
 
+from streamsvc.app import Service as Application
 from streamsvc.app import create_app
 from streamsvc.config.settings import Settings
 from streamsvc.engine.directory.base import Directory
@@ -39,7 +39,7 @@ class Service:
     url: str
     port: int
     client: httpx2.AsyncClient
-    app: Starlette
+    app: Application
     server: Server
     changes: Changes
 

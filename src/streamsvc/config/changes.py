@@ -4,7 +4,8 @@ Every setting is in one of the two lists, by itself or with its table; `tests/co
 all settings.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,7 +14,7 @@ from streamsvc.config.section import Section
 from streamsvc.config.settings import Settings
 
 RELOADED = frozenset({
-    *("provider", "providers", "stream", "cors", "ai_sdk", "playground", "principal_limits"),
+    *("provider", "providers", "stream", "cors", "ai_sdk", "playground", "principal_limits", "metrics"),
     *("server.hosts", "server.log_level"),
     *("generations.grace_seconds", "generations.max_grace_seconds", "generations.attach_seconds"),
     *("generations.rescue", "generations.max_calls"),
@@ -64,17 +65,33 @@ def _of_entry(
         yield from differences(old, new, *place)
 
 
-def needs_restart(place: tuple[str, ...]) -> bool:
-    """Return whether only a new process takes over a setting."""
-    return not RESTARTED.isdisjoint({place[0], dotted(place[:2])})
+class Change(NamedTuple):
+    """What a reload makes of other settings.
+
+    Attributes:
+        settings: what is used from now on: the other settings, except for what waits.
+        applied: the names of the settings that change.
+        waiting: the names of those that stay as they were until a restart.
+    """
+
+    settings: Settings
+    applied: Sequence[str]
+    waiting: Sequence[str]
 
 
-def applicable(running: Settings, wanted: Settings) -> Settings:
-    """Return the settings after a reload: those that are wanted, except for what needs a new process."""
-    changes = [place for place in differences(running, wanted) if needs_restart(place)]
-    for table, name in changes:
-        kept = {name: getattr(getattr(running, table), name)}
-        wanted = msgspec.structs.replace(
-            wanted, **{table: msgspec.structs.replace(getattr(wanted, table), **kept)}
-        )
-    return wanted
+def change_to(running: Settings, wanted: Settings, *, kept: frozenset[str] = RESTARTED) -> Change:
+    """Compare the settings that are used with others.
+
+    Args:
+        running: those that are used.
+        wanted: the others.
+        kept: the settings and tables that wait for a restart.
+    """
+    places = [*differences(running, wanted)]
+    waiting = [place for place in places if not kept.isdisjoint({place[0], dotted(place[:2])})]
+    for table, name in waiting:
+        value = getattr(getattr(running, table), name)
+        changed = msgspec.structs.replace(getattr(wanted, table), **{name: value})
+        wanted = msgspec.structs.replace(wanted, **{table: changed})
+    applied = [place for place in places if place not in waiting]
+    return Change(wanted, [*map(dotted, applied)], [*map(dotted, waiting)])

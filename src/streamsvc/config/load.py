@@ -54,6 +54,33 @@ class Loaded(msgspec.Struct, frozen=True):
     sources: Mapping[str, str] = {}
 
 
+class Source:
+    """Where the settings of this process come from; they can be read again.
+
+    Args:
+        path: as in `load`. A file that is there now must be there each time: its absence does not mean the defaults.
+        environ: as in `load`.
+        options: as in `load`.
+
+    Attributes:
+        path: the file; None if there is none.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        environ: Mapping[str, str],
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = find(path, environ)
+        self._environ = environ
+        self._options = options
+
+    def load(self) -> Settings:
+        """Read the settings; see `load`."""
+        return load(self.path, self._environ, self._options)
+
+
 def load(
     path: Path | None, environ: Mapping[str, str], options: Mapping[str, str] | None = None
 ) -> Settings:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-from streamsvc.config.settings import Settings
+from streamsvc.config.load import Source
 from streamsvc.errors import EXIT_CONFIG
 from streamsvc.server import descriptors
 from streamsvc.server.workers.serve import serve_workers
@@ -46,14 +46,14 @@ Ctrl-C ends the demo, and leaves nothing behind.
 def run(
     environ: Mapping[str, str],
     command: Sequence[str],
-    load: Callable[[Mapping[str, str]], Settings],
+    source: Callable[[Mapping[str, str]], Source],
 ) -> int:
     """Run the demo until a signal; return the exit code.
 
     Args:
         environ: of this process.
         command: starts a worker: this command again.
-        load: reads the settings from an environment.
+        source: returns where the settings come from, with an environment.
 
     Raises:
         ConfigError: see `config.load`.
@@ -66,7 +66,8 @@ def run(
         if not path:
             return EXIT_FAILED  # it has said why
         environ = {**environ, **_SETTINGS, "STREAMSVC_LOG__URL": f"unix://{path}"}
-        return serve_workers(load(environ).server, command, environ, on_running=_guide)
+        settings = source(environ)
+        return serve_workers(settings.load(), settings, command, environ, on_running=_guide)
 
 
 @contextmanager

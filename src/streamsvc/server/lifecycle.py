@@ -6,6 +6,9 @@
 | second | the drain ends now: running answers are cut, each with a last event that says so |
 | third  | close without waiting for connections                                            |
 
+SIGHUP reads the settings again (`reload`), unless it is ignored, as under nohup(1). If the process was started from a
+terminal that is gone now, it counts as one of the signals above: nobody is there to end it any more.
+
 SIGUSR2 is ignored, with a log line: it is meant for the supervisor of several workers (`workers/serve`).
 
 During the drain a load balancer still reaches `/readyz`, which says 503, and a viewer who has lost the connection
@@ -18,12 +21,12 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
-from typing import cast
+from typing import Any, cast
 
 import anyio
 import uvicorn
@@ -38,6 +41,7 @@ from streamsvc.server.listening import Listening, bind, miss_lost_clients
 from streamsvc.server.logs import log_loop_error
 from streamsvc.server.pending import PendingConnections, Room
 from streamsvc.server.shares import Share
+from streamsvc.server.terminal import Terminal
 from streamsvc.server.unread import drop_excess, limit_unsent
 
 logger = logging.getLogger(__name__)
@@ -66,6 +70,8 @@ class Options:
         max_connections_per_address: how many of them with the same public address; 0 is no limit.
         max_total_unread_bytes: how much clients may leave unread, all together.
         has_crashed: returns whether the application has ended by itself, so that the server must, too.
+        background: runs until the first signal, while the service accepts work.
+        reload: asks for the settings to be read again.
     """
 
     prepare: Callable[[], Awaitable[None]] = _nothing
@@ -75,6 +81,8 @@ class Options:
     max_connections_per_address: int = 0
     max_total_unread_bytes: int = 256_000_000
     has_crashed: Callable[[], bool] = bool
+    background: Callable[[], Coroutine[Any, Any, None]] = anyio.sleep_forever
+    reload: Callable[[], None] = lambda: None
 
 
 class Server(uvicorn.Server):
@@ -146,7 +154,10 @@ class Server(uvicorn.Server):
     @override
     async def main_loop(self) -> None:
         """Serve until the first signal, then drain until the second one or the end of the drain."""
-        await super().main_loop()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._options.background, name="background")
+            await super().main_loop()
+            tasks.cancel_scope.cancel()
         with anyio.CancelScope() as patience:
             self._hurry = partial(asyncio.get_running_loop().call_soon_threadsafe, patience.cancel)
             if self._signals > 1:
@@ -182,7 +193,7 @@ class Server(uvicorn.Server):
     @override
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Treat SIGHUP as SIGTERM, unless it is ignored, as under nohup(1); ignore SIGUSR2."""
+        """Reload at SIGHUP, unless it is ignored, as under nohup(1); ignore SIGUSR2."""
         with super().capture_signals():
             is_posix = sys.platform != "win32"
             if not is_posix or threading.current_thread() is not threading.main_thread():
@@ -191,13 +202,23 @@ class Server(uvicorn.Server):
             handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]]
             handlers = {signal.SIGUSR2: self._ignore}
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-                handlers[signal.SIGHUP] = self.handle_exit
+                handlers[signal.SIGHUP] = partial(
+                    self._hang_up, asyncio.get_running_loop(), Terminal()
+                )
             before = {number: signal.signal(number, it) for number, it in handlers.items()}
             try:
                 yield
             finally:
                 for number, handler in before.items():
                     signal.signal(number, handler)
+
+    def _hang_up(
+        self, loop: asyncio.AbstractEventLoop, terminal: Terminal, sig: int, frame: FrameType | None
+    ) -> None:
+        if terminal.has_hung_up:
+            self.handle_exit(sig, frame)
+        else:
+            loop.call_soon_threadsafe(self._options.reload)
 
     def _ignore(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a handler
         """Ignore a signal that would end the process."""

@@ -7,6 +7,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from streamsvc.app import create_app
+from streamsvc.config.load import Source
 from streamsvc.config.settings import ServerSettings, Settings
 from streamsvc.errors import EXIT_CONFIG, EXIT_CRASHED, ConfigError
 from streamsvc.server import descriptors
@@ -15,6 +16,7 @@ from streamsvc.server.lifecycle import Options, Server
 from streamsvc.server.listening import bind
 from streamsvc.server.logs import log_config, log_crashes
 from streamsvc.server.preload import preload
+from streamsvc.server.reload import Reload
 from streamsvc.server.worker import WorkerServer
 from streamsvc.server.workers.inheritance import Inheritance
 
@@ -22,6 +24,7 @@ from streamsvc.server.workers.inheritance import Inheritance
 def serve(
     settings: Settings,
     environ: Mapping[str, str],
+    source: Source,
     inheritance: Inheritance | None = None,
     *,
     is_demo: bool = False,
@@ -31,6 +34,7 @@ def serve(
     Args:
         settings: the whole configuration.
         environ: holds the providers' keys.
+        source: where the settings come from, to read them again.
         inheritance: from the supervisor, if this process is one of several workers.
         is_demo: whether this process is a worker of a demo, which its page may kill.
     """
@@ -56,6 +60,7 @@ def serve(
     async def drain() -> None:
         await app.state.supervisor.drain(drain_seconds)
 
+    reload = Reload(app, source, is_worker=inheritance is not None)
     options = Options(
         prepare=app.prepare,
         silence_seconds=settings.stream.send_timeout_seconds,
@@ -64,6 +69,8 @@ def serve(
         max_connections_per_address=limits.max_connections_per_address,
         max_total_unread_bytes=limits.max_total_unread_bytes,
         has_crashed=lambda: app.state.guard.has_crashed,
+        background=reload.run,
+        reload=reload.ask,
     )
     if inheritance is None:
         Server(config, drain, options).run(sockets)

@@ -4,9 +4,10 @@
 | -------- | ----------------------------------------------------------------------------------------------------- |
 | `signal` | counts as a signal (`lifecycle`)                                                                      |
 | `retire` | the same, but the other workers take the new connections: stop accepting, and close idle ones         |
+| `reload` | read the settings again (`reload`)                                                                     |
 | the end  | as `retire`, and signals count again: nobody else would end this process, and the port must be freed  |
 
-A signal from elsewhere asks the supervisor to replace this worker.
+A signal to end from elsewhere asks the supervisor to replace this worker. SIGHUP reads the settings of this worker again.
 """
 
 import asyncio
@@ -81,6 +82,8 @@ class WorkerServer(Server):
         for message in messages:
             if message == ["retire"]:
                 self._retire()
+            elif message == ["reload"]:
+                self._options.reload()
             else:
                 self._count_signal()
 

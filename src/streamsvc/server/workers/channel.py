@@ -6,6 +6,7 @@
 | worker     | `leave`          | it received a signal to end; the supervisor decides what follows       |
 | supervisor | `signal`         | the service ends: count this like a signal (`lifecycle`)               |
 | supervisor | `retire`         | the others stay: accept no more connections, then drain                |
+| supervisor | `reload`         | read the settings again                                                |
 | supervisor | the end          | the supervisor has died: as `retire`                                   |
 
 Messages and not signals, because equal signals that are pending merge into one, and because a signal that arrives

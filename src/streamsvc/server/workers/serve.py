@@ -6,7 +6,9 @@ it waits for signals and for the workers' messages, and lets the pool decide.
 
 | signal                  | effect                                                                           |
 | ----------------------- | -------------------------------------------------------------------------------- |
-| SIGTERM, SIGINT, SIGHUP | each worker counts it (`lifecycle`): drain, then cut, then close; exit code 0    |
+| SIGTERM, SIGINT         | each worker counts it (`lifecycle`): drain, then cut, then close; exit code 0    |
+| SIGHUP                  | check the settings, and have each worker read them again; if they have a mistake, |
+|                         | nothing changes. If the terminal is gone: as SIGTERM                              |
 | SIGUSR2                 | replace all workers, one after another                                           |
 | SIGKILL                 | the workers notice the end of their channels, stop accepting, drain and exit     |
 
@@ -25,13 +27,18 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 
-from streamsvc.config.settings import ServerSettings
+from streamsvc.config.changes import OF_ALL_WORKERS, change_to
+from streamsvc.config.load import Source
+from streamsvc.config.settings import Settings
 from streamsvc.errors import EXIT_CONFIG, ConfigError
+from streamsvc.filewatch import FileWatch
 from streamsvc.log_line import log
 from streamsvc.server import descriptors
+from streamsvc.server.changes import log_refused, log_waiting
 from streamsvc.server.listening import bind
 from streamsvc.server.logs import log_config, log_crashes
 from streamsvc.server.shares import Shares
+from streamsvc.server.terminal import Terminal
 from streamsvc.server.workers.inheritance import Inheritance
 from streamsvc.server.workers.pool import WorkerPool
 from streamsvc.server.workers.process import WorkerProcess
@@ -47,29 +54,31 @@ def _ignore_address(url: str) -> None:
 
 
 def serve_workers(
-    settings: ServerSettings,
+    settings: Settings,
+    source: Source,
     command: Sequence[str],
     environ: Mapping[str, str],
     on_running: Callable[[str], None] = _ignore_address,
 ) -> int:
-    """Serve with `settings.workers` workers until a signal; return the exit code.
+    """Serve with `server.workers` workers until a signal; return the exit code.
 
     Args:
-        settings: where to listen, and how many workers.
+        settings: the whole configuration.
+        source: where it comes from.
         command: starts a worker: a `streamsvc serve` with the same settings.
         environ: its environment.
         on_running: called with the address of the service, once all workers serve for the first time.
     """
     descriptors.keep_standard_streams()
     try:
-        sockets = bind(settings.host, settings.port)
+        sockets = bind(settings.server.host, settings.server.port)
     except ConfigError as exc:
         print(exc, file=sys.stderr)  # noqa: T201  # as the command line does for other settings
         return EXIT_CONFIG
-    logging.config.dictConfig(log_config(settings))
+    logging.config.dictConfig(log_config(settings.server))
     log_crashes()
     with _signals() as signals:
-        return _Supervisor(settings, sockets, command, environ, on_running).run(signals)
+        return _Supervisor(settings, source, sockets, command, environ, on_running).run(signals)
 
 
 @contextmanager
@@ -101,15 +110,17 @@ class _Supervisor:
 
     Args:
         settings: see `serve_workers`.
+        source: see `serve_workers`.
         sockets: the listening sockets.
         command: see `serve_workers`.
         environ: see `serve_workers`.
         on_running: see `serve_workers`.
     """
 
-    def __init__(
+    def __init__(  # what it is made of
         self,
-        settings: ServerSettings,
+        settings: Settings,
+        source: Source,
         sockets: Sequence[socket.socket],
         command: Sequence[str],
         environ: Mapping[str, str],
@@ -120,24 +131,36 @@ class _Supervisor:
         self._command = command
         self._environ = environ
         self._on_running = on_running
-        self._seats = settings.workers * _SEATS_EACH
+        self._source = source
+        self._terminal = Terminal()
+        is_watched = settings.server.watch_config
+        self._watch = FileWatch(source.path) if is_watched and source.path else None
+        self._seats = settings.server.workers * _SEATS_EACH
         self._memory = Shares.create(self._seats)
         self._shares = Shares(self._memory, self._seats)
         self._workers: dict[int, WorkerProcess] = {}  # by seat
         self._selector = selectors.DefaultSelector()
-        self._pool = WorkerPool(settings.workers, self._spawn, self._announce)
+        self._pool = WorkerPool(settings.server.workers, self._spawn, self._announce)
 
     def run(self, signals: socket.socket) -> int:
         """Run until all workers have ended; return the exit code."""
         self._selector.register(signals, selectors.EVENT_READ, partial(self._on_signals, signals))
         self._pool.start()
         while self._pool.exit_code is None:
-            for key, _ in self._selector.select(self._pool.seconds_to_next()):
+            for key, _ in self._selector.select(self._seconds_to_next()):
                 on_readable: Callable[[], None] = key.data
                 on_readable()
             self._reap()
             self._pool.tick()
+            if self._watch is not None and self._watch.look():
+                self._reload()
         return self._pool.exit_code
+
+    def _seconds_to_next(self) -> float | None:
+        seconds = self._pool.seconds_to_next()
+        if self._watch is None:
+            return seconds
+        return self._watch.seconds if seconds is None else min(seconds, self._watch.seconds)
 
     def _spawn(self, number: int) -> WorkerProcess:
         seat = next(seat for seat in range(self._seats) if seat not in self._workers)
@@ -149,7 +172,8 @@ class _Supervisor:
             seat=seat,
             sockets=tuple(listener.fileno() for listener in self._sockets),
         )
-        bounds = self._settings.drain_seconds, float(self._settings.close_seconds)
+        server = self._settings.server
+        bounds = server.drain_seconds, float(server.close_seconds)
         worker = WorkerProcess(
             self._command, self._environ, inheritance, since=time.monotonic(), bounds=bounds
         )
@@ -161,7 +185,7 @@ class _Supervisor:
 
     def _announce(self) -> None:
         """Log the line that uvicorn logs when it listens, once for all workers."""
-        host = self._settings.host
+        host = self._settings.server.host
         host = f"[{host}]" if ":" in host else host
         url = f"http://{host}:{self._sockets[0].getsockname()[1]}"
         logging.getLogger("uvicorn.error").info("Uvicorn running on %s (Press CTRL+C to quit)", url)
@@ -171,7 +195,9 @@ class _Supervisor:
         with suppress(BlockingIOError):
             for number in signals.recv(4096):
                 if number == signal.SIGUSR2:
-                    self._pool.restart()
+                    self._restart()
+                elif number == signal.SIGHUP and not self._terminal.has_hung_up:
+                    self._reload()
                 elif number != signal.SIGCHLD:
                     name = signal.Signals(number).name
                     log(
@@ -182,6 +208,27 @@ class _Supervisor:
                         workers=len(self._workers),
                     )
                     self._pool.stop()
+
+    def _restart(self) -> None:
+        """Replace the workers. The new ones read the settings; if these have a mistake, they say so and end."""
+        with suppress(ConfigError):
+            self._settings = change_to(
+                self._settings, self._source.load(), kept=OF_ALL_WORKERS
+            ).settings
+        self._pool.restart()
+
+    def _reload(self) -> None:
+        """Check the settings, so that a mistake is one line, and have the workers read them again."""
+        try:
+            change = change_to(self._settings, self._source.load())
+        except ConfigError as exc:
+            log_refused(exc)
+            return
+        self._settings = change.settings
+        log(logger, logging.INFO, "workers.reloading", workers=len(self._workers))
+        log_waiting(change, has_workers=True)
+        for worker in self._workers.values():
+            worker.send("reload")
 
     def _on_messages(self, worker: WorkerProcess) -> None:
         messages = worker.channel.receive()
