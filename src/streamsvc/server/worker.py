@@ -77,8 +77,9 @@ class WorkerServer(Server):
             loop.remove_reader(self._channel.descriptor)
             self._channel.close()
             self._is_orphan = True
+            self._retire()  # before the line: a signal that answers it is one more
             log(logger, logging.ERROR, "supervisor.died", "this worker drains and exits")
-            messages = [["retire"]]
+            return
         for message in messages:
             if message == ["retire"]:
                 self._retire()
