@@ -24,9 +24,10 @@ examples:
 `streamsvc COMMAND --help` describes a command."""
 
 _SERVE = """\
-Runs the service in the foreground. SIGTERM, SIGINT and SIGHUP drain it: running
-answers may finish; a second signal cuts them. With several workers, SIGUSR2 replaces
-one after another, without losing a connection."""
+Runs the service in the foreground. SIGTERM and SIGINT drain it: running answers may
+finish; a second signal cuts them. SIGHUP reads the settings again: new requests have
+the new ones, running answers keep theirs. With several workers, SIGUSR2 replaces one
+after another, without losing a connection."""
 
 _SERVE_EXAMPLES = """\
 Flags override environment variables, which override the file.

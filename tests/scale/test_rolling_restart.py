@@ -174,9 +174,7 @@ async def change_settings(stage: Stage) -> None:
         await stage.service.logged(line)
     file.write_text(f"{good}\nmodle = 1\n")
     process.send_signal(signal.SIGHUP)
-    await stage.service.logged(
-        r"settings\.refused .*providers\.model\.modle: found an unknown key"
-    )
+    await stage.service.logged(r"settings\.refused .*providers\.model\.modle: found an unknown key")
     file.write_text(good)
     assert stage.service.output.count("settings.refused") == 1
     await stage.until_all_have(1)

@@ -28,9 +28,8 @@ PROMISES = {
     "door:bounded": "Rate, tokens, answers and viewers of each principal are bounded, also when a worker is killed.",
     "seen:outside": "An operator sees who waits for what: metrics, one trace, one log line a generation.",
     "seen:never-secret": "No prompt, answer, key, ticket or address of a user is in a metric, span, log line or error.",
-}
-
-PLANNED = {
     "change:no-loss": "A new configuration or version is rolled out without losing a word of a running answer.",
 }
+
+PLANNED: dict[str, str] = {}
 """Promises of the design that are not kept yet; each moves up once code keeps it."""
