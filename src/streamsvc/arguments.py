@@ -6,6 +6,7 @@ text is checked with the settings, so a mistake in it reads like one in the file
 
 import argparse
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from streamsvc import __version__
@@ -69,13 +70,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = _add_commands(parser)
     arguments, rest = parser.parse_known_args(argv)
     if rest:
-        hints = [
-            f"set {key} in config.toml, or {variable}"
-            for key, variable in filter(None, map(setting_for, rest))
-        ]
+        hints = [hint for text in rest if (hint := _hint(arguments.command, text))]
         hint = f" ({'; '.join(hints)})" if hints else ""
         commands[arguments.command].error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     return arguments
+
+
+def _hint(command: str, argument: str) -> str:
+    """Say what an unknown argument may mean; "" if that is not known."""
+    if setting := setting_for(argument):
+        key, variable = setting
+        return f"set {key} in config.toml, or {variable}"
+    name = argument.partition("=")[0]
+    close = get_close_matches(name, OPTIONS, n=1) if command == "serve" else ()
+    return f"did you mean {close[0]}?" if close else ""
 
 
 def options_of(arguments: argparse.Namespace) -> Mapping[str, str]:

@@ -315,7 +315,10 @@ def test_wrong_settings_of_the_workers_end_the_service(tmp_path: Path) -> None:
     assert "exit=2" in died
 
 
-def test_unknown_option_gets_no_hint(tmp_path: Path) -> None:
+def test_unknown_option_that_is_nearly_one_gets_a_hint(tmp_path: Path) -> None:
+    result = run(tmp_path, "serve", "--prt=1", "--nonsense")
+    unknown = "unrecognized arguments: --prt=1 --nonsense (did you mean --port?)"
+    assert result.stderr.endswith(f"streamsvc serve: error: {unknown}\n")
     result = run(tmp_path, "serve", "--nonsense")
     assert result.stderr.endswith("streamsvc serve: error: unrecognized arguments: --nonsense\n")
 
