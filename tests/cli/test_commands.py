@@ -1,11 +1,13 @@
 """How the commands treat settings and arguments: output, standard error and exit codes."""
 
 import importlib.metadata
+import os
 import re
 import shlex
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -13,6 +15,7 @@ import pytest
 
 import streamsvc
 from streamsvc.arguments import options_of, parse
+from streamsvc.cli import main
 from streamsvc.config.file import shipped_providers
 from streamsvc.config.load import load
 from streamsvc.config.paths import OPTIONS, default_of, dotted
@@ -127,6 +130,38 @@ def test_invalid_arguments_print_the_usage(tmp_path: Path, arguments: list[str])
     assert "Traceback" not in result.stderr
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a command has said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+RunHere = Callable[..., Said]
+
+
+@pytest.fixture
+def run_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> RunHere:
+    """Run a command that ends at once, in this process and an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ.keys() - environment({}).keys():
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Said:
+        try:
+            code = main(arguments)
+        except SystemExit as exc:  # as argparse ends a process
+            code = int(exc.code or 0)
+        return Said(code, *capsys.readouterr())
+
+    return run
+
+
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize(
     ("command", "option", "setting"),
@@ -138,9 +173,9 @@ def test_invalid_arguments_print_the_usage(tmp_path: Path, arguments: list[str])
     ],
 )
 def test_option_that_is_a_setting_gets_a_hint(
-    tmp_path: Path, command: str, option: list[str], setting: str
+    run_here: RunHere, command: str, option: list[str], setting: str
 ) -> None:
-    result = run(tmp_path, command, *option)
+    result = run_here(command, *option)
     assert (result.returncode, result.stdout) == (2, "")
     key, variable = setting.split("|")
     line = result.stderr.splitlines()[-1]
@@ -149,8 +184,8 @@ def test_option_that_is_a_setting_gets_a_hint(
     assert line == f"streamsvc {command}: error: {unknown} {hint}"
 
 
-def test_help_of_serve_names_each_flag_with_its_setting_and_default(tmp_path: Path) -> None:
-    result = run(tmp_path, "serve", "--help", environ={"COLUMNS": "200"})
+def test_help_of_serve_names_each_flag_with_its_setting_and_default(run_here: RunHere) -> None:
+    result = run_here("serve", "--help")
     assert (result.returncode, result.stderr) == (0, "")
     lines = [line.strip() for line in result.stdout.splitlines()]
     for flag, path in OPTIONS.items():
@@ -161,8 +196,8 @@ def test_help_of_serve_names_each_flag_with_its_setting_and_default(tmp_path: Pa
 
 
 @pytest.mark.parametrize("command", [[], ["serve"]])
-def test_help_has_examples_that_are_accepted(tmp_path: Path, command: list[str]) -> None:
-    result = run(tmp_path, *command, "--help")
+def test_help_has_examples_that_are_accepted(run_here: RunHere, command: list[str]) -> None:
+    result = run_here(*command, "--help")
     examples = result.stdout.partition("examples:\n")[2].splitlines()
     commands = [re.split(r"  +", line.strip())[0] for line in examples if "streamsvc " in line]
     assert len(commands) >= 4
@@ -184,16 +219,16 @@ def test_help_has_examples_that_are_accepted(tmp_path: Path, command: list[str])
     ],
 )
 def test_mistake_in_a_flag_names_the_flag(
-    tmp_path: Path, flag: str, text: str, accepted: str
+    run_here: RunHere, flag: str, text: str, accepted: str
 ) -> None:
-    result = run(tmp_path, "serve", f"{flag}={text}")
+    result = run_here("serve", f"{flag}={text}")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == f"{flag}: found {text!r}; accepted: {accepted}\n"
 
 
 @pytest.mark.promise("input:clear-error")
-def test_a_flag_that_opens_the_service_to_others_is_refused_by_its_name(tmp_path: Path) -> None:
-    result = run(tmp_path, "serve", "--host", "0.0.0.0")  # it is refused
+def test_a_flag_that_opens_the_service_to_others_is_refused_by_its_name(run_here: RunHere) -> None:
+    result = run_here("serve", "--host", "0.0.0.0")  # it is refused
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("--host: found '0.0.0.0'; accepted: a loopback address")
 
