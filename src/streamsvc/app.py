@@ -29,7 +29,12 @@ from streamsvc.log_line import log
 from streamsvc.messages import Prompt
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.sharing import Sharing, in_memory
+from streamsvc.telemetry.gauges import watch_engine, watch_store
 from streamsvc.telemetry.log_lines import LogLines
+from streamsvc.telemetry.metrics import Metrics
+from streamsvc.telemetry.names import Convention
+from streamsvc.telemetry.peers import Peers
+from streamsvc.telemetry.place import ALONE, Place
 from streamsvc.tracecontext import Traces
 from streamsvc.traces import fields_of
 from streamsvc.web.bodies import Bodies
@@ -47,7 +52,8 @@ class Service(Starlette):
     """The service as an ASGI application: each request goes to the front of the settings as they are when it comes.
 
     It needs a server that runs on asyncio and sends lifespan events; before the startup event, every request gets a
-    503. Its `state` has the `supervisor`, the `log`, the `directory`, the `guard`, the `tickets` and the `hooks`.
+    503. Its `state` has the `supervisor`, the `log`, the `directory`, the `guard`, the `tickets`, the `hooks` and the
+    `metrics`.
 
     Args:
         core: what all fronts use.
@@ -71,6 +77,7 @@ class Service(Starlette):
         self.state.supervisor, self.state.guard = core.supervisor, core.guard
         self.state.log, self.state.directory = core.sharing.log, core.sharing.directory
         self.state.tickets, self.state.hooks = core.sharing.tickets, core.hooks
+        self.state.metrics = core.metrics
 
     @property
     @override
@@ -114,6 +121,7 @@ class Service(Starlette):
             commit()
         core.sharing.use(settings)
         core.supervisor.use(terms)
+        core.metrics.use(settings.providers)
         self._providers, self._front = providers, create_front(core, terms)
         self._announce()
 
@@ -122,7 +130,10 @@ class Service(Starlette):
 
 
 def create_app(
-    settings: Settings, environ: Mapping[str, str], demo_worker: int | None = None
+    settings: Settings,
+    environ: Mapping[str, str],
+    demo_worker: int | None = None,
+    place: Place = ALONE,
 ) -> Service:
     """Build the service.
 
@@ -130,6 +141,7 @@ def create_app(
         settings: the whole configuration.
         environ: holds the providers' keys.
         demo_worker: the number of this worker, if it is one of a demo; `log.kind` is then `redis`.
+        place: of this worker among others, if there are any.
 
     Raises:
         ConfigError: the keys file has a mistake.
@@ -156,6 +168,9 @@ def create_app(
     core = Core(
         hooks=hooks,
         traces=traces,
+        metrics=_metrics(settings, environ, hooks, supervisor, sharing),
+        peers=Peers(place),
+        environ=environ,
         sharing=sharing,
         supervisor=supervisor,
         authenticator=authenticator,
@@ -173,6 +188,21 @@ def _trace_export(hooks: Hooks, environ: Mapping[str, str]) -> "TraceExport | No
     from streamsvc.telemetry.otel import TraceExport  # noqa: PLC0415  # the SDK is only needed here
 
     return TraceExport(hooks, environ)
+
+
+def _metrics(
+    settings: Settings,
+    environ: Mapping[str, str],
+    hooks: Hooks,
+    supervisor: Supervisor,
+    sharing: Sharing,
+) -> Metrics:
+    """Return the figures of this process."""
+    metrics = Metrics(hooks, settings.providers, Convention.of(environ))
+    watch_engine(metrics, supervisor, sharing.log_bytes)
+    if sharing.store is not None:
+        watch_store(metrics, sharing.store)
+    return metrics
 
 
 def _sharing(settings: Settings, hooks: Hooks, demo_worker: int | None) -> Sharing:
@@ -220,6 +250,7 @@ def _lifespan(
             for work in (
                 *sharing.background,
                 *known,
+                core.peers.run,
             ):  # it stores the ends of what runs at the very end
                 tasks.start_soon(work)
             async with supervisor:

@@ -10,6 +10,7 @@ text of a foreign exception never gets further than `__cause__`.
     │   ├── Unauthorized            401
     │   ├── OriginRefused           403
     │   ├── NavigationRefused       403
+    │   ├── OperatorsOnly           403
     │   ├── TicketInvalid           403
     │   ├── TicketSpent             403
     │   ├── GenerationNotFound      404
@@ -137,6 +138,20 @@ class NavigationRefused(RequestError):
         super().__init__(
             "This address is for an EventSource or fetch in a page; opening it here would use up its ticket."
         )
+
+
+class OperatorsOnly(RequestError):
+    """The figures of the service are for programs on its own machine, unless the settings say otherwise."""
+
+    code = "operators_only"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This address is only for programs on the service's own machine, without a proxy in between;"
+            " metrics.access in the settings changes that."
+        )
+        self.log_details = {"setting": "metrics.access"}
 
 
 class TicketInvalid(RequestError):

@@ -4,6 +4,7 @@ A reload makes another front over the same `Core`, and gives it the requests tha
 stream, keeps the front that it came to, so no part of it has to know that settings can change.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -24,8 +25,10 @@ from streamsvc.guard.authentication import Authenticator
 from streamsvc.hooks import Hooks
 from streamsvc.principals import Principal
 from streamsvc.sharing import Sharing
+from streamsvc.telemetry.metrics import Metrics
+from streamsvc.telemetry.peers import Peers
 from streamsvc.tracecontext import Traces
-from streamsvc.web.access import AccessControl
+from streamsvc.web.access import AccessControl, Endpoint
 from streamsvc.web.addresses import is_openai
 from streamsvc.web.ai_sdk import UIMessageEndpoints, refusal_text
 from streamsvc.web.bodies import Bodies, BodyReader
@@ -37,6 +40,7 @@ from streamsvc.web.hosts import HostGuard, Hosts
 from streamsvc.web.native import GenerationEndpoints
 from streamsvc.web.openai import SDK_HEADERS, ChatCompletionEndpoints, error_response
 from streamsvc.web.operations import OperationEndpoints
+from streamsvc.web.operators import Operators
 from streamsvc.web.origins import Origins
 from streamsvc.web.playground import Playground
 from streamsvc.web.problems import CrashGuard, Guard, Problems
@@ -57,6 +61,9 @@ class Core:
     Attributes:
         hooks: are told what happens.
         traces: makes the spans of requests.
+        metrics: the figures of this process.
+        peers: ask the other workers, if there are any.
+        environ: has the key of the metrics.
         sharing: log, directory, limiter and tickets.
         supervisor: runs the generations.
         authenticator: knows the callers; None if the service asks for no credential.
@@ -68,6 +75,9 @@ class Core:
 
     hooks: Hooks
     traces: Traces
+    metrics: Metrics
+    peers: Peers
+    environ: Mapping[str, str]
     sharing: Sharing
     supervisor: Supervisor
     authenticator: Authenticator | None
@@ -96,6 +106,7 @@ def create_front(core: Core, terms: Terms) -> Front:
     """Make the front for one state of the settings."""
     settings, sharing = terms.settings, core.sharing
     parts = _parts(core, terms)
+    operators = Operators.of(settings.metrics, core.environ)
     demo = DemoEndpoints(sharing.producers) if sharing.producers else None
     hosts = Hosts(settings.server)
     problems = Problems(
@@ -117,9 +128,13 @@ def create_front(core: Core, terms: Terms) -> Front:
             playground=Playground(is_demo=demo is not None)
             if settings.playground.enabled
             else None,
+            metrics=_metrics(core, operators),
             demo=demo,
             control=AccessControl(
-                core.authenticator, Principal(limits=settings.principal_limits), core.running
+                core.authenticator,
+                Principal(limits=settings.principal_limits),
+                core.running,
+                operators,
             ),
         ),
         middleware=[
@@ -161,6 +176,7 @@ def _parts(core: Core, terms: Terms) -> _Parts:
         refusals=refusals,
         dialects={"json": NativeDialect(), "plain": PlainDialect(), "text": TextDialect()},
         settings=settings.stream,
+        hooks=core.hooks,
     )
     return _Parts(
         core=core,
@@ -177,6 +193,15 @@ def _parts(core: Core, terms: Terms) -> _Parts:
         origins=origins,
         refusals=refusals,
     )
+
+
+def _metrics(core: Core, operators: Operators) -> Endpoint | None:
+    """Return the endpoint for Prometheus, if there is one."""
+    if operators.access == "off":
+        return None
+    from streamsvc.web.metrics import MetricsEndpoint  # noqa: PLC0415  # imports prometheus-client
+
+    return MetricsEndpoint(core.metrics, core.peers).show
 
 
 def _generations(parts: _Parts) -> GenerationEndpoints:
@@ -209,6 +234,7 @@ def _ui_messages(parts: _Parts) -> UIMessageEndpoints:
         streams=parts.streams,
         parser=UIMessageParser(parts.builder, settings.ai_sdk, settings.generations),
         directory=sharing.directory,
+        hooks=parts.core.hooks,
     )
 
 

@@ -157,6 +157,7 @@ class GenerationEnded(Detail, frozen=True, kw_only=True):
         generation: its id.
         principal: the name of whose it is.
         end: `finished`: its `Done` is stored; else another process goes on with it, or will.
+        model: that was asked for at last; that of `done` is the one that answered, if the upstream names it.
         done: how it ended; of one that goes on elsewhere only provider and model are true.
         began_at: when it began in this process, in seconds since 1970.
         seconds: how long it ran in this process.
@@ -175,6 +176,7 @@ class GenerationEnded(Detail, frozen=True, kw_only=True):
     generation: str
     principal: str
     end: Literal["finished", "handed_over", "taken_over"]
+    model: str
     done: Done
     began_at: float
     seconds: float

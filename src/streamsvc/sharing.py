@@ -1,7 +1,7 @@
 """What processes share, as one choice: event log, directory, limiter and tickets belong together."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,18 @@ from streamsvc.guard.tickets.base import Tickets
 from streamsvc.guard.tickets.memory import MemoryTickets
 from streamsvc.store.health import StoreReason
 from streamsvc.web.demo import Producers
+
+
+class StoreState(NamedTuple):
+    """The state of the shared store.
+
+    Attributes:
+        is_up: whether it can be used.
+        seconds: how long its latest command took; None: there was none.
+    """
+
+    is_up: bool
+    seconds: float | None
 
 
 async def _nothing() -> None:
@@ -38,6 +50,8 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
         troubles: returns what is wrong with the shared store, for operators.
         is_refusing: returns whether new generations are refused because of that.
         producers: finds and ends the producers of a demo; None if this is not a demo.
+        log_bytes: returns how much memory logs take in this process.
+        store: returns the state of the shared store; None: there is none.
     """
 
     log: EventLog
@@ -52,6 +66,8 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
     troubles: Callable[[], Sequence[StoreReason]] = tuple
     is_refusing: Callable[[], bool] = bool
     producers: Producers | None = None
+    log_bytes: Callable[[], int] = int
+    store: Callable[[], StoreState] | None = None
 
 
 def in_memory(settings: Settings) -> Sharing:
@@ -70,4 +86,5 @@ def in_memory(settings: Settings) -> Sharing:
         limiter=limiter,
         background=(log.sweep,),
         use=use,
+        log_bytes=lambda: log.size_bytes,
     )

@@ -13,7 +13,7 @@ from streamsvc.guard.limits.redis import RedisLimiter
 from streamsvc.guard.tickets.redis import RedisTickets
 from streamsvc.hooks import Hooks
 from streamsvc.producers import DemoProducers
-from streamsvc.sharing import Sharing
+from streamsvc.sharing import Sharing, StoreState
 from streamsvc.store.client import Store
 from streamsvc.store.inspect import log_server
 from streamsvc.store.keys import partition_mark
@@ -71,6 +71,8 @@ def in_redis(settings: Settings, hooks: Hooks, demo_worker: int | None = None) -
         id_mark=partial(partition_mark, store.home),
         troubles=lambda: store.health.reasons,
         is_refusing=lambda: refuses and store.health.trouble is not None,
+        log_bytes=lambda: log.size_bytes,
+        store=lambda: StoreState(store.health.trouble is None, store.health.latest_seconds),
     )
     if demo_worker is None:
         return sharing

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from streamsvc.config.provider_settings import FakeSettings, OpenAISettings
+from streamsvc.config.settings import ServerSettings
 from support.settings import (
     ENTRY_NAMES,
     KINDS_ACCEPTED,
@@ -39,7 +40,7 @@ TABLES = (
         (
             "[server]\nprot = 9000",
             "server.prot: found an unknown key (did you mean server.port?)",
-            "close_seconds, drain_seconds, host, hosts, log_level, port, request_seconds, root_path, workers",
+            ", ".join(sorted(ServerSettings.__struct_fields__)),
         ),
         (
             '[cors]\nprovider = "fake"',

@@ -72,6 +72,7 @@ ROUTES: Mapping[tuple[str, str], Row] = {
     ("GET", "/v1/providers"): Row(Access.CALLER, "/v1/providers"),
     ("GET", "/healthz"): Row(Access.PUBLIC, "/healthz"),
     ("GET", "/readyz"): Row(Access.PUBLIC, "/readyz"),
+    ("GET", "/metrics"): Row(Access.OPERATOR, "/metrics"),
     ("GET", "/openapi.json"): Row(Access.PUBLIC, "/openapi.json"),
 }  # fmt: skip
 
@@ -173,7 +174,7 @@ async def test_table_has_every_route_of_the_running_service(service: Guarded) ->
 
 @pytest.mark.promise("door:closed")
 def test_a_demo_has_no_open_route_more() -> None:
-    endpoints = MagicMock(**{"page.__name__": "page"})
+    endpoints = MagicMock(**{"page.__name__": "page", "metrics.__name__": "metrics"})
     listed = routes(
         generations=endpoints,
         chat_completions=endpoints,
@@ -181,6 +182,7 @@ def test_a_demo_has_no_open_route_more() -> None:
         tickets=endpoints,
         operations=endpoints,
         playground=endpoints,
+        metrics=endpoints.metrics,
         demo=endpoints,
         control=AccessControl(None, ANONYMOUS, RunningRequests()),
     )

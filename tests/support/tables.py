@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from support import advisories, chaos_table, deployment, openapi, parameters, referee
+from support import advisories, chaos_table, deployment, metric_tables, openapi, parameters, referee
 from support.faults import table as faults
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "faults.md": {"faults": faults.table, "referee": referee.table},
+    "metrics.md": {"metrics": metric_tables.own, "gen_ai": metric_tables.conventions},
     "parameters.md": {"parameters": parameters.table},
     "security.md": {"advisories": advisories.table},
     "scaling.md": {"chaos": chaos_table.chaos, "restart": chaos_table.restart},

@@ -43,6 +43,7 @@ def ended(
         generation="gen_a",
         principal="Jane",
         end=end,
+        model="m-1",
         done=done,
         began_at=1.0,
         seconds=3.2041,

@@ -80,6 +80,7 @@ class Watched:
             "generation": "gen_a",
             "principal": "the-secret-principal",
             "end": "finished",
+            "model": "gpt-test",
             "done": DONE,
             "began_at": 1000.0,
             "created_at": 1000.0,

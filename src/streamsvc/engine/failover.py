@@ -83,6 +83,7 @@ class Failover:
         self.may_be_billed = False
         self._id = generation_id
         self._prompt = request.prompt
+        self._model = request.prompt.model
         self._principal = request.principal
         self._trace = request.trace or UNTRACED
         self._call_trace = ""
@@ -263,7 +264,7 @@ class Failover:
 
     def _named_model(self, entry: ProviderEntry) -> str:
         """Return the model that the client named, or "": it only applies to the requested entry."""
-        return self._prompt.model if entry is self._route[0] else ""
+        return self._model if entry is self._route[0] else ""
 
     async def _catch_up(self, entry: ProviderEntry) -> CatchUp:
         restart = Restart(reason=self._broken_by, provider=entry.name, model=self.model)

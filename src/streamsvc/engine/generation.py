@@ -213,6 +213,7 @@ class Generation:
                 generation=self._id,
                 principal=principal,
                 end=self.end or "finished",
+                model=failover.model,
                 done=done,
                 began_at=began_at,
                 seconds=clock()() - failover.began,

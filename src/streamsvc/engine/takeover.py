@@ -157,6 +157,7 @@ class TakeOvers:
                 generation=generation,
                 principal=request.principal if request else "",
                 end="finished",
+                model=done.model,
                 done=done,
                 began_at=began_at,
                 seconds=0.0,

@@ -62,6 +62,11 @@ class RedisEventLog(EventLog):
         self._lost: dict[str, None] = {}  # the latest generations that another process has taken
         store.leases.on_lost(self._lose)
 
+    @property
+    def size_bytes(self) -> int:
+        """Roughly how much memory all logs take in this process."""
+        return self._memory.size_bytes
+
     async def run(self) -> None:
         """Write, read and sweep; runs until it is cancelled."""
         async with anyio.create_task_group() as tasks:

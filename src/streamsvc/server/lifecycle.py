@@ -43,6 +43,8 @@ from streamsvc.server.pending import PendingConnections, Room
 from streamsvc.server.shares import Share
 from streamsvc.server.terminal import Terminal
 from streamsvc.server.unread import drop_excess, limit_unsent
+from streamsvc.telemetry.gauges import watch_connections
+from streamsvc.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +138,17 @@ class Server(uvicorn.Server):
 
     def _on_listening(self, listeners: Sequence[socket.socket]) -> None:
         self._log_started_message(listeners)
+
+    def watch(self, metrics: Metrics) -> None:
+        """Let the connections be seen in the metrics."""
+        connections = cast("set[Protocol]", self.server_state.connections)
+        watch_connections(
+            metrics,
+            count=lambda: len(connections),
+            most=self._options.max_connections,
+            unread=lambda: sum(it.unread_bytes for it in connections),
+            most_unread=self._options.max_total_unread_bytes,
+        )
 
     def _protocol(self, lease: Lease | None) -> Protocol:
         return Protocol(self.config, self.server_state, self.lifespan.state, self._pending, lease)

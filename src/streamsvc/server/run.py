@@ -19,6 +19,7 @@ from streamsvc.server.preload import preload
 from streamsvc.server.reload import Reload
 from streamsvc.server.worker import WorkerServer
 from streamsvc.server.workers.inheritance import Inheritance
+from streamsvc.telemetry.place import ALONE
 
 
 def serve(
@@ -45,7 +46,8 @@ def serve(
         else:
             sockets = inheritance.open_sockets()
         worker = inheritance.number if inheritance else None
-        app = create_app(settings, environ, worker if is_demo else None)
+        place = inheritance.place if inheritance else ALONE
+        app = create_app(settings, environ, worker if is_demo else None, place)
     except ConfigError as exc:
         print(exc, file=sys.stderr)  # noqa: T201  # as the command line does for other settings
         return EXIT_CONFIG
@@ -72,10 +74,13 @@ def serve(
         background=reload.run,
         reload=reload.ask,
     )
-    if inheritance is None:
-        Server(config, drain, options).run(sockets)
-    else:
-        WorkerServer(config, drain, options, inheritance, drain_seconds).run(sockets)
+    server = (
+        Server(config, drain, options)
+        if inheritance is None
+        else WorkerServer(config, drain, options, inheritance, drain_seconds)
+    )
+    server.watch(app.state.metrics)
+    server.run(sockets)
     return EXIT_CRASHED if app.state.guard.has_crashed else 0
 
 

@@ -63,12 +63,14 @@ class Health:
     Attributes:
         trouble: why it cannot be used; None if it can.
         since: when that began, on the event loop's clock.
+        latest_seconds: how long the latest command took that succeeded; None: there was none.
     """
 
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
         self.trouble: Trouble | None = None
         self.since = 0.0
+        self.latest_seconds: float | None = None
         self._is_slow = False
         self._slow_until = 0.0
         self._slow_seconds = 0.0
@@ -108,6 +110,7 @@ class Health:
             seconds: how long it took.
             wrote: whether it could have failed because the store accepts no writes.
         """
+        self.latest_seconds = seconds
         if self.trouble is not None and (wrote or self.is_down):
             self._hooks.notify(
                 StoreChanged(state="back", reason=self.trouble, seconds=now() - self.since)

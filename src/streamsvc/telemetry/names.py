@@ -83,13 +83,13 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 GENERATIONS_STARTED = Metric(
     name="streamsvc_generations_started",
     kind="counter",
-    help="Answers that were started, by the entry that was asked first; taken over from another worker or new.",
+    help="New answers that were started, by the entry that was asked first.",
     labels=("provider",),
 )
 GENERATIONS = Metric(
     name="streamsvc_generations",
     kind="counter",
-    help="Answers that ended, by the entry and the model that answered, and by outcome.",
+    help="Answers that ended, by the entry and the model that were asked at last, and by outcome.",
     labels=("provider", "model", "outcome"),
 )
 GENERATIONS_MOVED = Metric(

@@ -16,6 +16,7 @@ from streamsvc.errors import Overloaded, Unauthorized
 from streamsvc.guard.authentication import Authenticator
 from streamsvc.principals import ANONYMOUS, Principal
 from streamsvc.web.credentials import credential_of
+from streamsvc.web.operators import LOCAL, Operators
 from streamsvc.web.request_log import note_of
 from streamsvc.web.requests import RequestHead, read_head
 from streamsvc.web.running import RunningRequests
@@ -33,6 +34,9 @@ class Access(Enum):
     PUBLIC = auto()  # everybody, even with keys configured
     CALLER = auto()  # those with a valid credential
     TICKET = auto()  # those with a valid ticket, which the endpoint checks
+    OPERATOR = (
+        auto()
+    )  # those that may look at the whole service; a caller's credential does not count
 
 
 class AccessControl:
@@ -42,6 +46,7 @@ class AccessControl:
         authenticator: knows the credentials; None if the service asks for none.
         anonymous: who everybody is in that case.
         running: the requests of each credential, which a revocation cuts.
+        operators: knows who may look at the whole service.
     """
 
     def __init__(
@@ -49,7 +54,9 @@ class AccessControl:
         authenticator: Authenticator | None,
         anonymous: Principal,
         running: RunningRequests,
+        operators: Operators = LOCAL,
     ) -> None:
+        self.check_operator = operators.check
         self._authenticator = authenticator
         self._running = running
         self._anonymous = anonymous
@@ -126,6 +133,8 @@ class ServiceRoute(Route):
                 request = Request(scope, receive, send)
                 await self._refuse(request, read_head(request), exc)(scope, receive, send)
                 return
+        elif self.access is Access.OPERATOR:
+            control.check_operator(scope)
         is_ticket = self.access is Access.TICKET
         with control.ticket_request(scope) if is_ticket else control.request(caller, scope):
             request = Request(scope, receive, send)

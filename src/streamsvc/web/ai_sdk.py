@@ -26,6 +26,7 @@ from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import CursorLost, GenerationNotFound
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_batches
 from streamsvc.events import Restart
+from streamsvc.hooks import Hooks, Resumed, ResumeResult
 from streamsvc.web.creation import Creation
 from streamsvc.web.negotiation import format_of
 from streamsvc.web.problems import Problem
@@ -45,9 +46,10 @@ class UIMessageEndpoints:
         streams: makes the streaming responses.
         parser: parses request bodies.
         directory: knows the latest answer of each chat.
+        hooks: are told of those who resume.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it needs, passed by name
         self,
         *,
         supervisor: Supervisor,
@@ -56,7 +58,9 @@ class UIMessageEndpoints:
         streams: Streams,
         parser: UIMessageParser,
         directory: Directory,
+        hooks: Hooks,
     ) -> None:
+        self._hooks = hooks
         self._supervisor = supervisor
         self._log = log
         self._creation = creation
@@ -101,10 +105,12 @@ class UIMessageEndpoints:
                 context = msgspec.msgpack.decode(answer.context, type=Context)
                 dialect = AISDKDialect(context, is_replay=True)
             async with self._supervisor.viewer_place(head.principal) as lease:
-                return await self._stream(chat, answer, dialect, lease)
+                return await self._stream(chat, answer, dialect, lease, is_replay=True)
         except GenerationNotFound:
             if answer.was_sent:
+                self._note(answer, "complete")
                 return no_content()
+            self._note(answer, "gone")
             return PlainTextResponse(CursorLost.message, status_code=410, headers=NO_STORE)
 
     async def stop(self, request: Request, head: RequestHead) -> Response:
@@ -119,29 +125,43 @@ class UIMessageEndpoints:
         with suppress(GenerationNotFound):
             await self._supervisor.stop(generation)
 
+    def _note(self, answer: ChatAnswer, result: ResumeResult, replayed: int = 0) -> None:
+        self._hooks.notify(Resumed(generation=answer.generation, result=result, replayed=replayed))
+
     async def _stream(
-        self, chat: str, answer: ChatAnswer, dialect: Dialect, lease: Count | None
+        self,
+        chat: str,
+        answer: ChatAnswer,
+        dialect: Dialect,
+        lease: Count | None,
+        *,
+        is_replay: bool = False,
     ) -> Response:
         generation = answer.generation
+        after, count = await self._last_restart(generation)
+        if is_replay:
+            self._note(answer, "replayed", count)
         return self._streams.stream(
             generation,
-            after=await self._last_restart(generation),
+            after=after,
             dialect=dialect,
             lease=lease,
             on_done=partial(self._directory.mark_sent, chat, answer),
         )
 
-    async def _last_restart(self, generation: str) -> int:
-        """Return the cursor for a replay: text that a `Restart` discarded is not sent again.
+    async def _last_restart(self, generation: str) -> tuple[int, int]:
+        """Return the cursor for a replay, and how many stored records follow it: text that a `Restart` discarded is not sent again.
 
         Raises:
             GenerationNotFound: it is no longer kept.
         """
-        after = BEFORE_FIRST
+        after, count = BEFORE_FIRST, 0
         async for records in stored_batches(self._log, generation):
-            restarts = (it.seq for it in reversed(records) if isinstance(it.event, Restart))
-            after = next(restarts, after)
-        return after
+            count += len(records)
+            for at, it in enumerate(records, start=1):
+                if isinstance(it.event, Restart):
+                    after, count = it.seq, len(records) - at
+        return after, count
 
     def _plain(self, head: RequestHead) -> PlainDialect | None:
         """Return the dialect of plain text, or None if the client reads UI messages."""

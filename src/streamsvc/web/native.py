@@ -10,7 +10,6 @@ from starlette.responses import Response
 from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.native.request import NativeRequestParser
-from streamsvc.engine.ids import new_id
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import GenerationNotFound, InvalidField, Overloaded
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, stored_batches
@@ -26,7 +25,7 @@ from streamsvc.web.requests import (
     RequestHead,
 )
 from streamsvc.web.responses import json_response, no_content
-from streamsvc.web.stream.whole import gone_response, head_response
+from streamsvc.web.stream.whole import head_response
 from streamsvc.web.viewing import Viewing, address_of
 
 
@@ -70,7 +69,7 @@ class GenerationEndpoints:
             if cursor := head.cursor:
                 return await self._viewing.attach(request, head, cursor.generation, dialect)
             if head.has_cursor:  # not ours: there is nothing to resume, and nothing is created
-                return gone_response(new_id(), self._settings)
+                return self._viewing.gone(head)
             self._creation.check_origin(head)
             order = self._parser.from_query(head.parameters, head.principal)
             return await self._create_and_watch(request, order, head, dialect)

@@ -5,7 +5,7 @@ from functools import partial
 
 from starlette.routing import BaseRoute, Mount
 
-from streamsvc.web.access import Access, AccessControl, ServiceRoute
+from streamsvc.web.access import Access, AccessControl, Endpoint, ServiceRoute
 from streamsvc.web.ai_sdk import UIMessageEndpoints
 from streamsvc.web.demo import DemoEndpoints
 from streamsvc.web.native import GenerationEndpoints
@@ -23,6 +23,7 @@ def routes(  # noqa: PLR0913  # the endpoints of each kind, passed by name
     ui_messages: UIMessageEndpoints,
     tickets: TicketEndpoints,
     operations: OperationEndpoints,
+    metrics: Endpoint | None,
     playground: Playground | None,
     demo: DemoEndpoints | None,
     control: AccessControl,
@@ -31,6 +32,8 @@ def routes(  # noqa: PLR0913  # the endpoints of each kind, passed by name
     caller = partial(ServiceRoute, access=Access.CALLER, control=control)
     public = partial(ServiceRoute, access=Access.PUBLIC, control=control)
     ticket = partial(ServiceRoute, access=Access.TICKET, control=control)
+    operator = partial(ServiceRoute, access=Access.OPERATOR, control=control)
+    figures = [] if metrics is None else [operator("/metrics", metrics, "GET")]
     one = "/v1/generations/{id}"
     page: list[BaseRoute] = []
     if playground is not None:
@@ -59,5 +62,6 @@ def routes(  # noqa: PLR0913  # the endpoints of each kind, passed by name
         caller("/v1/providers", operations.providers, "GET"),
         public("/healthz", operations.healthz, "GET"),
         public("/readyz", operations.readyz, "GET"),
+        *figures,
         public("/openapi.json", DocumentEndpoint().show, "GET"),
     ]

@@ -19,7 +19,6 @@ from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import Dialect
 from streamsvc.dialects.invalid import refused
 from streamsvc.dialects.native.request import NativeRequestParser, TicketRequest, below
-from streamsvc.engine.ids import new_id
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.errors import (
     Draining,
@@ -40,7 +39,7 @@ from streamsvc.web.requests import TICKET_PARAMETERS, RequestHead
 from streamsvc.web.responses import json_response, no_content
 from streamsvc.web.running import belongs_to
 from streamsvc.web.stream.first_event import DeferredHead
-from streamsvc.web.stream.whole import gone_response, head_response
+from streamsvc.web.stream.whole import head_response
 from streamsvc.web.viewing import Viewing
 
 START_SECONDS = 5.0
@@ -190,7 +189,7 @@ class TicketEndpoints:
         if ticket.is_spent:
             raise TicketSpent
         if head.has_cursor and (head.cursor is None or head.cursor.generation != ticket.generation):
-            return gone_response(new_id(), self._settings, cut_at=head.cut_at)
+            return self._viewing.gone(head)
         if ticket.request is None:
             spent = ticket.spent(ticket.generation)
             instead = self._spending(request, head, text, spent, dialect)
@@ -218,9 +217,9 @@ class TicketEndpoints:
         try:
             ticket = await self._find(request, text, head)
         except TicketInvalid:
-            return gone_response(new_id(), self._settings, cut_at=head.cut_at)
+            return self._viewing.gone(head)
         if cursor is None or cursor.generation != ticket.generation:
-            return gone_response(new_id(), self._settings, cut_at=head.cut_at)
+            return self._viewing.gone(head)
         if ticket.is_spent:
             with suppress(StoreUnavailable):  # it is known for long enough
                 await self._tickets.renew(text)

@@ -24,6 +24,7 @@ from streamsvc.errors import (
     RequestError,
 )
 from streamsvc.eventlog.base import BEFORE_FIRST, EventLog, LogEnded
+from streamsvc.hooks import Hooks, Resumed
 from streamsvc.web.negotiation import PLAIN, end_of, format_of
 from streamsvc.web.refusals import Refusals
 from streamsvc.web.requests import RequestHead
@@ -43,9 +44,10 @@ class Viewing:
         refusals: reports a refusal that looks like a stream.
         dialects: by their value of `?format=`; `json` is the default.
         settings: how a stream looks.
+        hooks: are told of those who resume.
     """
 
-    def __init__(  # what viewers need, passed by name
+    def __init__(  # noqa: PLR0913  # what viewers need, passed by name
         self,
         *,
         supervisor: Supervisor,
@@ -54,7 +56,9 @@ class Viewing:
         refusals: Refusals,
         dialects: Mapping[str, Dialect],
         settings: StreamSettings,
+        hooks: Hooks,
     ) -> None:
+        self._hooks = hooks
         self._supervisor = supervisor
         self._log = log
         self._streams = streams
@@ -117,28 +121,50 @@ class Viewing:
             GenerationNotFound: there is no cursor, and no such generation of this caller.
             Overloaded: the limit on viewers is reached, or the store cannot be used.
         """
-        after, cursor = BEFORE_FIRST, head.cursor
+        after, cursor, resumed = BEFORE_FIRST, head.cursor, None
         if cursor is not None and cursor.generation == generation_id:
             if cursor.seq is None:
                 return no_content()
-            try:
-                head.check_own(generation_id)
-                await self._log.read(generation_id, after=cursor.seq)
-            except CursorReplaced:  # a page starts over at the `start`
-                after = BEFORE_FIRST
-            except (GenerationNotFound, CursorLost):
-                return gone_response(generation_id, self._settings, cut_at=head.cut_at)
-            except LogEnded:
+            resumed = await self._resumed(head, generation_id, cursor.seq)
+            if resumed.result == "gone":
+                return self.gone(head, generation_id)
+            if resumed.result == "complete":
+                self._hooks.notify(resumed)
                 return no_content()
-            else:
+            if resumed.result == "resumed":
                 after = cursor.seq
         else:
             head.check_own(generation_id)
             await self._log.read(generation_id, after=0)
         async with self._supervisor.viewer_place(head.principal) as lease:
+            if resumed is not None:
+                self._hooks.notify(resumed)
             return self.stream(
                 request, head, generation_id, after, dialect, lease=lease, instead=instead
             )
+
+    async def _resumed(self, head: RequestHead, generation_id: str, seq: int) -> Resumed:
+        """Return what a client gets that has the records of a generation up to *seq*."""
+        try:
+            head.check_own(generation_id)
+            waiting = await self._log.read(generation_id, after=seq)
+        except CursorReplaced:  # a page starts over at the `start`
+            return Resumed(generation=generation_id, result="replayed")
+        except (GenerationNotFound, CursorLost):
+            return Resumed(generation=generation_id, result="gone")
+        except LogEnded:
+            return Resumed(generation=generation_id, result="complete")
+        return Resumed(generation=generation_id, result="resumed", replayed=len(waiting))
+
+    def gone(self, head: RequestHead, generation_id: str = "") -> Response:
+        """Answer a client whose cursor cannot be resumed: with one `done` that says so.
+
+        Args:
+            head: of its request.
+            generation_id: of the cursor; "" if it is not one of ours.
+        """
+        self._hooks.notify(Resumed(generation=generation_id, result="gone"))
+        return gone_response(generation_id or new_id(), self._settings, cut_at=head.cut_at)
 
     def stream(  # noqa: PLR0913  # what a stream needs, most of it passed by name
         self,

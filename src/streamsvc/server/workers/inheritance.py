@@ -11,6 +11,7 @@ import msgspec
 
 from streamsvc.server.shares import Share, Shares
 from streamsvc.server.workers.channel import Channel
+from streamsvc.telemetry.place import Place
 
 VARIABLE = "_STREAMSVC_WORKER"
 
@@ -25,6 +26,9 @@ class Inheritance(msgspec.Struct, frozen=True):
         seats: how many counts that memory has.
         seat: which of them is the worker's.
         sockets: they listen already.
+        directory: where the workers have sockets to ask each other; "": nowhere.
+        start: how many workers had been started before this one.
+        workers: how many serve at a time.
     """
 
     number: int
@@ -33,6 +37,14 @@ class Inheritance(msgspec.Struct, frozen=True):
     seats: int
     seat: int
     sockets: tuple[int, ...]
+    directory: str = ""
+    start: int = 0
+    workers: int = 1
+
+    @property
+    def place(self) -> Place:
+        """The place of the worker among the others."""
+        return Place(self.directory, self.number, self.start, self.workers)
 
     @property
     def descriptors(self) -> Sequence[int]:

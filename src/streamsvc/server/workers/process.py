@@ -73,6 +73,7 @@ class WorkerProcess(Worker):
 
     Attributes:
         seat: its count in the shared memory.
+        place: where the others ask it.
         channel: the supervisor's end.
     """
 
@@ -101,6 +102,7 @@ class WorkerProcess(Worker):
                 ours.close()
                 raise
         self.channel, self.seat = Channel(ours), inheritance.seat
+        self.place = inheritance.place
         self.number, self.pid = inheritance.number, self._process.pid
         self.since, self.bounds = since, bounds
         self.phase, self.signals, self.kill_at = Phase.STARTING, 0, float("inf")

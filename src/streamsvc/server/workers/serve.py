@@ -18,6 +18,7 @@ A SIGHUP that was ignored at the start stays ignored, as under nohup(1).
 import logging
 import logging.config
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -42,6 +43,7 @@ from streamsvc.server.terminal import Terminal
 from streamsvc.server.workers.inheritance import Inheritance
 from streamsvc.server.workers.pool import WorkerPool
 from streamsvc.server.workers.process import WorkerProcess
+from streamsvc.telemetry.place import make_directory
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,21 @@ def serve_workers(
     log_crashes()
     with _signals() as signals:
         return _Supervisor(settings, source, sockets, command, environ, on_running).run(signals)
+
+
+def _directory() -> str:
+    """Return a directory for the sockets of workers; "" if there is no place for it."""
+    try:
+        return make_directory()
+    except OSError as exc:
+        log(
+            logger,
+            logging.WARNING,
+            "workers.apart",
+            "metrics show one worker only",
+            errno=exc.errno,
+        )
+        return ""
 
 
 @contextmanager
@@ -138,12 +155,21 @@ class _Supervisor:
         self._seats = settings.server.workers * _SEATS_EACH
         self._memory = Shares.create(self._seats)
         self._shares = Shares(self._memory, self._seats)
+        self._directory = _directory()
+        self._starts = 0
         self._workers: dict[int, WorkerProcess] = {}  # by seat
         self._selector = selectors.DefaultSelector()
         self._pool = WorkerPool(settings.server.workers, self._spawn, self._announce)
 
     def run(self, signals: socket.socket) -> int:
         """Run until all workers have ended; return the exit code."""
+        try:
+            return self._run(signals)
+        finally:
+            if self._directory:
+                shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _run(self, signals: socket.socket) -> int:
         self._selector.register(signals, selectors.EVENT_READ, partial(self._on_signals, signals))
         self._pool.start()
         while self._pool.exit_code is None:
@@ -171,7 +197,11 @@ class _Supervisor:
             seats=self._seats,
             seat=seat,
             sockets=tuple(listener.fileno() for listener in self._sockets),
+            directory=self._directory,
+            start=self._starts,
+            workers=self._settings.server.workers,
         )
+        self._starts += 1
         server = self._settings.server
         bounds = server.drain_seconds, float(server.close_seconds)
         worker = WorkerProcess(
@@ -250,6 +280,7 @@ class _Supervisor:
                 self._close(worker)
                 del self._workers[seat]
                 self._shares.close(seat)
+                worker.place.remove()
                 self._pool.on_exit(worker, code)
 
     def _close(self, worker: WorkerProcess) -> None:
