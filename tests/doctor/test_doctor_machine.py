@@ -171,8 +171,11 @@ def test_short_queue_of_the_kernel_is_noticed(
 def test_memory_of_the_container_is_compared_with_the_limits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: list[str]
 ) -> None:
-    (tmp_path / "max").write_text(text)
-    monkeypatch.setattr(machine, "_MEMORY", (tmp_path / "max",))
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "memory.max").write_text(text)
+    (tmp_path / "own").write_text("0::/a/b\n")
+    monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(machine, "_OWN_CGROUP", tmp_path / "own")
     monkeypatch.setattr(machine, "_physical", lambda: None)
     assert statuses([*machine._memory(Settings())]) == expected
 

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -18,11 +20,8 @@ PORT_SECONDS = 3.0
 
 _FEW_CONNECTIONS = 100
 _SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
-_MEMORY = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-"""The memory limit of this cgroup, as a container sees it (cgroups(7)): version 2, version 1."""
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 class _Ready(msgspec.Struct):
@@ -100,7 +99,7 @@ def _queue() -> Findings:
 
 
 def _memory(settings: Settings) -> Findings:
-    needed, limits = sizing.memory_bytes(settings), [_physical(), *map(_number, _MEMORY)]
+    needed, limits = sizing.memory_bytes(settings), [_physical(), *map(_number, _memory_files())]
     limit = min((it for it in limits if it), default=0)
     if not limit:
         return []
@@ -112,6 +111,15 @@ def _memory(settings: Settings) -> Findings:
         " limits.max_total_unread_bytes and limits.max_viewers"
     )
     return [warn("memory", found, advice)]
+
+
+def _memory_files() -> Iterator[Path]:
+    """Yield the files with the memory limits of this process: those of its cgroup and of all above it (cgroups(7))."""
+    yield _CGROUPS / "memory" / "memory.limit_in_bytes"  # version 1, as a container sees it
+    own = ""
+    with suppress(OSError):
+        own = _OWN_CGROUP.read_text().partition("0::/")[2].partition("\n")[0]
+    yield from (place / "memory.max" for place in (_CGROUPS / own, *(_CGROUPS / own).parents))
 
 
 def _physical() -> int | None:

@@ -115,7 +115,7 @@ def _access(settings: Settings) -> Iterator[Finding]:
     if Hosts(server).has_only_addresses:
         advice = "add the public name to server.hosts"
         yield warn(
-            "access", "requests with a host name get a 421: only addresses are served", advice
+            "access", "requests for a public host name get a 421: only addresses are served", advice
         )
     if "*" in settings.cors.origins and not is_guarded:
         advice = "name the origins of your pages in cors.origins"
