@@ -182,6 +182,15 @@ async def test_unusable_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.found.endswith("the environment's proxy opens no connection")
 
 
+async def test_proxy_that_refuses_the_tunnel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with free_answers({}) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        finding = (await found(openai("https://upstream.test/v1")))[-1]
+    assert finding.found.endswith("the environment's proxy opens no connection")
+    assert "https_proxy" in finding.advice
+
+
 @pytest.mark.parametrize(
     ("entry", "key", "status", "sentence"),
     [
@@ -219,6 +228,12 @@ def test_key_of_another_shape_is_doubted(
     entry: OpenAISettings | GeminiSettings, key: str, doubt: str
 ) -> None:
     assert providers._doubt(entry, key) == doubt
+
+
+async def test_doubtful_key_is_a_warning_and_tried_nevertheless() -> None:
+    async with free_answers({"GET /v1/models/m": (200, "{}")}) as api:
+        key, way = await found(openai(f"{api.url}/v1"), key="Bearer:planted")
+    assert (key.status, way.status) == ("warn", "ok")
 
 
 async def test_entry_that_needs_no_key_is_reached_without() -> None:
