@@ -172,6 +172,33 @@ async def test_sighup_reads_the_settings_again(tmp_path: Path) -> None:
     assert "drain.started generations=0 viewers=0 seconds=10" in service.output
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the signals that wait are in /proc")
+async def test_a_sighup_during_the_start_waits(tmp_path: Path) -> None:
+    """The process says in /proc that it holds the signal; from then on, none ends it."""
+    hangup = 1 << (signal.SIGHUP - 1)
+
+    def holds(process: Path) -> bool:
+        held = re.search(r"SigBlk:\s*([0-9a-f]+)", (process / "status").read_text())
+        return held is not None and int(held[1], 16) & hangup != 0
+
+    async with await anyio.open_process(
+        SERVE, env=environment(QUICK, {}), cwd=tmp_path, stdout=None, stderr=None
+    ) as process:
+        try:
+            with anyio.fail_after(40):
+                while not holds(Path(f"/proc/{process.pid}")):
+                    await anyio.lowlevel.checkpoint()  # the kernel reports no event
+                process.send_signal(signal.SIGHUP)
+                port = await listening_port(process)
+                async with view(port, ASK) as viewer:
+                    assert (await viewer.events())[-1].json["status"] == "completed"
+                process.terminate()
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
 async def test_a_watched_file_is_applied_when_it_changes(tmp_path: Path) -> None:
     """The level of the log is one of the settings that change at once."""
     write_config(tmp_path, {"providers.fake": {**FAKE, "text": "one"}})

@@ -7,6 +7,7 @@ the output closed the pipe. Each command imports what it needs when it runs, so 
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -92,6 +93,7 @@ def _ask(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def _serve(settings: Settings, source: Source, argv: Sequence[str] | None) -> int:
     """Serve in this process, or supervise workers that run the same command."""
+    _hold_hangups()
     inheritance = _inheritance()
     if settings.server.workers == 1 or inheritance is not None:
         run = importlib.import_module("streamsvc.server.run")
@@ -110,12 +112,19 @@ def _demo(
         source: returns where it comes from, with another environment.
         argv: as in `main`.
     """
+    _hold_hangups()
     inheritance = _inheritance()
     if inheritance is not None:
         run = importlib.import_module("streamsvc.server.run")
         return int(run.serve(settings, os.environ, source(os.environ), inheritance, is_demo=True))
     demo = importlib.import_module("streamsvc.demo.command")
     return int(demo.run(os.environ, _this_command(argv), source))
+
+
+def _hold_hangups() -> None:
+    """Let SIGHUP wait until the service has a handler: until then, it would end the process."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 def _inheritance() -> Any:

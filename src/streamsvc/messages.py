@@ -246,6 +246,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         prompt: what the model is asked.
         provider: the name of the requested provider entry.
+        is_usual: whether the settings have chosen that entry, because the client has named none.
         grace_seconds: how long to continue without viewers; None: as configured.
         metadata: the client's own pairs, returned in the `Start`.
         principal: the name of whose it is.
@@ -254,6 +255,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     prompt: Prompt
     provider: str
+    is_usual: bool = False
     grace_seconds: float | None = None
     metadata: dict[str, str] = {}
     principal: str = ""

@@ -86,6 +86,20 @@ async def test_an_entry_that_stays_keeps_its_circuit_and_provider(serve: Serve) 
     assert await answer(service, f"{ASK}&provider=other") == "other"
 
 
+@pytest.mark.promise("resume:never-regenerate")
+async def test_a_key_finds_its_answer_when_another_entry_is_usual(serve: Serve) -> None:
+    """Even if the entry that has answered is gone. A client that names an entry means that entry."""
+    service = await serve(with_entries(fake=at_once("one")))
+    with anyio.fail_after(BOUND_SECONDS):
+        assert await answer(service, f"{ASK}&key=a") == "one"
+        assert await answer(service, f"{ASK}&key=b&provider=fake") == "one"
+        other = msgspec.structs.replace(with_entries(other=at_once("two")), provider="other")
+        await service.app.reload(other)
+        assert await answer(service, f"{ASK}&key=a") == "one"
+        assert await answer(service, f"{ASK}&key=b&provider=fake") == "one"
+        assert await answer(service, f"{ASK}&key=c") == "two"
+
+
 async def test_each_part_of_the_front_has_the_new_settings(serve: Serve) -> None:
     service = await serve(Settings(providers={"fake": at_once("hello")}))
     assert (await service.client.get("/")).status_code == 200

@@ -123,6 +123,43 @@ async def test_a_rolling_restart_loses_no_connection_and_no_word(
     service.assert_quiet("worker.died", "restart.failed")
 
 
+@pytest.mark.promise("change:no-loss")
+async def test_both_workers_read_settings_that_the_supervisor_has_checked(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    """At SIGHUP, and when the file changes. A mistake is one line, of the supervisor."""
+    file = tmp_path / "config.toml"
+    file.write_text('[providers.fake]\ntext = "one"\n')
+    settings = {**QUICK, "SERVER__WATCH_CONFIG": "true", "PROVIDERS__FAKE__REPLY": "text"}
+    async with serve_workers(tmp_path, valkey, settings) as service:
+        with anyio.fail_after(60):
+            more = "[server]\nclose_seconds = 5\n"
+            file.write_text(f'{more}[providers.fake]\ntext = "two"\n')
+            for number in (1, 2):
+                changed = r"settings\.reloaded changed=providers\.fake\.text"
+                await service.logged(rf"{changed} worker={number}")
+            waiting = r"settings\.waiting needs_restart=server\."
+            await service.logged(rf"{waiting}close_seconds \(SIGUSR2 replaces the workers\)")
+            assert (await service.client.get(f"{ASK}&format=plain")).text == "two"
+            since = len(service.output)
+            file.write_text(f"{more}prot = 1\n")
+            await service.logged(
+                r"settings\.refused mistakes=.*server\.prot: found an unknown key", since=since
+            )
+            file.write_text(f'{more}[providers.fake]\ntext = "two"\n')
+            await service.logged(r"workers\.reloading workers=2", since=since)
+            service.process.send_signal(signal.SIGUSR2)
+            await service.logged(r"restart\.finished")
+            since = len(service.output)
+            service.process.send_signal(signal.SIGHUP)
+            for number in (1, 2):
+                await service.logged(rf"settings\.unchanged worker={number}", since=since)
+            assert "settings.waiting" not in service.output[since:]
+            assert await service.terminate() == 0
+    assert service.output.count("settings.refused") == 1
+    service.assert_quiet(r"settings\.refused", r"settings\.waiting")
+
+
 async def test_a_killed_worker_is_replaced(tmp_path: Path, valkey: RedisServer) -> None:
     """SIGUSR2 is meant for the supervisor; a worker survives it."""
     async with serve_workers(tmp_path, valkey, QUICK) as service:

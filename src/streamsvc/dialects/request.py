@@ -169,6 +169,7 @@ class RequestBuilder:
             provider=caller.entry(self._default_provider, self._models)
             if fields.provider is None
             else fields.provider,
+            is_usual=fields.provider is None,
             grace_seconds=fields.grace_seconds,
             metadata=fields.metadata,
         )

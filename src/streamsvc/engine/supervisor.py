@@ -163,7 +163,7 @@ class Supervisor:
         terms = terms or self.terms
         if not key:
             return await self._start(request, caller, terms, asked_by)
-        fingerprint = hashlib.sha256(msgspec.json.encode(request)).digest()
+        fingerprint = _fingerprint(request)
         async with self._directory.claim(scoped(caller.name, key)) as claim:
             if claim.use is None:
                 generation = await self._start(request, caller, terms, asked_by)
@@ -347,6 +347,13 @@ class Supervisor:
         most = self.terms.settings.limits.max_total_data_bytes
         if generation.data_bytes and self._data_bytes + generation.data_bytes > most:
             raise Overloaded("limits.max_total_data_bytes")
+
+
+def _fingerprint(request: GenerationRequest) -> bytes:
+    """Return what is equal for equal requests of a client, also if the settings have changed between them."""
+    if request.is_usual:
+        request = msgspec.structs.replace(request, provider="")
+    return hashlib.sha256(msgspec.json.encode(request)).digest()
 
 
 class _ViewerCount:

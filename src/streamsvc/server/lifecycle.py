@@ -219,6 +219,7 @@ class Server(uvicorn.Server):
                     self._hang_up, asyncio.get_running_loop(), Terminal()
                 )
             before = {number: signal.signal(number, it) for number, it in handlers.items()}
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `cli` holds them
             try:
                 yield
             finally:

@@ -110,6 +110,7 @@ def _signals() -> Iterator[socket.socket]:
             numbers.append(signal.SIGHUP)
         wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         handlers = {number: signal.signal(number, _ignore) for number in numbers}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `cli` holds them
         try:
             yield reader
         finally:
