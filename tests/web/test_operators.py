@@ -25,6 +25,7 @@ def scope(client: str | None = "127.0.0.1", **fields: str) -> Scope:
 @pytest.mark.parametrize("client", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])
 def test_program_on_this_machine_may_read(client: str) -> None:
     LOCAL.check(scope(client))
+    LOCAL.check(scope(client, host="localhost:8000"))
     LOCAL.check(scope(client, sec_fetch_site="none"))
     LOCAL.check(scope(client, origin="http://127.0.0.1:8000", sec_fetch_site="same-origin"))
 
@@ -40,6 +41,7 @@ def test_program_on_this_machine_may_read(client: str) -> None:
         scope(None),
         scope("unix"),
         *(scope(**{name: "x"}) for name in ("forwarded", "via", "x_forwarded_for", "x_real_ip")),
+        *(scope(host=it) for it in ("words.example.com", "192.0.2.1:8000", "")),
         scope(sec_fetch_site="cross-site"),
         scope(sec_fetch_site="same-site"),
         scope(origin="https://page.test"),

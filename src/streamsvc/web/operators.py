@@ -8,10 +8,11 @@ from typing import Literal
 import msgspec
 from starlette.types import Scope
 
+from streamsvc.config.addresses import is_loopback
 from streamsvc.config.settings import MetricsSettings
 from streamsvc.errors import OperatorsOnly, Unauthorized
 from streamsvc.web.credentials import credential_of
-from streamsvc.web.origins import is_own
+from streamsvc.web.origins import authority_of, is_own
 
 _FORWARDED = frozenset({
     *(b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"),
@@ -60,6 +61,9 @@ def _is_local(scope: Scope) -> bool:
     fields = {name: value.decode("latin-1") for name, value in scope["headers"]}
     if _FORWARDED & fields.keys() or not _is_loopback(scope.get("client")):
         return False
+    authority = authority_of(fields.get(b"host", ""))
+    if authority is None or not is_loopback(authority.host):
+        return False  # a proxy that adds no field of its own passes on the public name
     if fields.get(b"sec-fetch-site", "none") not in {"none", "same-origin"}:
         return False
     origin = fields.get(b"origin")
