@@ -68,6 +68,13 @@ def test_no_file_contains_a_password(kind: str) -> None:
     assert "planted" not in FILES[kind][1](OTHER)
 
 
+@pytest.mark.promise("secret:kept")
+@pytest.mark.parametrize("kind", FILES)
+def test_key_in_the_place_of_its_variable_is_not_shown(kind: str) -> None:
+    entry = OpenAISettings(model="m", api_key_env="skplanted0123456789")
+    assert "planted" not in FILES[kind][1](Plan(Settings(provider="a", providers={"a": entry})))
+
+
 # ---- Kubernetes
 
 
@@ -327,6 +334,23 @@ def test_command_refuses_wrong_settings(capsys: pytest.CaptureFixture[str]) -> N
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.startswith("STREAMSVC_PROVIDER: found 'opnai'")
+
+
+def test_keys_and_traces_of_the_environment_are_where_it_runs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    environ = {
+        "STREAMSVC_PROVIDER": "gemini",
+        "STREAMSVC_METRICS__ACCESS": "key",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.example:4318",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=planted",
+    }
+    assert run("systemd", None, environ) == 0
+    text = capsys.readouterr().out
+    assert "Its environment needs GEMINI_API_KEY, METRICS_KEY." in text
+    assert 'Environment="OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318"' in text
+    assert "streamsvc[otel]" in text
+    assert "planted" not in text
 
 
 @pytest.mark.promise("secret:kept")

@@ -69,7 +69,7 @@ def installed(place: Path) -> Path:
         text=True,
         check=False,
     )
-    if "error sending request" in done.stderr or "NewConnectionError" in done.stderr:
+    if re.search("error sending request|NewConnectionError|offline", done.stdout + done.stderr):
         missing("the package index")
     assert done.returncode == 0, done.stderr
     return place / "opt" / "streamsvc" / "bin"

@@ -3,10 +3,18 @@
 import socket
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Mapping
+from importlib import import_module
+from inspect import iscoroutinefunction
 
 import pytest
 
-from streamsvc.config.provider_settings import GeminiSettings, OpenAISettings, ProviderSettings
+from streamsvc.config.provider_settings import (
+    KINDS,
+    GeminiSettings,
+    OpenAISettings,
+    ProviderSettings,
+    UpstreamSection,
+)
 from streamsvc.config.settings import Settings
 from streamsvc.doctor import providers
 from streamsvc.doctor.clocks import Clocks
@@ -46,6 +54,13 @@ async def found(
 
 def openai(url: str, *, variable: str = "MINE_KEY") -> OpenAISettings:
     return OpenAISettings(model="m", base_url=url, api_key_env=variable)
+
+
+@pytest.mark.parametrize(
+    "kind", [name for name, it in KINDS.items() if issubclass(it, UpstreamSection)]
+)
+def test_every_kind_of_provider_can_be_asked(kind: str) -> None:
+    assert iscoroutinefunction(import_module(f"streamsvc.providers.{kind}.reach").ask)
 
 
 @pytest.mark.promise("input:clear-error")

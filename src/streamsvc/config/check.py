@@ -175,14 +175,14 @@ def _check_metrics(metrics: MetricsSettings, note: Note, environ: Mapping[str, s
         found = "a string that cannot be the name of a variable (not shown: it may be a key)"
         note(path, found, "the name of an environment variable, such as METRICS_KEY")
     elif metrics.access == "key" and not _is_key(metrics.key(environ)):
-        can_be_shown = _NO_KEY.fullmatch(metrics.key_env)
+        can_be_shown = may_be_shown(metrics.key_env)
         name = repr(metrics.key_env) if can_be_shown else "a name (not shown: it may be a key)"
         accepted = f"a variable with a key of at least {MIN_KEY_CHARS} visible ASCII characters"
         note(path, f"{name}, which holds no such key", accepted)
 
 
 def _is_key(text: str) -> bool:
-    return len(text) >= MIN_KEY_CHARS and text.isascii() and text.isprintable() and " " not in text
+    return len(text) >= MIN_KEY_CHARS and can_be_key(text)
 
 
 def _is_store(url: str) -> bool:

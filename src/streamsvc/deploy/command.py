@@ -6,7 +6,6 @@ from pathlib import Path
 
 from streamsvc.config.file import find
 from streamsvc.config.load import Loaded, read
-from streamsvc.config.provider_settings import UpstreamSection
 from streamsvc.deploy.caddy import caddy
 from streamsvc.deploy.compose import compose
 from streamsvc.deploy.docker import dockerfile
@@ -45,9 +44,9 @@ def run(kind: str, path: Path | None, environ: Mapping[str, str]) -> int:
 
 
 def _loaded(path: Path | None, environ: Mapping[str, str]) -> Loaded:
-    """Return the settings; where they are deployed, the key of the provider will be there."""
-    loaded = read(path, environ)
-    entry = loaded.settings.providers.get(loaded.settings.provider)
-    if isinstance(entry, UpstreamSection) and entry.key(environ) is None:
-        return read(path, {**environ, entry.api_key_env: "set-where-it-runs"})
-    return loaded
+    """Return the settings; the keys that they need will be where they are deployed."""
+    settings = read(path, environ).settings
+    if settings.provider not in settings.providers:
+        return read(path, environ)
+    missing = [it for it in Plan(settings).key_variables if not environ.get(it, "").strip()]
+    return read(path, {**environ, **dict.fromkeys(missing, "set-where-it-runs")})

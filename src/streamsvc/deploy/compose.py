@@ -66,7 +66,7 @@ REDIS_URL = {"STREAMSVC_LOG__KIND": "redis", "STREAMSVC_LOG__URL": "redis://valk
 
 def compose(plan: Plan) -> str:
     """Return a `compose.yaml`."""
-    server, keys = plan.settings.server, plan.key_variables
+    server, keys = plan.settings.server, plan.needed
     watched = "server, limits, generations, log.kind and auth"
     return _TEXT.format(
         remade=plan.remade("compose", watched),
@@ -76,7 +76,7 @@ def compose(plan: Plan) -> str:
         port=plan.port,
         environment=indented(_environment(plan), 6),
         needed=f"\n    # Needed: {', '.join(keys)}." if keys else "",
-        is_needed=str(bool(keys)).lower(),
+        is_needed=str(bool(plan.key_variables)).lower(),
         volumes=indented(_volumes(plan), 4),
         healthy=f"[{', '.join(map(_escaped, ('CMD', *plan.healthy)))}]",
         drain=server.drain_seconds,

@@ -94,7 +94,7 @@ _APP = "{app.kubernetes.io/name: streamsvc}"
 
 def k8s(plan: Plan) -> str:
     """Return the manifests."""
-    server, keys = plan.settings.server, plan.key_variables
+    server, keys = plan.settings.server, plan.needed
     text = _TEXT.format(
         remade=plan.remade(
             "k8s", "server, limits, generations, log.kind, auth, the keys of providers"
@@ -112,7 +112,7 @@ def k8s(plan: Plan) -> str:
         port=plan.port,
         environment=indented(_environment(plan), 12),
         needed=f" Needed: {', '.join(keys)}." if keys else "",
-        is_optional=str(not keys).lower(),
+        is_optional=str(not plan.key_variables).lower(),
         mounts=indented(_mounts(plan), 10),
         volumes=indented(_volumes(plan), 6),
         request=max(_LEAST_REQUEST_MIB, plan.memory_mib // 4),
@@ -133,8 +133,8 @@ def _before(plan: Plan) -> Iterator[str]:
     if _needs_keys_file(plan):
         yield "#   streamsvc key new website --file keys.toml"
         yield "#   kubectl create secret generic streamsvc-keys --from-file=keys.toml"
-    if plan.key_variables:
-        given = " ".join(f'--from-literal={it}="${it}"' for it in plan.key_variables)
+    if plan.needed:
+        given = " ".join(f'--from-literal={it}="${it}"' for it in plan.needed)
         yield f"#   kubectl create secret generic streamsvc-provider-keys {given}"
     if plan.is_shared:
         yield "#   kubectl create secret generic streamsvc-redis --from-literal=url=redis://…"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from streamsvc.config.addresses import is_address, is_loopback
+from streamsvc.config.check import may_be_shown
 from streamsvc.config.load import Loaded
 from streamsvc.config.paths import PREFIX
 from streamsvc.config.provider_settings import UpstreamSection
@@ -34,7 +35,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     Attributes:
         settings: the whole configuration.
-        variables: settings that come from the environment, by the name of their variable; without secrets.
+        variables: what the environment says about the service and its traces, by the names of variables; no secrets.
         has_file: whether the others come from a file, which has to be where the service runs.
     """
 
@@ -106,12 +107,18 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def key_variables(self) -> tuple[str, ...]:
-        """The variables with the keys of the default entry and its fallbacks."""
+        """The variables with the keys that are needed: of the default entry and its fallbacks, and of the metrics."""
         settings = self.settings
         default = settings.providers[settings.provider]
         route = [default, *(settings.providers[it] for it in default.fallbacks)]
-        names = (it.api_key_env for it in route if isinstance(it, UpstreamSection))
+        names = [it.api_key_env for it in route if isinstance(it, UpstreamSection)]
+        names += [settings.metrics.key_env] if settings.metrics.access == "key" else []
         return tuple(dict.fromkeys(filter(None, names)))
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Those of them that may be shown: someone may have put a key itself in the place of its variable."""
+        return tuple(filter(may_be_shown, self.key_variables))
 
     @property
     def healthy(self) -> tuple[str, ...]:
@@ -133,6 +140,14 @@ class Plan(msgspec.Struct, frozen=True):
         return {**self.variables, **({} if is_decided else access), **ours}
 
 
+_TRACING = (
+    *("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+    *("OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "OTEL_SERVICE_NAME"),
+    "OTEL_SEMCONV_STABILITY_OPT_IN",
+)
+"""OpenTelemetry's variables that are carried over; others, such as those with headers, may have secrets."""
+
+
 def plan_of(loaded: Loaded, environ: Mapping[str, str], *, has_file: bool) -> Plan:
     """Return the plan for settings, with the variables that set some of them.
 
@@ -146,7 +161,8 @@ def plan_of(loaded: Loaded, environ: Mapping[str, str], *, has_file: bool) -> Pl
         for key, source in loaded.sources.items()
         if source in environ and not _may_be_secret(key, environ[source])
     }
-    return Plan(loaded.settings, given, has_file)
+    tracing = {name: environ[name] for name in _TRACING if "@" not in environ.get(name, "@")}
+    return Plan(loaded.settings, {**given, **tracing}, has_file)
 
 
 def _may_be_secret(key: str, text: str) -> bool:

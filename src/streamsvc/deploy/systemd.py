@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from streamsvc.config.tracing import exports_traces
 from streamsvc.deploy.plan import Plan, indented
 from streamsvc.server.sizing import STOP_MARGIN_SECONDS
 
@@ -69,12 +70,17 @@ _FIRST_OPEN_PORT = 1024
 
 def systemd(plan: Plan) -> str:
     """Return a `streamsvc.service`."""
-    server, settings, keys = plan.settings.server, plan.settings, plan.key_variables
-    extras = [*(["redis"] if plan.is_shared else []), *(["jwt"] if settings.jwt.issuer else [])]
+    server, settings, keys = plan.settings.server, plan.settings, plan.needed
+    extras = {
+        "jwt": bool(settings.jwt.issuer),
+        "otel": exports_traces(plan.variables),
+        "redis": plan.is_shared,
+    }
+    wanted = ",".join(extra for extra, is_needed in extras.items() if is_needed)
     watched = "server, limits and generations"
     return _TEXT.format(
         remade=plan.remade("systemd", watched),
-        extras=f"[{','.join(extras)}]" if extras else "",
+        extras=f"[{wanted}]" if wanted else "",
         needed=f" Its environment needs {', '.join(keys)}." if keys else "",
         keys_file=" Keys: chgrp streamsvc and chmod 640 " + settings.auth.keys_file
         if settings.auth.keys_file
