@@ -112,8 +112,12 @@ class Scenario:
         await self.chats_and_tickets()
         await self.tokens()
         await self.others()
-        for path in ("/v1/providers", "/v1/models", "/readyz", "/healthz", "/openapi.json", "/"):
+        places = ("/v1/providers", "/v1/models", "/readyz", "/healthz", "/openapi.json", "/")
+        for path in (*places, "/metrics"):
             self.search.others.append(await fetch(self.port, path, headers=headers()))
+        figures = self.search.others[-1].raw
+        assert b"streamsvc_calls_total" in figures
+        assert b'"team"' not in figures  # the principal is not a label
 
     async def ask(
         self, name: str, provider: str, mode: str, more: Mapping[str, str] | None = None
