@@ -6,7 +6,7 @@ from streamsvc.providers.http.probe import _ahead
 
 
 @pytest.mark.parametrize("date", ["", "soon", "Fri, 99 Nov 2026 03:00:00 GMT"])
-def test_date_that_is_none_says_nothing(date: str) -> None:
+def test_text_that_is_not_a_date_says_nothing(date: str) -> None:
     assert _ahead(date) is None
 
 

@@ -60,7 +60,7 @@ def _config_file(path: Path | None) -> Iterator[Finding]:
         yield warn(
             "settings",
             f"{path} {found}",
-            f"chmod go-w {path}: who can write it decides where prompts go",
+            f"chmod go-w {path}: anyone who can write it decides where prompts go",
         )
 
 
@@ -84,7 +84,9 @@ def _keys_file(settings: Settings) -> Iterator[Finding]:
         )
     if found := _writable_by_others(path):
         yield fail(
-            "keys file", f"{path} {found}", f"chmod 600 {path}: who can write it can let anybody in"
+            "keys file",
+            f"{path} {found}",
+            f"chmod 600 {path}: anyone who can write it can let anybody in",
         )
     elif os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
         yield warn(

@@ -73,7 +73,7 @@ def _judged_list(reply: Reply, model: str, refusal: ProviderError) -> str:
     """Judge the list of models.
 
     Raises:
-        ProviderError: the list was refused, is none, or lacks the model.
+        ProviderError: the list was refused, is something else, or lacks the model.
     """
     _judged(reply)
     try:
