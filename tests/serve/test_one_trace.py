@@ -4,10 +4,12 @@ The first provider fails twice, and its fallback breaks off after a word and is 
 """
 
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import pytest
 
 from support.asking import CLIENTS, PROMPT, answered, fetch, get
@@ -217,3 +219,27 @@ async def test_no_prompt_answer_key_or_query_is_in_a_span(observed: Observed) ->
         it.encode() in observed.bodies for it in (PROMPT, SECRET, ANSWER, "the-secret", "prompt=")
     )
     assert not any("url.query" in it.attributes for it in observed.spans)
+
+
+@pytest.mark.promise("seen:outside")
+async def test_a_collector_that_is_away_costs_one_line(tmp_path: Path) -> None:
+    """Answers are not affected, and the process ends in time."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        variables = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{closed.getsockname()[1]}",
+            "OTEL_BSP_SCHEDULE_DELAY": "10",
+        }
+        settings = {"PROVIDERS__FAKE__FIRST_WORD_SECONDS": "0"}
+        async with serve(tmp_path, settings, environ=variables) as service:
+            await service.logged(
+                r"traces\.exported exporter=otlp_proto_http sampler=parentbased_al"
+            )
+            for _ in range(2):
+                answer = await answered(service.port, CLIENTS["native"].request())
+                assert b'"completed"' in answer.raw
+                await service.logged(r"traces\.not_sent cause=ConnectionError further=0 ")
+            with anyio.fail_after(20):
+                assert await service.terminate() == 0
+            service.assert_quiet(r"traces\.not_sent ", r"traces\.unsent")
+            assert service.output.count("traces.not_sent") == 1

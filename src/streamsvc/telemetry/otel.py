@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from importlib.metadata import entry_points
+from typing import Self
 
 import anyio
 import anyio.from_thread
@@ -96,7 +97,17 @@ class TraceExport(AbstractAsyncContextManager["TraceExport"]):
         )
         for exporter in _exporters(environ) if exporters is None else exporters:
             self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._says: dict[str, Value] = {
+            "exporter": ",".join(exporter_names(environ)),
+            "sampler": environ.get("OTEL_TRACES_SAMPLER", "parentbased_always_on").lower(),
+            "part": environ.get("OTEL_TRACES_SAMPLER_ARG") or None,
+        }
         Spans(hooks, self._provider, ids, Convention.of(environ))
+
+    @override
+    async def __aenter__(self) -> Self:
+        log(logger, logging.INFO, "traces.exported", **self._says)
+        return self
 
     @override
     async def __aexit__(self, *exc: object) -> None:
