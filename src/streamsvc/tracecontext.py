@@ -124,10 +124,10 @@ class Sampling(Protocol):
     is_on: bool
 
     def samples(self, trace: TraceContext, parent: TraceContext | None) -> bool:
-        """Return whether a trace is recorded; called once for each span that others do not decide for.
+        """Return whether a trace is recorded; asked once, when it comes or begins here.
 
         Args:
-            trace: the span; its own flag does not count yet.
+            trace: the first span here; its own flag does not count yet.
             parent: the client's; None: the trace begins here.
         """
         ...
@@ -161,9 +161,8 @@ class Traces:
         """
         parent = parse(traceparent) if traceparent else None
         if parent is not None:
-            own = parent.child()
-            is_sampled = self._sampling.samples(own, parent)
-            return RequestTrace(msgspec.structs.replace(own, is_sampled=is_sampled), parent)
+            is_sampled = self._sampling.samples(parent, parent)
+            return RequestTrace(parent.child(is_sampled=is_sampled), parent)
         return RequestTrace(new_trace()) if self._sampling.is_on else None
 
     def generation(self, asked_by: RequestTrace | None) -> GenerationTrace | None:
@@ -177,13 +176,10 @@ class Traces:
         """
         if asked_by is None and not self._sampling.is_on:
             return None
-        asked_by = asked_by or RequestTrace(new_trace())
-        own, parent = asked_by.own.child(), asked_by.parent
-        if parent is not None:
-            own = parent.child()
-        is_sampled = self._sampling.samples(own, parent)
+        first, parent = (asked_by.own, asked_by.parent) if asked_by else (new_trace(), None)
+        is_sampled = first.is_sampled if parent else self._sampling.samples(first, None)
         return GenerationTrace(
-            own=msgspec.structs.replace(own, is_sampled=is_sampled).traceparent,
+            own=(parent or first).child(is_sampled=is_sampled).traceparent,
             parent=parent.traceparent if parent else "",
             began_at=time.time(),
         )

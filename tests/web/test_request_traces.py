@@ -2,9 +2,7 @@
 
 import pytest
 
-from streamsvc.guard.tickets.base import Ticket
-from streamsvc.principals import ANONYMOUS
-from streamsvc.tracecontext import RequestTrace, Traces, new_trace
+from streamsvc.tracecontext import RequestTrace, Traces
 from streamsvc.web.request_trace import begin_trace, trace_of
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -30,13 +28,3 @@ def test_a_client_puts_its_request_into_a_trace() -> None:
 )
 def test_without_one_valid_header_a_request_has_no_trace(fields: list[bytes]) -> None:
     assert begun(*((b"traceparent", value) for value in fields)) is None
-
-
-def test_of_a_ticket_the_back_ends_trace_comes_first() -> None:
-    page = RequestTrace(new_trace())
-    assert Ticket(principal=ANONYMOUS).asked_by(page) is page
-    back_end = Ticket(principal=ANONYMOUS, parent=PARENT).asked_by(page)
-    assert back_end is not None
-    assert back_end.parent is not None
-    assert back_end.parent.traceparent == PARENT
-    assert back_end.own.trace_id == TRACE

@@ -152,12 +152,12 @@ class TicketEndpoints:
         order = msgspec.structs.replace(wanted.opens, principal=caller.name)
         with below("request"):
             self._supervisor.entries.route(order.provider, order.prompt, caller)
-        parent = head.trace and head.trace.parent
+        trace = head.trace if head.trace and head.trace.parent else None
         return Ticket(
             principal=caller,
             origin=origin,
             request=order,
-            parent=parent.traceparent if parent else "",
+            trace=trace,
         )
 
     async def _find(self, request: Request, text: str, head: RequestHead) -> Ticket:
@@ -202,7 +202,7 @@ class TicketEndpoints:
                 ticket.request,
                 key=f"ticket\0{hash_of(text)}",
                 caller=ticket.principal,
-                asked_by=ticket.asked_by(head.trace),
+                asked_by=ticket.trace or head.trace,
             )
             instead = self._spending(request, head, text, ticket.spent(generation), dialect)
             return self._viewing.stream(

@@ -16,7 +16,7 @@ from streamsvc.config.settings import Settings
 from streamsvc.errors import RequestTooLarge
 from streamsvc.messages import GenerationRequest
 from streamsvc.principals import Principal
-from streamsvc.tracecontext import RequestTrace, parse
+from streamsvc.tracecontext import RequestTrace
 
 TICKET_PREFIX = "tkt_"
 TICKET_PATTERN = TICKET_PREFIX + "[A-Za-z0-9_-]{32}"
@@ -35,8 +35,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
         request: what to generate; None if it opens an existing generation.
         generation: the generation to watch; "" until the request's has been opened.
         is_spent: whether a client has been sent something of it.
-        parent: the `traceparent` that the back end sent with its request for the ticket, or "": the page's
-            `EventSource` can send none.
+        trace: of the back end's request for the ticket, if it sent a `traceparent`: the page's `EventSource` can send
+            none.
     """
 
     principal: Principal
@@ -44,16 +44,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     request: GenerationRequest | None = None
     generation: str = ""
     is_spent: bool = False
-    parent: str = ""
-
-    def asked_by(self, trace: RequestTrace | None) -> RequestTrace | None:
-        """Return the trace of the request that a generation is for: the back end's comes first.
-
-        Args:
-            trace: of the request with this ticket.
-        """
-        parent = parse(self.parent) if self.parent else None
-        return trace if parent is None else RequestTrace(parent.child(), parent)
+    trace: RequestTrace | None = None
 
     def spent(self, generation: str) -> "Ticket":
         """Return the ticket as it is after a client has been sent something of a generation."""
