@@ -27,6 +27,7 @@ from streamsvc.hooks import (
     ViewerJoined,
     ViewerLeft,
 )
+from streamsvc.provider_errors import ProviderError
 from streamsvc.telemetry import names
 from streamsvc.telemetry.money import SAVING, WASTES, Money
 from streamsvc.telemetry.names import GEN_AI, OPERATIONS, Convention, Metric
@@ -34,6 +35,16 @@ from streamsvc.telemetry.series import Counter, Gauge, Histogram, Labels, Series
 
 OTHER = "other"
 """The label of what a client may name freely."""
+
+
+def _codes(kind: type[ProviderError]) -> Iterator[str]:
+    yield kind.code
+    for more in kind.__subclasses__():
+        yield from _codes(more)
+
+
+_CODES = sorted(set(_codes(ProviderError)))
+"""How calls can fail."""
 
 
 class Metrics:
@@ -144,6 +155,8 @@ class _Answers:
         self._started.add(provider, by=0)
         for outcome in Outcome:
             self._ended.add(provider, model, str(outcome), by=0)
+        for kind in ("input", "output"):
+            self._tokens.add(provider, model, kind, "provider", by=0)
         for saving in SAVING:
             self._money.saved.add(provider, model, str(saving), by=0)
         for waste in WASTES:
@@ -214,7 +227,8 @@ class _Calls:
         """Begin the series of an entry with 0, so that their first increase is seen."""
         self._openings.add(provider, by=0)
         self._pieces.add(provider, model, by=0)
-        self._ended.add(provider, model, "ok", by=0)
+        for code in ("ok", *_CODES):
+            self._ended.add(provider, model, code, by=0)
 
     def _on_circuit(self, it: CircuitChanged) -> None:
         if it.state == "open":
