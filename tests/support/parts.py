@@ -98,6 +98,8 @@ PARTS: Mapping[str, Part] = {
     "redis-server": Part(
         "redis-server", "apt-get install redis-server", lambda: find_program("redis-server")
     ),
+    "prometheus": _program("Prometheus", "prometheus", "prometheus"),
+    "promtool": _program("promtool", "prometheus", "promtool"),
     "ip": Part("iproute2", "apt-get install iproute2", lambda: shutil.which("ip")),
 }
 

@@ -1,10 +1,14 @@
-"""What is generated in `docs/`: tables, the OpenAPI document, and deployment files. `uv run just tables` writes it, tests compare it."""
+"""What is generated in `docs/`: tables, the OpenAPI document, deployment files, alert rules and a dashboard.
+
+`uv run just tables` writes it, tests compare it.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from support import advisories, chaos_table, deployment, metric_tables, openapi, parameters, referee
 from support.faults import table as faults
+from support.watching import alerts, dashboard
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -38,6 +42,8 @@ def main() -> None:
     openapi.PAGE.write_text(openapi.written())
     for name, text in deployment.files().items():
         (deployment.PLACE / name).write_text(text)
+    alerts.PAGE.write_text(alerts.written())
+    dashboard.PAGE.write_text(dashboard.written())
     for name, tables in TABLES.items():
         path = DOCS / name
         path.write_text(written(path.read_text(), tables))

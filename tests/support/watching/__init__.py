@@ -1,0 +1,1 @@
+"""What watches the service from outside: alert rules and a dashboard, generated from the names of the metrics."""
