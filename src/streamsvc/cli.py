@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from streamsvc.arguments import options_of, parse
+from streamsvc.config.addresses import url_for_this_machine
 from streamsvc.config.file import KEY_VARIABLE
 from streamsvc.config.keys_file import read_keys
 from streamsvc.config.load import Source
@@ -86,7 +87,7 @@ def _ask(arguments: argparse.Namespace, settings: Settings) -> int:
     prompt, provider = arguments.prompt, arguments.provider
     if arguments.direct:
         return int(ask.ask_provider(settings, os.environ, prompt, provider=provider))
-    url = arguments.url or _service_url(settings)
+    url = arguments.url or url_for_this_machine(settings.server.host, settings.server.port)
     key = os.environ.get(KEY_VARIABLE, "")
     return int(ask.ask_service(url, prompt, provider=provider, key=key))
 
@@ -136,14 +137,6 @@ def _this_command(argv: Sequence[str] | None) -> Sequence[str]:
     """Return the program and arguments that run this command again."""
     arguments = sys.orig_argv[1:] if argv is None else ["-m", "streamsvc", *argv]
     return [sys.executable, *arguments]
-
-
-def _service_url(settings: Settings) -> str:
-    """Return the URL of a service with these settings, for a client on the same machine."""
-    host = settings.server.host
-    if host in {"0.0.0.0", "::"}:  # noqa: S104  # addresses to listen on, not to connect to
-        host = "127.0.0.1"
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
 
 
 def _check_config(settings: Settings, path: Path | None) -> int:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from streamsvc import ask, cli
-from streamsvc.config.settings import ServerSettings, Settings
+from streamsvc import ask
+from streamsvc.config.addresses import url_for_this_machine
 from streamsvc.events import Event, Reasoning, Refusal, Text, ToolCallReady
 from support.events import RESTART, RETRYING, START, SWITCHING
 
@@ -47,7 +47,7 @@ def test_text_is_output_and_the_rest_goes_to_standard_error(
     ],
 )
 def test_the_service_is_asked_where_it_can_be_reached(host: str, url: str) -> None:
-    assert cli._service_url(Settings(server=ServerSettings(host=host))) == url
+    assert url_for_this_machine(host, 8000) == url
 
 
 @pytest.mark.parametrize(("status", "is_confirmed"), [(204, True), (404, False), (500, False)])

@@ -132,11 +132,6 @@ async def test_service_on_the_port_says_how_it_is(alive: str, ready: str, status
     assert status == "fail" or found.found.endswith("draining, 2 answers, 3 viewers (draining)")
 
 
-def test_service_is_asked_where_this_machine_reaches_it() -> None:
-    assert machine.service_url("0.0.0.0", 80) == "http://127.0.0.1:80"
-    assert machine.service_url("::1", 80) == "http://[::1]:80"
-
-
 # ---- Descriptors, queue, memory
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from streamsvc.config.provider_settings import (
     KINDS,
+    FakeSettings,
     GeminiSettings,
     OpenAISettings,
     ProviderSettings,
@@ -225,6 +226,15 @@ async def test_entry_without_a_key_that_nothing_needs_is_ok() -> None:
     [finding] = await found(openai(""), key=None, is_chosen=False)
     assert finding.found == "MINE_KEY is not set; requests that name this entry are refused"
     assert finding.status == "ok"
+
+
+async def test_fallback_without_its_key_is_a_warning() -> None:
+    settings = Settings(providers={"fake": FakeSettings(fallbacks=("mine",)), "mine": openai("")})
+    [finding] = await check_entry("mine", settings, {}, Clocks())
+    assert (finding.status, finding.found) == (
+        "warn",
+        "MINE_KEY is not set, so the entry is no fallback",
+    )
 
 
 @pytest.mark.parametrize(

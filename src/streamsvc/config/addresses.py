@@ -20,3 +20,10 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def url_for_this_machine(host: str, port: int) -> str:
+    """Return the URL of a service that listens on a host and a port, for a client on the same machine."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  # addresses to listen on, not to connect to
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -13,7 +13,7 @@ apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: streamsvc
-  labels: &labels {{app.kubernetes.io/name: streamsvc}}
+  labels: {app}
 spec:
   # {replicas_why}
   replicas: {replicas}
@@ -21,10 +21,10 @@ spec:
   strategy:
     rollingUpdate: {{maxSurge: 1, maxUnavailable: 0}}
   selector:
-    matchLabels: *labels
+    matchLabels: {app}
   template:
     metadata:
-      labels: *labels
+      labels: {app}
     spec:
       # preStop ({pre_stop}) + drain_seconds ({drain:g}) + close_seconds ({close}) + {margin} for the rest.
       terminationGracePeriodSeconds: {grace}
@@ -68,9 +68,9 @@ apiVersion: v1
 kind: Service
 metadata:
   name: streamsvc
-  labels: *app
+  labels: {app}
 spec:
-  selector: *app
+  selector: {app}
   ports: [{{name: http, port: 80, targetPort: http}}]
 ---
 apiVersion: policy/v1
@@ -80,7 +80,7 @@ metadata:
 spec:
   maxUnavailable: 1
   selector:
-    matchLabels: *app
+    matchLabels: {app}
 """
 
 _SERVICE_NAMES = ("streamsvc", "streamsvc.default.svc", "streamsvc.default.svc.cluster.local")
@@ -95,7 +95,7 @@ _APP = "{app.kubernetes.io/name: streamsvc}"
 def k8s(plan: Plan) -> str:
     """Return the manifests."""
     server, keys = plan.settings.server, plan.needed
-    text = _TEXT.format(
+    return _TEXT.format(
         remade=plan.remade(
             "k8s", "server, limits, generations, log.kind, auth, the keys of providers"
         ),
@@ -109,6 +109,7 @@ def k8s(plan: Plan) -> str:
         close=server.close_seconds,
         margin=STOP_MARGIN_SECONDS,
         grace=plan.grace_seconds,
+        app=_APP,
         port=plan.port,
         environment=indented(_environment(plan), 12),
         needed=f" Needed: {', '.join(keys)}." if keys else "",
@@ -118,7 +119,6 @@ def k8s(plan: Plan) -> str:
         request=max(_LEAST_REQUEST_MIB, plan.memory_mib // 4),
         memory=plan.memory_mib,
     )
-    return text.replace("*app", _APP).replace("&labels ", "").replace("*labels", _APP)
 
 
 def _needs_keys_file(plan: Plan) -> bool:
@@ -146,12 +146,13 @@ def _environment(plan: Plan) -> Iterator[str]:
         variables |= KEYS_FILE
     if plan.has_file:
         variables |= CONFIG_FILE
+    if plan.is_shared:
+        variables["STREAMSVC_LOG__KIND"] = "redis"
     hosts = dict.fromkeys((*plan.settings.server.hosts, *_SERVICE_NAMES))
     variables["STREAMSVC_SERVER__HOSTS"] = ",".join(hosts)
     for name, text in variables.items():
         yield f"- {{name: {name}, value: {quoted(text)}}}"
     if plan.is_shared:
-        yield '- {name: STREAMSVC_LOG__KIND, value: "redis"}'
         yield "- name: STREAMSVC_LOG__URL"
         yield "  valueFrom: {secretKeyRef: {name: streamsvc-redis, key: url}}"
 

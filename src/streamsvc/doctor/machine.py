@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import msgspec
 
+from streamsvc.config.addresses import url_for_this_machine
 from streamsvc.config.settings import Settings
 from streamsvc.doctor.findings import Finding, Findings, fail, ok, warn
 from streamsvc.errors import ConfigError
@@ -38,7 +39,7 @@ async def check_port(settings: Settings) -> Findings:
         for listener in bind(host, port):
             listener.close()
     except ConfigError as exc:
-        what_is_there = await _who_answers(service_url(host, port))
+        what_is_there = await _who_answers(url_for_this_machine(host, port))
         return [
             what_is_there or fail("port", str(exc).rstrip("."), "change server.host or server.port")
         ]
@@ -62,13 +63,6 @@ async def _who_answers(url: str) -> Finding | None:
         return ok("port", found)
     reasons = ", ".join(ready.reasons) or ready.status
     return warn("port", f"{found} ({reasons})", f"look at {url}/readyz and at its log")
-
-
-def service_url(host: str, port: int) -> str:
-    """Return the URL of a service that listens there, for a client on the same machine."""
-    if host in {"0.0.0.0", "::"}:  # noqa: S104  # addresses to listen on, not to connect to
-        host = "127.0.0.1"
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def check_machine(settings: Settings) -> Findings:

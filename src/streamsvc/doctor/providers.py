@@ -54,11 +54,10 @@ async def check_entry(
         environ: holds the keys.
         clocks: take the provider's.
     """
-    entry = settings.providers[name]
-    is_needed = name in _route(settings)
+    entry, is_default = settings.providers[name], name == settings.provider
     if not isinstance(entry, UpstreamSection):
         return [ok(f"provider {name}", "made-up words: no key and no network needed")]
-    findings = [_check_key(name, entry, environ, is_needed=is_needed)]
+    findings = [_check_key(name, settings, entry, environ)]
     key = entry.key(environ)
     if key is None or not can_be_key(key or "-"):
         return findings
@@ -66,42 +65,38 @@ async def check_entry(
     if reached.clock_seconds is not None:
         clocks.note(name, reached.clock_seconds)
     finding = _judge(name, entry, reached)
-    if finding.status == "fail" and not is_needed:
+    if finding.status == "fail" and not is_default:
         finding = warn(finding.what, finding.found, finding.advice)
     return [*findings, finding]
 
 
-def _route(settings: Settings) -> tuple[str, ...]:
-    """Return the entries that answer requests which name none: the default one and its fallbacks."""
-    entry = settings.providers.get(settings.provider)
-    return (settings.provider, *(entry.fallbacks if entry else ()))
-
-
 def _check_key(
-    name: str, entry: UpstreamSection, environ: Mapping[str, str], *, is_needed: bool
+    name: str, settings: Settings, entry: UpstreamSection, environ: Mapping[str, str]
 ) -> Finding:
     what, variable = f"key {name}", _variable(entry)
     key = entry.key(environ)
     if key is None:
-        found = f"{variable} is not set"
-        if not is_needed:
-            return ok(what, f"{found}; requests that name this entry are refused")
-        return fail(what, found, f"set {variable} in the environment of the service")
+        return _missing_key(name, settings, variable)
     if not entry.api_key_env:
         return ok(what, "none is needed")
     if not can_be_key(key):
-        return fail(
-            what,
-            f"{variable} has characters that no key has",
-            "set it again, without spaces and line breaks",
-        )
+        found = f"{variable} has characters that no key has"
+        return fail(what, found, "set it again, without spaces and line breaks")
     if doubt := _doubt(entry, key):
-        return warn(
-            what,
-            f"{variable} {doubt}",
-            "check that it is the key of this provider, and nothing else",
-        )
+        advice = "check that it is the key of this provider, and nothing else"
+        return warn(what, f"{variable} {doubt}", advice)
     return ok(what, f"{variable} is set")
+
+
+def _missing_key(name: str, settings: Settings, variable: str) -> Finding:
+    what, found = f"key {name}", f"{variable} is not set"
+    advice = f"set {variable} in the environment of the service"
+    if name == settings.provider:
+        return fail(what, found, advice)
+    default = settings.providers.get(settings.provider)
+    if default is not None and name in default.fallbacks:
+        return warn(what, f"{found}, so the entry is no fallback", advice)
+    return ok(what, f"{found}; requests that name this entry are refused")
 
 
 def _doubt(entry: UpstreamSection, key: str) -> str:
