@@ -16,6 +16,7 @@ import pytest
 
 from support import contents
 from support.asking import CLIENTS, Request, answered, chat_stream, fetch, get, sent
+from support.collector import collecting
 from support.eventstream import Answer
 from support.issuer import OTHER_KEY, claims, issuing, token
 from support.native import NEVER
@@ -276,7 +277,10 @@ async def test_planted_secrets_leak_nowhere(
     async with upstream() as api, issuing() as tokens, AsyncExitStack() as stack:
         api.choose = chosen
         url = redis_server.url if redis_server else ""
-        service = await stack.enter_async_context(serving(tmp_path, api, tokens.url, url))
+        collector = stack.enter_context(collecting())
+        service = await stack.enter_async_context(
+            serving(tmp_path, api, tokens.url, url, collector.url)
+        )
         scenario = Scenario(service.port)
         await scenario.run()
         held = await stack.enter_async_context(
@@ -288,6 +292,11 @@ async def test_planted_secrets_leak_nowhere(
         assert found_in(command_line(service.process.pid), everything) == set()
         assert await service.terminate() == 0
         scenario.search.assert_nothing_leaked()
+    assert found_in(b"".join(collector.bodies), {**everything, **scenario.minted}) == set()
+    assert {"internal_error", "upstream_error", "completed"} <= {
+        span.attributes.get("streamsvc.outcome") for span in collector.spans
+    }
+    assert collector.headers["x-key"] == CREDENTIALS["collector"]
     output = service.output + "".join(capfd.readouterr())
     assert found_in(output, {**everything, **scenario.minted}) == set()
     outcomes = {found[1] for found in re.finditer(r'\boutcome(?:=|": ")(\w+)', output)}

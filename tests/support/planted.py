@@ -38,6 +38,7 @@ CREDENTIALS = {
     "upstream": "planted-upstream-key-q7xk",
     "backup": "planted-backup-key-q7xk",
     "redis": "planted-redis-password-q7xk",
+    "collector": "planted-collector-key-q7xk",
     "agent": "planted-user-agent-q7xk",
     "referer": "planted-referer-q7xk",
     "traced": "planted-own-header-q7xk",

@@ -54,7 +54,7 @@ main()
 
 @asynccontextmanager
 async def serving(
-    directory: Path, api: Upstream, jwks_url: str, redis_url: str
+    directory: Path, api: Upstream, jwks_url: str, redis_url: str, collector_url: str
 ) -> AsyncIterator[Running]:
     """Run the service until the context is left."""
     jwt = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_url": jwks_url}
@@ -92,7 +92,11 @@ async def serving(
     write_config(directory, sections)
     write_keys(directory / "keys.toml")
     keys = {"MAIN_KEY": CREDENTIALS["upstream"], "BACKUP_KEY": CREDENTIALS["backup"]}
-    environ = environment({}, {**keys, "OPENAI_LOG": "debug"})
+    traces = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector_url,
+        "OTEL_EXPORTER_OTLP_HEADERS": f"x-key={CREDENTIALS['collector']}",
+    }
+    environ = environment({}, {**keys, **traces, "OPENAI_LOG": "debug"})
     command = [sys.executable, "-c", PROGRAM, "serve"]
     async with started(command, directory, environ) as running:
         yield running
