@@ -330,6 +330,20 @@ class StoreChanged(Detail, frozen=True, kw_only=True):
     advice: str = ""
 
 
+class StoreReason(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator should know about the store.
+
+    Attributes:
+        code: `store_` and the reason of a `StoreChanged`, or `store_slow`.
+        seconds: for how long it cannot be used; None: it can.
+        ms: how long the latest slow command took; None: it is not slow.
+    """
+
+    code: str
+    seconds: float | None = None
+    ms: int | None = None
+
+
 D = TypeVar("D", bound=Detail)
 
 

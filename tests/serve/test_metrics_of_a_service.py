@@ -166,3 +166,19 @@ async def test_older_format_says_the_same(service: Running) -> None:
             < figures.total("streamsvc_connections")
             <= figures.total("streamsvc_connections_limit")
         )
+
+
+@pytest.mark.promise("seen:outside")
+async def test_first_words_of_a_traced_request_lead_to_its_trace(service: Running) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    async with view(service.port, "/stream-ai?prompt=hi", headers=headers) as answer:
+        await answer.events()
+    for name in (
+        "streamsvc_first_token_seconds_bucket",
+        "gen_ai_client_operation_time_to_first_chunk_seconds_bucket",
+        "streamsvc_generation_seconds_bucket",
+    ):
+        samples = (await scrape(service.client)).samples(name)
+        traces = {it.exemplar.labels["trace_id"] for it in samples if it.exemplar}
+        assert traces == {trace}, name

@@ -5,7 +5,8 @@ import re
 import anyio
 import pytest
 
-from streamsvc.store.health import SLOW_SECONDS, Health, StoreReason, Trouble
+from streamsvc.hooks import StoreReason
+from streamsvc.store.health import SLOW_SECONDS, Health, Trouble
 from support.logged import logged
 
 

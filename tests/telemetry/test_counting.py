@@ -196,6 +196,15 @@ async def test_model_that_a_client_names_is_other() -> None:
     assert figures.by("gen_ai_request_model", first) == wanted
 
 
+async def test_models_of_other_settings_are_counted_by_name_after_a_reload() -> None:
+    counted = Counted()
+    counted.metrics.use({"main": OpenAISettings(model="model-c")})
+    for model in ("model-a", "model-c"):  # one that began before, and one that began after
+        counted.hooks.notify(call_ended(model=model))
+    figures = await counted.figures()
+    assert figures.by("model", "streamsvc_calls_total") == {"model-a": 1, "model-c": 1}
+
+
 async def test_first_token_carries_the_trace_of_a_sampled_request() -> None:
     counted = Counted()
     for trace, seconds in ((TRACE, 0.1), (f"{TRACE[:-2]}00", 1.0), ("", 5.0)):

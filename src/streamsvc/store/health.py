@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 import anyio
-import msgspec
 
 from streamsvc.errors import StoreUnavailable
 from streamsvc.eventloop import now
-from streamsvc.hooks import Hooks, StoreChanged
+from streamsvc.hooks import Hooks, StoreChanged, StoreReason
 
 SLOW_SECONDS = 0.25
 """A command that takes longer than this makes the store slow."""
@@ -38,20 +37,6 @@ ADVICE = {
     Trouble.MISCONFIGURED: "check user, password, database and TLS in log.url, and the user's permissions",
 }
 """What an operator can do."""
-
-
-class StoreReason(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator should know about the store.
-
-    Attributes:
-        code: `store_` and a `Trouble`, or `store_slow`.
-        seconds: for how long it cannot be used; None: it can.
-        ms: how long the latest slow command took; None: it is not slow.
-    """
-
-    code: str
-    seconds: float | None = None
-    ms: int | None = None
 
 
 class Health:

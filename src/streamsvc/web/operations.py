@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from streamsvc.engine.circuit import State
 from streamsvc.engine.supervisor import Supervisor
-from streamsvc.store.health import StoreReason
+from streamsvc.hooks import StoreReason
 from streamsvc.web.requests import RequestHead
 from streamsvc.web.responses import json_response
 
