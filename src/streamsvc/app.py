@@ -16,6 +16,8 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
+from streamsvc.config.changes import differences
+from streamsvc.config.paths import dotted
 from streamsvc.config.settings import Settings
 from streamsvc.config.tracing import exports_traces
 from streamsvc.engine.entries import Terms
@@ -24,7 +26,7 @@ from streamsvc.front import Core, create_front
 from streamsvc.guard.authentication import Authenticator
 from streamsvc.guard.keys import KeyAuthenticator
 from streamsvc.guard.schemes import KEY, TOKEN, CredentialSchemes
-from streamsvc.hooks import Hooks
+from streamsvc.hooks import Hooks, SettingsReloaded
 from streamsvc.log_line import log
 from streamsvc.messages import Prompt
 from streamsvc.providers.registry import ProviderRegistry
@@ -32,9 +34,11 @@ from streamsvc.sharing import Sharing, in_memory
 from streamsvc.telemetry.gauges import watch_engine, watch_store
 from streamsvc.telemetry.log_lines import LogLines
 from streamsvc.telemetry.metrics import Metrics
-from streamsvc.telemetry.names import Convention
+from streamsvc.telemetry.names import GEN_AI, Convention
 from streamsvc.telemetry.peers import Peers
 from streamsvc.telemetry.place import ALONE, Place
+from streamsvc.telemetry.recent import Recent
+from streamsvc.telemetry.report import Reporter
 from streamsvc.tracecontext import Traces
 from streamsvc.traces import fields_of
 from streamsvc.web.bodies import Bodies
@@ -122,6 +126,8 @@ class Service(Starlette):
         core.sharing.use(settings)
         core.supervisor.use(terms)
         core.metrics.use(settings.providers)
+        changed = [dotted(path) for path in differences(before.settings, settings)]
+        core.hooks.notify(SettingsReloaded(changed=changed))
         self._providers, self._front = providers, create_front(core, terms)
         self._announce()
 
@@ -165,10 +171,20 @@ def create_app(
     authenticator, running = _authenticator(settings), RunningRequests()
     if authenticator is not None:
         authenticator.on_revoked(running.cut)
+    recent = Recent(hooks)  # it has to hear of everything before the metrics count it
+    metrics = _metrics(settings, environ, hooks, supervisor, sharing)
+    reporter = Reporter(
+        recent,
+        metrics,
+        GEN_AI[Convention.of(environ)],
+        entries=lambda: supervisor.entries,
+        troubles=lambda: [it.code for it in sharing.troubles()],
+    )
     core = Core(
         hooks=hooks,
         traces=traces,
-        metrics=_metrics(settings, environ, hooks, supervisor, sharing),
+        metrics=metrics,
+        reporter=reporter,
         peers=Peers(place),
         environ=environ,
         sharing=sharing,

@@ -27,6 +27,7 @@ from streamsvc.principals import Principal
 from streamsvc.sharing import Sharing
 from streamsvc.telemetry.metrics import Metrics
 from streamsvc.telemetry.peers import Peers
+from streamsvc.telemetry.report import Reporter
 from streamsvc.tracecontext import Traces
 from streamsvc.web.access import AccessControl, Endpoint
 from streamsvc.web.addresses import is_openai
@@ -40,6 +41,7 @@ from streamsvc.web.hosts import HostGuard, Hosts
 from streamsvc.web.native import GenerationEndpoints
 from streamsvc.web.openai import SDK_HEADERS, ChatCompletionEndpoints, error_response
 from streamsvc.web.operations import OperationEndpoints
+from streamsvc.web.operations_page import OperationsPage
 from streamsvc.web.operators import Operators
 from streamsvc.web.origins import Origins
 from streamsvc.web.playground import Playground
@@ -62,6 +64,7 @@ class Core:
         hooks: are told what happens.
         traces: makes the spans of requests.
         metrics: the figures of this process.
+        reporter: knows what this process does, for the operators' page.
         peers: ask the other workers, if there are any.
         environ: has the key of the metrics.
         sharing: log, directory, limiter and tickets.
@@ -76,6 +79,7 @@ class Core:
     hooks: Hooks
     traces: Traces
     metrics: Metrics
+    reporter: Reporter
     peers: Peers
     environ: Mapping[str, str]
     sharing: Sharing
@@ -129,6 +133,7 @@ def create_front(core: Core, terms: Terms) -> Front:
             if settings.playground.enabled
             else None,
             metrics=_metrics(core, operators),
+            overview=_overview(core, operators),
             demo=demo,
             control=AccessControl(
                 core.authenticator,
@@ -202,6 +207,13 @@ def _metrics(core: Core, operators: Operators) -> Endpoint | None:
     from streamsvc.web.metrics import MetricsEndpoint  # noqa: PLC0415  # imports prometheus-client
 
     return MetricsEndpoint(core.metrics, core.peers).show
+
+
+def _overview(core: Core, operators: Operators) -> OperationsPage | None:
+    """Return the operators' page, if there is one."""
+    if operators.access == "off":
+        return None
+    return OperationsPage(core.reporter, core.peers, operators)
 
 
 def _generations(parts: _Parts) -> GenerationEndpoints:

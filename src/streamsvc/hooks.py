@@ -330,6 +330,16 @@ class StoreChanged(Detail, frozen=True, kw_only=True):
     advice: str = ""
 
 
+class SettingsReloaded(Detail, frozen=True, kw_only=True):
+    """New requests have other settings from now on.
+
+    Attributes:
+        changed: the names of the settings that changed, such as `providers.openai.model`; not their values.
+    """
+
+    changed: Sequence[str]
+
+
 class StoreReason(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator should know about the store.
 

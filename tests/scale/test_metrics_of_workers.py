@@ -1,10 +1,11 @@
-"""`/metrics` of several workers: any of them answers for all, and says which ones did not answer."""
+"""`/metrics` and `/operations` of several workers: any of them answers for all, and says which ones did not answer."""
 
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx2
@@ -43,6 +44,12 @@ async def fresh(service: Running) -> Figures:
         return await scrape(client)
 
 
+async def state(service: Running) -> Any:
+    """Return what the operators' page shows; any worker may answer."""
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{service.port}") as client:
+        return (await client.get("/operations/state")).json()
+
+
 async def until(service: Running, is_so: Callable[[Figures], bool]) -> Figures:
     """Return the figures once they are as expected."""
     with anyio.fail_after(60):
@@ -73,6 +80,13 @@ async def two_workers(directory: Path, valkey: RedisServer) -> AsyncIterator[Run
     assert [*sockets.iterdir()] == []
 
 
+async def page_shows_all_workers(service: Running) -> None:
+    page = await state(service)
+    assert page["streams"] == {"finished": STREAMS}
+    assert {"completed": STREAMS} in [it["outcomes"] for it in page["providers"]]
+    assert [(it["worker"], it["up"]) for it in page["store"]] == [("1", True), ("2", True)]
+
+
 @pytest.mark.promise("seen:outside")
 async def test_any_worker_answers_for_all(tmp_path: Path, valkey: RedisServer) -> None:
     """Also while one is stopped, dead, or replaced under a live stream."""
@@ -93,11 +107,14 @@ async def test_any_worker_answers_for_all(tmp_path: Path, valkey: RedisServer) -
         assert counts.keys() == {"1", "2"}
         assert sum(counts.values()) == STREAMS
         assert figures.by("worker", "streamsvc_store_up") == {"1": 1, "2": 1}
+        await page_shows_all_workers(service)
 
         (first,), (second,) = (workers(service)[number] for number in (1, 2))
         os.kill(second, signal.SIGSTOP)
         figures = await fresh(service)
         assert up(figures) == {"1": 1, "2": 0}
+        answering = {it["name"]: it["answers"] for it in (await state(service))["workers"]}
+        assert answering == {"1": True, "2": False}
         os.kill(second, signal.SIGCONT)
         assert up(await fresh(service)) == {"1": 1, "2": 1}
 

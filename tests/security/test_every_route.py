@@ -73,6 +73,9 @@ ROUTES: Mapping[tuple[str, str], Row] = {
     ("GET", "/healthz"): Row(Access.PUBLIC, "/healthz"),
     ("GET", "/readyz"): Row(Access.PUBLIC, "/readyz"),
     ("GET", "/metrics"): Row(Access.OPERATOR, "/metrics"),
+    ("GET", "/operations"): Row(Access.PUBLIC, "/operations"),
+    ("GET", "/operations/page"): Row(Access.PUBLIC, "/operations/page/operations.js"),
+    ("GET", "/operations/state"): Row(Access.OPERATOR, "/operations/state"),
     ("GET", "/openapi.json"): Row(Access.PUBLIC, "/openapi.json"),
 }  # fmt: skip
 
@@ -183,6 +186,7 @@ def test_a_demo_has_no_open_route_more() -> None:
         operations=endpoints,
         playground=endpoints,
         metrics=endpoints.metrics,
+        overview=endpoints,
         demo=endpoints,
         control=AccessControl(None, ANONYMOUS, RunningRequests()),
     )

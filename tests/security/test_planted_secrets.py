@@ -114,11 +114,14 @@ class Scenario:
         await self.tokens()
         await self.others()
         places = ("/v1/providers", "/v1/models", "/readyz", "/healthz", "/openapi.json", "/")
-        for path in (*places, "/metrics"):
+        for path in (*places, "/operations", "/operations/state", "/metrics"):
             self.search.others.append(await fetch(self.port, path, headers=headers()))
         figures = self.search.others[-1].raw
         assert b"streamsvc_calls_total" in figures
         assert b'"team"' not in figures  # the principal is not a label
+        state = json.loads(bytes(self.search.others[-2].raw))
+        assert len(state["failures"]) > len(FAILING)
+        assert state["refusals"]["unauthorized"] > 1
 
     async def ask(
         self, name: str, provider: str, mode: str, more: Mapping[str, str] | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 import streamsvc.web.playground
 from conftest import Serve
 from streamsvc.config.settings import PlaygroundSettings, ServerSettings, Settings
-from streamsvc.web.playground import CONTENT_SECURITY_POLICY
+from streamsvc.web.page_files import CONTENT_SECURITY_POLICY
 
 STATIC = Path(streamsvc.web.playground.__file__).with_name("static")
 FILES = sorted(path.name for path in STATIC.iterdir())

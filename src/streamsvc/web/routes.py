@@ -12,6 +12,7 @@ from streamsvc.web.native import GenerationEndpoints
 from streamsvc.web.openai import ChatCompletionEndpoints
 from streamsvc.web.openapi.document import DocumentEndpoint
 from streamsvc.web.operations import OperationEndpoints
+from streamsvc.web.operations_page import OperationsPage
 from streamsvc.web.playground import Playground
 from streamsvc.web.tickets import TicketEndpoints
 
@@ -24,6 +25,7 @@ def routes(  # noqa: PLR0913  # the endpoints of each kind, passed by name
     tickets: TicketEndpoints,
     operations: OperationEndpoints,
     metrics: Endpoint | None,
+    overview: OperationsPage | None,
     playground: Playground | None,
     demo: DemoEndpoints | None,
     control: AccessControl,
@@ -33,7 +35,15 @@ def routes(  # noqa: PLR0913  # the endpoints of each kind, passed by name
     public = partial(ServiceRoute, access=Access.PUBLIC, control=control)
     ticket = partial(ServiceRoute, access=Access.TICKET, control=control)
     operator = partial(ServiceRoute, access=Access.OPERATOR, control=control)
-    figures = [] if metrics is None else [operator("/metrics", metrics, "GET")]
+    figures: list[BaseRoute] = []
+    if metrics is not None:
+        figures.append(operator("/metrics", metrics, "GET"))
+    if overview is not None:
+        figures += [
+            public("/operations", overview.page, "GET"),
+            operator("/operations/state", overview.state, "GET"),
+            Mount("/operations/page", overview),
+        ]
     one = "/v1/generations/{id}"
     page: list[BaseRoute] = []
     if playground is not None:

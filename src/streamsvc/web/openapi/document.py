@@ -36,6 +36,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
 LEFT_OUT: Mapping[str, str] = {
     "/": "a page for people",
     "/playground": "the files of that page",
+    "/operations": "a page for operators",
+    "/operations/page": "the files of that page",
+    "/operations/state": "what that page shows; it changes with the page",
     "/demo/generations/{id}": "only `streamsvc demo` serves it",
     "/demo/generations/{id}/kill": "only `streamsvc demo` serves it",
 }

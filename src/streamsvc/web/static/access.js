@@ -19,6 +19,9 @@ const MAX_MS = 10_000;
 
 let key = "";
 
+/** An address that answers 401 to a key that does not count. */
+let checkedAt = "v1/providers";
+
 /** @type {(reason: string) => Promise<boolean>} */
 let askPerson = async () => false;
 
@@ -38,6 +41,14 @@ export function onKeyNeeded(ask) {
 }
 
 /**
+ * Say where a key must count, if not for the API.
+ * @param {string} address answers 401 to a key that does not
+ */
+export function checkKeysAt(address) {
+  checkedAt = address;
+}
+
+/**
  * Use a key from now on if the service accepts it.
  * @param {string} candidate
  * @returns {Promise<string>} why it is not accepted, in a sentence; "" if it is
@@ -45,7 +56,7 @@ export function onKeyNeeded(ask) {
 export async function tryKey(candidate) {
   if (!/^[\x21-\x7e]+$/.test(candidate)) return "A key has letters, digits and signs of ASCII, without spaces.";
   try {
-    const response = await once("v1/providers", {}, candidate);
+    const response = await once(checkedAt, {}, candidate);
     if (response.status === 401) return (await refusalOf(response)).message;
   } catch (problem) {
     return problem instanceof Refused ? problem.message : "The key cannot be checked.";
