@@ -77,6 +77,7 @@ async def two_workers(directory: Path, valkey: RedisServer) -> AsyncIterator[Run
     shell = ("env", f"TMPDIR={sockets}")
     async with serve_workers(directory, valkey, {}, shell=shell) as service:
         yield service
+        assert await service.terminate() == 0
     assert [*sockets.iterdir()] == []
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from streamsvc.server.workers import serve
 from streamsvc.telemetry.peers import Peers
 from streamsvc.telemetry.place import ALONE, Place, make_directory
 from support.owned import own_tasks
@@ -127,3 +129,30 @@ async def test_directory_that_is_gone_is_logged(
     peers = Peers(Place(f"{directory}/gone"))
     await peers.run()
     assert "peers.unreachable exception=FileNotFoundError" in caplog.text
+
+
+async def test_one_that_no_longer_waits_is_no_failure(
+    directory: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Place(directory)
+    async with running(place) as peers:
+        for _ in range(3):
+            async with await anyio.connect_unix(place.socket) as connection:
+                await connection.send(b"what\n")  # and does not read
+        assert (await peers.ask("what"))["1"]
+    assert "peers.unanswered" not in caplog.text
+
+
+def test_other_files_in_the_directory_are_no_workers(directory: str) -> None:
+    for name in ("core", "1", "x.1", "1.x"):
+        Path(directory, name).touch()
+    assert [it.name for it in Place(directory, 1, 0, 2).peers()] == ["1", "2"]
+    ALONE.remove()
+
+
+def test_workers_without_a_directory_are_apart(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
+    assert serve._directory() == ""
+    assert "workers.apart errno=2" in caplog.text
