@@ -148,6 +148,7 @@ def test_without_a_parent_a_generation_is_the_root_of_the_requests_trace(*, answ
     own = parse(generation.own)
     assert own is not None
     assert own.trace_id == request.own.trace_id
+    assert request.own.is_sampled is answer  # so that its exemplars lead to the trace
     assert (generation.parent, own.is_sampled, own.is_random) == ("", answer, True)
     assert [parent for _, parent in sampling.asked] == [None]  # decided once, at the root
 

@@ -79,11 +79,11 @@ def parse(traceparent: str) -> TraceContext | None:
     )
 
 
-class RequestTrace(msgspec.Struct, frozen=True):
+class RequestTrace(msgspec.Struct):
     """The trace of a request.
 
     Attributes:
-        own: its span. Without a parent, it is not decided yet whether that is sampled.
+        own: its span. Without a parent, it is sampled if the generation is that the request creates.
         parent: the client's span; None: it has sent none.
     """
 
@@ -178,6 +178,8 @@ class Traces:
             return None
         first, parent = (asked_by.own, asked_by.parent) if asked_by else (new_trace(), None)
         is_sampled = first.is_sampled if parent else self._sampling.samples(first, None)
+        if asked_by and is_sampled and not parent:
+            asked_by.own = msgspec.structs.replace(first, is_sampled=True)
         return GenerationTrace(
             own=(parent or first).child(is_sampled=is_sampled).traceparent,
             parent=parent.traceparent if parent else "",

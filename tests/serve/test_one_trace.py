@@ -4,6 +4,7 @@ The first provider fails twice, and its fallback breaks off after a word and is 
 """
 
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Observed:
         calls: that the upstream has got.
         untraced: the id of the generation of a client without a trace.
         headers: of the exporter's requests.
+        exemplars: the traces that `/metrics` leads to, by the name of the metric.
     """
 
     spans: Sequence[Exported]
@@ -50,6 +52,7 @@ class Observed:
     calls: Sequence[Call]
     untraced: str
     headers: Mapping[str, str]
+    exemplars: Mapping[str, set[str]]
 
     def of(self, trace: str, name: str = "") -> list[Exported]:
         """Return the spans of a trace whose names begin with *name*."""
@@ -87,10 +90,16 @@ async def observed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ob
             }
             async with serve(directory, {}, environ=variables) as service:
                 untraced = await _ask_all(service.port)
+                exemplars = await _exemplars(service.port)
                 assert await service.terminate() == 0
                 service.assert_quiet(r"call\.failed ")
         yield Observed(
-            collector.spans, b"".join(collector.bodies), api.calls, untraced, collector.headers
+            collector.spans,
+            b"".join(collector.bodies),
+            api.calls,
+            untraced,
+            collector.headers,
+            exemplars,
         )
 
 
@@ -125,6 +134,15 @@ async def _ask_all(port: int) -> str:
     return generation
 
 
+async def _exemplars(port: int) -> Mapping[str, set[str]]:
+    kind = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    text = (await fetch(port, "/metrics", headers=kind)).raw.decode()
+    found: dict[str, set[str]] = {}
+    for name, trace in re.findall(r'^(\w+)\{.*# \{[^}]*trace_id="(\w+)"', text, re.MULTILINE):
+        found.setdefault(name, set()).add(trace)
+    return found
+
+
 @pytest.mark.promise("seen:outside")
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_a_trace_leads_from_the_client_to_the_upstream(
@@ -155,7 +173,8 @@ async def test_a_call_says_what_failed_and_what_it_used(observed: Observed) -> N
     assert answered["gen_ai.response.finish_reasons"] == ["stop"]
     assert answered["gen_ai.usage.output_tokens"] > 0
     assert answered["server.address"] == "127.0.0.1"
-    assert 0 < answered["gen_ai.response.time_to_first_chunk"] < calls[-1].seconds
+    first = answered["gen_ai.response.time_to_first_chunk"]
+    assert 0 <= first <= calls[-1].seconds + 0.001  # the loop's clock counts milliseconds
     generation = observed.generation(TRACES["native"])
     assert generation.events == ["streamsvc.first_token"]
     assert generation.attributes["streamsvc.calls"] == 4
@@ -205,6 +224,14 @@ async def test_a_refused_request_is_in_the_clients_trace(observed: Observed) -> 
 
 async def test_requests_that_no_answer_belongs_to_have_no_span(observed: Observed) -> None:
     assert not any("/healthz" in it.name for it in observed.spans)
+
+
+async def test_an_exemplar_leads_to_an_exported_trace(observed: Observed) -> None:
+    exported = {it.trace_id for it in observed.spans}
+    for name in ("first_token_seconds", "viewer_first_frame_seconds", "first_byte_seconds"):
+        traces = observed.exemplars[f"streamsvc_{name}_bucket"]
+        assert traces
+        assert traces <= exported
 
 
 async def test_the_standard_variables_configure_the_exporter(observed: Observed) -> None:

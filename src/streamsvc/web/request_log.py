@@ -18,7 +18,7 @@ from streamsvc.engine.ids import ID_PATTERN
 from streamsvc.eventloop import now
 from streamsvc.hooks import Hooks, RequestEnded
 from streamsvc.tracecontext import Traces
-from streamsvc.web.request_trace import begin_trace
+from streamsvc.web.request_trace import begin_trace, trace_of
 
 _NOTE = "streamsvc.note"
 """Where a scope has the note of its request."""
@@ -51,9 +51,7 @@ class RequestLog:
             return self._app(scope, receive, send)
         note = RequestNote(scope, send, self._hooks)
         scope[_NOTE] = note
-        if trace := begin_trace(scope, self._traces):
-            note.trace = trace.own.traceparent
-            note.parent = trace.parent.traceparent if trace.parent else ""
+        begin_trace(scope, self._traces)
         return self._app(scope, receive, note.send)
 
 
@@ -68,8 +66,6 @@ class RequestNote:
     Attributes:
         status: of the response; 0: its head has not been sent.
         principal: the name of the caller, or "".
-        trace: the `traceparent` of the request's span; "" if it is not traced.
-        parent: the `traceparent` that the client sent, or "".
     """
 
     __slots__ = (
@@ -80,15 +76,13 @@ class RequestNote:
         "_hooks",
         "_scope",
         "_send",
-        "parent",
         "principal",
         "status",
-        "trace",
     )
 
     def __init__(self, scope: Scope, send: Send, hooks: Hooks) -> None:
         self.status = 0
-        self.principal = self.trace = self.parent = self._generation = ""
+        self.principal = self._generation = ""
         self._scope = scope
         self._send = send
         self._hooks = hooks
@@ -114,7 +108,7 @@ class RequestNote:
         scope = self._scope
         if scope.pop(_NOTE, None) is None:
             return
-        method = scope["method"]
+        method, trace = scope["method"], trace_of(scope)
         self._hooks.notify(
             RequestEnded(
                 method=method if method in _METHODS else "*",
@@ -125,8 +119,8 @@ class RequestNote:
                 first_byte_seconds=self._head_at - self._began if self.status else None,
                 principal=self.principal,
                 generation=self._generation or _generation_in(scope),
-                trace=self.trace,
-                parent=self.parent,
+                trace=trace.own.traceparent if trace else "",
+                parent=trace.parent.traceparent if trace and trace.parent else "",
             )
         )
 
