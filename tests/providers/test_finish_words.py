@@ -6,6 +6,7 @@ from google.genai import types
 from streamsvc.events import AnswerEnd
 from streamsvc.provider_errors import ProviderError
 from streamsvc.providers.finish_words import answer_end
+from streamsvc.providers.wording import model_name
 
 ENDS: dict[AnswerEnd, tuple[str, ...]] = {
     "stop": ("FINISH_REASON_STOP", "FinishReason.STOP", "REASON_STOP", "stop", "STOP", "Stop", "eos", "eos_token", "end", "end_turn", "stop_sequence", "COMPLETE", "eosFound"),
@@ -63,3 +64,15 @@ def test_every_finish_reason_of_googles_sdk_is_mapped() -> None:
         "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "MISSING_THOUGHT_SIGNATURE",
         "PUP_LIMITED_DISABLED", "TOO_MANY_TOOL_CALLS", "UNEXPECTED_TOOL_CALL",
     }  # fmt: skip
+
+
+@pytest.mark.promise("seen:never-secret")
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        *((it, it) for it in ("gpt-5.1", "models/gemini-3:free", "accounts/x/m@v1", "/m/l.gguf")),
+        *((it, None) for it in ("", None, "a prompt", "a\nb", "ä", 'say "so"', "m" * 257)),
+    ],
+)
+def test_only_a_name_of_a_model_is_let_through(sent: str | None, shown: str | None) -> None:
+    assert model_name(sent) == shown

@@ -12,6 +12,7 @@ from typing import Any
 from streamsvc.messages import ToolCall
 from support.redis_servers import RedisServer
 from support.upstreams import (
+    DONE,
     EMPTY,
     HOLD,
     RESET,
@@ -19,6 +20,7 @@ from support.upstreams import (
     Script,
     calling,
     finish,
+    frame,
     raw,
     reasoning,
     status,
@@ -26,6 +28,9 @@ from support.upstreams import (
 )
 
 CARRIERS = ("bearer", "x-api-key", "api-key", "cookie")
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+"""The trace of all requests, so that each has spans."""
+
 KEYS = {
     name: f"ssk_{name}_{'planted7q' + name.replace('-', ''):q<32}" for name in (*CARRIERS, "rival")
 }
@@ -41,7 +46,11 @@ CREDENTIALS = {
     "collector": "planted-collector-key-q7xk",
     "agent": "planted-user-agent-q7xk",
     "referer": "planted-referer-q7xk",
-    "traced": "planted-own-header-q7xk",
+    "own": "planted-own-header-q7xk",
+    "tracestate": "planted-tracestate-q7xk",
+    "baggage": "planted-baggage-q7xk",
+    "traceparent": "planted-rest-of-a-traceparent-q7xk",
+    "address": "203.0.113.177",
     "echo": "planted-words-of-an-error-q7xk",
 }
 """What nobody may see: no log, no response, no store."""
@@ -88,7 +97,11 @@ def headers(carrier: str = "bearer", key: str = "") -> dict[str, str]:
         field: f"{before}{key or KEYS[carrier]}",
         "User-Agent": CREDENTIALS["agent"],
         "Referer": f"http://localhost/{CREDENTIALS['referer']}",
-        "X-Own": CREDENTIALS["traced"],
+        "X-Own": CREDENTIALS["own"],
+        "X-Forwarded-For": CREDENTIALS["address"],
+        "traceparent": f"01-{TRACE}-b7ad6b7169203331-01-{CREDENTIALS['traceparent']}",
+        "tracestate": f"vendor={CREDENTIALS['tracestate']}",
+        "baggage": f"user={CREDENTIALS['baggage']}",
         "Sec-Fetch-Site": "same-origin",
     }
 
@@ -114,6 +127,7 @@ SCRIPTS: Mapping[str, Script] = {
     "moved": (status(302, b"", {"Location": f"http://127.0.0.1:1/{CREDENTIALS['echo']}"}),),
     "garbage": (raw(f"data: {{{ECHO}\n\n".encode()),),
     "late": (EMPTY, raw(b"data: " + json.dumps(_ERROR).encode() + b"\n\n")),
+    "named": (*_WELL[:-1], raw(frame({"model": ECHO, "choices": []})), raw(DONE)),
     "cut": (text(CONTENTS["answer"]), RESET),
     "hold": (text(CONTENTS["answer"]), HOLD),
 }

@@ -56,7 +56,10 @@ main()
 async def serving(
     directory: Path, api: Upstream, jwks_url: str, redis_url: str, collector_url: str
 ) -> AsyncIterator[Running]:
-    """Run the service until the context is left."""
+    """Run the service until the context is left.
+
+    With Redis, its log is in JSON, and its spans follow the latest conventions.
+    """
     jwt = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_url": jwks_url}
     entry = {"kind": "openai", "model": "m", "base_url": api.url, "attempts": 2}
     fast: dict[str, object] = {"backoff_seconds": 0.01, "circuit_failures": 0}
@@ -95,6 +98,7 @@ async def serving(
     traces = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector_url,
         "OTEL_EXPORTER_OTLP_HEADERS": f"x-key={CREDENTIALS['collector']}",
+        "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental" if redis_url else "",
     }
     environ = environment({}, {**keys, **traces, "OPENAI_LOG": "debug"})
     command = [sys.executable, "-c", PROGRAM, "serve"]

@@ -36,6 +36,7 @@ from streamsvc.provider_errors import UpstreamCut, UpstreamInvalid
 from streamsvc.providers.base import Finish, SurrogateJoiner
 from streamsvc.providers.finish_words import answer_end
 from streamsvc.providers.tool_calls import MAX_DATA_BYTES, CallPiece, ToolCallJoiner
+from streamsvc.providers.wording import model_name
 
 END_WAIT_SECONDS = 5.0
 """How long to wait for the end of the stream after a finish reason that ends the answer."""
@@ -290,7 +291,7 @@ class AnswerSoFar:
         return Finish(
             reason=reason,
             provider_reason=self._word,
-            model=self.model,
+            model=model_name(self.model),
             usage=self._usage,
             is_refused=self._is_refused,
             tool_calls=calls,
