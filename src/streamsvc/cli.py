@@ -6,6 +6,7 @@ the output closed the pipe. Each command imports what it needs when it runs, so 
 
 import argparse
 import importlib
+import io
 import os
 import signal
 import sys
@@ -29,6 +30,8 @@ EXIT_PIPE_CLOSED = 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     arguments = parse(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # it may be a terminal with few characters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         own = {"key": _key, "doctor": _doctor, "deploy": _deploy}.get(arguments.command)
         code = own(arguments) if own else _run(arguments, argv)

@@ -1,7 +1,9 @@
 """`streamsvc doctor` as an operator runs it: as a process, beside real servers."""
 
+import io
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
+from streamsvc.cli import main
 from support.commands import COMMAND, environment
 from support.free_answers import Answer, free_answers
 from support.process import serve
@@ -167,3 +170,13 @@ async def test_too_few_descriptors_are_noticed(tmp_path: Path) -> None:
     assert line.startswith("warn")
     assert "1024 open files are allowed" in line
     assert "LimitNOFILE" in line
+
+
+def test_terminal_with_few_characters_gets_all_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert main(["doctor", "--port", "0"]) == 0
+    assert b"ok    port          \\u2013 a free one on 127.0.0.1 is free" in written.getvalue()
