@@ -52,7 +52,7 @@ MISTAKES: Mapping[str, tuple[Mapping[str, str], str]] = {
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318"},
         "OTEL_EXPORTER_OTLP_ENDPOINT: found 'localhost:4318'; accepted: the URL of an",
     ),
-    "a port that is none": (
+    "an invalid port": (
         {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://host:x/v1/traces"},
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: found 'http://host:x/v1/traces'; accepted: the URL",
     ),

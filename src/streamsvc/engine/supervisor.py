@@ -149,7 +149,7 @@ class Supervisor:
             key: the client's idempotency key. While the log of the first generation with this key is kept,
                 its id is returned, and nothing is started.
             terms: what to make the answer with, as they were when the request came; None: the current ones.
-            asked_by: the trace of the request that it is for; of no account for a key.
+            asked_by: the trace of the request that it is for; a known key ignores it.
 
         Raises:
             InvalidField: an unknown provider or fault, or a key that was used with a different request.

@@ -1,7 +1,7 @@
 """Exports traces with OpenTelemetry's SDK, which its standard environment variables configure (`docs/tracing.md`).
 
-Spans wait in a queue of the SDK, and a thread of its own sends them: the event loop never waits for a collector. One
-that cannot be reached costs a line now and then, and the spans.
+Spans wait in a queue of the SDK, and a thread of its own sends them: the event loop never waits for a collector. If it
+cannot be reached, spans are lost, and a line says so now and then.
 
 Imported only if traces are exported: the SDK is an extra, and takes a third of a second to import.
 """
@@ -119,7 +119,7 @@ class TraceExport(AbstractAsyncContextManager["TraceExport"]):
 
         def send() -> None:
             self._provider.shutdown()
-            with suppress(anyio.RunFinishedError):  # nobody waits any more
+            with suppress(anyio.RunFinishedError):  # the wait is over
                 anyio.from_thread.run_sync(is_sent.set, token=token)
 
         with anyio.move_on_after(FLUSH_SECONDS, shield=True) as patience:
@@ -131,7 +131,7 @@ class TraceExport(AbstractAsyncContextManager["TraceExport"]):
 
 
 class SdkLog(logging.Handler):
-    """Logs troubles of the SDK in our words, each once per window.
+    """Logs the SDK's problems as our own events, each once per window.
 
     The SDK logs each batch that it cannot send, with texts of exceptions and of responses.
 

@@ -9,7 +9,7 @@
 If the client has sent no `traceparent`, the generation is the root, and the request that created it is its child; each
 other viewer's request is a root of its own with a link.
 
-Nothing is made for what is not sampled. An unfinished span is lost with its process; the process that takes the
+What is not sampled gets no span. An unfinished span is lost with its process; the process that takes the
 generation over makes the generation's span, with the same ids.
 """
 
@@ -213,7 +213,7 @@ class Spans:
             self._make_request(viewing.request, viewing.left)
 
     def _make_request(self, it: RequestEnded, viewer: ViewerLeft | None) -> None:
-        """Make the span of a request: of the client's trace if it has one, else for the sake of its generation's."""
+        """Make the span of a request, if the client's trace is sampled, or its generation's if the client sent none."""
         own, parent = parse(it.trace), parse(it.parent)
         generation = self._running.get(it.generation) or self._ended.get(it.generation)
         if own is None or not (own.is_sampled or (parent is None and generation is not None)):

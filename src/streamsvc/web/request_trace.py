@@ -11,7 +11,7 @@ _TRACE = "streamsvc.trace"
 def begin_trace(scope: Scope, traces: Traces) -> RequestTrace | None:
     """Note the trace of a request in its scope, and return it; None: it is not traced.
 
-    Two `traceparent` fields are as good as none: nobody knows which one counts.
+    Two `traceparent` fields are ignored: nothing says which one is right.
     """
     fields = [value for name, value in scope["headers"] if name == b"traceparent"]
     traceparent = str(fields[0], "latin-1") if len(fields) == 1 else ""
