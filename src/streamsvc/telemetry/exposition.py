@@ -2,7 +2,7 @@
 
 Imported only if `/metrics` is served, because prometheus-client takes a while to import.
 
-A page is written family by family, with a look at the event loop in between: words of answers go first.
+A page is written in short steps, and the event loop has its turn between them: words of answers go first.
 """
 
 import re
@@ -25,9 +25,12 @@ from streamsvc.telemetry.series import Counter, Histogram, Series
 OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
 TEXT = exposition.CONTENT_TYPE_PLAIN_0_0_4
 
+_STEP_SAMPLES = 50
+"""How many samples are written in one step, about a millisecond."""
+
 _END = b"# EOF\n"
 _FAMILY = re.compile(rb"^(?=# HELP )", re.MULTILINE)
-_HEADER = re.compile(rb"(?:# .*\n)+")
+_HEADER = re.compile(rb"\A(?:# .*\n)+")
 
 
 def content_type(accept: str) -> str:
@@ -90,9 +93,14 @@ async def merged(kind: str, pages: Mapping[str, bytes | None]) -> bytes:
 
 
 async def _written(kind: str, worker: str, family: Metric) -> bytes:
-    family.samples = [it._replace(labels={"worker": worker, **it.labels}) for it in family.samples]
-    await anyio.lowlevel.checkpoint()
-    return _encoded(kind, family)
+    samples = [it._replace(labels={"worker": worker, **it.labels}) for it in family.samples]
+    parts: list[bytes] = []
+    for at in range(0, len(samples), _STEP_SAMPLES):
+        family.samples = samples[at : at + _STEP_SAMPLES]
+        part = _encoded(kind, family)
+        parts.append(_HEADER.sub(b"", part, count=1) if at else part)
+        await anyio.lowlevel.checkpoint()
+    return b"".join(parts)
 
 
 class _One(CollectorRegistry):
