@@ -85,3 +85,16 @@ async def test_pieces_that_nobody_watches_are_counted_if_nobody_comes_back() -> 
     assert ended.done.outcome is Outcome.NO_VIEWERS
     assert (ended.pieces, ended.unwatched_pieces) == (8, 5)
     assert heard.one(CallEnded).code == "cancelled"
+
+
+async def test_end_is_reported_with_the_usage_that_viewers_see() -> None:
+    async with supervising(ScriptedProvider(Text("a"), Text("b"), HOLD)) as bench:
+        heard = Heard(bench.hooks)
+        generation = await bench.create(REQUEST)
+        with bench.viewer(generation):
+            await anyio.sleep(1)
+        *_, stored = await events_of(bench.log, generation)
+    done = heard.one(GenerationEnded).done
+    assert done == stored
+    assert done.usage is not None
+    assert done.usage.estimated

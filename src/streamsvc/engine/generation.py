@@ -191,7 +191,7 @@ class Generation:
         finally:
             if done is None:
                 done = self._ending.stopped(self._stop_scope.outcome)
-            self.end = await self._close_log(done)
+            self.end, done = await self._close_log(done)
             principal = self._request.principal
             self._forget_request()
             self.ended.set()
@@ -263,22 +263,25 @@ class Generation:
     def _ending(self) -> Ending:
         return Ending(self._failover.entry.name, self._failover.model)
 
-    async def _close_log(self, done: Done) -> End:
-        """Write the `Done`, unless another process goes on. A log that fails must not end other generations."""
+    async def _close_log(self, done: Done) -> tuple[End, Done]:
+        """Write the `Done`, with its usage, unless another process goes on; return both.
+
+        A log that fails must not end other generations.
+        """
         if self._is_elsewhere:
-            return "taken_over"
+            return "taken_over", done
         try:
             with anyio.move_on_after(APPEND_SECONDS, shield=True):
                 if done.outcome is Outcome.DRAINED and await self._is_handed_over():
-                    return "handed_over"
+                    return "handed_over", done
                 done = await self._with_usage(done)
                 self._log.append(self._id, done)
                 await self._log.flush(self._id)
         except LogTakenOver:
-            return "taken_over"
-        except Exception as exc:  # noqa: BLE001  # whatever the log's library raises
+            return "taken_over", done
+        except Exception as exc:  # noqa: BLE001  # any error of the log's library
             log(logger, logging.ERROR, "log.failed", id=self._id, **fields_of(exc))
-        return "finished"
+        return "finished", done
 
     async def _is_handed_over(self) -> bool:
         if self._hand_over is None:
