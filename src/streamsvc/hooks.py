@@ -116,7 +116,8 @@ class CallEnded(Detail, frozen=True, kw_only=True):
         gaps: between its pieces.
         pieces: how many came.
         has_begun: whether viewers had a piece of the answer when it ended, from this call or an earlier one.
-        code: of the failure; "": it has not failed; `cancelled`: it was closed, because the answer was not wanted.
+        code: of the failure; "": it has not failed; `cancelled`: it was closed, because the answer was not wanted;
+            `internal_error`: a bug.
         cause: the classes of the failure's causes, for a log line.
         setting: the setting of the entry that may be wrong, or "".
         finish_reason: why the model stopped; "" if it did not.

@@ -98,3 +98,12 @@ async def test_end_is_reported_with_the_usage_that_viewers_see() -> None:
     assert done == stored
     assert done.usage is not None
     assert done.usage.estimated
+
+
+async def test_bug_in_a_provider_is_a_failed_call_and_not_a_cancelled_one() -> None:
+    async with supervising(ScriptedProvider(Text("a"), RuntimeError("the-secret"))) as bench:
+        heard = Heard(bench.hooks)
+        await bench.answer()
+    ended = heard.one(CallEnded)
+    assert (ended.code, ended.pieces, ended.has_begun) == ("internal_error", 1, True)
+    assert heard.one(GenerationEnded).done.outcome is Outcome.INTERNAL_ERROR

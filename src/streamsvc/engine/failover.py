@@ -6,8 +6,7 @@ it, their text is either continued exactly or replaced after a `restart`.
 """
 
 import random
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import anyio
@@ -16,10 +15,11 @@ import msgspec
 from streamsvc.config.settings import GenerationSettings
 from streamsvc.engine.attempt import Pace, attempt
 from streamsvc.engine.entries import ProviderEntry, ProviderSlot, fit_of
+from streamsvc.engine.report import CallReport
 from streamsvc.engine.rescue import CatchUp
 from streamsvc.eventloop import clock
 from streamsvc.events import Delta, Event, Progress, Restart
-from streamsvc.hooks import CallEnded, FirstToken, Hooks
+from streamsvc.hooks import FirstToken, Hooks
 from streamsvc.messages import GenerationRequest, Prompt
 from streamsvc.provider_errors import (
     EmptyAnswer,
@@ -31,17 +31,11 @@ from streamsvc.provider_errors import (
 from streamsvc.providers.base import Finish
 from streamsvc.providers.fitting import Fit
 from streamsvc.snapshot import Standing
-from streamsvc.tracecontext import UNTRACED, parse
-from streamsvc.traces import causes, drop_frames
+from streamsvc.tracecontext import UNTRACED
+from streamsvc.traces import drop_frames
 
 WORKER_LOST = "worker_lost"
 """The reason why viewers see a retry or a restart after another process has taken over; the code of no error."""
-
-TRACED_PARAMETERS = (
-    *("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty"),
-    *("max_tokens", "seed", "reasoning_effort"),
-)
-"""The fields of a `Prompt` that say nothing of its content."""
 
 _LEAST_BACKOFF = 0.5
 """The fraction of a backoff that is always waited; the rest is jitter, which spreads retries out."""
@@ -82,11 +76,8 @@ class Failover:
         self.calls = 0
         self.may_be_billed = False
         self._id = generation_id
-        self._prompt = request.prompt
+        self._request = request
         self._model = request.prompt.model
-        self._principal = request.principal
-        self._trace = request.trace or UNTRACED
-        self._call_trace = ""
         self._slot = slot
         self._route = slot.route
         self._first = slot.route[0]  # the entry to call first
@@ -119,11 +110,11 @@ class Failover:
     @property
     def fit(self) -> Fit:
         """What `entry` makes of the prompt."""
-        return fit_of(self.entry, self._prompt, requested=self._route[0])
+        return fit_of(self.entry, self._request.prompt, requested=self._route[0])
 
     def forget_request(self) -> None:
         """Drop the prompt, and the errors, whose tracebacks refer to it. Nothing can be called after that."""
-        del self._prompt
+        del self._request
         self._failures.clear()
 
     def take_over(self, standing: Standing, *, calls: int) -> None:
@@ -194,35 +185,26 @@ class Failover:
         self.calls += 1
         self._got_token = False
         catch_up = await self._catch_up(entry) if self._has_begun else None
-        self._call_trace = self._trace.child()
-        self._earlier_pieces = self.pieces
-        self._pace = pace = Pace()
-        began_at = time.time()
-        finish: Finish | None = None
-        failure: BaseException | None = None
+        report = self._new_report(entry)
         try:
-            finish = await attempt(
-                entry,
-                self._prompt_for(entry),
-                first_token_at=first_token_at,
-                end=min(self._end, self._now() + entry.section.total_seconds),
-                on_first_token=partial(self._on_first_token, on_first_token),
-                emit=self._emit if catch_up is None else partial(self._emit_new, catch_up),
-                pace=pace,
-            )
-        except ProviderModelNotFound as exc:
-            failure = exc
-            if self._named_model(entry):
-                failure = NamedModelNotFound()
-                raise failure from exc
-            raise
+            with report:
+                try:
+                    finish = report.finish = await attempt(
+                        entry,
+                        self._prompt_for(entry, report.trace),
+                        first_token_at=first_token_at,
+                        end=min(self._end, self._now() + entry.section.total_seconds),
+                        on_first_token=partial(self._on_first_token, on_first_token),
+                        emit=self._emit if catch_up is None else partial(self._emit_new, catch_up),
+                        pace=report.pace,
+                    )
+                except ProviderModelNotFound as exc:
+                    if self._named_model(entry):
+                        raise NamedModelNotFound from exc
+                    raise
         except BaseException as exc:
-            failure = exc
             self.may_be_billed |= _may_be_billed(exc)
             raise
-        finally:
-            self._report(entry, pace, began_at, finish, failure)
-            del failure  # a cycle with its traceback
         # If a content filter refuses a rescue before its first token, viewers keep what they have.
         is_filtered = finish.reason == "content_filter" and not self._got_token
         for event in catch_up.finish() if catch_up and not is_filtered else ():
@@ -231,6 +213,20 @@ class Failover:
             self._emit(call)
         is_refused = finish.is_refused and not self._has_begun
         return msgspec.structs.replace(finish, is_refused=is_refused)
+
+    def _new_report(self, entry: ProviderEntry) -> CallReport:
+        self._earlier_pieces = self.pieces
+        report = CallReport(
+            self._hooks,
+            self._id,
+            self._request,
+            entry,
+            model=self.model,
+            number=self.calls,
+            has_begun=self._has_begun,
+        )
+        self._pace = report.pace
+        return report
 
     # ---- The input of a call
 
@@ -255,11 +251,11 @@ class Failover:
             )
         )
 
-    def _prompt_for(self, entry: ProviderEntry) -> Prompt:
-        prompt = fit_of(entry, self._prompt, requested=self._route[0]).prompt
+    def _prompt_for(self, entry: ProviderEntry, trace: str) -> Prompt:
+        prompt = fit_of(entry, self._request.prompt, requested=self._route[0]).prompt
         call = self._earlier_calls + self.calls
         return msgspec.structs.replace(
-            prompt, call=call, model=self._named_model(entry), trace=self._call_trace
+            prompt, call=call, model=self._named_model(entry), trace=trace
         )
 
     def _named_model(self, entry: ProviderEntry) -> str:
@@ -282,7 +278,7 @@ class Failover:
                     provider=self.entry.name,
                     model=self.model,
                     seconds=seconds,
-                    trace=self._trace.own,
+                    trace=(self._request.trace or UNTRACED).own,
                 )
             )
 
@@ -322,52 +318,6 @@ class Failover:
         if has_other:
             bound = min(bound, section.max_backoff_seconds)
         return wait if wait <= bound else None
-
-    @property
-    def _traced_parameters(self) -> Mapping[str, float | str]:
-        """The parameters of the request that a span shows; none if it is not recorded."""
-        trace = parse(self._call_trace) if self._call_trace else None
-        if trace is None or not trace.is_sampled:
-            return {}
-        given = {name: getattr(self._prompt, name) for name in TRACED_PARAMETERS}
-        return {name: value for name, value in given.items() if value is not None}
-
-    def _report(
-        self,
-        entry: ProviderEntry,
-        pace: Pace,
-        began_at: float,
-        finish: Finish | None,
-        failure: BaseException | None,
-    ) -> None:
-        """Tell the hooks how a call has ended."""
-        error = failure if isinstance(failure, ProviderError) else None
-        first_at = pace.first_at
-        self._hooks.notify(
-            CallEnded(
-                generation=self._id,
-                principal=self._principal,
-                provider=entry.name,
-                kind=entry.section.kind,
-                model=self.model,
-                answering_model=(finish and finish.model) or "",
-                number=self.calls,
-                began_at=began_at,
-                seconds=self._now() - pace.began,
-                first_piece_seconds=None if first_at is None else first_at - pace.began,
-                gaps=pace.gaps,
-                pieces=pace.pieces,
-                has_begun=self._has_begun,
-                code=error.code if error else "cancelled" if failure else "",
-                cause=causes(error) if error else "",
-                setting=error.setting if error else "",
-                finish_reason=finish.reason if finish else "",
-                usage=finish.usage if finish else None,
-                url=getattr(entry.section, "url", ""),
-                parameters=self._traced_parameters,
-                trace=self._call_trace,
-            )
-        )
 
 
 def _may_be_billed(exc: BaseException) -> bool:
