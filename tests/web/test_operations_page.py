@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
 import streamsvc.web.operations_page
 from conftest import Serve
 from streamsvc.config.settings import MetricsSettings, PlaygroundSettings, Settings
-from streamsvc.hooks import SettingsReloaded
 from streamsvc.telemetry.peers import Peers
 from streamsvc.web.operations_page import QUESTION, SHARED
 from streamsvc.web.page_files import CONTENT_SECURITY_POLICY
@@ -115,7 +115,6 @@ async def test_state_says_which_provider_fails_and_what_viewers_got() -> None:
                 resumed = await client.get(events, headers={"Last-Event-ID": first})
                 assert resumed.status_code == 200
             assert (await client.post("/v1/generations", json={})).status_code == 422
-            service.app.state.hooks.notify(SettingsReloaded(changed=["provider"]))
             seen = await state(client)
     main, fake = seen["providers"]
     assert main["failed_calls"] == {"provider_unavailable": 2}
@@ -133,7 +132,19 @@ async def test_state_says_which_provider_fails_and_what_viewers_got() -> None:
     assert seen["refusals"] == {"invalid_field": 1}
     assert sum(seen["first_token"]["upstream"]["counts"]) == 3
     assert sum(seen["first_token"]["viewers"]["counts"]) >= 3
-    assert seen["reloads"][0]["changed"] == ["provider"]
+
+
+async def test_figures_survive_a_reload_which_is_listed(serve: Serve) -> None:
+    settings = Settings(providers={"fake": at_once("One.")})
+    service = await serve(settings)
+    await service.client.get("/stream-ai?prompt=hi")
+    await service.app.reload(
+        msgspec.structs.replace(settings, playground=PlaygroundSettings(enabled=False))
+    )
+    seen = await state(service.client)
+    assert seen["streams"] == {"finished": 1}
+    (reload,) = seen["reloads"]
+    assert (reload["worker"], reload["changed"]) == ("1", ["playground.enabled"])
 
 
 async def test_worker_of_another_version_counts_as_silent(
