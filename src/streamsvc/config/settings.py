@@ -143,7 +143,7 @@ class MetricsSettings(Section, frozen=True):
     """Who may read the figures at `/metrics`.
 
     Attributes:
-        access: `loopback`: programs on this machine; `key`: who has the key of `key_env`; `open`: everybody; `off`:
+        access: `loopback`: programs on this machine; `key`: clients with the key of `key_env`; `open`: everybody; `off`:
             nobody, and the path is not found.
         key_env: the environment variable with that key, which opens nothing else.
     """

@@ -36,7 +36,7 @@ class Peers:
         place: where they are.
 
     Attributes:
-        answers: of this worker, by the first word of the question; whoever has one adds it.
+        answers: of this worker, by the first word of the question; modules that have one add it.
     """
 
     def __init__(self, place: Place) -> None:
