@@ -26,9 +26,9 @@ async def test_readiness_names_open_circuits_and_what_is_left_to_drain(tmp_path:
             client = service.client
             assert (await client.get("/readyz")).json()["status"] == "ready"
             await client.get("/stream-ai?prompt=hi")
-            unready = await client.get("/readyz")
-            assert (unready.status_code, unready.json()["status"]) == (503, "unavailable")
-            [circuit] = unready.json()["details"]
+            state = await client.get("/readyz")
+            assert (state.status_code, state.json()["status"]) == (200, "ready")
+            [circuit] = state.json()["details"]
             assert (circuit["code"], circuit["provider"]) == ("circuit_open", "fake")
             assert 0 < circuit["seconds"] <= 60
             async with client.stream("GET", "/stream-ai?prompt=hi&provider=slow"):

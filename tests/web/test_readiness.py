@@ -28,9 +28,8 @@ async def readiness(service: Service, status: int) -> dict[str, Any]:
     return dict(answer.json())
 
 
-async def ask(service: Service, provider: str = "") -> httpx2.Response:
-    query = f"&provider={provider}" if provider else ""
-    return await service.client.get(f"/stream-ai?prompt=hi{query}")
+async def ask(service: Service) -> httpx2.Response:
+    return await service.client.get("/stream-ai?prompt=hi")
 
 
 def settings(entries: Mapping[str, FakeSettings]) -> Settings:
@@ -42,42 +41,15 @@ async def test_process_that_is_well_gives_no_reasons(serve: Serve) -> None:
     assert await readiness(service, 200) == {"status": "ready", "generations": 0, "viewers": 0}
 
 
-async def test_open_circuit_of_the_only_entry_makes_it_unavailable(serve: Serve) -> None:
+async def test_open_circuit_is_a_reason_and_the_process_stays_ready(serve: Serve) -> None:
+    """A provider fails for all processes alike: without any of them, clients would get no `done`, and no resume."""
     service = await serve(settings({"a": DOWN, "b": WELL}))
-    await ask(service)
-    state = await readiness(service, 503)
-    assert (state["status"], state["reasons"]) == ("unavailable", ["circuit_open"])
-    [detail] = state["details"]
-    assert detail.items() >= {"code": "circuit_open", "provider": "a"}.items()
-    assert 50 < detail["seconds"] <= 60
-
-
-async def test_open_circuit_with_a_fallback_is_only_a_reason(serve: Serve) -> None:
-    entries = {"a": FakeSettings(**{**_fields(DOWN), "fallbacks": ("b",)}), "b": WELL}
-    service = await serve(settings(entries))
     await ask(service)
     state = await readiness(service, 200)
     assert (state["status"], state["reasons"]) == ("ready", ["circuit_open"])
-
-
-async def test_open_circuit_of_another_entry_is_only_a_reason(serve: Serve) -> None:
-    service = await serve(settings({"a": WELL, "b": DOWN}))
-    await ask(service, "b")
-    state = await readiness(service, 200)
-    assert [it["provider"] for it in state["details"]] == ["b"]
-
-
-async def test_entry_that_is_due_makes_the_process_ready_again(serve: Serve) -> None:
-    """Otherwise no request would reach it, and nothing would find out that the provider works again."""
-    entries = {"a": FakeSettings(**{**_fields(DOWN), "circuit_seconds": 0.2})}
-    service = await serve(settings(entries))
-    await ask(service)
-    with anyio.fail_after(10):
-        while (await service.client.get("/readyz")).status_code != 200:
-            pass
-    assert (await readiness(service, 200))["details"] == [
-        {"code": "circuit_open", "provider": "a", "seconds": 0.0}
-    ]
+    [detail] = state["details"]
+    assert detail.items() >= {"code": "circuit_open", "provider": "a"}.items()
+    assert 50 < detail["seconds"] <= 60
 
 
 async def test_drain_says_how_many_are_left_and_how_long(serve: Serve) -> None:
@@ -119,7 +91,3 @@ async def test_store_says_since_when_or_how_slow(serve: Serve, trouble: Trouble 
     else:
         assert (detail.code, detail.ms) == ("store_full", None)
         assert detail.seconds is not None
-
-
-def _fields(entry: FakeSettings) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in entry.__struct_fields__}

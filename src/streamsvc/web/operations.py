@@ -77,8 +77,9 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the process accepts new work.
 
     Attributes:
-        status: `draining`: it is shutting down; `unavailable`: the shared store cannot be used, or the default entry and
-            all its fallbacks keep failing.
+        status: `draining`: it is shutting down; `unavailable`: the shared store cannot be used.
+            A provider that fails is only a reason: it fails for all processes alike, and a load balancer that took
+            all of them away would cut resumes, too.
         generations: how many are running.
         viewers: how many are connected.
         reasons: what is not as it should be, as codes; a process with reasons may be ready.
@@ -144,7 +145,7 @@ class OperationEndpoints:
         status: Literal["ready", "draining", "unavailable"] = "ready"
         if supervisor.is_draining:
             status = "draining"
-        elif self._is_refusing() or self._is_without_provider():
+        elif self._is_refusing():
             status = "unavailable"
         details = [*self._details()]
         state = Readiness(
@@ -155,14 +156,6 @@ class OperationEndpoints:
             details=details or msgspec.UNSET,
         )
         return json_response(state, status=200 if status == "ready" else 503)
-
-    def _is_without_provider(self) -> bool:
-        """Return whether every entry of the default route keeps failing, and none is due to be tried again.
-
-        One that is due makes the process ready: without a request, nothing would find out that it works again.
-        """
-        route = self._supervisor.entries.usable(self._default_provider)
-        return all(entry.circuit.skipped_seconds for entry in route)
 
     def _details(self) -> Iterator[ReadinessReason]:
         supervisor = self._supervisor
