@@ -13,6 +13,7 @@ import pytest
 from joserfc.jws import validate_compact
 
 from streamsvc.config.guard_settings import Algorithm, JWTSettings, PrincipalLimits
+from streamsvc.config.settings import Settings
 from streamsvc.errors import Unauthorized
 from streamsvc.guard import jwt
 from streamsvc.guard.jwt import JWTAuthenticator
@@ -84,6 +85,15 @@ async def test_token_of_the_issuer_names_the_principal(issuer: Issuer, algorithm
     assert principal.providers is principal.models is None
     assert principal.credential.startswith("jwt:")
     assert not any(part in principal.credential for part in credential.split("."))
+
+
+async def test_other_limits_count_for_tokens_that_are_known(issuer: Issuer) -> None:
+    tokens, text = authenticator(issuer), token()
+    assert (await tokens.principal(text)).limits == LIMITS
+    for limits in (PrincipalLimits(max_viewers=1), PrincipalLimits(max_viewers=1)):
+        use = await tokens.prepare(Settings(principal_limits=limits))
+        use()
+        assert (await tokens.principal(text)).limits == limits
 
 
 async def test_newer_name_of_eddsa_is_another_algorithm(issuer: Issuer) -> None:

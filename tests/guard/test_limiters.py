@@ -6,7 +6,10 @@ from typing import Any
 import anyio
 import pytest
 
+from streamsvc.config.settings import LimitSettings
 from streamsvc.errors import RateLimited
+from streamsvc.guard.limits.memory import MemoryLimiter
+from streamsvc.guard.limits.redis import RedisLimiter
 from streamsvc.messages import ImagePart, Prompt, TextPart, UserMessage
 from support import parts
 from support.limiters import Clock, Process, in_memory, in_redis, principal
@@ -77,6 +80,18 @@ async def test_a_minutes_requests_are_admitted_and_not_one_more(
         "principal": caller.name,
     }
     assert "requests_per_minute: 5)" in refused.message
+
+
+async def test_other_limits_of_all_count_from_now_on(process: Process) -> None:
+    """What has been used counts against them."""
+    caller = principal()
+    assert await process.admitted(caller, most=5) == 5
+    limiter = process.limiter
+    assert isinstance(limiter, MemoryLimiter | RedisLimiter)
+    limiter.use(LimitSettings(requests_per_minute=3))
+    assert await process.admitted(caller) == 3
+    limiter.use(LimitSettings(requests_per_minute=5))
+    assert await process.admitted(caller) == 2
 
 
 async def test_a_refused_request_is_admitted_when_it_was_told(

@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 
 import anyio
 import pytest
+from typing_extensions import override
 
 from streamsvc.config.provider_settings import (
     FakeSettings,
@@ -161,6 +163,45 @@ async def test_leaving_the_registry_closes_its_providers() -> None:
                     assert [delta async for delta in deltas]
                 assert api.calls[0].closed_at is None
             await api.calls[0].closed.wait()
+
+
+class Unclosable(AsyncExitStack):
+    """Fails when it is closed, as an SDK may."""
+
+    @override
+    async def aclose(self) -> None:
+        raise RuntimeError("a secret")
+
+
+@pytest.mark.promise("change:no-loss")
+async def test_a_provider_is_closed_when_nobody_holds_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It opens again on its next use. A failure to close is logged, and harms nothing else."""
+    async with ProviderRegistry(ENTRIES, {}) as providers:
+        client = providers.client("fake")
+        client.hold()
+        provider = await client.get()
+        client.release()
+        client.hold()  # before it is closed
+        await anyio.wait_all_tasks_blocked()
+        assert await client.get() is provider
+        client.release()
+        await anyio.wait_all_tasks_blocked()
+        assert not client.is_open
+        assert await client.get() is not provider
+
+        successor = providers.successor({**ENTRIES, "local": FakeSettings()})
+        assert successor.client("fake") is client
+        assert successor.client("local") is not providers.client("local")
+
+        client._stack = Unclosable()
+        client.hold()
+        client.release()
+        await anyio.wait_all_tasks_blocked()
+    [line] = caplog.messages
+    assert line.startswith("provider.unclosed kind=fake exception=RuntimeError")
+    assert "secret" not in line
 
 
 # mypy compares each adapter with the port; the registry finds them by name.
