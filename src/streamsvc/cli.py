@@ -47,17 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, argv: Sequence[str] | None) -> int:
     options = options_of(arguments)
-    source = Source(arguments.config, os.environ, options)
+    inheritance = _inheritance() if arguments.command in {"serve", "demo"} else None
+    text = inheritance.settings if inheritance else None
+    source = Source(arguments.config, os.environ, options, text)
     try:
         settings = source.load()
     except ConfigError as exc:
         print(exc, file=sys.stderr)
         return EXIT_CONFIG
     match arguments.command:
-        case "serve":
-            return _serve(settings, source, argv)
-        case "demo":
-            return _demo(settings, lambda environ: Source(arguments.config, environ, options), argv)
+        case "demo" if inheritance is None:
+            return _demo(lambda environ: Source(arguments.config, environ, options), argv)
+        case "serve" | "demo" as command:
+            return _serve(settings, source, inheritance, argv, is_demo=command == "demo")
         case "ask":
             return _ask(arguments, settings)
         case "params":
@@ -95,32 +97,39 @@ def _ask(arguments: argparse.Namespace, settings: Settings) -> int:
     return int(ask.ask_service(url, prompt, provider=provider, key=key))
 
 
-def _serve(settings: Settings, source: Source, argv: Sequence[str] | None) -> int:
-    """Serve in this process, or supervise workers that run the same command."""
+def _serve(
+    settings: Settings,
+    source: Source,
+    inheritance: Any,
+    argv: Sequence[str] | None,
+    *,
+    is_demo: bool = False,
+) -> int:
+    """Serve in this process, or supervise workers that run the same command.
+
+    Args:
+        settings: the whole configuration.
+        source: where it comes from.
+        inheritance: from the supervisor; None if this process is not a worker.
+        argv: as in `main`.
+        is_demo: whether it is a worker of a demo.
+    """
     _hold_hangups()
-    inheritance = _inheritance()
     if settings.server.workers == 1 or inheritance is not None:
         run = importlib.import_module("streamsvc.server.run")
-        return int(run.serve(settings, os.environ, source, inheritance))
+        return int(run.serve(settings, os.environ, source, inheritance, is_demo=is_demo))
     workers = importlib.import_module("streamsvc.server.workers.serve")
     return int(workers.serve_workers(settings, source, _this_command(argv), os.environ))
 
 
-def _demo(
-    settings: Settings, source: Callable[[Mapping[str, str]], Source], argv: Sequence[str] | None
-) -> int:
-    """Serve as a worker of a demo, or be the demo, whose workers run the same command.
+def _demo(source: Callable[[Mapping[str, str]], Source], argv: Sequence[str] | None) -> int:
+    """Be the demo, whose workers run the same command.
 
     Args:
-        settings: the whole configuration.
-        source: returns where it comes from, with another environment.
+        source: returns where the settings come from, with an environment.
         argv: as in `main`.
     """
     _hold_hangups()
-    inheritance = _inheritance()
-    if inheritance is not None:
-        run = importlib.import_module("streamsvc.server.run")
-        return int(run.serve(settings, os.environ, source(os.environ), inheritance, is_demo=True))
     demo = importlib.import_module("streamsvc.demo.command")
     return int(demo.run(os.environ, _this_command(argv), source))
 

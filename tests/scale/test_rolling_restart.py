@@ -164,7 +164,10 @@ async def measure(stage: Stage, happen: Callable[[Stage], Awaitable[None]]) -> E
 
 
 async def change_settings(stage: Stage) -> None:
-    """Give both workers other settings, and then some with a mistake, which change nothing."""
+    """Give both workers other settings, and then some with a mistake, which change nothing.
+
+    The mistake stays until the workers are restarted.
+    """
     file, process = stage.settings / "config.toml", stage.service.process
     good = file.read_text().replace('model = "m"', 'model = "n"')
     file.write_text(good)
@@ -175,7 +178,6 @@ async def change_settings(stage: Stage) -> None:
     file.write_text(f"{good}\nmodle = 1\n")
     process.send_signal(signal.SIGHUP)
     await stage.service.logged(r"settings\.refused .*providers\.model\.modle: found an unknown key")
-    file.write_text(good)
     assert stage.service.output.count("settings.refused") == 1
     await stage.until_all_have(1)
 
@@ -189,6 +191,8 @@ async def kill_a_worker(stage: Stage) -> None:
 
 
 async def restart_all(stage: Stage) -> None:
-    """Replace both workers, one after the other."""
+    """Mend the settings, and replace both workers, one after the other."""
+    file = stage.settings / "config.toml"
+    file.write_text(file.read_text().replace("modle = 1", ""))
     stage.service.process.send_signal(signal.SIGUSR2)
     await stage.service.logged(r"restart\.finished")

@@ -42,14 +42,37 @@ def read_file(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, or is not TOML.
     """
+    return parse(path, read_text(path))
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        return _not_too_deep(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        return path.read_text(encoding="utf-8-sig")
     except OSError as exc:
         found = f"no readable file ({exc.strerror})"
         refuse(str(path), found, "a TOML file", exc)
     except UnicodeDecodeError as exc:
         found = f"bytes that are not UTF-8 (from byte {exc.start} on)"
         refuse(str(path), found, "TOML 1.0 in UTF-8", exc)
+
+
+def parse(path: Path, text: str) -> dict[str, Any]:
+    """Return the tables of a text.
+
+    Args:
+        path: the file that it is from.
+        text: of the file.
+
+    Raises:
+        ConfigError: it is not TOML.
+    """
+    try:
+        return _not_too_deep(tomllib.loads(text))
     except (ValueError, RecursionError) as exc:
         quotes = ", with strings in quotes" if "Invalid value" in str(exc) else ""
         refuse(str(path), f"text that is not TOML ({exc})", f"TOML 1.0 in UTF-8{quotes}", exc)

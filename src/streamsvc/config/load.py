@@ -17,12 +17,14 @@ import msgspec
 
 from streamsvc.config.check import check, check_certificates
 from streamsvc.config.file import (
+    DEFAULT_PATH,
     KEY_VARIABLE,
     PATH_VARIABLE,
     Mistakes,
     find,
     lay_below,
-    read_file,
+    parse,
+    read_text,
     refuse,
     shipped_providers,
 )
@@ -61,9 +63,11 @@ class Source:
         path: as in `load`. A file that is there now must be there each time: its absence does not mean the defaults.
         environ: as in `load`.
         options: as in `load`.
+        text: what the file had when these settings were last good; it is read in the place of the file, once.
 
     Attributes:
         path: the file; None if there is none.
+        text: of the file, when it was last read without a mistake; None if there is none.
     """
 
     def __init__(
@@ -71,18 +75,29 @@ class Source:
         path: Path | None,
         environ: Mapping[str, str],
         options: Mapping[str, str] | None = None,
+        text: str | None = None,
     ) -> None:
-        self.path = find(path, environ)
+        self.path = find(path, environ) or (DEFAULT_PATH if text is not None else None)
+        self.text: str | None = None
         self._environ = environ
         self._options = options
+        self._given = text
 
     def load(self) -> Settings:
         """Read the settings; see `load`."""
-        return load(self.path, self._environ, self._options)
+        text, self._given = self._given, None
+        if text is None and self.path is not None:
+            text = read_text(self.path)
+        settings = load(self.path, self._environ, self._options, text)
+        self.text = text
+        return settings
 
 
 def load(
-    path: Path | None, environ: Mapping[str, str], options: Mapping[str, str] | None = None
+    path: Path | None,
+    environ: Mapping[str, str],
+    options: Mapping[str, str] | None = None,
+    text: str | None = None,
 ) -> Settings:
     """Read the settings.
 
@@ -90,24 +105,28 @@ def load(
         path: the file; None means what `find` returns, or the defaults.
         environ: the process's environment.
         options: the text of command-line options that override a setting (`OPTIONS`), by name.
+        text: of the file; None: as it is now.
 
     Raises:
         ConfigError: a line for each mistake.
     """
-    loaded = read(path, environ, options)
+    loaded = read(path, environ, options, text)
     if loaded.mistakes:
         raise ConfigError("\n".join(loaded.mistakes))
     return loaded.settings
 
 
 def read(
-    path: Path | None, environ: Mapping[str, str], options: Mapping[str, str] | None = None
+    path: Path | None,
+    environ: Mapping[str, str],
+    options: Mapping[str, str] | None = None,
+    text: str | None = None,
 ) -> Loaded:
     """Read the settings with their mistakes, as `load` does; a file that cannot be read is the only mistake."""
     path = find(path, environ)
     mistakes = Mistakes()
     try:
-        raw = read_file(path) if path else {}
+        raw = parse(path, read_text(path) if text is None else text) if path else {}
     except ConfigError as exc:
         return Loaded(Settings(), (str(exc),))
     sources = {dotted(place): str(path) for place in _leaves(raw)}

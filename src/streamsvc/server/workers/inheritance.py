@@ -6,6 +6,8 @@ The variable does not begin with `STREAMSVC_`, so it is not taken for a setting.
 import os
 import socket
 from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
@@ -14,6 +16,9 @@ from streamsvc.server.workers.channel import Channel
 from streamsvc.telemetry.place import Place
 
 VARIABLE = "_STREAMSVC_WORKER"
+
+SETTINGS = "settings.toml"
+"""The name of the file in `Inheritance.directory`."""
 
 
 class Inheritance(msgspec.Struct, frozen=True):
@@ -26,7 +31,7 @@ class Inheritance(msgspec.Struct, frozen=True):
         seats: how many counts that memory has.
         seat: which of them is the worker's.
         sockets: they listen already.
-        directory: where the workers have sockets to ask each other; "": nowhere.
+        directory: where the workers have sockets to ask each other, and the settings; "": nowhere.
         start: how many workers had been started before this one.
         workers: how many serve at a time.
     """
@@ -45,6 +50,13 @@ class Inheritance(msgspec.Struct, frozen=True):
     def place(self) -> Place:
         """The place of the worker among the others."""
         return Place(self.directory, self.number, self.start, self.workers)
+
+    @property
+    def settings(self) -> str | None:
+        """The text of the settings file as the supervisor has last found it good; None if nobody has kept it."""
+        with suppress(OSError):
+            return Path(self.directory, SETTINGS).read_text(encoding="utf-8")
+        return None
 
     @property
     def descriptors(self) -> Sequence[int]:

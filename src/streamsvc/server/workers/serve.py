@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 from streamsvc.config.changes import OF_ALL_WORKERS, change_to
@@ -40,7 +41,7 @@ from streamsvc.server.listening import bind
 from streamsvc.server.logs import log_config, log_crashes
 from streamsvc.server.shares import Shares
 from streamsvc.server.terminal import Terminal
-from streamsvc.server.workers.inheritance import Inheritance
+from streamsvc.server.workers.inheritance import SETTINGS, Inheritance
 from streamsvc.server.workers.pool import WorkerPool
 from streamsvc.server.workers.process import WorkerProcess
 from streamsvc.telemetry.place import make_directory
@@ -157,6 +158,7 @@ class _Supervisor:
         self._memory = Shares.create(self._seats)
         self._shares = Shares(self._memory, self._seats)
         self._directory = _directory()
+        self._keep()
         self._starts = 0
         self._workers: dict[int, WorkerProcess] = {}  # by seat
         self._selector = selectors.DefaultSelector()
@@ -241,12 +243,24 @@ class _Supervisor:
                     self._pool.stop()
 
     def _restart(self) -> None:
-        """Replace the workers. The new ones read the settings; if these have a mistake, they say so and end."""
-        with suppress(ConfigError):
-            self._settings = change_to(
-                self._settings, self._source.load(), kept=OF_ALL_WORKERS
-            ).settings
+        """Replace the workers; the new ones have the settings as they are now, if there is no mistake in them."""
+        try:
+            change = change_to(self._settings, self._source.load(), kept=OF_ALL_WORKERS)
+        except ConfigError as exc:
+            log_refused(exc)
+            return
+        self._settings = change.settings
+        self._keep()
         self._pool.restart()
+
+    def _keep(self) -> None:
+        """Keep the text of the settings for workers that start later: the file may have a mistake by then."""
+        if self._directory and self._source.text is not None:
+            kept = Path(self._directory, SETTINGS)
+            try:
+                kept.write_text(self._source.text, encoding="utf-8")
+            except OSError:
+                kept.unlink(missing_ok=True)  # then they read the file
 
     def _reload(self) -> None:
         """Check the settings, so that a mistake is one line, and have the workers read them again."""
@@ -256,6 +270,7 @@ class _Supervisor:
             log_refused(exc)
             return
         self._settings = change.settings
+        self._keep()
         log(logger, logging.INFO, "workers.reloading", workers=len(self._workers))
         log_waiting(change, has_workers=True)
         for worker in self._workers.values():
