@@ -332,8 +332,9 @@ def test_with_several_workers_a_port_in_use_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.promise("input:clear-error")
 def test_wrong_settings_of_the_workers_end_the_service(tmp_path: Path) -> None:
-    """The workers read the settings themselves, and find nothing on their standard input."""
-    config = b"[log]\nkind = 'redis'\n[server]\nport = 0\n"
+    """Only a worker reads the keys file."""
+    config = b"[log]\nkind = 'redis'\n[server]\nport = 0\n[auth]\nkeys_file = 'keys.toml'\n"
+    (tmp_path / "keys.toml").write_text("x = 1\n")
     done = subprocess.run(
         [*COMMAND, "serve", "--workers", "2", "--config", "/dev/stdin"],
         input=config,
@@ -343,9 +344,9 @@ def test_wrong_settings_of_the_workers_end_the_service(tmp_path: Path) -> None:
         timeout=100,
         check=False,
     )
-    wrong, died = done.stderr.decode().splitlines()
+    wrong, *_, died = done.stderr.decode().splitlines()
     assert done.returncode == 2
-    assert wrong.startswith("--workers: found 2; accepted: 1, because")
+    assert wrong.startswith("keys.toml: x: found an unknown key")
     assert "worker.died number=1" in died
     assert "exit=2" in died
 
