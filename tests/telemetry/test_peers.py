@@ -148,6 +148,19 @@ def test_other_files_in_the_directory_are_no_workers(directory: str) -> None:
         Path(directory, name).touch()
     assert [it.name for it in Place(directory, 1, 0, 2).peers()] == ["1", "2"]
     ALONE.remove()
+    ALONE.remove_directory()
+
+
+def test_directory_stays_while_a_worker_has_a_socket_in_it(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    first, last = Place(str(made), 1), Place(str(made), 2)
+    last.socket.touch()
+    first.remove_directory()
+    assert made.exists()
+    last.remove()
+    last.remove_directory()
+    assert not made.exists()
 
 
 def test_workers_without_a_directory_are_apart(

@@ -217,7 +217,10 @@ async def test_workers_without_supervisor_free_the_port_and_finish(
 ) -> None:
     """From then on they count signals themselves: one more ends the drain of that worker."""
     settings = {**LONG, "GENERATIONS__RESCUE": "false"}
-    async with serve_workers(tmp_path, valkey, settings) as service:
+    sockets = tmp_path / "sockets"
+    sockets.mkdir()
+    shell = ("env", f"TMPDIR={sockets}")
+    async with serve_workers(tmp_path, valkey, settings, shell=shell) as service:
         with anyio.fail_after(60):
             async with streams(service.port, 8) as opened:
                 service.process.kill()
@@ -233,4 +236,5 @@ async def test_workers_without_supervisor_free_the_port_and_finish(
                     assert await successor.terminate() == 0
     assert {end["status"] for end in ends} == {"completed", "failed"}
     assert {end["error"]["code"] for end in ends if end["error"]} == {"drained"}
+    assert [*sockets.iterdir()] == []
     service.assert_quiet("supervisor.died")

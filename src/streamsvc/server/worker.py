@@ -51,6 +51,7 @@ class WorkerServer(Server):
         drain_seconds: float,
     ) -> None:
         super().__init__(config, self._linger_and_drain, options)
+        self._place = inheritance.place
         self._channel = inheritance.open_channel()
         self._share = inheritance.open_share()
         self._drain_all = drain
@@ -94,6 +95,13 @@ class WorkerServer(Server):
         self._listening.close()
         if not self._signals:
             self._count_signal()
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close; without a supervisor, the last worker removes what that would have removed."""
+        await super().shutdown(sockets)
+        if self._is_orphan:
+            self._place.remove_directory()
 
     async def _linger_and_drain(self) -> None:
         try:

@@ -6,6 +6,7 @@ worker is replaced, both processes have the same number; the older one is then c
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,12 @@ class Place(NamedTuple):
         """Remove the socket of a worker that has ended."""
         if self.directory:
             self.socket.unlink(missing_ok=True)
+
+    def remove_directory(self) -> None:
+        """Remove the directory, unless other workers still have sockets in it."""
+        if self.directory:
+            with suppress(OSError):
+                Path(self.directory).rmdir()
 
     def peers(self) -> Sequence[Peer]:
         """Return all workers, this one too; also those that should run and do not."""
