@@ -38,6 +38,11 @@ bare:
 tables:
     PYTHONPATH=tests uv run python -m support.tables
 
+# Run a service with troubles under a real Prometheus, and draw the dashboard into docs/operations/; about two minutes.
+# `just picture 120 -` draws nothing, and leaves both running, to try docs/operations.md.
+picture seconds="100" file="docs/operations/dashboard.png":
+    PYTHONPATH=tests uv run python -m support.watching.trial {{seconds}} {{file}}
+
 # Let everything fail between workers and Redis, and write what viewers notice into docs/scaling.md; it takes minutes.
 chaos: && tables
     WRITE_CHAOS=1 uv run pytest -n 0 tests/scale/test_chaos.py tests/scale/test_rolling_restart.py

@@ -1,7 +1,9 @@
 """A real Prometheus that scrapes two workers under load agrees with what a load generator counts."""
 
 import asyncio
+import json
 import re
+import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,7 +19,8 @@ import pytest
 from support.eventstream import view
 from support.process import Running, write_config
 from support.redis_servers import RedisServer
-from support.watching import alerts, panels
+from support.watching import alerts, dashboard, panels
+from support.watching.picture import drawn
 from support.watching.prometheus import Prometheus, scraping
 from support.workers import serve_workers
 
@@ -35,16 +38,17 @@ SECTIONS: Mapping[str, Mapping[str, object]] = {
         "allow_faults": True,
         "backoff_seconds": 0.01,
     },
-    "providers.endless": {
+    "providers.long": {
         "kind": "fake",
-        "model": "long",
-        "text": "word " * 2000,
+        "model": "hundred",
+        "text": "word " * 100,
+        "reply": "text",
         "first_word_seconds": 0.0,
-        "words_per_second": 50.0,
+        "words_per_second": 36.0,
     },
 }
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-WHOLE, CUT, FAILING, STOPPED, LEAVING = 40, 5, 4, 3, 6
+WHOLE, LONG, CUT, FAILING, STOPPED, LEAVING = 40, 6, 5, 4, 3, 6
 ROUNDS = 4
 
 pytestmark = [
@@ -61,7 +65,7 @@ class Load:
     Attributes:
         port: of the service.
         outcomes: of answers, as their `done` gives them, or as the client ended them.
-        tokens: of the answers, as their `done` gives them.
+        tokens: of the answers of `fake`, as their `done` gives them.
         firsts: seconds from each request to its first word.
         gaps: seconds between two words.
     """
@@ -79,14 +83,15 @@ class Load:
             events = await answer.events()
         done = events[-1].json
         self.outcomes[done["outcome"]] += 1
-        self.tokens += done["usage"]["output_tokens"] if done["usage"] else 0
+        if done["provider"] == "fake" and done["usage"]:
+            self.tokens += done["usage"]["output_tokens"]
         words = [it.at for it in events if it.type == "message"]
         self.firsts += [at - began for at in words[:1]]
         self.gaps += [after - before for before, after in pairwise(words)]
 
     async def left(self) -> None:
         """Leave after the first word."""
-        async with view(self.port, "/stream-ai?prompt=hi&provider=endless") as answer:
+        async with view(self.port, "/stream-ai?prompt=hi&provider=long") as answer:
             while (await answer.event()).type != "message":
                 pass
         self.outcomes["no_viewers"] += 1
@@ -95,7 +100,7 @@ class Load:
         """Stop an answer, and read to its end."""
         async with (
             httpx2.AsyncClient(base_url=f"http://127.0.0.1:{self.port}") as client,
-            view(self.port, "/stream-ai?prompt=hi&provider=endless") as answer,
+            view(self.port, "/stream-ai?prompt=hi&provider=long") as answer,
         ):
             stop = f"/v1/generations/{answer.headers['x-generation-id']}/stop"
             assert (await client.post(stop)).is_success
@@ -103,10 +108,13 @@ class Load:
 
     async def run(self) -> None:
         """Open all streams, in rounds: their client measures, too, so it must not be busy with connecting."""
-        for _ in range(ROUNDS):
-            async with anyio.create_task_group() as tasks:
-                for _ in range(WHOLE // ROUNDS):
-                    tasks.start_soon(self.whole)
+        async with anyio.create_task_group() as longer:
+            for _ in range(LONG):
+                longer.start_soon(self.whole, "&provider=long")
+            for _ in range(ROUNDS):
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(WHOLE // ROUNDS):
+                        tasks.start_soon(self.whole)
         async with anyio.create_task_group() as tasks:
             for _ in range(CUT):
                 tasks.start_soon(self.whole, "&fault=cut_once")
@@ -140,12 +148,12 @@ async def test_prometheus_agrees_with_the_load_generator(
     service, prometheus = watched
     load = Load(service.port)
     await load.run()
-    every = WHOLE + CUT + FAILING + STOPPED + LEAVING
+    every = WHOLE + LONG + CUT + FAILING + STOPPED + LEAVING
     await prometheus.until("sum(streamsvc_viewer_streams_total)", every)
     await prometheus.until("sum(streamsvc_generations_total)", every)
     outcomes = "sum by (outcome) (streamsvc_generations_total)"
     assert await prometheus.by("outcome", outcomes) == load.outcomes
-    assert load.outcomes["completed"] == WHOLE + CUT
+    assert load.outcomes["completed"] == WHOLE + LONG + CUT
     assert len(await prometheus.by("worker", f"sum by (worker) ({outcomes[17:]})")) == 2
     tokens = 'sum(streamsvc_tokens_total{type="output", provider="fake"})'
     assert await prometheus.number(tokens) == load.tokens
@@ -154,6 +162,10 @@ async def test_prometheus_agrees_with_the_load_generator(
     cut = await prometheus.number(wasted)
     assert cut == CUT * 3  # fault_after_words
     assert await prometheus.number(pieces) == (WHOLE + CUT) * COUNT + cut
+    saved = await prometheus.by("reason", "sum by (reason) (streamsvc_tokens_saved_total)")
+    assert (
+        0 < sum(saved.values()) <= (STOPPED + LEAVING) * 100
+    )  # a worker has to know how long answers are
     streams = "sum by (reason) (streamsvc_viewer_streams_total)"
     assert await prometheus.by("reason", streams) == {
         "finished": every - LEAVING,
@@ -196,6 +208,15 @@ async def test_every_panel_of_the_dashboard_has_data(watched: tuple[Running, Pro
 
 
 @pytest.mark.promise("seen:outside")
+async def test_the_dashboard_can_be_drawn(watched: tuple[Running, Prometheus]) -> None:
+    _, prometheus = watched
+    board = json.loads(dashboard.PAGE.read_text())
+    page = await drawn(board, prometheus, begin=time.time() - 60, end=time.time(), window="1m")
+    assert page.count("<svg") == sum(map(len, panels.ROWS.values()))
+    assert "p95 fake words" in page
+
+
+@pytest.mark.promise("seen:outside")
 async def test_every_query_of_the_page_for_operators_works(
     watched: tuple[Running, Prometheus],
 ) -> None:
@@ -206,6 +227,24 @@ async def test_every_query_of_the_page_for_operators_works(
     assert len(queries) > 10
     for query in queries:
         await prometheus.query(query)
+
+
+@pytest.mark.needs("curl")
+@pytest.mark.promise("seen:outside")
+async def test_every_command_of_the_page_for_operators_finds_something(
+    watched: tuple[Running, Prometheus], tmp_path: Path
+) -> None:
+    """Those that ask the service, and those that search its log."""
+    service, _ = watched
+    (tmp_path / "service.log").write_text(service.output)
+    blocks = "".join(re.findall(r"^```sh\n(.*?)^```", OPERATIONS, re.MULTILINE | re.DOTALL))
+    commands = [it for it in blocks.splitlines() if it.startswith(("curl", "grep"))]
+    commands.remove("grep 'viewer.dropped' service.log")  # of what has not happened here
+    assert len(commands) >= 4
+    for command in commands:
+        asked = command.replace("localhost:8000", f"localhost:{service.port}")
+        done = await anyio.run_process(["bash", "-o", "pipefail", "-c", asked], cwd=tmp_path)
+        assert done.stdout.strip(), command
 
 
 async def assert_within_a_bucket(

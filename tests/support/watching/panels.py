@@ -162,6 +162,7 @@ FIRST_TOKEN = (
         queries=_one(_LATE, ENTRY_LEGEND),
         unit="percentunit",
         red=FIRST_TOKEN_BUDGET,
+        most=1,
     ),
     Panel(
         title="First piece of a call",
@@ -226,7 +227,8 @@ ANSWERS = (
         title="Tokens",
         about="Tokens of answers that ended, in a second.",
         queries=_one(
-            rate(_of_entry(names.TOKENS_USED), WINDOW, (*ENTRY, "type")), ENTRY_LEGEND + " {{type}}"
+            rate(_of_entry(names.TOKENS_USED), WINDOW, (*ENTRY, "type")) + " > 0",
+            ENTRY_LEGEND + " {{type}}",
         ),
         unit="ops",
     ),
@@ -237,11 +239,7 @@ PROVIDERS = (
         title="Failed calls",
         about="Calls in a second, by the code of their failure; retries and fallbacks may save the answers.",
         queries=_one(
-            rate(
-                _of_entry(names.CALLS, code="!ok|cancelled"),
-                WINDOW,
-                (*ENTRY, "code"),
-            ),
+            rate(_of_entry(names.CALLS, code="!ok|cancelled"), WINDOW, (*ENTRY, "code")) + " > 0",
             ENTRY_LEGEND + " {{code}}",
         ),
         unit="ops",
@@ -306,7 +304,7 @@ MONEY = (
         title="Tokens saved in an hour",
         about="Output tokens that were not generated: client_stop is the stop button, no_viewers everybody else who left.",
         queries=_one(
-            increase(_of_entry(names.TOKENS_SAVED), "1h", (*ENTRY, "reason")),
+            increase(_of_entry(names.TOKENS_SAVED), "1h", (*ENTRY, "reason")) + " > 0",
             ENTRY_LEGEND + " {{reason}}",
         ),
         width=12,
@@ -315,7 +313,7 @@ MONEY = (
         title="Tokens wasted in an hour",
         about="Output tokens that were generated for nobody.",
         queries=_one(
-            increase(_of_entry(names.TOKENS_WASTED), "1h", (*ENTRY, "reason")),
+            increase(_of_entry(names.TOKENS_WASTED), "1h", (*ENTRY, "reason")) + " > 0",
             ENTRY_LEGEND + " {{reason}}",
         ),
         width=12,
