@@ -52,6 +52,8 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str] | None) -> int:
     source = Source(arguments.config, os.environ, options, text)
     try:
         settings = source.load()
+        if inheritance is not None:
+            settings = inheritance.like_the_others(settings, source)
     except ConfigError as exc:
         print(exc, file=sys.stderr)
         return EXIT_CONFIG

@@ -88,9 +88,13 @@ class Source:
         text, self._given = self._given, None
         if text is None and self.path is not None:
             text = read_text(self.path)
-        settings = load(self.path, self._environ, self._options, text)
+        settings = self.parse(text)
         self.text = text
         return settings
+
+    def parse(self, text: str | None) -> Settings:
+        """Return the settings if the file has this text; see `load`."""
+        return load(self.path, self._environ, self._options, text)
 
 
 def load(

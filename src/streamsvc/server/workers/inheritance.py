@@ -11,14 +11,17 @@ from pathlib import Path
 
 import msgspec
 
+from streamsvc.config.changes import change_to
+from streamsvc.config.load import Source
+from streamsvc.config.settings import Settings
 from streamsvc.server.shares import Share, Shares
 from streamsvc.server.workers.channel import Channel
 from streamsvc.telemetry.place import Place
 
 VARIABLE = "_STREAMSVC_WORKER"
 
-SETTINGS = "settings.toml"
-"""The name of the file in `Inheritance.directory`."""
+SETTINGS, STARTED = "settings.toml", "started.toml"
+"""The names of files in `Inheritance.directory`: the settings that were last good, and those of the last (re)start."""
 
 
 class Inheritance(msgspec.Struct, frozen=True):
@@ -54,8 +57,27 @@ class Inheritance(msgspec.Struct, frozen=True):
     @property
     def settings(self) -> str | None:
         """The text of the settings file as the supervisor has last found it good; None if nobody has kept it."""
-        with suppress(OSError):
-            return Path(self.directory, SETTINGS).read_text(encoding="utf-8")
+        return self._kept(SETTINGS)
+
+    def like_the_others(self, settings: Settings, source: Source) -> Settings:
+        """Return settings with the values that the other workers keep until they are restarted.
+
+        Otherwise a worker that replaces one that has died could have another log than the rest.
+
+        Args:
+            settings: as they were last good.
+            source: where they come from.
+
+        Raises:
+            ConfigError: this version of the program does not accept those that the workers were started with.
+        """
+        started = self._kept(STARTED)
+        return settings if started is None else change_to(source.parse(started), settings).settings
+
+    def _kept(self, name: str) -> str | None:
+        if self.directory:
+            with suppress(OSError):
+                return Path(self.directory, name).read_text(encoding="utf-8")
         return None
 
     @property

@@ -41,7 +41,7 @@ from streamsvc.server.listening import bind
 from streamsvc.server.logs import log_config, log_crashes
 from streamsvc.server.shares import Shares
 from streamsvc.server.terminal import Terminal
-from streamsvc.server.workers.inheritance import SETTINGS, Inheritance
+from streamsvc.server.workers.inheritance import SETTINGS, STARTED, Inheritance
 from streamsvc.server.workers.pool import WorkerPool
 from streamsvc.server.workers.process import WorkerProcess
 from streamsvc.telemetry.place import make_directory
@@ -158,7 +158,7 @@ class _Supervisor:
         self._memory = Shares.create(self._seats)
         self._shares = Shares(self._memory, self._seats)
         self._directory = _directory()
-        self._keep()
+        self._keep(SETTINGS, STARTED)
         self._starts = 0
         self._workers: dict[int, WorkerProcess] = {}  # by seat
         self._selector = selectors.DefaultSelector()
@@ -250,13 +250,15 @@ class _Supervisor:
             log_refused(exc)
             return
         self._settings = change.settings
-        self._keep()
+        self._keep(SETTINGS, STARTED)
         self._pool.restart()
 
-    def _keep(self) -> None:
+    def _keep(self, *names: str) -> None:
         """Keep the text of the settings for workers that start later: the file may have a mistake by then."""
-        if self._directory and self._source.text is not None:
-            kept = Path(self._directory, SETTINGS)
+        if not self._directory or self._source.text is None:
+            return
+        for name in names:
+            kept = Path(self._directory, name)
             try:
                 kept.write_text(self._source.text, encoding="utf-8")
             except OSError:
@@ -270,7 +272,7 @@ class _Supervisor:
             log_refused(exc)
             return
         self._settings = change.settings
-        self._keep()
+        self._keep(SETTINGS)
         log(logger, logging.INFO, "workers.reloading", workers=len(self._workers))
         log_waiting(change, has_workers=True)
         for worker in self._workers.values():
