@@ -1,6 +1,6 @@
 """The connections that the providers' HTTP clients hold, for both kinds of clients."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from streamsvc.providers.http.endpoint import Endpoint
@@ -10,17 +10,22 @@ from support.service import Service
 
 def pools(service: Service) -> Mapping[str, tuple[int, int]]:
     """Return the number of connections of each open entry: in use, and idle."""
-    providers: Any = service.supervisor.entries._providers
-    return {name: _connections(provider) for name, provider in providers._open.items()}
+    return {name: _connections(provider) for name, provider in _open(service)}
 
 
 def close_kept(service: Service) -> None:
     """Close the idle connections, so that each further call opens a new one."""
-    providers: Any = service.supervisor.entries._providers
-    for provider in providers._open.values():
+    for _, provider in _open(service):
         if (held := _holder(provider)) is not None:
             for connection in list(held._pool._idle):
                 connection.abort()
+
+
+def _open(service: Service) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the provider of each entry that is open."""
+    for entry in service.supervisor.entries:
+        if entry.client.is_open:
+            yield entry.name, entry.client._provider
 
 
 def _connections(provider: Any) -> tuple[int, int]:
