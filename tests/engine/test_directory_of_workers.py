@@ -1,5 +1,8 @@
 """Stops and viewers reach a generation from any worker."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import anyio
 import anyio.lowlevel
 import hypothesis
@@ -8,7 +11,10 @@ import pytest
 
 from streamsvc.engine.directory import base
 from streamsvc.errors import StoreUnavailable
+from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.events import Outcome
+from streamsvc.store.client import Argument
+from streamsvc.store.scripts import Script
 from support.redis_servers import RedisServer
 from support.redis_workers import LEASE_SECONDS
 from support.sharing_workers import (
@@ -222,6 +228,31 @@ async def test_a_flushed_server_gets_everything_again(
         assert len(await other.log.read(GENERATION, after=-1)) == 2
         await owner.kill()
         assert (await taken(other)).request == REQUEST
+
+
+async def test_what_is_stored_first_during_a_beat_is_not_taken_for_lost(
+    workers: Workers, valkey: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store may answer before it has the first record, and the beat may read that after it."""
+    async with workers.start(1, lease_seconds=60) as (owner,):
+        await begin(owner)
+        beats = owner.directory._beats
+        lease = beats._store.leases.get(GENERATION)
+        assert lease
+        workers.flush(valkey)
+        lease.stored = BEFORE_FIRST
+        run = beats._store.run
+
+        async def run_slowly(
+            script: Script, names: Sequence[bytes], arguments: Sequence[Argument]
+        ) -> list[Any]:
+            reply: list[Any] = await run(script, names, arguments)
+            lease.stored = 3
+            return reply
+
+        monkeypatch.setattr(beats._store, "run", run_slowly)
+        await beats.beat()
+        assert lease.stored == 3
 
 
 @hypothesis.settings(max_examples=8, deadline=None)

@@ -181,20 +181,27 @@ class Beats:
             )
             arguments += (lease.token, lease.epoch)
         asked_at = now()
+        were_stored = [lease.stored != BEFORE_FIRST for lease in leases]
         reply = await self._store.run(scripts.BEAT, names, arguments)
         looks = [Look(asked_at, *reply[at : at + 4]) for at in range(0, len(reply), 4)]
         flushed = 0
-        for lease, look in zip(leases, looks, strict=True):
+        for lease, look, was_stored in zip(leases, looks, were_stored, strict=True):
             if self._store.leases.get(lease.generation) is lease:
-                flushed += self._follow(lease, look)
+                flushed += self._follow(lease, look, was_stored=was_stored)
         if flushed:
             note = "they are stored again"
             log(logger, logging.WARNING, "store.flushed", note, generations=flushed)
 
-    def _follow(self, lease: Lease, look: Look) -> bool:
-        """Do what the store says about a generation; return whether the store has lost it."""
+    def _follow(self, lease: Lease, look: Look, *, was_stored: bool) -> bool:
+        """Do what the store says about a generation; return whether the store has lost it.
+
+        Args:
+            lease: of the generation.
+            look: what the store says.
+            was_stored: whether the store had a record of it when it was asked; the first one may come in the meantime.
+        """
         code, running = Renewed(look.code), self._running.get(lease.generation)
-        if code is Renewed.GONE and lease.stored != BEFORE_FIRST:
+        if code is Renewed.GONE and was_stored:
             self._store.leases.gone(lease)
             return True
         if code is Renewed.FENCED:
