@@ -31,10 +31,10 @@ from streamsvc.log_line import log
 from streamsvc.messages import Prompt
 from streamsvc.providers.registry import ProviderRegistry
 from streamsvc.sharing import Sharing, in_memory
+from streamsvc.telemetry.conventions import GEN_AI, Convention
 from streamsvc.telemetry.gauges import watch_engine, watch_store
 from streamsvc.telemetry.log_lines import LogLines
 from streamsvc.telemetry.metrics import Metrics
-from streamsvc.telemetry.names import GEN_AI, Convention
 from streamsvc.telemetry.peers import Peers
 from streamsvc.telemetry.place import ALONE, Place
 from streamsvc.telemetry.recent import Recent

@@ -79,6 +79,12 @@ def parse(traceparent: str) -> TraceContext | None:
     )
 
 
+def sampled(traceparent: str) -> TraceContext | None:
+    """Return the span that a `traceparent` names, if it is recorded; None also for ""."""
+    span = parse(traceparent) if traceparent else None
+    return span if span is not None and span.is_sampled else None
+
+
 class RequestTrace(msgspec.Struct):
     """The trace of a request.
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from streamsvc.telemetry.names import GEN_AI, GROUPS, Convention, Metric
+from streamsvc.telemetry.conventions import GEN_AI, Convention
+from streamsvc.telemetry.names import GROUPS, Metric
 
 
 def own() -> str:

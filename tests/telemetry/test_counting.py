@@ -18,9 +18,10 @@ from streamsvc.hooks import (
     StoreChanged,
     ViewerJoined,
 )
+from streamsvc.telemetry.conventions import GEN_AI, Convention
 from streamsvc.telemetry.exposition import OPENMETRICS, TEXT, Page, merged
 from streamsvc.telemetry.metrics import Metrics
-from streamsvc.telemetry.names import GEN_AI, GROUPS, Convention
+from streamsvc.telemetry.names import GROUPS
 from support.details import TRACE, USAGE, call_ended, done, generation_ended, viewer_left
 from support.figures import Figures, parse
 

@@ -4,10 +4,10 @@ import pytest
 
 from streamsvc.hooks import Hooks
 from streamsvc.sharing import StoreState
+from streamsvc.telemetry.conventions import Convention
 from streamsvc.telemetry.exposition import TEXT, Page, merged
 from streamsvc.telemetry.gauges import watch_connections, watch_store
 from streamsvc.telemetry.metrics import Metrics
-from streamsvc.telemetry.names import Convention
 from support.figures import Figures, parse
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from streamsvc.engine.circuit import State
 from streamsvc.telemetry import names
-from streamsvc.telemetry.names import GEN_AI, Convention
+from streamsvc.telemetry.conventions import GEN_AI, Convention
 from streamsvc.telemetry.overview import Overview, StoreState, Use, overview, quantile
 from streamsvc.telemetry.recent import FAILURES, Failure
 from streamsvc.telemetry.report import (

@@ -24,7 +24,7 @@ from streamsvc.hooks import (
 )
 from streamsvc.telemetry import spans
 from streamsvc.telemetry.attributes import server_of
-from streamsvc.telemetry.names import Convention
+from streamsvc.telemetry.conventions import Convention
 from streamsvc.telemetry.spans import GivenIds, Spans
 from streamsvc.tracecontext import TraceContext, new_trace
 

@@ -14,7 +14,7 @@ from streamsvc.hooks import CallEnded, Hooks
 from streamsvc.messages import GenerationRequest, Prompt
 from streamsvc.provider_errors import ProviderError
 from streamsvc.providers.base import Finish
-from streamsvc.tracecontext import UNTRACED, parse
+from streamsvc.tracecontext import UNTRACED, sampled
 from streamsvc.traces import causes
 
 TRACED_PARAMETERS = (
@@ -107,7 +107,7 @@ class CallReport(AbstractContextManager["CallReport"]):
                 finish_reason=finish.reason if finish else "",
                 usage=finish.usage if finish else None,
                 url=getattr(entry.section, "url", ""),
-                parameters=_parameters(self._request.prompt) if _is_recorded(self.trace) else {},
+                parameters=_parameters(self._request.prompt) if sampled(self.trace) else {},
                 trace=self.trace,
             )
         )
@@ -126,11 +126,6 @@ def _code_of(failure: BaseException | None) -> str:
             return StreamsvcError.code
         case _:
             return "cancelled"
-
-
-def _is_recorded(trace: str) -> bool:
-    span = parse(trace) if trace else None
-    return span is not None and span.is_sampled
 
 
 def _parameters(prompt: Prompt) -> Mapping[str, float | str]:

@@ -5,7 +5,7 @@ that begin with `streamsvc.` are our own. The usage of a generation has such nam
 `gen_ai.usage.*` would count its calls twice.
 
 Sources: semantic-conventions v1.41, "gen-ai/gen-ai-spans" and "http/http-spans"; semantic-conventions-genai, "client
-inference" (`names.Convention`).
+inference" (`conventions.Convention`).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from streamsvc.events import Usage
 from streamsvc.hooks import CallEnded, GenerationEnded, RequestEnded, ViewerLeft
-from streamsvc.telemetry.names import OPERATIONS, Convention
+from streamsvc.telemetry.conventions import Convention, operation_of
 
 Value = str | bool | int | float | Sequence[str]
 Attributes = dict[str, Value]
@@ -32,11 +32,6 @@ _PARAMETERS = {
 _LATEST_PARAMETERS = {**_PARAMETERS, "reasoning_effort": "gen_ai.request.reasoning.level"}
 
 _SERVER_ERROR = 500
-
-
-def operation_of(kind: str) -> tuple[str, str]:
-    """Return `gen_ai.operation.name` and `gen_ai.provider.name` of calls to a kind of provider."""
-    return OPERATIONS.get(kind, ("chat", kind))
 
 
 def server_of(url: str) -> Attributes:

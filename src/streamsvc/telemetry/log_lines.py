@@ -20,6 +20,7 @@ from streamsvc.hooks import (
     ViewerLeft,
 )
 from streamsvc.log_line import Value, log
+from streamsvc.tracecontext import parse
 
 logger = logging.getLogger(__name__)
 
@@ -184,5 +185,6 @@ def _store_changed(it: StoreChanged) -> None:
 
 
 def _trace_id(traceparent: str) -> str | None:
-    """Return the trace of a `traceparent` (W3C Trace Context, section 3.2.2); None if there is none."""
-    return traceparent.split("-")[1] if traceparent else None
+    """Return the trace that a `traceparent` names; None if it is empty."""
+    span = parse(traceparent) if traceparent else None
+    return span.trace_id if span else None

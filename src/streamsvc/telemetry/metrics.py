@@ -29,8 +29,9 @@ from streamsvc.hooks import (
 )
 from streamsvc.provider_errors import ProviderError
 from streamsvc.telemetry import names
+from streamsvc.telemetry.conventions import GEN_AI, Convention, operation_of
 from streamsvc.telemetry.money import SAVING, WASTES, Money
-from streamsvc.telemetry.names import GEN_AI, OPERATIONS, Convention, Metric
+from streamsvc.telemetry.names import Metric
 from streamsvc.telemetry.series import Counter, Gauge, Histogram, Labels, Series
 
 OTHER = "other"
@@ -210,7 +211,7 @@ class _Calls:
         self._first_chunk = Histogram(own.first_chunk)
         self._chunk_gap = Histogram(own.chunk_gap)
         kinds: dict[str, Counter | Histogram] = {}
-        for metric in own.all[3:]:
+        for metric in own.tokens:
             kinds[metric.name] = Histogram(metric) if metric.buckets else Counter(metric)
         self._usage = {kind: kinds[metric.name] for kind, metric in own.usage.items()}
         self.series: tuple[Series, ...] = (
@@ -239,7 +240,7 @@ class _Calls:
         self._ended.add(it.provider, model, it.code or "ok")
         if it.pieces:
             self._pieces.add(it.provider, model, by=it.pieces)
-        labels = (it.provider, *OPERATIONS[it.kind], model)
+        labels = (it.provider, *operation_of(it.kind), model)
         self._seconds.observe(*labels, it.code, value=it.seconds, traceparent=it.trace)
         self._chunk_gap.add(*labels, gaps=it.gaps)
         if (first := it.first_piece_seconds) is not None:

@@ -30,7 +30,7 @@ from streamsvc import __version__
 from streamsvc.config.tracing import EXPORTERS, exporter_names
 from streamsvc.hooks import Hooks
 from streamsvc.log_line import Value, log
-from streamsvc.telemetry.names import Convention
+from streamsvc.telemetry.conventions import Convention
 from streamsvc.telemetry.spans import GENERATION, GivenIds, Spans, span_context
 from streamsvc.tracecontext import Sampling, TraceContext
 

@@ -8,7 +8,8 @@ from typing import TypeVar
 import msgspec
 
 from streamsvc.telemetry import names
-from streamsvc.telemetry.names import GenAI, Metric
+from streamsvc.telemetry.conventions import GenAI
+from streamsvc.telemetry.names import Metric
 from streamsvc.telemetry.recent import DROPS, FAILURES, RELOADS, Drop, Failure, SettingsChange
 from streamsvc.telemetry.report import OpenCircuit, ProviderReport, Report
 

@@ -10,7 +10,7 @@ from streamsvc import __version__
 from streamsvc.engine.circuit import Circuit, State
 from streamsvc.engine.entries import ProviderEntries
 from streamsvc.telemetry import names
-from streamsvc.telemetry.names import GenAI
+from streamsvc.telemetry.conventions import GenAI
 from streamsvc.telemetry.recent import Drop, Failure, Recent, SettingsChange
 from streamsvc.telemetry.series import Gauge, Labels, Series
 

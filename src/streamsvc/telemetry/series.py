@@ -9,12 +9,10 @@ from collections.abc import Callable, Mapping
 
 from streamsvc.hooks import Gaps
 from streamsvc.telemetry.names import Metric
+from streamsvc.tracecontext import TraceContext, sampled
 
 Labels = tuple[str, ...]
 """The values of a metric's labels, in the order of `Metric.labels`."""
-
-_TRACE_ID, _SPAN_ID = slice(3, 35), slice(36, 52)
-_SAMPLED = 0x01
 
 
 class Exemplar:
@@ -28,8 +26,8 @@ class Exemplar:
 
     __slots__ = ("at", "labels", "value")
 
-    def __init__(self, traceparent: str, value: float) -> None:
-        self.labels = {"trace_id": traceparent[_TRACE_ID], "span_id": traceparent[_SPAN_ID]}
+    def __init__(self, span: TraceContext, value: float) -> None:
+        self.labels = {"trace_id": span.trace_id, "span_id": span.span_id}
         self.value = value
         self.at = time.time()
 
@@ -99,8 +97,8 @@ class Histogram:
         bucket = bisect_left(self.metric.buckets, value)
         cells.counts[bucket] += 1
         cells.total += value
-        if traceparent and int(traceparent[-2:], 16) & _SAMPLED:
-            cells.exemplars[bucket] = Exemplar(traceparent, value)
+        if (span := sampled(traceparent)) is not None:
+            cells.exemplars[bucket] = Exemplar(span, value)
 
     def add(self, *labels: str, gaps: Gaps) -> None:
         """Add the gaps of a whole stream, which are in this histogram's buckets already."""

@@ -45,11 +45,10 @@ from streamsvc.telemetry.attributes import (
     of_call,
     of_generation,
     of_request,
-    operation_of,
     request_error,
 )
-from streamsvc.telemetry.names import Convention
-from streamsvc.tracecontext import TraceContext, parse
+from streamsvc.telemetry.conventions import Convention, operation_of
+from streamsvc.tracecontext import TraceContext, parse, sampled
 
 GENERATION = "streamsvc.generation"
 """The name of a generation's span."""
@@ -145,11 +144,11 @@ class Spans:
         hooks.listen(RequestEnded, self._request_ended)
 
     def _generation_started(self, it: GenerationStarted) -> None:
-        if own := _sampled(it.trace):
+        if own := sampled(it.trace):
             self._running[it.generation] = own
 
     def _call_ended(self, it: CallEnded) -> None:
-        if own := _sampled(it.trace):
+        if own := sampled(it.trace):
             self._make(
                 _Span(
                     name=f"{operation_of(it.kind)[0]} {it.model}",
@@ -164,7 +163,7 @@ class Spans:
             )
 
     def _generation_ended(self, it: GenerationEnded) -> None:
-        own = _sampled(it.trace)
+        own = sampled(it.trace)
         if own is None:
             return
         self._running.pop(it.generation, None)
@@ -263,12 +262,6 @@ def span_context(it: TraceContext, *, is_remote: bool) -> SpanContext:
     """Return a trace context in the SDK's form."""
     flags = TraceFlags.SAMPLED * it.is_sampled + TraceFlags.RANDOM_TRACE_ID * it.is_random
     return SpanContext(int(it.trace_id, 16), int(it.span_id, 16), is_remote, TraceFlags(flags))
-
-
-def _sampled(traceparent: str) -> TraceContext | None:
-    """Return the span that a `traceparent` names, if it is to be exported."""
-    it = parse(traceparent) if traceparent else None
-    return it if it is not None and it.is_sampled else None
 
 
 def _nanoseconds(seconds: float) -> int:

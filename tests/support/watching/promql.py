@@ -3,7 +3,8 @@
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from streamsvc.telemetry.names import GEN_AI, Convention, Metric
+from streamsvc.telemetry.conventions import GEN_AI, Convention
+from streamsvc.telemetry.names import Metric
 
 SERVICE = ("job", "instance")
 """The labels of one `streamsvc serve`: its workers are on one page."""
