@@ -14,6 +14,12 @@ from support.figures import scrape
 KEY = "a-key-of-16-chars"
 
 
+FORWARDING = (
+    *("forwarded", "via", "x_forwarded_for", "x_forwarded", "x_forwarded_port", "x_real_ip"),
+    *("x_original_forwarded_for", "x_envoy_external_address", "x_amzn_trace_id", "cf_ray"),
+)
+
+
 def scope(client: str | None = "127.0.0.1", **fields: str) -> Scope:
     """Return the scope of a request from an address, with header fields."""
     named = {"host": "127.0.0.1:8000", **fields}
@@ -40,7 +46,8 @@ def test_program_on_this_machine_may_read(client: str) -> None:
         scope(""),
         scope(None),
         scope("unix"),
-        *(scope(**{name: "x"}) for name in ("forwarded", "via", "x_forwarded_for", "x_real_ip")),
+        *(scope(**{name: "x"}) for name in FORWARDING),
+        {**scope(), "http_version": "1.0"},  # nginx, as configured by default
         *(scope(host=it) for it in ("words.example.com", "192.0.2.1:8000", "")),
         scope(sec_fetch_site="cross-site"),
         scope(sec_fetch_site="same-site"),
