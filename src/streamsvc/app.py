@@ -263,11 +263,8 @@ def _lifespan(
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
         async with export, providers, anyio.create_task_group() as tasks:
-            for work in (
-                *sharing.background,
-                *known,
-                core.peers.run,
-            ):  # it stores the ends of what runs at the very end
+            # Before the supervisor, and cancelled after it: the store gets the ends of what runs at the very end.
+            for work in (*sharing.background, *known, core.peers.run):
                 tasks.start_soon(work)
             async with supervisor:
                 tasks.start_soon(drain_at_shutdown, name="drain")

@@ -58,10 +58,10 @@ from streamsvc.web.viewing import Viewing
 
 @dataclass(frozen=True)
 class Core:
-    """What every front uses: it lives as long as the service, whatever becomes of the settings.
+    """What every front uses: it lives as long as the service; the settings may change.
 
     Attributes:
-        hooks: are told what happens.
+        hooks: get reports of what happens.
         traces: makes the spans of requests.
         metrics: the figures of this process.
         reporter: knows what this process does, for the operators' page.

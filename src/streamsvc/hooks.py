@@ -359,7 +359,7 @@ D = TypeVar("D", bound=Detail)
 
 
 class Hooks:
-    """Tells listeners what happens. A listener is called at once, in the event loop; it must not wait."""
+    """Passes what happens to listeners. A listener is called at once, in the event loop; it must not wait."""
 
     def __init__(self) -> None:
         self._listeners: dict[type[Detail], list[Callable[[Any], object]]] = {}
@@ -369,7 +369,7 @@ class Hooks:
         self._listeners.setdefault(kind, []).append(listener)
 
     def notify(self, detail: Detail) -> None:
-        """Tell the listeners. One that fails is logged, and harms nothing else."""
+        """Call the listeners. One that fails is logged, and harms nothing else."""
         for listener in self._listeners.get(type(detail), ()):
             try:
                 listener(detail)

@@ -1,7 +1,7 @@
 """What processes share, as one choice: event log, directory, limiter and tickets belong together."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -15,19 +15,8 @@ from streamsvc.guard.limits.memory import MemoryLimiter
 from streamsvc.guard.tickets.base import Tickets
 from streamsvc.guard.tickets.memory import MemoryTickets
 from streamsvc.hooks import StoreReason
+from streamsvc.store.health import StoreState
 from streamsvc.web.demo import Producers
-
-
-class StoreState(NamedTuple):
-    """The state of the shared store.
-
-    Attributes:
-        is_up: whether it can be used.
-        seconds: how long its latest command took; None: there was none.
-    """
-
-    is_up: bool
-    seconds: float | None
 
 
 async def _nothing() -> None:

@@ -13,8 +13,9 @@ from streamsvc.guard.limits.redis import RedisLimiter
 from streamsvc.guard.tickets.redis import RedisTickets
 from streamsvc.hooks import Hooks
 from streamsvc.producers import DemoProducers
-from streamsvc.sharing import Sharing, StoreState
+from streamsvc.sharing import Sharing
 from streamsvc.store.client import Store
+from streamsvc.store.health import StoreState
 from streamsvc.store.inspect import log_server
 from streamsvc.store.keys import partition_mark
 
@@ -39,7 +40,7 @@ def in_redis(settings: Settings, hooks: Hooks, demo_worker: int | None = None) -
 
     Args:
         settings: where the store is, and how it is used.
-        hooks: are told whether the store can be used.
+        hooks: get a report when the store is lost, back, slow or fast.
         demo_worker: the number of this worker, if it is one of a demo.
     """
     store = Store(settings.log, hooks)

@@ -70,8 +70,8 @@ def test_every_kind_of_provider_can_be_asked(kind: str) -> None:
     [
         (UNAUTHORIZED, "the provider refuses the key", "check the key in MINE_KEY, and what it may do"),
         (NO_MODEL, "the provider does not know the model 'm'", CHECK_MODEL),
-        ((404, ""), "there is no such API at this address", CHECK_URL),
-        ((200, "<html>"), "there is no such API at this address", CHECK_URL),
+        ((404, ""), "this address has no such API", CHECK_URL),
+        ((200, "<html>"), "this address has no such API", CHECK_URL),
         ((402, ""), "the service's quota with the provider is used up", "pay the account, or raise its limit"),
         ((503, ""), "the provider is not available", "try again, and look at the provider's status page"),
     ],
@@ -125,7 +125,7 @@ def gemini(api: FreeAnswers) -> GeminiSettings:
         ((200, '{"name": "models/g"}'), "ok", "the key is accepted and the model 'models/g' is known"),
         ((400, '{"error": {"code": 400, "details": [{"reason": "API_KEY_INVALID"}]}}'), "fail", "the provider refuses the key"),
         ((404, '{"error": {"code": 404, "message": "models/g is not found for API version v1beta"}}'), "fail", "the provider does not know the model 'models/g'"),
-        ((200, "<html>"), "fail", "there is no such API at this address"),
+        ((200, "<html>"), "fail", "this address has no such API"),
     ],
 )  # fmt: skip
 async def test_gemini_is_asked_for_its_model(answer: Answer, status: str, sentence: str) -> None:
@@ -170,7 +170,7 @@ async def test_server_without_tls_fails_at_that_step() -> None:
 
     async with listening(serve) as port:
         finding = (await found(openai(f"https://127.0.0.1:{port}")))[-1]
-    assert finding.found.endswith("there is no TLS connection")
+    assert finding.found.endswith("no TLS connection")
     assert "SSL_CERT_FILE" in finding.advice
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from streamsvc.hooks import Hooks
-from streamsvc.sharing import StoreState
+from streamsvc.store.health import StoreState
 from streamsvc.telemetry.conventions import Convention
 from streamsvc.telemetry.exposition import TEXT, Page, merged
 from streamsvc.telemetry.gauges import watch_connections, watch_store

@@ -1,9 +1,10 @@
 """Turns `config.toml` and the environment into `Settings`, or into one line for each mistake.
 
-The environment overrides the file, and options of the command line override both: `STREAMSVC_PROVIDER=openai` stands for `provider = "openai"`, and a double
-underscore separates a table from its key: `STREAMSVC_SERVER__PORT=9000`. Every mistake is a line of a `ConfigError`
-that names the variable, or the file and the key, what was found and what is accepted. Providers' keys are not
-settings; the names of the variables that hold them are. A value that may be a key in the wrong place is never shown.
+The environment overrides the file, and options of the command line override both. `STREAMSVC_PROVIDER=openai` stands
+for `provider = "openai"`, and a double underscore separates a table from its key: `STREAMSVC_SERVER__PORT=9000`. Every
+mistake is a line of a `ConfigError` that names the variable, or the file and the key, what was found and what is
+accepted. Providers' keys are not settings; the names of the variables that hold them are. A value that may be a key in
+the wrong place is never shown.
 
 For a setting with a mistake the default is used, so that the settings after it are checked as well.
 """

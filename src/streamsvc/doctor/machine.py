@@ -17,7 +17,7 @@ from streamsvc.server import descriptors, sizing
 from streamsvc.server.listening import BACKLOG, bind
 
 PORT_SECONDS = 3.0
-"""How long whatever has the port may take to answer."""
+"""How long the program that has the port may take to answer."""
 
 _FEW_CONNECTIONS = 100
 _SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
@@ -123,7 +123,7 @@ def _physical() -> int | None:
 
 
 def _number(path: Path) -> int | None:
-    """Return the number in a file of the kernel; None if there is none, such as `max`."""
+    """Return the number in a file of the kernel; None if the file is missing or says `max`."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):

@@ -27,7 +27,7 @@ _FAILED_STEPS = {
     "TCP": ("nothing answers there", "check {base_url}, the server, and firewalls on the way"),
     "proxy": ("the environment's proxy opens no connection", "check https_proxy and no_proxy"),
     "TLS": (
-        "there is no TLS connection",
+        "no TLS connection",
         "check the server's certificate, SSL_CERT_FILE, and http:// or https:// in {base_url}",
     ),
     "answer": ("the server sends no HTTP response", "check {base_url}: is this an HTTP server?"),
@@ -149,7 +149,7 @@ def _sentence(problem: ProviderError, entry: UpstreamSection) -> str:
         case "provider_model_not_found":
             return f"the provider does not know the model {entry.model!r}"
         case "provider_misconfigured":
-            return "there is no such API at this address"
+            return "this address has no such API"
         case _:
             return problem.message[0].lower() + problem.message[1:].rstrip(".")
 

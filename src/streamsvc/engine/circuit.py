@@ -54,7 +54,7 @@ class Circuit:
         name: the entry, for the hooks.
         failures: how many consecutive failures open it; 0: it never opens.
         seconds: how long it stays open before one call may probe.
-        hooks: are told when it opens and closes.
+        hooks: get a report when it opens and closes.
     """
 
     def __init__(self, name: str, *, failures: int, seconds: float, hooks: Hooks) -> None:

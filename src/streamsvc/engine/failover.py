@@ -51,7 +51,7 @@ class Failover:
         emit: writes an event for the viewers.
         read_answer: reads back the part of the answer that viewers have.
         settings: whether to rescue, and the maximum number of calls.
-        hooks: are told of each call.
+        hooks: get a report of each call.
 
     Attributes:
         entry: the one that answers; after a failure, the one whose failure is reported.

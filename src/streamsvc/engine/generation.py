@@ -57,7 +57,7 @@ class Generation:
         slot: its provider slot, held until `run` has returned; the slot's route lists the entries that may answer.
         log: stores its events.
         settings: how long it may continue without viewers, and how it is rescued.
-        hooks: are told when it starts and ends.
+        hooks: get a report when it starts and ends.
         hand_over: lets another process go on with it, and returns whether one may.
 
     Attributes:
@@ -205,7 +205,7 @@ class Generation:
         max_tokens: int | None,
         trace: GenerationTrace,
     ) -> None:
-        """Tell the hooks how it has ended."""
+        """Report its end to the hooks."""
         failover, audience = self._failover, self.audience
         is_watched = audience.state is State.WATCHING
         self._hooks.notify(

@@ -45,7 +45,7 @@ class Supervisor:
         log: stores the events.
         directory: knows which generations run, here or elsewhere.
         limiter: limits what principals use.
-        hooks: are told what happens to generations and calls.
+        hooks: get reports of generations and calls.
         settings: limits and deadlines.
         id_mark: returns how the random part of a new id must begin.
         traces: makes the spans of generations.

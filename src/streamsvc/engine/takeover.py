@@ -47,11 +47,11 @@ class TakeOvers:
         directory: notices and assigns them.
         limiter: holds what they are charged.
         terms: returns what may answer now, and whether answers are rescued.
-        hooks: are told what ends here; a generation that goes on tells them itself.
+        hooks: get a report of what ends here; a generation that goes on reports itself.
         start: runs a generation in a task of its own. The limits do not apply: it was admitted when it was created.
     """
 
-    def __init__(  # what it needs, passed by name
+    def __init__(
         self,
         *,
         log: EventLog,

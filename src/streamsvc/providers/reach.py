@@ -55,10 +55,12 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def reach(section: UpstreamSection, key: str, *, seconds: float) -> Reached:
-    """Reach the provider of an entry; the whole takes at most *seconds*, and a silent server is a `TimeoutError`.
+    """Reach the provider of an entry.
 
-    Raises:
-        TimeoutError: it takes longer.
+    Args:
+        section: of the entry.
+        key: its key; "" if it needs none.
+        seconds: how long all questions together may take; the step that is not over by then has failed.
     """
     ask = cast(
         "AskForFree", importlib.import_module(f"streamsvc.providers.{section.kind}.reach").ask

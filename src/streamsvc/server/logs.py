@@ -140,9 +140,7 @@ class BackgroundHandler(logging.Handler):
         while rest:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
-            except (
-                BlockingIOError
-            ):  # another process that shares the descriptor made it non-blocking
+            except BlockingIOError:  # another process shares the descriptor, and made it so
                 select.select([], [self._descriptor], [])
 
 

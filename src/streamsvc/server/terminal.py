@@ -2,7 +2,7 @@
 
 SIGHUP has two meanings: an operator or a service manager asks for a reload, or the kernel says that the terminal is
 gone (termios(3)). In the second case, the process loses its controlling terminal before it gets the signal (Linux,
-`__tty_hangup`), so `/dev/tty` tells the two apart.
+`__tty_hangup`), so opening `/dev/tty` shows which of the two it is.
 """
 
 import errno

@@ -82,7 +82,7 @@ class Store:
 
     Args:
         settings: where it is, and how long a command may take.
-        hooks: are told whether it can be used.
+        hooks: get a report when it is lost, back, slow or fast.
 
     Attributes:
         worker: the name of this process in the store.

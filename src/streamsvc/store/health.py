@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 import anyio
 
@@ -26,6 +27,18 @@ class Trouble(StrEnum):
     MISCONFIGURED = "misconfigured"  # wrong password, missing permission, wrong kind of server
 
 
+class StoreState(NamedTuple):
+    """The state of the shared store.
+
+    Attributes:
+        is_up: whether it can be used.
+        seconds: how long its latest command took; None: there was none.
+    """
+
+    is_up: bool
+    seconds: float | None
+
+
 _DOWN = frozenset({Trouble.UNREACHABLE, Trouble.SILENT, Trouble.MISCONFIGURED})
 
 
@@ -43,7 +56,7 @@ class Health:
     """The state of the store, as the latest commands found it.
 
     Args:
-        hooks: are told of each change, once.
+        hooks: get one report of each change.
 
     Attributes:
         trouble: why it cannot be used; None if it can.

@@ -1,11 +1,11 @@
 """The figures that are read when somebody asks, from the objects that have them."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 from streamsvc.config.settings import Settings
 from streamsvc.engine.circuit import State
 from streamsvc.engine.supervisor import Supervisor
+from streamsvc.store.health import StoreState
 from streamsvc.telemetry import names
 from streamsvc.telemetry.metrics import Metrics
 
@@ -48,20 +48,6 @@ def watch_engine(metrics: Metrics, supervisor: Supervisor, log_bytes: Callable[[
             for state in State
         },
     )
-
-
-class StoreState(Protocol):
-    """The state of the shared store."""
-
-    @property
-    def is_up(self) -> bool:
-        """Whether it can be used."""
-        ...
-
-    @property
-    def seconds(self) -> float | None:
-        """How long its latest command took; None: there was none."""
-        ...
 
 
 def watch_store(metrics: Metrics, state: Callable[[], StoreState]) -> None:

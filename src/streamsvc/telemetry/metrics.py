@@ -52,7 +52,7 @@ class Metrics:
     """The figures of this process.
 
     Args:
-        hooks: say what happens.
+        hooks: report what happens.
         providers: the entries of the settings.
         convention: which names the figures of the GenAI conventions have.
     """

@@ -123,7 +123,7 @@ class Recent:
     It must listen before `Metrics` does: the window copies the figures as they were before something is counted.
 
     Args:
-        hooks: say what happens.
+        hooks: report what happens.
         clock: seconds since 1970.
         timer: monotonic seconds.
 

@@ -36,7 +36,7 @@ class Access(Enum):
     TICKET = auto()  # those with a valid ticket, which the endpoint checks
     OPERATOR = (
         auto()
-    )  # those that may look at the whole service; a caller's credential does not count
+    )  # those that may look at the whole service, which no caller's credential allows
 
 
 class AccessControl:

@@ -46,7 +46,7 @@ class UIMessageEndpoints:
         streams: makes the streaming responses.
         parser: parses request bodies.
         directory: knows the latest answer of each chat.
-        hooks: are told of those who resume.
+        hooks: get a report of each client that resumes.
     """
 
     def __init__(  # noqa: PLR0913  # what it needs, passed by name

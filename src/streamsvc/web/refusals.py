@@ -23,7 +23,7 @@ class Refusals:
     """Reports refused requests.
 
     Args:
-        hooks: are told of each.
+        hooks: get a report of each.
     """
 
     def __init__(self, hooks: Hooks) -> None:

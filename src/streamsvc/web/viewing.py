@@ -44,7 +44,7 @@ class Viewing:
         refusals: reports a refusal that looks like a stream.
         dialects: by their value of `?format=`; `json` is the default.
         settings: how a stream looks.
-        hooks: are told of those who resume.
+        hooks: get a report of each client that resumes.
     """
 
     def __init__(  # noqa: PLR0913  # what viewers need, passed by name

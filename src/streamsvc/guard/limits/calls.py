@@ -266,7 +266,7 @@ class Calls:
     async def _run(
         self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes], count: int
     ) -> Any:
-        """Run a script on so many keys."""
+        """Run a script on packed keys; *count* of them in all."""
         return await self._store.run_packed(
             script, keys, arguments, count=count, kept=self._connection
         )

@@ -136,7 +136,7 @@ class _Supervisor:
         on_running: see `serve_workers`.
     """
 
-    def __init__(  # what it is made of
+    def __init__(
         self,
         settings: Settings,
         source: Source,

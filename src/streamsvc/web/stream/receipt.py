@@ -23,7 +23,7 @@ class Receipt(AbstractContextManager["Receipt"]):
         generation: that it watches; also an attribute.
         dialect: the name of its wire format.
         after: the number of the last record that it has; below 0: none.
-        hooks: are told when it joins and leaves.
+        hooks: get a report when it joins and leaves.
         trace: the `traceparent` of its request's span; "" if it is not traced.
 
     Attributes:

@@ -53,7 +53,7 @@ class EventStream(EventSourceResponse):
         dialect: makes the frames.
         settings: how a stream looks, and how long a viewer may leave it unread.
         shutdown: how a stream learns that a server other than ours stops.
-        hooks: are told when the viewer joins and leaves, and what it got.
+        hooks: get a report when the viewer joins and leaves, with what it got.
         headers: additional response headers.
         instead: may replace the stream with a different response.
         on_done: called when the `Done` is written.

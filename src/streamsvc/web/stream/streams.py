@@ -31,7 +31,7 @@ class Streams:
         viewer: makes the slot that a viewer holds while it is connected.
         settings: how a stream looks.
         shutdown: how a stream learns that a server other than ours stops.
-        hooks: are told what each viewer gets.
+        hooks: get a report of what each viewer gets.
     """
 
     def __init__(
