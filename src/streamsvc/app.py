@@ -158,33 +158,17 @@ def create_app(
     traces = Traces(export.sampling if export else None)
     sharing = _sharing(settings, hooks, demo_worker)
     providers = ProviderRegistry(settings.providers, environ)
-    supervisor = Supervisor(
-        providers=providers,
-        log=sharing.log,
-        directory=sharing.directory,
-        limiter=sharing.limiter,
-        hooks=hooks,
-        settings=settings,
-        id_mark=sharing.id_mark,
-        traces=traces,
-    )
+    supervisor = _supervisor(settings, hooks, traces, sharing, providers)
     authenticator, running = _authenticator(settings), RunningRequests()
     if authenticator is not None:
         authenticator.on_revoked(running.cut)
     recent = Recent(hooks)  # it has to hear of everything before the metrics count it
     metrics = _metrics(settings, environ, hooks, supervisor, sharing)
-    reporter = Reporter(
-        recent,
-        metrics,
-        GEN_AI[Convention.of(environ)],
-        entries=lambda: supervisor.entries,
-        troubles=lambda: [it.code for it in sharing.troubles()],
-    )
     core = Core(
         hooks=hooks,
         traces=traces,
         metrics=metrics,
-        reporter=reporter,
+        reporter=_reporter(recent, metrics, environ, supervisor, sharing),
         peers=Peers(place),
         environ=environ,
         sharing=sharing,
@@ -204,6 +188,42 @@ def _trace_export(hooks: Hooks, environ: Mapping[str, str]) -> "TraceExport | No
     from streamsvc.telemetry.otel import TraceExport  # noqa: PLC0415  # the SDK is only needed here
 
     return TraceExport(hooks, environ)
+
+
+def _supervisor(
+    settings: Settings,
+    hooks: Hooks,
+    traces: Traces,
+    sharing: Sharing,
+    providers: ProviderRegistry,
+) -> Supervisor:
+    return Supervisor(
+        providers=providers,
+        log=sharing.log,
+        directory=sharing.directory,
+        limiter=sharing.limiter,
+        hooks=hooks,
+        settings=settings,
+        id_mark=sharing.id_mark,
+        traces=traces,
+    )
+
+
+def _reporter(
+    recent: Recent,
+    metrics: Metrics,
+    environ: Mapping[str, str],
+    supervisor: Supervisor,
+    sharing: Sharing,
+) -> Reporter:
+    """Return what says how this process does, for the operators' page."""
+    return Reporter(
+        recent,
+        metrics,
+        GEN_AI[Convention.of(environ)],
+        entries=lambda: supervisor.entries,
+        troubles=lambda: [it.code for it in sharing.troubles()],
+    )
 
 
 def _metrics(
@@ -245,6 +265,13 @@ def _authenticator(settings: Settings) -> Authenticator | None:
     return CredentialSchemes(known) if known else None
 
 
+async def _open_usual(supervisor: Supervisor) -> None:
+    """Open the providers of the default route now: a fallback is first called in the middle of an outage."""
+    usual = supervisor.terms.settings.provider
+    for entry in supervisor.entries.route(usual, Prompt(messages=())):
+        await entry.provider()
+
+
 def _lifespan(
     core: Core,
     providers: ProviderRegistry,
@@ -268,10 +295,7 @@ def _lifespan(
                 tasks.start_soon(work)
             async with supervisor:
                 tasks.start_soon(drain_at_shutdown, name="drain")
-                # Now and not later: a fallback is first called in the middle of an outage.
-                usual = supervisor.terms.settings.provider
-                for entry in supervisor.entries.route(usual, Prompt(messages=())):
-                    await entry.provider()
+                await _open_usual(supervisor)
                 await sharing.prepare()
                 announce()
                 guard.has_started = True

@@ -1,6 +1,6 @@
 """Notices that a file has been written or replaced.
 
-By looking now and then: network file systems and the mounts of containers report no changes.
+It polls: network file systems and the mounts of containers report no changes.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ class FileWatch:
 
 
 def _signature(path: Path) -> tuple[int, ...] | None:
-    """Return what changes whenever a file is written or replaced, also by a link to another; None if it is away."""
+    """Return what changes whenever a file is written or replaced, also by a link to another; None if it is missing."""
     try:
         found = path.stat()
     except OSError:

@@ -64,7 +64,7 @@ class GenerationStarted(Detail, frozen=True, kw_only=True):
 
     Attributes:
         generation: its id.
-        principal: the name of whose it is; "" for anonymous.
+        principal: the name of its owner; "" for anonymous.
         provider: the entry that is asked first.
         model: the model that is asked for.
         trace: the `traceparent` of its span; "" if it is not traced.
@@ -104,7 +104,7 @@ class CallEnded(Detail, frozen=True, kw_only=True):
 
     Attributes:
         generation: the answer that it was made for.
-        principal: the name of whose that is.
+        principal: the name of its owner.
         provider: the entry.
         kind: of its provider.
         model: the model that was asked for.
@@ -156,9 +156,9 @@ class GenerationEnded(Detail, frozen=True, kw_only=True):
 
     Attributes:
         generation: its id.
-        principal: the name of whose it is.
+        principal: the name of its owner.
         end: `finished`: its `Done` is stored; else another process goes on with it, or will.
-        model: that was asked for at last; that of `done` is the one that answered, if the upstream names it.
+        model: the last one that was asked for; that of `done` is the one that answered, if the upstream names it.
         done: how it ended; of one that goes on elsewhere only provider and model are true.
         began_at: when it began in this process, in seconds since 1970.
         seconds: how long it ran in this process.
@@ -261,7 +261,7 @@ class RequestEnded(Detail, frozen=True, kw_only=True):
         began_at: when it came, in seconds since 1970.
         seconds: how long it took to the end of the response.
         first_byte_seconds: how long to the head of the response; None: there was none.
-        principal: the name of who made it, or "".
+        principal: the name of the caller, or "".
         generation: the answer that it is about, or "".
         trace: the `traceparent` of its span; "" if it is not traced.
         parent: the `traceparent` that the client sent, or "".

@@ -46,7 +46,7 @@ class Failover:
 
     Args:
         generation_id: for the hooks.
-        request: what to generate, and whose it is.
+        request: what to generate, and for whom.
         slot: the generation's provider slot, acquired; its route lists the entries that may be called, in order.
         emit: writes an event for the viewers.
         read_answer: reads back the part of the answer that viewers have.

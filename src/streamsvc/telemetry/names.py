@@ -60,7 +60,7 @@ GENERATIONS_STARTED = Metric(
 GENERATIONS = Metric(
     name="streamsvc_generations",
     kind="counter",
-    help="Answers that ended, by the entry and the model that were asked at last, and by outcome.",
+    help="Answers that ended, by the entry and the model that were asked last, and by outcome.",
     labels=("provider", "model", "outcome"),
 )
 GENERATIONS_MOVED = Metric(
@@ -187,7 +187,7 @@ VIEWER_GAP_SECONDS = Metric(
     name="streamsvc_viewer_gap_seconds",
     kind="histogram",
     unit="seconds",
-    help="Between two writes of words to a viewer's connection.",
+    help="Between two writes to a viewer's connection, from the first words on; keepalives do not count.",
     labels=("dialect",),
     buckets=GAP_BOUNDS,
 )
