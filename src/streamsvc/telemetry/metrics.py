@@ -10,6 +10,7 @@ from typing import get_args
 
 from streamsvc import __version__
 from streamsvc.config.provider_settings import ProviderSettings
+from streamsvc.errors import StreamsvcError
 from streamsvc.events import Outcome, Usage
 from streamsvc.hooks import (
     CallEnded,
@@ -44,7 +45,7 @@ def _codes(kind: type[ProviderError]) -> Iterator[str]:
         yield from _codes(more)
 
 
-_CODES = sorted(set(_codes(ProviderError)))
+_CODES = sorted({*_codes(ProviderError), StreamsvcError.code})
 """How calls can fail."""
 
 
