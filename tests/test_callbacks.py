@@ -2,14 +2,14 @@
 
 import ast
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 
 import streamsvc
-from streamsvc.eventloop import clock, now
+from streamsvc.eventloop import clock, now, soon_from_threads
 
 SOURCES = Path(streamsvc.__file__).parent
 ASKS_FOR_THE_LOOP = {"current_time", "current_token", "current_async_library", "get_async_backend"}
@@ -58,3 +58,17 @@ def test_a_clock_made_before_the_loop_follows_the_loop() -> None:
         return read() == pytest.approx(asyncio.get_running_loop().time(), abs=5)
 
     assert asyncio.run(compare())
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_thread_can_call_into_the_loop_until_it_ends(backend: str) -> None:
+    async def called() -> Callable[[Callable[[], object]], object]:
+        call, came = soon_from_threads(), anyio.Event()
+        with anyio.fail_after(10):
+            await anyio.to_thread.run_sync(call, came.set)
+            await came.wait()
+        return call
+
+    call = anyio.run(called, backend=backend)
+    with pytest.raises(RuntimeError):
+        call(lambda: None)

@@ -51,6 +51,17 @@ def soon() -> Callable[[Callable[[], object]], object]:
         return run_sync_soon
 
 
+def soon_from_threads() -> Callable[[Callable[[], object]], object]:
+    """Return a function that schedules a call in the running event loop, from any thread.
+
+    It raises a `RuntimeError` if the loop has ended.
+    """
+    try:
+        return asyncio.get_running_loop().call_soon_threadsafe
+    except RuntimeError:
+        return soon()  # trio's takes calls from any thread
+
+
 def timers() -> Callable[[float, Callable[[], object]], Timer]:
     """Return a function that schedules a call at a time of the running event loop's clock.
 

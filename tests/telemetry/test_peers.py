@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -12,7 +13,7 @@ import pytest
 
 from streamsvc.server.workers import serve
 from streamsvc.telemetry.peers import Peers
-from streamsvc.telemetry.place import ALONE, Place, make_directory
+from streamsvc.telemetry.place import ALONE, Place, addressable, make_directory
 from support.owned import own_tasks
 
 
@@ -26,7 +27,9 @@ def directory() -> Iterator[str]:
 async def answers(place: Place) -> bool:
     """Return whether a worker accepts connections."""
     with suppress(OSError):
-        async with await anyio.connect_unix(place.socket) as connection:
+        with addressable(place.socket) as address:
+            connection = await anyio.connect_unix(address)
+        async with connection:
             await connection.send(b"what\n")
             return bool(await connection.receive())
     return False
@@ -109,7 +112,9 @@ async def test_socket_of_a_dead_worker_is_no_answer(directory: str) -> None:
 async def test_nonsense_gets_nothing_and_harms_nobody(directory: str, raw: bytes) -> None:
     place = Place(directory)
     async with running(place) as peers:
-        async with await anyio.connect_unix(place.socket) as connection:
+        with addressable(place.socket) as address:
+            connection = await anyio.connect_unix(address)
+        async with connection:
             if raw:
                 await connection.send(raw)
             await connection.send_eof()
@@ -169,3 +174,15 @@ def test_workers_without_a_directory_are_apart(
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
     assert serve._directory() == ""
     assert "workers.apart errno=2" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a directory has no short name elsewhere")
+async def test_workers_find_each_other_however_long_the_path_is(tmp_path: Path) -> None:
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    async with running(Place(str(deep), 1, 0, 2)) as one, running(Place(str(deep), 2, 1, 2)):
+        with anyio.fail_after(10):
+            answered = await one.ask("what", "now")
+    starts = {name: (answer or b"")[:7] for name, answer in answered.items()}
+    assert starts == {"1": b"1.0 now", "2": b"2.1 now"}
+    assert [*deep.iterdir()] == []

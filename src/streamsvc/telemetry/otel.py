@@ -16,8 +16,6 @@ from importlib.metadata import entry_points
 from typing import Self
 
 import anyio
-import anyio.from_thread
-import anyio.lowlevel
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -28,6 +26,7 @@ from typing_extensions import override
 
 from streamsvc import __version__
 from streamsvc.config.tracing import EXPORTERS, exporter_names
+from streamsvc.eventloop import soon_from_threads
 from streamsvc.hooks import Hooks
 from streamsvc.log_line import Value, log
 from streamsvc.telemetry.conventions import Convention
@@ -115,12 +114,12 @@ class TraceExport(AbstractAsyncContextManager["TraceExport"]):
 
         The thread is a daemon: if it waits for a collector, it must not delay the exit of the process.
         """
-        is_sent, token = anyio.Event(), anyio.lowlevel.current_token()
+        is_sent, call = anyio.Event(), soon_from_threads()
 
         def send() -> None:
             self._provider.shutdown()
-            with suppress(anyio.RunFinishedError):  # the wait is over
-                anyio.from_thread.run_sync(is_sent.set, token=token)
+            with suppress(RuntimeError):  # the wait is over, and the loop has ended
+                call(is_sent.set)
 
         with anyio.move_on_after(FLUSH_SECONDS, shield=True) as patience:
             threading.Thread(target=send, name="last spans", daemon=True).start()

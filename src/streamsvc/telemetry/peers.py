@@ -12,7 +12,7 @@ import anyio
 import anyio.abc
 
 from streamsvc.log_line import log
-from streamsvc.telemetry.place import Peer, Place
+from streamsvc.telemetry.place import Peer, Place, addressable
 from streamsvc.traces import fields_of
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,8 @@ class Peers:
             return
         path = self._place.socket
         try:
-            listener = await anyio.create_unix_listener(path, mode=0o600)
+            with addressable(path) as address:
+                listener = await anyio.create_unix_listener(address, mode=0o600)
         except OSError as exc:
             log(
                 logger,
@@ -104,7 +105,9 @@ async def _asked(socket: Path, line: str) -> bytes | None:
     """Return the answer of another worker, or None."""
     with anyio.move_on_after(ASK_SECONDS):
         try:
-            async with await anyio.connect_unix(socket) as connection:
+            with addressable(socket) as address:
+                connection = await anyio.connect_unix(address)
+            async with connection:
                 await connection.send(f"{line}\n".encode())
                 parts = [part async for part in connection]
                 return b"".join(parts) or None

@@ -4,11 +4,15 @@ A socket is named `NUMBER.START`: the number of the worker, and how many workers
 worker is replaced, both processes have the same number; the older one is then called by the whole name.
 """
 
+import os
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
+
+ADDRESS_BYTES = 100
+"""How long a path may be as the address of a socket, on every system."""
 
 
 def make_directory() -> str:
@@ -92,6 +96,22 @@ class Place(NamedTuple):
 
 ALONE = Place()
 """The place of a process that has no others beside it."""
+
+
+@contextmanager
+def addressable(socket: Path) -> Iterator[Path]:
+    """Return a context with a path to a socket that fits into an address, however deep its directory is.
+
+    On Linux, an address has room for 107 bytes (unix(7)), and the directory may be named by a descriptor.
+    """
+    if len(os.fsencode(socket)) <= ADDRESS_BYTES:
+        yield socket
+        return
+    directory = os.open(socket.parent, os.O_RDONLY)
+    try:
+        yield Path(f"/proc/self/fd/{directory}", socket.name)
+    finally:
+        os.close(directory)
 
 
 def socket_of(directory: str, number: int, start: int) -> Path:
