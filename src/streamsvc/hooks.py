@@ -7,7 +7,7 @@ reported for a token: the places that a token passes count for themselves, and r
 import logging
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -339,6 +339,18 @@ class SettingsReloaded(Detail, frozen=True, kw_only=True):
     """
 
     changed: Sequence[str]
+
+
+class StoreState(NamedTuple):
+    """The state of the shared store.
+
+    Attributes:
+        is_up: whether it can be used.
+        seconds: how long its latest command took; None: there was none.
+    """
+
+    is_up: bool
+    seconds: float | None
 
 
 class StoreReason(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,8 +14,7 @@ from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.guard.limits.memory import MemoryLimiter
 from streamsvc.guard.tickets.base import Tickets
 from streamsvc.guard.tickets.memory import MemoryTickets
-from streamsvc.hooks import StoreReason
-from streamsvc.store.health import StoreState
+from streamsvc.hooks import StoreReason, StoreState
 from streamsvc.web.demo import Producers
 
 

@@ -11,11 +11,10 @@ from streamsvc.errors import StoreUnavailable
 from streamsvc.eventlog.redis import RedisEventLog
 from streamsvc.guard.limits.redis import RedisLimiter
 from streamsvc.guard.tickets.redis import RedisTickets
-from streamsvc.hooks import Hooks
+from streamsvc.hooks import Hooks, StoreState
 from streamsvc.producers import DemoProducers
 from streamsvc.sharing import Sharing
 from streamsvc.store.client import Store
-from streamsvc.store.health import StoreState
 from streamsvc.store.inspect import log_server
 from streamsvc.store.keys import partition_mark
 

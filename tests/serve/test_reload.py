@@ -83,5 +83,7 @@ async def test_200_streams_lose_no_word_to_a_good_and_a_bad_reload(tmp_path: Pat
             for body in bodies:
                 assert [body.count(word.encode()) for word in BEFORE + AFTER] == [1] * 20
             assert len(old.calls) == STREAMS
-            assert service.output.count("outcome=completed") >= STREAMS
-            service.assert_quiet("settings.refused")
+            with anyio.fail_after(30):
+                assert await service.terminate() == 0
+        assert service.output.count("outcome=completed") >= STREAMS
+    service.assert_quiet("settings.refused")

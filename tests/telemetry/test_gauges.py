@@ -2,8 +2,7 @@
 
 import pytest
 
-from streamsvc.hooks import Hooks
-from streamsvc.store.health import StoreState
+from streamsvc.hooks import Hooks, StoreState
 from streamsvc.telemetry.conventions import Convention
 from streamsvc.telemetry.exposition import TEXT, Page, merged
 from streamsvc.telemetry.gauges import watch_connections, watch_store

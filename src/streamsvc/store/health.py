@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple
 
 import anyio
 
@@ -25,18 +24,6 @@ class Trouble(StrEnum):
     FULL = "full"  # it has reached its `maxmemory`
     READ_ONLY = "read_only"  # a replica, or a server that cannot save
     MISCONFIGURED = "misconfigured"  # wrong password, missing permission, wrong kind of server
-
-
-class StoreState(NamedTuple):
-    """The state of the shared store.
-
-    Attributes:
-        is_up: whether it can be used.
-        seconds: how long its latest command took; None: there was none.
-    """
-
-    is_up: bool
-    seconds: float | None
 
 
 _DOWN = frozenset({Trouble.UNREACHABLE, Trouble.SILENT, Trouble.MISCONFIGURED})

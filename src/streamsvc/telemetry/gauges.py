@@ -5,7 +5,7 @@ from collections.abc import Callable
 from streamsvc.config.settings import Settings
 from streamsvc.engine.circuit import State
 from streamsvc.engine.supervisor import Supervisor
-from streamsvc.store.health import StoreState
+from streamsvc.hooks import StoreState
 from streamsvc.telemetry import names
 from streamsvc.telemetry.metrics import Metrics
 
