@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
+import streamsvc
 from streamsvc.cli import main
 from support.commands import COMMAND, environment
 from support.free_answers import Answer, free_answers
@@ -99,6 +100,19 @@ async def test_each_setting_names_its_source_and_mistakes_fail(tmp_path: Path) -
     assert "config.toml sets server.port, log.url" in texts or "config.toml sets log.url" in texts
     assert "STREAMSVC_PROVIDER sets provider" in texts
     assert checks(found, "provider fake")
+
+
+async def test_settings_of_the_file_that_are_not_defaults_are_named(tmp_path: Path) -> None:
+    """The shipped file states each default; a list of all would hide what an operator has changed."""
+    shipped = (Path(streamsvc.__file__).parent / "config.toml").read_text()
+    for text, named in (
+        (shipped, "providers.openai, providers.gemini"),
+        ("[server]\nport = 8000\n", "only defaults"),
+        ("[providers.fake]\nkind = 'fake'\nseed = 7\n", "providers.fake.seed"),
+    ):
+        (tmp_path / "config.toml").write_text(text)
+        (_, found, _), *_ = checks(await report(tmp_path, {}), "settings")
+        assert found.endswith(f"config.toml sets {named}")
 
 
 @pytest.mark.promise("secret:kept")

@@ -3,14 +3,16 @@
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from streamsvc.config.addresses import is_loopback
+from streamsvc.config.changes import differences
 from streamsvc.config.keys_file import read_keys
 from streamsvc.config.load import Loaded
+from streamsvc.config.paths import dotted
 from streamsvc.config.settings import Settings
 from streamsvc.doctor.findings import Finding, Findings, fail, ok, warn
 from streamsvc.errors import ConfigError
@@ -33,7 +35,7 @@ def check_settings(loaded: Loaded, path: Path | None) -> Findings:
             fail("settings", mistake, "correct it; config.toml explains each key")
             for mistake in loaded.mistakes
         ),
-        *_sources(loaded.sources, path),
+        *_sources(loaded, path),
         *_config_file(path),
         *_keys_file(settings),
         *_access(settings),
@@ -41,17 +43,20 @@ def check_settings(loaded: Loaded, path: Path | None) -> Findings:
     ]
 
 
-def _sources(sources: Mapping[str, str], path: Path | None) -> Iterator[Finding]:
-    """Say where each setting comes from that is not a default; never its value, which may contain a password."""
+def _sources(loaded: Loaded, path: Path | None) -> Iterator[Finding]:
+    """Say where each setting comes from that is not as by default; never its value, which may contain a password."""
     by_source: dict[str, list[str]] = defaultdict(list)
-    for key, source in sources.items():
+    for key, source in loaded.sources.items():
         by_source[source].append(key)
     if path is not None:
         keys = by_source.pop(str(path), [])
-        yield ok("settings", f"{path} sets {', '.join(keys) if keys else 'nothing'}")
+        others = map(dotted, differences(Settings(), loaded.settings))
+        # A table of providers that there is not by default is one difference.
+        named = [it for it in others if any(f"{key}.".startswith(f"{it}.") for key in keys)]
+        yield ok("settings", f"{path} sets {', '.join(named) if named else 'only defaults'}")
     for source, keys in by_source.items():
         yield ok("settings", f"{source} sets {keys[0]}")
-    if not sources:
+    if not loaded.sources:
         yield ok("settings", "all are defaults")
 
 
