@@ -38,16 +38,16 @@ bare:
 tables:
     PYTHONPATH=tests uv run python -m support.tables
 
-# Run a service with troubles under a real Prometheus, and draw the dashboard into docs/operations/; about two minutes.
-# `just picture 120 -` draws nothing, and leaves both running, to try docs/operations.md.
-picture seconds="100" file="docs/operations/dashboard.png":
+# Run a service with troubles under a real Prometheus, and draw the dashboard into docs/operate/watch/; about two minutes.
+# `just picture 120 -` draws nothing, and leaves both running, to try docs/operate/watch.md.
+picture seconds="100" file="docs/operate/watch/dashboard.png":
     PYTHONPATH=tests uv run python -m support.watching.trial {{seconds}} {{file}}
 
-# Let everything fail between workers and Redis, and write what viewers notice into docs/scaling.md; it takes minutes.
+# Let everything fail between workers and Redis, and write what viewers notice into docs/operate/scale.md; it takes minutes.
 chaos: && tables
     WRITE_CHAOS=1 uv run pytest -n 0 tests/scale/test_chaos.py tests/scale/test_rolling_restart.py
 
-# Ask a service for all that docs/openapi.json offers, and for what it rules out; it takes minutes.
+# Ask a service for all that docs/reference/openapi.json offers, and for what it rules out; it takes minutes.
 conformance examples="200":
     OPENAPI_EXAMPLES={{examples}} uv run pytest -n 0 -o faulthandler_timeout=3600 tests/serve/test_every_documented_answer.py
 

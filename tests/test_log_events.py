@@ -1,4 +1,4 @@
-"""`docs/logs.md` has every event that the service logs, with its level and its fields, and no other."""
+"""`docs/reference/logs.md` has every event that the service logs, with its level and its fields, and no other."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import streamsvc
 
 PACKAGE = Path(streamsvc.__file__).parent
-PAGE = (Path(__file__).parents[1] / "docs/logs.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs/reference/logs.md").read_text(encoding="utf-8")
 CALLS = {"log", "_log", "_record"}
 
 

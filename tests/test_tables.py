@@ -20,15 +20,15 @@ def test_deployment_files_are_those_of_the_default_settings(name: str) -> None:
 
 
 def test_changed_row_is_noticed() -> None:
-    page = (DOCS / "faults.md").read_text()
+    page = (DOCS / "reference" / "faults.md").read_text()
     changed = page.replace("| 429 with", "| 428 with", 1)
     assert changed != page
-    assert written(changed, TABLES["faults.md"]) == page
+    assert written(changed, TABLES["reference/faults.md"]) == page
 
 
 def test_page_without_markers_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="table faults"):
-        written("no table", TABLES["faults.md"])
+        written("no table", TABLES["reference/faults.md"])
 
 
 def test_each_advisory_names_tests_that_exist() -> None:

@@ -14,8 +14,8 @@ def files_of(page: str) -> Mapping[str, str]:
     return {block[2]: block[1] for block in _BLOCK.finditer(text)}
 
 
-FENCES = (DOCS / "frontend.md").read_text(encoding="utf-8").count("\n```") // 2
-FILES = files_of("frontend.md")
+FENCES = (DOCS / "guides" / "frontend.md").read_text(encoding="utf-8").count("\n```") // 2
+FILES = files_of("guides/frontend.md")
 """The files of the page for front ends."""
 
 

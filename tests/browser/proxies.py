@@ -1,4 +1,4 @@
-"""Reverse proxies with the configurations of `docs/frontend.md` and `docs/security.md`: TLS in front of the service."""
+"""Reverse proxies with the configurations of `docs/guides/frontend.md` and `docs/operate/secure.md`: TLS in front of the service."""
 
 import asyncio
 import os
@@ -61,7 +61,7 @@ class _Proxy:
     places: Mapping[str, str]
     arguments: tuple[str, ...]
     around: str = "{server}"
-    page: str = "frontend.md"
+    page: str = "guides/frontend.md"
 
 
 _ADDRESS = {"127.0.0.1:8000": "127.0.0.1:{service}"}
@@ -122,7 +122,7 @@ _INTERNET = _Proxy(
     },
     ("run", "--adapter", "caddyfile", "--config", _CONFIG),
     _CADDY,
-    "security.md",
+    "operate/secure.md",
 )
 """Caddy in front of a service with keys."""
 
@@ -193,7 +193,7 @@ async def reverse_proxy(
 
 @asynccontextmanager
 async def on_the_internet(directory: Path, service_port: int) -> AsyncIterator[int]:
-    """Run Caddy as `words.example.com`, as `docs/security.md` says; yields its port on 127.0.0.1."""
+    """Run Caddy as `words.example.com`, as `docs/operate/secure.md` says; yields its port on 127.0.0.1."""
     async with _running(
         _INTERNET, find("caddy"), directory, site=directory, service_port=service_port
     ) as address:

@@ -1,4 +1,4 @@
-"""The code of `docs/dialects`, unchanged, in a real browser and in a shell."""
+"""The code of `docs/guides/use-chat.md` and `docs/guides/plain-text.md`, unchanged, in a real browser and in a shell."""
 
 import asyncio
 import re
@@ -35,7 +35,7 @@ def origin(tmp_path: Path) -> Iterator[str]:
 
 @asynccontextmanager
 async def chat_page(
-    serve: Serve, directory: Path, origin: str, transport: str = "ai-sdk.md", **fake: Any
+    serve: Serve, directory: Path, origin: str, transport: str = "use-chat.md", **fake: Any
 ) -> AsyncIterator[tuple[Service, Page]]:
     """Open the chat of the page, and ask a question."""
     fake = {"words_per_second": 40, "text": TEXT, "reply": "text", "backoff_seconds": 0.01, **fake}
@@ -46,8 +46,8 @@ async def chat_page(
             providers={"fake": FakeSettings(**fake)},
         )
     )
-    save(directory, "chat.jsx", service="", files=files_of("dialects/ai-sdk.md"))
-    save(directory, "transport.js", service=service.url, files=files_of(f"dialects/{transport}"))
+    save(directory, "chat.jsx", service="", files=files_of("guides/use-chat.md"))
+    save(directory, "transport.js", service=service.url, files=files_of(f"guides/{transport}"))
     (directory / "chat.html").write_text(PAGE)
     await bundle(directory, "chat.jsx", "chat.js")
     async with opened(f"{origin}/chat.html") as page:
@@ -116,7 +116,7 @@ async def test_the_page_works_with_the_plain_text_transport(
 
 async def test_the_commands_of_the_page_on_plain_text_print_the_answer(serve: Serve) -> None:
     service = await serve(Settings(providers={"fake": FakeSettings(words_per_second=0)}))
-    page = (DOCS / "dialects" / "plain-text.md").read_text()
+    page = (DOCS / "guides" / "plain-text.md").read_text()
     commands = re.findall(r"^curl .*http://127.*$", page, re.MULTILINE)
     assert len(commands) == 3
     for command in commands:
@@ -142,10 +142,10 @@ async def test_the_exit_code_of_curl_reports_a_cut_answer(serve: Serve) -> None:
     assert FakeSettings().text.startswith(output.decode())
 
 
-@pytest.mark.parametrize("page", ["ai-sdk.md", "plain-text.md"])
+@pytest.mark.parametrize("page", ["use-chat.md", "plain-text.md"])
 def test_every_block_of_the_pages_is_tried(page: str) -> None:
-    text = (DOCS / "dialects" / page).read_text()
+    text = (DOCS / "guides" / page).read_text()
     shell = text.count("\n```sh\n")
-    files = files_of(f"dialects/{page}")
+    files = files_of(f"guides/{page}")
     assert text.count("\n```") // 2 == len(files) + shell - ("ask.sh" in files)
     assert shell == (2 if page == "plain-text.md" else 0)

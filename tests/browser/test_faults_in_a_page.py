@@ -1,4 +1,4 @@
-"""The page of `docs/frontend.md`, unchanged, with a provider that breaks on purpose."""
+"""The page of `docs/guides/frontend.md`, unchanged, with a provider that breaks on purpose."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The one-step and the two-step page of `docs/frontend.md`, in a real browser."""
+"""The one-step and the two-step page of `docs/guides/frontend.md`, in a real browser."""
 
 import json
 from itertools import chain, repeat
@@ -34,7 +34,7 @@ def test_every_block_of_the_page_is_a_named_and_tested_file() -> None:
 
 
 def test_the_page_says_what_to_show_for_every_status() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "frontend.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "frontend.md").read_text()
     table = page.partition("| `done` | what to show |")[2]
     assert [status for status in Status if f"| `{status.value}`" not in table] == []
 

@@ -1,4 +1,4 @@
-"""Many streams, shared streams and intermediaries, as in `docs/frontend.md`, in a real browser."""
+"""Many streams, shared streams and intermediaries, as in `docs/guides/frontend.md`, in a real browser."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pages that a ticket lets in: the page and the back ends of `docs/frontend.md`, in every browser.
+"""Pages that a ticket lets in: the page and the back ends of `docs/guides/frontend.md`, in every browser.
 
 The service is a process, started as an operator starts it.
 """

@@ -103,7 +103,7 @@ def of_the_component(service: Service) -> dict[str, str]:
 
 def of_use_chat(service: Service) -> dict[str, str]:
     page = '<!doctype html><meta charset="utf-8"><div id="chat"></div><script type="module" src="chat.js"></script>'
-    files = files_of("dialects/ai-sdk.md")
+    files = files_of("guides/use-chat.md")
     return {"chat.html": page, **from_guide("chat.jsx", "transport.js", files=files)(service)}
 
 

@@ -1,4 +1,4 @@
-"""The pages of `docs/tools.md` and `docs/structured-answers.md`, in a real browser."""
+"""The pages of `docs/guides/tools.md` and `docs/guides/structured-answers.md`, in a real browser."""
 
 import json
 from itertools import chain, repeat
@@ -21,7 +21,11 @@ from support.upstreams import OPENAI, finish, raw, text, upstream
 
 pytestmark = pytest.mark.browser
 
-FILES = {**files_of("tools.md"), **files_of("structured-answers.md"), "ask.js": FRONTEND["ask.js"]}
+FILES = {
+    **files_of("guides/tools.md"),
+    **files_of("guides/structured-answers.md"),
+    "ask.js": FRONTEND["ask.js"],
+}
 TOOL_PAGE = "ask.js", "tools.js", "ask-with-tools.js", "tools.html"
 RECIPE_PAGE = "ask.js", "partial.js", "recipe.js", "recipe.html"
 NOTE = "note.textContent"

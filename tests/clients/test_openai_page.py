@@ -1,4 +1,4 @@
-"""The code blocks of `docs/dialects/openai.md`, taken from the page and run."""
+"""The code blocks of `docs/guides/openai-client.md`, taken from the page and run."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ from streamsvc.config.settings import Settings
 from support.parts import find
 
 HERE = Path(__file__).parent
-PAGE = (HERE.parents[1] / "docs" / "dialects" / "openai.md").read_text(encoding="utf-8")
+PAGE = (HERE.parents[1] / "docs" / "guides" / "openai-client.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 TEXT = "One two three four five six seven eight nine ten."
 

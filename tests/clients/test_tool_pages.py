@@ -1,4 +1,4 @@
-"""The programs in `docs/tools.md` and `docs/structured-answers.md`, taken from the pages and run.
+"""The programs in `docs/guides/tools.md` and `docs/guides/structured-answers.md`, taken from the pages and run.
 
 They run against `python -m streamsvc serve`, with the fake provider. Its answers follow from the question and the schema.
 """
@@ -16,8 +16,8 @@ from support.parts import find
 from support.process import Running
 from support.shared import quiet_service, shared_process
 
-TOOLS = files_of("tools.md")
-STRUCTURED = files_of("structured-answers.md")
+TOOLS = files_of("guides/tools.md")
+STRUCTURED = files_of("guides/structured-answers.md")
 FILES = {**TOOLS, **STRUCTURED}
 
 WEATHER = (
@@ -54,7 +54,9 @@ def install(directory: Path, **packages: str) -> None:
         (directory / "node_modules" / name).symlink_to(modules / package)
 
 
-@pytest.mark.parametrize(("page", "drawings"), [("tools.md", 1), ("structured-answers.md", 0)])
+@pytest.mark.parametrize(
+    ("page", "drawings"), [("guides/tools.md", 1), ("guides/structured-answers.md", 0)]
+)
 def test_every_block_of_a_page_is_a_named_and_tested_file(page: str, drawings: int) -> None:
     files = files_of(page)
     tests = Path(__file__).parents[1]

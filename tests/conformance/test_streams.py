@@ -1,7 +1,7 @@
 """The conformance suite of a viewer's stream, on our own connection and on other ASGI servers.
 
 Each server runs in a separate process, and clients use real sockets. The rows of the table "What a (re)connect gets" of
-`docs/wire.md` come first.
+`docs/reference/http.md` come first.
 """
 
 from collections.abc import AsyncIterator, Mapping

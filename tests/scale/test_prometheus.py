@@ -47,7 +47,7 @@ SECTIONS: Mapping[str, Mapping[str, object]] = {
         "words_per_second": 36.0,
     },
 }
-OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+OPERATIONS = (Path(__file__).parents[2] / "docs" / "operate" / "watch.md").read_text()
 WHOLE, LONG, CUT, FAILING, STOPPED, LEAVING = 40, 6, 5, 4, 3, 6
 ROUNDS = 4
 

@@ -1,4 +1,4 @@
-"""What `docs/scaling.md` shows is what runs: its settings, its Redis, its command."""
+"""What `docs/operate/scale.md` shows is what runs: its settings, its Redis, its command."""
 
 import re
 import tomllib
@@ -11,7 +11,7 @@ from support.eventstream import view
 from support.redis_servers import RedisServer, running_redis
 from support.workers import serve_workers
 
-PAGE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "operate" / "scale.md").read_text(encoding="utf-8")
 
 pytestmark = pytest.mark.needs("valkey")
 

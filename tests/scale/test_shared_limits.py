@@ -1,6 +1,6 @@
 """Limits of real workers that share a Redis server, and of which one is killed.
 
-`LIMITED_REQUESTS=10000` asks for the full number of requests; the figures are in `docs/scaling.md`.
+`LIMITED_REQUESTS=10000` asks for the full number of requests; the figures are in `docs/operate/scale.md`.
 """
 
 import os

@@ -20,7 +20,7 @@ from support.native import HURRIED
 from support.service import Service, serving
 from support.upstreams import GEMINI, OPENAI, Script, Upstream, finish, status, text, upstream
 
-OPENAPI = Path(__file__).parents[2] / "docs" / "openapi.json"
+OPENAPI = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
 WELL: Script = (text("Fine."), finish())
 ENTRIES = ("openai", "gemini", "fake")
 

@@ -1,4 +1,4 @@
-"""What `docs/security.md` shows is what happens: its commands, its configurations, and the statuses it names."""
+"""What `docs/operate/secure.md` shows is what happens: its commands, its configurations, and the statuses it names."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from support.process import Running, serve
 
 pytestmark = pytest.mark.needs("curl")
 
-GUIDE = (DOCS / "security.md").read_text(encoding="utf-8")
+GUIDE = (DOCS / "operate" / "secure.md").read_text(encoding="utf-8")
 COMMANDS = list(commands_of(GUIDE))
 KEY = re.compile(r"ssk_[a-z2-7]+_[a-z2-7]{32}")
 QUICK = {"PROVIDERS__FAKE__WORDS_PER_SECOND": "0", "PROVIDERS__FAKE__FIRST_WORD_SECONDS": "0"}

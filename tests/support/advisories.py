@@ -1,4 +1,4 @@
-"""What went wrong in projects like this one in 2025 and 2026, and how this one answers: the table of `docs/security.md`.
+"""What went wrong in projects like this one in 2025 and 2026, and how this one answers: the table of `docs/operate/secure.md`.
 
 Each row names the tests that try it.
 """

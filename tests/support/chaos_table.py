@@ -1,4 +1,4 @@
-"""What the tests of `tests/scale` have measured, and the tables of it in `docs/scaling.md`.
+"""What the tests of `tests/scale` have measured, and the tables of it in `docs/operate/scale.md`.
 
 With `WRITE_CHAOS=1` they write it to `chaos.json`, and `uv run just tables` puts it into the page. Without, they compare
 what must be the same in each run: words, ids and provider calls.

@@ -1,4 +1,4 @@
-"""The deployment files in `docs/deploy/`, which are those of the default settings."""
+"""The deployment files in `docs/operate/deploy/`, which are those of the default settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from streamsvc.config.settings import Settings
 from streamsvc.deploy.command import FILES
 from streamsvc.deploy.plan import Plan
 
-PLACE = Path(__file__).parents[2] / "docs" / "deploy"
+PLACE = Path(__file__).parents[2] / "docs" / "operate" / "deploy"
 
 
 def files() -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""The tables of `docs/metrics.md`: all metrics, from the one table that the service has."""
+"""The tables of `docs/reference/metrics.md`: all metrics, from the one table that the service has."""
 
 from collections.abc import Iterable
 

@@ -8,7 +8,7 @@ from streamsvc.app import create_app
 from streamsvc.config.settings import Settings
 from streamsvc.web.openapi.document import document
 
-PAGE = Path(__file__).parents[2] / "docs" / "openapi.json"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
 
 
 def written() -> str:

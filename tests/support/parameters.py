@@ -1,4 +1,4 @@
-"""A request that asks for any parameter, and the table of `docs/parameters.md`."""
+"""A request that asks for any parameter, and the table of `docs/reference/parameters.md`."""
 
 import re
 from collections.abc import Mapping

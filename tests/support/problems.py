@@ -13,7 +13,7 @@ BOUNDED = Settings(providers={"fake": HURRIED}, limits=LIMITS)
 
 
 def assert_is_problem(answer: Answer, status: int, field: str | None) -> None:
-    """Check an answer that was read to its end against RFC 9457 and `docs/wire.md`."""
+    """Check an answer that was read to its end against RFC 9457 and `docs/reference/http.md`."""
     assert answer.status == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["cache-control"] == "no-store"

@@ -35,7 +35,7 @@ RUNNING_ON = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
 
 COMPLAINT = re.compile(r"Traceback|crashed|\b(?:WARNING|ERROR|CRITICAL)\b")
 
-SPEED = re.compile(r"store\.(?:slow|fast) seconds=")
+SPEED = r"store\.(?:slow|fast) seconds="
 """A warning that says how busy the machine is; where it is due, tests without a process look for it."""
 
 FAKE: Mapping[str, object] = {

@@ -1,7 +1,7 @@
 """The sixteen faults of a public failover benchmark, and what callers get with three sets of deadlines.
 
 All times, deadlines and stalls alike, are a fifth of those in the benchmark. `test_referee` plays the rows against a
-real process, and `uv run just tables` writes them to `docs/faults.md`.
+real process, and `uv run just tables` writes them to `docs/reference/faults.md`.
 """
 
 import itertools
@@ -268,7 +268,7 @@ def fallback_script(call: Call) -> Script:
     return _PREFILL if is_prefilled else WELL
 
 
-# The table in docs/faults.md
+# The table in docs/reference/faults.md
 
 _CELLS: Mapping[Answerer, str] = {
     "primary": "answered by the provider",

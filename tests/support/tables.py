@@ -13,11 +13,11 @@ from support.watching import alerts, dashboard
 DOCS = Path(__file__).parents[2] / "docs"
 
 TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "faults.md": {"faults": faults.table, "referee": referee.table},
-    "metrics.md": {"metrics": metric_tables.own, "gen_ai": metric_tables.conventions},
-    "parameters.md": {"parameters": parameters.table},
-    "security.md": {"advisories": advisories.table},
-    "scaling.md": {"chaos": chaos_table.chaos, "restart": chaos_table.restart},
+    "reference/faults.md": {"faults": faults.table, "referee": referee.table},
+    "reference/metrics.md": {"metrics": metric_tables.own, "gen_ai": metric_tables.conventions},
+    "reference/parameters.md": {"parameters": parameters.table},
+    "operate/secure.md": {"advisories": advisories.table},
+    "operate/scale.md": {"chaos": chaos_table.chaos, "restart": chaos_table.restart},
 }
 """By page: its tables, by the name in their markers."""
 

@@ -1,4 +1,4 @@
-"""The recipes of `docs/testing.md`, run as a reader runs them."""
+"""The recipes of `docs/guides/testing.md`, run as a reader runs them."""
 
 import os
 import re
@@ -14,8 +14,8 @@ from browser.guide import DOCS, files_of
 from streamsvc.script import ACTIONS
 from support import parts
 
-PAGE = (DOCS / "testing.md").read_text(encoding="utf-8")
-FILES = files_of("testing.md")
+PAGE = (DOCS / "guides" / "testing.md").read_text(encoding="utf-8")
+FILES = files_of("guides/testing.md")
 PYTEST = ("conftest.py", "test_with_server.py", "test_in_process.py")
 VITEST = ("streamsvc.js", "vitest.config.js", "ask.js", "ask.test.js")
 PLAYWRIGHT = ("playwright.config.js", "chat.html", "chat.spec.js")

@@ -35,7 +35,7 @@ def test_file_of_rules_is_current() -> None:
 
 
 def test_each_rule_has_a_section_in_the_runbook() -> None:
-    page = (PAGE.parents[2] / RUNBOOK).read_text()
+    page = (PAGE.parents[3] / RUNBOOK).read_text()
     sections = set(re.findall(r"^### (\w+)$", page, re.MULTILINE))
     assert {it.name for it in RULES} <= sections
 

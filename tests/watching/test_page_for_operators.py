@@ -1,4 +1,4 @@
-"""`docs/operations.md` and `docs/metrics.md` configure a Prometheus that accepts it."""
+"""`docs/operate/watch.md` and `docs/reference/metrics.md` configure a Prometheus that accepts it."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from support.watching import alerts
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCKS = [
     pytest.param(block, id=f"{page}-{number}")
-    for page in ("operations.md", "metrics.md")
+    for page in ("operate/watch.md", "reference/metrics.md")
     for number, block in enumerate(
         re.findall(r"^```yaml\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
     )

@@ -27,7 +27,7 @@ from support.chat_completions import BOUNDED
 from support.service import Service
 from support.shared import shared_service
 
-WIRE = Path(__file__).parents[2] / "docs" / "wire.md"
+WIRE = Path(__file__).parents[2] / "docs" / "reference" / "http.md"
 DOCUMENT: dict[str, Any] = json.loads(openapi.written())
 
 service = shared_service(BOUNDED)
@@ -141,7 +141,7 @@ def test_failures_of_answers_are_those_of_the_wire_format() -> None:
 
 
 def test_every_field_of_a_request_has_a_meaning() -> None:
-    """Also each that `docs/wire.md` lists, and no other."""
+    """Also each that `docs/reference/http.md` lists, and no other."""
     bodies = (RequestFields, RequestBody)
     assert {name for body in bodies for name in body.__struct_fields__} == set(MEANINGS)
     schemas = DOCUMENT["components"]["schemas"]

@@ -1,4 +1,4 @@
-"""Reconnects: the rows about cursors in the table of `docs/wire.md`."""
+"""Reconnects: the rows about cursors in the table of `docs/reference/http.md`."""
 
 import anyio
 import pytest

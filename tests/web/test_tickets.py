@@ -1,4 +1,4 @@
-"""Tickets: what each request for one gets, and each (re)connect with one; the rows of the tables in `docs/wire.md`."""
+"""Tickets: what each request for one gets, and each (re)connect with one; the rows of the tables in `docs/reference/http.md`."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The wire format of the native API, byte for byte, as `docs/wire.md` promises it."""
+"""The wire format of the native API, byte for byte, as `docs/reference/http.md` promises it."""
 
 import re
 

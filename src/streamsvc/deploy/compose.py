@@ -17,7 +17,7 @@ services:
     image: streamsvc
     build:
       context: ../..
-      dockerfile: docs/deploy/Dockerfile
+      dockerfile: docs/operate/deploy/Dockerfile
     init: true
     restart: unless-stopped
     # Only this machine reaches it, through a proxy with TLS if there is one.

@@ -6,7 +6,7 @@ from streamsvc.server.sizing import STOP_MARGIN_SECONDS
 _TEXT = """\
 # {remade}
 #
-#   docker build -f docs/deploy/Dockerfile -t streamsvc .         in the source tree
+#   docker build -f docs/operate/deploy/Dockerfile -t streamsvc .         in the source tree
 #   docker run --rm -p 127.0.0.1:{port}:{port} --stop-timeout {stop} \\
 #     -e STREAMSVC_AUTH__ALLOW_ANONYMOUS=true streamsvc
 #

@@ -86,7 +86,7 @@ class SharedFields(msgspec.Struct, kw_only=True):
 class RequestFields(SharedFields, forbid_unknown_fields=True, kw_only=True):
     """Everything a client can ask for: the body of `POST /v1/generations`, and what other APIs are turned into.
 
-    `docs/wire.md` explains each field.
+    `docs/reference/http.md` explains each field.
     """
 
     prompt: str | None = None

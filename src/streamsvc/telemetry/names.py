@@ -1,6 +1,6 @@
 """The one table of metrics: every name, label, unit and bucket, and what each figure means.
 
-`metrics` fills them, and `docs/metrics.md`, the dashboard and the alert rules are generated from them, so none can
+`metrics` fills them, and `docs/reference/metrics.md`, the dashboard and the alert rules are generated from them, so none can
 drift. The figures that follow OpenTelemetry's conventions are in `conventions`; all others begin with `streamsvc_`.
 """
 

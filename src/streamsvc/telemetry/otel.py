@@ -1,4 +1,4 @@
-"""Exports traces with OpenTelemetry's SDK, which its standard environment variables configure (`docs/tracing.md`).
+"""Exports traces with OpenTelemetry's SDK, which its standard environment variables configure (`docs/operate/tracing.md`).
 
 Spans wait in a queue of the SDK, and a thread of its own sends them: the event loop never waits for a collector. If it
 cannot be reached, spans are lost, and a line says so now and then.

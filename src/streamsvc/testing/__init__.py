@@ -1,6 +1,6 @@
 """Helpers for tests of programs that use streamsvc: a server, a client in this process, scripts and events.
 
-docs/testing.md has recipes. Nothing here needs pytest; with pytest, `streamsvc.pytest_plugin` provides fixtures by itself.
+docs/guides/testing.md has recipes. Nothing here needs pytest; with pytest, `streamsvc.pytest_plugin` provides fixtures by itself.
 """
 
 from streamsvc.testing.answers import Answer, Call, Event, parse_events, read_answer, read_events

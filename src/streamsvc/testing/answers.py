@@ -9,7 +9,7 @@ import msgspec
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One event of a native stream (docs/wire.md).
+    """One event of a native stream (docs/reference/http.md).
 
     Attributes:
         type: `start`, `text`, `reasoning`, `refusal`, `tool_call` … as in the event's data.

@@ -1,6 +1,6 @@
 """The native endpoints: create, follow, describe and stop a generation.
 
-`docs/wire.md` has a table of what a client gets when it connects or reconnects; `stream_ai`, `create`, `events`
+`docs/reference/http.md` has a table of what a client gets when it connects or reconnects; `stream_ai`, `create`, `events`
 and `Viewing.attach` implement it.
 """
 

@@ -1,6 +1,6 @@
 """Tickets: how a native `EventSource`, which sends no header of its own, gets in and stays in.
 
-A back end asks for a ticket (`create`), and its page opens the address that comes with it (`stream`). `docs/wire.md`
+A back end asks for a ticket (`create`), and its page opens the address that comes with it (`stream`). `docs/reference/http.md`
 has a table of what a (re)connect with a ticket gets; `stream`, `_open` and `_resume` implement it.
 """
 

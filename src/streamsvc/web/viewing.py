@@ -1,6 +1,6 @@
 """How an endpoint of the native API answers a viewer: with a stream, or with the reason why there is none.
 
-`docs/wire.md` has a table of what a client gets when it connects or reconnects; `Viewing.attach` implements most of it,
+`docs/reference/http.md` has a table of what a client gets when it connects or reconnects; `Viewing.attach` implements most of it,
 and the endpoints in `native` and `tickets` the rest.
 """
 

@@ -1,4 +1,4 @@
-"""The rows as a table in Markdown, for `docs/faults.md`."""
+"""The rows as a table in Markdown, for `docs/reference/faults.md`."""
 
 from streamsvc.events import Usage
 from support.faults import FAULTS

@@ -1,6 +1,6 @@
-"""The alert rules for Prometheus, written to `docs/operations/alerts.yml` by `uv run just tables`.
+"""The alert rules for Prometheus, written to `docs/operate/watch/alerts.yml` by `uv run just tables`.
 
-`docs/operations.md` has a section for each name, for the person on call. Every rule about shares also asks for a
+`docs/operate/watch.md` has a section for each name, for the person on call. Every rule about shares also asks for a
 minimum of traffic: one slow answer in a quiet night wakes nobody.
 """
 
@@ -16,7 +16,7 @@ from support.watching import rules
 from support.watching.promql import SERVICE, increase, quantile, rate, series, upstream
 from support.watching.rules import Alert
 
-PAGE = Path(__file__).parents[3] / "docs" / "operations" / "alerts.yml"
+PAGE = Path(__file__).parents[3] / "docs" / "operate" / "watch" / "alerts.yml"
 
 FIRST_TOKEN_SECONDS = 2.56
 """A first token is late after this; a bound of the histogram's buckets."""

@@ -1,4 +1,4 @@
-"""The dashboard for Grafana, written to `docs/operations/dashboard.json` by `uv run just tables`.
+"""The dashboard for Grafana, written to `docs/operate/watch/dashboard.json` by `uv run just tables`.
 
 Grafana's own SDK builds it, so each field is one that Grafana knows.
 """
@@ -30,7 +30,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from streamsvc.telemetry import names
 from support.watching.panels import ROWS, Panel
 
-PAGE = Path(__file__).parents[3] / "docs" / "operations" / "dashboard.json"
+PAGE = Path(__file__).parents[3] / "docs" / "operate" / "watch" / "dashboard.json"
 
 HEIGHT, NUMBER_HEIGHT = 8, 4
 COLUMNS = 24
@@ -48,7 +48,7 @@ def built() -> Dashboard:
         dashboard.Dashboard("streamsvc")
         .uid("streamsvc")
         .description(
-            "Answers, providers, viewers, money and workers; docs/operations.md explains it."
+            "Answers, providers, viewers, money and workers; docs/operate/watch.md explains it."
         )
         .tags(["streamsvc"])
         .timezone("browser")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from textwrap import indent
 from typing import Literal
 
-RUNBOOK = "docs/operations.md"
+RUNBOOK = "docs/operate/watch.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Alert:
 
 
 HEAD = """\
-# Alert rules of streamsvc for Prometheus. Generated from its table of metrics; docs/operations.md explains each.
+# Alert rules of streamsvc for Prometheus. Generated from its table of metrics; docs/operate/watch.md explains each.
 #   rule_files: ["alerts.yml"]        in prometheus.yml; the job is named "streamsvc"
 groups:
 """

@@ -1,4 +1,4 @@
-"""A service with troubles, for trying `docs/operations.md`, and for the picture of the dashboard.
+"""A service with troubles, for trying `docs/operate/watch.md`, and for the picture of the dashboard.
 
 `just picture` runs it.
 

@@ -8,7 +8,7 @@ from streamsvc.events import Record
 
 
 class NativeDialect(SharedDialect):
-    """Encodes all streams. `docs/wire.md` describes the format."""
+    """Encodes all streams. `docs/reference/http.md` describes the format."""
 
     name = "native"
 

@@ -1,4 +1,4 @@
-"""What the fields of a request mean, by name; `docs/wire.md` has the same table for people."""
+"""What the fields of a request mean, by name; `docs/reference/http.md` has the same table for people."""
 
 from collections.abc import Mapping
 

@@ -23,7 +23,7 @@ import { hasKey, request } from "./access.js";
  * @property {object} [provider_data] of an assistant: goes back as it came
  * @property {string} [tool_call_id] of a result
  *
- * @typedef {object} Order what to ask; docs/wire.md has all fields
+ * @typedef {object} Order what to ask; docs/reference/http.md has all fields
  * @property {Message[]} messages the conversation so far
  * @property {string} [provider]
  * @property {number} [grace_seconds] how long to continue after the last viewer has left

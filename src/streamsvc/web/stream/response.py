@@ -2,7 +2,7 @@
 
 The response is the viewer: it joins the audience when it begins to send and leaves when the connection
 ends, for whatever reason. On our own server's connections, the log writes to the wire (`viewer`); on any other
-ASGI server, sse_starlette asks for the frames (`pull`) and handles the connection. What `docs/wire.md` promises
+ASGI server, sse_starlette asks for the frames (`pull`) and handles the connection. What `docs/reference/http.md` promises
 about the bytes and headers of streams is implemented here.
 """
 
