@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from streamsvc import extras
 from streamsvc.arguments import options_of, parse
 from streamsvc.config.addresses import url_for_this_machine
 from streamsvc.config.file import KEY_VARIABLE
@@ -189,4 +190,6 @@ def _in_words(entry: ProviderSettings) -> str:
     if isinstance(entry, UpstreamSection) and entry.api_key_env:
         # The variable is not named: someone may have put the key itself in its place.
         words += ", no key set" if entry.key(os.environ) is None else ", key set"
+    if not entry.has_sdk:
+        words += f", SDK missing ({extras.install(entry.extra)})"
     return words

@@ -359,15 +359,13 @@ class PrefetchRefused(RequestError):
 
 
 class ProviderNotReady(RequestError):
-    """The provider exists in the configuration, but its key is not set."""
+    """The provider exists in the configuration, but its key is not set, or its SDK is not installed."""
 
     code = "provider_not_ready"
     status = 503
 
-    def __init__(self, provider: str) -> None:
-        super().__init__(
-            f"The provider {provider!r} is configured, but its key is not set.", field="provider"
-        )
+    def __init__(self, provider: str, *, lacks: str = "its key is not set") -> None:
+        super().__init__(f"The provider {provider!r} is configured, but {lacks}.", field="provider")
 
 
 class LogError(StreamsvcError):

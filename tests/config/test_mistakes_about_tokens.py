@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamsvc.config import check
+from support.installed import lack
 from support.settings import SECRET, mistake, read
 
 GOOD = '[jwt]\nissuer = "https://issuer.test/"\naudience = "streamsvc"\n'
@@ -58,7 +58,7 @@ def test_token_settings_without_an_issuer_are_a_mistake(key: str) -> None:
 
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "find_spec", lambda _name: None)
+    lack(monkeypatch, "joserfc")
     line = mistake(f'{GOOD}jwks_url = "https://issuer.test/"')
     assert "jwt.issuer" in line
     assert "pip install 'streamsvc[jwt]'" in line

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from importlib import util
 
 import pytest
 
 from streamsvc.config.load import load
 from streamsvc.config.tracing import exporter_names, exports_traces
 from streamsvc.errors import ConfigError
+from support.installed import lack
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 
@@ -123,11 +123,7 @@ def test_what_the_sdk_accepts_or_never_reads_is_no_mistake(environ: Mapping[str,
 
 @pytest.mark.parametrize("lacks", ["opentelemetry", "opentelemetry.sdk"])
 def test_without_the_extra_the_error_names_it(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = util.find_spec
-    monkeypatch.setattr(
-        "streamsvc.config.tracing.find_spec",
-        lambda name: None if name.startswith(lacks) else usual(name),
-    )
+    lack(monkeypatch, lacks)
     with pytest.raises(ConfigError, match=r"pip install 'streamsvc\[otel\]'"):
         load(None, ENDPOINT)
     load(None, {})

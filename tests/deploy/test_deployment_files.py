@@ -349,7 +349,7 @@ def test_keys_and_traces_of_the_environment_are_where_it_runs(
     text = capsys.readouterr().out
     assert "Its environment needs GEMINI_API_KEY, METRICS_KEY." in text
     assert 'Environment="OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318"' in text
-    assert "streamsvc[otel]" in text
+    assert "pip install 'streamsvc[gemini,otel]'" in text
     assert "planted" not in text
 
 

@@ -34,7 +34,7 @@ UPGRADE = (
 
 
 async def test_no_websocket_is_opened(service: Running) -> None:
-    """`uvicorn[standard]` brings a library for them; nothing here would authenticate one."""
+    """Gemini's SDK brings a library for them; nothing here would authenticate one."""
     [answer] = (await exchange(service.port, [UPGRADE])).answers
     assert answer.status == 200
     assert "upgrade" not in answer.fields

@@ -227,7 +227,7 @@ ADVISORIES = (
         ("none",),
         "uvicorn, httptools, sse-starlette",
         "Nothing was found in 2025 and 2026.",
-        "WebSockets are off, although `uvicorn[standard]` brings a library for them.",
+        "WebSockets are off, although Gemini's SDK brings a library for them.",
         (f"{FLOORS}test_no_websocket_is_opened",),
     ),
 )

@@ -39,6 +39,7 @@ async def test_operators_see_fallbacks_and_open_circuits(serve: Serve) -> None:
                 "kind": kind,
                 "model": model,
                 "ready": kind == "fake",
+                "lacks": None if kind == "fake" else "key",
                 "fallbacks": fallbacks,
                 "circuit": circuit,
                 "generations": 0,

@@ -4,10 +4,10 @@ import re
 import ssl
 import sys
 from collections.abc import Collection, Mapping
-from importlib.util import find_spec
 from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
+from streamsvc import extras
 from streamsvc.config import file as configfile
 from streamsvc.config.addresses import is_loopback
 from streamsvc.config.file import one_of, shown
@@ -77,6 +77,7 @@ def check(settings: Settings, environ: Mapping[str, str], note: Note) -> None:
         accepted = f"the name of an entry, {one_of(settings.providers)}"
         note(("provider",), shown(settings.provider), accepted, "providers")
     if isinstance(chosen, UpstreamSection):
+        _check_sdk(settings.provider, chosen, note)
         _check_key(chosen, ("providers", settings.provider, "api_key_env"), note, environ)
 
 
@@ -136,8 +137,8 @@ def _check_jwt(jwt: JWTSettings, note: Note) -> None:
                 accepted = "'', because jwt.issuer is '': without an issuer, no tokens are accepted"
                 note(("jwt", name), shown(value), accepted, "jwt", "issuer")
         return
-    if find_spec("joserfc") is None:
-        accepted = "an issuer only with joserfc: pip install 'streamsvc[jwt]'"
+    if not extras.is_installed("jwt"):
+        accepted = f"an issuer only with joserfc: {extras.install('jwt')}"
         note(("jwt", "issuer"), shown(jwt.issuer), accepted)
     if not jwt.audience:
         accepted = "the audience that the issuer names in tokens for this service"
@@ -157,8 +158,8 @@ def _is_jwks_url(url: str) -> bool:
 
 
 def _check_log(log: LogSettings, note: Note) -> None:
-    if log.kind == "redis" and find_spec("redis") is None:
-        accepted = "'redis' only with redis-py: pip install 'streamsvc[redis]'"
+    if log.kind == "redis" and not extras.is_installed("redis"):
+        accepted = f"'redis' only with redis-py: {extras.install('redis')}"
         note(("log", "kind"), shown(log.kind), accepted)
     if not _is_store(log.url):
         found = shown(log.url, hide_text="@" in log.url)
@@ -225,6 +226,14 @@ def _check_upstream(entry: UpstreamSection, path: tuple[str, ...], note: Note) -
             f"fields that the service does not send itself, so not {one_of(entry.own_fields)}"
         )
         note((*path, "extra_body"), shown(min(own)), accepted)
+
+
+def _check_sdk(name: str, entry: UpstreamSection, note: Note) -> None:
+    """Check that the SDK of the chosen entry is installed; the others need theirs only when they are used."""
+    if not entry.has_sdk:
+        found = f"{shown(name)}, an entry of kind {entry.kind!r}"
+        accepted = f"such an entry only with the SDK of its kind: {extras.install(entry.extra)}"
+        note(("provider",), found, accepted, "providers", name, "kind")
 
 
 def _check_key(

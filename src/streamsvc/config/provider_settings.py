@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 from typing_extensions import override
 
+from streamsvc import extras
 from streamsvc.config.section import Count, Name, PositiveSeconds, Seconds, Section
 from streamsvc.script import Script
 
@@ -98,6 +99,16 @@ class ProviderSection(Section, frozen=True):
             environ: the process's environment, which holds the keys.
         """
         return ""
+
+    @property
+    def extra(self) -> str:
+        """The extra of `streamsvc` with the SDK that the entry needs; "" if it needs none."""
+        return ""
+
+    @property
+    def has_sdk(self) -> bool:
+        """Whether the SDK that the entry needs is installed."""
+        return not self.extra or extras.is_installed(self.extra)
 
     @property
     def first_token_bound(self) -> float:
@@ -209,6 +220,11 @@ class UpstreamSection(ProviderSection, frozen=True, kw_only=True):
     connect_seconds: PositiveSeconds = 5.0
     max_line_bytes: Annotated[int, Meta(ge=1024)] = 4_194_304
     extra_body: dict[str, Any] = {}  # noqa: RUF012  # msgspec copies an empty one
+
+    @property
+    @override
+    def extra(self) -> str:
+        return self.kind
 
     @override
     def key(self, environ: Mapping[str, str]) -> str | None:

@@ -8,9 +8,9 @@ Source: OpenTelemetry specification, "Environment Variables" and "OTLP Exporter 
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from urllib.parse import urlsplit
 
+from streamsvc import extras
 from streamsvc.config.file import one_of, refuse, shown
 
 _EXPORTER = "OTEL_TRACES_EXPORTER"
@@ -72,8 +72,8 @@ def _given(environ: Mapping[str, str], variables: Sequence[str]) -> tuple[str, s
 
 def _check_installed(environ: Mapping[str, str]) -> None:
     variable, text = _given(environ, (_EXPORTER, *_ENDPOINTS))
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
-        accepted = "traces only with OpenTelemetry: pip install 'streamsvc[otel]', or set OTEL_SDK_DISABLED=true"
+    if not extras.is_installed("otel"):
+        accepted = f"traces only with OpenTelemetry: {extras.install('otel')}, or set OTEL_SDK_DISABLED=true"
         refuse(variable, shown(text, hide_text="@" in text), accepted)
     installed = sorted({it.name for it in entry_points(group=EXPORTERS)})
     packages = dict(_OTLP.values())

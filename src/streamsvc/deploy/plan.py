@@ -10,8 +10,9 @@ from streamsvc.config.addresses import is_address, is_loopback
 from streamsvc.config.check import may_be_shown
 from streamsvc.config.load import Loaded
 from streamsvc.config.paths import PREFIX
-from streamsvc.config.provider_settings import UpstreamSection
+from streamsvc.config.provider_settings import ProviderSettings, UpstreamSection
 from streamsvc.config.settings import Settings
+from streamsvc.config.tracing import exports_traces
 from streamsvc.server import sizing
 
 EXAMPLE_NAME = "words.example.com"
@@ -109,11 +110,26 @@ class Plan(msgspec.Struct, frozen=True):
     def key_variables(self) -> tuple[str, ...]:
         """The variables with the keys that are needed: of the default entry and its fallbacks, and of the metrics."""
         settings = self.settings
-        default = settings.providers[settings.provider]
-        route = [default, *(settings.providers[it] for it in default.fallbacks)]
-        names = [it.api_key_env for it in route if isinstance(it, UpstreamSection)]
+        names = [it.api_key_env for it in self._route if isinstance(it, UpstreamSection)]
         names += [settings.metrics.key_env] if settings.metrics.access == "key" else []
         return tuple(dict.fromkeys(filter(None, names)))
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The extras of `streamsvc` that are needed: for the default entry and its fallbacks, and for the other settings."""
+        wanted = {
+            "jwt": bool(self.settings.jwt.issuer),
+            "otel": exports_traces(self.variables),
+            "redis": self.is_shared,
+        }
+        wanted |= {entry.extra: True for entry in self._route if entry.extra}
+        return tuple(sorted(extra for extra, is_wanted in wanted.items() if is_wanted))
+
+    @property
+    def _route(self) -> tuple[ProviderSettings, ...]:
+        providers = self.settings.providers
+        default = providers[self.settings.provider]
+        return default, *(providers[it] for it in default.fallbacks)
 
     @property
     def needed(self) -> tuple[str, ...]:

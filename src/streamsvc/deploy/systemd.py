@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from streamsvc.config.tracing import exports_traces
 from streamsvc.deploy.plan import Plan, indented
 from streamsvc.server.sizing import STOP_MARGIN_SECONDS
 
@@ -71,16 +70,10 @@ _FIRST_OPEN_PORT = 1024
 def systemd(plan: Plan) -> str:
     """Return a `streamsvc.service`."""
     server, settings, keys = plan.settings.server, plan.settings, plan.needed
-    extras = {
-        "jwt": bool(settings.jwt.issuer),
-        "otel": exports_traces(plan.variables),
-        "redis": plan.is_shared,
-    }
-    wanted = ",".join(extra for extra, is_needed in extras.items() if is_needed)
     watched = "server, limits and generations"
     return _TEXT.format(
         remade=plan.remade("systemd", watched),
-        extras=f"[{wanted}]" if wanted else "",
+        extras=f"[{','.join(plan.extras)}]" if plan.extras else "",
         needed=f" Its environment needs {', '.join(keys)}." if keys else "",
         keys_file=" Keys: chgrp streamsvc and chmod 640 " + settings.auth.keys_file
         if settings.auth.keys_file

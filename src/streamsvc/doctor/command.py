@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import anyio
 import msgspec
 
+from streamsvc import extras
 from streamsvc.config.file import find
 from streamsvc.config.load import Loaded, read
 from streamsvc.doctor.clocks import Clocks
@@ -61,7 +61,7 @@ async def check_all(loaded: Loaded, path: Path | None, environ: Mapping[str, str
     if settings.jwt.jwks_url:
         checks.append(("issuer", partial(check_issuer, settings, clocks)))
     checks.append(("traces", partial(check_collector, environ)))
-    if settings.log.kind == "redis" and find_spec("redis") is not None:
+    if settings.log.kind == "redis" and extras.is_installed("redis"):
         from streamsvc.doctor.store import check_store  # noqa: PLC0415  # redis-py is only needed here
 
         checks.append(("redis", partial(check_store, settings.log, clocks)))

@@ -1,7 +1,8 @@
 """The providers: is the key of each entry set and plausible, and does its API take it, without spending tokens?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from streamsvc import extras
 from streamsvc.config.check import can_be_key, may_be_shown
 from streamsvc.config.provider_settings import (
     GeminiSettings,
@@ -57,8 +58,8 @@ async def check_entry(
     entry, is_default = settings.providers[name], name == settings.provider
     if not isinstance(entry, UpstreamSection):
         return [ok(f"provider {name}", "made-up words: no key and no network needed")]
-    findings = [_check_key(name, settings, entry, environ)]
     key = entry.key(environ)
+    findings = [*_check_sdk(name, entry, key), _check_key(name, settings, entry, environ)]
     if key is None or not can_be_key(key or "-"):
         return findings
     reached = await reach(entry, key, seconds=REACH_SECONDS)
@@ -68,6 +69,14 @@ async def check_entry(
     if finding.status == "fail" and not is_default:
         finding = warn(finding.what, finding.found, finding.advice)
     return [*findings, finding]
+
+
+def _check_sdk(name: str, entry: UpstreamSection, key: str | None) -> Iterator[Finding]:
+    """Check the SDK of an entry that has its key; if it is the default entry, a missing SDK is among the mistakes."""
+    if key is not None and not entry.has_sdk:
+        yield warn(
+            f"provider {name}", "the SDK of its kind is not installed", extras.install(entry.extra)
+        )
 
 
 def _check_key(

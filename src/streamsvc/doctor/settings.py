@@ -8,6 +8,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from streamsvc import extras
 from streamsvc.config.addresses import is_loopback
 from streamsvc.config.changes import differences
 from streamsvc.config.keys_file import read_keys
@@ -19,7 +20,7 @@ from streamsvc.errors import ConfigError
 from streamsvc.web.hosts import Hosts
 
 _SHIPPED = {"uvloop": "streams cost more CPU time", "httptools": "the service does not start"}
-"""Libraries that come with uvicorn[standard], and what is lost without them."""
+"""Libraries that make uvicorn fast, and what is lost without them."""
 
 
 def check_settings(loaded: Loaded, path: Path | None) -> Findings:
@@ -133,14 +134,12 @@ def _libraries(settings: Settings) -> Iterator[Finding]:
     """Say what is installed for the settings; an extra that is missing is among the mistakes."""
     for name, lost in _SHIPPED.items():
         if find_spec(name) is None and os.name == "posix":
-            yield warn(
-                "libraries", f"{name} is not installed: {lost}", "pip install 'uvicorn[standard]'"
-            )
+            yield warn("libraries", f"{name} is not installed: {lost}", f"pip install {name}")
     wanted = ["streamsvc", "uvicorn"]
     wanted += ["redis", "hiredis"] if settings.log.kind == "redis" else []
     wanted += ["joserfc"] if settings.jwt.issuer else []
     installed = [f"{name} {metadata.version(name)}" for name in wanted if find_spec(name)]
     yield ok("libraries", ", ".join(installed))
     if settings.log.kind == "redis" and find_spec("hiredis") is None:
-        advice = "pip install 'streamsvc[redis]'"
+        advice = extras.install("redis")
         yield warn("libraries", "hiredis is not installed: Redis costs more CPU time", advice)

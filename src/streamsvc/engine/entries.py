@@ -21,7 +21,7 @@ from streamsvc.principals import ANONYMOUS, Principal
 from streamsvc.providers.base import Provider
 from streamsvc.providers.fitting import IN_MESSAGES, Fit, fit
 from streamsvc.providers.parameters import CONTENT, IN_WORDS, fate_of
-from streamsvc.providers.registry import ProviderRegistry
+from streamsvc.providers.registry import Lack, ProviderRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +62,14 @@ class ProviderEntry:
         return self.slots.used
 
     @property
+    def lacks(self) -> Lack | None:
+        """What it needs and has not; None if it is ready."""
+        return self.client.lacks
+
+    @property
     def is_ready(self) -> bool:
-        """Whether its API key is set or not needed."""
-        return self.client.is_ready
+        """Whether it has the API key and the SDK that it needs."""
+        return self.lacks is None
 
     @property
     def has_free_slot(self) -> bool:

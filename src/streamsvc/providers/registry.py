@@ -9,12 +9,13 @@ import importlib
 import logging
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
-from typing import Self, cast, get_args
+from typing import Literal, Self, cast, get_args
 
 import anyio
 import anyio.abc
 import anyio.to_thread
 
+from streamsvc import extras
 from streamsvc.config.provider_settings import FakeSettings, FaultName, ProviderSettings
 from streamsvc.errors import InvalidField, ProviderNotReady
 from streamsvc.log_line import log
@@ -22,6 +23,10 @@ from streamsvc.providers.base import OpenProvider, Provider
 from streamsvc.traces import fields_of
 
 logger = logging.getLogger(__name__)
+
+
+Lack = Literal["sdk", "key"]
+"""What an entry may lack: the SDK of its kind is not installed, or its key is not set."""
 
 
 class ProviderClient:
@@ -40,15 +45,18 @@ class ProviderClient:
         self.is_open = False
         self._environ = environ
         self._closer = closer
+        self._has_sdk = section.has_sdk
         self._stack = AsyncExitStack()
         self._opening = anyio.Lock()
         self._provider: Provider
         self._holders = 0
 
     @property
-    def is_ready(self) -> bool:
-        """Whether the entry has the key that it needs."""
-        return self.section.key(self._environ) is not None
+    def lacks(self) -> "Lack | None":
+        """What the entry needs and has not; None if it is ready."""
+        if not self._has_sdk:
+            return "sdk"
+        return "key" if self.section.key(self._environ) is None else None
 
     async def get(self) -> Provider:
         """Return the provider.
@@ -184,8 +192,8 @@ class ProviderRegistry:
         return self._clients[name]
 
     def is_ready(self, name: str) -> bool:
-        """Return whether the entry has the key it needs."""
-        return self._clients[name].is_ready
+        """Return whether the entry has the key and the SDK that it needs."""
+        return self._clients[name].lacks is None
 
     def check(
         self,
@@ -205,7 +213,7 @@ class ProviderRegistry:
 
         Raises:
             InvalidField: no such entry, no such fault, or the entry allows neither faults nor scripts.
-            ProviderNotReady: its key is missing.
+            ProviderNotReady: its key or its SDK is missing.
         """
         if name not in (known_here := self._entries if visible is None else visible):
             known = ", ".join(sorted(known_here)) or "none"
@@ -218,9 +226,15 @@ class ProviderRegistry:
                 raise InvalidField(sentence, field="fault")
         if has_script:
             self._check_is_allowed(name, "script")
-        if not self.is_ready(name):
-            raise ProviderNotReady(name)
-        return self._entries[name]
+        entry = self._entries[name]
+        match self._clients[name].lacks:
+            case "sdk":
+                lacks = f"its SDK is not installed: {extras.install(entry.extra)}"
+                raise ProviderNotReady(name, lacks=lacks)
+            case "key":
+                raise ProviderNotReady(name)
+            case None:
+                return entry
 
     def _check_is_allowed(self, name: str, field: str) -> None:
         """Check that a request may say how the entry answers."""
@@ -238,23 +252,27 @@ class ProviderRegistry:
 
         Raises:
             InvalidField: there is no such entry.
-            ProviderNotReady: its key is missing.
+            ProviderNotReady: its key or its SDK is missing.
             ProviderError: it cannot be opened.
         """
         self.check(name)
         return await self._clients[name].get()
 
     async def open_ready(self) -> None:
-        """Open every entry whose key is set, so that no answer waits for an import or fails because of one.
+        """Open every entry that has its key and its SDK, so that no answer waits for an import or fails because of one.
 
-        An entry that cannot be opened does not affect the others; its own requests report why.
+        An entry that cannot be opened does not affect the others; its own requests report why. If only the SDK is
+        missing, that is logged: an entry whose key is set is meant to be used.
         """
-        for name in self._entries:
+        for name, entry in self._entries.items():
             if self.is_ready(name):
                 try:
                     await self.get(name)
                 except Exception as exc:  # noqa: BLE001  # whatever an SDK raises
                     log(logger, logging.ERROR, "provider.unopened", provider=name, **fields_of(exc))
+            elif entry.key(self._environ) is not None:
+                note = extras.install(entry.extra)
+                log(logger, logging.WARNING, "provider.uninstalled", note, provider=name)
 
 
 def load_adapter(entry: ProviderSettings) -> OpenProvider[ProviderSettings]:

@@ -85,7 +85,7 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: of the entry.
         model: that it asks for.
-        ready: whether its key is set.
+        ready: whether its key is set and its SDK is installed.
         running: how many answers are running on it.
         limit: how many may.
         outcomes: how many answers ended, by outcome.

@@ -55,7 +55,7 @@ class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: of the entry.
         model: that it asks for.
-        is_ready: whether its key is set.
+        is_ready: whether its key is set and its SDK is installed.
         running: how many answers are running on it.
         limit: how many may.
         circuit: None: it is closed.

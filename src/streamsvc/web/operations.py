@@ -10,6 +10,7 @@ from starlette.responses import Response
 from streamsvc.engine.circuit import State
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.hooks import StoreReason
+from streamsvc.providers.registry import Lack
 from streamsvc.web.requests import RequestHead
 from streamsvc.web.responses import json_response
 
@@ -21,7 +22,8 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
         name: what a request calls it.
         kind: `fake`, `openai` or `gemini`.
         model: the model that it asks for.
-        ready: whether its key is set.
+        ready: whether its key is set and its SDK is installed.
+        lacks: why it is not ready: `key` is not set, or `sdk` is not installed; null if it is ready.
         fallbacks: the entries that are asked if it fails, in order.
         circuit: `open`: it keeps failing and is skipped; `probing`: one call finds out whether it works again.
         generations: how many are running.
@@ -31,6 +33,7 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     model: str
     ready: bool
+    lacks: Lack | None
     fallbacks: Sequence[str]
     circuit: State
     generations: int
@@ -125,6 +128,7 @@ class OperationEndpoints:
                 kind=entry.section.kind,
                 model=entry.section.model,
                 ready=entry.is_ready,
+                lacks=entry.lacks,
                 fallbacks=caller.visible(entry.section.fallbacks),
                 circuit=entry.circuit.state,
                 generations=entry.running,

@@ -154,7 +154,7 @@ function bar(share, isFull) {
 /** @param {State} state */
 export const providerRows = (state) =>
   state.providers.map((/** @type {State} */ it) => {
-    if (!it.ready && !it.running) return row(head(it.name, it.model), cell("its API key is not set", "none"), ...Array.from({ length: 4 }, () => cell("–", "none")));
+    if (!it.ready && !it.running) return row(head(it.name, it.model), cell("its API key or its SDK is missing", "none"), ...Array.from({ length: 4 }, () => cell("–", "none")));
     const running = cell(`${it.running} of ${it.limit}`);
     running.append(bar(it.limit ? it.running / it.limit : 0, it.running >= it.limit * 0.9));
     const circuits = element("ul");

@@ -162,8 +162,8 @@ async function showProviders() {
   try {
     const configured = await request("v1/providers");
     const chosen = provider.value || configured.default;
-    const shown = configured.providers.map((/** @type {any} */ { name, model, ready }) => {
-      const label = ready ? `${name} (${model})` : `${name} (no key set)`;
+    const shown = configured.providers.map((/** @type {any} */ { name, kind, model, ready, lacks }) => {
+      const label = ready ? `${name} (${model})` : `${name} (${lacks === "sdk" ? `needs streamsvc[${kind}]` : "no key set"})`;
       const option = new Option(label, name, false, name === chosen);
       option.disabled = !ready;
       return option;
