@@ -14,13 +14,28 @@ def files_of(page: str) -> Mapping[str, str]:
     return {block[2]: block[1] for block in _BLOCK.finditer(text)}
 
 
-FENCES = (DOCS / "guides" / "frontend.md").read_text(encoding="utf-8").count("\n```") // 2
-FILES = files_of("guides/frontend.md")
-"""The files of the page for front ends."""
+PAGES = [
+    f"guides/{name}.md"
+    for name in (
+        "plain-page", "stop-and-resume", "fetch", "react", "openai-client",
+        "tickets", "other-origins", "proxies", "many-tabs",
+    )
+]  # fmt: skip
+"""The guides for pages; the others have tests of their own."""
+
+FILES: Mapping[str, str] = {name: text for page in PAGES for name, text in files_of(page).items()}
+"""The files of these guides, by name."""
+
+_SERVICE = re.compile(r'const service = "[^"]*";')
+
+
+def with_service(text: str, service: str) -> str:
+    """Return a file with the address of the service filled in."""
+    return _SERVICE.sub(f'const service = "{service}";', text)
 
 
 def save(directory: Path, *names: str, service: str, files: Mapping[str, str] = FILES) -> None:
     """Write files as a reader does, with the address of the service filled in."""
     for name in names:
-        text = files[name].replace('const service = "";', f'const service = "{service}";')
+        text = with_service(files[name], service)
         (directory / name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What tests of the pages in `docs/guides/frontend.md` share: a service, and waiting for what a page shows."""
+"""What tests of the pages in `docs/guides` share: a service, and waiting for what a page shows."""
 
 import re
 from collections.abc import AsyncIterator

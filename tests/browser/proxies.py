@@ -1,4 +1,4 @@
-"""Reverse proxies with the configurations of `docs/guides/frontend.md` and `docs/operate/secure.md`: TLS in front of the service."""
+"""Reverse proxies with the configurations of `docs/guides/proxies.md` and `docs/operate/secure.md`: TLS in front of the service."""
 
 import asyncio
 import os
@@ -61,7 +61,7 @@ class _Proxy:
     places: Mapping[str, str]
     arguments: tuple[str, ...]
     around: str = "{server}"
-    page: str = "guides/frontend.md"
+    page: str = "guides/proxies.md"
 
 
 _ADDRESS = {"127.0.0.1:8000": "127.0.0.1:{service}"}

@@ -1,4 +1,4 @@
-"""The page of `docs/guides/frontend.md`, unchanged, with a provider that breaks on purpose."""
+"""The page of `docs/guides/plain-page.md`, unchanged, with a provider that breaks on purpose."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ async def test_a_copied_page_shows_the_documented_result_of_each_fault(
             fake = FakeSettings(text=TEXT, fault=name, words_per_second=100, backoff_seconds=0.01)
             service = await serve(Settings(providers={"fake": fake}, cors=cors))
             (tmp_path / name).mkdir()
-            save(tmp_path / name, "one-step.html", service=service.url)
+            save(tmp_path / name, "page.html", service=service.url)
         with anyio.fail_after(40):
             async with chromium() as page:
                 # The title changes once the page has handled its `done`.
@@ -49,7 +49,7 @@ async def test_a_copied_page_shows_the_documented_result_of_each_fault(
                     "};"
                 )
                 for name, shown in SHOWN.items():
-                    await page.goto(f"{origin}/{name}/one-step.html")
+                    await page.goto(f"{origin}/{name}/page.html")
                     await page.wait_for_function("document.title === 'over'")
                     texts = await page.evaluate("[answer.textContent, note.textContent]")
                     assert (name, *texts) == (name, *shown)

@@ -1,4 +1,4 @@
-"""The clients of `docs/guides/frontend.md`: fetch, React, and OpenAI's in a page, in a real browser."""
+"""The clients of `docs/guides/fetch.md`, `react.md` and `openai-client.md`, in a real browser."""
 
 from itertools import chain, repeat
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The one-step and the two-step page of `docs/guides/frontend.md`, in a real browser."""
+"""The pages of `docs/guides/plain-page.md` and `docs/guides/stop-and-resume.md`, in a real browser."""
 
 import json
 from itertools import chain, repeat
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Route
 
-from browser.guide import FENCES, FILES, save
+from browser.guide import DOCS, FILES, save
 from browser.guide_pages import (
     ANSWER,
     OUT_OF_REACH,
@@ -25,33 +25,25 @@ from support.proxy import after_events, breaking_proxy, never
 pytestmark = pytest.mark.browser
 
 
-def test_every_block_of_the_page_is_a_named_and_tested_file() -> None:
-    folder = Path(__file__).parent
-    files = (*folder.glob("test_frontend_*.py"), folder / "proxies.py")
-    tests = "".join(file.read_text() for file in files)
-    assert len(FILES) == FENCES
-    assert [name for name in FILES if f'"{name}"' not in tests] == []
-
-
-def test_the_page_says_what_to_show_for_every_status() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "guides" / "frontend.md").read_text()
+def test_the_guide_says_what_to_show_for_every_status() -> None:
+    page = (DOCS / "guides" / "faults.md").read_text()
     table = page.partition("| `done` | what to show |")[2]
     assert [status for status in Status if f"| `{status.value}`" not in table] == []
 
 
-# ---- One step
+# ---- The plain page
 
 
 @pytest.mark.promise("resume:no-gap")
 @pytest.mark.promise("resume:never-regenerate")
-async def test_the_one_step_page_survives_a_break_and_stops_at_the_end(
+async def test_the_plain_page_survives_a_break_and_stops_at_the_end(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin, grace_seconds=20))
     cuts = chain([after_events(4)], repeat(never))
     async with breaking_proxy(service.port, cuts) as proxy:
-        save(tmp_path, "one-step.html", service=f"http://127.0.0.1:{proxy.port}")
-        async with opened(f"{origin}/one-step.html") as page:
+        save(tmp_path, "page.html", service=f"http://127.0.0.1:{proxy.port}")
+        async with opened(f"{origin}/page.html") as page:
             await shown(
                 page, "note.textContent", "The connection is lost; it comes back by itself."
             )
@@ -61,31 +53,41 @@ async def test_the_one_step_page_survives_a_break_and_stops_at_the_end(
     assert len(service.log) == 1
 
 
-async def test_the_one_step_page_says_what_went_wrong(
+async def test_the_plain_page_says_what_went_wrong(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin, first_word_seconds=30, first_token_seconds=0.1))
-    save(tmp_path, "one-step.html", service=service.url)
-    async with opened(f"{origin}/one-step.html") as page:
+    save(tmp_path, "page.html", service=service.url)
+    async with opened(f"{origin}/page.html") as page:
         sentence = "The provider took too long (first token deadline)."
         await shown(page, "note.textContent", sentence)
 
 
-async def test_the_one_step_page_gives_up_without_a_stream(
+async def test_the_plain_page_gives_up_without_a_stream_and_stops_on_a_click(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
-    service = await serve(configuration(""))
-    save(tmp_path, "one-step.html", service=service.url)
-    async with opened(f"{origin}/one-step.html") as page:
+    refusing, held = (
+        await serve(configuration("")),
+        await serve(configuration(origin, is_held=True)),
+    )
+    for service in (refusing, held):
+        (tmp_path / str(service.port)).mkdir()
+        save(tmp_path / str(service.port), "page.html", service=service.url)
+    async with opened(f"{origin}/{refusing.port}/page.html") as page:
         await shown(
             page,
             "note.textContent",
             "No answer: the service refused, or this page's origin is not in cors.origins.",
         )
-    assert len(service.log) == 0
+        assert len(refusing.log) == 0
+        await page.goto(f"{origin}/{held.port}/page.html")
+        await longer_than(page, 10)
+        async with ending(held, "no_viewers"):
+            await page.click("text=Stop")
+            await shown(page, "note.textContent", "stopped")
 
 
-# ---- Two steps
+# ---- A conversation
 
 
 async def test_a_conversation_sends_its_history_and_shows_each_answer(

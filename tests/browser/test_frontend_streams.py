@@ -1,4 +1,4 @@
-"""Many streams, shared streams and intermediaries, as in `docs/guides/frontend.md`, in a real browser."""
+"""Many streams, shared streams and intermediaries, as in `docs/guides/many-tabs.md`, `proxies.md` and `other-origins.md`."""
 
 import asyncio
 from pathlib import Path
@@ -64,12 +64,12 @@ async def test_through_an_http_2_proxy_more_than_six_streams_flow(
     pages = tmp_path / "pages"
     pages.mkdir()
     (pages / "streams.html").write_text(STREAMS)
-    save(pages, "one-step.html", service="/ai")
+    save(pages, "page.html", service="/ai")
     async with reverse_proxy(name, tmp_path, site=pages, service_port=service.port) as proxy:
         url = proxy.url
         with anyio.fail_after(40):
             async with chromium("--ignore-certificate-errors") as page:
-                await page.goto(f"{url}/one-step.html")
+                await page.goto(f"{url}/page.html")
                 early = await page.wait_for_function(f"{ANSWER}.length > 10 && {ANSWER}")
                 text = await early.json_value()
                 assert TEXT.startswith(text)
@@ -237,8 +237,8 @@ async def test_the_service_worker_lets_streams_pass(
     serve: Serve, tmp_path: Path, origin: str
 ) -> None:
     service = await serve(configuration(origin))
-    save(tmp_path, "one-step.html", "service-worker.js", service=service.url)
-    async with opened(f"{origin}/one-step.html") as page:
+    save(tmp_path, "page.html", "service-worker.js", service=service.url)
+    async with opened(f"{origin}/page.html") as page:
         await page.evaluate(
             "navigator.serviceWorker.register('service-worker.js')"
             ".then(() => navigator.serviceWorker.ready)"
@@ -250,5 +250,5 @@ async def test_the_service_worker_lets_streams_pass(
         )
         await page.reload()
         await shown(page, ANSWER, TEXT)
-    assert by_worker[f"{origin}/one-step.html"]
+    assert by_worker[f"{origin}/page.html"]
     assert not by_worker[f"{service.url}/stream-ai"]

@@ -1,4 +1,4 @@
-"""Pages that a ticket lets in: the page and the back ends of `docs/guides/frontend.md`, in every browser.
+"""Pages that a ticket lets in: the page and the back ends of `docs/guides/tickets.md`, in every browser.
 
 The service is a process, started as an operator starts it.
 """
@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from browser.farm import BROWSERS, REPORTING, Farm, browser, farm
-from browser.guide import FILES
+from browser.guide import FILES, with_service
 from support.eventstream import parse
 from support.parts import find
 from support.process import FAKE, Running, serve, write_config
@@ -63,7 +63,7 @@ async def watch(pages: Farm, service: Running, name: str, back_end: BackEnd) -> 
     async with breaking_proxy(service.port, cuts) as proxy:
         text = FILES["ticket.html"].replace('"/ask"', f'"/ask-{name}"')
         url = f"http://127.0.0.1:{proxy.port}"
-        pages.pages[f"/{name}"] = text.replace('service = ""', f'service = "{url}"') + REPORTING
+        pages.pages[f"/{name}"] = with_service(text, url) + REPORTING
         pages.asked[f"/ask-{name}"] = back_end.answer
         async with browser(name, f"{pages.url}/{name}?{name}"):
             with anyio.fail_after(60):

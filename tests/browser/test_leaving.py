@@ -14,7 +14,7 @@ import pytest
 from playwright.async_api import expect
 
 from browser.farm import AWAY, LEAVING, Farm, browser, farm
-from browser.guide import FILES, files_of
+from browser.guide import FILES, files_of, with_service
 from browser.pages import bundle
 from browser.playground import ANSWER, ask, on_upstream, playground
 from streamsvc.config.settings import CorsSettings, GenerationSettings, Settings, StreamSettings
@@ -76,10 +76,7 @@ def from_guide(
     """Return files of the guide; the first one is the page."""
 
     def made(service: Service) -> dict[str, str]:
-        return {
-            name: files[name].replace('service = "";', f'service = "{service.url}";')
-            for name in names
-        }
+        return {name: with_service(files[name], service.url) for name in names}
 
     return made
 
@@ -122,7 +119,7 @@ ASK = """<script type="module">
 
 PAGES = {
     "README": Kept(of_the_readme),
-    "one-step": Kept(from_guide("one-step.html")),
+    "plain page": Kept(from_guide("page.html")),
     "conversation": Kept(from_guide("conversation.html"), start=ASK),
     "fetch": Kept(from_guide("fetch.html", "ask.js")),
     "shared worker": Kept(
@@ -209,8 +206,8 @@ async def test_a_page_left_by_a_link_closes_its_stream_and_resumes(
 async def test_without_a_grace_leaving_by_a_link_ends_the_answer(tmp_path: Path) -> None:
     """The restored page says how it ended, and sends no new request."""
     async with farm() as pages, answering(pages, grace_seconds=0) as (service, api, _):
-        url = await publish(pages, PAGES["one-step"], service, tmp_path)
-        pages.pages["/one-step.html"] += """<script>
+        url = await publish(pages, PAGES["plain page"], service, tmp_path)
+        pages.pages["/page.html"] += """<script>
           new MutationObserver(() => tell("note", note.textContent)).observe(note, {childList: true});
         </script>"""
         async with browser("chromium", url):

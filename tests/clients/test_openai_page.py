@@ -1,4 +1,4 @@
-"""The code blocks of `docs/guides/openai-client.md`, taken from the page and run."""
+"""The programs of `docs/guides/openai-client.md`, taken from the page and run."""
 
 import asyncio
 import re
@@ -16,7 +16,8 @@ from support.parts import find
 
 HERE = Path(__file__).parent
 PAGE = (HERE.parents[1] / "docs" / "guides" / "openai-client.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```(python|js|sh)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SERVE, CURL, PIP, PYTHON, NPM, NODE, IN_A_PAGE, COMING_BACK = range(8)
 TEXT = "One two three four five six seven eight nine ten."
 
 
@@ -25,8 +26,8 @@ async def _run(serve: Serve, directory: Path, language: str, code: str) -> str:
     fake = FakeSettings(text=TEXT, reply="text", words_per_second=6, first_word_seconds=0)
     service = await serve(Settings(providers={"fake": fake}))
     file, program = {
-        "python": ("page.py", sys.executable),
-        "js": ("page.mjs", "node"),
+        "python": ("ask.py", sys.executable),
+        "js": ("ask.mjs", "node"),
         "sh": ("page.sh", "bash"),
     }[language]
     (directory / file).write_text(code.replace("http://127.0.0.1:8000", service.url))
@@ -45,11 +46,14 @@ async def _run_block(serve: Serve, directory: Path, number: int) -> str:
 
 
 def test_every_block_is_run() -> None:
-    assert [language for language, _ in BLOCKS] == ["python", "js", "sh", "sh"]
+    languages = ["sh", "sh", "sh", "python", "sh", "js", "js", "sh"]
+    assert [language for language, _ in BLOCKS] == languages
+    # `tests/test_guides.py` tries the commands that start and install; a browser tries IN_A_PAGE.
+    assert {SERVE, PIP, NPM, IN_A_PAGE} | {CURL, PYTHON, NODE, COMING_BACK} == {*range(len(BLOCKS))}
 
 
 async def test_the_python_example_prints_the_answer(serve: Serve, tmp_path: Path) -> None:
-    assert await _run_block(serve, tmp_path, 0) == TEXT
+    assert await _run_block(serve, tmp_path, PYTHON) == TEXT
 
 
 @pytest.mark.node
@@ -60,12 +64,12 @@ async def test_the_node_example_prints_the_answer(
     installed = Path(find("clients")) / package
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "openai").symlink_to(installed)
-    assert await _run_block(serve, tmp_path, 1) == TEXT
+    assert await _run_block(serve, tmp_path, NODE) == TEXT
 
 
 @pytest.mark.needs("curl")
 async def test_the_curl_example_prints_the_answer(serve: Serve, tmp_path: Path) -> None:
-    said = await _run_block(serve, tmp_path, 2)
+    said = await _run_block(serve, tmp_path, CURL)
     assert "".join(re.findall(r'"content":"([^"]*)"', said)) == TEXT
     assert said.endswith("data: [DONE]\n\n")
 
@@ -73,6 +77,6 @@ async def test_the_curl_example_prints_the_answer(serve: Serve, tmp_path: Path) 
 @pytest.mark.needs("curl")
 @pytest.mark.promise("resume:no-gap")
 async def test_the_resuming_example_prints_the_rest(serve: Serve, tmp_path: Path) -> None:
-    said = await _run_block(serve, tmp_path, 3)
+    said = await _run_block(serve, tmp_path, COMING_BACK)
     assert "".join(re.findall(r'"text":"([^"]*)"', said)) == TEXT.removeprefix("One two ")
     assert '"status":"completed"' in said

@@ -197,8 +197,8 @@ def test_every_fault_has_an_expectation() -> None:
     assert [*SEEN] == [*get_args(FaultName)]
 
 
-def test_frontend_guide_lists_every_fault() -> None:
-    page = (DOCS / "guides" / "frontend.md").read_text(encoding="utf-8")
+def test_guide_lists_every_fault() -> None:
+    page = (DOCS / "guides" / "faults.md").read_text(encoding="utf-8")
     table = page.partition("| `fault` |")[2].partition("\n\n")[0]
     names = [
         name for row in table.splitlines() for name in re.findall("`(.+?)`", row.split("|")[1])
