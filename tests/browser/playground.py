@@ -81,6 +81,20 @@ async def ask(page: Page, prompt: str) -> None:
     await page.locator("#prompt").press("Enter")
 
 
+async def drawer(page: Page, name: str) -> None:
+    """Open a drawer (`lab`, `settings` or `history`), if it is not open."""
+    toggle = page.locator(f"#{name}-toggle")
+    if await toggle.get_attribute("aria-expanded") == "false":
+        await toggle.click()
+
+
+async def example(page: Page, name: str) -> None:
+    """Ask one of the examples of an empty conversation, after a new one if need be."""
+    if await page.locator(".question").count():
+        await page.locator("#new").click()
+    await page.get_by_role("button", name=name).click()
+
+
 @asynccontextmanager
 async def on_upstream(*steps: Step) -> AsyncIterator[tuple[Service, Upstream]]:
     """Run a service with a scripted upstream."""

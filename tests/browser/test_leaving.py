@@ -16,7 +16,7 @@ from playwright.async_api import expect
 from browser.farm import AWAY, LEAVING, Farm, browser, farm
 from browser.guide import FILES, files_of, with_service
 from browser.pages import bundle
-from browser.playground import ANSWER, ask, on_upstream, playground
+from browser.playground import ANSWER, ask, drawer, on_upstream, playground
 from streamsvc.config.settings import CorsSettings, GenerationSettings, Settings, StreamSettings
 from support.service import Service, serving
 from support.upstreams import OPENAI, Upstream, finish, text, until, upstream
@@ -287,7 +287,9 @@ async def test_the_playground_closes_its_streams_and_resumes() -> None:
             has_left = anyio.Event()
             devtools.on("Page.frameNavigated", lambda _: has_left.set())
             await devtools.send("Page.enable")
+            await drawer(page, "settings")
             await page.locator("#grace").select_option("30")
+            await drawer(page, "lab")
             await page.locator("#raw summary").click()
             await ask(page, "hello")
             await expect(page.locator(ANSWER)).to_have_text("".join(BEFORE).strip())

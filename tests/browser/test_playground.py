@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Route, expect
 
 from browser.pages import chromium
-from browser.playground import ANSWER, EXPLAIN, ask, on_upstream, playground
+from browser.playground import ANSWER, EXPLAIN, ask, drawer, on_upstream, playground
 from conftest import Serve
 from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.config.settings import GenerationSettings, Settings, StreamSettings
@@ -84,6 +84,7 @@ async def test_after_a_cut_the_answer_continues_at_the_word(serve: Serve) -> Non
         await page.wait_for_function(
             "() => document.querySelector('.turn .answer').textContent.length > 40"
         )
+        await drawer(page, "lab")
         await page.locator("#cut").click()
         await expect(page.locator("#state")).to_have_text("cut")
         cut_at = await page.locator(ANSWER).inner_text()
@@ -168,7 +169,7 @@ async def test_markup_in_a_prompt_or_an_answer_stays_text(serve: Serve) -> None:
     async with playground(service.url) as page:
         await ask(page, hostile)
         await expect(page.locator("#state")).to_have_text("done")
-        conversation = page.locator("#conversation")
+        conversation = page.locator("#turns")
         assert await conversation.locator("img, script, svg, a, b").count() == 0
         assert await page.evaluate("window.pwned") is None
         assert await page.locator(".question").evaluate("e => e.textContent") == hostile
@@ -187,9 +188,11 @@ async def test_two_viewers_share_a_call_that_closing_the_tab_closes() -> None:
         on_upstream(text("one ", "two "), until(go_on), text("three "), HOLD) as (service, api),
         playground(service.url) as page,
     ):
+        await drawer(page, "settings")
         await page.locator("#grace").select_option("0")
         await ask(page, "hello")
         await expect(page.locator(ANSWER)).to_have_text("one two")
+        await drawer(page, "lab")
         await page.locator("#second").click()
         await expect(page.locator("#other-answer")).to_have_text("one two")
         assert service.supervisor.viewers == 2
@@ -212,9 +215,11 @@ async def test_a_page_that_returns_within_the_grace_continues() -> None:
         on_upstream(text("one ", "two "), until(go_on), text("three "), finish()) as (service, api),
         playground(service.url) as page,
     ):
+        await drawer(page, "settings")
         await page.locator("#grace").select_option("30")
         await ask(page, "hello")
         await expect(page.locator(ANSWER)).to_have_text("one two")
+        await drawer(page, "lab")
         await page.locator("#leave").click()
         await expect(page.locator("#call")).to_contain_text("open, left for")
         go_on.set()
@@ -230,6 +235,7 @@ async def test_a_finished_answer_stays_finished_after_a_reload(serve: Serve) -> 
     async with playground(service.url) as page:
         await ask(page, "hello")
         await expect(page.locator("#state")).to_have_text("done")
+        await drawer(page, "lab")
         await page.locator("#again").click()
         await expect(page.locator("#lab")).to_contain_text("204 No Content")
         await page.reload()
@@ -336,6 +342,7 @@ async def test_thousands_of_words_at_once_are_shown(serve: Serve) -> None:
         Settings(providers={"fake": FakeSettings(reply="text", text=said, words_per_second=0)})
     )
     async with playground(service.url) as page:
+        await drawer(page, "lab")
         await page.locator("#raw summary").click()
         await ask(page, "hello")
         await expect(page.locator("#state")).to_have_text("done", timeout=60_000)
@@ -350,9 +357,11 @@ async def test_without_a_grace_the_page_says_that_a_cut_ended_the_answer() -> No
         on_upstream(text("one "), HOLD) as (service, api),
         playground(service.url) as page,
     ):
+        await drawer(page, "settings")
         await page.locator("#grace").select_option("0")
         await ask(page, "hello")
         await expect(page.locator(ANSWER)).to_have_text("one")
+        await drawer(page, "lab")
         await page.locator("#cut").click()
         await expect(page.locator("#lab")).to_contain_text("Without a grace")
         await until_closed(api)
@@ -432,6 +441,7 @@ async def test_a_lower_maximum_of_the_grace_is_not_an_error(serve: Serve) -> Non
 async def test_the_lesson_compares_waiting_with_reading_along(serve: Serve) -> None:
     service = await serve(fake())
     async with playground(service.url) as page:
+        await page.locator("#views a[href='#compare']").click()
         await page.locator("#go").click()
         await expect(page.locator("#streams .answer")).not_to_be_empty()
         await expect(page.locator("#waits .answer")).to_be_empty()
@@ -456,6 +466,7 @@ async def test_the_raw_frames_match_the_wire(serve: Serve) -> None:
     async with playground(service.url) as page:
         await ask(page, "hello")
         await expect(page.locator("#state")).to_have_text("done")
+        await drawer(page, "lab")
         await page.locator("#raw summary").click()
         await expect(page.locator("#frames")).to_contain_text("event: done")
         frames = await page.locator("#frames").evaluate("e => e.textContent")

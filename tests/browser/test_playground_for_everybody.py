@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from browser.playground import ANSWER, EXPLAIN, ask, on_upstream, playground, violations
+from browser.playground import (
+    ANSWER,
+    EXPLAIN,
+    ask,
+    drawer,
+    example,
+    on_upstream,
+    playground,
+    violations,
+)
 from conftest import Serve
 from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.config.settings import Settings
@@ -39,12 +48,14 @@ async def test_axe_finds_nothing_before_during_and_after_an_answer(
         await page.emulate_media(color_scheme=scheme)
         assert await violations(page) == []
         await ask(page, CODE)
+        await drawer(page, "lab")
         await page.locator("#raw summary").click()
         await expect(page.locator(f"{ANSWER} figure")).to_have_count(1)
         await page.locator("#second").click()
         await page.locator("#cut").click()
         await expect(page.locator(".turn")).to_have_attribute("aria-busy", "true")
         assert await violations(page) == []
+        await page.locator("#views a[href='#compare']").click()
         await page.locator("#go").click()
         await expect(page.locator("#state")).to_have_text("done")
         await expect(page.locator("#verdict")).to_contain_text("times less")
@@ -61,19 +72,20 @@ async def test_axe_finds_nothing_with_tools_schemas_images_and_settings(
         width, height = SIZES[size]
         await page.set_viewport_size({"width": width, "height": height})
         await page.emulate_media(color_scheme=scheme)
-        await page.locator("#options summary").click()
+        await drawer(page, "settings")
         await page.locator("#likely").check()
         await page.locator("#image").set_input_files([DOCS / "playground.png"])
         await expect(page.locator("#images li")).to_have_count(1)
         await page.locator("#tools").select_option("own")
         await page.locator("#format").select_option("own")
         assert await violations(page) == []
-        await page.get_by_role("button", name="Tool call", exact=True).click()
+        await page.locator("#settings-toggle").click()
+        await example(page, "Call a tool")
         await page.locator(".draft code").first.wait_for()
         assert await violations(page) == []
         await expect(page.locator(".results textarea")).to_have_count(2)
         assert await violations(page) == []
-        await page.get_by_role("button", name="Structured answer").click()
+        await example(page, "Fill a JSON Schema")
         await expect(page.locator(".check")).to_have_count(1)
         await page.locator(".likely summary").last.click()
         assert await violations(page) == []
@@ -93,13 +105,14 @@ async def test_no_element_is_wider_than_the_screen(serve: Serve) -> None:
             return widths
 
         await ask(page, CODE)
+        await drawer(page, "lab")
         await page.locator("#raw summary").click()
         await page.locator("#second").click()
         await expect(page.locator("#state")).to_have_text("done")
         assert await wider() == []
-        await page.locator("#options summary").click()
+        await drawer(page, "settings")
         await page.locator("#likely").check()
-        await page.get_by_role("button", name="Tool call", exact=True).click()
+        await example(page, "Call a tool")
         await expect(page.locator(".results")).to_have_count(1)
         await page.locator("#tools").select_option("own")
         await page.locator("#format").select_option("own")
@@ -110,6 +123,8 @@ async def test_everything_works_with_the_keyboard(serve: Serve) -> None:
     """Tab reaches all controls in the order of the page, and the focus is visible."""
     service = await serve(quick())
     async with playground(service.url) as page:
+        assert await page.evaluate("document.activeElement.id") == "prompt"
+        await page.locator("#skip").focus()
         reached = []
         for _ in range(30):
             await page.keyboard.press("Tab")
@@ -123,18 +138,12 @@ async def test_everything_works_with_the_keyboard(serve: Serve) -> None:
             assert has_outline, name
             reached.append(name)
         wanted = [
-            "conversation",
-            EXPLAIN,
-            "prompt",
-            "provider",
-            "grace",
-            "add-image",
-            "send",
-            "race-prompt",
-            "go",
+            *("history-toggle", "new", "conversation", EXPLAIN, "lab-toggle"),
+            *("prompt", "add-image", "provider", "settings-toggle", "send"),
         ]
         assert [name for name in reached if name in wanted] == wanted
-        await page.locator("#prompt").focus()
+        await page.locator("#skip").focus()
+        await page.keyboard.press("Enter")
         await page.keyboard.type("two")
         await page.keyboard.press("Shift+Enter")
         await page.keyboard.type("lines")
@@ -155,6 +164,7 @@ async def test_a_button_that_becomes_disabled_passes_the_focus_on() -> None:
         await page.keyboard.press("Enter")
         await expect(page.locator(ANSWER)).to_have_text("one")
         assert await focused() == "prompt"
+        await drawer(page, "lab")
         for pressed, then in (("leave", "again"), ("again", "prompt"), ("stop", "prompt")):
             await page.locator(f"#{pressed}").focus()
             await page.keyboard.press("Enter")
@@ -179,6 +189,7 @@ async def test_a_screen_reader_announces_begin_and_end_only(
         }""")
         await ask(page, EXPLAIN)
         await expect(page.locator(".turn")).to_have_attribute("aria-busy", "true")
+        await drawer(page, "lab")
         await page.locator("#cut").click()
         await expect(page.locator(".seam")).to_have_count(1)
         await page.locator("#leave").click()

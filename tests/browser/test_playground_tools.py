@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import FilePayload, Page, expect
 
 from browser.pages import recorded
-from browser.playground import ANSWER, ask, on_upstream, playground
+from browser.playground import ANSWER, ask, drawer, example, on_upstream, playground
 from support.process import Running
 from support.shared import quiet_service, shared_process
 from support.upstreams import HOLD, OPENAI, Step, finish, raw, text, until
@@ -16,7 +16,7 @@ from support.upstreams import HOLD, OPENAI, Step, finish, raw, text, until
 pytestmark = pytest.mark.browser
 
 RESULTS = ".results textarea"
-FOOTER = ".turn:last-of-type > p:last-child"
+FOOTER = ".turn:last-of-type > :is(.hint, .problem)"
 WEATHER = (
     'The result of get_weather is {"city":"Paris","celsius":15,"sky":"cloudy"}\n'
     'The result of get_weather is {"city":"London","celsius":16,"sky":"cloudy"}'
@@ -73,7 +73,7 @@ async def picked(page: Page, *files: tuple[str, bytes]) -> None:
 async def test_the_example_tool_makes_the_round_trip(service: Running) -> None:
     async with playground(f"http://127.0.0.1:{service.port}") as page:
         await recorded(page, "document.querySelector('.draft code')?.textContent")
-        await page.get_by_role("button", name="Tool call", exact=True).click()
+        await example(page, "Call a tool")
         await expect(page.locator(RESULTS)).to_have_count(2)
         assert '{"city": ' in await page.evaluate("seen")
         assert await page.locator(".call code").all_text_contents() == [
@@ -93,7 +93,7 @@ async def test_a_result_is_typed_and_goes_back_with_the_call() -> None:
             "look_up", '{"word": "<img src=x onerror=window.pwned=1>"}', extra_content=extra
         )
         api.script((text("Let me see."), first, finish("tool_calls")), (text("Done."), finish()))
-        await page.locator("#options summary").click()
+        await drawer(page, "settings")
         await page.locator("#tools").select_option("own")
         await page.locator("#own-tools").fill(
             '[{"type": "function", "function": {"name": "look_up"}}]'
@@ -115,7 +115,7 @@ async def test_a_result_is_typed_and_goes_back_with_the_call() -> None:
 async def test_a_new_question_leaves_the_call_without_a_result() -> None:
     async with on_upstream() as (service, api), playground(service.url) as page:
         api.script((call("get_weather", "{}"), finish("tool_calls")), (text("Fine."), finish()))
-        await page.get_by_role("button", name="Tool call", exact=True).click()
+        await example(page, "Call a tool")
         await page.locator(RESULTS).fill("")
         await ask(page, "Never mind.")
         await expect(page.locator(ANSWER)).to_have_text("Fine.")
@@ -128,7 +128,7 @@ async def test_a_reload_keeps_the_call_and_the_way_to_answer_it() -> None:
     async with on_upstream() as (service, api), playground(service.url) as page:
         first = call("get_weather", '{"city": "Rome"}'), finish("tool_calls")
         api.script(first, (text("Fine."), finish()))
-        await page.get_by_role("button", name="Tool call", exact=True).click()
+        await example(page, "Call a tool")
         await expect(page.locator(RESULTS)).to_have_count(1)
         await page.reload()
         await page.get_by_role("button", name="Send the result").click()
@@ -150,7 +150,7 @@ async def test_a_call_that_is_cut_does_not_count() -> None:
         on_upstream(beginning, finish("length")) as (service, _),
         playground(service.url) as page,
     ):
-        await page.get_by_role("button", name="Tool call", exact=True).click()
+        await example(page, "Call a tool")
         await expect(page.locator(FOOTER)).to_contain_text("Incomplete (length)")
         await expect(page.locator(".call span")).to_have_text(
             "get_weather: not whole, so it does not count"
@@ -163,7 +163,7 @@ async def test_refused_results_can_be_sent_again() -> None:
         on_upstream(call("get_weather", "{}"), finish("tool_calls")) as (service, api),
         playground(service.url, expected=["503"]) as page,
     ):
-        await page.get_by_role("button", name="Tool call", exact=True).click()
+        await example(page, "Call a tool")
         await expect(page.locator(RESULTS)).to_have_count(1)
         await page.route(
             "**/v1/generations", lambda route: route.fulfill(status=503, json={"detail": "Busy."})
@@ -190,7 +190,7 @@ async def test_a_structured_answer_grows_and_is_checked() -> None:
         finish(),
     )
     async with on_upstream(*script) as (service, api), playground(service.url) as page:
-        await page.get_by_role("button", name="Structured answer").click()
+        await example(page, "Fill a JSON Schema")
         code = page.locator(f"{ANSWER} code")
         await expect(code).to_have_text('{"title": "Pancakes",')
         go_on.set()
@@ -238,10 +238,9 @@ async def test_the_verdict_names_what_does_not_fit(service: Running) -> None:
 
 async def test_a_schema_that_is_not_json_is_a_sentence(service: Running) -> None:
     async with playground(f"http://127.0.0.1:{service.port}") as page:
-        await page.locator("#options summary").click()
+        await drawer(page, "settings")
         await page.locator("#format").select_option("own")
         await page.locator("#own-schema").fill("{")
-        await page.locator("#options summary").click()
         await ask(page, "hello")
         await expect(page.locator("#announcer")).to_contain_text("The schema is not JSON: ")
         await expect(page.locator("#own-schema")).to_be_visible()
@@ -315,7 +314,7 @@ async def test_settings_reach_the_model() -> None:
         on_upstream(text("Fine."), finish()) as (service, api),
         playground(service.url) as page,
     ):
-        await page.locator("#options summary").click()
+        await drawer(page, "settings")
         for field, value in {
             "system": "Be brief.",
             "temperature": "0.25",
@@ -333,7 +332,7 @@ async def test_settings_reach_the_model() -> None:
 
 async def test_an_impossible_setting_is_a_sentence(service: Running) -> None:
     async with playground(f"http://127.0.0.1:{service.port}") as page:
-        await page.locator("#options summary").click()
+        await drawer(page, "settings")
         await page.locator("#temperature").fill("3")
         await ask(page, "hello")
         await expect(page.locator("#announcer")).to_have_text("Not a possible value: Temperature.")
@@ -369,7 +368,7 @@ async def test_a_refusal_is_readable_and_enters_the_history() -> None:
 
 async def test_log_probabilities_are_lines_of_percentages(service: Running) -> None:
     async with playground(f"http://127.0.0.1:{service.port}") as page:
-        await page.locator("#options summary").click()
+        await drawer(page, "settings")
         await page.locator("#likely").check()
         await ask(page, "hello")
         await expect(page.locator("#state")).to_have_text("done")
@@ -383,7 +382,7 @@ async def test_stop_ends_a_call_that_is_being_written() -> None:
     function = {"name": "get_weather", "arguments": '{"city": '}
     piece = raw(OPENAI.choice({"tool_calls": [{"index": 0, "id": "call_1", "function": function}]}))
     async with on_upstream(piece, HOLD) as (service, api), playground(service.url) as page:
-        await page.get_by_role("button", name="Tool call", exact=True).click()
+        await example(page, "Call a tool")
         await expect(page.locator(".draft code")).to_have_text('{"city": ')
         await page.keyboard.press("Escape")
         with anyio.fail_after(5):

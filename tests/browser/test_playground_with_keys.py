@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from browser.playground import ANSWER, EXPLAIN, ask, enter_key, playground, violations
+from browser.playground import (
+    ANSWER,
+    EXPLAIN,
+    ask,
+    drawer,
+    enter_key,
+    example,
+    playground,
+    violations,
+)
 from streamsvc.providers.fake.text import reply_to
 from support.api_keys import KeysFile
 from support.process import serve
@@ -76,6 +85,7 @@ async def everything_works(page: Page) -> None:
     await page.wait_for_function(
         "() => document.querySelector('.turn .answer').textContent.length > 40"
     )
+    await drawer(page, "lab")
     await page.locator("#cut").click()
     await page.locator("#second").click()
     await page.locator("#raw summary").click()
@@ -87,9 +97,9 @@ async def everything_works(page: Page) -> None:
     await expect(page.locator("#frames")).to_contain_text("event: done")
     await page.locator("#again").click()
     await expect(page.locator("#lab")).to_contain_text("204 No Content")
-    await page.get_by_role("button", name="Tool call", exact=True).click()
+    await example(page, "Call a tool")
     await expect(page.locator(".results textarea")).to_have_count(2)
-    await page.get_by_role("button", name="Explain streaming").click()
+    await example(page, "Explain streaming")
     await expect(page.locator("#state")).to_have_text("open")
     await page.locator("#stop").click()
     await expect(page.locator(".turn .hint").last).to_contain_text("Stopped")
@@ -99,6 +109,7 @@ async def asks_again_after_a_revocation(
     page: Page, revoke: Callable[[], None], second: str
 ) -> None:
     """In mid-stream the dialog says why, to everybody; with another key of the team the answer goes on."""
+    await drawer(page, "settings")
     await page.locator("#grace").select_option("30")
     await page.locator("#new").click()
     await ask(page, EXPLAIN)
@@ -117,6 +128,7 @@ async def asks_again_after_a_revocation(
     await expect(page.locator(".turn .problem")).to_have_text(
         f"{INVALID} You can come back to this answer."
     )
+    await drawer(page, "lab")
     await page.locator("#again").click()
     await enter_key(page, second)
     await expect(page.locator("#state")).to_have_text("done")

@@ -41,14 +41,15 @@ export class Conversation {
   isBusy = false;
 
   /**
-   * @param {Element} box is filled
+   * @param {Element} box scrolls
+   * @param {Element} turns is filled, in the box
    * @param {Element} announcer says what happens, not every word
    * @param {import("./pulse.js").Pulse} pulse
    * @param {() => void} onChange
    * @param {(seq: string) => void} onBack called when a lost connection is back
    */
-  constructor(box, announcer, pulse, onChange, onBack) {
-    this.#log = new Log(box);
+  constructor(box, turns, announcer, pulse, onChange, onBack) {
+    this.#log = new Log(box, turns);
     this.#announcer = announcer;
     this.#pulse = pulse;
     this.#onChange = onChange;
@@ -130,8 +131,9 @@ export class Conversation {
     const messages = this.#messages;
     messages.push(...added);
     const turn = this.#begin(choices, "asking");
+    turn.order = { ...choices, messages: [...messages] };
     try {
-      const { id, grace } = await createWithin({ ...choices, messages });
+      const { id, grace } = await createWithin(turn.order);
       if (turn !== this.#current) {
         await stop(id); // the conversation was cleared meanwhile
         return true;

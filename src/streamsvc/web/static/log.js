@@ -9,18 +9,23 @@ import { Turn } from "./turn.js";
 
 export class Log {
   #box;
+  #turns;
 
   /** Call it before the last answer grows. */
   keepAtEnd;
 
-  /** @param {Element} box is filled */
-  constructor(box) {
+  /**
+   * @param {Element} box scrolls
+   * @param {Element} turns is filled, in the box
+   */
+  constructor(box, turns) {
     this.#box = box;
+    this.#turns = turns;
     this.keepAtEnd = keepAtEnd(box);
   }
 
   clear() {
-    this.#box.replaceChildren();
+    this.#turns.replaceChildren();
   }
 
   /**
@@ -70,8 +75,7 @@ export class Log {
 
   /** @param {Element} part */
   #show(part) {
-    this.#box.querySelector(":scope > .hint")?.remove(); // the hint of an empty conversation
-    this.#box.append(part);
+    this.#turns.append(part);
   }
 }
 

@@ -2,17 +2,23 @@
 
 import { onKeyNeeded, request } from "./access.js";
 import { Conversation, sentenceOf } from "./conversation.js";
+import { Drawer } from "./drawer.js";
 import { Images, imagesIn } from "./images.js";
 import { KeyDialog } from "./key-dialog.js";
 import { Lab } from "./lab.js";
 import { Lesson } from "./lesson.js";
 import { Options } from "./options.js";
 import { Pulse } from "./pulse.js";
+import { showViews } from "./views.js";
 
 const part = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 const [composer, prompt, provider, image] = ["composer", "prompt", "provider", "image"].map(part);
 const [send, stop, cut, second, leave, again] = ["send", "stop", "cut", "second", "leave", "again"].map(part);
 
+showViews(part("views"), ["chat", "compare", "code"].map(part));
+const history = new Drawer(part("history"), part("history-toggle"));
+const settings = new Drawer(part("settings"), part("settings-toggle"));
+const labDrawer = new Drawer(part("lab-drawer"), part("lab-toggle"));
 const pulse = new Pulse(
   {
     state: part("state"), first: part("first"), rate: part("rate"), events: part("events"),
@@ -25,7 +31,7 @@ const lab = new Lab({
   otherTab: part("other-tab"), otherAnswer: part("other-answer"), raw: part("raw"), frames: part("frames"),
 });
 const conversation = new Conversation(
-  part("conversation"), part("announcer"), pulse, refresh, (seq) => lab.back(seq),
+  part("conversation"), part("turns"), part("announcer"), pulse, refresh, (seq) => lab.back(seq),
 );
 const options = new Options(part);
 const images = new Images(part("images"), complain);
@@ -40,6 +46,7 @@ const lesson = new Lesson(part("waits"), part("streams"), part("verdict"));
 async function openDemo() {
   const { Demo } = await import("./demo.js");
   const hidden = ["producer-row", "kill", "kill-says"].map(part);
+  labDrawer.open(false);
   const opened = new Demo(
     { hidden, kill: part("kill"), producer: part("producer") },
     (text) => lab.say(text),
@@ -56,8 +63,9 @@ function refresh() {
   lab.take(run);
   demo?.take(run, isBusy);
   showCall(run?.viewer.state ?? (isBusy ? "asked for" : "none"));
-  send.disabled = isBusy;
-  stop.disabled = !isBusy;
+  send.disabled = send.hidden = isBusy;
+  stop.disabled = stop.hidden = !isBusy;
+  if (isBusy) part("announcer").className = ""; // a complaint about the last question
   cut.disabled = second.disabled = leave.disabled = !(isBusy && run);
   again.disabled = !run || isBusy;
   if (focused?.disabled) (focused === leave ? again : prompt).focus(); // otherwise the keyboard focus is lost
@@ -73,6 +81,7 @@ function showCall(state) {
 
 /** @param {unknown} problem */
 function complain(problem) {
+  part("announcer").className = "problem";
   part("announcer").textContent = sentenceOf(problem);
 }
 
@@ -83,7 +92,7 @@ async function ask(text) {
   try {
     if (await conversation.ask(text, taken, options.read())) return;
   } catch (problem) {
-    part("options").open = true;
+    settings.open(false);
     complain(problem);
   }
   images.putBack(taken);
@@ -112,7 +121,12 @@ prompt.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
   askPrompt();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !event.isComposing && conversation.isBusy) stopAnswer();
+  if (event.key !== "Escape" || event.isComposing) return;
+  const open = [settings, labDrawer, history].filter((drawer) => drawer.isOpen);
+  const focused = open.find((drawer) => drawer.hasFocus);
+  if (focused) focused.close();
+  else if (conversation.isBusy) stopAnswer();
+  else open[0]?.close();
 });
 for (const preset of document.querySelectorAll("[data-prompt]")) {
   const { prompt: text = "", ...example } = /** @type {HTMLElement} */ (preset).dataset;
@@ -138,7 +152,17 @@ composer.addEventListener("drop", (/** @type {DragEvent} */ event) => {
   event.preventDefault();
   images.add(event.dataTransfer.files);
 });
-stop.addEventListener("click", stopAnswer);
+stop.addEventListener("click", (/** @type {MouseEvent} */ event) => {
+  if (event.detail < 2) stopAnswer(); // the second click of a double click on Send is not meant for Stop
+});
+part("skip").addEventListener("click", (/** @type {MouseEvent} */ event) => {
+  event.preventDefault();
+  prompt.focus();
+});
+new ResizeObserver(([{ target }]) => {
+  const below = innerHeight - target.getBoundingClientRect().top;
+  document.documentElement.style.setProperty("--foot", `${Math.max(0, Math.round(below))}px`);
+}).observe(composer);
 part("new").addEventListener("click", () => {
   conversation.clear();
   prompt.focus();

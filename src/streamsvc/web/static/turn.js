@@ -18,6 +18,13 @@ export class Turn {
   #done = null;
 
   article = element("article", "turn");
+
+  /** What can be done with the answer: a row of buttons below it. */
+  actions = element("div", "actions");
+
+  /** @type {import("./generation.js").Order | null} the request; null for an answer of an earlier page */
+  order = null;
+
   answer;
   calls;
 
@@ -31,7 +38,10 @@ export class Turn {
     this.#thoughts.append(element("summary", "", "Thinking"), element("p"));
     this.#likely.append(element("summary", "", "How likely each token was"), scrolling("Log probabilities"));
     this.article.setAttribute("aria-label", "Answer");
+    this.actions.setAttribute("role", "group");
+    this.actions.setAttribute("aria-label", "With this answer");
     this.article.append(this.#changes, this.#thoughts, this.#body, this.#refusal, calls, this.#likely, this.#footer);
+    this.article.append(this.actions);
     this.#clear();
   }
 

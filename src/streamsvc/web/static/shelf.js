@@ -1,0 +1,114 @@
+// The conversations that the browser keeps: a list of them, and each under a key of its own.
+//
+// A browser may refuse to store anything; then the page works, and a reload starts over.
+
+/** @typedef {import("./generation.js").Message} Message */
+/** @typedef {import("./options.js").Choices} Choices */
+
+/**
+ * @typedef {object} Item of a conversation, in the order in which they are shown
+ * @property {Message | null} message null for an answer of which nothing arrived
+ * @property {boolean} [isLeftOut] shown, and not sent: a question that was not answered
+ * @property {Ending} [answer] of an answer
+ *
+ * @typedef {object} Ending how an answer was asked for, and how it ended
+ * @property {string} generation its id; empty if the service refused it
+ * @property {string} cursor the id of its last event
+ * @property {boolean} isOver whether it has ended, as far as the page has seen
+ * @property {string} says how, in a sentence
+ * @property {boolean} isProblem
+ * @property {boolean} isWaiting whether it waits for results of tools
+ * @property {string} thoughts the model's reasoning
+ * @property {Choices} choices
+ *
+ * @typedef {{id: string, title: string, at: number, generation: string}} Entry of the list: `at` is when it was
+ *   last changed, in milliseconds since 1970; `generation` is the id of its last answer
+ */
+
+const MAX_CONVERSATIONS = 50;
+
+export class Shelf {
+  #prefix;
+
+  /** @param {string} [prefix] of the keys: another service under the same origin has its own */
+  constructor(prefix = `streamsvc${location.pathname}`) {
+    this.#prefix = prefix;
+  }
+
+  /** @returns {Entry[]} the latest first */
+  list() {
+    const entries = this.#read("list");
+    return Array.isArray(entries) ? entries : [];
+  }
+
+  /**
+   * @param {string} id
+   * @returns {Item[]} empty if it is not stored
+   */
+  load(id) {
+    const items = this.#read(id);
+    return Array.isArray(items) ? items : [];
+  }
+
+  /**
+   * Store a conversation; if there is no room, the oldest others make some.
+   * @param {Entry} entry
+   * @param {Item[]} items
+   */
+  save(entry, items) {
+    const others = this.list().filter(({ id }) => id !== entry.id);
+    while (others.length >= MAX_CONVERSATIONS) this.#remove(others);
+    const text = JSON.stringify(items);
+    while (!(this.#write(entry.id, text) && this.#write("list", JSON.stringify([entry, ...others])))) {
+      if (!others.length) return;
+      this.#remove(others);
+    }
+  }
+
+  /** @param {string} id */
+  delete(id) {
+    this.#write("list", JSON.stringify(this.list().filter((entry) => entry.id !== id)));
+    this.#forget(id);
+  }
+
+  /** @param {Entry[]} entries the last of which is removed */
+  #remove(entries) {
+    const oldest = entries.pop();
+    if (oldest) this.#forget(oldest.id);
+  }
+
+  /** @param {string} name */
+  #key = (name) => `${this.#prefix} ${name}`;
+
+  /** @param {string} name */
+  #read(name) {
+    try {
+      return JSON.parse(localStorage.getItem(this.#key(name)) ?? "null");
+    } catch {
+      return null;
+    }
+  }
+
+  /**
+   * @param {string} name
+   * @param {string} text
+   * @returns {boolean} whether it is stored
+   */
+  #write(name, text) {
+    try {
+      localStorage.setItem(this.#key(name), text);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** @param {string} name */
+  #forget(name) {
+    try {
+      localStorage.removeItem(this.#key(name));
+    } catch {
+      // Then it was not stored, either.
+    }
+  }
+}
