@@ -5,6 +5,7 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -105,6 +106,38 @@ async def recorded(page: Page, what: str) -> None:
     """
     await page.add_init_script(script)
     await page.evaluate(script)
+
+
+@asynccontextmanager
+async def vite(directory: Path, service_port: int) -> AsyncIterator[str]:
+    """Serve a directory with Vite's dev server and the directory's configuration; yields its address.
+
+    The configuration forwards to the service, whose port is written in it.
+    """
+    modules = Path(find("clients"))
+    (directory / "node_modules").symlink_to(modules)
+    file = directory / "vite.config.js"
+    written = file.read_text()
+    assert "127.0.0.1:8000" in written
+    file.write_text(written.replace("127.0.0.1:8000", f"127.0.0.1:{service_port}"))
+    process = await asyncio.create_subprocess_exec(
+        find("node"), modules / "vite" / "bin" / "vite.js",
+        "--host", "127.0.0.1", "--port", "0", "--clearScreen", "false",
+        cwd=directory,
+        env={**os.environ, "NO_COLOR": "1"},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout
+    try:
+        printed = b""
+        with anyio.fail_after(30):
+            while not (found := re.search(rb"http://127\.0\.0\.1:\d+", printed)):
+                printed += (line := await process.stdout.readline())
+                assert line, printed
+        yield found[0].decode()
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 async def bundle(directory: Path, entry: str, output: str, *options: str) -> None:

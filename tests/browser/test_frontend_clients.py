@@ -14,7 +14,7 @@ from browser.guide_pages import (
     ending,
     longer_than,
 )
-from browser.pages import bundle, opened, shown
+from browser.pages import bundle, opened, shown, vite
 from conftest import Serve
 from support.proxy import after_events, breaking_proxy, never
 from support.service import Service
@@ -85,7 +85,7 @@ async def test_the_fetch_client_shows_the_sentence_of_a_refusal(
 MAIN = """
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { Question } from "./answer.jsx";
+import { Question } from "./answer";
 
 const root = createRoot(document.getElementById("root"));
 window.unmount = () => root.unmount();
@@ -95,7 +95,7 @@ ARTICLE = "document.querySelector('article p')?.textContent"
 
 
 async def save_component(directory: Path, service: Service) -> None:
-    save(directory, "answer.jsx", service=service.url)
+    save(directory, "answer.tsx", "events.ts", service=service.url)
     (directory / "main.jsx").write_text(MAIN)
     (directory / "react.html").write_text(
         '<!doctype html><meta charset="utf-8"><div id="root"></div>'
@@ -170,6 +170,27 @@ async def test_unmounting_the_react_component_closes_its_connection(
         await page.evaluate("unmount()")
         await service.until(lambda: service.supervisor.viewers == 0)
         assert service.supervisor.running == 1  # until the grace is over
+
+
+@pytest.mark.node
+@pytest.mark.promise("stream:word-by-word")
+async def test_the_react_page_streams_through_the_dev_server_and_stops(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """All files as they stand, with Vite; only the ports differ."""
+    service = await serve(configuration("", is_held=True))
+    names = "index.html", "main.tsx", "answer.tsx", "events.ts", "vite.config.js"
+    save(tmp_path, *names, service="/ai")
+    async with vite(tmp_path, service.port) as url, opened(url) as page:
+        await ask(page, "one")
+        await page.wait_for_function(f"{ARTICLE}?.length > 10")
+        await service.until(lambda: service.supervisor.viewers == 1)
+        async with ending(service, "client_stop"):
+            await page.click("text=Stop")
+        await ask(page, "two")
+        await page.wait_for_function(f"{ARTICLE}?.length > 10")
+        await page.goto("about:blank")
+        await service.until(lambda: service.supervisor.viewers == 0)
 
 
 # ---- OpenAI's client

@@ -1,6 +1,6 @@
 """Many streams, shared streams and intermediaries, as in `docs/guides/many-tabs.md`, `proxies.md` and `other-origins.md`."""
 
-import asyncio
+import json
 from pathlib import Path
 
 import anyio
@@ -174,18 +174,18 @@ async def test_tabs_learn_through_the_worker_that_an_answer_is_gone(
 
 
 @pytest.mark.needs("node")
-async def test_the_dev_server_strips_the_prefix(tmp_path: Path) -> None:
-    """The test reads the configuration as Vite does, without Vite."""
-    (tmp_path / "vite.config.mjs").write_text(FILES["vite.config.js"])
-    read = """import config from "./vite.config.mjs";
-    const [[prefix, { target, rewrite }]] = Object.entries(config.server.proxy);
-    console.log(prefix, target + rewrite("/ai/v1/generations?x=/ai/"));"""
-    process = await asyncio.create_subprocess_exec(
-        find("node"), "--input-type=module", "--eval", read,
-        cwd=tmp_path, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    output, _ = await process.communicate()
-    assert output == b"/ai http://127.0.0.1:8000/v1/generations?x=/ai/\n"
+async def test_the_rewrites_of_next_strip_the_prefix(tmp_path: Path) -> None:
+    """The test reads the configuration as Next does, without Next."""
+    save(tmp_path, "next.config.mjs", service="")
+    read = """import config from "./next.config.mjs";
+    console.log(JSON.stringify(await config.rewrites()));"""
+    command = [find("node"), "--input-type=module", "--eval", read]
+    run = await anyio.run_process(command, cwd=tmp_path)
+    [rewrite] = json.loads(run.stdout)
+    assert rewrite == {
+        "source": "/ai/:path*",
+        "destination": "http://127.0.0.1:8000/:path*",
+    }
 
 
 async def test_the_content_security_policy_allows_only_the_service(

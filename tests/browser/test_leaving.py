@@ -91,11 +91,11 @@ def of_the_readme(service: Service) -> dict[str, str]:
 def of_the_component(service: Service) -> dict[str, str]:
     main = """
     import { createRoot } from "react-dom/client";
-    import { Question } from "./answer.jsx";
+    import { Question } from "./answer";
     createRoot(document.getElementById("root")).render(<Question />);
     """
     page = '<!doctype html><meta charset="utf-8"><div id="root"></div><script type="module" src="main.js"></script>'
-    return {"react.html": page, "main.jsx": main, **from_guide("answer.jsx")(service)}
+    return {"react.html": page, "main.jsx": main, **from_guide("answer.tsx", "events.ts")(service)}
 
 
 def of_use_chat(service: Service) -> dict[str, str]:
