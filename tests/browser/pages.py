@@ -116,7 +116,7 @@ async def vite(directory: Path, service_port: int) -> AsyncIterator[str]:
     """
     modules = Path(find("clients"))
     (directory / "node_modules").symlink_to(modules)
-    file = directory / "vite.config.js"
+    file = directory / "vite.config.mjs"
     written = file.read_text()
     assert "127.0.0.1:8000" in written
     file.write_text(written.replace("127.0.0.1:8000", f"127.0.0.1:{service_port}"))

@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Page
 
 from browser.guide import DOCS, files_of, save
-from browser.pages import bundle, opened, shown, site
+from browser.pages import bundle, opened, shown, site, vite
 from conftest import Serve
 from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.config.settings import CorsSettings, Settings, StreamSettings
@@ -78,10 +78,17 @@ async def test_use_chat_continues_after_a_reload_with_one_message(
 
 @pytest.mark.node
 @pytest.mark.promise("cancel:stop")
-async def test_the_stop_button_of_use_chat_stops_the_answer(
-    serve: Serve, tmp_path: Path, origin: str
+async def test_the_stop_button_of_use_chat_works_through_the_dev_server(
+    serve: Serve, tmp_path: Path
 ) -> None:
-    async with chat_page(serve, tmp_path, origin, words_per_second=5) as (service, page):
+    """All files as they stand, with Vite; only the ports differ."""
+    fake = FakeSettings(words_per_second=5, text=TEXT, reply="text")
+    service = await serve(Settings(providers={"fake": fake}))
+    files = files_of("guides/use-chat.md")
+    save(tmp_path, *files, service="/ai", files=files)
+    async with vite(tmp_path, service.port) as url, opened(url) as page:
+        await page.fill("input", "Hello")
+        await page.click("text=Send")
         await page.wait_for_function(f"{ANSWERS}.length > 5")
         [generation] = service.directory.running_here
         await page.click("text=Stop")
@@ -140,12 +147,3 @@ async def test_the_exit_code_of_curl_reports_a_cut_answer(serve: Serve) -> None:
         output, _ = await process.communicate()
     assert process.returncode == 18
     assert FakeSettings().text.startswith(output.decode())
-
-
-@pytest.mark.parametrize("page", ["use-chat.md", "plain-text.md"])
-def test_every_block_of_the_pages_is_tried(page: str) -> None:
-    text = (DOCS / "guides" / page).read_text()
-    shell = text.count("\n```sh\n")
-    files = files_of(f"guides/{page}")
-    assert text.count("\n```") // 2 == len(files) + shell - ("ask.sh" in files)
-    assert shell == (2 if page == "plain-text.md" else 0)

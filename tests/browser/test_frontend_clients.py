@@ -179,7 +179,7 @@ async def test_the_react_page_streams_through_the_dev_server_and_stops(
 ) -> None:
     """All files as they stand, with Vite; only the ports differ."""
     service = await serve(configuration("", is_held=True))
-    names = "index.html", "main.tsx", "answer.tsx", "events.ts", "vite.config.js"
+    names = "index.html", "main.tsx", "answer.tsx", "events.ts", "vite.config.mjs"
     save(tmp_path, *names, service="/ai")
     async with vite(tmp_path, service.port) as url, opened(url) as page:
         await ask(page, "one")
