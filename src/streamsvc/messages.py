@@ -310,3 +310,8 @@ def texts_of(prompt: Prompt) -> list[str]:
     texts += (text for tool in prompt.tools for text in (tool.name, tool.description))
     texts += (msgspec.json.encode(schema).decode() for schema in schemas)
     return [text for text in texts if text]
+
+
+def count_words(prompt: Prompt) -> int:
+    """Return how many words a prompt has: its tokens, for a provider that counts words."""
+    return sum(len(text.split()) for text in texts_of(prompt))

@@ -36,7 +36,7 @@ from support.supervisors import OTHER_REQUEST, REQUEST, STOP, Bench
 anyio_backend = virtual_backends()
 pytestmark = pytest.mark.promise("door:bounded")
 
-INPUT = 5
+INPUT = 1
 """The estimated tokens of the prompt."""
 
 

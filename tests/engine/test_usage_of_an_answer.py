@@ -20,7 +20,7 @@ anyio_backend = virtual_backends()
         ((Finish(reason="stop"),), counted(0)),
         ((Text("a"), HOLD), counted(1)),
         ((Reasoning("a"), Text("b"), Text("c")), counted(2, thought=1)),
-        ((Text("a" * 41),), counted(11)),
+        ((Text("a" * 41),), counted(1)),
         ((ProviderUnavailable(),), None),
         ((ProviderTimedOut("connect"),), None),
         ((HOLD,), counted(0)),

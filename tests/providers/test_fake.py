@@ -15,9 +15,9 @@ from trio.testing import MockClock
 
 from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.events import Delta, Reasoning, Text, Usage
-from streamsvc.messages import AssistantMessage, Prompt, UserMessage
+from streamsvc.messages import AssistantMessage, Prompt, UserMessage, count_words
 from streamsvc.providers.base import Finish
-from streamsvc.providers.fake.provider import FakeProvider, count_words
+from streamsvc.providers.fake.provider import FakeProvider
 from streamsvc.providers.fake.text import before_stop, words
 from support.answering import Piece, answering
 

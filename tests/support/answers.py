@@ -160,9 +160,9 @@ def failed(of: str, error: ProviderError, usage: Usage | None = None) -> Done:
 
 
 def counted(said: int, *, thought: int = 0) -> Usage:
-    """Return the usage that streamsvc estimates: the prompt, and one token for each short piece."""
+    """Return the usage that streamsvc counts: one word of the prompt, and one token for each piece."""
     return Usage(
-        input_tokens=5,
+        input_tokens=1,
         output_tokens=said + thought,
         reasoning_tokens=thought or None,
         estimated=True,

@@ -114,7 +114,7 @@ async def generate(*script: Step, **steps: Step) -> list[Event]:
 def counted(said: int = 0, *, thought: int = 0) -> Usage:
     """Return the usage that streamsvc estimates: the prompt, and one token for each short piece."""
     return Usage(
-        input_tokens=5,
+        input_tokens=1,
         output_tokens=said + thought,
         reasoning_tokens=thought or None,
         estimated=True,

@@ -111,6 +111,11 @@ class ProviderSection(Section, frozen=True):
         return not self.extra or extras.is_installed(self.extra)
 
     @property
+    def counts_words(self) -> bool:
+        """Whether a token is a word of a prompt, and a delta of an answer, so that tokens can be counted."""
+        return False
+
+    @property
     def first_token_bound(self) -> float:
         """The effective first-token deadline: as set, or a default that is longer if there is no fallback."""
         return self.first_token_seconds or (45.0 if self.fallbacks else 120.0)
@@ -196,6 +201,11 @@ class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):
     fault_seconds: PositiveSeconds = 20.0
     script: Script = ()
     allow_faults: bool = False
+
+    @property
+    @override
+    def counts_words(self) -> bool:
+        return True
 
 
 class UpstreamSection(ProviderSection, frozen=True, kw_only=True):

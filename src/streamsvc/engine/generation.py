@@ -294,7 +294,9 @@ class Generation:
         """Estimate the usage if the provider may bill but did not report it, within a time limit; note the tokens."""
         if done.usage is None and self._failover.may_be_billed:
             with anyio.move_on_after(ESTIMATE_SECONDS):
-                usage = estimate(self._request.prompt, await self._read_answer())
+                section = self._failover.entry.section
+                answer = await self._read_answer()
+                usage = estimate(self._request.prompt, answer, counts_words=section.counts_words)
                 done = msgspec.structs.replace(done, usage=usage)
         if done.usage is not None:
             self.used_tokens = total_tokens(done.usage)

@@ -114,7 +114,7 @@ class TakeOvers:
         terms = self._terms()
         route = _route(terms, taken, remains)
         if taken.request is None or not route:
-            await self._close(generation, _end_of(taken, remains), taken)
+            await self._close(generation, _end_of(terms, taken, remains), taken)
             return
         entry = next((it for it in route if it.name == remains.called), route[0])
         with ProviderSlot(route, entry=entry) as slot:
@@ -184,7 +184,7 @@ def _route(terms: Terms, taken: TakenOver, remains: Remains) -> tuple[ProviderEn
         return ()
 
 
-def _end_of(taken: TakenOver, remains: Remains) -> Done:
+def _end_of(terms: Terms, taken: TakenOver, remains: Remains) -> Done:
     """Return the end of a generation that cannot go on."""
     ending = Ending(remains.provider, remains.model)
     if taken.stop is not None:
@@ -195,5 +195,7 @@ def _end_of(taken: TakenOver, remains: Remains) -> Done:
         done = ending.lost()
     if taken.request is None or not remains.standing.has_begun:
         return done
-    usage = estimate(taken.request.prompt, remains.standing)
+    section = terms.settings.providers.get(remains.provider)
+    counts_words = section is not None and section.counts_words
+    usage = estimate(taken.request.prompt, remains.standing, counts_words=counts_words)
     return msgspec.structs.replace(done, usage=usage)

@@ -17,7 +17,7 @@ from typing_extensions import override
 from streamsvc.config.provider_settings import FakeSettings, FaultName
 from streamsvc.eventloop import now
 from streamsvc.events import Delta, Logprobs, Reasoning, Usage
-from streamsvc.messages import Prompt, texts_of
+from streamsvc.messages import Prompt, count_words
 from streamsvc.provider_errors import ProviderError, UpstreamCut
 from streamsvc.providers.base import Finish, Provider
 from streamsvc.providers.fake.answer import script_for
@@ -121,8 +121,3 @@ class _Pacer:
         """Let everything that follows be due later."""
         if self._due is not None:
             self._due += seconds
-
-
-def count_words(prompt: Prompt) -> int:
-    """Count the prompt's tokens: for the fake provider a token is a word."""
-    return sum(len(text.split()) for text in texts_of(prompt))
