@@ -147,3 +147,13 @@ def test_every_link_of_a_page_has_a_target(page: Path) -> None:
         if not file.exists() or (anchor and anchor not in anchors(file)):
             broken.append(link)
     assert broken == []
+
+
+SECOND_SENTENCE = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\betc)(?<!^\d)[.!?][)\"]? +[A-Z`\[*]")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_page_has_one_sentence_a_line(page: Path) -> None:
+    """Tables and headings excepted; what is in backticks is one word."""
+    lines = [line for line in prose(page).splitlines() if not line.startswith(("|", "#"))]
+    assert [line for line in lines if SECOND_SENTENCE.search(re.sub(r"`[^`]*`", "x", line))] == []

@@ -85,7 +85,8 @@ async def test_the_stop_button_of_use_chat_works_through_the_dev_server(
     fake = FakeSettings(words_per_second=5, text=TEXT, reply="text")
     service = await serve(Settings(providers={"fake": fake}))
     files = files_of("guides/use-chat.md")
-    save(tmp_path, *files, service="/ai", files=files)
+    names = "index.html", "vite.config.mjs", "transport.js", "chat.jsx"
+    save(tmp_path, *names, service="/ai", files=files)
     async with vite(tmp_path, service.port) as url, opened(url) as page:
         await page.fill("input", "Hello")
         await page.click("text=Send")

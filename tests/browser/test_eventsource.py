@@ -1,4 +1,4 @@
-"""The page of the README in a real browser, without any client code of ours."""
+"""The pages of the README and of `docs/quickstart.md` in a real browser, without any client code of ours."""
 
 import re
 from itertools import accumulate
@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from browser.guide import files_of
 from browser.pages import chromium, site
 from conftest import Serve
 from streamsvc.config.provider_settings import FakeSettings
@@ -36,7 +37,7 @@ def page_of_the_readme(service_url: str) -> str:
 
 @pytest.mark.promise("stream:word-by-word")
 @pytest.mark.promise("resume:never-regenerate")
-async def test_the_page_of_the_readme_shows_each_word_then_stops(
+async def test_the_pages_of_readme_and_quickstart_show_each_word_then_stop(
     serve: Serve, tmp_path: Path
 ) -> None:
     """After the end, it reconnects once, gets a 204, and sends nothing more."""
@@ -61,7 +62,18 @@ async def test_the_page_of_the_readme_shows_each_word_then_stops(
                 seen = await page.evaluate("seen")
                 if 204 not in [status for _, status in answers]:
                     await page.wait_for_event("response", lambda answer: answer.status == 204)
+                (tmp_path / "page.html").write_text(
+                    files_of("quickstart.md")["page.html"].replace(
+                        "http://127.0.0.1:8000", service.url
+                    )
+                )
+                await page.goto(f"{origin}/page.html?quickstart")
+                for _ in range(2):  # the second question closes the first stream
+                    await page.fill("[name=prompt]", "Why?")
+                    await page.click("text=Ask")
+                    await page.wait_for_function("answer.textContent.startsWith('One two')")
+                await page.wait_for_function(f"answer.textContent === {fake.text!r}")
     statuses = [status for url, status in answers if url.startswith(f"{service.url}/stream-ai")]
-    assert statuses == [200, 204]
+    assert statuses == [200, 204, 200, 200]
     assert seen == list(accumulate(words(fake.text)))
-    assert len(service.log) == 1
+    assert len(service.log) == 3
