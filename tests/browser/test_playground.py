@@ -202,7 +202,7 @@ async def test_two_viewers_share_a_call_that_closing_the_tab_closes() -> None:
         assert len(api.calls) == 1
         await page.locator("#leave").click()
         await until_closed(api)
-        await expect(page.locator("#call")).to_have_text("closed (no_viewers)")
+        await expect(page.locator("#call")).to_have_text("closed: nobody was watching")
         await expect(page.locator("#lab")).to_contain_text("The call to the provider was closed")
         await page.locator("#again").click()
         await expect(page.locator(".turn .hint")).to_contain_text("Stopped")

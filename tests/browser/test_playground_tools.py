@@ -151,7 +151,9 @@ async def test_a_call_that_is_cut_does_not_count() -> None:
         playground(service.url) as page,
     ):
         await example(page, "Call a tool")
-        await expect(page.locator(FOOTER)).to_contain_text("Incomplete (length)")
+        await expect(page.locator(FOOTER)).to_contain_text(
+            "Incomplete, because it reached the token limit"
+        )
         await expect(page.locator(".call span")).to_have_text(
             "get_weather: not whole, so it does not count"
         )

@@ -1,9 +1,11 @@
 """`GET /v1/providers`: what operators see of the provider entries."""
 
+from typing import get_args
+
 import pytest
 
 from conftest import Serve
-from streamsvc.config.provider_settings import OpenAISettings, ProviderSettings
+from streamsvc.config.provider_settings import FaultName, OpenAISettings, ProviderSettings
 from streamsvc.config.settings import Settings
 from streamsvc.provider_errors import ProviderUnavailable
 from support.asking import fetch
@@ -19,7 +21,7 @@ async def test_operators_see_fallbacks_and_open_circuits(serve: Serve) -> None:
     keyless = OpenAISettings(model="gpt", api_key_env="A_KEY", base_url="http://127.0.0.1:9/v1")
     first = at_once("first", fallbacks=("keyless", "second"), circuit_failures=1, attempts=1)
     providers: dict[str, ProviderSettings]
-    providers = {"fake": first, "second": at_once("second"), "keyless": keyless}
+    providers = {"fake": first, "second": at_once("second", allow_faults=True), "keyless": keyless}
     service = await serve(Settings(providers=providers))
     service.supervisor.entries._providers.client("fake").use(
         ScriptedProvider(ProviderUnavailable())
@@ -43,6 +45,7 @@ async def test_operators_see_fallbacks_and_open_circuits(serve: Serve) -> None:
                 "fallbacks": fallbacks,
                 "circuit": circuit,
                 "generations": 0,
+                **({"faults": [*get_args(FaultName)]} if name == "second" else {}),
             }
             for name, kind, model, fallbacks, circuit in (
                 ("fake", "fake", "words", ["keyless", "second"], "open"),

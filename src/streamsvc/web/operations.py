@@ -1,12 +1,13 @@
 """The endpoints for operators: configuration and health."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from streamsvc.config.provider_settings import FakeSettings, FaultName, ProviderSettings
 from streamsvc.engine.circuit import State
 from streamsvc.engine.supervisor import Supervisor
 from streamsvc.hooks import StoreReason
@@ -27,6 +28,7 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
         fallbacks: the entries that are asked if it fails, in order.
         circuit: `open`: it keeps failing and is skipped; `probing`: one call finds out whether it works again.
         generations: how many are running.
+        faults: the names that a request may use as its `fault`; missing if it may not choose one.
     """
 
     name: str
@@ -37,6 +39,7 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: Sequence[str]
     circuit: State
     generations: int
+    faults: Sequence[FaultName] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ProviderStates(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +99,13 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     details: Sequence[ReadinessReason] | msgspec.UnsetType = msgspec.UNSET
 
 
+def _faults(section: ProviderSettings) -> Sequence[FaultName] | msgspec.UnsetType:
+    """Return the faults that a request may choose."""
+    if isinstance(section, FakeSettings) and section.allow_faults:
+        return get_args(FaultName)
+    return msgspec.UNSET
+
+
 class OperationEndpoints:
     """Health and configuration; never keys.
 
@@ -132,6 +142,7 @@ class OperationEndpoints:
                 fallbacks=caller.visible(entry.section.fallbacks),
                 circuit=entry.circuit.state,
                 generations=entry.running,
+                faults=_faults(entry.section),
             )
             for entry in self._supervisor.entries.visible(caller)
         ]

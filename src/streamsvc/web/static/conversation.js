@@ -1,9 +1,10 @@
 // A conversation: the history goes up with each question, and each answer is followed as it grows.
 
 import { Refused } from "./access.js";
-import { create, snapshot, stop } from "./generation.js";
-import { forget, recall, remember } from "./history.js";
+import { createWithin, questionOf } from "./asking.js";
+import { snapshot, stop } from "./generation.js";
 import { Log } from "./log.js";
+import { endOf, sentenceOf, seqOf } from "./sentences.js";
 import { Viewer } from "./viewer.js";
 
 /**
@@ -25,8 +26,8 @@ export class Conversation {
   #pulse;
   #onChange;
   #onBack;
-  /** @type {Message[]} */
-  #messages = [];
+  #choices;
+  #transcript;
   /** @type {Turn | null} the latest: what happens to an older one changes nothing here */
   #current = null;
   #isStopWanted = false;
@@ -37,23 +38,38 @@ export class Conversation {
   /** @type {(event: import("./generation.js").Event, eventId: string) => void} called with each event of the latest */
   onEvent = () => {};
 
+  /** @type {(turn: Turn) => void} called with each answer that is shown */
+  onTurn = () => {};
+
   /** From the question until the answer has ended or has been left. */
   isBusy = false;
 
+  /** @type {(question: Message) => void} called with the last question when it is to be edited */
+  onEdit = () => {};
+
+  /** Called when the last question is asked again. */
+  onAgain = () => {};
+
   /**
-   * @param {Element} box scrolls
-   * @param {Element} turns is filled, in the box
-   * @param {Element} announcer says what happens, not every word
-   * @param {import("./pulse.js").Pulse} pulse
-   * @param {() => void} onChange
-   * @param {(seq: string) => void} onBack called when a lost connection is back
+   * @param {object} parts
+   * @param {Element} parts.box scrolls
+   * @param {Element} parts.turns is filled, in the box
+   * @param {Element} parts.announcer says what happens, not every word
+   * @param {import("./pulse.js").Pulse} parts.pulse
+   * @param {import("./transcript.js").Transcript} parts.transcript
+   * @param {() => void} parts.onChange
+   * @param {(seq: string) => void} parts.onBack called when a lost connection is back
+   * @param {() => Choices | null} parts.choices those that are chosen now; null if they are not possible
    */
-  constructor(box, turns, announcer, pulse, onChange, onBack) {
+  constructor({ box, turns, announcer, pulse, transcript, onChange, onBack, choices }) {
     this.#log = new Log(box, turns);
     this.#announcer = announcer;
     this.#pulse = pulse;
+    this.#transcript = transcript;
     this.#onChange = onChange;
     this.#onBack = onBack;
+    this.#choices = choices;
+    addEventListener("pagehide", () => this.#keep());
   }
 
   /**
@@ -66,7 +82,27 @@ export class Conversation {
   ask(prompt, images, choices) {
     this.#settle();
     this.#log.question(prompt, images.map(({ thumbnail }) => thumbnail));
-    return this.#send([questionOf(prompt, images)], choices);
+    this.#transcript.add([questionOf(prompt, images)]);
+    return this.#send(choices, []);
+  }
+
+  /** Ask for the last answer again, with the settings of now. */
+  async again() {
+    if (this.isBusy || !this.#current) return;
+    const choices = this.#choices();
+    if (!choices) return;
+    this.onAgain();
+    this.#log.cut(this.#current.article);
+    this.#transcript.rewindAnswer();
+    await this.#send(choices, []);
+  }
+
+  /** Forget the last question, which is asked differently. */
+  rewind() {
+    if (this.isBusy) return;
+    this.#transcript.rewindQuestion();
+    this.#log.cutLastQuestion();
+    this.#leave();
   }
 
   /**
@@ -74,17 +110,18 @@ export class Conversation {
    * @param {string} id
    */
   async follow(id) {
-    const { messages, choices } = recall(id);
-    this.#messages = messages;
-    for (const message of messages) this.#log.message(message);
-    if (!messages.length) this.#log.question(ELSEWHERE);
-    const turn = this.#begin(choices, "connecting", false);
-    try {
-      await snapshot(id);
-      if (turn === this.#current) this.#watch(id, turn);
-    } catch (problem) {
-      if (turn === this.#current) this.#refused(turn, problem);
-    }
+    if (this.#transcript.openAt(id)) return this.#restore();
+    this.#log.question(ELSEWHERE);
+    await this.#resume(this.#begin({}, "connecting", false), id);
+  }
+
+  /**
+   * Show another conversation.
+   * @param {string} id
+   */
+  async open(id) {
+    this.clear();
+    if (this.#transcript.open(id)) await this.#restore();
   }
 
   /** Stop the answer, for every viewer. */
@@ -108,43 +145,52 @@ export class Conversation {
     this.#current?.answer.mark(label);
   }
 
-  /** Forget all of it. */
+  /** Leave it, and begin a new one. */
   clear() {
-    this.#current = null;
-    this.run?.viewer.close();
-    this.#messages = [];
-    this.run = null;
-    this.isBusy = false;
+    this.#keep();
+    this.#transcript.clear();
     this.#log.clear();
     this.#announcer.textContent = "";
+    this.#leave();
+  }
+
+  /** The latest answer is no longer looked at. */
+  #leave() {
+    this.#current?.leave();
+    this.#current = null;
+    this.run?.viewer.close();
+    this.run = null;
+    this.isBusy = false;
     this.#pulse.start();
     this.#pulse.state("idle");
-    forget();
+    showAddress("");
     this.#onChange();
   }
 
   /**
-   * @param {Message[]} added a question, or an answer that calls tools and the results of its calls
    * @param {Choices} choices
+   * @param {import("./shelf.js").Item[]} results that were added to be sent, and are taken back if they are refused
    */
-  async #send(added, choices) {
-    const messages = this.#messages;
-    messages.push(...added);
+  async #send(choices, results) {
+    const { messages } = this.#transcript;
     const turn = this.#begin(choices, "asking");
-    turn.order = { ...choices, messages: [...messages] };
+    const item = (turn.item = this.#transcript.begin(choices));
+    turn.order = { ...choices, messages };
     try {
       const { id, grace } = await createWithin(turn.order);
       if (turn !== this.#current) {
-        await stop(id); // the conversation was cleared meanwhile
+        await stop(id); // the conversation was left meanwhile
         return true;
       }
-      remember(id, messages, choices);
-      this.#watch(id, turn, grace);
+      item.answer.generation = id;
+      showAddress(id);
+      this.#transcript.save();
+      this.#watch(id, turn, { grace });
       if (this.#isStopWanted) this.stop();
       return true;
     } catch (problem) {
       if (turn !== this.#current) return true;
-      messages.splice(-added.length);
+      if (results.length) this.#transcript.takeBack([...results, item]);
       this.#refused(turn, problem);
       return false;
     }
@@ -156,11 +202,13 @@ export class Conversation {
    * @param {Message[]} results
    */
   async #sendResults(turn, results) {
-    if (turn !== this.#current || this.isBusy || !turn.message) return;
+    if (turn !== this.#current || this.isBusy) return;
     turn.calls.open(false);
-    if (await this.#send([turn.message, ...results], turn.choices)) return;
+    if (turn.item?.answer) turn.item.answer.isWaiting = false;
+    if (await this.#send(turn.choices, this.#transcript.add(results))) return;
     this.#current = turn;
     turn.calls.open(true);
+    if (turn.item?.answer) turn.item.answer.isWaiting = true;
   }
 
   /**
@@ -168,10 +216,10 @@ export class Conversation {
    * @param {string} state
    */
   #begin(choices, state, isLive = true) {
-    const turn = (this.#current = this.#log.begin(choices));
-    this.run = null;
+    const turn = this.#log.begin(choices);
+    this.#take(turn);
+    this.onTurn(turn);
     this.isBusy = true;
-    this.#isStopWanted = false;
     this.#pulse.start(isLive);
     this.#pulse.state(state);
     this.#announcer.textContent = "Answering.";
@@ -179,12 +227,70 @@ export class Conversation {
     return turn;
   }
 
+  /** @param {Turn} turn is the latest from now on */
+  #take(turn) {
+    this.#current?.withdraw();
+    this.#current = turn;
+    turn.isLast = true;
+    this.run = null;
+    this.#isStopWanted = false;
+    turn.actions.onAgain = () => this.again();
+    turn.actions.onEdit = () => this.onEdit(this.#transcript.question ?? { role: "user", content: "" });
+  }
+
+  /** Show the conversation that is open, and go on with its last answer. */
+  async #restore() {
+    const { items } = this.#transcript;
+    /** @type {Turn | undefined} */
+    let turn;
+    for (const [at, item] of items.entries()) {
+      turn = this.#log.item(item) ?? turn;
+      if (turn?.item !== item) continue;
+      turn.order = { ...item.answer?.choices, messages: this.#transcript.before(at) };
+      this.onTurn(turn);
+    }
+    this.#log.toEnd();
+    if (!turn?.item?.answer) return;
+    const { generation, isOver, cursor, isWaiting } = turn.item.answer;
+    this.#take(turn);
+    showAddress(generation);
+    if (!generation || isOver) {
+      if (isWaiting) this.#askForResults(turn);
+      if (generation) this.run = { id: generation, viewer: Viewer.over(generation, cursor), grace: undefined };
+      this.#pulse.start(false);
+      this.#pulse.state(generation ? "done" : "idle");
+      turn.offer();
+      return this.#onChange();
+    }
+    turn.begin();
+    this.isBusy = true;
+    this.#pulse.start(false);
+    this.#pulse.state("connecting");
+    this.#onChange();
+    await this.#resume(turn, generation);
+  }
+
+  /**
+   * @param {Turn} turn
+   * @param {string} id
+   */
+  async #resume(turn, id) {
+    try {
+      await snapshot(id);
+      if (turn === this.#current) this.#watch(id, turn, { isLive: false });
+    } catch (problem) {
+      if (turn !== this.#current) return;
+      this.#pulse.state("refused");
+      this.#end(turn, this.#whyRefused(turn, problem), true);
+    }
+  }
+
   /**
    * @param {string} id
    * @param {Turn} turn
-   * @param {number} [grace]
+   * @param {{grace?: number, isLive?: boolean}} how
    */
-  #watch(id, turn, grace) {
+  #watch(id, turn, { grace, isLive = true }) {
     let wasAway = false;
     const viewer = new Viewer(
       id,
@@ -199,16 +305,18 @@ export class Conversation {
       (state, problem) => {
         if (turn !== this.#current) return;
         this.#pulse.state(state);
+        if (state === "reconnecting" && !wasAway) this.#announcer.textContent = "Connection lost; trying again.";
+        turn.connection(state);
         if (state === "open") this.#opened(turn, wasAway ? seqOf(viewer.cursor) : "");
         wasAway = state !== "open";
         this.isBusy = viewer.isConnected;
         if (state === "closed") this.#end(turn, "You left before the end.");
-        const why = problem ? sentenceOf(problem) : "The connection was refused.";
-        if (state === "refused") this.#end(turn, `${why} You can come back to this answer.`, true);
+        if (state === "refused") this.#end(turn, this.#whyRefused(turn, problem), true);
         this.#onChange();
       },
     );
     this.run = { id, viewer, grace };
+    turn.isLive = isLive;
     viewer.connect();
   }
 
@@ -229,32 +337,50 @@ export class Conversation {
    */
   #done(turn, done) {
     const count = turn.calls.whole.length;
-    const mayGoOn = count > 0 && done.status === "completed" && this.#messages.length > 0;
-    if (mayGoOn) turn.calls.ask((results) => this.#sendResults(turn, results));
+    const mayGoOn = count > 0 && done.status === "completed" && turn.item !== null;
+    if (mayGoOn) this.#askForResults(turn);
     const waits = mayGoOn ? ` The model waits for ${count > 1 ? `${count} results` : "the result"}.` : "";
+    if (turn.item?.answer) Object.assign(turn.item.answer, { isWaiting: mayGoOn, isOver: true });
     this.#end(turn, endOf(done) + waits, done.status === "failed");
+  }
+
+  /** @param {Turn} turn whose calls wait for results */
+  #askForResults(turn) {
+    turn.calls.ask((results) => this.#sendResults(turn, results));
   }
 
   /** What there is of the latest answer is part of the conversation; a question without any is not. */
   #settle() {
-    const last = this.#messages.at(-1)?.role;
-    if (last !== "user" && last !== "tool") return;
     const turn = this.#current;
-    if (turn?.message) {
+    if (turn?.item?.answer?.isWaiting) {
       turn.calls.open(false);
-      this.#messages.push(turn.message, ...turn.calls.results());
-    } else if (last === "user") {
-      this.#messages.pop();
+      turn.item.answer.isWaiting = false;
+      this.#transcript.add(turn.calls.results());
     }
+    this.#transcript.leaveOutUnanswered();
   }
 
   /**
+   * The question was refused.
    * @param {Turn} turn
    * @param {unknown} problem
    */
   #refused(turn, problem) {
     this.#pulse.state("refused");
+    if (turn.item?.answer) turn.item.answer.isOver = true;
     this.#end(turn, sentenceOf(problem), true);
+  }
+
+  /**
+   * The answer cannot be followed.
+   * @param {Turn} turn
+   * @param {unknown} problem
+   */
+  #whyRefused(turn, problem) {
+    const isGone = problem instanceof Refused && problem.code === "generation_not_found";
+    if (!isGone) return `${problem ? sentenceOf(problem) : "The connection was refused."} You can come back to this answer.`;
+    if (turn.item?.answer) turn.item.answer.isOver = true;
+    return `The service no longer has ${turn.message ? "the rest of " : ""}this answer.`;
   }
 
   /**
@@ -266,48 +392,17 @@ export class Conversation {
     const words = turn.answer.text.split(/\s+/).filter(Boolean).length;
     this.#announcer.textContent = words ? `The answer has ${words} words. ${says}` : says;
     this.isBusy = false;
+    this.#keep();
     this.#onChange();
   }
-}
 
-/**
- * @param {string} prompt
- * @param {import("./images.js").Image[]} images
- * @returns {Message}
- */
-function questionOf(prompt, images) {
-  if (!images.length) return { role: "user", content: prompt };
-  const pictures = images.map(({ url }) => ({ type: /** @type {const} */ ("image_url"), image_url: { url } }));
-  return { role: "user", content: [{ type: "text", text: prompt }, ...pictures] };
-}
-
-/**
- * Ask with the chosen grace; where the service allows less, with the one that it chooses.
- * @param {import("./generation.js").Order} order
- * @returns {Promise<{id: string, grace: number | undefined}>}
- */
-async function createWithin(order) {
-  try {
-    return { id: (await create(order)).id, grace: order.grace_seconds };
-  } catch (problem) {
-    if (!(problem instanceof Refused) || problem.field !== "grace_seconds") throw problem;
-    return { id: (await create({ ...order, grace_seconds: undefined })).id, grace: undefined };
+  /** Let the browser keep what there is. */
+  #keep() {
+    this.#current?.record(this.run?.viewer.cursor ?? "");
+    this.#transcript.save();
   }
 }
 
-/** @param {import("./generation.js").Event} done */
-function endOf({ status, finish_reason, provider, model, usage, error }) {
-  const by = `${provider}/${model}`;
-  const tokens = usage ? `, ${usage.output_tokens} tokens${usage.estimated ? " (estimated)" : ""}` : "";
-  if (error) return error.message;
-  if (status === "completed") return `Complete: ${by}${tokens}.`;
-  if (status === "stopped") return `Stopped: ${by}${tokens}.`;
-  return `Incomplete (${finish_reason}): ${by}${tokens}.`;
-}
-
-/** @param {unknown} problem */
-export const sentenceOf = (problem) =>
-  problem instanceof Refused ? problem.message : "Something went wrong in this page.";
-
-/** @param {string} eventId */
-export const seqOf = (eventId) => eventId.slice(eventId.lastIndexOf(".") + 1);
+/** @param {string} id of the generation that a reload comes back to; empty if there is none */
+const showAddress = (id) =>
+  history.replaceState(null, "", `${id ? `?follow=${id}` : location.pathname}${location.hash}`);

@@ -1,7 +1,7 @@
 // Only in `streamsvc demo`: which worker produces the answer, and a button that kills it.
 
 import { request } from "./access.js";
-import { sentenceOf, seqOf } from "./conversation.js";
+import { sentenceOf, seqOf } from "./sentences.js";
 
 const EPOCH_SEQS = 1e9; // each worker that takes an answer over numbers its events from the next multiple of this
 

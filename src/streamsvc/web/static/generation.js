@@ -30,6 +30,9 @@ import { hasKey, request } from "./access.js";
  * @property {string} [system]
  * @property {number} [temperature]
  * @property {number} [max_tokens]
+ * @property {number} [seed]
+ * @property {string} [stop] ends the answer where the model writes it
+ * @property {string} [fault] how a fake provider fails
  * @property {string} [reasoning_effort]
  * @property {boolean} [logprobs]
  * @property {number} [top_logprobs]

@@ -3,7 +3,8 @@
 import { refusalOf, send } from "./access.js";
 import { Answer } from "./answer.js";
 import { eventsOf, snapshot } from "./generation.js";
-import { sentenceOf, seqOf } from "./conversation.js";
+import { outcomeOf } from "./reasons.js";
+import { sentenceOf, seqOf } from "./sentences.js";
 import { keepAtEnd } from "./tail.js";
 import { Viewer, readRaw } from "./viewer.js";
 
@@ -133,11 +134,11 @@ export class Lab {
         if (signal.aborted) return;
         const seq = seqOf(last_event_id);
         if (status !== "running") {
-          this.call(`closed (${outcome})`, "done");
+          this.call(`closed: ${outcomeOf(outcome ?? "")}`, "done");
           this.say(
             outcome === "no_viewers"
               ? `The call to the provider was closed ${seconds()} after the tab, at event ${seq}.`
-              : `It ended within the grace, at event ${seq} (${outcome}).`,
+              : `It ended within the grace, at event ${seq}: ${outcomeOf(outcome ?? "")}.`,
           );
           return;
         }

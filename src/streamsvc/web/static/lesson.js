@@ -2,7 +2,7 @@
 
 import { Refused, send } from "./access.js";
 import { Answer } from "./answer.js";
-import { sentenceOf } from "./conversation.js";
+import { sentenceOf } from "./sentences.js";
 import { create, eventsOf, snapshot, stop } from "./generation.js";
 import { Viewer } from "./viewer.js";
 

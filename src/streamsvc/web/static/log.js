@@ -3,6 +3,7 @@
 import { element } from "./element.js";
 import { thumbnailOf } from "./images.js";
 import { keepAtEnd } from "./tail.js";
+import { textOf } from "./transcript.js";
 import { Turn } from "./turn.js";
 
 /** @typedef {import("./generation.js").Message} Message */
@@ -36,8 +37,12 @@ export class Log {
     const turn = new Turn(choices);
     this.#show(turn.article);
     turn.begin();
-    this.#box.scrollTop = this.#box.scrollHeight;
+    this.toEnd();
     return turn;
+  }
+
+  toEnd() {
+    this.#box.scrollTop = this.#box.scrollHeight;
   }
 
   /**
@@ -52,24 +57,43 @@ export class Log {
   }
 
   /**
-   * Show a message of the conversation before a reload.
-   * @param {Message} message
+   * Show a part of the conversation that the browser has kept.
+   * @param {import("./shelf.js").Item} item
+   * @returns {Turn | undefined} if it is an answer
    */
-  async message(message) {
-    const { role, content } = message;
-    if (role === "user") {
-      const parts = typeof content === "string" ? [] : content;
-      const question = this.question(textOf(content));
-      for (const part of parts) {
-        if (part.type !== "image_url") continue;
-        question.insertBefore(await thumbnailOf(part.image_url.url), question.lastChild);
-      }
-    } else if (role === "assistant") {
-      const turn = new Turn({});
+  item(item) {
+    const { message, answer } = item;
+    if (answer || message?.role === "assistant") {
+      const turn = new Turn(answer?.choices ?? {});
       this.#show(turn.article);
-      turn.show(message);
-    } else {
-      this.#show(element("p", "result", `Result: ${content}`));
+      turn.show(item);
+      return turn;
+    }
+    if (message?.role === "user") this.#asked(message);
+    else if (message) this.#show(element("p", "result", `Result: ${message.content}`));
+    return undefined;
+  }
+
+  /**
+   * Remove an answer, and what comes after it.
+   * @param {Element} part
+   */
+  cut(part) {
+    while (part.nextElementSibling) part.nextElementSibling.remove();
+    part.remove();
+  }
+
+  /** Remove the last question, and what comes after it. */
+  cutLastQuestion() {
+    const question = [...this.#turns.querySelectorAll(":scope > .question")].at(-1);
+    if (question) this.cut(question);
+  }
+
+  /** @param {Message} question */
+  async #asked({ content }) {
+    const question = this.question(textOf(content));
+    for (const part of typeof content === "string" ? [] : content) {
+      if (part.type === "image_url") question.insertBefore(await thumbnailOf(part.image_url.url), question.lastChild);
     }
   }
 
@@ -78,7 +102,3 @@ export class Log {
     this.#turns.append(part);
   }
 }
-
-/** @param {Message["content"]} content */
-const textOf = (content) =>
-  typeof content === "string" ? content : content.map((part) => (part.type === "text" ? part.text : "")).join("");

@@ -8,7 +8,7 @@ import { SCHEMAS, TOOLS } from "./examples.js";
 /** The names of the fields, which are the ids of their elements. */
 const FIELDS = /** @type {const} */ ([
   "provider", "grace", "system", "temperature", "max-tokens", "effort", "likely", "tools", "own-tools", "format",
-  "own-schema",
+  "own-schema", "seed", "stop-at", "fault",
 ]);
 
 /** @typedef {Record<typeof FIELDS[number], any>} Fields */
@@ -53,11 +53,26 @@ export class Options {
       system: fields.system.value.trim() || undefined,
       temperature: number(fields.temperature),
       max_tokens: number(fields["max-tokens"]),
+      seed: number(fields.seed),
+      stop: fields["stop-at"].value || undefined,
+      fault: fields.fault.value || undefined,
       reasoning_effort: fields.effort.value || undefined,
       ...(fields.likely.checked ? { logprobs: true, top_logprobs: 2 } : {}),
       tools: this.#tools(),
       response_format: this.#format(),
     };
+  }
+
+  /**
+   * Offer the faults that the chosen provider entry allows.
+   * @param {string[]} faults
+   */
+  offerFaults(faults) {
+    const { fault } = this.#fields;
+    const chosen = faults.includes(fault.value) ? fault.value : "";
+    fault.replaceChildren(new Option("as configured", ""), ...faults.map((name) => new Option(words(name), name)));
+    fault.value = chosen;
+    fault.parentElement.hidden = !faults.length;
   }
 
   #tools() {
@@ -80,6 +95,9 @@ export class Options {
     ownSchema.parentElement.hidden = format.value !== "own";
   }
 }
+
+/** @param {string} name of a fault */
+const words = (name) => name.replaceAll("_", " ");
 
 /**
  * @param {string} text

@@ -1,24 +1,31 @@
 // The page: finds its parts and connects them.
 
-import { onKeyNeeded, request } from "./access.js";
-import { Conversation, sentenceOf } from "./conversation.js";
+import { onKeyNeeded } from "./access.js";
+import { Composer } from "./composer.js";
+import { ConversationList } from "./conversation-list.js";
+import { Conversation } from "./conversation.js";
 import { Drawer } from "./drawer.js";
-import { Images, imagesIn } from "./images.js";
+import { Images } from "./images.js";
 import { KeyDialog } from "./key-dialog.js";
 import { Lab } from "./lab.js";
 import { Lesson } from "./lesson.js";
 import { Options } from "./options.js";
+import { Providers } from "./providers.js";
 import { Pulse } from "./pulse.js";
+import { sentenceOf } from "./sentences.js";
+import { Shelf } from "./shelf.js";
+import { Transcript } from "./transcript.js";
 import { showViews } from "./views.js";
 
 const part = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
-const [composer, prompt, provider, image] = ["composer", "prompt", "provider", "image"].map(part);
+const [form, prompt, provider, image] = ["composer", "prompt", "provider", "image"].map(part);
 const [send, stop, cut, second, leave, again] = ["send", "stop", "cut", "second", "leave", "again"].map(part);
+const wide = matchMedia("(min-width: 64rem)");
 
 showViews(part("views"), ["chat", "compare", "code"].map(part));
-const history = new Drawer(part("history"), part("history-toggle"));
-const settings = new Drawer(part("settings"), part("settings-toggle"));
-const labDrawer = new Drawer(part("lab-drawer"), part("lab-toggle"));
+const [historyDrawer, settings, labDrawer] = [["history", "history"], ["settings", "settings"], ["lab-drawer", "lab"]].map(
+  ([panel, name]) => new Drawer(part(panel), part(`${name}-toggle`)),
+);
 const pulse = new Pulse(
   {
     state: part("state"), first: part("first"), rate: part("rate"), events: part("events"),
@@ -30,15 +37,21 @@ const lab = new Lab({
   says: part("lab"), call: part("call"), other: part("other"), otherState: part("other-state"),
   otherTab: part("other-tab"), otherAnswer: part("other-answer"), raw: part("raw"), frames: part("frames"),
 });
-const conversation = new Conversation(
-  part("conversation"), part("turns"), part("announcer"), pulse, refresh, (seq) => lab.back(seq),
-);
 const options = new Options(part);
+const shelf = new Shelf();
+const transcript = new Transcript(shelf);
+const list = new ConversationList(part("conversations"), openConversation, deleteConversation);
+const conversation = new Conversation({
+  box: part("conversation"), turns: part("turns"), announcer: part("announcer"), pulse, transcript,
+  onChange: refresh, onBack: (seq) => lab.back(seq), choices,
+});
 const images = new Images(part("images"), complain);
+const composer = new Composer({ form, prompt, image, editing: part("editing") }, images, ask);
+const providers = new Providers(provider, (faults) => options.offerFaults(faults));
 const demo = document.documentElement.dataset.demo === undefined ? null : await openDemo();
 const keyDialog = new KeyDialog(part("key-dialog"), () => {
   part("key-row").hidden = false;
-  showProviders();
+  providers.load().catch(complain);
 });
 onKeyNeeded((reason) => keyDialog.ask(reason));
 const lesson = new Lesson(part("waits"), part("streams"), part("verdict"));
@@ -65,9 +78,10 @@ function refresh() {
   showCall(run?.viewer.state ?? (isBusy ? "asked for" : "none"));
   send.disabled = send.hidden = isBusy;
   stop.disabled = stop.hidden = !isBusy;
-  if (isBusy) part("announcer").className = ""; // a complaint about the last question
   cut.disabled = second.disabled = leave.disabled = !(isBusy && run);
   again.disabled = !run || isBusy;
+  if (isBusy) part("announcer").className = ""; // a complaint about the last question
+  if (historyDrawer.isOpen) showConversations();
   if (focused?.disabled) (focused === leave ? again : prompt).focus(); // otherwise the keyboard focus is lost
 }
 
@@ -85,25 +99,28 @@ function complain(problem) {
   part("announcer").textContent = sentenceOf(problem);
 }
 
-/** @param {string} text */
-async function ask(text) {
-  if (conversation.isBusy || !text.trim()) return;
-  const taken = images.take();
+/** The settings of the next question; null if one of them is not possible. */
+function choices() {
   try {
-    if (await conversation.ask(text, taken, options.read())) return;
+    return options.read();
   } catch (problem) {
     settings.open(false);
     complain(problem);
+    return null;
   }
-  images.putBack(taken);
-  prompt.value ||= text;
 }
 
-function askPrompt() {
-  const text = prompt.value;
-  if (conversation.isBusy || !text.trim()) return;
-  prompt.value = "";
-  ask(text);
+/**
+ * @param {string} text
+ * @param {import("./images.js").Image[]} taken
+ * @param {boolean} isEdited whether it takes the place of the last question
+ */
+async function ask(text, taken, isEdited) {
+  const chosen = conversation.isBusy ? null : choices();
+  if (!chosen) return false;
+  if (isEdited) conversation.rewind();
+  location.hash &&= "#chat";
+  return conversation.ask(text, taken, chosen);
 }
 
 function stopAnswer() {
@@ -111,21 +128,45 @@ function stopAnswer() {
   conversation.stop();
 }
 
-composer.addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
-  event.preventDefault();
-  askPrompt();
+function showConversations() {
+  list.show(shelf.list(), transcript.id);
+}
+
+/** @param {string} id */
+function openConversation(id) {
+  composer.cancel();
+  if (id !== transcript.id) conversation.open(id);
+  location.hash &&= "#chat";
+  if (!wide.matches) historyDrawer.close();
+}
+
+/** @param {string} id */
+function deleteConversation(id) {
+  if (id === transcript.id) {
+    if (conversation.isBusy) conversation.stop();
+    conversation.clear();
+  }
+  shelf.delete(id);
+  showConversations();
+}
+
+part("delete-all").addEventListener("click", () => {
+  for (const { id } of shelf.list()) deleteConversation(id);
 });
-prompt.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  askPrompt();
-});
+conversation.onEdit = (question) => composer.edit(question);
+conversation.onAgain = () => composer.clear();
+composer.recall = () => transcript.lastQuestion;
+historyDrawer.onChange = showConversations;
+addEventListener("storage", () => historyDrawer.isOpen && showConversations()); // another tab has changed it
+if (wide.matches && shelf.list().length) historyDrawer.open(false);
+
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || event.isComposing) return;
-  const open = [settings, labDrawer, history].filter((drawer) => drawer.isOpen);
+  const open = [settings, labDrawer, historyDrawer].filter((drawer) => drawer.isOpen);
   const focused = open.find((drawer) => drawer.hasFocus);
   if (focused) focused.close();
   else if (conversation.isBusy) stopAnswer();
+  else if (composer.isEditing) composer.cancel();
   else open[0]?.close();
 });
 for (const preset of document.querySelectorAll("[data-prompt]")) {
@@ -133,25 +174,10 @@ for (const preset of document.querySelectorAll("[data-prompt]")) {
   preset.addEventListener("click", () => {
     if (conversation.isBusy) return;
     options.choose(example);
-    ask(text);
+    composer.ask(text);
   });
 }
 part("add-image").addEventListener("click", () => image.click());
-image.addEventListener("change", async () => {
-  await images.add(image.files);
-  image.value = ""; // the same file may be chosen again
-});
-prompt.addEventListener("paste", (/** @type {ClipboardEvent} */ event) => {
-  const pasted = imagesIn(event.clipboardData);
-  if (pasted.length) event.preventDefault();
-  images.add(pasted);
-});
-composer.addEventListener("dragover", (/** @type {DragEvent} */ event) => event.preventDefault());
-composer.addEventListener("drop", (/** @type {DragEvent} */ event) => {
-  if (!event.dataTransfer?.files.length) return; // text goes where it is dropped
-  event.preventDefault();
-  images.add(event.dataTransfer.files);
-});
 stop.addEventListener("click", (/** @type {MouseEvent} */ event) => {
   if (event.detail < 2) stopAnswer(); // the second click of a double click on Send is not meant for Stop
 });
@@ -159,12 +185,10 @@ part("skip").addEventListener("click", (/** @type {MouseEvent} */ event) => {
   event.preventDefault();
   prompt.focus();
 });
-new ResizeObserver(([{ target }]) => {
-  const below = innerHeight - target.getBoundingClientRect().top;
-  document.documentElement.style.setProperty("--foot", `${Math.max(0, Math.round(below))}px`);
-}).observe(composer);
 part("new").addEventListener("click", () => {
+  composer.cancel();
   conversation.clear();
+  location.hash &&= "#chat";
   prompt.focus();
 });
 cut.addEventListener("click", () => lab.cut());
@@ -178,27 +202,13 @@ part("race").addEventListener("submit", async (/** @type {SubmitEvent} */ event)
   await lesson.run(part("race-prompt").value, provider.value || undefined);
   part("go").textContent = "Start both";
 });
-
 part("change-key").addEventListener("click", () => keyDialog.ask(""));
-
-/** Let the provider be chosen among those that the service offers, which may depend on the key. */
-async function showProviders() {
-  try {
-    const configured = await request("v1/providers");
-    const chosen = provider.value || configured.default;
-    const shown = configured.providers.map((/** @type {any} */ { name, kind, model, ready, lacks }) => {
-      const label = ready ? `${name} (${model})` : `${name} (${lacks === "sdk" ? `needs streamsvc[${kind}]` : "no key set"})`;
-      const option = new Option(label, name, false, name === chosen);
-      option.disabled = !ready;
-      return option;
-    });
-    provider.replaceChildren(...shown);
-  } catch (problem) {
-    complain(problem);
-  }
-}
+new ResizeObserver(([{ target }]) => {
+  const below = innerHeight - target.getBoundingClientRect().top;
+  document.documentElement.style.setProperty("--foot", `${Math.max(0, Math.round(below))}px`);
+}).observe(form);
 
 refresh(); // some browsers restore the state of buttons after a reload
 const followed = /^gen_[a-z2-7]{32}$/.exec(new URLSearchParams(location.search).get("follow") ?? "");
 if (followed) conversation.follow(followed[0]);
-await showProviders();
+await providers.load().catch(complain);

@@ -21,6 +21,13 @@ export const FAILURES = {
   upstream_invalid: "sent an answer that cannot be read",
 };
 
+/**
+ * @param {Record<string, string>} table
+ * @param {string} code from a stream, so it may be any text, such as `__proto__`
+ * @param {string} otherwise
+ */
+const wordsOf = (table, code, otherwise) => (Object.hasOwn(table, code) ? table[code] : otherwise);
+
 /** A worker of the service failed, and not a provider. */
 const WORKER_LOST = "worker_lost";
 
@@ -59,7 +66,7 @@ export const ENDS = {
  */
 export function failureOf(name, reason) {
   if (reason === WORKER_LOST) return "The worker that produced the answer is gone";
-  return `${name} ${FAILURES[reason] ?? "failed"}`;
+  return `${name} ${wordsOf(FAILURES, reason, "failed")}`;
 }
 
 /**
@@ -80,4 +87,10 @@ export function progressOf(before, { state, provider, reason }) {
 export const restartOf = (before, { provider, reason }) => `${failureOf(before, reason)}; ${provider} starts over`;
 
 /** @param {string} outcome a code */
-export const outcomeOf = (outcome) => OUTCOMES[outcome] ?? "the answer ended";
+export const outcomeOf = (outcome) => wordsOf(OUTCOMES, outcome, "the answer ended");
+
+/**
+ * Say why an answer is not complete, without a full stop.
+ * @param {string} finish a code
+ */
+export const endingOf = (finish) => wordsOf(ENDS, finish, ENDS.other);

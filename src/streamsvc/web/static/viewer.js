@@ -53,6 +53,17 @@ export class Viewer {
   }
 
   /**
+   * A viewer that has seen the whole answer, before a reload.
+   * @param {string} id of the generation
+   * @param {string} cursor the id of the last event
+   */
+  static over(id, cursor) {
+    const viewer = new Viewer(id, () => {});
+    Object.assign(viewer, { cursor, isDone: true, state: "done" });
+    return viewer;
+  }
+
+  /**
    * Connect; a viewer that was connected before resumes where it was. After a loss the browser does that
    * by itself.
    */

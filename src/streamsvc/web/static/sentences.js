@@ -1,0 +1,31 @@
+// What happens, as sentences for people.
+
+import { Refused } from "./access.js";
+import { endingOf } from "./reasons.js";
+
+/** @param {unknown} problem */
+export const sentenceOf = (problem) =>
+  problem instanceof Refused ? problem.message : "Something went wrong in this page.";
+
+/** @param {string} eventId */
+export const seqOf = (eventId) => eventId.slice(eventId.lastIndexOf(".") + 1);
+
+/**
+ * Say how an answer ended.
+ * @param {import("./generation.js").Event} done
+ */
+export function endOf({ status, finish_reason, provider, model, usage, error }) {
+  const by = `${provider}/${model}`;
+  const tokens = usage ? `, ${usage.output_tokens} tokens${usage.estimated ? " (estimated)" : ""}` : "";
+  if (error) return error.message;
+  if (status === "completed") return `Complete: ${by}${tokens}.`;
+  if (status === "stopped") return `Stopped: ${by}${tokens}.`;
+  return `Incomplete, because ${endingOf(finish_reason)}: ${by}${tokens}.`;
+}
+
+/** @param {import("./generation.js").Event} start or a status: it says what the provider lacks */
+export function changesOf({ dropped_parameters: dropped = [], adjusted_parameters: adjusted = {} }) {
+  const left = dropped.length ? [`The provider lacks, and does not get: ${dropped.join(", ")}.`] : [];
+  const nearest = Object.entries(adjusted).map(([name, value]) => `It gets the nearest ${name}: ${value}.`);
+  return [...left, ...nearest].join(" ");
+}
