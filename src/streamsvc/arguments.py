@@ -51,6 +51,18 @@ _FLAGS: Mapping[str, tuple[str, str]] = {
 """The flags with a value: its name in the help, and what it is."""
 
 
+def parser_of_commands() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """Return the parser of all commands, and that of each command by its name."""
+    parser = argparse.ArgumentParser(
+        prog="streamsvc",
+        description="Streams language-model answers word by word over server-sent events.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"streamsvc {__version__}")
+    return parser, _add_commands(parser)
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the arguments; an unknown one ends the process with 2, and with a hint if it is a setting.
 
@@ -60,14 +72,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     Returns:
         `command`, its arguments, and the text of each of `OPTIONS` that was given, under the flag itself.
     """
-    parser = argparse.ArgumentParser(
-        prog="streamsvc",
-        description="Streams language-model answers word by word over server-sent events.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"streamsvc {__version__}")
-    commands = _add_commands(parser)
+    parser, commands = parser_of_commands()
     arguments, rest = parser.parse_known_args(argv)
     if rest:
         hints = [hint for text in rest if (hint := _hint(arguments.command, text))]
@@ -182,7 +187,7 @@ def _add_deploy(
     deploy.add_argument(
         "kind",
         choices=("docker", "compose", "k8s", "systemd", "nginx", "caddy"),
-        help="of the file",
+        help="the kind of file",
     )
 
 
@@ -205,7 +210,7 @@ def _add_ask(
         help="ask one question and print the answer as it streams",
         description=f"Asks a running service. If it asks for a key, set {KEY_VARIABLE}.",
     )
-    ask.add_argument("prompt", type=_valid_text)
+    ask.add_argument("prompt", type=_valid_text, metavar="PROMPT", help="the question")
     ask.add_argument(
         "--provider", metavar="NAME", help="a provider entry (default: `provider` in the settings)"
     )

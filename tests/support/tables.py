@@ -8,14 +8,37 @@ from pathlib import Path
 
 from support import advisories, chaos_table, deployment, metric_tables, openapi, parameters, referee
 from support.faults import table as faults
+from support.reference import commands, errors, events, settings
 from support.watching import alerts, dashboard
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "reference/command-line.md": {
+        "commands": commands.overview,
+        "command_details": commands.details,
+    },
+    "reference/errors.md": {
+        "refusals": errors.refusal_table,
+        "failures": errors.failure_table,
+    },
+    "reference/events.md": {
+        "events": events.overview,
+        "event_details": events.details,
+        "event_values": events.values,
+        "event_parts": events.parts,
+        "event_failures": events.failed,
+    },
     "reference/faults.md": {"faults": faults.table, "referee": referee.table},
     "reference/metrics.md": {"metrics": metric_tables.own, "gen_ai": metric_tables.conventions},
     "reference/parameters.md": {"parameters": parameters.table},
+    "reference/settings.md": {
+        "settings": settings.overview,
+        "settings_top": settings.top,
+        "settings_tables": settings.tables,
+        "settings_entries": settings.entries,
+    },
+    "operate/change.md": {"restarted": settings.restarted},
     "operate/secure.md": {"advisories": advisories.table},
     "operate/scale.md": {"chaos": chaos_table.chaos, "restart": chaos_table.restart},
 }

@@ -6,12 +6,12 @@ minimum of traffic: one slow answer in a quiet night wakes nobody.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
-from streamsvc.errors import Overloaded, ProviderNotReady, RateLimited, StreamsvcError
+from streamsvc.errors import Overloaded, ProviderNotReady, RateLimited
 from streamsvc.events import Outcome
 from streamsvc.provider_errors import ProviderError
 from streamsvc.telemetry import names
+from support.error_classes import classes
 from support.watching import rules
 from support.watching.promql import SERVICE, increase, quantile, rate, series, upstream
 from support.watching.rules import Alert
@@ -26,21 +26,11 @@ FIRST_TOKEN_BUDGET = 0.05
 
 ENTRY = ("job", "provider", "model")
 
-
-E = TypeVar("E", bound=StreamsvcError)
-
-
-def _classes(base: type[E]) -> Iterator[type[E]]:
-    yield base
-    for kind in base.__subclasses__():
-        yield from _classes(kind)
-
-
-OUTAGES = frozenset(it.code for it in _classes(ProviderError) if it.is_outage)
+OUTAGES = frozenset(it.code for it in classes(ProviderError) if it.is_outage)
 """The codes of failed calls for which the provider, its entry or the network is at fault, not the request."""
 
 OVERLOADS = frozenset(
-    {*(it.code for it in _classes(Overloaded)), ProviderNotReady.code} - {RateLimited.code}
+    {*(it.code for it in classes(Overloaded)), ProviderNotReady.code} - {RateLimited.code}
 )
 """The codes of refusals for which the service is at fault."""
 
