@@ -17,7 +17,7 @@ from streamsvc.events import Event
 from support.error_classes import classes
 from support.reference import errors, events, settings
 from support.reference.sayings import is_said
-from support.settings import PLACES, read
+from support.settings import PLACES, mistake, read
 from support.tables import DOCS
 
 
@@ -105,7 +105,7 @@ def test_every_documented_status_of_an_error_is_in_the_table() -> None:
     assert documented - renamed - set(re.findall(r"^### `(\w+)`$", page, re.MULTILINE)) == set()
 
 
-@pytest.mark.parametrize("page", ["reference/errors.md"])
+@pytest.mark.parametrize("page", ["reference/errors.md", "operate/troubleshoot.md"])
 def test_quoted_sentences_are_those_of_the_service(page: str) -> None:
     assert len(quotes(page)) > 10
     own = {refusal_of_body(raw) for raw in BAD_BODIES}
@@ -152,3 +152,17 @@ def test_settings_from_variables_are_those_of_the_example() -> None:
     environ = dict(pair.split("=") for pair in command[1].split())
     loaded = read("", {**environ, "OPENAI_API_KEY": "k"})
     assert (loaded.provider, loaded.server.port) == ("openai", 9000)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"STREAMSVC_SERVER__HOST": "0.0.0.0"},
+        {"STREAMSVC_SERVER_PORT": "1"},
+        {"STREAMSVC_SERVER__WORKERS": "4"},
+        {"STREAMSVC_PROVIDER": "openai"},
+    ],
+    ids=str,
+)
+def test_quoted_mistakes_in_the_settings_are_those_of_the_service(environ: dict[str, str]) -> None:
+    assert mistake(None, environ) in quotes("operate/troubleshoot.md")
