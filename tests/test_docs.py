@@ -154,6 +154,6 @@ SECOND_SENTENCE = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\betc)(?<!^\d)[.!?][)\"
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_page_has_one_sentence_a_line(page: Path) -> None:
-    """Tables and headings excepted; what is in backticks is one word."""
-    lines = [line for line in prose(page).splitlines() if not line.startswith(("|", "#"))]
+    """Tables, headings and quotations excepted; what is in backticks is one word."""
+    lines = [line for line in prose(page).splitlines() if not line.startswith(("|", "#", ">"))]
     assert [line for line in lines if SECOND_SENTENCE.search(re.sub(r"`[^`]*`", "x", line))] == []
