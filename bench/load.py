@@ -4,14 +4,16 @@ Tokens are counted as bytes (`bench.stamps`); only a stream whose times are want
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from typing_extensions import override
 
 from bench.stamps import MARK, StampReader, now_us
 
 _PING = b": ka"
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 @dataclass
@@ -106,10 +108,68 @@ class Stream(asyncio.Protocol):
                 future.set_result(None)
 
 
+class Asker(asyncio.Protocol):
+    """A kept connection: sends a request again and again, each time when the answer before it is complete.
+
+    Args:
+        tally: counts for all.
+        request: its answer comes in chunks, and keeps the connection.
+    """
+
+    def __init__(self, tally: Tally, request: bytes) -> None:
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tally = tally
+        self._request = request
+        self._left = 0
+        self._end = b""
+        self._transport: asyncio.Transport | None = None
+
+    def ask(self, times: int) -> None:
+        """Begin to ask; `answered` is done after the last answer."""
+        self._left = times
+        self._ask()
+
+    def abort(self) -> None:
+        """Close the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _ask(self) -> None:
+        if self._left and self._transport is not None:
+            self._left -= 1
+            self._transport.write(self._request)
+        elif not self.answered.done():
+            self.answered.set_result(None)
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._tally.reads += 1
+        self._tally.tokens += data.count(MARK)
+        self._end = (self._end + data)[-len(_LAST_CHUNK) :]
+        if self._end == _LAST_CHUNK:
+            self._ask()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._ask()
+
+
+_P = TypeVar("_P", bound=asyncio.Protocol)
+
+
+async def connect(port: int, protocol: Callable[[], _P]) -> _P:
+    """Open a connection; nothing is sent."""
+    _, made = await asyncio.get_running_loop().create_connection(protocol, "127.0.0.1", port)
+    return made
+
+
 async def open_stream(port: int, request: bytes, tally: Tally, *, is_timed: bool = False) -> Stream:
     """Connect, then send the request: the time to connect is not measured."""
-    _, stream = await asyncio.get_running_loop().create_connection(
-        lambda: Stream(tally, is_timed=is_timed), "127.0.0.1", port
-    )
+    stream = await connect(port, lambda: Stream(tally, is_timed=is_timed))
     stream.send(request)
     return stream

@@ -23,6 +23,14 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "startup": (("start_seconds", "seconds", ".2f"),),
     "paced": (("ratio", "× floor", ".2f"), *_THROUGHPUT),
     "unpaced": (("ratio", "× floor", ".2f"), *_THROUGHPUT),
+    "requests": (
+        ("ratio", "× floor", ".2f"),
+        ("us_per_request", "CPU µs/request", ".0f"),
+        ("all_first_ms", "all first tokens after ms", ".1f"),
+        ("delivered_share", "delivered", ".1%"),
+        ("target_share", "of its core", ".0%"),
+        ("harness_share", "harness", ".0%"),
+    ),
     "fan-out": (
         ("ratio", "× one viewer", ".2f"),
         ("us_per_generated_token", "CPU µs/generated token", ".1f"),

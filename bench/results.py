@@ -16,7 +16,11 @@ from bench.stage import Metrics, Sample
 
 FLOOR, DIRECT, MEMORY = "floor", "direct", "streamsvc"
 
-RATIOS: Mapping[str, str] = {"paced": "us_per_token", "unpaced": "tokens_per_second"}
+RATIOS: Mapping[str, str] = {
+    "paced": "us_per_token",
+    "unpaced": "tokens_per_second",
+    "requests": "us_per_request",
+}
 """By scenario: the metric that is compared with the floor's."""
 
 _PACKAGES = (

@@ -44,6 +44,10 @@ class Sizes:
     read_ms: tuple[int, ...]
     many_foreign: int
     """How many answers of another worker one worker reads."""
+    request_rounds: int
+    """How often `requests` measures all targets."""
+    burst: int
+    """How many requests are sent in one moment."""
     guard_rounds: int
     """How often the services with and without keys and limits take turns."""
     short_answers: int
@@ -77,6 +81,8 @@ MODES: Mapping[str, Sizes] = {
         write_ms=(10, 25, 50, 100),
         read_ms=(5, 15, 50),
         many_foreign=500,
+        request_rounds=15,
+        burst=100,
         guard_rounds=30,
         short_answers=300,
         guarded=("streamsvc", "streamsvc-redis"),
@@ -106,6 +112,8 @@ MODES: Mapping[str, Sizes] = {
         write_ms=(25, 50),
         read_ms=(15,),
         many_foreign=200,
+        request_rounds=5,
+        burst=100,
         guard_rounds=6,
         short_answers=300,
         guarded=("streamsvc", "streamsvc-redis"),
@@ -135,6 +143,8 @@ MODES: Mapping[str, Sizes] = {
         write_ms=(25,),
         read_ms=(15,),
         many_foreign=4,
+        request_rounds=1,
+        burst=5,
         guard_rounds=1,
         short_answers=5,
         guarded=("streamsvc",),

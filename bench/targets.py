@@ -48,8 +48,11 @@ class Target:
         """Whether it is the service of this repository."""
         return self.name.startswith("streamsvc")
 
-    def request(self, plan: Plan, *, streams: bool = True) -> bytes:
-        """Return the request for a stream of *plan*, or for its snapshot; the connection ends with its answer."""
+    def request(self, plan: Plan, *, streams: bool = True, keeps: bool = False) -> bytes:
+        """Return the request for a stream of *plan*, or for its snapshot.
+
+        The connection ends with its answer, unless the request *keeps* it.
+        """
         accept = "text/event-stream" if streams else "application/json"
         prompt = str(plan)
         body: dict[str, Any] = {"prompt": prompt}
@@ -58,9 +61,10 @@ class Target:
             body = {"model": self.model, "messages": messages, "stream": True}
         data = json.dumps(body).encode()
         key = f"Authorization: Bearer {self.key}\r\n" if self.key else ""
+        close = "" if keeps else "Connection: close\r\n"
         return (
             f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\n{key}Content-Type: application/json\r\n"
-            f"Accept: {accept}\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+            f"Accept: {accept}\r\n{close}Content-Length: {len(data)}\r\n\r\n"
         ).encode() + data
 
 

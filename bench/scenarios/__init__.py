@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from bench.scenarios.guarding import guard
 from bench.scenarios.holding import held, memory
 from bench.scenarios.latency import latency
+from bench.scenarios.requests import requests
 from bench.scenarios.sharing import foreign, shared_log, workers
 from bench.scenarios.startup import startup
 from bench.scenarios.teardown import teardown
@@ -17,6 +18,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "startup": startup,
     "paced": paced,
     "unpaced": unpaced,
+    "requests": requests,
     "fan-out": fan_out,
     "latency": latency,
     "teardown": teardown,

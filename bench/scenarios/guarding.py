@@ -30,15 +30,17 @@ _SECONDS = 60.0
 async def guard(stage: Stage) -> AsyncIterator[Sample]:
     """Answer short requests, then paced ones; the targets take turns."""
     with tempfile.TemporaryDirectory() as directory:
-        key, environ = _keys(Path(directory))
+        key, environ = keys_and_limits(Path(directory))
         async with stage.guests(_targets(stage)) as without, AsyncExitStack() as stack:
             guests: list[Guest] = []
             for guest in without:
-                guarded = replace(guest.target, name=guest.target.name + GUARDED, key=key)
+                guarded = guarded_target(guest.target, key)
                 beside = await stack.enter_async_context(stage.guest(guarded, environ))
                 guests += [guest, beside]
             for guest in guests:
-                await _short(guest, 0)  # imports what the first request needs
+                await run_short(
+                    guest, stage.sizes.short_answers
+                )  # imports what the first request needs
             for number in range(stage.sizes.guard_rounds):
                 for guest in _in_turn(guests, number):
                     yield await _short(guest, number)
@@ -58,7 +60,12 @@ def _in_turn(guests: list[Guest], number: int) -> list[Guest]:
     return guests if number % 2 == 0 else guests[::-1]
 
 
-def _keys(directory: Path) -> tuple[str, Mapping[str, str]]:
+def guarded_target(target: Target, key: str) -> Target:
+    """Return a target whose requests have a key."""
+    return replace(target, name=target.name + GUARDED, key=key)
+
+
+def keys_and_limits(directory: Path) -> tuple[str, Mapping[str, str]]:
     """Write a keys file with one principal; return its key, and the settings of a service with limits."""
     key, key_id = new_key()
     path = directory / "keys.toml"
@@ -76,20 +83,25 @@ def _keys(directory: Path) -> tuple[str, Mapping[str, str]]:
 
 
 async def _short(guest: Guest, number: int) -> Sample:
+    metrics, notes = await run_short(guest, guest.stage.sizes.short_answers)
+    return Sample("guard", "short answers", guest.target.name, number, metrics, notes)
+
+
+async def run_short(guest: Guest, count: int) -> tuple[dict[str, float | None], list[str]]:
+    """Get answers of one token, each over a new connection; return the metrics of the target, and notes."""
     stage, tally = guest.stage, Tally()
-    count = stage.sizes.short_answers
     await stage.begin_sample()
     meter = guest.meter(tally)
     streams = await guest.open_all(Plan(tokens=1), count, tally)
     await all_closed(streams, within_seconds=_SECONDS)
     span = meter.span()
-    metrics = {
+    metrics: dict[str, float | None] = {
         "us_per_request": span.cpu_us / count,
         "delivered_share": tally.tokens / count,
         "target_share": span.target_share,
         "harness_share": span.load_share + span.upstream_share,
     }
-    return Sample("guard", "short answers", guest.target.name, number, metrics, span.notes())
+    return metrics, span.notes()
 
 
 async def _paced(guest: Guest, number: int) -> Sample:
