@@ -166,6 +166,17 @@ def test_closing_does_not_wait_for_a_stuck_reader(monkeypatch: pytest.MonkeyPatc
         assert not made._has_ended.is_set()
 
 
+def test_lines_that_follow_soon_share_a_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "GATHER_SECONDS", 60.0)  # ended by `close`
+    with handler() as (made, reader):
+        made.handle(a_record("first"))
+        assert os.read(reader, 100) == b"ERROR first\n"  # at once
+        for number in range(3):
+            made.handle(a_record("%d", number))
+        made.close()
+        assert os.read(reader, 100) == b"ERROR 0\nERROR 1\nERROR 2\n"
+
+
 def test_a_wrong_logging_call_is_a_line_without_its_values() -> None:
     with handler() as (made, reader):
         made.handle(a_record("%d", SECRET))

@@ -283,5 +283,5 @@ async def test_an_event_log_that_fails_at_the_end_is_only_logged(
     del bench.log._streams["gen_a"]
     with bench.generation.audience.viewer(), caplog.at_level(logging.ERROR):
         await bench.generation.run()
-    assert bench.generation.ended.is_set()
+    assert bench.generation.end == "finished"
     assert "log.failed id=gen_a exception=GenerationNotFound" in caplog.text

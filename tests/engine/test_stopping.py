@@ -151,7 +151,7 @@ async def test_a_viewer_back_as_the_grace_ends_continues_or_reads_done(gap: floa
         with bench.generation.audience.viewer():
             await anyio.sleep(1)
         tasks.start_soon(come_back, anyio.current_time() + GRACE + gap)
-        await bench.generation.ended.wait()
+        await bench.generation.wait_ended()
         await anyio.wait_all_tasks_blocked()
         await anyio.sleep(2)
         (end,) = ends

@@ -81,7 +81,7 @@ class Bench:
             *[False] * (len(events) - 1),
         ]
         assert [isinstance(event, Done) for event in events] == [*[False] * (len(events) - 1), True]
-        await self.generation.ended.wait()
+        await self.generation.wait_ended()
         assert self.provider.opened == self.provider.closed <= 1
         return events
 

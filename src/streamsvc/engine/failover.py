@@ -112,9 +112,9 @@ class Failover:
         """What `entry` makes of the prompt."""
         return fit_of(self.entry, self._request.prompt, requested=self._route[0])
 
-    def forget_request(self) -> None:
-        """Drop the prompt, and the errors, whose tracebacks refer to it. Nothing can be called after that."""
-        del self._request
+    def forget(self) -> None:
+        """Drop the prompt, the errors, whose tracebacks refer to it, and the generation. Nothing can be called after that."""
+        del self._request, self._read_answer
         self._failures.clear()
 
     def take_over(self, standing: Standing, *, calls: int) -> None:

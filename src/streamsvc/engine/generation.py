@@ -104,7 +104,7 @@ class Generation:
         self.end: End | None = None
         self.used_tokens: int | None = None
         self._hand_over = hand_over if settings.rescue else None
-        self._has_ended: anyio.Event | None = None
+        self._waiting: anyio.Event | None = None  # of those that wait for its end, which is rare
 
     @property
     def id(self) -> str:
@@ -125,16 +125,13 @@ class Generation:
         """Whether another process runs it now, or will."""
         return self.end in ("handed_over", "taken_over")
 
-    @property
-    def ended(self) -> anyio.Event:
-        """Set when it has ended in this process. Created on first access, which is rare."""
-        if self._has_ended is None:
-            self._has_ended = anyio.Event()
-        return self._has_ended
-
     async def wait_ended(self) -> None:
         """Wait until the `Done` is in the log, or another process goes on with it."""
-        await self.ended.wait()
+        if self._waiting is None:
+            self._waiting = anyio.Event()
+            if self.end is not None:
+                self._waiting.set()
+        await self._waiting.wait()
 
     async def open_log(self) -> None:
         """Write the `Start`.
@@ -186,15 +183,16 @@ class Generation:
         )
         done: Done | None = None
         try:
-            with self._stop_scope.scope:
+            with self._stop_scope:
                 done = await self._answer()
         finally:
             if done is None:
                 done = self._ending.stopped(self._stop_scope.outcome)
             self.end, done = await self._close_log(done)
             principal = self._request.principal
-            self._forget_request()
-            self.ended.set()
+            self._forget()
+            if self._waiting is not None:
+                self._waiting.set()
             self._report(done, principal, began_at, max_tokens, trace)
 
     def _report(
@@ -230,10 +228,10 @@ class Generation:
             )
         )
 
-    def _forget_request(self) -> None:
-        """Drop the request now: its images may be megabytes, and this object's cycles wait for the collector."""
+    def _forget(self) -> None:
+        """Drop the request, whose images may be megabytes, and the cycle that would keep this object for the collector."""
         del self._request
-        self._failover.forget_request()
+        self._failover.forget()
 
     async def _answer(self) -> Done:
         """Return how the answer ended; a failure is also an end."""

@@ -6,6 +6,7 @@ open log is never dropped.
 """
 
 import heapq
+import math
 import sys
 from collections.abc import Callable, Sequence
 
@@ -44,6 +45,9 @@ from streamsvc.events import (
 
 RECORD_BYTES = 16
 """Roughly what a piece of text costs besides itself: a slot in a list. The few other events cost more."""
+
+_SWEEP_SECONDS = 0.1
+"""The shortest time between two sweeps of expired logs: a busy service closes a thousand logs in a second."""
 
 _EVENT_BYTES = 80
 """Roughly what an event that is stored as an object costs, besides its strings."""
@@ -93,7 +97,7 @@ class MemoryEventLog(EventLog):
         self._streams: dict[str, Stream] = {}
         self._size_bytes = 0
         self._expiries: list[tuple[float, str]] = []
-        self._closed_one = anyio.Event()
+        self._sooner = anyio.Event()
         self._due: list[Stream] = []
 
     def __len__(self) -> int:
@@ -208,10 +212,10 @@ class MemoryEventLog(EventLog):
         while True:
             while self._expiries and self._expiries[0][0] <= now():
                 self._drop_next()
-            self._closed_one = anyio.Event()
-            due = self._expiries[0][0] if self._expiries else float("inf")
-            with anyio.CancelScope(deadline=due):
-                await self._closed_one.wait()
+            self._sooner = anyio.Event()
+            due = self._expiries[0][0] if self._expiries else math.inf
+            with anyio.CancelScope(deadline=max(due, now() + _SWEEP_SECONDS)):
+                await self._sooner.wait()
 
     def _open(self, generation: str, event: Event) -> Stream:
         """Return a new log.
@@ -281,7 +285,8 @@ class MemoryEventLog(EventLog):
         heapq.heappush(self._expiries, (now() + keep, generation))
         while len(self._expiries) > settings.keep_count:
             self._drop_next()
-        self._closed_one.set()
+        if self._expiries and self._expiries[0][1] == generation:
+            self._sooner.set()
 
 
 def size_of(event: Event) -> int:
