@@ -46,6 +46,13 @@ class Reader(Protocol):
 class Following(Protocol):
     """A reader's position in a log."""
 
+    def begin(self) -> None:
+        """Deliver a first batch of what is there already within this call, to every follower at its position.
+
+        It saves the reader an iteration of the event loop, and a write. It may be left out.
+        """
+        ...
+
     def resume(self) -> None:
         """Ask for records again, after a `deliver` that took none."""
         ...

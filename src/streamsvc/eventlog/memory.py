@@ -71,6 +71,10 @@ class _Lost(Following):
             self._reader.lost()
 
     @override
+    def begin(self) -> None:
+        pass
+
+    @override
     def resume(self) -> None:
         pass
 

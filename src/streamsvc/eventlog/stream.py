@@ -157,6 +157,11 @@ class Follower(Following):
         self.is_paused = False
 
     @override
+    def begin(self) -> None:
+        if self._schedule.has(self.stream) and self.stream.deliver():
+            self._schedule.schedule(self.stream)
+
+    @override
     def resume(self) -> None:
         if self.is_paused:
             self.is_paused = False

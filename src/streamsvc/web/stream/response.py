@@ -138,7 +138,7 @@ class EventStream(EventSourceResponse):
         viewing = Viewer(wire, slot, self._receipt, self._dialect, self._settings, self._on_done)
         await viewing.watch(self._place, begun)
         if viewing.is_over:
-            await self._in_time(wire, send({"type": "http.response.body", "body": b""}))
+            await self._in_time(wire, send({"type": "http.response.body", "body": viewing.last}))
 
     async def _in_time(self, wire: Wire, sending: Awaitable[None]) -> None:
         """Wait until something is sent, and drop a viewer that does not read, which ends the wait."""

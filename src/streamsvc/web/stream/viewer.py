@@ -52,6 +52,7 @@ class Viewer(Reader, Listener):
     Attributes:
         is_over: whether everything has been written. If not, the client has left, or the connection must be
             dropped without a normal end, so that a client that can resume does so with its cursor.
+        last: the last frames, if it is over: they go out with the end of the response, in one write.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Viewer(Reader, Listener):
         "_timer",
         "_wire",
         "is_over",
+        "last",
     )
 
     def __init__(
@@ -86,6 +88,7 @@ class Viewer(Reader, Listener):
     ) -> None:
         loop = asyncio.get_running_loop()
         self.is_over = False
+        self.last = b""
         self._wire = wire
         self._slot = slot
         self._dialect = dialect
@@ -103,7 +106,7 @@ class Viewer(Reader, Listener):
         self._ended: asyncio.Future[None] = loop.create_future()
 
     async def watch(self, place: LogPosition, begun: Sequence[Record]) -> None:
-        """Write records until the log ends or the client leaves.
+        """Write records until the log ends or the client leaves; the last ones are left to the caller.
 
         Args:
             place: the position to start from.
@@ -119,6 +122,7 @@ class Viewer(Reader, Listener):
         self._wire.listener = self
         try:
             if not self._wire.is_lost:
+                following.begin()  # the first frames go out with the head of the response, in one write
                 await self._ended
         finally:
             self._wire.listener = None
@@ -187,16 +191,20 @@ class Viewer(Reader, Listener):
         if self._ended.done():
             return
         try:
-            self._write(frame())
+            last = frame()
         except BrokenOff:
             self._break_off(reason)
         else:
             self._end(None)
+            self._write(last)
             self._receipt.reason = reason
 
     def _write(self, data: bytes) -> None:
         if data:
-            self._wire.write(self._opening + data)
+            if self.is_over:
+                self.last = self._opening + data
+            else:
+                self._wire.write(self._opening + data)
             self._opening = b""
             now, receipt = self._now(), self._receipt
             if receipt.first_at is not None:
