@@ -107,7 +107,7 @@ def test_a_line_below_the_level_is_not_made(caplog: pytest.LogCaptureFixture) ->
 def test_every_line_of_the_service_has_an_event_and_fields() -> None:
     """A call that passes text would be a `message` without fields in JSON."""
     package = Path(streamsvc.__file__).parent
-    calls = re.compile(r"\b_?logger\.(?:debug|info|warning|error|critical|exception|log)\(")
+    calls = re.compile(r"\b_?logger\.(?:debug|info|warning|error|critical|exception|log|handle)\(")
     found = {
         str(path.relative_to(package))
         for path in package.rglob("*.py")

@@ -54,7 +54,9 @@ def log(logger: logging.Logger, level: int, event: str, note: str = "", /, **fie
         fields: see `LogLine`.
     """
     if logger.isEnabledFor(level):
-        logger.log(level, LogLine(event, fields, note))
+        # Not `Logger.log`, which would look for the caller, and find this line.
+        line = LogLine(event, fields, note)
+        logger.handle(logger.makeRecord(logger.name, level, __file__, 0, line, (), None))
 
 
 def _text(value: Value) -> str:
