@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 
 from streamsvc.config.settings import CorsSettings, Settings
@@ -142,17 +143,22 @@ def create_front(core: Core, terms: Terms) -> Front:
                 operators,
             ),
         ),
-        middleware=[
+    )
+    app.router.redirect_slashes = False  # a redirect would be built from the client's Host
+    # Starlette's own stack has `ServerErrorMiddleware` around these, whose work `CrashGuard` does: one coroutine
+    # more for each stream, and two calls more for each part of a response (1.10).
+    answer: ASGIApp = ExceptionMiddleware(app.router, handlers=problems.handlers)
+    for layer, args, options in reversed(
+        (
             Middleware(RequestLog, core.hooks, core.traces),
             Middleware(SecurityHeaders),
             *_host_guard(hosts, problems),
             *_cors(settings.cors, parts.origins, problems),
             Middleware(CrashGuard, problems, core.guard),
-        ],
-        exception_handlers=problems.handlers,
-    )
-    app.router.redirect_slashes = False  # a redirect would be built from the client's Host
-    return Front(app, app.build_middleware_stack(), hosts)
+        )
+    ):
+        answer = layer(answer, *args, **options)
+    return Front(app, answer, hosts)
 
 
 @dataclass(frozen=True)
