@@ -1,10 +1,12 @@
 """What the text of a host says about it, without a look-up."""
 
 import ipaddress
+from functools import lru_cache
 
 _LOOPBACK_NAMES = {"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"}
 
 
+@lru_cache(maxsize=256)  # asked for each request; clients use few hosts
 def is_loopback(host: str) -> bool:
     """Return whether a host in canonical form is a loopback name or address (RFC 6761, section 6.3)."""
     try:
@@ -13,6 +15,7 @@ def is_loopback(host: str) -> bool:
         return host in _LOOPBACK_NAMES or host.endswith(".localhost")
 
 
+@lru_cache(maxsize=256)
 def is_address(host: str) -> bool:
     """Return whether a host is an IP address and not a name; an IPv6 address has no brackets here."""
     try:

@@ -285,9 +285,10 @@ class _Viewers:
         hooks.listen(Resumed, self._on_resumed)
 
     def _on_joined(self, it: ViewerJoined) -> None:
+        if (it.dialect,) not in self._started.values:
+            for reason in get_args(DropReason):
+                self._ended.add(it.dialect, reason, by=0)
         self._started.add(it.dialect)
-        for reason in get_args(DropReason):
-            self._ended.add(it.dialect, reason, by=0)
 
     def _on_left(self, it: ViewerLeft) -> None:
         self._ended.add(it.dialect, it.reason)

@@ -133,10 +133,11 @@ class MemoryLimiter(Limiter):
         if admitted is None:
             return
         account, charges = admitted
+        at = self._at()
         account.generations -= 1
         for number, bucket in enumerate(self._buckets(account)):
             if charges[number].per_minute:
-                bucket.correct(correction(number, charges[number]), self._at())
+                bucket.correct(correction(number, charges[number]), at)
 
     def _buckets(self, account: _Account) -> tuple[Bucket, ...]:
         """Return the buckets in the order of `Charges`."""
