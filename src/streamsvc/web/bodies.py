@@ -6,7 +6,7 @@ hold little, and a small request gets through while others send large ones.
 """
 
 import anyio
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from streamsvc.config.settings import LimitSettings
 from streamsvc.dialects.json_body import Body
@@ -61,10 +61,19 @@ class BodyReader:
         length = head.content_length
         if length.isdecimal() and int(length) > self._max_bytes:
             raise _too_large(self._max_bytes)
+        first = await request.receive()
+        if first["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = first.get("body", b"")
+        if len(chunk) > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        if not first.get("more_body", False):  # it came with its head, and waits for nothing
+            return Body(chunk, head.content_type)
         reading = _Reading()
         self._bodies.readings.add(reading)
         try:
             with reading.scope:
+                self._take(reading, chunk)
                 async for chunk in request.stream():
                     self._take(reading, chunk)
                 return Body(bytes(reading.content), head.content_type)
