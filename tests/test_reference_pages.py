@@ -14,6 +14,7 @@ from streamsvc.dialects.request import RequestFields as Fields
 from streamsvc.dialects.sse import EVENT_NAMES, Gone
 from streamsvc.errors import RequestError, StreamsvcError
 from streamsvc.events import Event
+from support import comparison
 from support.error_classes import classes
 from support.reference import errors, events, settings
 from support.reference.sayings import is_said
@@ -166,3 +167,34 @@ def test_settings_from_variables_are_those_of_the_example() -> None:
 )
 def test_quoted_mistakes_in_the_settings_are_those_of_the_service(environ: dict[str, str]) -> None:
     assert mistake(None, environ) in quotes("operate/troubleshoot.md")
+
+
+# ---- The comparison
+
+
+def test_every_claim_about_another_project_has_a_source() -> None:
+    page = text_of("comparison.md").partition("## Streaming")[2].partition("## Mercure")[0]
+    rows = [line.strip("|").split("|") for line in page.splitlines() if re.match(r"\| \w", line)]
+    claims = [
+        cell.strip() for row in rows for cell in row[2:] if not row[0].startswith(" question")
+    ]
+    assert len(claims) > 80
+    assert [it for it in claims if it != "?" and not re.search(r"\([mdk]\)", it)] == []
+
+
+def test_measured_table_of_the_comparison_is_that_of_the_latest_run() -> None:
+    """It has this service, and a figure in each of its cells."""
+    rows = [line for line in comparison.measured().splitlines() if line.startswith("| streamsvc")]
+    assert len(rows) == 2
+    assert not [row for row in rows if comparison.NONE in row]
+
+
+def test_results_are_read_by_their_headings() -> None:
+    text = (
+        "<!-- results -->\n**paced**\n\n| case | target | x |\n| --- | --- | --- |\n"
+        "| a | b | 1 |\n\n**held**\n\n| case | target | y |\n| --- | --- | --- |\n| a | b | 2 |\n"
+        "<!-- /results -->\n| c | d | 3 |\n"
+    )
+    assert comparison.results(text)[("held", "a", "b", "y")] == "2"
+    assert comparison.results(text)[("paced", "a", "b", "x")] == "1"
+    assert not [key for key in comparison.results(text) if "c" in key]

@@ -6,7 +6,16 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from support import advisories, chaos_table, deployment, metric_tables, openapi, parameters, referee
+from support import (
+    advisories,
+    chaos_table,
+    comparison,
+    deployment,
+    metric_tables,
+    openapi,
+    parameters,
+    referee,
+)
 from support.faults import table as faults
 from support.reference import commands, errors, events, settings
 from support.watching import alerts, dashboard
@@ -39,6 +48,7 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "settings_entries": settings.entries,
     },
     "operate/change.md": {"restarted": settings.restarted},
+    "comparison.md": {"compared_run": comparison.when, "compared": comparison.measured},
     "operate/secure.md": {"advisories": advisories.table},
     "operate/scale.md": {"chaos": chaos_table.chaos, "restart": chaos_table.restart},
 }
