@@ -198,3 +198,14 @@ def test_results_are_read_by_their_headings() -> None:
     assert comparison.results(text)[("held", "a", "b", "y")] == "2"
     assert comparison.results(text)[("paced", "a", "b", "x")] == "1"
     assert not [key for key in comparison.results(text) if "c" in key]
+
+
+# ---- The glossary
+
+
+def test_terms_are_in_order_and_each_has_a_link() -> None:
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", text_of("glossary.md"), re.MULTILINE)[2:]
+    terms = [term.strip("`").lower() for term, _, _ in rows]
+    assert len(terms) > 40
+    assert terms == sorted(terms)
+    assert [term for term, _, more in rows if "](" not in more] == []
