@@ -20,7 +20,12 @@ from support.process import environment, serve
 from support.service import serving
 from support.upstreams import OPENAI, finish, text, upstream
 
-pytestmark = [pytest.mark.browser, pytest.mark.node, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.node,
+    pytest.mark.needs("curl"),
+    pytest.mark.timeout(120),
+]
 
 HOSTILE = (
     "It's $(touch pwned) `touch pwned` ${HOME} \"$HOME\" !! !1 \\ \\n \\u0041 \\' %s %(x)s {x} {{x}} $'a'",

@@ -1,21 +1,25 @@
-// A stream in figures: its first token, its pace, the gaps between its words.
+// An answer in figures: its first token, its pace, the gaps between its pieces.
 
-const TOKENS = new Set(["text", "reasoning", "refusal", "tool_call_arguments"]);
+import { Meter, time } from "./meter.js";
+
 const BARS = 120;
-const GAPS = 1000;
+
+/** The states of a connection in which the page is away from the answer. */
+const AWAY = new Set(["cut", "reconnecting", "closed", "refused"]);
+
+/** @type {Record<import("./meter.js").Reason, string>} */
+const NAMES = { away: "away", hidden: "in a hidden tab", retrying: "asking again" };
 
 export class Pulse {
   #fields;
   #canvas;
-  /** @type {number[]} milliseconds between two tokens, the latest ones */
-  #gaps = [];
-  #sent = 0;
-  #first = 0;
-  #last = 0;
-  #tokens = 0;
+  #meter = new Meter(0);
   #events = 0;
+  /** How many tokens a piece has; 0 before that is known. */
+  #tokens = 0;
+  #isAbout = false;
   #isDrawing = false;
-  #isLive = true;
+  #sawThoughts = false;
 
   /**
    * @param {Record<"state" | "first" | "rate" | "events" | "cursor" | "gaps", Element>} fields
@@ -25,14 +29,18 @@ export class Pulse {
     this.#fields = fields;
     this.#canvas = canvas;
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) this.#meter.leave("hidden", performance.now());
+      else this.#meter.comeBack("hidden", performance.now());
+    });
   }
 
-  /** A question goes out now; or an answer is looked at whose beginning is over, and has no pace. */
-  start(isLive = true) {
-    this.#isLive = isLive;
-    this.#gaps = [];
-    this.#first = this.#last = this.#tokens = this.#events = 0;
-    this.#sent = performance.now();
+  /** A question goes out now; or an answer is looked at that may have begun before. */
+  start(isFromStart = true) {
+    this.#meter = new Meter(performance.now(), isFromStart);
+    if (document.hidden) this.#meter.leave("hidden", performance.now());
+    this.#events = this.#tokens = 0;
+    this.#isAbout = this.#sawThoughts = false;
     for (const name of /** @type {const} */ (["first", "rate", "cursor", "gaps"])) {
       this.#fields[name].textContent = "–";
     }
@@ -43,6 +51,12 @@ export class Pulse {
   state(state) {
     this.#fields.state.textContent = state;
     this.#fields.state.setAttribute("data-state", state);
+    const now = performance.now();
+    if (AWAY.has(state)) this.#meter.leave("away", now);
+    if (state === "open") {
+      this.#meter.open(now);
+      this.#meter.comeBack("away", now);
+    }
   }
 
   /**
@@ -50,17 +64,22 @@ export class Pulse {
    * @param {string} eventId
    */
   event(event, eventId) {
-    const now = performance.now();
     this.#events += 1;
     this.#fields.cursor.textContent = eventId;
-    if (this.#isLive && TOKENS.has(event.type)) {
-      if (this.#tokens) this.#gaps.push(now - this.#last);
-      else this.#first = now;
-      if (this.#gaps.length > GAPS) this.#gaps.shift();
-      this.#last = now;
-      this.#tokens += 1;
-    }
+    this.#meter.event(event.type, performance.now());
+    this.#sawThoughts ||= event.type === "reasoning";
+    if (event.type === "done" && event.usage && this.#meter.pieces) this.#weigh(event.usage);
     this.#soon();
+  }
+
+  /**
+   * Learn how many tokens a piece has.
+   * @param {any} usage
+   */
+  #weigh({ output_tokens, reasoning_tokens = 0, estimated = false }) {
+    const shown = output_tokens - (this.#sawThoughts ? 0 : reasoning_tokens); // some providers hide their reasoning
+    this.#tokens = shown / this.#meter.pieces;
+    this.#isAbout = estimated;
   }
 
   /** Draw with the next frame of the screen: more often, nobody would see it. */
@@ -75,16 +94,24 @@ export class Pulse {
 
   #draw() {
     const { first, rate, events, gaps } = this.#fields;
+    const meter = this.#meter;
     events.textContent = String(this.#events);
-    if (this.#tokens) first.textContent = `${Math.round(this.#first - this.#sent)} ms`;
-    const seconds = (this.#last - this.#first) / 1000;
-    if (seconds > 0) rate.textContent = `${((this.#tokens - 1) / seconds).toFixed(1)} / s`;
-    if (this.#gaps.length) {
-      const sorted = [...this.#gaps].sort((a, b) => a - b);
-      const median = sorted[sorted.length >> 1];
-      gaps.textContent = `median ${Math.round(median)} ms, longest ${Math.round(sorted[sorted.length - 1])} ms`;
+    if (meter.firstMs !== null) first.textContent = time(meter.firstMs);
+    if (meter.rate !== null) rate.textContent = this.#pace(meter.rate);
+    const counted = meter.counted;
+    const absences = [...meter.absences].map(([reason, ms]) => `${time(ms)} ${NAMES[reason]}`);
+    const parts = absences.length ? [`not counted: ${absences.join(", ")}`] : [];
+    if (counted.length) {
+      parts.unshift(`median ${time(counted[counted.length >> 1])}, longest ${time(counted[counted.length - 1])}`);
     }
+    if (parts.length) gaps.textContent = parts.join("; ");
     this.#chart();
+  }
+
+  /** @param {number} rate pieces per second */
+  #pace(rate) {
+    if (!this.#tokens) return `${rate.toFixed(1)} pieces / s`;
+    return `${this.#isAbout ? "about " : ""}${(rate * this.#tokens).toFixed(1)} tokens / s`;
   }
 
   #chart() {
@@ -94,13 +121,15 @@ export class Pulse {
     const height = (canvas.height = Math.round(canvas.clientHeight * scale));
     const pen = canvas.getContext("2d");
     if (!pen) return;
-    const shown = this.#gaps.slice(-BARS);
-    const longest = Math.max(50, ...shown);
+    const shown = this.#meter.gaps.slice(-BARS);
+    const longest = Math.max(50, ...shown.map(({ ms, reason }) => (reason ? 0 : ms)));
     const step = width / BARS;
     pen.fillStyle = getComputedStyle(canvas).color;
-    shown.forEach((gap, at) => {
-      const bar = Math.max(scale, Math.sqrt(gap / longest) * height); // keep small gaps visible
-      pen.fillRect(at * step, height - bar, Math.max(1, step - scale), bar);
+    shown.forEach(({ ms, reason }, at) => {
+      const bar = Math.max(scale, Math.sqrt(ms / longest) * height); // keep small gaps visible
+      pen.globalAlpha = reason ? 0.25 : 1; // a pale bar of full height: nothing was measured
+      const top = reason ? height : bar;
+      pen.fillRect(at * step, height - top, Math.max(1, step - scale), top);
     });
   }
 }

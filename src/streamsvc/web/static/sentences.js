@@ -16,12 +16,19 @@ export const seqOf = (eventId) => eventId.slice(eventId.lastIndexOf(".") + 1);
  */
 export function endOf({ status, finish_reason, provider, model, usage, error }) {
   const by = `${provider}/${model}`;
-  const tokens = usage ? `, ${usage.output_tokens} tokens${usage.estimated ? " (estimated)" : ""}` : "";
+  const tokens = usage ? `, ${tokensOf(usage)}` : "";
   if (error) return error.message;
   if (status === "completed") return `Complete: ${by}${tokens}.`;
   if (status === "stopped") return `Stopped: ${by}${tokens}.`;
   return `Incomplete, because ${endingOf(finish_reason)}: ${by}${tokens}.`;
 }
+
+/**
+ * The tokens of an answer, in words for a reader: "about" those that the service counted in the provider's place.
+ * @param {{output_tokens: number, estimated?: boolean}} usage
+ */
+export const tokensOf = ({ output_tokens: count, estimated }) =>
+  `${estimated ? "about " : ""}${count} token${count === 1 ? "" : "s"}`;
 
 /** @param {import("./generation.js").Event} start or a status: it says what the provider lacks */
 export function changesOf({ dropped_parameters: dropped = [], adjusted_parameters: adjusted = {} }) {

@@ -1,0 +1,155 @@
+// The pace of an answer, measured only while this page receives it.
+//
+// A gap counts if both of its tokens arrived when they were sent. That is not so for what a connection catches up on
+// after it opens, nor across a time away (a lost or closed connection), a hidden tab, or a provider that is asked
+// again; such times are listed by name instead.
+
+/** What arrives without a pause of this length after a connection has opened was waiting for it. */
+const PAUSE_MS = 20;
+
+/** The longest time that this takes; a stream without any pause counts from then on. */
+const CATCH_UP_MS = 1000;
+
+/** How many of the latest gaps are kept. */
+const KEPT = 1000;
+
+/** The events that are tokens, or pieces of several. */
+const PIECES = new Set(["text", "reasoning", "refusal", "tool_call_arguments"]);
+
+/**
+ * @typedef {"away" | "hidden" | "retrying"} Reason why a time does not count
+ * @typedef {{ms: number, reason?: Reason}} Gap between two pieces; one with a reason is not the provider's
+ */
+
+export class Meter {
+  /** @type {Set<Reason>} why nothing counts now */
+  #absent = new Set();
+  /** @type {Reason} */
+  #reason = "away";
+  #absentSince = 0;
+  #opened = 0;
+  #isCatchingUp = true;
+  #isOver = false;
+  #isRetrying = false;
+  /** When the last event of any kind arrived, and the last piece that arrived when it was sent. */
+  #lastEvent = 0;
+  #lastPiece = 0;
+  #sent = 0;
+  #total = { gaps: 0, ms: 0 };
+
+  /** @type {Gap[]} the latest ones */
+  gaps = [];
+
+  /** How many pieces the answer has. */
+  pieces = 0;
+
+  /** The milliseconds from the question to the first piece; null if that was not seen from here. */
+  firstMs = /** @type {number | null} */ (null);
+
+  /**
+   * @param {number} now milliseconds
+   * @param {boolean} isFromStart whether the question goes out now; otherwise its answer may have begun long ago
+   */
+  constructor(now, isFromStart = true) {
+    this.#sent = isFromStart ? now : NaN;
+    this.#opened = this.#lastEvent = now;
+  }
+
+  /** Pieces per second; null if that is not known. */
+  get rate() {
+    const { gaps, ms } = this.#total;
+    return ms > 0 ? (1000 * gaps) / ms : null;
+  }
+
+  /** The gaps between pieces, in order of their length; the times that do not count are left out. */
+  get counted() {
+    return this.gaps.filter(({ reason }) => !reason).map(({ ms }) => ms).sort((a, b) => a - b);
+  }
+
+  /** @returns {Map<Reason, number>} the milliseconds that do not count */
+  get absences() {
+    const found = new Map();
+    for (const { ms, reason } of this.gaps) if (reason) found.set(reason, (found.get(reason) ?? 0) + ms);
+    return found;
+  }
+
+  /**
+   * Nothing counts from now on.
+   * @param {Reason} reason
+   * @param {number} now
+   */
+  leave(reason, now) {
+    if (this.#isOver) return;
+    if (!this.#absent.size) [this.#reason, this.#absentSince] = [reason, now];
+    this.#absent.add(reason);
+    this.#lastPiece = 0;
+    if (!this.pieces) this.#sent = NaN;
+  }
+
+  /**
+   * A reason is over. What is caught up on does not count either.
+   * @param {Reason} reason
+   * @param {number} now
+   */
+  comeBack(reason, now) {
+    if (!this.#absent.delete(reason) || this.#absent.size || this.#isOver) return;
+    if (this.pieces) this.#add({ ms: now - this.#absentSince, reason: this.#reason });
+    this.open(now);
+  }
+
+  /** @param {number} now when a connection has opened */
+  open(now) {
+    this.#opened = this.#lastEvent = now;
+    this.#isCatchingUp = true;
+    this.#lastPiece = 0;
+  }
+
+  /**
+   * @param {string} type of an event
+   * @param {number} now
+   */
+  event(type, now) {
+    const isLive = this.#absent.size === 0 && this.#isNow(now);
+    this.#lastEvent = now;
+    if (type === "start" || type === "restart") this.pieces = 0;
+    if (type === "restart") [this.gaps, this.#total] = [[], { gaps: 0, ms: 0 }]; // another answer, at another pace
+    if (type === "restart" || type === "status") this.#isRetrying = this.#lastPiece > 0;
+    if (type === "done") this.#isOver = true;
+    if (PIECES.has(type)) this.#piece(isLive, now);
+  }
+
+  /** @param {number} now */
+  #isNow(now) {
+    const isPause = now - this.#lastEvent >= PAUSE_MS || now - this.#opened >= CATCH_UP_MS;
+    this.#isCatchingUp &&= !isPause;
+    return !this.#isCatchingUp;
+  }
+
+  /**
+   * @param {boolean} isLive
+   * @param {number} now
+   */
+  #piece(isLive, now) {
+    if (!this.pieces && this.firstMs === null && this.#sent <= now) this.firstMs = now - this.#sent;
+    this.#sent = NaN; // only the very first piece is the first one
+    this.pieces += 1;
+    if (!isLive) return;
+    const ms = now - this.#lastPiece;
+    if (this.#lastPiece && this.#isRetrying) this.#add({ ms, reason: "retrying" });
+    else if (this.#lastPiece) this.#add({ ms });
+    this.#isRetrying = false;
+    this.#lastPiece = now;
+  }
+
+  /** @param {Gap} gap */
+  #add(gap) {
+    this.gaps.push(gap);
+    if (this.gaps.length > KEPT) this.gaps.shift();
+    if (gap.reason) return;
+    this.#total.gaps += 1;
+    this.#total.ms += gap.ms;
+  }
+}
+
+/** @param {number} ms such as 240 ms or 1.6 s */
+export const time = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
