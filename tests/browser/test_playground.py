@@ -1,5 +1,6 @@
 """The playground, used as a person uses it."""
 
+import json
 import re
 from itertools import repeat
 
@@ -8,7 +9,7 @@ import pytest
 from playwright.async_api import Route, expect
 
 from browser.pages import chromium
-from browser.playground import ANSWER, EXPLAIN, ask, drawer, on_upstream, playground
+from browser.playground import ANSWER, EXPLAIN, ask, drawer, on_upstream, playground, violations
 from conftest import Serve
 from streamsvc.config.provider_settings import FakeSettings
 from streamsvc.config.settings import GenerationSettings, Settings, StreamSettings
@@ -45,7 +46,7 @@ async def test_words_appear_one_after_another(serve: Serve) -> None:
         await expect(page.locator("#state")).to_have_text("done")
         await expect(page.locator(".turn .hint")).to_have_text("Complete: fake/words, 7 tokens.")
         assert re.fullmatch(r"\d+ ms", await page.locator("#first").inner_text())
-        assert re.fullmatch(r"[\d.]+ / s", await page.locator("#rate").inner_text())
+        assert re.fullmatch(r"[\d.]+ tokens / s", await page.locator("#rate").inner_text())
         assert re.fullmatch(r"gen_\w+\.8", await page.locator("#cursor").inner_text())
         assert "median" in await page.locator("#gaps").inner_text()
         seen: list[str] = await page.evaluate("seen")
@@ -94,6 +95,14 @@ async def test_after_a_cut_the_answer_continues_at_the_word(serve: Serve) -> Non
         whole = await page.locator(ANSWER).evaluate("element => element.textContent")
         assert whole == reply_to(EXPLAIN)
         assert 0 < len(cut_at) < len(whole)
+        gaps = await page.locator("#gaps").inner_text()
+        figures = re.fullmatch(
+            r"median (\d+) ms, longest (\d+) ms; not counted: 1\.\d s away", gaps
+        )
+        assert figures, gaps
+        assert int(figures[2]) < 1500
+        pace = await page.locator("#rate").inner_text()
+        assert float(pace.removesuffix(" tokens / s")) == pytest.approx(20, rel=0.3)
         assert re.match(
             r"back after event \d+", await page.locator(".seam").get_attribute("data-label") or ""
         )
@@ -494,3 +503,37 @@ async def test_it_works_under_a_path_prefix_of_a_proxy(serve: Serve) -> None:
         await expect(page.locator(ANSWER)).to_have_text(FakeSettings().text)
         await expect(page.locator("#state")).to_have_text("done")
     assert all(re.match(r"\w+ /llm/", line) for line in proxy.requests if "favicon" not in line)
+
+
+@pytest.mark.promise("content:exact")
+async def test_the_request_of_an_answer_is_offered_as_a_program(serve: Serve) -> None:
+    """By the keyboard; also of an answer before a reload. A stopped answer of the fake provider has a token a word."""
+    service = await serve(fake(reply="echo"))
+    question = "It's `$(me)` </script> " + "and more " * 40
+    async with playground(service.url) as page:
+        await ask(page, question)
+        await page.wait_for_function(
+            "() => document.querySelector('.turn .answer').textContent.length > 40"
+        )
+        await page.keyboard.press("Escape")
+        says = page.locator(".turn > .hint")
+        await expect(says).to_contain_text("Stopped: fake/words, about")
+        words = await page.locator(ANSWER).evaluate(
+            "e => e.textContent.trim().split(/\\s+/).length"
+        )
+        await expect(says).to_have_text(f"Stopped: fake/words, about {words} tokens.")
+        for _ in range(2):
+            await page.get_by_role("button", name="Copy as code").press("Enter")
+            code = page.locator(".as-code code")
+            await page.get_by_role("button", name="curl").press("Enter")
+            sent = json.loads(
+                (await code.inner_text()).partition("<<'JSON'\n")[2].partition("\nJSON")[0]
+            )
+            assert sent["messages"] == [{"role": "user", "content": question}]
+            assert (sent["provider"], sent["grace_seconds"]) == ("fake", 3)
+            await page.get_by_role("button", name="React").press("Enter")
+            await expect(code).to_contain_text("createRoot(element).render(<Ask />)")
+            assert service.url in await code.inner_text()
+            assert await violations(page) == []
+            await page.reload()
+            await expect(page.locator("#state")).to_have_text("done")

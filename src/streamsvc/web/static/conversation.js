@@ -178,6 +178,7 @@ export class Conversation {
     turn.order = { ...choices, messages };
     try {
       const { id, grace } = await createWithin(turn.order);
+      turn.order = { ...turn.order, grace_seconds: grace };
       if (turn !== this.#current) {
         await stop(id); // the conversation was left meanwhile
         return true;

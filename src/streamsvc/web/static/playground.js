@@ -2,6 +2,7 @@
 
 import { onKeyNeeded } from "./access.js";
 import { Composer } from "./composer.js";
+import { addCode } from "./code-panel.js";
 import { ConversationList } from "./conversation-list.js";
 import { Conversation } from "./conversation.js";
 import { Drawer } from "./drawer.js";
@@ -22,7 +23,7 @@ const [form, prompt, provider, image] = ["composer", "prompt", "provider", "imag
 const [send, stop, cut, second, leave, again] = ["send", "stop", "cut", "second", "leave", "again"].map(part);
 const wide = matchMedia("(min-width: 64rem)");
 
-showViews(part("views"), ["chat", "compare", "code"].map(part));
+showViews(part("views"), ["chat", "compare"].map(part));
 const [historyDrawer, settings, labDrawer] = [["history", "history"], ["settings", "settings"], ["lab-drawer", "lab"]].map(
   ([panel, name]) => new Drawer(part(panel), part(`${name}-toggle`)),
 );
@@ -45,6 +46,7 @@ const conversation = new Conversation({
   box: part("conversation"), turns: part("turns"), announcer: part("announcer"), pulse, transcript,
   onChange: refresh, onBack: (seq) => lab.back(seq), choices,
 });
+conversation.onTurn = addCode;
 const images = new Images(part("images"), complain);
 const composer = new Composer({ form, prompt, image, editing: part("editing") }, images, ask);
 const providers = new Providers(provider, (faults) => options.offerFaults(faults));
