@@ -32,9 +32,9 @@ def prose(page: Path) -> str:
 # ---- The reading order
 
 
-def test_readme_and_package_give_the_same_reading_order() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    stated = readme.partition("Read the code in this order")[2].partition("\n\n")[0]
+def test_guide_and_package_give_the_same_reading_order() -> None:
+    guide = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    stated = guide.partition("read the code in this order")[2].partition("\n\n")[0]
     order = re.findall(r"`([\w/]+)`", stated)
     assert order == [
         module.replace(".", "/") for module in re.findall(r"`([\w.]+)`", streamsvc.__doc__ or "")

@@ -3,7 +3,6 @@
 Playwright starts Chromium without that cache; `farm` starts it with it, as for a person.
 """
 
-import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,7 +25,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(90)]
 BEFORE = [f"word{number} " for number in range(4)]
 AFTER = [f"word{number} " for number in range(4, 8)]
 TEXT = "".join([*BEFORE, *AFTER])
-README = Path(__file__).parents[2] / "README.md"
 
 BOUND_SECONDS = 10
 """The time in which a left page must close its stream; Chromium lets a page that does not continue for 60 s."""
@@ -81,13 +79,6 @@ def from_guide(
     return made
 
 
-def of_the_readme(service: Service) -> dict[str, str]:
-    text = README.read_text(encoding="utf-8")
-    match = re.search(r"```html\n(.*?)```", text, re.DOTALL)
-    assert match
-    return {"page.html": match[1].replace("http://127.0.0.1:8000", service.url)}
-
-
 def of_the_component(service: Service) -> dict[str, str]:
     main = """
     import { createRoot } from "react-dom/client";
@@ -118,7 +109,6 @@ ASK = """<script type="module">
 </script>"""
 
 PAGES = {
-    "README": Kept(of_the_readme),
     "plain page": Kept(from_guide("page.html")),
     "conversation": Kept(from_guide("conversation.html"), start=ASK),
     "fetch": Kept(from_guide("fetch.html", "ask.js")),
