@@ -72,7 +72,7 @@ async def test_words_go_on_after_each_of_two_kills(service: Running) -> None:
             assert (await shown(page)).startswith(at_death)
             assert await page.locator("#producer").inner_text() not in names
         await expect(page.locator("#state")).to_have_text("done", timeout=30_000)
-        assert await shown(page) == reply_to(EXPLAIN)
+        assert await shown(page) == reply_to(EXPLAIN).rstrip()
         await expect(page.locator(".turn .hint")).to_contain_text("Complete")
         await expect(page.locator("#producer")).to_have_text("none: the answer has ended")
         await expect(page.locator("#kill")).to_be_disabled()

@@ -9,7 +9,18 @@ from streamsvc.config.settings import PlaygroundSettings, ServerSettings, Settin
 from streamsvc.web.page_files import CONTENT_SECURITY_POLICY
 
 STATIC = Path(streamsvc.web.playground.__file__).with_name("static")
-FILES = sorted(path.name for path in STATIC.iterdir())
+FILES = sorted(str(path.relative_to(STATIC)) for path in STATIC.rglob("*") if path.is_file())
+OWN = [name for name in FILES if not name.startswith("vendor/")]
+
+SCRIPT = {"text/javascript", "application/javascript"}  # a module with another type is not run
+TYPES = {
+    "": {"text/html", "application/octet-stream"},  # the page, and the licences of libraries
+    ".css": {"text/css"},
+    ".js": SCRIPT,
+    ".md": {"text/markdown"},
+    ".mjs": SCRIPT,
+    ".svg": {"image/svg+xml"},
+}
 
 
 async def test_files_have_a_strict_policy_and_an_etag(
@@ -25,11 +36,12 @@ async def test_files_have_a_strict_policy_and_an_etag(
         assert answer.headers["cache-control"] == "no-cache"
         again = await service.client.get(address, headers={"If-None-Match": answer.headers["etag"]})
         assert again.status_code == 304
+        assert answer.headers["content-type"].split(";")[0] in TYPES[Path(address).suffix]
     assert "'unsafe" not in CONTENT_SECURITY_POLICY
 
 
 def test_files_are_under_250_kb_and_name_no_other_origin() -> None:
-    texts = {name: (STATIC / name).read_text(encoding="utf-8") for name in FILES}
+    texts = {name: (STATIC / name).read_text(encoding="utf-8") for name in OWN}
     assert sum(len(text.encode()) for text in texts.values()) < 250_000
     for name, text in texts.items():
         elsewhere = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text))

@@ -1,6 +1,6 @@
 // The tool calls of an answer: shown as they are written, and answered in a form when they are whole.
 
-import { codeBlock } from "./answer.js";
+import { codeBlock } from "./code.js";
 import { element } from "./element.js";
 import { exampleResult } from "./examples.js";
 

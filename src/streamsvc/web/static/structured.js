@@ -1,6 +1,6 @@
 // A structured answer: JSON that grows, and is laid out and checked when it is whole.
 
-import { codeBlock } from "./answer.js";
+import { codeBlock } from "./code.js";
 import { element } from "./element.js";
 import { mismatch } from "./schema.js";
 
