@@ -2,6 +2,8 @@
 
 const CORE = "./vendor/highlight.js/core.min.js";
 
+const DEEPEST = 20; // a template in a template in a template …: what is deeper has no colour of its own
+
 /** The grammars that are there, and other names of their languages. */
 const NAMES = {
   bash: "sh shell shell-session console zsh", c: "h", cpp: "c++ cc cxx hpp", csharp: "cs c#", css: "", diff: "patch",
@@ -89,10 +91,11 @@ class Colors {
 
   /** @param {string} scope such as "title.function" */
   startScope(scope) {
+    const outer = this.#path[this.#path.length - 1];
+    if (this.#path.length > DEEPEST) return void this.#path.push(outer);
     /** @type {Tree[]} */
     const children = [];
-    const attributes = { class: `code-${scope.split(".")[0]}` };
-    this.#path[this.#path.length - 1].push({ tag: "span", attributes, children });
+    outer.push({ tag: "span", attributes: { class: `code-${scope.split(".")[0]}` }, children });
     this.#path.push(children);
   }
 
