@@ -60,6 +60,9 @@ async def test_axe_finds_nothing_before_during_and_after_an_answer(
         await expect(page.locator("#state")).to_have_text("done")
         await expect(page.locator("#verdict")).to_contain_text("times less")
         assert await violations(page) == []
+        await page.locator("#views a[href='#chat']").click()
+        await drawer(page, "history")
+        assert await violations(page) == []
 
 
 @pytest.mark.node

@@ -8,8 +8,7 @@
 export class Refused extends Error {
   /** @param {{detail?: string, code?: string, field?: string}} problem */
   constructor(problem) {
-    const about = problem.field ? ` (${problem.field})` : "";
-    super((problem.detail ?? "The service sent a response that cannot be read.") + about);
+    super(problem.detail ?? "The service sent a response that cannot be read.");
     this.code = problem.code;
     this.field = problem.field;
   }
@@ -127,7 +126,6 @@ async function once(address, options, credential) {
  * @returns {Promise<Refused>}
  */
 export async function refusalOf(response) {
-  const problem = await response.json().catch(() => ({}));
-  const field = response.status === 401 ? undefined : problem.field; // people do not know headers
-  return new Refused({ ...problem, field });
+  const between = `Something between this page and the service answered with status ${response.status}; try again.`;
+  return new Refused({ ...(await response.json().catch(() => ({ detail: between }))) });
 }

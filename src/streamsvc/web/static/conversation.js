@@ -69,7 +69,7 @@ export class Conversation {
     this.#onChange = onChange;
     this.#onBack = onBack;
     this.#choices = choices;
-    addEventListener("pagehide", () => this.#keep());
+    addEventListener("pagehide", () => this.isBusy && this.#keep());
   }
 
   /**
@@ -147,7 +147,7 @@ export class Conversation {
 
   /** Leave it, and begin a new one. */
   clear() {
-    this.#keep();
+    if (this.isBusy) this.#keep();
     this.#transcript.clear();
     this.#log.clear();
     this.#announcer.textContent = "";

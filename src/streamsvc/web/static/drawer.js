@@ -16,6 +16,15 @@ export class Drawer {
     this.#toggle = toggle;
     toggle.addEventListener("click", () => (this.isOpen ? this.close() : this.open(true)));
     panel.querySelector(".close")?.addEventListener("click", () => this.close());
+    panel.addEventListener("focusout", ({ relatedTarget }) => {
+      const isOutside = relatedTarget instanceof Node && relatedTarget !== toggle && !panel.contains(relatedTarget);
+      if (isOutside && this.#covers()) this.#show(false);
+    });
+  }
+
+  /** Whether it lies over the view: then the keyboard must not go on below it. */
+  #covers() {
+    return getComputedStyle(this.#panel).position === "fixed";
   }
 
   get isOpen() {
