@@ -43,6 +43,10 @@ tables:
 picture seconds="100" file="docs/operate/watch/dashboard.png":
     PYTHONPATH=tests uv run python -m support.watching.trial {{seconds}} {{file}}
 
+# Take the README's pictures of the playground from a Chromium, into docs/.
+film:
+    PYTHONPATH=tests uv run python -m browser.film
+
 # Let everything fail between workers and Redis, and write what viewers notice into docs/operate/scale.md; it takes minutes.
 chaos: && tables
     WRITE_CHAOS=1 uv run pytest -n 0 tests/scale/test_chaos.py tests/scale/test_rolling_restart.py

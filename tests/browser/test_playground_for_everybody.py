@@ -31,7 +31,7 @@ SIZES = {"desktop": (1280, 900), "phone": (360, 740)}
 
 def quick() -> Settings:
     return Settings(
-        providers={"fake": FakeSettings(words_per_second=40, reasoning="Let me think.")}
+        providers={"fake": FakeSettings(words_per_second=20, reasoning="Let me think.")}
     )
 
 
@@ -47,9 +47,9 @@ async def test_axe_finds_nothing_before_during_and_after_an_answer(
         await page.set_viewport_size({"width": width, "height": height})
         await page.emulate_media(color_scheme=scheme)
         assert await violations(page) == []
-        await ask(page, CODE)
         await drawer(page, "lab")
         await page.locator("#raw summary").click()
+        await ask(page, CODE)
         await expect(page.locator(f"{ANSWER} figure")).to_have_count(1)
         await page.locator("#second").click()
         await page.locator("#cut").click()

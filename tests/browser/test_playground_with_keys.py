@@ -29,7 +29,7 @@ REFUSED = ["401 (Unauthorized)", "429 (Too Many Requests)"]
 CUT = ["ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"]
 """What a browser reports about refusals, and about a stream that is cut."""
 
-WIDTHS = (1280, 360)
+WIDTHS = (1280, 320)
 
 SETTINGS = {
     "AUTH__KEYS_FILE": "keys.toml",
