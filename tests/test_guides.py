@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from browser.guide import DOCS, files_of
 from support.process import Running, serve
-from support.shared import quiet_service, shared_process
+from support.shared import shared_process
 
 ROOT = DOCS.parent
 PAGES = ["quickstart.md", *sorted(f"guides/{page.name}" for page in (DOCS / "guides").glob("*.md"))]
@@ -22,10 +23,14 @@ SERVICE = "http://127.0.0.1:8000"
 SHOWN_ONLY = {"", "text", "toml", "console"}
 """Blocks that are no programs: drawings, excerpts of what is printed, and settings."""
 
-process = shared_process(
-    {"providers.fake": {"words_per_second": 0.0, "first_word_seconds": 0.0, "allow_faults": True}}
-)
-service = quiet_service()
+FAKE = {
+    "words_per_second": 0.0,
+    "first_word_seconds": 0.0,
+    "backoff_seconds": 0.01,
+    "circuit_failures": 0,
+    "allow_faults": True,
+}
+process = shared_process({"providers.fake": FAKE, "cors": {"origins": ["http://127.0.0.1:8001"]}})
 
 
 def commands(page: str) -> Iterator[list[str]]:
@@ -108,6 +113,9 @@ async def test_the_service_starts_with_the_settings_of_a_guide(
     chosen: Mapping[str, str] = dict(
         word.removeprefix("STREAMSVC_").split("=", 1) for word in settings
     )
+    if "AUTH__KEYS_FILE" in chosen:
+        [new_key] = [it for _, it in starting("uv") if it[3:6] == ["streamsvc", "key", "new"]]
+        await anyio.run_process([sys.executable, "-m", *new_key[3:]], cwd=tmp_path)
     async with serve(tmp_path, chosen, environ={"OPENAI_API_KEY": "sk-test"}) as running:
         assert await running.is_ready()
         origins = chosen.get("CORS__ORIGINS", "")
@@ -117,10 +125,10 @@ async def test_the_service_starts_with_the_settings_of_a_guide(
 
 
 @pytest.mark.needs("curl")
-async def test_the_curl_commands_of_the_guides_are_answered(service: Running) -> None:
+async def test_the_curl_commands_of_the_guides_are_answered(process: Running) -> None:
     tried = starting("curl")
     for page, command in tried:
-        url = f"http://127.0.0.1:{service.port}"
+        url = f"http://127.0.0.1:{process.port}"
         here = [word.replace(SERVICE, url) for word in command]
         with anyio.fail_after(20):
             done = await anyio.run_process([*here, "--fail-with-body"], check=False)

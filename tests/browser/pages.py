@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -108,14 +108,29 @@ async def recorded(page: Page, what: str) -> None:
     await page.evaluate(script)
 
 
+def _install(directory: Path, packages: Mapping[str, str]) -> Path:
+    """Make the packages of `tests/clients` and these others importable in a directory; return where they are."""
+    modules = Path(find("clients"))
+    installed = directory / "node_modules"
+    installed.mkdir()  # one of its own, because Vite keeps its cache there
+    for module in modules.iterdir():
+        if not module.name.startswith("."):
+            (installed / module.name).symlink_to(module)
+    for name, module_name in packages.items():
+        (installed / name).symlink_to(modules / module_name)
+    return modules
+
+
 @asynccontextmanager
-async def vite(directory: Path, service_port: int) -> AsyncIterator[str]:
+async def vite(directory: Path, service_port: int, **packages: str) -> AsyncIterator[str]:
     """Serve a directory with Vite's dev server and the directory's configuration; yields its address.
 
-    The configuration forwards to the service, whose port is written in it.
+    Args:
+        directory: the directory; the packages that `tests/clients/package.json` pins are installed there.
+        service_port: the port of the service, which the test writes into the configuration.
+        packages: further packages, by the name that readers know.
     """
-    modules = Path(find("clients"))
-    (directory / "node_modules").symlink_to(modules)
+    modules = _install(directory, packages)
     file = directory / "vite.config.mjs"
     written = file.read_text()
     assert "127.0.0.1:8000" in written

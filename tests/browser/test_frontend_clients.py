@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from browser.guide import save
+from browser.guide import files_of, save
 from browser.guide_pages import (
     ANSWER,
     TEXT,
@@ -180,7 +180,7 @@ async def test_the_react_page_streams_through_the_dev_server_and_stops(
     """All files as they stand, with Vite; only the ports differ."""
     service = await serve(configuration("", is_held=True))
     names = "index.html", "main.tsx", "answer.tsx", "events.ts", "vite.config.mjs"
-    save(tmp_path, *names, service="/ai")
+    save(tmp_path, *names, service="/ai", files=files_of("guides/react.md"))
     async with vite(tmp_path, service.port) as url, opened(url) as page:
         await ask(page, "one")
         await page.wait_for_function(f"{ARTICLE}?.length > 10")
@@ -199,18 +199,17 @@ async def test_the_react_page_streams_through_the_dev_server_and_stops(
 @pytest.mark.node
 @pytest.mark.parametrize("package", ["openai7"])  # the same in Node.js is for both
 async def test_openais_client_shows_every_word_in_a_page(
-    serve: Serve, tmp_path: Path, origin: str, package: str
+    serve: Serve, tmp_path: Path, package: str
 ) -> None:
-    service = await serve(configuration(origin))
-    save(tmp_path, "openai-page.js", service=service.url)
-    (tmp_path / "main.js").write_text(
-        """import { ask } from "./openai-page.js";
-        ask([{ role: "user", content: "x" }], text => answer.textContent += text);"""
-    )
-    (tmp_path / "openai.html").write_text(
-        '<!doctype html><meta charset="utf-8"><p id="answer"></p>'
-        '<script type="module" src="bundled.js"></script>'
-    )
-    await bundle(tmp_path, "main.js", "bundled.js", f"--alias:openai={package}")
-    async with opened(f"{origin}/openai.html") as page:
+    """All files of `docs/guides/openai-client.md` as they stand, with Vite; only the ports differ."""
+    service = await serve(configuration(""))
+    files = files_of("guides/openai-client.md")
+    save(tmp_path, "index.html", "vite.config.mjs", "openai-page.js", service="/ai", files=files)
+    async with vite(tmp_path, service.port, openai=package) as url, opened(url) as page:
+        await ask(page, "one")
         await shown(page, ANSWER, TEXT)
+        await page.route(
+            "**/v1/chat/completions", lambda route: route.fulfill(status=400, body="{}")
+        )
+        await ask(page, "two")
+        await page.wait_for_function("note.textContent.startsWith('400')")

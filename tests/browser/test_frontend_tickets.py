@@ -11,6 +11,7 @@ from itertools import chain, cycle, repeat
 from pathlib import Path
 
 import anyio
+import httpx2
 import pytest
 
 from browser.farm import BROWSERS, REPORTING, Farm, browser, farm
@@ -112,3 +113,31 @@ async def test_ticket_lets_every_browser_in_and_is_dead_afterwards(tmp_path: Pat
             assert "tkt_" not in service.output
             assert await service.terminate() == 0
             service.assert_quiet()
+
+
+@pytest.mark.promise("door:browser")
+async def test_the_smallest_back_end_hands_out_an_address_that_opens_one_answer(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-m", "streamsvc", "key", "new", "website", "--file", "keys.toml"]
+    key = (await anyio.run_process(command, cwd=tmp_path)).stdout.decode().strip()
+    page = "http://127.0.0.1:8001"
+    settings = {"AUTH__KEYS_FILE": "keys.toml", "CORS__ORIGINS": page}
+    async with serve(tmp_path, settings) as service, httpx2.AsyncClient() as reader:
+        for name in ("tickets.py", "back_end.py"):
+            text = FILES[name].replace(":8000", f":{service.port}").replace("8001", "0")
+            (tmp_path / name).write_text(text)
+        environ = {**os.environ, "PAGE": page, "ANSWERS_KEY": key}
+        command = [sys.executable, "back_end.py"]
+        async with await anyio.open_process(command, cwd=tmp_path, env=environ) as back_end:
+            assert back_end.stdout
+            try:
+                with anyio.fail_after(20):
+                    printed = (await back_end.stdout.receive()).decode()
+                    own = printed.removeprefix("Open ").rpartition("/")[0]
+                    got = await reader.post(f"{own}/ask", content="Why stream?")
+                    answer = await service.client.get(got.text, headers={"Origin": page})
+            finally:
+                back_end.terminate()
+        assert parse(answer.content)[-1].json["status"] == "completed"
+        assert (await service.client.get("/stream-ai?prompt=x")).status_code == 401

@@ -86,7 +86,7 @@ async def test_markdown_is_formatted_while_it_streams_and_runs_nothing(
         assert await page.evaluate("getSelection().toString()") == "A heading"
         assert await page.evaluate("removed") == []
         seen = await page.evaluate("seen")
-        assert len(seen) > 10
+        assert len(seen) > 1
         assert [text for text in seen if any(it in text for it in ("**", "](", "`", "|"))] == []
 
         await ask(page, HOSTILE)

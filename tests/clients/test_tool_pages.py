@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from browser.guide import DOCS, files_of
+from browser.guide import files_of
 from support.parts import find
 from support.process import Running
 from support.shared import quiet_service, shared_process
@@ -52,19 +52,6 @@ def install(directory: Path, **packages: str) -> None:
     (directory / "package.json").write_text('{"type": "module"}')
     for name, package in packages.items():
         (directory / "node_modules" / name).symlink_to(modules / package)
-
-
-@pytest.mark.parametrize(
-    ("page", "drawings"), [("guides/tools.md", 1), ("guides/structured-answers.md", 0)]
-)
-def test_every_block_of_a_page_is_a_named_and_tested_file(page: str, drawings: int) -> None:
-    files = files_of(page)
-    tests = Path(__file__).parents[1]
-    testers = (Path(__file__), tests / "browser" / "test_tool_pages.py")
-    tested = "".join(file.read_text(encoding="utf-8") for file in testers)
-    fences = (DOCS / page).read_text(encoding="utf-8").count("\n```") // 2
-    assert len(files) == fences - drawings
-    assert [name for name in files if f'"{name}"' not in tested] == []
 
 
 @pytest.mark.node
