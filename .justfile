@@ -34,6 +34,18 @@ gate:
 bare:
     bash .ci/bare
 
+# Build the files of a release into dist/, and check them: contents, page, installation, every Python, lowest versions.
+release-check:
+    rm -rf dist
+    uv build --quiet
+    uv run twine check --strict dist/*
+    DIST_FILES=dist uv run pytest -n 0 tests/package
+    bash .ci/pythons
+
+# The service on every Python that is installed, and with the lowest versions of its dependencies.
+pythons *versions:
+    bash .ci/pythons {{versions}}
+
 # Write what docs/ has from the code: tables, the OpenAPI document, and deployment files.
 tables:
     PYTHONPATH=tests uv run python -m support.tables
