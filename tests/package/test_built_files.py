@@ -35,7 +35,7 @@ PACKAGE = ROOT / "src" / "streamsvc"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return built(tmp_path_factory.getbasetemp().parent)
+    return built(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ class Installation:
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """`pip install streamsvc-….whl`, without extras."""
-    wheel = built(tmp_path_factory.getbasetemp().parent).wheel
+    wheel = built(tmp_path_factory).wheel
     place = tmp_path_factory.mktemp("installed")
     programs = new_environment(place / "venv")
     environ = clean(place, str(programs))

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from support.parts import find, missing
 
 ROOT = Path(__file__).parents[2]
@@ -59,16 +61,16 @@ def run(
     return done
 
 
-def built(shared: Path) -> Files:
+def built(temporary: pytest.TempPathFactory) -> Files:
     """Return the files of a release; the workers of pytest-xdist build them once.
 
     `DIST_FILES` names a directory that has them already: `just release-check` checks the very files of a release.
-
-    Args:
-        shared: a directory that all workers share.
     """
     if directory := os.environ.get("DIST_FILES"):
         return _in(ROOT / directory)
+    shared = temporary.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
     place = shared / "dist"
     with (shared / "dist.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
