@@ -453,6 +453,7 @@ async def test_the_lesson_compares_waiting_with_reading_along(serve: Serve) -> N
     service = await serve(fake())
     async with playground(service.url) as page:
         await page.locator("#views a[href='#compare']").click()
+        await page.get_by_label("Waiting and streaming").check()
         await page.locator("#go").click()
         await expect(page.locator("#streams .answer")).not_to_be_empty()
         await expect(page.locator("#waits .answer")).to_be_empty()

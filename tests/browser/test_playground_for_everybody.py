@@ -56,6 +56,7 @@ async def test_axe_finds_nothing_before_during_and_after_an_answer(
         await expect(page.locator(".turn")).to_have_attribute("aria-busy", "true")
         assert await violations(page) == []
         await page.locator("#views a[href='#compare']").click()
+        await page.get_by_label("Waiting and streaming").check()
         await page.locator("#go").click()
         await expect(page.locator("#state")).to_have_text("done")
         await expect(page.locator("#verdict")).to_contain_text("times less")

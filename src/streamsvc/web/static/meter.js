@@ -21,6 +21,9 @@ const PIECES = new Set(["text", "reasoning", "refusal", "tool_call_arguments"]);
  * @typedef {{ms: number, reason?: Reason}} Gap between two pieces; one with a reason is not the provider's
  */
 
+/** The states of a connection in which the page is away from the answer. */
+const AWAY = new Set(["cut", "reconnecting", "closed", "refused"]);
+
 export class Meter {
   /** @type {Set<Reason>} why nothing counts now */
   #absent = new Set();
@@ -31,6 +34,7 @@ export class Meter {
   #isCatchingUp = true;
   #isOver = false;
   #isRetrying = false;
+  #hasThoughts = false;
   /** When the last event of any kind arrived, and the last piece that arrived when it was sent. */
   #lastEvent = 0;
   #lastPiece = 0;
@@ -39,6 +43,9 @@ export class Meter {
 
   /** @type {Gap[]} the latest ones */
   gaps = [];
+
+  /** Whether this page was away, or hidden, before the end. */
+  wasLeft = false;
 
   /** How many pieces the answer has. */
   pieces = 0;
@@ -61,6 +68,19 @@ export class Meter {
     return ms > 0 ? (1000 * gaps) / ms : null;
   }
 
+  /**
+   * The pace, for a reader: in tokens, once it is known how many the answer has.
+   * @param {any} usage of the answer; null before its end
+   */
+  pace(usage) {
+    const { rate } = this;
+    if (rate === null) return "–";
+    if (!usage || !this.pieces) return `${rate.toFixed(1)} pieces / s`;
+    const unseen = this.#hasThoughts ? 0 : (usage.reasoning_tokens ?? 0); // some providers do not show their reasoning
+    const tokens = (rate * (usage.output_tokens - unseen)) / this.pieces;
+    return `${usage.estimated ? "about " : ""}${tokens.toFixed(1)} tokens / s`;
+  }
+
   /** The gaps between pieces, in order of their length; the times that do not count are left out. */
   get counted() {
     return this.gaps.filter(({ reason }) => !reason).map(({ ms }) => ms).sort((a, b) => a - b);
@@ -80,6 +100,7 @@ export class Meter {
    */
   leave(reason, now) {
     if (this.#isOver) return;
+    this.wasLeft = true;
     if (!this.#absent.size) [this.#reason, this.#absentSince] = [reason, now];
     this.#absent.add(reason);
     this.#lastPiece = 0;
@@ -95,6 +116,18 @@ export class Meter {
     if (!this.#absent.delete(reason) || this.#absent.size || this.#isOver) return;
     if (this.pieces) this.#add({ ms: now - this.#absentSince, reason: this.#reason });
     this.open(now);
+  }
+
+  /**
+   * The connection is in this state now.
+   * @param {string} state
+   * @param {number} now
+   */
+  state(state, now) {
+    if (AWAY.has(state)) this.leave("away", now);
+    if (state !== "open") return;
+    this.open(now);
+    this.comeBack("away", now);
   }
 
   /** @param {number} now when a connection has opened */
@@ -115,6 +148,7 @@ export class Meter {
     if (type === "restart") [this.gaps, this.#total] = [[], { gaps: 0, ms: 0 }]; // another answer, at another pace
     if (type === "restart" || type === "status") this.#isRetrying = this.#lastPiece > 0;
     if (type === "done") this.#isOver = true;
+    this.#hasThoughts ||= type === "reasoning";
     if (PIECES.has(type)) this.#piece(isLive, now);
   }
 

@@ -13,6 +13,7 @@ import { Lesson } from "./lesson.js";
 import { Options } from "./options.js";
 import { Providers } from "./providers.js";
 import { Pulse } from "./pulse.js";
+import { Race } from "./race.js";
 import { sentenceOf } from "./sentences.js";
 import { Shelf } from "./shelf.js";
 import { Transcript } from "./transcript.js";
@@ -53,10 +54,16 @@ const providers = new Providers(provider, (faults) => options.offerFaults(faults
 const demo = document.documentElement.dataset.demo === undefined ? null : await openDemo();
 const keyDialog = new KeyDialog(part("key-dialog"), () => {
   part("key-row").hidden = false;
-  providers.load().catch(complain);
+  showProviders();
 });
 onKeyNeeded((reason) => keyDialog.ask(reason));
 const lesson = new Lesson(part("waits"), part("streams"), part("verdict"));
+const race = new Race(part("left"), part("right"), part("winner"));
+
+async function showProviders() {
+  await providers.load().catch(complain);
+  race.offer(providers.options, (name) => providers.faultsOf(name));
+}
 
 async function openDemo() {
   const { Demo } = await import("./demo.js");
@@ -197,12 +204,20 @@ cut.addEventListener("click", () => lab.cut());
 second.addEventListener("click", () => lab.openSecond());
 leave.addEventListener("click", () => lab.leave());
 again.addEventListener("click", () => lab.comeBack());
+const compared = () => new FormData(part("race")).get("compared");
+part("race").addEventListener("change", () => {
+  for (const id of ["providers", "waiting"]) part(id).hidden = id !== compared();
+});
 part("race").addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
   event.preventDefault();
-  if (part("go").textContent === "Stop both") return void lesson.stop();
+  const [run, choices] = [compared() === "waiting" ? lesson : race, part("race").elements.compared];
+  if (part("go").textContent === "Stop both") return void run.stop();
+  lab.spare(); // each side needs one of the browser's connections
+  for (const choice of choices) choice.disabled = !choice.checked;
   part("go").textContent = "Stop both";
-  await lesson.run(part("race-prompt").value, provider.value || undefined);
+  await run.run(part("race-prompt").value, provider.value || undefined);
   part("go").textContent = "Start both";
+  for (const choice of choices) choice.disabled = false;
 });
 part("change-key").addEventListener("click", () => keyDialog.ask(""));
 new ResizeObserver(([{ target }]) => {
@@ -213,4 +228,4 @@ new ResizeObserver(([{ target }]) => {
 refresh(); // some browsers restore the state of buttons after a reload
 const followed = /^gen_[a-z2-7]{32}$/.exec(new URLSearchParams(location.search).get("follow") ?? "");
 if (followed) conversation.follow(followed[0]);
-await providers.load().catch(complain);
+await showProviders();

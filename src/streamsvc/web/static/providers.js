@@ -5,7 +5,7 @@ import { request } from "./access.js";
 export class Providers {
   #select;
   #onChoice;
-  /** @type {{name: string, model: string, ready: boolean, faults?: string[]}[]} */
+  /** @type {{name: string, kind: string, model: string, ready: boolean, lacks?: string, faults?: string[]}[]} */
   #entries = [];
 
   /**
@@ -23,8 +23,9 @@ export class Providers {
     const configured = await request("v1/providers");
     const chosen = this.#select.value || configured.default;
     this.#entries = configured.providers;
-    const shown = this.#entries.map(({ name, model, ready }) => {
-      const option = new Option(`${name} (${ready ? model : "no key set"})`, name, false, name === chosen);
+    const shown = this.#entries.map(({ name, kind, model, ready, lacks }) => {
+      const why = lacks === "sdk" ? `needs streamsvc[${kind}]` : "no key set";
+      const option = new Option(`${name} (${ready ? model : why})`, name, false, name === chosen);
       option.disabled = !ready;
       return option;
     });
@@ -32,7 +33,20 @@ export class Providers {
     this.#choose();
   }
 
+  /** As they are offered. */
+  get options() {
+    return [...this.#select.options];
+  }
+
+  /**
+   * The faults that a question to an entry may choose.
+   * @param {string} name
+   */
+  faultsOf(name) {
+    return this.#entries.find((entry) => entry.name === name)?.faults ?? [];
+  }
+
   #choose() {
-    this.#onChoice(this.#entries.find(({ name }) => name === this.#select.value)?.faults ?? []);
+    this.#onChoice(this.faultsOf(this.#select.value));
   }
 }

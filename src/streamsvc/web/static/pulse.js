@@ -4,9 +4,6 @@ import { Meter, time } from "./meter.js";
 
 const BARS = 120;
 
-/** The states of a connection in which the page is away from the answer. */
-const AWAY = new Set(["cut", "reconnecting", "closed", "refused"]);
-
 /** @type {Record<import("./meter.js").Reason, string>} */
 const NAMES = { away: "away", hidden: "in a hidden tab", retrying: "asking again" };
 
@@ -15,11 +12,9 @@ export class Pulse {
   #canvas;
   #meter = new Meter(0);
   #events = 0;
-  /** How many tokens a piece has; 0 before that is known. */
-  #tokens = 0;
-  #isAbout = false;
+  /** @type {any} of the answer, once it is known */
+  #usage = null;
   #isDrawing = false;
-  #sawThoughts = false;
 
   /**
    * @param {Record<"state" | "first" | "rate" | "events" | "cursor" | "gaps", Element>} fields
@@ -39,8 +34,8 @@ export class Pulse {
   start(isFromStart = true) {
     this.#meter = new Meter(performance.now(), isFromStart);
     if (document.hidden) this.#meter.leave("hidden", performance.now());
-    this.#events = this.#tokens = 0;
-    this.#isAbout = this.#sawThoughts = false;
+    this.#events = 0;
+    this.#usage = null;
     for (const name of /** @type {const} */ (["first", "rate", "cursor", "gaps"])) {
       this.#fields[name].textContent = "–";
     }
@@ -51,12 +46,7 @@ export class Pulse {
   state(state) {
     this.#fields.state.textContent = state;
     this.#fields.state.setAttribute("data-state", state);
-    const now = performance.now();
-    if (AWAY.has(state)) this.#meter.leave("away", now);
-    if (state === "open") {
-      this.#meter.open(now);
-      this.#meter.comeBack("away", now);
-    }
+    this.#meter.state(state, performance.now());
   }
 
   /**
@@ -67,19 +57,8 @@ export class Pulse {
     this.#events += 1;
     this.#fields.cursor.textContent = eventId;
     this.#meter.event(event.type, performance.now());
-    this.#sawThoughts ||= event.type === "reasoning";
-    if (event.type === "done" && event.usage && this.#meter.pieces) this.#weigh(event.usage);
+    if (event.type === "done") this.#usage = event.usage;
     this.#soon();
-  }
-
-  /**
-   * Learn how many tokens a piece has.
-   * @param {any} usage
-   */
-  #weigh({ output_tokens, reasoning_tokens = 0, estimated = false }) {
-    const shown = output_tokens - (this.#sawThoughts ? 0 : reasoning_tokens); // some providers hide their reasoning
-    this.#tokens = shown / this.#meter.pieces;
-    this.#isAbout = estimated;
   }
 
   /** Draw with the next frame of the screen: more often, nobody would see it. */
@@ -97,7 +76,7 @@ export class Pulse {
     const meter = this.#meter;
     events.textContent = String(this.#events);
     if (meter.firstMs !== null) first.textContent = time(meter.firstMs);
-    if (meter.rate !== null) rate.textContent = this.#pace(meter.rate);
+    rate.textContent = meter.pace(this.#usage);
     const counted = meter.counted;
     const absences = [...meter.absences].map(([reason, ms]) => `${time(ms)} ${NAMES[reason]}`);
     const parts = absences.length ? [`not counted: ${absences.join(", ")}`] : [];
@@ -106,12 +85,6 @@ export class Pulse {
     }
     if (parts.length) gaps.textContent = parts.join("; ");
     this.#chart();
-  }
-
-  /** @param {number} rate pieces per second */
-  #pace(rate) {
-    if (!this.#tokens) return `${rate.toFixed(1)} pieces / s`;
-    return `${this.#isAbout ? "about " : ""}${(rate * this.#tokens).toFixed(1)} tokens / s`;
   }
 
   #chart() {
