@@ -1,7 +1,7 @@
 // The request of an answer as a program, to copy: a button, and a panel that it opens.
 
-import { codeBlock } from "./answer.js";
 import { hasKey } from "./access.js";
+import { codeBlock } from "./code.js";
 import { element } from "./element.js";
 import { LANGUAGES, snippet } from "./snippets.js";
 
