@@ -6,13 +6,14 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 
 from browser.guide import DOCS, files_of
+from streamsvc.config.load import load
 from support.process import Running, serve
 from support.shared import shared_process
 
@@ -106,21 +107,24 @@ def test_every_command_of_a_guide_is_of_a_kind_that_is_tried() -> None:
     assert [command for command in COMMANDS if command not in known] == []
 
 
-@pytest.mark.parametrize("settings", sorted(serve_settings()))
-async def test_the_service_starts_with_the_settings_of_a_guide(
-    tmp_path: Path, settings: tuple[str, ...]
-) -> None:
-    chosen: Mapping[str, str] = dict(
-        word.removeprefix("STREAMSVC_").split("=", 1) for word in settings
-    )
-    if "AUTH__KEYS_FILE" in chosen:
-        [new_key] = [it for _, it in starting("uv") if it[3:6] == ["streamsvc", "key", "new"]]
-        await anyio.run_process([sys.executable, "-m", *new_key[3:]], cwd=tmp_path)
-    async with serve(tmp_path, chosen, environ={"OPENAI_API_KEY": "sk-test"}) as running:
+@pytest.mark.parametrize("chosen", sorted(serve_settings()))
+def test_the_settings_of_a_guide_are_accepted(tmp_path: Path, chosen: tuple[str, ...]) -> None:
+    environ = {"OPENAI_API_KEY": "sk-test", **dict(word.split("=", 1) for word in chosen)}
+    settings = load(tmp_path / "config.toml", environ, text="")
+    origins = environ.get("STREAMSVC_CORS__ORIGINS", "")
+    assert settings.cors.origins == tuple(filter(None, origins.split(",")))
+
+
+async def test_the_service_starts_with_the_key_and_the_origins_of_a_guide(tmp_path: Path) -> None:
+    [new_key] = [it for _, it in starting("uv") if it[3:6] == ["streamsvc", "key", "new"]]
+    await anyio.run_process([sys.executable, "-m", *new_key[3:]], cwd=tmp_path)
+    [chosen] = [it for it in serve_settings() if any("KEYS_FILE" in word for word in it)]
+    settings = dict(word.removeprefix("STREAMSVC_").split("=", 1) for word in chosen)
+    async with serve(tmp_path, settings) as running:
         assert await running.is_ready()
-        origins = chosen.get("CORS__ORIGINS", "")
-        for origin in filter(None, origins.split(",")):
+        for origin in settings["CORS__ORIGINS"].split(","):
             got = await running.client.get("/v1/providers", headers={"Origin": origin})
+            assert got.status_code == 401
             assert got.headers["Access-Control-Allow-Origin"] == origin
 
 
