@@ -93,6 +93,7 @@ def test_installing_the_wheel_runs_nothing(wheel: Mapping[str, bytes]) -> None:
     assert {"Root-Is-Purelib: true", "Tag: py3-none-any"} <= set(lines)
 
 
+@pytest.mark.needs("git")
 def test_the_source_distribution_has_what_is_committed(files: Files) -> None:
     """So the tests run in it."""
     root = f"streamsvc-{__version__}/"

@@ -1,5 +1,6 @@
 """The wheel, installed by pip or run by uvx where there is nothing of this project: a stranger's first minute."""
 
+import json
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ import pytest
 from streamsvc import __version__
 from support.parts import find
 from support.process import Running, started
-from support.wheel import ROOT, built, clean, new_environment, run
+from support.wheel import ROOT, built, clean, made_once, new_environment, run
 
 pytestmark = [pytest.mark.needs("uv"), pytest.mark.timeout(300)]
 
@@ -77,14 +78,20 @@ class Installation:
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """`pip install streamsvc-….whl`, without extras."""
     wheel = built(tmp_path_factory).wheel
-    place = tmp_path_factory.mktemp("installed")
+    place = made_once(tmp_path_factory, "installed", lambda place: install(wheel, place))
+    programs = place / "venv" / "bin"
+    seeds = json.loads((place / "seeds.json").read_text())
+    return Installation(programs, wheel, place / "empty", clean(place, str(programs)), seeds)
+
+
+def install(wheel: Path, place: Path) -> None:
+    """Install the wheel by pip into an environment of its own, and note what was there before."""
+    (place / "empty").mkdir(parents=True)
     programs = new_environment(place / "venv")
     environ = clean(place, str(programs))
-    seeds = distributions(programs, environ).keys()
+    (place / "seeds.json").write_text(json.dumps([*distributions(programs, environ)]))
     quiet = ("--quiet", "--disable-pip-version-check")
     run(programs / "python", "-m", "pip", "install", *quiet, wheel, cwd=place, environ=environ)
-    (place / "empty").mkdir()
-    return Installation(programs, wheel, place / "empty", environ, seeds)
 
 
 LIST = """

@@ -100,6 +100,7 @@ PARTS: Mapping[str, Part] = {
     ),
     "prometheus": _program("Prometheus", "prometheus", "prometheus"),
     "promtool": _program("promtool", "prometheus", "promtool"),
+    "git": _program("git", "git", "git"),
     "uv": Part("uv", "pip install uv", lambda: os.environ.get("UV") or shutil.which("uv")),
     "ip": Part("iproute2", "apt-get install iproute2", lambda: shutil.which("ip")),
 }

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,15 +68,27 @@ def built(temporary: pytest.TempPathFactory) -> Files:
     """
     if directory := os.environ.get("DIST_FILES"):
         return _in(ROOT / directory)
+    return _in(made_once(temporary, "dist", lambda place: build(ROOT, place)))
+
+
+def made_once(temporary: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a directory that the first worker of pytest-xdist that needs it makes for all.
+
+    Args:
+        temporary: of the test.
+        name: of the directory.
+        make: makes it at a path.
+    """
     shared = temporary.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    place = shared / "dist"
-    with (shared / "dist.lock").open("w") as lock:
+    place, is_made = shared / name, shared / f"{name}.made"
+    with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not place.exists():
-            build(ROOT, place)
-    return _in(place)
+        if not is_made.exists():
+            make(place)
+            is_made.touch()
+    return place
 
 
 def build(source: Path, place: Path, *kinds: str) -> None:
