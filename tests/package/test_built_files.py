@@ -31,6 +31,8 @@ LINK = re.compile(r'(?:href|src)="([^"]*)"')
 CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "src" / "streamsvc"
+LICENCES = [ROOT / "LICENSE", *PACKAGE.rglob("LICENSE*")]
+"""Ours, and those of what the playground brings along."""
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +83,12 @@ def test_the_wheel_has_the_package_and_nothing_else(wheel: Mapping[str, bytes]) 
     }
     assert {"streamsvc/py.typed", "streamsvc/web/static/index.html"} <= ours
     about = {f"{info()}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")}
-    assert wheel.keys() == ours | about | {f"{info()}/licenses/LICENSE"}
+    licences = {f"{info()}/licenses/{it.relative_to(ROOT).as_posix()}": it for it in LICENCES}
+    assert wheel.keys() == ours | about | licences.keys()
     assert wheel["streamsvc/config.toml"] == (ROOT / "config.toml").read_bytes()
-    assert wheel[f"{info()}/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
+    assert {name: wheel[name] for name in licences} == {
+        name: path.read_bytes() for name, path in licences.items()
+    }
 
 
 def test_installing_the_wheel_runs_nothing(wheel: Mapping[str, bytes]) -> None:
@@ -169,7 +174,7 @@ def test_metadata_names_the_versions_of_python(metadata: Message) -> None:
     named = re.findall(r":: Python :: 3\.(\d+)", "\n".join(metadata.get_all("Classifier", [])))
     assert list(map(int, named)) == [*MINORS]
     assert {"sse", "llm"} <= set(metadata["Keywords"].split(","))
-    assert metadata["License-Expression"] == "MIT"
+    assert metadata["License-Expression"] == "MIT AND BSD-3-Clause"
 
 
 def test_every_dependency_has_a_lower_and_an_upper_bound(metadata: Message) -> None:
