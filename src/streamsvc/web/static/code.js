@@ -1,5 +1,6 @@
 // Code blocks: a caption, a button that copies the code, and colours while it grows.
 
+import { toClipboard } from "./clipboard.js";
 import { draw, onCode } from "./draw.js";
 import { colorsOf, fileOf, load } from "./highlight.js";
 
@@ -138,18 +139,4 @@ export function codeBlock(name, label = `${name} block`) {
   pre.append(code);
   figure.append(caption, pre);
   return { figure, title, code };
-}
-
-/**
- * Copy the text, or select it where the browser forbids copying (a page without TLS).
- * @param {Element} element
- */
-async function toClipboard(element) {
-  try {
-    await navigator.clipboard.writeText(element.textContent ?? "");
-    return true;
-  } catch {
-    getSelection()?.selectAllChildren(element);
-    return false;
-  }
 }

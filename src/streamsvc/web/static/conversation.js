@@ -1,10 +1,10 @@
 // A conversation: the history goes up with each question, and each answer is followed as it grows.
 
-import { Refused } from "./access.js";
+import { showAddress } from "./address.js";
 import { createWithin, questionOf } from "./asking.js";
 import { snapshot, stop } from "./generation.js";
 import { Log } from "./log.js";
-import { endOf, sentenceOf, seqOf } from "./sentences.js";
+import { endOf, isGone, lossOf, sentenceOf, seqOf } from "./sentences.js";
 import { Viewer } from "./viewer.js";
 
 /**
@@ -241,16 +241,7 @@ export class Conversation {
 
   /** Show the conversation that is open, and go on with its last answer. */
   async #restore() {
-    const { items } = this.#transcript;
-    /** @type {Turn | undefined} */
-    let turn;
-    for (const [at, item] of items.entries()) {
-      turn = this.#log.item(item) ?? turn;
-      if (turn?.item !== item) continue;
-      turn.order = { ...item.answer?.choices, messages: this.#transcript.before(at) };
-      this.onTurn(turn);
-    }
-    this.#log.toEnd();
+    const turn = this.#log.transcript(this.#transcript, this.onTurn);
     if (!turn?.item?.answer) return;
     const { generation, isOver, cursor, isWaiting } = turn.item.answer;
     this.#take(turn);
@@ -282,7 +273,7 @@ export class Conversation {
     } catch (problem) {
       if (turn !== this.#current) return;
       this.#pulse.state("refused");
-      this.#end(turn, this.#whyRefused(turn, problem), true);
+      this.#lost(turn, problem);
     }
   }
 
@@ -312,7 +303,7 @@ export class Conversation {
         wasAway = state !== "open";
         this.isBusy = viewer.isConnected;
         if (state === "closed") this.#end(turn, "You left before the end.");
-        if (state === "refused") this.#end(turn, this.#whyRefused(turn, problem), true);
+        if (state === "refused") this.#lost(turn, problem);
         this.#onChange();
       },
     );
@@ -377,11 +368,9 @@ export class Conversation {
    * @param {Turn} turn
    * @param {unknown} problem
    */
-  #whyRefused(turn, problem) {
-    const isGone = problem instanceof Refused && problem.code === "generation_not_found";
-    if (!isGone) return `${problem ? sentenceOf(problem) : "The connection was refused."} You can come back to this answer.`;
-    if (turn.item?.answer) turn.item.answer.isOver = true;
-    return `The service no longer has ${turn.message ? "the rest of " : ""}this answer.`;
+  #lost(turn, problem) {
+    if (turn.item?.answer && isGone(problem)) turn.item.answer.isOver = true;
+    this.#end(turn, lossOf(problem, turn.message !== null), true);
   }
 
   /**
@@ -403,7 +392,3 @@ export class Conversation {
     this.#transcript.save();
   }
 }
-
-/** @param {string} id of the generation that a reload comes back to; empty if there is none */
-const showAddress = (id) =>
-  history.replaceState(null, "", `${id ? `?follow=${id}` : location.pathname}${location.hash}`);

@@ -57,11 +57,29 @@ export class Log {
   }
 
   /**
-   * Show a part of the conversation that the browser has kept.
+   * Show a conversation that the browser has kept.
+   * @param {import("./transcript.js").Transcript} transcript
+   * @param {(turn: Turn) => void} onTurn called with each answer
+   * @returns {Turn | undefined} the last answer
+   */
+  transcript(transcript, onTurn) {
+    /** @type {Turn | undefined} */
+    let turn;
+    for (const [at, item] of transcript.items.entries()) {
+      turn = this.#item(item) ?? turn;
+      if (turn?.item !== item) continue;
+      turn.order = { ...item.answer?.choices, messages: transcript.before(at) };
+      onTurn(turn);
+    }
+    this.toEnd();
+    return turn;
+  }
+
+  /**
    * @param {import("./shelf.js").Item} item
    * @returns {Turn | undefined} if it is an answer
    */
-  item(item) {
+  #item(item) {
     const { message, answer } = item;
     if (answer || message?.role === "assistant") {
       const turn = new Turn(answer?.choices ?? {});

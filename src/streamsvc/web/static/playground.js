@@ -1,6 +1,7 @@
 // The page: finds its parts and connects them.
 
 import { onKeyNeeded } from "./access.js";
+import { followed } from "./address.js";
 import { Composer } from "./composer.js";
 import { addCode } from "./code-panel.js";
 import { ConversationList } from "./conversation-list.js";
@@ -226,6 +227,5 @@ new ResizeObserver(([{ target }]) => {
 }).observe(form);
 
 refresh(); // some browsers restore the state of buttons after a reload
-const followed = /^gen_[a-z2-7]{32}$/.exec(new URLSearchParams(location.search).get("follow") ?? "");
-if (followed) conversation.follow(followed[0]);
+if (followed()) conversation.follow(followed());
 await showProviders();

@@ -30,6 +30,19 @@ export function endOf({ status, finish_reason, provider, model, usage, error }) 
 export const tokensOf = ({ output_tokens: count, estimated }) =>
   `${estimated ? "about " : ""}${count} token${count === 1 ? "" : "s"}`;
 
+/** @param {unknown} problem whether the service no longer has the answer */
+export const isGone = (problem) => problem instanceof Refused && problem.code === "generation_not_found";
+
+/**
+ * Say why an answer cannot be followed.
+ * @param {unknown} problem
+ * @param {boolean} hasWords whether some of it is shown
+ */
+export function lossOf(problem, hasWords) {
+  if (isGone(problem)) return `The service no longer has ${hasWords ? "the rest of " : ""}this answer.`;
+  return `${problem ? sentenceOf(problem) : "The connection was refused."} You can come back to this answer.`;
+}
+
 /** @param {import("./generation.js").Event} start or a status: it says what the provider lacks */
 export function changesOf({ dropped_parameters: dropped = [], adjusted_parameters: adjusted = {} }) {
   const left = dropped.length ? [`The provider lacks, and does not get: ${dropped.join(", ")}.`] : [];

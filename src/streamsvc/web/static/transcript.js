@@ -53,7 +53,8 @@ export class Transcript {
    * @param {number} at its place among the items
    */
   before(at) {
-    return sent(this.#items.slice(0, at));
+    const items = this.#items.slice(0, at);
+    return sent([...items.slice(0, -1), ...items.slice(-1).map(({ message }) => ({ message }))]);
   }
 
   clear() {
