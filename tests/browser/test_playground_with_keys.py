@@ -103,6 +103,10 @@ async def everything_works(page: Page) -> None:
     await expect(page.locator("#state")).to_have_text("open")
     await page.locator("#stop").click()
     await expect(page.locator(".turn .hint").last).to_contain_text("Stopped")
+    await page.get_by_role("button", name="Copy as code").last.click()
+    for language, placeholder in (("curl", "$STREAMSVC_KEY"), ("React", "YOUR_KEY")):
+        await page.locator(".as-code").last.get_by_role("button", name=language).click()
+        await expect(page.locator(".as-code code").last).to_contain_text(placeholder)
 
 
 async def asks_again_after_a_revocation(

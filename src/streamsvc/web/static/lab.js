@@ -137,7 +137,7 @@ export class Lab {
           this.call(`closed: ${outcomeOf(outcome ?? "")}`, "done");
           this.say(
             outcome === "no_viewers"
-              ? `The call to the provider was closed ${seconds()} after the tab, at event ${seq}.`
+              ? `The call to the provider was closed within ${seconds()} of the tab, at event ${seq}.`
               : `It ended within the grace, at event ${seq}: ${outcomeOf(outcome ?? "")}.`,
           );
           return;

@@ -64,6 +64,8 @@ export class Lesson {
   #streams;
   #verdict;
   #id = "";
+  /** Whether the page was hidden meanwhile, when a browser may be late. */
+  #wasHidden = false;
   /** Aborted when the page is left: what is measured then is the page's absence. */
   #waiting = new AbortController();
 
@@ -77,6 +79,7 @@ export class Lesson {
     this.#streams = new Lane(streams);
     this.#verdict = verdict;
     addEventListener("pagehide", () => this.#waiting.abort());
+    document.addEventListener("visibilitychange", () => (this.#wasHidden ||= document.hidden));
   }
 
   /**
@@ -88,6 +91,7 @@ export class Lesson {
     const began = performance.now();
     for (const lane of lanes) lane.begin(began);
     this.#verdict.textContent = "Both have asked.";
+    this.#wasHidden = document.hidden;
     const timer = setInterval(() => lanes.forEach((lane) => lane.endMs || lane.draw()), 100);
     this.#waiting = new AbortController();
     /** @type {Viewer | undefined} */
@@ -155,6 +159,7 @@ export class Lesson {
   #comparison() {
     const [waited, streamed] = [this.#waits, this.#streams];
     if (!streamed.firstMs) return "The answer is empty.";
+    if (this.#wasHidden) return "This page was hidden meanwhile, so the times cannot be compared.";
     const times = Math.round(waited.firstMs / streamed.firstMs);
     if (times < 2) return "This answer came almost at once: there was nothing to wait for.";
     return (
