@@ -304,7 +304,7 @@ async def test_the_playground_closes_its_streams_and_resumes() -> None:
             assert await read(loaded_by) == "navigate"  # loaded once more, it says "back_forward"
             go_on.set()
             await devtools.send("Runtime.evaluate", {"expression": DONE, "awaitPromise": True})
-            assert await read(f"document.querySelector('{ANSWER}').textContent") == TEXT
+            assert await read(f"document.querySelector('{ANSWER}').textContent") == TEXT.rstrip()
             assert "event: done" in str(await read("document.querySelector('#frames').textContent"))
             assert len(api.calls) == 1
     assert len(service.log) == 1
