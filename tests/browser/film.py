@@ -138,15 +138,21 @@ async def story(page: Page, film: Film) -> None:
         await page.keyboard.type(QUESTION[begin : begin + 4])
         await film.take(0.125)
     await page.keyboard.press("Enter")
-    await film.until(lambda: has_text(page, "Append each"))
+    await film.until(lambda: has_text(page, "In three"))
     await drawer(page, "lab")
-    await film.take(0.75)
+    await film.until(lambda: has_text(page, "Append each"))
     await page.locator("#cut").click()
-    await film.until(lambda: has_text(page, "answer.textContent"))
+    await film.until(lambda: has_resumed(page))
+    await film.until(lambda: has_text(page, "JSON.parse"))
     await page.screenshot(path=DOCS / "playground.png")
-    await film.take(1.5)
+    await film.take(0.5)
     await page.locator("#lab-toggle").click()
     await film.until(lambda: has_text(page, "Complete"))
+
+
+async def has_resumed(page: Page) -> bool:
+    """Return whether the page shows the word after which it is back."""
+    return await page.locator(".seam").count() > 0
 
 
 async def has_text(page: Page, text: str) -> bool:
