@@ -1,9 +1,14 @@
 """Memory: which objects the collector skips, and when freed memory returns to the system."""
 
+import asyncio
 import gc
+import sys
+import time
 from collections.abc import Iterator
 
+import anyio
 import pytest
+import uvloop
 
 from streamsvc.server import memory
 from streamsvc.server.memory import PeakWatch
@@ -51,7 +56,7 @@ def test_objects_of_the_start_are_excluded_from_collections() -> None:
     assert gc.get_threshold()[0] > 700
 
 
-def test_a_release_frees_cycles() -> None:
+async def test_a_release_frees_cycles() -> None:
     freed: list[str] = []
 
     class Node:
@@ -66,3 +71,31 @@ def test_a_release_frees_cycles() -> None:
     assert freed == []
     memory.release()
     assert freed == ["node"]
+
+
+async def test_a_release_frees_names_of_looked_up_attributes() -> None:
+    name = str(time.time())  # not interned
+    before = sys.getrefcount(name)
+    getattr(object(), name, None)
+    memory.release()
+    assert sys.getrefcount(name) == before
+
+
+def test_a_release_frees_the_timers_that_the_loop_keeps() -> None:
+    async def addresses() -> set[int]:
+        timers = [asyncio.get_running_loop().call_later(60, int) for _ in range(240)]
+        for timer in timers:
+            timer.cancel()
+        return set(map(id, timers))
+
+    async def kept_before_and_after() -> tuple[set[int], set[int]]:
+        before = await addresses()
+        await anyio.sleep(0.1)  # uvloop frees them in its next iteration
+        assert await addresses() & before
+        await anyio.sleep(0.1)
+        memory.release()
+        await anyio.sleep(0.1)
+        return before, await addresses()
+
+    before, after = uvloop.run(kept_before_and_after())
+    assert not before & after

@@ -3,8 +3,10 @@
 The only module that touches the collector and the C library's allocator.
 """
 
+import asyncio
 import ctypes
 import gc
+import sys
 from collections.abc import Callable
 
 _THRESHOLDS = 20_000, 10, 10
@@ -21,6 +23,14 @@ _QUIET_SECONDS = 3
 """How long their number must stay low: clients that reconnect do so within seconds."""
 
 
+_KEPT = 256
+"""At least as many objects of a type as uvloop (250) and asyncio (255) keep to reuse their memory. Seen with uvloop 0.23
+and CPython 3.11."""
+
+_SOON_SECONDS = 0.01
+"""When callbacks that were scheduled now have run."""
+
+
 def freeze() -> None:
     """Exclude everything allocated so far from garbage collection, and collect less often from now on.
 
@@ -33,13 +43,55 @@ def freeze() -> None:
 
 
 def release() -> None:
-    """Free garbage cycles, and return free memory to the system.
+    """Free garbage cycles, and return free memory to the system. Call it in the running event loop.
 
-    Without the collection, the cycles of ended streams stay until enough new objects are allocated; without
-    malloc_trim(3), glibc keeps the freed pages, and the process stays as large as at its peak. Other C libraries
-    do not have that function; there only the cycles are freed.
+    Without the collection, the cycles of ended streams stay until enough new objects are allocated. Python returns an
+    arena, 1 MiB, only when nothing in it is used, so a few objects that outlive the streams would keep nearly all of it.
     """
     gc.collect()
+    _forget_names()
+    _replace_kept_objects(asyncio.get_running_loop())
+
+
+def _forget_names() -> None:
+    """Clear the cache of types' attributes, which keeps the names that were looked up.
+
+    Some C code makes a string for each lookup: `result` when a task awaits a future that is not asyncio's own, `dst`
+    when a date is formatted, as uvicorn does each second. Seen with CPython 3.11.
+    """
+    clear: Callable[[], object]
+    # The first replaces the second in CPython 3.13; both are documented in `sys`.
+    clear = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache  # noqa: SLF001
+    clear()
+
+
+def _replace_kept_objects(loop: asyncio.AbstractEventLoop) -> None:
+    """Let uvloop and asyncio keep other objects for reuse than those of the streams, which lie in every arena.
+
+    They keep the memory of the first objects that are freed, and nothing makes them return it. So all of it is taken
+    into use, and as much new memory, which lies close together. The new objects are freed first, and are kept then;
+    for the others there is no room.
+    """
+    kept, new = _objects(loop), _objects(loop)
+    loop.call_later(_SOON_SECONDS, _free, new, kept)
+
+
+def _objects(loop: asyncio.AbstractEventLoop) -> list[object]:
+    """Return as many objects of each type as are kept: timers, callbacks and awaited futures."""
+    timers = [loop.call_later(_SOON_SECONDS, int) for _ in range(_KEPT)]
+    for timer in timers:
+        timer.cancel()
+    calls = [loop.call_soon(int) for _ in range(_KEPT)]
+    return [*timers, *calls, *(loop.create_future().__await__() for _ in range(_KEPT))]
+
+
+def _free(*some: list[object]) -> None:
+    """Free objects, and return free memory to the system.
+
+    Without malloc_trim(3), glibc keeps the freed pages; other C libraries do not have that function.
+    """
+    for objects in some:
+        objects.clear()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
 
