@@ -2,10 +2,9 @@
 
 Everything that a client sends has a size limit (`refusal`), and each request has a time limit (`pending`).
 
-Only this module and `unframed` know uvicorn's internals. They subclass and read what uvicorn does not document,
-because only that lets the application write a token in one call, without a task, and learn of a disconnect in
-the callback that sees it. Seen with uvicorn 0.54.0 and httptools 0.9.0; the range in pyproject.toml ends below the
-next minor version, and `tests/test_server.py`, `test_framing.py` and `test_teardown.py` prove each behaviour. Used are:
+Only this module, `lean` and `unframed` know uvicorn's internals: they let the application write a token in one call, and
+learn of a disconnect in the callback that sees it. Seen with uvicorn 0.54.0 (pyproject.toml ends below the next minor
+version) and httptools 0.9.0, and proved by `test_server.py`, `test_framing.py` and `test_teardown.py`. Used are:
 
 * of `HttpToolsProtocol`: its callbacks, `_start_asgi_task`, `_unset_keepalive_if_required`, and the attributes
   `cycle`, `flow`, `headers`, `parser`, `pipeline`, `scope`, `server_state`, `transport` and `url`;
@@ -30,6 +29,7 @@ from uvicorn.server import ServerState
 from streamsvc.log_line import log
 from streamsvc.server import refusal
 from streamsvc.server.addresses import Lease
+from streamsvc.server.lean import LeanEvent, LeanFlow, LeanQueue
 from streamsvc.server.pending import PendingConnections
 from streamsvc.server.refusal import Refused
 from streamsvc.server.unframed import until_closed
@@ -76,9 +76,8 @@ class Protocol(HttpToolsProtocol, Wire):
         lease: ends with this connection.
     """
 
-    # The base class has a `__dict__`, so these save no dict, but they keep it small: instances of a class share
-    # the keys of their dicts only up to 30 attributes. uvicorn sets 27; with these as attributes each
-    # connection costs 3.4 kB instead of 2.1 (CPython 3.11.7, uvicorn 0.54.0).
+    # The base class has a `__dict__`, which these keep small: instances of a class share its keys only up to 30
+    # attributes. uvicorn sets 27; with these as well, each connection costs 1.3 kB more (CPython 3.11.7).
     __slots__ = (
         "_excess_bytes",
         "_fields",
@@ -104,6 +103,7 @@ class Protocol(HttpToolsProtocol, Wire):
         lease: Lease | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state)
+        self.pipeline = LeanQueue()  # type: ignore[assignment]
         self.listener = None
         self.is_full = False
         self._pending = pending
@@ -162,6 +162,7 @@ class Protocol(HttpToolsProtocol, Wire):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = LeanFlow(transport)
         self._pending.begin(self)
 
     @override
@@ -279,11 +280,9 @@ class Protocol(HttpToolsProtocol, Wire):
         if not self.url.startswith(b"/"):
             self._shorten_target()
         super().on_headers_complete()
+        self.cycle.message_event = LeanEvent()
         self._part = _Part.BODY
-        # The list belongs to the scope now. With a second reference here the application could not free it, and a
-        # held stream would keep the kilobytes that browsers send (uvicorn 0.54.0). An access log or tracer that
-        # reads headers at the end of a request sees none.
-        self.headers = []
+        self.headers = []  # the list belongs to the scope, where the application frees it: browsers send kilobytes
         if len(self.pipeline) == 1:
             self.flow.resume_reading()
 
