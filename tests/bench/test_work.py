@@ -1,4 +1,4 @@
-"""The work that one token is, counted and not timed: the same on every machine and every day.
+"""The work that one token and one request are, counted and not timed: the same on every machine and every day.
 
 Upstream, service and client share one event loop, and go in step: a token is sent when the one before
 it has arrived, so that each is one wake-up all the way, and nothing piles up by chance. What belongs
@@ -12,8 +12,8 @@ import gc
 import sys
 from asyncio import events, selector_events
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -38,6 +38,15 @@ MOST_WRITES = 2.05
 
 MOST_BLOCKS = 1.5
 """Blocks of memory that a token leaves behind: its text, and a place in a list now and then."""
+
+MOST_REQUEST_CALLS = 1060
+"""Python calls for an answer of one token, on a new connection, outside of the standard library."""
+
+MOST_REQUEST_HANDLES = 41
+"""Callbacks of the event loop for it; about ten are the upstream's and the client's own."""
+
+MOST_REQUEST_WRITES = 10
+"""`send` on a socket for it; two or three are the upstream's own."""
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 TOKEN = b'data: {"model":"m","choices":[{"index":0,"delta":{"content":"@word "}}]}\n\n'
@@ -127,18 +136,16 @@ def _counting(counts: Counter[str]) -> Iterator[None]:
         gc.enable()
 
 
-@pytest.mark.parametrize("path", ["/v1/generations", "/v1/chat/completions"])
-async def test_a_token_is_so_much_work_and_no_more(serve: Serve, path: str) -> None:
-    if sys.getprofile() is not None:
-        pytest.skip("somebody else profiles")
+@asynccontextmanager
+async def _serving(serve: Serve) -> AsyncIterator[tuple[int, list[_Upstream]]]:
+    """Yield the port of a service, and its upstreams."""
     upstreams: list[_Upstream] = []
-    loop = asyncio.get_running_loop()
 
     def upstream() -> _Upstream:
         upstreams.append(_Upstream())
         return upstreams[-1]
 
-    listener = await loop.create_server(upstream, "127.0.0.1", 0)
+    listener = await asyncio.get_running_loop().create_server(upstream, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     settings = Settings(
         provider="openai",
@@ -151,18 +158,28 @@ async def test_a_token_is_so_much_work_and_no_more(serve: Serve, path: str) -> N
     )
     async with listener:
         service = await serve(settings)
+        yield service.port, upstreams
+        for one in upstreams:
+            one.transport.abort()
+
+
+@pytest.mark.parametrize("path", ["/v1/generations", "/v1/chat/completions"])
+async def test_a_token_is_so_much_work_and_no_more(serve: Serve, path: str) -> None:
+    if sys.getprofile() is not None:
+        pytest.skip("somebody else profiles")
+    async with _serving(serve) as (port, upstreams):
         counted: dict[int, Counter[str]] = {}
         blocks: dict[int, int] = {}
         for tokens in (SHORT, SHORT, LONG):  # the first fills caches
             counts: Counter[str] = Counter()
+            gc.collect()  # empties the lists of freed floats and tuples, too, whose length is chance
             before = sys.getallocatedblocks()
             with _counting(counts):
-                client = await _stream(service.port, path, upstreams, tokens)
+                client = await _stream(port, path, upstreams, tokens)
+            gc.collect()
             blocks[tokens] = sys.getallocatedblocks() - before
             assert client.came == tokens
             counted[tokens] = counts
-        for one in upstreams:
-            one.transport.abort()
     a_token = {
         name: (counted[LONG][name] - counted[SHORT][name]) / (LONG - SHORT)
         for name in counted[LONG]
@@ -177,6 +194,46 @@ async def test_a_token_is_so_much_work_and_no_more(serve: Serve, path: str) -> N
     assert handles <= MOST_HANDLES
     assert writes <= MOST_WRITES
     assert kept <= MOST_BLOCKS
+
+
+@pytest.mark.parametrize("path", ["/v1/generations", "/v1/chat/completions"])
+async def test_a_request_is_so_much_work_and_no_more(serve: Serve, path: str) -> None:
+    if sys.getprofile() is not None:
+        pytest.skip("somebody else profiles")
+    counts: Counter[str] = Counter()
+    async with _serving(serve) as (port, upstreams):
+        for _ in range(3):  # the last one counts; those before fill caches
+            counts.clear()
+            with _counting(counts):
+                await _stream(port, path, upstreams, 1)
+    calls, handles, writes = (counts[name] for name in ("calls", "handles", "writes"))
+    print(f"\n{path}: {calls} calls, {handles} handles, {writes} writes")
+    for name, times in counts.most_common(40):
+        print(f"  {times:4}  {name}")
+    assert calls <= MOST_REQUEST_CALLS
+    assert handles <= MOST_REQUEST_HANDLES
+    assert writes <= MOST_REQUEST_WRITES
+
+
+async def test_an_answer_leaves_nothing_of_ours_to_the_collector(serve: Serve) -> None:
+    """Cycles cost a collection, in which nothing is sent; asyncio's own transports leave some."""
+    left: list[str] = []
+    async with _serving(serve) as (port, upstreams):
+        for _ in range(2):  # the first imports and fills caches
+            gc.collect()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            try:
+                await _stream(port, "/v1/generations", upstreams, 1)
+                gc.collect()
+            finally:
+                gc.set_debug(0)
+            left = [type(it).__qualname__ for it in gc.garbage if _is_ours(it)]
+            gc.garbage.clear()
+    assert left == []
+
+
+def _is_ours(it: object) -> bool:
+    return type(it).__module__.startswith("streamsvc.")
 
 
 async def _stream(port: int, path: str, upstreams: list[_Upstream], tokens: int) -> _Client:
