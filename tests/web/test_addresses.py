@@ -123,7 +123,8 @@ def assert_is_not_found(answer: Answer) -> str:
 @pytest.mark.parametrize(
     ("path", "meant"),
     [
-        ("/stream", "/v1/stream"),
+        ("/stream", "/stream-ai"),
+        ("/v1/gen", "/v1/generations"),
         ("/stream_ai", "/stream-ai"),
         ("/stream-ai/", "/stream-ai"),
         ("//stream-ai", "/stream-ai"),

@@ -54,7 +54,9 @@ def not_found(path: str, routes: Iterable[BaseRoute]) -> str:
         slashes = ": there is an extra slash, perhaps in base_url" if plain != path else ""
         return f"{nothing}{slashes}. {_SERVED}"
     served = tuple(_CONVERTER.sub("", it.path) for it in routes if isinstance(it, Route))
-    near = nearest(_ID.sub("{id}", plain), served)
+    meant = _ID.sub("{id}", plain)
+    longer = [it for it in served if it.startswith(meant) and not it.startswith(f"{meant}/")]
+    near = min(longer, key=len) if longer else nearest(meant, served)
     return f"{nothing}; did you mean {near}?" if near else f"{nothing}."
 
 
