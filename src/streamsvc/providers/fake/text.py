@@ -30,6 +30,38 @@ print(fibonacci(10))
 It runs in linear time. These words come from the fake provider: no model was asked.
 '''
 
+_ASKS_FOR_MARKDOWN = re.compile(r"\bmarkdown\b", re.IGNORECASE)
+
+_MARKDOWN_REPLY = '''\
+## What Markdown can do
+
+Words can be **strong**, *emphasized*, ~~struck out~~ or `code`, and [link to a page](https://example.com/).
+
+1. Lists have numbers,
+   - or points,
+   - also inside each other.
+2. Tasks have boxes:
+   - [x] write a list
+   - [ ] read it
+
+| Language | First word |
+|:---------|-----------:|
+| English  |      hello |
+| French   |    bonjour |
+
+> A quotation, with a formula: \\(e^{i\\pi} + 1 = 0\\)
+
+```python
+def greet(name: str) -> str:
+    """Return a greeting."""
+    return f"Hello, {name}!"
+```
+
+---
+
+These words come from the fake provider: no model was asked.
+'''
+
 _ASKS_FOR_PROSE = re.compile(r"\b(explain|describe|essay|story)\b", re.IGNORECASE)
 
 _PROSE_REPLY = """\
@@ -48,6 +80,8 @@ These words come from the fake provider: no model was asked.
 
 def reply_to(question: str) -> str:
     """Return a canned answer that fits the question; empty if none fits."""
+    if _ASKS_FOR_MARKDOWN.search(question):
+        return _MARKDOWN_REPLY
     if _ASKS_FOR_CODE.search(question):
         return _CODE_REPLY
     return _PROSE_REPLY if _ASKS_FOR_PROSE.search(question) else ""

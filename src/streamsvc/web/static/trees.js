@@ -64,9 +64,7 @@ export class Trees {
     const depth = this.#path.length;
     const line = token.map?.[0] ?? 0;
     if (token.nesting < 0) return this.#close(name);
-    if ((depth === 2 && name === "list_item") || (depth === 4 && name === "tr" && this.#path[3].tag === "tbody")) {
-      this.#blocks[this.#blocks.length - 1].lastLine = line;
-    }
+    if (this.#isNext(name)) this.#blocks[this.#blocks.length - 1].lastLine = line;
     const tree = this.#treeOf(name, token);
     if (!tree) return;
     if (depth === 1) this.#blocks.push({ tree, line, lastLine: line });
@@ -110,6 +108,16 @@ export class Trees {
     }
   }
 
+  /**
+   * Whether a list or a table that is a part of its own has another item or row now.
+   * @param {string} name
+   */
+  #isNext(name) {
+    const inner = this.#path[this.#path.length - 1];
+    if (!inner.children.length) return false;
+    return this.#path.length === 2 ? name === "list_item" : this.#path.length === 3 && inner.tag === "tbody" && name === "tr";
+  }
+
   /** @param {string} name */
   #close(name) {
     this.#path.pop();
@@ -136,8 +144,9 @@ export class Trees {
 
   /** @param {Token} token */
   #code({ info, content }) {
-    const [name, ...seams] = this.#labels.split(info.trim().split(/\s/)[0]);
-    const language = typeof name === "string" ? name : "";
+    const parts = this.#labels.split(info.trim().split(/\s/)[0]);
+    const language = parts.map((part) => (typeof part === "string" ? part : "")).join("");
+    const seams = parts.filter((part) => typeof part !== "string");
     return { language, text: this.#labels.split(content), seams };
   }
 
