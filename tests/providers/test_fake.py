@@ -124,6 +124,23 @@ async def test_other_questions_get_the_text(question: str) -> None:
     assert answer(await ask(prompt(question), text="Hi  there\n")) == "Hi  there\n"
 
 
+async def test_question_about_markdown_gets_all_of_it() -> None:
+    said = answer(await ask(prompt("Show me Markdown tables and code.")))
+    for sign in (
+        "## ",
+        "**",
+        "1. ",
+        "- [x] ",
+        "|:---",
+        "> ",
+        "\\(",
+        "](https://",
+        "```python\n",
+        "\n---\n",
+    ):
+        assert sign in said
+
+
 async def test_reply_text_never_answers_with_code() -> None:
     assert answer(await ask(prompt("Write code!"), reply="text")) == TEXT
 

@@ -173,8 +173,8 @@ class FakeSettings(ProviderSection, frozen=True, tag_field="kind", tag="fake"):
 
     Attributes:
         model: the model name that viewers see.
-        reply: `auto` answers with `text`, but with a code block if asked about code, and at length
-            if asked to explain; `text` always answers with `text`; `echo` repeats the last user message.
+        reply: `auto` answers with `text`, but with a code block if asked about code, with all of Markdown
+            if asked about that, and at length if asked to explain; `text` always answers with `text`; `echo` repeats the last user message.
         text: the answer.
         reasoning: reasoning that is streamed first, if not empty.
         words_per_second: the speed; 0 is as fast as possible.
