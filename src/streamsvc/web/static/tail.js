@@ -12,8 +12,11 @@ export function keepAtEnd(box) {
     if (frame) return; // reading the layout for each word would cost more than the word, so once a frame
     const isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX;
     frame = requestAnimationFrame(() => {
-      frame = 0;
-      if (isAtEnd) box.scrollTop = box.scrollHeight;
+      // An answer may draw its latest words in this frame, after this.
+      frame = requestAnimationFrame(() => {
+        frame = 0;
+        if (isAtEnd) box.scrollTop = box.scrollHeight;
+      });
     });
   };
 }
