@@ -176,7 +176,6 @@ async def test_a_token_is_so_much_work_and_no_more(serve: Serve, path: str) -> N
             before = sys.getallocatedblocks()
             with _counting(counts):
                 client = await _stream(port, path, upstreams, tokens)
-            gc.collect()
             blocks[tokens] = sys.getallocatedblocks() - before
             assert client.came == tokens
             counted[tokens] = counts
