@@ -35,7 +35,9 @@ async def test_a_copied_page_shows_the_documented_result_of_each_fault(
     with site(tmp_path) as origin:
         cors = CorsSettings(origins=(origin,))
         for name in SHOWN:
-            fake = FakeSettings(text=TEXT, fault=name, words_per_second=100, backoff_seconds=0.01)
+            fake = FakeSettings(
+                reply="text", text=TEXT, fault=name, words_per_second=100, backoff_seconds=0.01
+            )
             service = await serve(Settings(providers={"fake": fake}, cors=cors))
             (tmp_path / name).mkdir()
             save(tmp_path / name, "page.html", service=service.url)
