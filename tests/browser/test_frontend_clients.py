@@ -75,7 +75,7 @@ async def test_the_fetch_client_shows_the_sentence_of_a_refusal(
     service = await serve(configuration(origin))
     save(tmp_path, "ask.js", "fetch.html", service=service.url)
     page_file = tmp_path / "fetch.html"
-    page_file.write_text(page_file.read_text().replace("Why stream?", " "))
+    page_file.write_text(page_file.read_text().replace("Explain streaming.", " "))
     async with opened(f"{origin}/fetch.html") as page:
         await shown(page, "note.textContent", "The prompt is empty.")
 
@@ -177,7 +177,7 @@ async def test_unmounting_the_react_component_closes_its_connection(
 async def test_the_react_page_streams_through_the_dev_server_and_stops(
     serve: Serve, tmp_path: Path
 ) -> None:
-    """All files as they stand, with Vite; only the ports differ."""
+    """All files as they stand, with Vite; only the ports differ. An edit replaces the component alone."""
     service = await serve(configuration("", is_held=True))
     names = "index.html", "main.tsx", "answer.tsx", "events.ts", "vite.config.mjs"
     save(tmp_path, *names, service="/ai", files=files_of("guides/react.md"))
@@ -185,8 +185,13 @@ async def test_the_react_page_streams_through_the_dev_server_and_stops(
         await ask(page, "one")
         await page.wait_for_function(f"{ARTICLE}?.length > 10")
         await service.until(lambda: service.supervisor.viewers == 1)
+        await page.evaluate("window.isThisPage = true")
+        component = tmp_path / "answer.tsx"  # edited while an answer runs
+        component.write_text(component.read_text().replace(">Stop</button>", ">Stop it</button>"))
+        await page.wait_for_selector("text=Stop it")
+        await page.wait_for_function(f"isThisPage && {ARTICLE}?.length > 10")
         async with ending(service, "client_stop"):
-            await page.click("text=Stop")
+            await page.click("text=Stop it")
         await ask(page, "two")
         await page.wait_for_function(f"{ARTICLE}?.length > 10")
         await page.goto("about:blank")
