@@ -337,7 +337,7 @@ async def test_an_impossible_setting_is_a_sentence(service: Running) -> None:
         await drawer(page, "settings")
         await page.locator("#temperature").fill("3")
         await ask(page, "hello")
-        await expect(page.locator("#announcer")).to_have_text("Not a possible value: Temperature.")
+        await expect(page.locator("#announcer")).to_have_text("Invalid value: Temperature.")
         await expect(page.locator("#prompt")).to_have_value("hello")
 
 

@@ -92,7 +92,7 @@ async def stop_ends_both(page: Page) -> None:
     await finished(page)
     await expect(page.locator("#winner")).to_have_text("Stopped: there is no winner.")
     for lane in ("left", "right"):
-        await expect(page.locator(f"#{lane} .note")).to_have_text("stopped.")
+        await expect(page.locator(f"#{lane} .note")).to_contain_text("Stopped: quick/")
     running = await page.evaluate(
         "fetch('v1/providers').then(r => r.json()).then(({providers}) => providers.map(it => it.generations))"
     )

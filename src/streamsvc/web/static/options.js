@@ -44,7 +44,7 @@ export class Options {
   read() {
     const fields = this.#fields;
     const number = (/** @type {HTMLInputElement} */ { value, validity, labels }) => {
-      if (!validity.valid) throw new Refused({ detail: `Not a possible value: ${labels?.[0].textContent?.trim()}.` });
+      if (!validity.valid) throw new Refused({ detail: `Invalid value: ${labels?.[0].textContent?.trim()}.` });
       return value === "" ? undefined : Number(value);
     };
     return {

@@ -7,12 +7,12 @@ import { Answer } from "./answer.js";
 import { element } from "./element.js";
 import { create, stop } from "./generation.js";
 import { Meter, time } from "./meter.js";
-import { sentenceOf, tokensOf } from "./sentences.js";
+import { endOf, sentenceOf, tokensOf } from "./sentences.js";
 import { Viewer } from "./viewer.js";
 
 const DRAW_MS = 100;
 
-/** A difference that nobody would see. */
+/** A smaller difference is a tie: nobody would see it. */
 const TIE_MS = 10;
 
 const FIGURES = /** @type {const} */ ({ first: "First token", pace: "Pace", tokens: "Tokens", end: "End" });
@@ -166,7 +166,7 @@ class Racer {
    */
   #order(prompt) {
     const { value, validity } = this.#temperature;
-    if (!validity.valid) throw new Refused({ detail: "Not a possible value: Temperature." });
+    if (!validity.valid) throw new Refused({ detail: "Invalid value: Temperature." });
     const fault = this.#fault.value || undefined;
     return {
       messages: [{ role: "user", content: prompt }],
@@ -185,7 +185,7 @@ class Racer {
     this.endMs = performance.now() - this.#began;
     this.#usage = event.usage;
     this.status = event.status;
-    this.#say(event.error?.message ?? (event.status === "completed" ? "" : `${event.status}.`), event.status === "failed");
+    this.#say(event.status === "completed" ? "" : endOf(event), event.status === "failed");
     this.#leave();
   }
 
