@@ -38,9 +38,8 @@ async def guard(stage: Stage) -> AsyncIterator[Sample]:
                 beside = await stack.enter_async_context(stage.guest(guarded, environ))
                 guests += [guest, beside]
             for guest in guests:
-                await run_short(
-                    guest, stage.sizes.short_answers
-                )  # imports what the first request needs
+                # Imports what the first request needs.
+                await run_short(guest, stage.sizes.short_answers)
             for number in range(stage.sizes.guard_rounds):
                 for guest in _in_turn(guests, number):
                     yield await _short(guest, number)

@@ -65,7 +65,7 @@ class _Peer(asyncio.Protocol):
 
 
 class _Upstream(_Peer):
-    """Sends a chunk when it is told."""
+    """Sends a chunk when asked to."""
 
     asked: bytes = b""
 

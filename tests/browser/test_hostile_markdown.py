@@ -130,6 +130,7 @@ async def test_hostile_markdown_is_text_and_safe_links(serve: Serve) -> None:
         )
         assert await page.evaluate("audit()") == []
         assert [one for one in await violations(page) if "answer" in one] == []
+        # Scripts and handlers that should not exist would have run before this timer of the page.
         await page.evaluate("new Promise(resolve => setTimeout(resolve, 50))")
         assert await page.evaluate("[window.pwned, Object.prototype.polluted, {}.href]") == [
             None,

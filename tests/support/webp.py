@@ -1,6 +1,6 @@
 """An animated WebP from still ones (WebP Container Specification, "Animation").
 
-A browser writes still pictures; this puts them behind one another, so that no further tool is needed.
+A browser writes still pictures; this joins them into one file, so that no other tool is needed.
 """
 
 import struct

@@ -63,7 +63,7 @@ class ProviderEntry:
 
     @property
     def lacks(self) -> Lack | None:
-        """What it needs and has not; None if it is ready."""
+        """What is missing; None if it is ready."""
         return self.client.lacks
 
     @property

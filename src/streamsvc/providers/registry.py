@@ -53,7 +53,7 @@ class ProviderClient:
 
     @property
     def lacks(self) -> "Lack | None":
-        """What the entry needs and has not; None if it is ready."""
+        """What the entry is missing; None if it is ready."""
         if not self._has_sdk:
             return "sdk"
         return "key" if self.section.key(self._environ) is None else None

@@ -58,7 +58,7 @@ function paint(block) {
   const file = fileOf(language);
   if (file && block.file !== file) {
     block.file = file;
-    load(file).then(() => paint(block), () => {}); // without colours it is as good to read
+    load(file).then(() => paint(block), () => {}); // it stays readable without colours
   }
   if (file && plain.length <= (isOpen ? LIVE_CHARS : MOST_CHARS) && plain !== block.colored) {
     block.colors = colorsOf(file, plain);

@@ -1,4 +1,4 @@
-// The conversation on the page: questions and answers below one another, with the end in sight.
+// The conversation on the page: questions and answers in a column, with the end in sight.
 
 import { element } from "./element.js";
 import { thumbnailOf } from "./images.js";

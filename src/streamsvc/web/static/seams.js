@@ -1,6 +1,6 @@
 // Marks in an answer. In the source a mark is one character, which its words cannot contain.
 
-/** A code point that is no character, for use inside of a program (The Unicode Standard, section 23.7). */
+/** A code point that is not a character, for use within a program (The Unicode Standard, section 23.7). */
 export const SEAM = "\uFDD0";
 
 const REPLACEMENT = "\uFFFD";

@@ -1,5 +1,5 @@
 // The line below an answer that says what the page waits for, with the seconds since.
-// It is no status for screen readers: they would hear every second.
+// It is not a live region: a screen reader would read it out every second.
 
 const TICK_MS = 1000;
 /** A pause of a model that is worth a line. */
