@@ -44,7 +44,7 @@ async def _run_command(serve: Serve, directory: Path, start: str) -> str:
 
 
 async def test_the_python_example_prints_the_answer(serve: Serve, tmp_path: Path) -> None:
-    assert await _run(serve, tmp_path, sys.executable, "ask.py", FILES["ask.py"]) == TEXT
+    assert await _run(serve, tmp_path, sys.executable, "ask.py", FILES["ask.py"]) == f"{TEXT}\n"
 
 
 @pytest.mark.node
@@ -55,7 +55,7 @@ async def test_the_node_example_prints_the_answer(
     installed = Path(find("clients")) / package
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "openai").symlink_to(installed)
-    assert await _run(serve, tmp_path, "node", "ask.mjs", FILES["ask.mjs"]) == TEXT
+    assert await _run(serve, tmp_path, "node", "ask.mjs", FILES["ask.mjs"]) == f"{TEXT}\n"
 
 
 @pytest.mark.needs("curl")

@@ -60,7 +60,7 @@ async def test_openai_node_runs_both_tool_calls_and_gets_words(
     service: Running, tmp_path: Path, package: str
 ) -> None:
     install(tmp_path, openai=package)
-    assert await printed(service, tmp_path, "tools.js", "openai-tools.mjs") == WEATHER
+    assert await printed(service, tmp_path, "tools.js", "openai-tools.mjs") == f"{WEATHER}\n"
 
 
 async def test_openai_python_runs_both_tool_calls_and_gets_words(
@@ -88,7 +88,7 @@ async def test_openai_python_parses_an_answer_with_pydantic(
 @pytest.mark.node
 async def test_the_ai_sdk_runs_tools_on_a_server(service: Running, tmp_path: Path) -> None:
     install(tmp_path, ai="ai7", zod="zod", **{"@ai-sdk": "@ai-sdk"})
-    assert await printed(service, tmp_path, "server-tools.mjs") == WEATHER
+    assert await printed(service, tmp_path, "server-tools.mjs") == f"{WEATHER}\n"
 
 
 @pytest.mark.node
