@@ -55,7 +55,7 @@ tables:
 picture seconds="100" file="docs/operate/watch/dashboard.png":
     PYTHONPATH=tests uv run python -m support.watching.trial {{seconds}} {{file}}
 
-# Take the README's pictures of the playground from a Chromium, into docs/.
+# Take the README's moving picture of the playground from Chromium, into docs/.
 film:
     PYTHONPATH=tests uv run python -m browser.film
 

@@ -1,6 +1,6 @@
-"""The pictures of the README: a still one and a moving one of the playground, taken from Chromium.
+"""The moving picture of the README: the playground, taken from Chromium.
 
-`uv run just film` writes them. A service with fake words answers, so that they are the same on each machine.
+`uv run just film` writes it. A service with fake words answers, so that it is the same on each machine.
 """
 
 import base64
@@ -144,7 +144,6 @@ async def story(page: Page, film: Film) -> None:
     await page.locator("#cut").click()
     await film.until(lambda: has_resumed(page))
     await film.until(lambda: has_text(page, "JSON.parse"))
-    await page.screenshot(path=DOCS / "playground.png")
     await film.take(0.5)
     await page.locator("#lab-toggle").click()
     await film.until(lambda: has_text(page, "Complete"))
@@ -161,7 +160,7 @@ async def has_text(page: Page, text: str) -> bool:
 
 
 async def main() -> None:
-    """Write both pictures into `docs/`."""
+    """Write the picture into `docs/`."""
     with tempfile.TemporaryDirectory() as directory:
         async with serve(Path(directory), SETTINGS) as service, chromium() as page:
             await page.set_viewport_size({"width": WIDTH, "height": HEIGHT})

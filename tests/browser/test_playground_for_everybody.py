@@ -78,7 +78,7 @@ async def test_axe_finds_nothing_with_tools_schemas_images_and_settings(
         await page.emulate_media(color_scheme=scheme)
         await drawer(page, "settings")
         await page.locator("#likely").check()
-        await page.locator("#image").set_input_files([DOCS / "playground.png"])
+        await page.locator("#image").set_input_files([DOCS / "operate" / "operations.png"])
         await expect(page.locator("#images li")).to_have_count(1)
         await page.locator("#tools").select_option("own")
         await page.locator("#format").select_option("own")
