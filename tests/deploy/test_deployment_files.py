@@ -30,6 +30,7 @@ from streamsvc.deploy.nginx import nginx
 from streamsvc.deploy.plan import Plan, plan_of
 from streamsvc.deploy.systemd import systemd
 from streamsvc.server.descriptors import room_for_connections
+from support.deployment import PLACE
 
 DEFAULT = Plan(Settings())
 
@@ -204,6 +205,13 @@ def test_compose_publishes_the_port_on_this_machine_only() -> None:
     assert service["ports"] == ["127.0.0.1:8000:8000"]
     assert service["environment"]["STREAMSVC_AUTH__ALLOW_ANONYMOUS"] == "true"
     assert "STREAMSVC_AUTH__ALLOW_ANONYMOUS" not in compose(OTHER)
+
+
+def test_compose_builds_the_image_in_the_root_of_the_source_tree() -> None:
+    build = yaml.safe_load(compose(DEFAULT))["services"]["streamsvc"]["build"]
+    context = PLACE.parents[2] / build["context"]
+    assert (context / build["dockerfile"]) == PLACE / "Dockerfile"
+    assert (context / "pyproject.toml").is_file()
 
 
 def test_compose_has_valkey_if_answers_are_kept_there() -> None:

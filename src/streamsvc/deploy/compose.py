@@ -7,7 +7,7 @@ from streamsvc.deploy.plan import Plan, indented, quoted
 _TEXT = """\
 # {remade}
 #
-#   docker compose up --build          then open http://127.0.0.1:{port}/
+#   docker compose up --build          in the source tree, as its compose.yaml; then open http://127.0.0.1:{port}/
 #
 # {access}
 name: streamsvc
@@ -16,7 +16,7 @@ services:
   streamsvc:
     image: streamsvc
     build:
-      context: ../..
+      context: .
       dockerfile: docs/operate/deploy/Dockerfile
     init: true
     restart: unless-stopped
