@@ -40,7 +40,6 @@ _CADDY = """\
 """
 _LIGHTTPD = """\
 server.bind = "127.0.0.1"
-mimetype.assign = (".html" => "text/html", ".js" => "text/javascript")
 {server}
 """
 
