@@ -50,7 +50,9 @@ export class Composer {
     this.#edit(false);
     if (await this.#onAsk(text, taken, isEdited)) return;
     this.#images.putBack(taken);
-    if (!prompt.value) this.#write(text);
+    if (prompt.value) return;
+    this.#write(text);
+    this.#edit(isEdited);
   }
 
   /**
@@ -71,12 +73,21 @@ export class Composer {
   cancel() {
     if (!this.#isEditing) return;
     this.#edit(false);
-    this.clear();
+    this.#clear();
     this.#parts.prompt.focus();
   }
 
-  /** Nothing is left of a question that is asked again. */
-  clear() {
+  /**
+   * Forget a question that is asked again; the draft of another one stays.
+   * @param {string} question
+   */
+  forget(question) {
+    if (!this.#isEditing && this.#parts.prompt.value !== question) return;
+    this.#edit(false);
+    this.#clear();
+  }
+
+  #clear() {
     this.#write("");
     this.#images.take();
   }

@@ -164,7 +164,7 @@ part("delete-all").addEventListener("click", () => {
   for (const { id } of shelf.list()) deleteConversation(id);
 });
 conversation.onEdit = (question) => composer.edit(question);
-conversation.onAgain = () => composer.clear();
+conversation.onAgain = () => composer.forget(transcript.lastQuestion);
 composer.recall = () => transcript.lastQuestion;
 historyDrawer.onChange = showConversations;
 addEventListener("storage", () => historyDrawer.isOpen && showConversations()); // another tab has changed it
