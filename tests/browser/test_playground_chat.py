@@ -245,12 +245,15 @@ SHELF = """async () => {
   const large = [{ message: { role: "user", content: "x".repeat(3_000_000) } }];
   for (const id of ["l1", "l2"]) shelf.save({ id, title: id, at: 0, generation: "" }, large);
   const few = shelf.list().map(({ id }) => id);
+  const huge = [{ message: { role: "user", content: "x".repeat(6_000_000) } }];
+  shelf.save({ id: "h", title: "h", at: 0, generation: "" }, huge);
+  const spared = shelf.list().map(({ id }) => id);
   const kept = shelf.load("l2").length;
   localStorage.setItem("test list", "no JSON");
   const broken = shelf.list();
   Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError"); };
   shelf.save({ id: "z", title: "z", at: 0, generation: "" }, items);
-  return { many, few, kept, broken };
+  return { many, few, spared, kept, broken };
 }"""
 
 
@@ -262,6 +265,7 @@ async def test_storage_is_bounded_and_may_fail() -> None:
         kept = await page.evaluate(SHELF)
         assert kept["many"] == [f"c{number}" for number in range(60, 10, -1)]
         assert kept["few"] == ["l2"]  # a browser stores about five million characters
+        assert kept["spared"] == ["l2"]  # nothing makes room for one that is too large in any case
         assert kept["kept"] == 1
         assert kept["broken"] == []
         await ask(page, "hello")  # now that nothing can be stored
@@ -269,3 +273,108 @@ async def test_storage_is_bounded_and_may_fail() -> None:
         await page.reload()
         await expect(page.locator(ANSWER)).to_have_text("Fine.")
         await expect(page.locator(".question")).to_contain_text("asked in another tab")
+
+
+STRANGE = """lists => {
+  const key = name => `streamsvc${location.pathname} ${name}`;
+  const asked = { message: { role: "user", content: "Kept?" } };
+  const answer = { generation: "", cursor: "", says: "", choices: {} };
+  const conversations = [
+    [asked, null],
+    [{ message: { role: "user" } }],
+    [asked, { message: { role: "assistant", content: "x", tool_calls: [{}] }, answer }],
+    [asked, { message: null, answer: { ...answer, choices: { response_format: {} } } }],
+    [asked, { message: null, answer }],
+  ];
+  const entries = conversations.map((_, at) => ({ id: `c${at}`, title: `t${at}`, at, generation: "" }));
+  localStorage.setItem(key("list"), JSON.stringify([null, 1, {}, { id: "x", title: 5, at: 0 }, ...entries]));
+  conversations.forEach((items, at) => localStorage.setItem(key(`c${at}`), JSON.stringify(items)));
+}"""
+
+
+async def test_what_the_page_did_not_store_is_left_out() -> None:
+    """Another page of the origin, or another version of this one, may have written there."""
+    async with (
+        on_upstream(text("Fine."), finish()) as (service, _),
+        playground(service.url) as page,
+    ):
+        await page.evaluate(STRANGE)
+        await page.reload()
+        titles = page.locator("#conversations .open")
+        await expect(titles).to_have_text([f"t{at}" for at in range(5)])
+        for at in range(4):
+            await titles.nth(at).click()
+            await expect(page.locator("#turns > *")).to_have_count(0)
+        await titles.nth(4).click()
+        await expect(page.locator(".question")).to_have_text("Kept?")
+        await page.locator("#new").click()
+        await ask(page, "hello")
+        await expect(page.locator(ANSWER)).to_have_text("Fine.")
+
+
+async def test_a_draft_and_an_edit_outlast_what_they_are_not_about() -> None:
+    async with on_upstream() as (service, api), playground(service.url) as page:
+        api.script(*((text(f"Answer {number}."), finish()) for number in range(1, 6)))
+        await ask(page, "First?")
+        await expect(page.locator(ANSWER)).to_have_text("Answer 1.")
+        await page.locator("#prompt").fill("A draft")
+        await again(page)
+        await expect(page.locator(ANSWER)).to_have_text("Answer 2.")
+        await expect(page.locator("#prompt")).to_have_value("A draft")
+        await page.get_by_role("button", name="Edit question").click()
+        await again(page)
+        await expect(page.locator(ANSWER)).to_have_text("Answer 3.")
+        await expect(page.locator("#editing")).to_be_hidden()
+        await ask(page, "Next?")
+        await expect(page.locator(".question")).to_have_text(["First?", "Next?"])
+        await expect(page.locator(ANSWER)).to_have_text("Answer 4.")
+        await page.get_by_role("button", name="Edit question").click()
+        await drawer(page, "settings")
+        await page.locator("#temperature").fill("9")
+        await ask(page, "Last?")
+        await expect(page.locator("#announcer")).to_contain_text("Temperature")
+        await expect(page.locator("#editing")).to_be_visible()
+        await page.locator("#temperature").fill("1")
+        await page.locator("#prompt").press("Enter")
+        await expect(page.locator(ANSWER)).to_have_text("Answer 5.")
+        await expect(page.locator(".question")).to_have_text(["First?", "Last?"])
+
+
+SCROLL = """async () => {
+  const { keepAtEnd } = await import(new URL("playground/tail.js", location.href));
+  const frame = () => new Promise(requestAnimationFrame);
+  const box = document.createElement("div");
+  document.body.append(box);
+  Object.assign(box.style, { position: "fixed", top: 0, height: "100px", overflow: "auto" });
+  const grow = (lines) => {
+    for (; lines > 0; lines--) box.append("word", document.createElement("br"));
+  };
+  const distance = () => Math.round(box.scrollHeight - box.scrollTop - box.clientHeight);
+  const keep = keepAtEnd(box);
+  const keepAndGrow = async (between) => {
+    keep();
+    grow(5);
+    await between?.();
+    for (let frames = 0; frames < 3; frames++) await frame();
+  };
+  await keepAndGrow();
+  const followed = distance();
+  await keepAndGrow(async () => {
+    box.replaceChildren();
+    await frame();
+    grow(50);
+  });
+  const regrown = distance();
+  await keepAndGrow(() => void (box.scrollTop -= 200));
+  const scrolled = distance();
+  box.remove();
+  return [followed, regrown, scrolled];
+}"""
+
+
+async def test_scrolling_up_wins_over_a_growing_answer() -> None:
+    """Also between a word and the frame that draws it; a text that begins again is followed."""
+    async with on_upstream() as (service, _), playground(service.url) as page:
+        followed, regrown, scrolled = await page.evaluate(SCROLL)
+        assert (followed, regrown) == (0, 0)
+        assert scrolled >= 200

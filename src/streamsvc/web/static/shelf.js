@@ -2,6 +2,8 @@
 //
 // A browser may refuse to store anything; then the page works, and a reload starts over.
 
+import { isEntry, isItem } from "./kept.js";
+
 /** @typedef {import("./generation.js").Message} Message */
 /** @typedef {import("./options.js").Choices} Choices */
 
@@ -38,30 +40,37 @@ export class Shelf {
   /** @returns {Entry[]} the latest first */
   list() {
     const entries = this.#read("list");
-    return Array.isArray(entries) ? entries : [];
+    return Array.isArray(entries) ? entries.filter(isEntry) : [];
   }
 
   /**
    * @param {string} id
-   * @returns {Item[]} empty if it is not stored
+   * @returns {Item[]} empty if it is not stored, or cannot be read
    */
   load(id) {
     const items = this.#read(id);
-    return Array.isArray(items) ? items : [];
+    return Array.isArray(items) && items.every(isItem) ? items : [];
   }
 
   /**
-   * Store a conversation; if there is no room, the oldest others make some.
+   * Store a conversation; if there is no room, the oldest others make some, unless it is too large even without them.
    * @param {Entry} entry
    * @param {Item[]} items
    */
   save(entry, items) {
-    const others = this.list().filter(({ id }) => id !== entry.id);
-    while (others.length >= MAX_CONVERSATIONS) this.#remove(others);
+    const listed = this.list();
+    const others = listed.filter(({ id }) => id !== entry.id);
+    /** @type {Map<string, string>} */
+    const removed = new Map();
+    while (others.length >= MAX_CONVERSATIONS) this.#remove(others, removed);
     const text = JSON.stringify(items);
     while (!(this.#write(entry.id, text) && this.#write("list", JSON.stringify([entry, ...others])))) {
-      if (!others.length) return;
-      this.#remove(others);
+      if (others.length) {
+        this.#remove(others, removed);
+      } else {
+        if (!listed.some(({ id }) => id === entry.id)) this.#forget(entry.id);
+        return removed.forEach((text, id) => this.#write(id, text));
+      }
     }
   }
 
@@ -71,19 +80,32 @@ export class Shelf {
     this.#forget(id);
   }
 
-  /** @param {Entry[]} entries the last of which is removed */
-  #remove(entries) {
-    const oldest = entries.pop();
-    if (oldest) this.#forget(oldest.id);
+  /**
+   * @param {Entry[]} entries the last of which is removed
+   * @param {Map<string, string>} removed gets what it was, by id
+   */
+  #remove(entries, removed) {
+    const { id } = /** @type {Entry} */ (entries.pop());
+    removed.set(id, this.#text(id) ?? "");
+    this.#forget(id);
   }
 
   /** @param {string} name */
   #key = (name) => `${this.#prefix} ${name}`;
 
   /** @param {string} name */
+  #text(name) {
+    try {
+      return localStorage.getItem(this.#key(name));
+    } catch {
+      return null;
+    }
+  }
+
+  /** @param {string} name */
   #read(name) {
     try {
-      return JSON.parse(localStorage.getItem(this.#key(name)) ?? "null");
+      return JSON.parse(this.#text(name) ?? "null");
     } catch {
       return null;
     }
