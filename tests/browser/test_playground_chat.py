@@ -9,12 +9,13 @@ import pytest
 from playwright.async_api import Page, expect
 
 from browser.pages import recorded
-from browser.playground import ANSWER, ask, drawer, on_upstream, playground
+from browser.playground import ANSWER, ask, drawer, example, on_upstream, playground
 from streamsvc.engine.failover import WORKER_LOST
 from streamsvc.events import FinishReason, Outcome
+from streamsvc.messages import ToolCall
 from streamsvc.provider_errors import ProviderError
 from support.process import serve
-from support.upstreams import HOLD, RESET, finish, status, text, until
+from support.upstreams import HOLD, RESET, calling, finish, status, text, until
 
 pytestmark = pytest.mark.browser
 
@@ -338,6 +339,39 @@ async def test_a_draft_and_an_edit_outlast_what_they_are_not_about() -> None:
         await page.locator("#prompt").press("Enter")
         await expect(page.locator(ANSWER)).to_have_text("Answer 5.")
         await expect(page.locator(".question")).to_have_text(["First?", "Last?"])
+
+
+async def test_results_of_tools_end_an_edit_of_the_question() -> None:
+    """Then the next question does not take the place of the answer to them."""
+    asking = calling(ToolCall(id="call_1", name="get_weather", arguments="{}"))
+    async with on_upstream() as (service, api), playground(service.url) as page:
+        api.script(
+            (asking, finish("tool_calls")),
+            (text("Sunny."), finish()),
+            (text("Next."), finish()),
+        )
+        await example(page, "Call a tool")
+        await expect(page.locator(".results")).to_be_visible()
+        await page.get_by_role("button", name="Edit question").click()
+        await page.get_by_role("button", name="Send the result").click()
+        await expect(page.locator(ANSWER)).to_have_text("Sunny.")
+        await expect(page.locator("#editing")).to_be_hidden()
+        await ask(page, "And now?")
+        await expect(page.locator(ANSWER)).to_have_text("Next.")
+        await expect(page.locator(".question")).to_have_count(2)
+
+
+async def test_a_stop_that_does_not_arrive_is_said() -> None:
+    async with (
+        on_upstream(text("Half"), HOLD) as (service, _),
+        playground(service.url, expected=["ERR_INTERNET_DISCONNECTED"]) as page,
+    ):
+        await ask(page, "hello")
+        await expect(page.locator(ANSWER)).to_have_text("Half")
+        await page.context.set_offline(True)
+        await page.locator("#stop").click()
+        await expect(page.locator(FOOTER)).to_have_text("You left before the end.")
+        await expect(page.locator("#announcer")).to_contain_text("cannot be reached")
 
 
 SCROLL = """async () => {

@@ -92,6 +92,11 @@ export class Composer {
     this.#images.take();
   }
 
+  /** The question has another answer now: what is written is the draft of a new one. */
+  endEdit() {
+    this.#edit(false);
+  }
+
   get isEditing() {
     return this.#isEditing;
   }

@@ -132,8 +132,8 @@ export class Conversation {
     try {
       await stop(run.id);
     } catch (problem) {
+      run.viewer.close(); // which says something as well
       this.#announcer.textContent = `${sentenceOf(problem)} This page has left the answer.`;
-      run.viewer.close();
     }
   }
 

@@ -91,6 +91,7 @@ function refresh() {
   cut.disabled = second.disabled = leave.disabled = !(isBusy && run);
   again.disabled = !run || isBusy;
   if (isBusy) part("announcer").className = ""; // a complaint about the last question
+  if (isBusy) composer.endEdit();
   if (historyDrawer.isOpen) showConversations();
   if (focused?.disabled) (focused === leave ? again : prompt).focus(); // otherwise the keyboard focus is lost
 }
