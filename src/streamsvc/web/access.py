@@ -3,14 +3,16 @@
 Every route names its `Access`, so none can forget the check.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
 from enum import Enum, auto
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 
 from streamsvc.errors import Overloaded, Unauthorized
 from streamsvc.guard.authentication import Authenticator
@@ -117,9 +119,16 @@ class ServiceRoute(Route):
         self._endpoint = endpoint
         self._control = control
         self._refuse = refuse
-        # Starlette's own has two coroutines more, which every stream would keep (1.10). They handle exceptions, as its
-        # middleware around the router does.
+        # Starlette's own has two coroutines more, which every stream would keep (1.10). They handle exceptions, as
+        # `CrashGuard` does.
         self.app = self._answer
+
+    @override
+    def handle(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        """Answer a request; returns the coroutine, so that a stream does not keep a frame of this method."""
+        if self.methods and scope["method"] in self.methods:
+            return self._answer(scope, receive, send)
+        return super().handle(scope, receive, send)  # refuses it
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         control, caller = self._control, ANONYMOUS

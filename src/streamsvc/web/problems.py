@@ -4,14 +4,13 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import cast
 
 import msgspec
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from streamsvc.errors import (
     Draining,
@@ -72,19 +71,11 @@ class Problems:
     Args:
         shapes: each with the paths it applies to; all other paths get problem details.
         refusals: reports them.
-
-    Attributes:
-        handlers: for Starlette, by exception class.
     """
 
     def __init__(self, shapes: Mapping[Shape, Callable[[str], bool]], refusals: Refusals) -> None:
         self._shapes = shapes
         self._refusals = refusals
-        self.handlers: dict[type[Exception], ExceptionHandler] = {
-            RequestError: self._refused,
-            HTTPException: self._http,
-            ClientDisconnect: _gone,
-        }
 
     def response(
         self,
@@ -117,22 +108,26 @@ class Problems:
         self._refusals.note(scope, response.status_code, error.code, error.log_details)
         return response
 
-    async def _refused(self, request: Request, exc: Exception) -> Response:
-        return self.refusal(request.scope, cast("RequestError", exc))
+    def answer(
+        self, scope: Scope, error: RequestError | HTTPException | ClientDisconnect
+    ) -> Response:
+        """Return the HTTP response to a request that ended in one of the expected ways, and log a refusal."""
+        if isinstance(error, RequestError):
+            return self.refusal(scope, error)
+        if isinstance(error, HTTPException):
+            return self._http(scope, error)
+        return Response(status_code=400)  # the client left while it was sending; nobody reads this
 
-    async def _http(self, request: Request, exc: Exception) -> Response:
-        error = cast("HTTPException", exc)
-        if (
-            origin := preflight_origin(request.scope)
-        ) is not None:  # and no page may read responses
-            return self.refusal(request.scope, OriginRefused(shown(origin)))
-        status, headers, path = error.status_code, error.headers or {}, _path(request.scope)
+    def _http(self, scope: Scope, error: HTTPException) -> Response:
+        if (origin := preflight_origin(scope)) is not None:  # and no page may read responses
+            return self.refusal(scope, OriginRefused(shown(origin)))
+        status, headers, path = error.status_code, error.headers or {}, _path(scope)
         code = HTTPStatus(status).name.lower()
-        detail = not_allowed(request.method, path, headers.get("Allow", ""))
+        detail = not_allowed(scope["method"], path, headers.get("Allow", ""))
         if status == HTTPStatus.NOT_FOUND:
-            detail = not_found(path, request.app.routes)
-        self._refusals.note(request.scope, status, code)
-        return self.response(request.scope, status, code, detail, headers=headers)
+            detail = not_found(path, scope["app"].routes)
+        self._refusals.note(scope, status, code)
+        return self.response(scope, status, code, detail, headers=headers)
 
 
 def preflight_origin(scope: Scope) -> str | None:
@@ -162,11 +157,6 @@ def _path(scope: Scope) -> str:
     return path
 
 
-async def _gone(_request: Request, _exc: Exception) -> Response:
-    """The client left while it was sending; nobody reads this response."""
-    return Response(status_code=400)
-
-
 class Guard:
     """What `CrashGuard` knows about the application.
 
@@ -188,12 +178,15 @@ class Guard:
 
 
 class CrashGuard:
-    """Middleware for unexpected exceptions: a 500 for the client, class and origin in the operator's log.
+    """Middleware for exceptions: the expected ones become refusals, any other one a 500.
 
-    Starlette would pass the exception to the server, which logs its text, and that may contain a prompt. A
-    server that sends no lifespan events gets a 503 for every request.
+    Of an unexpected one, class and origin go to the operator's log. Starlette would pass the exception to the server,
+    which logs its text, and that may contain a prompt. A server that sends no lifespan events gets a 503 for every
+    request.
 
-    It also reports the end of a request whose response is cut (`request_log`).
+    This is the only middleware with a coroutine, which every stream keeps. So it does the work of Starlette's
+    `ExceptionMiddleware`, which has two and two closures, and of its `ServerErrorMiddleware` (1.10). It also reports
+    the end of a request whose response is cut (`request_log`).
     """
 
     def __init__(self, app: ASGIApp, problems: Problems, guard: Guard) -> None:
@@ -218,7 +211,13 @@ class CrashGuard:
             return
         note = note_of(scope)
         try:
-            await self._app(scope, receive, send)
+            try:
+                await self._app(scope, receive, send)
+            except (RequestError, HTTPException, ClientDisconnect) as exc:
+                if note.status:
+                    raise
+                await self._problems.answer(scope, exc)(scope, receive, send)
+                exc.__traceback__ = None  # an object that is raised again would collect frames
         except Exception as exc:  # noqa: BLE001  # the last resort
             log(logger, logging.ERROR, "request.crashed", **fields_of(exc))
             if not note.status:
