@@ -171,10 +171,14 @@ async def test_long_head_is_read(serve: Serve) -> None:
             assert (answer.status, bool(await answer.body())) == (200, True)
 
 
-async def test_request_headers_are_freed_while_the_stream_is_held(
+def has_parser(protocol: Protocol) -> bool:
+    return vars(protocol)["parser"] is not None
+
+
+async def test_headers_and_parser_are_freed_while_a_stream_is_held(
     serve: Serve,
 ) -> None:
-    """Headers such as cookies take kilobytes, and a stream may last for minutes."""
+    """Headers such as cookies take kilobytes, and a stream may last for minutes. What follows is read by a new parser."""
     service = await serve(SILENT)
     with anyio.fail_after(5):
         async with wire(service.port) as connection:
@@ -186,6 +190,14 @@ async def test_request_headers_are_freed_while_the_stream_is_held(
             )
             [protocol] = [one for one in ours if one.listener is not None]
             assert (protocol.headers, protocol.scope["headers"]) == ([], [])
+            assert not has_parser(protocol)
+            await connection.send(HEALTH[:9])
+            while not has_parser(protocol):
+                await anyio.lowlevel.checkpoint()
+            await connection.send(HEALTH[9:])
+            await service.client.post(f"/v1/generations/{answer.headers['x-generation-id']}/stop")
+            assert [event.type for event in await answer.events()] == ["done"]
+            assert (await connection.answer("GET")).status == 200
 
 
 @pytest.mark.promise("cancel:disconnect")

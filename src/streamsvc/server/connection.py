@@ -15,8 +15,6 @@ version) and httptools 0.9.0, and proved by `test_server.py`, `test_framing.py` 
 import asyncio
 import enum
 import logging
-import socket
-import struct
 from typing import Any, cast
 
 import httptools
@@ -29,22 +27,15 @@ from uvicorn.server import ServerState
 from streamsvc.log_line import log
 from streamsvc.server import refusal
 from streamsvc.server.addresses import Lease
-from streamsvc.server.lean import LeanEvent, LeanFlow, LeanQueue
+from streamsvc.server.lean import LeanEvent, LeanFlow, LeanQueue, new_parser
 from streamsvc.server.pending import PendingConnections
 from streamsvc.server.refusal import Refused
-from streamsvc.server.unframed import until_closed
+from streamsvc.server.unframed import cut_by_reset, until_closed
 from streamsvc.traces import fields_of
 from streamsvc.web.problems import Problem
 from streamsvc.web.stream.wire import CONNECTION, Listener, Wire
 
 logger = logging.getLogger(__name__)
-
-_LINGER_SECONDS, _LINGER_BYTES = 2.0, 1_048_576
-"""How long and how much a refused client may continue to send. Closing at once would reset the connection, and
-the client would lose the refusal (RFC 9112, section 9.6)."""
-
-_RESET = struct.pack("ii", 1, 0)
-"""`struct linger`: on, for zero seconds, so that closing sends a reset (socket(7))."""
 
 
 class _Part(enum.Enum):
@@ -83,15 +74,14 @@ class Protocol(HttpToolsProtocol, Wire):
         "_fields",
         "_is_refused",
         "_lease",
+        "_listener",
         "_part",
         "_pending",
         "_refusal",
         "_running",
         "is_full",
-        "listener",
     )
 
-    listener: Listener | None
     is_full: bool
 
     def __init__(
@@ -104,8 +94,8 @@ class Protocol(HttpToolsProtocol, Wire):
     ) -> None:
         super().__init__(config, server_state, app_state)
         self.pipeline = LeanQueue()  # type: ignore[assignment]
-        self.listener = None
         self.is_full = False
+        self._listener: Listener | None = None
         self._pending = pending
         self._lease = lease
         self._running: RequestResponseCycle | None = None
@@ -116,6 +106,21 @@ class Protocol(HttpToolsProtocol, Wire):
         self._is_refused = False  # the refusal is sent; what arrives is discarded
 
     # The connection, as the application writes to it
+
+    @property  # type: ignore[explicit-override]  # mypy takes the setter for another method
+    @override
+    def listener(self) -> Listener | None:
+        return self._listener
+
+    @listener.setter
+    def listener(self, listener: Listener | None) -> None:
+        """Set the listener; a stream may be held for hours, so the parser goes, unless it is amid a request.
+
+        One that has read `Connection: close` stays, because it skips what follows.
+        """
+        self._listener = listener
+        if listener is not None and self._part is _Part.NONE and self.cycle.keep_alive:
+            self.parser = None  # type: ignore[assignment]  # `_parse` makes another one
 
     @property
     @override
@@ -129,10 +134,7 @@ class Protocol(HttpToolsProtocol, Wire):
 
     @override
     def write(self, data: bytes) -> None:
-        """Send a part of the body, in the framing that uvicorn chose for the response.
-
-        This bypasses uvicorn's `send`, which costs a coroutine and a dict per token.
-        """
+        """Send a part of the body, framed as uvicorn chose; its `send` costs a coroutine and a dict per token."""
         running = self._running
         if running is not None and not running.disconnected:
             is_chunked = running.chunked_encoding
@@ -140,11 +142,7 @@ class Protocol(HttpToolsProtocol, Wire):
 
     @override
     def abort(self) -> None:
-        """Drop the connection.
-
-        A response without chunks or a length ends at a FIN, so an incomplete one is cut by a reset: otherwise the
-        client would take it for complete (RFC 9112, section 8).
-        """
+        """Drop the connection, by a reset if a response is incomplete that ends with it."""
         running = self._running
         if (
             running is not None
@@ -152,8 +150,7 @@ class Protocol(HttpToolsProtocol, Wire):
             and self._is_answering()
             and not self.transport.is_closing()
         ):
-            accepted: socket.socket = self.transport.get_extra_info("socket")
-            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            cut_by_reset(self.transport)
         self.transport.abort()
         self._report_disconnect()
 
@@ -174,15 +171,15 @@ class Protocol(HttpToolsProtocol, Wire):
     def resume_writing(self) -> None:
         super().resume_writing()
         self.is_full = False
-        if self.listener is not None:
-            self.listener.on_writable()
+        if self._listener is not None:
+            self._listener.on_writable()
 
     @override
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         self._excess_bytes += len(data)
         if self._is_refused:
-            if self._excess_bytes > _LINGER_BYTES:
+            if self._excess_bytes > refusal.LINGER_BYTES:
                 self.transport.abort()
             return
         if self._refusal is None:
@@ -218,6 +215,8 @@ class Protocol(HttpToolsProtocol, Wire):
 
     def _parse(self, data: bytes) -> None:
         rest = memoryview(data)
+        if self.parser is None:
+            self.parser = new_parser(self)  # type: ignore[unreachable]
         try:
             while rest and self._refusal is None:
                 try:
@@ -243,8 +242,7 @@ class Protocol(HttpToolsProtocol, Wire):
             return
         head = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
         head += [b"%b: %b" % field for field in self.headers if field[0] != b"upgrade"]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        self.parser = new_parser(self)
         self.parser.feed_data(b"\r\n".join([*head, b"", b""]))
 
     @override
@@ -372,7 +370,7 @@ class Protocol(HttpToolsProtocol, Wire):
         self._part = _Part.NONE
         self._excess_bytes = 0
         self.transport.write_eof()
-        self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+        self.loop.call_later(refusal.LINGER_SECONDS, self.transport.abort)
 
     def _report_disconnect(self) -> None:
         """Notify the running request and the listening stream that the client has disconnected."""
@@ -381,8 +379,8 @@ class Protocol(HttpToolsProtocol, Wire):
             # uvicorn writes the interim response at the next `receive`, even after a refusal, which crashes the request.
             self._running.waiting_for_100_continue = False
             self._running.message_event.set()
-        if self.listener is not None:
-            self.listener.on_disconnect()
+        if self._listener is not None:
+            self._listener.on_disconnect()
 
     def _is_answering(self) -> bool:
         return self._running is not None and not self._running.response_complete

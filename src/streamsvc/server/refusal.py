@@ -30,6 +30,10 @@ FRAMING_BYTES = 2
 """How many bytes of chunk sizes, extensions and trailers are accepted for each byte of a body, beyond
 `HEAD_BYTES`: a short body may arrive in chunks of one byte, but an endless trailer is an attack."""
 
+LINGER_SECONDS, LINGER_BYTES = 2.0, 1_048_576
+"""How long and how much a refused client may continue to send. Closing at once would reset the connection, and
+the client would lose the refusal (RFC 9112, section 9.6)."""
+
 
 class Refused(Exception):
     """Stops the parser when raised in one of its callbacks.

@@ -4,6 +4,9 @@ Such a response needs no chunked encoding, which HTTP/1.0 does not have (RFC 911
 at a FIN, so an incomplete one must be cut by a reset.
 """
 
+import asyncio
+import socket
+import struct
 import sys
 from collections.abc import Callable
 
@@ -15,6 +18,19 @@ from uvicorn._types import (
     Scope,
 )
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+_RESET = struct.pack("ii", 1, 0)
+"""`struct linger`: on, for zero seconds, so that closing sends a reset (socket(7))."""
+
+
+def cut_by_reset(transport: asyncio.Transport) -> None:
+    """Make a connection that is aborted next end in a reset.
+
+    A response without chunks or a length ends at a FIN, so the client would take an incomplete one for complete (RFC
+    9112, section 8).
+    """
+    accepted: socket.socket = transport.get_extra_info("socket")
+    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
 def until_closed(
