@@ -6,6 +6,7 @@ unless CORS allows that, keeps no copy, and tells nobody the URL, which may cont
 """
 
 from collections.abc import Awaitable
+from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,16 +28,15 @@ class SecurityHeaders:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Run the application; returns its coroutine, so that a stream does not keep a frame of this method."""
-        return self._app(scope, receive, _secured(send) if scope["type"] == "http" else send)
+        # A `partial` is half as large as a closure (CPython 3.11), and every stream keeps it.
+        secured = partial(_send_secured, send) if scope["type"] == "http" else send
+        return self._app(scope, receive, secured)
 
 
-def _secured(send: Send) -> Send:
-    def sent(message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            headers = message["headers"]
-            given = {name for name, _ in headers}
-            more = [field for field in SECURITY_HEADERS if field[0] not in given]
-            message = {**message, "headers": [*headers, *more]}
-        return send(message)
-
-    return sent
+def _send_secured(send: Send, message: Message) -> Awaitable[None]:
+    if message["type"] == "http.response.start":
+        headers = message["headers"]
+        given = {name for name, _ in headers}
+        more = [field for field in SECURITY_HEADERS if field[0] not in given]
+        message = {**message, "headers": [*headers, *more]}
+    return send(message)
