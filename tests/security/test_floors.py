@@ -58,8 +58,15 @@ def test_cve_2026_48710_no_code_asks_for_the_url_of_a_request() -> None:
 
 
 ASSIGNED = re.compile(r"([\w.#]+\[[^\]\n\"]+\])(?:\.\w+)*\s*[-+*/|&?]{0,2}=(?![=>])")
-HARMLESS = {"calls.js": {"this.#drafts[index]"}, "pulse.js": {"this.#fields[name]"}}
-"""An array, by a number; and an object, by the page's own names."""
+HARMLESS = {
+    "calls.js": {"this.#drafts[index]"},
+    "pulse.js": {"this.#fields[name]"},
+    "race.js": {"this.#figures[/** @type {keyof typeof FIGURES} */ (key)]"},
+}
+"""An array, by a number; and objects, by the page's own names."""
+
+LAST = re.compile(r"([\w.#]+)\[\1\.length - 1\]")
+"""The last item of an array: a number, too."""
 
 
 @pytest.mark.parametrize("path", sorted(STATIC.glob("*.js")), ids=lambda it: it.name)
@@ -68,4 +75,5 @@ def test_playground_uses_nothing_from_outside_as_the_key_of_an_object(path: Path
 
     Assigning to a computed member is how that happens.
     """
-    assert set(ASSIGNED.findall(path.read_text())) <= HARMLESS.get(path.name, set())
+    assigned = set(ASSIGNED.findall(path.read_text()))
+    assert {it for it in assigned if not LAST.fullmatch(it)} <= HARMLESS.get(path.name, set())
