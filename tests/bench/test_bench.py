@@ -20,7 +20,10 @@ from bench.stage import Sample
 from bench.stamps import FORMAT, StampReader
 from bench.store import Work
 
-pytestmark = pytest.mark.long
+SECONDS = 250
+"""Bound of the smoke run, which takes 45 s on an idle machine."""
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(SECONDS + 30)]
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,11 +33,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run every scenario once, with very few streams."""
     path = tmp_path_factory.mktemp("bench") / "results.json"
     command = [sys.executable, "-m", "bench", "--smoke", "--targets", "floor,streamsvc"]
-    subprocess.run([*command, "--json", str(path)], cwd=ROOT, check=True, timeout=100)
+    subprocess.run([*command, "--json", str(path)], cwd=ROOT, check=True, timeout=SECONDS)
     return path
 
 
-@pytest.mark.timeout(120)
 def test_every_scenario_says_something_about_every_target(written: Path) -> None:
     _, results = load_results(written)
     seen = {(result.scenario, result.target) for result in results}
