@@ -31,6 +31,7 @@ async def _opened(port: int) -> SocketStream:
     return client
 
 
+@pytest.mark.unmeasured  # coverage keeps something for each frame
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="sizes of objects differ")
 async def test_a_held_stream_costs_so_much_memory_and_no_more(serve: Serve) -> None:
     service = await serve(SILENT)
