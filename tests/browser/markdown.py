@@ -29,17 +29,17 @@ _SETUP = r"""async () => {
   };
   window.put = piece => piece === "¶" ? answer.mark("here") : answer.append(piece);
   // Text, and elements with their attributes but those that only style.
-  window.outline = (node = box) => [...node.childNodes].map(child => {
-    if (child instanceof Text) return /^[\n\t]*$/.test(child.data) ? "" : child.data;
+  window.outline = (node = box, isCode = false) => [...node.childNodes].map(child => {
+    if (child instanceof Text) return !isCode && /^[\n\t]*$/.test(child.data) ? "" : child.data;
     if (child.className === "seam") return "¶";
     if (child.tagName === "FIGURE") {
       const name = child.querySelector("figcaption span").textContent;
-      return `<code ${name}>${outline(child.querySelector("code")).replace(/<.?span>/g, "")}</code>`;
+      return `<code ${name}>${outline(child.querySelector("code"), true).replace(/<.?span>/g, "")}</code>`;
     }
     const shown = ["href", "start", "data-host", "aria-label"].flatMap(name =>
       child.hasAttribute(name) && child.className !== "table" ? [` ${name}=${child.getAttribute(name)}`] : []);
     const kind = child.localName === "code" && child.className ? " math" : "";
-    return `<${child.localName}${kind}${shown.join("")}>${outline(child)}</${child.localName}>`;
+    return `<${child.localName}${kind}${shown.join("")}>${outline(child, isCode)}</${child.localName}>`;
   }).join("");
   window.box = box;
 }"""
