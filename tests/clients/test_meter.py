@@ -59,8 +59,18 @@ WHOLE = {"firstMs": 300, "rate": 20, "pieces": 11, "counted": [50] * 10, "absenc
         ),
         pytest.param(
             [*BEGIN, *words(300, 3), (430, "leave", "away"), (1930, "leave", "away"), (2030, "back", "away"),
-             *words(2031, 30, 0), *words(2080, 4)],
-            {"pieces": 37, "counted": [50] * 5, "absences": {"away": 1600}}, id="cut and caught up",
+             *words(2031, 33, 0), *words(2100, 5)],
+            {"rate": 20, "pieces": 41, "counted": [50] * 6, "absences": {"away": 1600}}, id="cut and caught up",
+        ),
+        pytest.param(
+            [*BEGIN, *words(300, 3), (430, "leave", "away"), (2030, "back", "away"),
+             *words(2031, 3, 0), *words(2091, 35, 0), *words(2350, 3)],
+            {"rate": 20, "pieces": 44}, id="caught up with a pause in it",
+        ),
+        pytest.param(
+            [*BEGIN, *words(300, 3), (430, "leave", "away"), (2030, "back", "away"), (2031, "status"),
+             (2031, "text"), *words(2080, 4)],
+            {"rate": 20, "pieces": 8, "counted": [50] * 5}, id="asked again while away",
         ),
         pytest.param(
             [*BEGIN, *words(300, 3), (430, "leave", "hidden"), (500, "leave", "away"), (900, "back", "hidden"),

@@ -1,8 +1,9 @@
-// The pace of an answer, measured only while this page receives it.
+// The pace of an answer, from pieces that arrived when they were sent.
 //
-// A gap counts if both of its tokens arrived when they were sent. That is not so for what a connection catches up on
-// after it opens, nor across a time away (a lost or closed connection), a hidden tab, or a provider that is asked
-// again; such times are listed by name instead.
+// That is not so for what a connection catches up on after it opens, nor across a time away (a lost or closed
+// connection), a hidden tab, or a provider that is asked again. A gap next to such a time does not count; the time is
+// listed by name instead. The rate counts all pieces between two that arrived when they were sent, because the provider
+// goes on while this page is away. Only the time of a provider that is asked again is left out.
 
 /** What arrives without a pause of this length after a connection has opened was waiting for it. */
 const PAUSE_MS = 20;
@@ -39,7 +40,9 @@ export class Meter {
   #lastEvent = 0;
   #lastPiece = 0;
   #sent = 0;
-  #total = { gaps: 0, ms: 0 };
+  /** The latest piece that arrived when it was sent: at what time, and how many there were then. */
+  #mark = /** @type {{at: number, pieces: number} | null} */ (null);
+  #total = { pieces: 0, ms: 0 };
 
   /** @type {Gap[]} the latest ones */
   gaps = [];
@@ -64,8 +67,8 @@ export class Meter {
 
   /** Pieces per second; null if that is not known. */
   get rate() {
-    const { gaps, ms } = this.#total;
-    return ms > 0 ? (1000 * gaps) / ms : null;
+    const { pieces, ms } = this.#total;
+    return ms > 0 ? (1000 * pieces) / ms : null;
   }
 
   /**
@@ -145,8 +148,8 @@ export class Meter {
     const isLive = this.#absent.size === 0 && this.#isNow(now);
     this.#lastEvent = now;
     if (type === "start" || type === "restart") this.pieces = 0;
-    if (type === "restart") [this.gaps, this.#total] = [[], { gaps: 0, ms: 0 }]; // another answer, at another pace
-    if (type === "restart" || type === "status") this.#isRetrying = this.#lastPiece > 0;
+    if (type === "restart") [this.gaps, this.#total] = [[], { pieces: 0, ms: 0 }]; // another answer, at another pace
+    if (type === "restart" || type === "status") this.#isRetrying = this.#mark !== null;
     if (type === "done") this.#isOver = true;
     this.#hasThoughts ||= type === "reasoning";
     if (PIECES.has(type)) this.#piece(isLive, now);
@@ -171,6 +174,11 @@ export class Meter {
     const ms = now - this.#lastPiece;
     if (this.#lastPiece && this.#isRetrying) this.#add({ ms, reason: "retrying" });
     else if (this.#lastPiece) this.#add({ ms });
+    if (this.#mark && !this.#isRetrying) {
+      this.#total.pieces += this.pieces - this.#mark.pieces;
+      this.#total.ms += now - this.#mark.at;
+    }
+    this.#mark = { at: now, pieces: this.pieces };
     this.#isRetrying = false;
     this.#lastPiece = now;
   }
@@ -179,9 +187,6 @@ export class Meter {
   #add(gap) {
     this.gaps.push(gap);
     if (this.gaps.length > KEPT) this.gaps.shift();
-    if (gap.reason) return;
-    this.#total.gaps += 1;
-    this.#total.ms += gap.ms;
   }
 }
 
