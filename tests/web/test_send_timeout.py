@@ -14,6 +14,7 @@ from streamsvc.eventlog.base import BEFORE_FIRST
 from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.events import Text
 from streamsvc.web.stream.response import EventStream
+from streamsvc.web.stream.rounds import Rounds
 from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.viewer import LogPosition
 from support.doubles import Room
@@ -70,6 +71,7 @@ def viewing(log: MemoryEventLog, room: Room) -> EventStream:
         shutdown=Shutdown(0),
         headers={},
         hooks=logged(),
+        rounds=Rounds(0.01),
     )
 
 

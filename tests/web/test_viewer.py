@@ -19,6 +19,7 @@ from streamsvc.eventlog.memory import MemoryEventLog
 from streamsvc.eventlog.shared import SharedMemory
 from streamsvc.events import Event, Record, Text
 from streamsvc.web.stream.receipt import Receipt
+from streamsvc.web.stream.rounds import Rounds
 from streamsvc.web.stream.viewer import LogPosition, Viewer
 from streamsvc.web.stream.wire import Listener, Wire
 from support.doubles import Room
@@ -85,7 +86,8 @@ async def watch(wire: Wire, log: MemoryEventLog, room: Room, dialect: Dialect) -
             Receipt(GENERATION, "native", BEFORE_FIRST, logged()),
             dialect,
             StreamSettings(),
-            None,
+            rounds=Rounds(0.01),
+            on_done=None,
         )
         place = LogPosition(log, GENERATION, BEFORE_FIRST, lambda _: slot)
         begun: Sequence[Record] = ()
@@ -163,7 +165,8 @@ async def test_records_read_before_the_stream_are_not_sent_twice() -> None:
             Receipt(GENERATION, "native", BEFORE_FIRST, logged()),
             PlainDialect(),
             StreamSettings(),
-            None,
+            rounds=Rounds(0.01),
+            on_done=None,
         )
         place = LogPosition(log, GENERATION, BEFORE_FIRST, lambda _: slot)
         async with anyio.create_task_group() as tasks:

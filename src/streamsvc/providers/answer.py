@@ -16,7 +16,7 @@ normally, the finish reason decides:
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -37,6 +37,8 @@ from streamsvc.providers.base import Finish, SurrogateJoiner
 from streamsvc.providers.finish_words import answer_end
 from streamsvc.providers.tool_calls import MAX_DATA_BYTES, CallPiece, ToolCallJoiner
 from streamsvc.providers.wording import model_name
+
+_Words: TypeAlias = Reasoning | Text | Refusal
 
 END_WAIT_SECONDS = 5.0
 """How long to wait for the end of the stream after a finish reason that ends the answer."""
@@ -71,11 +73,9 @@ class AnswerSoFar:
         "_emit",
         "_has_plain_words",
         "_is_refused",
+        "_joiners",
         "_provider_data",
         "_reason",
-        "_reasoning_joiner",
-        "_refusal_joiner",
-        "_text_joiner",
         "_usage",
         "_word",
         "end_at",
@@ -97,9 +97,9 @@ class AnswerSoFar:
         self._data_of_calls = data_of_calls
         self._calls: ToolCallJoiner | None = None
         self._provider_data: Mapping[str, Any] = {}
-        self._text_joiner = SurrogateJoiner()
-        self._reasoning_joiner = SurrogateJoiner()
-        self._refusal_joiner = SurrogateJoiner()
+        self._joiners: dict[
+            type[_Words], SurrogateJoiner
+        ] = {}  # made when a half comes, which is rare
         self._has_plain_words = False  # text without a reason, since the last reason
         self._is_refused = False
         self._reason: AnswerEnd | None = None
@@ -123,8 +123,8 @@ class AnswerSoFar:
             ProviderError: the finish reason says that the provider failed.
         """
         if self.has_halves:
-            reasoning = self._reasoning_joiner.feed(reasoning)
-            text = self._text_joiner.feed(text)
+            reasoning = self._valid(Reasoning, reasoning)
+            text = self._valid(Text, text)
         if reasoning:
             self._emit(Reasoning(reasoning))
         if text:
@@ -150,9 +150,9 @@ class AnswerSoFar:
             ProviderError: the finish reason says that the provider failed.
             UpstreamInvalid: the pieces are not tool calls.
         """
-        reasoning = self._valid(self._reasoning_joiner, reasoning)
-        text = self._valid(self._text_joiner, text)
-        refusal = self._valid(self._refusal_joiner, refusal)
+        reasoning = self._valid(Reasoning, reasoning)
+        text = self._valid(Text, text)
+        refusal = self._valid(Refusal, refusal)
         for delta in (Reasoning(reasoning), Text(text), Refusal(refusal)):
             if delta.text:
                 self._emit(delta)
@@ -196,8 +196,11 @@ class AnswerSoFar:
             self._calls = ToolCallJoiner(self._emit)
         self._calls.take(pieces)
 
-    def _valid(self, joiner: SurrogateJoiner, text: str) -> str:
-        return joiner.feed(text) if self.has_halves else text
+    def _valid(self, kind: type[_Words], text: str) -> str:
+        """Return the valid part of a text of one kind so far."""
+        if not self.has_halves:
+            return text
+        return self._joiners.setdefault(kind, SurrogateJoiner()).feed(text)
 
     def _take_words(self) -> None:
         """Note that text without a finish reason has arrived, so the answer has grown."""
@@ -265,12 +268,9 @@ class AnswerSoFar:
         """
         if self._reason is None:
             raise UpstreamCut
-        if rest := self._reasoning_joiner.flush():
-            self._emit(Reasoning(rest))
-        if rest := self._text_joiner.flush():
-            self._emit(Text(rest))
-        if rest := self._refusal_joiner.flush():
-            self._emit(Refusal(rest))
+        for kind, joiner in self._joiners.items():
+            if rest := joiner.flush():
+                self._emit(kind(rest))
         return self._finish(self._reason)
 
     def _announce(self) -> None:

@@ -26,6 +26,9 @@ _FIELDS = (b":", b"data:", b"event:", b"id:", b"retry:", b"error:")
 """How the lines of an event stream begin; `error` is a field that some servers add."""
 
 
+_NO_DEADLINE = nullcontext()
+
+
 class Kind(Enum):
     """What a body is."""
 
@@ -204,5 +207,5 @@ def _kind(beginning: bytes, *, is_stream: bool) -> Kind | None:
 
 
 def _until(deadline: float) -> AbstractContextManager[anyio.CancelScope | None]:
-    """Return a scope that ends at a deadline; without one, create none, because every open stream would keep it."""
-    return nullcontext() if deadline == math.inf else anyio.CancelScope(deadline=deadline)
+    """Return a scope that ends at a deadline; without one, nothing is made, because every open stream would keep it."""
+    return _NO_DEADLINE if deadline == math.inf else anyio.CancelScope(deadline=deadline)

@@ -278,7 +278,7 @@ class Protocol(HttpToolsProtocol, Wire):
         if not self.url.startswith(b"/"):
             self._shorten_target()
         super().on_headers_complete()
-        self.cycle.message_event = LeanEvent()
+        self.cycle.message_event = LeanEvent()  # type: ignore[assignment]  # has what is used
         self._part = _Part.BODY
         self.headers = []  # the list belongs to the scope, where the application frees it: browsers send kilobytes
         if len(self.pipeline) == 1:

@@ -14,50 +14,65 @@ from uvicorn.protocols.http.flow_control import FlowControl
 T = TypeVar("T")
 
 
-class LeanEvent(asyncio.Event):
-    """An event that is small as long as nobody has waited for it."""
+class LeanEvent:
+    """An `asyncio.Event` that is small as long as nobody has waited for it: without its `__dict__` and its queue."""
 
     __slots__ = ("_event", "_is_set")
 
-    def __init__(self, *, is_set: bool = False) -> None:
-        # Not the base class's: it makes the queue of those that wait.
-        self._is_set = is_set
+    def __init__(self) -> None:
+        self._is_set = False
         self._event: asyncio.Event | None = None
 
-    @override
-    def is_set(self) -> bool:
-        return self._is_set
-
-    @override
     def set(self) -> None:
+        """Wake all that wait."""
         self._is_set = True
         if self._event is not None:
             self._event.set()
 
-    @override
     def clear(self) -> None:
+        """Let those wait that come from now on."""
         self._is_set = False
         if self._event is not None:
             self._event.clear()
 
-    @override
-    async def wait(self) -> bool:  # type: ignore[override]  # typeshed: Literal[True]
+    async def wait(self) -> None:
+        """Wait until it is set."""
         if not self._is_set:
             if self._event is None:
                 self._event = asyncio.Event()
             await self._event.wait()
-        return True
 
 
 class LeanFlow(FlowControl):
-    """uvicorn's flow control with a lean event."""
+    """uvicorn's flow control, with an event only if something waits."""
+
+    # The base class has a `__dict__`, which stays empty and is not made.
+    __slots__ = ("_is_writable_event", "_transport", "read_paused", "write_paused")
+
+    _is_writable_event: LeanEvent  # type: ignore[assignment]  # has what is used of an `asyncio.Event`
 
     def __init__(self, transport: asyncio.Transport) -> None:
         # Not the base class's: it makes an `asyncio.Event`.
         self._transport = transport
         self.read_paused = False
         self.write_paused = False
-        self._is_writable_event = LeanEvent(is_set=True)
+
+    @override
+    async def drain(self) -> None:
+        if self.write_paused:
+            await self._is_writable_event.wait()
+
+    @override
+    def pause_writing(self) -> None:
+        if not self.write_paused:
+            self._is_writable_event = LeanEvent()
+        self.write_paused = True
+
+    @override
+    def resume_writing(self) -> None:
+        if self.write_paused:
+            self.write_paused = False
+            self._is_writable_event.set()
 
 
 class LeanQueue(list[T]):

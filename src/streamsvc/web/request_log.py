@@ -19,9 +19,7 @@ from streamsvc.eventloop import now
 from streamsvc.hooks import Hooks, RequestEnded
 from streamsvc.tracecontext import Traces
 from streamsvc.web.request_trace import begin_trace, trace_of
-
-_NOTE = "streamsvc.note"
-"""Where a scope has the note of its request."""
+from streamsvc.web.scopes import NOTE
 
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 """A client can send any word as the method; these are reported as they are, all others as `*`."""
@@ -50,7 +48,7 @@ class RequestLog:
         if scope["type"] != "http":
             return self._app(scope, receive, send)
         note = RequestNote(scope, send, self._hooks)
-        scope[_NOTE] = note
+        scope[NOTE] = note
         begin_trace(scope, self._traces)
         return self._app(scope, receive, note.send)
 
@@ -106,7 +104,7 @@ class RequestNote:
         the garbage collector.
         """
         scope = self._scope
-        if scope.pop(_NOTE, None) is None:
+        if scope.pop(NOTE, None) is None:
             return
         method, trace = scope["method"], trace_of(scope)
         self._hooks.notify(
@@ -127,7 +125,7 @@ class RequestNote:
 
 def note_of(scope: Scope) -> RequestNote:
     """Return the note of a request whose response has not ended."""
-    note: RequestNote = scope[_NOTE]
+    note: RequestNote = scope[NOTE]
     return note
 
 

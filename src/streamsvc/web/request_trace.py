@@ -3,9 +3,7 @@
 from starlette.types import Scope
 
 from streamsvc.tracecontext import RequestTrace, Traces
-
-_TRACE = "streamsvc.trace"
-"""Where a scope has the trace of its request, if it has one."""
+from streamsvc.web.scopes import TRACE
 
 
 def begin_trace(scope: Scope, traces: Traces) -> RequestTrace | None:
@@ -17,11 +15,11 @@ def begin_trace(scope: Scope, traces: Traces) -> RequestTrace | None:
     traceparent = str(fields[0], "latin-1") if len(fields) == 1 else ""
     trace = traces.request(traceparent)
     if trace is not None:
-        scope[_TRACE] = trace
+        scope[TRACE] = trace
     return trace
 
 
 def trace_of(scope: Scope) -> RequestTrace | None:
     """Return the trace of a request; None: it is not traced."""
-    trace: RequestTrace | None = scope.get(_TRACE)
+    trace: RequestTrace | None = scope.get(TRACE)
     return trace

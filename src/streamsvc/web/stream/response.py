@@ -24,9 +24,11 @@ from streamsvc.engine.audience import ViewerSlot
 from streamsvc.events import Record
 from streamsvc.hooks import Hooks
 from streamsvc.web.request_trace import trace_of
+from streamsvc.web.scopes import forget_request
 from streamsvc.web.stream.first_event import DeferredHead, FirstEventWait
 from streamsvc.web.stream.pull import first_event, frames
 from streamsvc.web.stream.receipt import Receipt
+from streamsvc.web.stream.rounds import Rounds
 from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.viewer import LogPosition, Viewer
 from streamsvc.web.stream.whole import STREAM_HEADERS
@@ -54,6 +56,7 @@ class EventStream(EventSourceResponse):
         settings: how a stream looks, and how long a viewer may leave it unread.
         shutdown: how a stream learns that a server other than ours stops.
         hooks: get a report when the viewer joins and leaves, with what it got.
+        rounds: the timers of all viewers.
         headers: additional response headers.
         instead: may replace the stream with a different response.
         on_done: called when the `Done` is written.
@@ -67,6 +70,7 @@ class EventStream(EventSourceResponse):
         settings: StreamSettings,
         shutdown: Shutdown,
         hooks: Hooks,
+        rounds: Rounds,
         headers: dict[str, str],
         instead: DeferredHead | None = None,
         on_done: Callable[[], None] | None = None,
@@ -80,6 +84,7 @@ class EventStream(EventSourceResponse):
         self._settings = settings
         self._shutdown = shutdown
         self._hooks = hooks
+        self._rounds = rounds
         self._instead = instead
         self._on_done = on_done
 
@@ -105,10 +110,15 @@ class EventStream(EventSourceResponse):
                 return
             begun = await self._begin(offered, slot, receive, send)
             if begun is not None:
-                # They would be kept for as long as the stream lasts, and browsers send kilobytes.
-                scope["headers"].clear()
+                forget_request(scope)
                 viewing = Viewer(
-                    offered, slot, self._receipt, self._dialect, self._settings, self._on_done
+                    offered,
+                    slot,
+                    self._receipt,
+                    self._dialect,
+                    self._settings,
+                    rounds=self._rounds,
+                    on_done=self._on_done,
                 )
                 await viewing.watch(
                     self._place, begun

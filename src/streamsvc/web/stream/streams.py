@@ -11,8 +11,12 @@ from streamsvc.eventlog.base import EventLog
 from streamsvc.hooks import Hooks
 from streamsvc.web.stream.first_event import DeferredHead
 from streamsvc.web.stream.response import EventStream
+from streamsvc.web.stream.rounds import Rounds
 from streamsvc.web.stream.shutdown import Shutdown
 from streamsvc.web.stream.viewer import LogPosition
+
+_MOST_LATE = 0.01
+"""How much later than set a keepalive may come, as a share of its time, so that many viewers share a timer."""
 
 
 class ViewerSlots(Protocol):
@@ -47,6 +51,9 @@ class Streams:
         self._settings = settings
         self._shutdown = shutdown
         self._hooks = hooks
+        self._rounds = Rounds(
+            min(settings.ping_seconds, settings.send_timeout_seconds) * _MOST_LATE
+        )
 
     def stream(  # noqa: PLR0913  # what a stream needs, passed by name
         self,
@@ -71,6 +78,7 @@ class Streams:
             settings=self._settings,
             shutdown=self._shutdown,
             hooks=self._hooks,
+            rounds=self._rounds,
             headers={**(headers or {}), "X-Generation-Id": generation},
             instead=instead,
             on_done=on_done,

@@ -1,7 +1,7 @@
 """The fast implementation of a stream, between the log and the wire: takes records, writes frames, watches the clock.
 
-Nothing here waits for a token: the log calls, the wire is written to at once, and a timer checks the clock now and
-then. What comes before and after the frames is up to `response`. `pull` does the same for servers that offer no
+Nothing here waits for a token: the log calls, the wire is written to at once, and a timer that many viewers share
+checks the clock now and then. What comes before and after the frames is up to `response`. `pull` does the same for servers that offer no
 wire.
 """
 
@@ -22,6 +22,7 @@ from streamsvc.eventlog.base import EventLog, Reader
 from streamsvc.events import Done, Record
 from streamsvc.hooks import GAP_BOUNDS, DropReason
 from streamsvc.web.stream.receipt import WORDS, Receipt
+from streamsvc.web.stream.rounds import Round, Rounds, Timed
 from streamsvc.web.stream.wire import Listener, Wire
 
 WRITE_BYTES = 65_536
@@ -46,7 +47,7 @@ class LogPosition(NamedTuple):
     cut_at: str = ""
 
 
-class Viewer(Reader, Listener):
+class Viewer(Reader, Listener, Timed):
     """Writes one stream. Small, because every open stream has one.
 
     Attributes:
@@ -69,21 +70,24 @@ class Viewer(Reader, Listener):
         "_receipt",
         "_resume",
         "_retry_ms",
+        "_round",
+        "_rounds",
         "_sent_at",
         "_slot",
-        "_timer",
         "_wire",
         "is_over",
         "last",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a stream needs, some of it passed by name
         self,
         wire: Wire,
         slot: ViewerSlot,
         receipt: Receipt,
         dialect: Dialect,
         settings: StreamSettings,
+        *,
+        rounds: Rounds,
         on_done: Callable[[], None] | None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -101,6 +105,8 @@ class Viewer(Reader, Listener):
         self._receipt = receipt
         self._gaps = receipt.gaps.counts
         self._mistake: Exception | None = None
+        self._rounds = rounds
+        self._round: Round | None = None
         self._now = loop.time
         self._sent_at = loop.time()
         self._ended: asyncio.Future[None] = loop.create_future()
@@ -118,7 +124,7 @@ class Viewer(Reader, Listener):
         after = begun[taken - 1].seq if taken else place.after
         following = place.log.follow(place.generation, after=after, reader=self)
         self._resume = following.resume
-        self._look_at_the_clock()
+        self.on_time()
         self._wire.listener = self
         try:
             if not self._wire.is_lost:
@@ -126,7 +132,8 @@ class Viewer(Reader, Listener):
                 await self._ended
         finally:
             self._wire.listener = None
-            self._timer.cancel()
+            if self._round is not None:
+                self._round.leave(self)
             following.close()
             del self._resume  # it holds this one
         if self._mistake is not None:
@@ -230,11 +237,10 @@ class Viewer(Reader, Listener):
 
     # Called by the timer
 
-    def _look_at_the_clock(self) -> None:
-        """Send a keepalive in silence, and drop a viewer that does not read.
-
-        One timer per viewer fires now and then; blocks set no timers.
-        """
+    @override
+    def on_time(self) -> None:
+        """Send a keepalive in silence, and drop a viewer that does not read. Blocks set no timers."""
+        self._round = None
         now = self._now()
         due = now + self._patience_seconds  # until then, a block may have been stuck for as long
         if self._wire.is_full:
@@ -249,4 +255,4 @@ class Viewer(Reader, Listener):
                 self._receipt.keepalives += 1
                 self._sent_at = now
             due = min(due, self._sent_at + self._ping_seconds)
-        self._timer = asyncio.get_running_loop().call_later(due - now, self._look_at_the_clock)
+        self._round = self._rounds.join(due, self)
