@@ -1,7 +1,10 @@
 """Processes on cores: started, pinned, awaited and ended; and the resources they use."""
 
+import asyncio
+import ctypes
 import os
 import resource
+import signal
 import socket
 import tempfile
 import time
@@ -12,11 +15,12 @@ from pathlib import Path
 from typing import IO
 
 import anyio
-from anyio.abc import Process
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 5.0
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 
 
 class NotStarted(Exception):
@@ -115,20 +119,20 @@ def environ_for(extra: Mapping[str, str]) -> dict[str, str]:
 async def server(
     command: Sequence[str], *, port: int, health: Health, core: int, environ: Mapping[str, str]
 ) -> AsyncIterator[Running]:
-    """Run a server on one core while the context is held.
+    """Run a server on one core while the context is held. It ends with this process, even if that is killed.
 
     Raises:
         NotStarted: it ended, or was not ready in time.
     """
     with tempfile.TemporaryFile() as output:
         began = time.monotonic()
-        process = await anyio.open_process(
-            command,
-            stdin=None,
+        process = await asyncio.create_subprocess_exec(
+            *command,
             stdout=output,
             stderr=output,
             env=environ_for(environ),
             cwd=Path(__file__).parents[1],
+            preexec_fn=end_with_parent,
         )
         try:
             os.sched_setaffinity(process.pid, {core})
@@ -139,7 +143,14 @@ async def server(
                 await _stop(process)
 
 
-async def _ready(process: Process, port: int, health: Health, output: IO[bytes]) -> None:
+def end_with_parent() -> None:
+    """Let the kernel send SIGTERM to this process when its parent ends, however that ends: prctl(2)."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+async def _ready(
+    process: asyncio.subprocess.Process, port: int, health: Health, output: IO[bytes]
+) -> None:
     with anyio.move_on_after(READY_SECONDS):
         while process.returncode is None:
             if health.reply in await _reply(port, health.request):
@@ -158,7 +169,7 @@ async def _reply(port: int, request: bytes) -> bytes:
         return b""
 
 
-async def _stop(process: Process) -> None:
+async def _stop(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
         with anyio.move_on_after(STOP_SECONDS):

@@ -1,12 +1,15 @@
 """The benchmark measures what it says; its times are nobody's business here."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
+import anyio
 import pytest
 
 from bench.meter import percentile
@@ -216,3 +219,36 @@ def test_a_report_goes_to_the_place_of_its_scenario() -> None:
     for several in (["guard", "paced"], ["paced"]):
         written = put_into(text, r"n\1w", [result(name) for name in several])
         assert written == text.replace("others", "\nn\\1w\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+async def test_run_that_is_ended_leaves_no_process(tmp_path: Path, number: int) -> None:
+    """A killed run cannot end its upstream; the kernel does."""
+    command = [sys.executable, "-m", "bench", "--smoke", "--targets", "streamsvc"]
+    arguments = ["--only", "paced", "--json", str(tmp_path / "results.json")]
+    async with await anyio.open_process([*command, *arguments], cwd=ROOT) as run:
+        with anyio.fail_after(100):
+            while not (children := _children(run.pid)):  # noqa: ASYNC110  # the kernel reports no such event
+                await anyio.sleep(0.01)
+            os.kill(run.pid, number)
+            await run.wait()
+            while any(_is_running(pid) for pid in children):  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+
+
+def _children(pid: int) -> list[int]:
+    """Return the upstream that a run has started, once it is more than a copy of the run."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found if b"bench.upstream" in _command(int(child))]
+
+
+def _command(pid: int) -> bytes:
+    """Return the command line of a process; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _is_running(pid: int) -> bool:
+    return bool(_command(pid))
