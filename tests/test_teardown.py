@@ -43,7 +43,7 @@ MOST_TURNS_LEFT, MOST_TURNS_STOPPED, MOST_TOKENS = 5, 10, 1
 that it sends meanwhile. Medians, because a machine that pauses this process lets time pass within a turn."""
 
 WAVES, WAVE_VIEWERS = 20, 50
-GAP_SECONDS = 0.02
+GAP_SECONDS = 0.1
 
 SCRIPTS: Mapping[str, tuple[Script, int]] = {
     "talking": ((text("One ", "two "), paced(GAP_SECONDS)), 3),
@@ -86,7 +86,7 @@ async def _watching(
     """Watch a generation until its upstream has reached the stage."""
     number = len(api.calls)
     target = f"/stream-ai?provider={provider}&prompt={doing}"
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with view(service.port, target) as answer:
             start = await answer.event()
             call = await api.call(number)
@@ -226,6 +226,7 @@ async def _abort(service: Service, number: int) -> None:
             assert stopped.status in {200, 204}
 
 
+@pytest.mark.unmeasured
 @pytest.mark.long
 @pytest.mark.promise("cancel:clean")
 async def test_1000_aborts_leave_nothing_behind(api: Upstream, serve: Serve) -> None:
@@ -238,12 +239,12 @@ async def test_1000_aborts_leave_nothing_behind(api: Upstream, serve: Serve) -> 
     before = _Before(asyncio.all_tasks(), file_descriptors)
 
     for wave in range(WAVES):
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
                 for number in range(WAVE_VIEWERS):
                     tasks.start_soon(_abort, service, wave * WAVE_VIEWERS + number)
 
-    with anyio.move_on_after(10):
+    with anyio.move_on_after(60):
         # Look again after each turn of the loop; the assertion below reports what remains.
         while _left_behind(service, before) != NOTHING:
             await anyio.lowlevel.checkpoint()
