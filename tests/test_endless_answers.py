@@ -20,7 +20,7 @@ WRITE_BYTES = 300
 
 MOST_BYTES = 50_000_000
 HEALTHY = 120
-SLOWER_SECONDS, TIMES_SLOWER = 0.1, 3
+SLOWER_SECONDS, TIMES_SLOWER = 0.5, 3
 """How much longer the slowest of a hundred healthy requests may take; on a busy machine, how many times as long.
 Parsing that copies what it has read costs seconds."""
 

@@ -30,6 +30,7 @@ from streamsvc.server.listening import Listening, bind, miss_lost_clients
 from streamsvc.server.pending import PendingConnection, PendingConnections, Room
 from support.eventstream import wire
 from support.process import serve as serve_process
+from support.service import CLIENT_SECONDS
 
 QUICK = {"PROVIDERS__FAKE__FIRST_WORD_SECONDS": "0", "PROVIDERS__FAKE__WORDS_PER_SECOND": "0"}
 SILENT = Settings(providers={"fake": FakeSettings(first_word_seconds=3600)})
@@ -243,7 +244,7 @@ async def test_without_descriptors_it_refuses_calmly_and_recovers(tmp_path: Path
                 async with wire(service.port) as newcomer:
                     assert (await newcomer.ask("GET", "/healthz")).status == 200
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
-            async with httpx2.AsyncClient() as client:
+            async with httpx2.AsyncClient(timeout=CLIENT_SECONDS) as client:
                 url = f"http://127.0.0.1:{service.port}/stream-ai?prompt=hi"
                 assert '"status":"completed"' in (await client.get(url)).text
         assert service.output.count("\n") - lines < 20

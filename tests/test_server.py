@@ -40,7 +40,7 @@ async def test_client_that_drops_off_the_network_is_disconnected() -> None:
         await server.startup()
         port = server.servers[0].sockets[0].getsockname()[1]
         async with wire(port) as connection:
-            with anyio.fail_after(5):
+            with anyio.fail_after(10):
                 await (await connection.ask("GET", "/healthz")).body()
             (protocol,) = server.server_state.connections
             accepted = protocol.transport.get_extra_info("socket")
@@ -63,7 +63,7 @@ SILENT = Settings(
 async def test_disconnect_with_a_request_waiting_is_seen_at_once(serve: Serve, leave: str) -> None:
     """Uvicorn pauses reading at the second request, and would miss both its end and the disconnect."""
     service = await serve(SILENT)
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with wire(service.port) as connection:
             stream = await connection.ask("GET", "/stream-ai?prompt=hi")
             assert (await stream.event()).type == "start"
@@ -75,7 +75,7 @@ async def test_disconnect_with_a_request_waiting_is_seen_at_once(serve: Serve, l
 
 async def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
     service = await serve(SILENT)
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with wire(service.port) as connection:
             stream = await connection.ask("GET", "/stream-ai?prompt=hi")
             for _ in range(3):
@@ -119,7 +119,7 @@ async def test_pipelined_requests_beyond_the_limit_are_refused(serve: Serve) -> 
 )
 async def test_pipelined_data_is_read_within_a_bound(serve: Serve, endless: bytes) -> None:
     service = await serve(SILENT)
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with wire(service.port) as connection:
             before = set(service.server.server_state.connections)
             stream = await connection.ask("GET", "/stream-ai?prompt=hi")
@@ -141,7 +141,7 @@ async def test_pipelined_data_is_read_within_a_bound(serve: Serve, endless: byte
 )
 async def test_endless_head_is_refused_and_not_buffered(serve: Serve, piece: bytes) -> None:
     service = await serve(SILENT)
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with wire(service.port) as connection:
             await connection.send(b"GET /healthz HTTP/1.1\r\nX-B: b")
             sent_bytes = 0
@@ -165,7 +165,7 @@ async def test_endless_head_is_refused_and_not_buffered(serve: Serve, piece: byt
 
 async def test_long_head_is_read(serve: Serve) -> None:
     service = await serve(SILENT)
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with wire(service.port) as connection:
             answer = await connection.ask("GET", "/healthz", {"X-A": "a" * 100_000})
             assert (answer.status, bool(await answer.body())) == (200, True)
@@ -180,7 +180,7 @@ async def test_request_and_parser_are_freed_while_a_stream_is_held(
 ) -> None:
     """Headers such as cookies take kilobytes, and a stream may last for minutes. What follows is read by a new parser."""
     service = await serve(SILENT)
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with wire(service.port) as connection:
             headers = {"Cookie": "c" * 4000, "Accept": "text/event-stream"}
             answer = await connection.ask("GET", "/stream-ai?prompt=Hi", headers)
@@ -222,7 +222,7 @@ async def test_disconnect_after_a_large_body_is_seen_at_once(
     else:
         body["prompt"] = padding
     data = json.dumps(body).encode()
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with await anyio.connect_tcp("127.0.0.1", service.port) as client:
             await client.send(
                 f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"

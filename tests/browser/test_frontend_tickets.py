@@ -20,6 +20,7 @@ from support.eventstream import parse
 from support.parts import find
 from support.process import FAKE, Running, serve, write_config
 from support.proxy import after_events, breaking_proxy, never
+from support.service import CLIENT_SECONDS
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
@@ -123,7 +124,10 @@ async def test_the_smallest_back_end_hands_out_an_address_that_opens_one_answer(
     key = (await anyio.run_process(command, cwd=tmp_path)).stdout.decode().strip()
     page = "http://127.0.0.1:8001"
     settings = {"AUTH__KEYS_FILE": "keys.toml", "CORS__ORIGINS": page}
-    async with serve(tmp_path, settings) as service, httpx2.AsyncClient() as reader:
+    async with (
+        serve(tmp_path, settings) as service,
+        httpx2.AsyncClient(timeout=CLIENT_SECONDS) as reader,
+    ):
         for name in ("tickets.py", "back_end.py"):
             text = FILES[name].replace(":8000", f":{service.port}").replace("8001", "0")
             (tmp_path / name).write_text(text)

@@ -30,7 +30,7 @@ def fake(**fields: object) -> Settings:
 
 
 async def until_closed(api: Upstream) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         await (await api.call()).closed.wait()
 
 

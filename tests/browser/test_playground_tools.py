@@ -387,7 +387,7 @@ async def test_stop_ends_a_call_that_is_being_written() -> None:
         await example(page, "Call a tool")
         await expect(page.locator(".draft code")).to_have_text('{"city": ')
         await page.keyboard.press("Escape")
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             await (await api.call()).closed.wait()
         await expect(page.locator(FOOTER)).to_contain_text("Stopped")
         await expect(page.locator(RESULTS)).to_have_count(0)

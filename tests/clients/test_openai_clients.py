@@ -323,7 +323,7 @@ async def test_a_rescue_with_a_different_text_is_an_error_in_a_stream(
     report = await _ask(client, service, how, asked)
     assert (report.text, report.finish_reason) == ("Uno ", None)
     assert _without_words(report.error) == Failure("APIError", None, "upstream_cut", "server_error")
-    with anyio.fail_after(5):  # no viewer reads the different text
+    with anyio.fail_after(10):  # no viewer reads the different text
         await (await made.call(1)).closed.wait()
 
 
@@ -335,7 +335,7 @@ async def test_leaving_in_mid_stream_closes_the_upstream(
     api.script((text(*WORDS), HOLD))
     report = await _ask(client, service, how, leave_after=2)
     assert report.text.startswith("".join(WORDS[:2]))
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         await (await made.call()).closed.wait()
     assert made.counts == (1, 1)
 

@@ -173,7 +173,7 @@ async def test_size_of_one_json_is_bounded(subject: UpstreamSubject) -> None:
 
     async with subject.open(endless) as (api, provider):
         assert type((await ask(provider))[1]) is UpstreamInvalid
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             await api.calls[0].closed.wait()
 
 
@@ -284,7 +284,7 @@ async def test_page_is_refused_at_its_first_byte(subject: UpstreamSubject) -> No
 
     async with subject.open(endless) as (api, provider):
         assert type((await ask(provider))[1]) is ProviderMisconfigured
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             await api.calls[0].closed.wait()
 
 

@@ -200,7 +200,7 @@ async def test_empty_chunks_do_not_extend_the_wait(subject: UpstreamSubject) -> 
     async with subject.open(text("a"), STOPPED, _meaningless) as (api, provider):
         deltas, error = await ask(provider)
         assert (texts(deltas), error) == (["a"], None)
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             await api.calls[0].closed.wait()
 
 

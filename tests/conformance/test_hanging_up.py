@@ -33,7 +33,7 @@ async def test_leaving_within_an_answer_closes_the_connection(
     async with subject.open(text("One "), rest) as (api, provider):
         async with answering(provider, PROMPT) as answer:
             assert await anext(answer) == Text("One ")
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             await api.calls[0].closed.wait()
 
 
@@ -46,7 +46,7 @@ async def test_cancelling_before_the_first_token_closes_it(
         async with answering(provider, PROMPT) as answer:
             await gather(answer)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with subject.open(*script) as (api, provider):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(ask, provider)
@@ -74,9 +74,9 @@ async def test_exception_of_emit_ends_the_call_and_propagates(
             raise _Enough
 
     async with subject.open(text("One ", "two ", "three "), HOLD) as (api, provider):
-        with anyio.fail_after(5), pytest.raises(_Enough):
+        with anyio.fail_after(10), pytest.raises(_Enough):
             await provider.generate(PROMPT, refuse_the_second)
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             await api.calls[0].closed.wait()
     assert emitted == [Text("One "), Text("two ")]
 
@@ -102,6 +102,6 @@ async def test_clean_up_survives_the_cancellation_of_its_task() -> None:
 @pytest.mark.promise("upstream:bounded")
 async def test_endless_clean_up_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "CLOSE_SECONDS", 0.01)
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with closed_afterwards(anyio.sleep_forever):
             pass

@@ -145,7 +145,7 @@ async def test_refusal_keeps_its_status_when_its_body_breaks(
     script = status(429, b"half", {"Content-Length": "100"}), rest
     async with subject.open(*script) as (api, provider):
         assert type((await _ask(provider))[1]) is ProviderRateLimited
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             await api.until(lambda: api.calls[0].hung_up or api.calls[0].closed_at)
 
 
@@ -166,7 +166,7 @@ async def test_endless_refusal_body_is_read_up_to_a_bound(subject: UpstreamSubje
     async with subject.open(endless) as (api, provider):
         for number in range(2):
             assert type((await _ask(provider))[1]) is ProviderUnavailable
-            with anyio.fail_after(5):
+            with anyio.fail_after(10):
                 await api.calls[number].closed.wait()
     # The rest is in the buffers of the kernel.
     assert sent_bytes < 50_000_000

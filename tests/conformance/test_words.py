@@ -100,7 +100,7 @@ async def test_concurrent_answers_are_not_mixed_up(
 async def test_delta_is_emitted_before_the_next_one_arrives(subject: UpstreamSubject) -> None:
     """The adapter does not wait for further lines or blocks."""
     async with subject.asked(text("One ", "two "), HOLD) as (_, answer):
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             assert [await anext(answer), await anext(answer)] == [Text("One "), Text("two ")]
 
 

@@ -17,6 +17,7 @@ import pytest
 from support.deployment import PLACE
 from support.process import RUNNING_ON
 from support.redis_servers import free_port
+from support.service import CLIENT_SECONDS
 from support.wheel import clean, run
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +98,9 @@ async def test_what_the_image_runs_serves_and_is_healthy(place: Path, installed:
             while not RUNNING_ON_ALL.search(log):
                 log += (await process.stderr.receive()).decode()
             assert await is_healthy(installed, environ)
-            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            async with httpx2.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", timeout=CLIENT_SECONDS
+            ) as client:
                 assert '"status":"completed"' in (await client.get("/stream-ai?prompt=hi")).text
             process.terminate()
             assert await process.wait() == 0

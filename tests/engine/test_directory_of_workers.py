@@ -35,7 +35,7 @@ async def test_a_stop_from_another_worker_ends_a_generation(workers: Workers) ->
     """It is over when the stop returns, long before the next beat."""
     async with workers.start(2, lease_seconds=60) as (owner, other):
         running = await begin(owner)
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             assert await other.directory.stop(GENERATION, Outcome.CLIENT_STOP)
         assert running.stopped == [Outcome.CLIENT_STOP]
         owner.directory.leave(running)

@@ -461,10 +461,10 @@ async def test_who_reads_a_generation_that_nobody_runs_reports_it(
         await one.write(START)
         let_lapse(valkey, one)
         assert await other.log.read("gen_a", after=0) == []
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             assert await anext(aiter(other.store.lapsed)) == "gen_a"
         watch(other)
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             assert await anext(aiter(other.store.lapsed)) == "gen_a"
 
 

@@ -77,7 +77,7 @@ async def test_ends_go_together_when_nothing_is_admitted(
         made.sizes.clear()
         for generation in generations:
             one.limiter.settle(generation, 5)
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             while await other.admitted(principal(max_generations=1), most=1) == 0:  # noqa: ASYNC110
                 await anyio.sleep(0.01)  # what has ended tells no other process
         assert 10 in made.sizes
@@ -230,7 +230,7 @@ async def test_nobody_waits_for_a_process_that_ends(
         await process.admit(caller)
         made.sizes.clear()
         proxy.pause()
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(is_refused, process)
                 while not made.sizes:

@@ -138,7 +138,7 @@ async def test_nothing_is_left_in_redis(valkey: RedisServer, key_prefix: str) ->
             seat.leave()
             process.limiter.settle(generation, 10)
         await process.settled()
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             while left := keys_of(valkey, key_prefix):
                 assert all(valkey.command("PTTL", key) != -1 for key in left)
                 await anyio.sleep(0.05)  # buckets expire when they are empty

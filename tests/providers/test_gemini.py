@@ -84,7 +84,7 @@ def parts(*of_it: dict[str, Any]) -> bytes:
 
 
 async def gather(provider: Provider, prompt: Prompt = PROMPT) -> list[Piece]:
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with answering(provider, prompt) as deltas:
             return [delta async for delta in deltas]
 
@@ -395,7 +395,7 @@ async def test_answer_survives_what_follows_its_finish_reason(
         upstream(text("One"), finish(), rest) as api,
         opened(base_url=api.url) as provider,
     ):
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             async with answering(provider, PROMPT) as deltas:
                 assert [it async for it in deltas] == [Text("One"), _ends("STOP", usage=USAGE)]
             await api.until(lambda: api.calls[0].hung_up or api.calls[0].closed_at)
@@ -499,7 +499,7 @@ async def test_concurrent_calls_close_only_their_own_connection() -> None:
         opened(base_url=api.url) as provider,
         answering(provider, PROMPT) as staying,
     ):
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             assert await anext(staying) == Text("One ")
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_leave_early, provider)

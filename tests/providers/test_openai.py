@@ -95,7 +95,7 @@ def refusal(status_code: int, **error: object) -> Step:
 
 
 async def gather(provider: Provider, prompt: Prompt = PROMPT) -> list[Piece]:
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with answering(provider, prompt) as deltas:
             return [delta async for delta in deltas]
 
@@ -444,7 +444,7 @@ async def test_wait_for_usage_after_the_finish_is_bounded(
         opened(base_url=f"{api.url}/v1") as provider,
     ):
         assert await gather(provider) == [Text("One"), _ends()]
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             await api.calls[0].closed.wait()
 
 
@@ -465,7 +465,7 @@ async def test_endless_body_after_done_only_costs_the_connection(
     async with upstream(*script) as api, opened(base_url=f"{api.url}/v1") as provider:
         for _ in range(2):
             assert (await gather(provider))[0] == Text("One")
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             await api.calls[0].closed.wait()
         assert [call.connection for call in api.calls] == [1, 2]
 

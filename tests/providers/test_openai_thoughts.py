@@ -37,7 +37,7 @@ STAMP = {"kind": "openai", "model": "gpt-test"}
 
 async def ask(provider: Provider, *messages: Message, tools: Sequence[Tool] = TOOLS) -> list[Piece]:
     prompt = Prompt(messages=messages or (QUESTION,), tools=tuple(tools))
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with answering(provider, prompt) as deltas:
             return [delta async for delta in deltas]
 

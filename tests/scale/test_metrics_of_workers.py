@@ -15,6 +15,7 @@ from support.eventstream import view
 from support.figures import Figures, scrape
 from support.process import Running, write_config
 from support.redis_servers import RedisServer
+from support.service import CLIENT_SECONDS
 from support.workers import serve_workers, workers
 
 STREAMS = 20
@@ -40,13 +41,17 @@ pytestmark = [pytest.mark.needs("valkey"), pytest.mark.timeout(180)]
 
 async def fresh(service: Running) -> Figures:
     """Scrape on a new connection, which any worker may get."""
-    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{service.port}") as client:
+    async with httpx2.AsyncClient(
+        base_url=f"http://127.0.0.1:{service.port}", timeout=CLIENT_SECONDS
+    ) as client:
         return await scrape(client)
 
 
 async def state(service: Running) -> Any:
     """Return what the operators' page shows; any worker may answer."""
-    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{service.port}") as client:
+    async with httpx2.AsyncClient(
+        base_url=f"http://127.0.0.1:{service.port}", timeout=CLIENT_SECONDS
+    ) as client:
         return (await client.get("/operations/state")).json()
 
 

@@ -19,6 +19,7 @@ import pytest
 from support.eventstream import view
 from support.process import Running, write_config
 from support.redis_servers import RedisServer
+from support.service import CLIENT_SECONDS
 from support.watching import alerts, dashboard, panels
 from support.watching.picture import drawn
 from support.watching.prometheus import Prometheus, scraping
@@ -99,7 +100,9 @@ class Load:
     async def stopped(self) -> None:
         """Stop an answer, and read to its end."""
         async with (
-            httpx2.AsyncClient(base_url=f"http://127.0.0.1:{self.port}") as client,
+            httpx2.AsyncClient(
+                base_url=f"http://127.0.0.1:{self.port}", timeout=CLIENT_SECONDS
+            ) as client,
             view(self.port, "/stream-ai?prompt=hi&provider=long") as answer,
         ):
             stop = f"/v1/generations/{answer.headers['x-generation-id']}/stop"

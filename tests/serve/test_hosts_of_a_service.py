@@ -8,6 +8,7 @@ import pytest
 from support.asking import answered, get
 from support.network import namespace
 from support.process import environment, serve_command, started
+from support.service import CLIENT_SECONDS
 
 OPEN = {"AUTH__ALLOW_ANONYMOUS": "true", "SERVER__HOSTS": "chat.example"}
 
@@ -47,7 +48,9 @@ async def test_service_on_one_address_is_probed_by_it(tmp_path: Path) -> None:
         command = serve_command()
         async with (
             started(command, tmp_path, settings, running_on=running_on) as service,
-            httpx2.AsyncClient(base_url=f"http://{address}:{service.port}") as client,
+            httpx2.AsyncClient(
+                base_url=f"http://{address}:{service.port}", timeout=CLIENT_SECONDS
+            ) as client,
         ):
             assert (await client.get("/readyz")).status_code == 200
             named = await client.get("/readyz", headers={"Host": "chat.example"})

@@ -43,7 +43,7 @@ async def test_who_waits_for_the_store_learns_of_its_return() -> None:
     health = Health(logged())
     health.failed(Trouble.SILENT, "none")
     async with anyio.create_task_group() as tasks:
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             tasks.start_soon(health.wait_usable)
             await anyio.wait_all_tasks_blocked()
             health.failed(Trouble.UNREACHABLE, "none")

@@ -18,6 +18,7 @@ from anyio.abc import TaskStatus
 from streamsvc.config.addresses import is_loopback
 from support.owned import own_tasks
 from support.process import Running, environment, serve_command, started, write_config
+from support.service import CLIENT_SECONDS
 
 Sections = Mapping[str, Mapping[str, object]]
 
@@ -107,7 +108,7 @@ class _Fleet:
         running_on = rf"running on http://{place.host}:(\d+)"
         async with started(command, directory, environment({}, {}), running_on=running_on) as it:
             url = f"http://{place.host}:{it.port}"
-            async with httpx2.AsyncClient(base_url=url, timeout=20) as client:
+            async with httpx2.AsyncClient(base_url=url, timeout=CLIENT_SECONDS) as client:
                 worker = self.workers[number] = Worker(it, place.host, client)
                 task_status.started()
                 await self.leaving.wait()

@@ -21,6 +21,7 @@ import anyio.abc
 import httpx2
 
 from support.owned import own_tasks
+from support.service import CLIENT_SECONDS
 
 START_SECONDS = 100
 """Bound of a start on a busy machine."""
@@ -204,7 +205,8 @@ async def started(
         try:
             with anyio.fail_after(START_SECONDS):
                 running.port = int((await running.logged(running_on))[1])
-            running.client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{running.port}")
+            url = f"http://127.0.0.1:{running.port}"
+            running.client = httpx2.AsyncClient(base_url=url, timeout=CLIENT_SECONDS)
             async with running.client:
                 yield running
         finally:

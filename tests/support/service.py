@@ -21,6 +21,9 @@ from streamsvc.server.lifecycle import Options, Server
 from support.changes import Changes
 from support.owned import own_tasks
 
+CLIENT_SECONDS = 60
+"""How long the client of a test waits for a service: a busy machine may pause both for seconds."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -106,7 +109,9 @@ async def serving(settings: Settings, environ: Mapping[str, str]) -> AsyncIterat
     async with own_tasks() as tasks:
         tasks.start_soon(_serve, server, listener)
         try:
-            async with httpx2.AsyncClient(base_url=url, timeout=10, limits=limits) as client:
+            async with httpx2.AsyncClient(
+                base_url=url, timeout=CLIENT_SECONDS, limits=limits
+            ) as client:
                 # The first response arrives once the service has started.
                 (await client.get("/healthz")).raise_for_status()
                 yield Service(url, port, client, app, server, Changes(app.state.supervisor))

@@ -50,7 +50,7 @@ async def running(place: Place) -> AsyncIterator[Peers]:
     peers.answers["what"] = answer
     async with own_tasks() as tasks:
         tasks.start_soon(peers.run)
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             while place.directory and not await answers(place):
                 await anyio.lowlevel.checkpoint()
         yield peers
@@ -118,7 +118,7 @@ async def test_nonsense_gets_nothing_and_harms_nobody(directory: str, raw: bytes
             if raw:
                 await connection.send(raw)
             await connection.send_eof()
-            with anyio.fail_after(5), pytest.raises(anyio.EndOfStream):
+            with anyio.fail_after(10), pytest.raises(anyio.EndOfStream):
                 await connection.receive()
         assert (await peers.ask("what"))["1"]
 

@@ -32,7 +32,7 @@ async def test_a_refusal_after_the_head_is_a_crash(
     guard.has_started = True
     answer = RequestLog(CrashGuard(route, Problems({}, Refusals(hooks)), guard), hooks, Traces())
     connection = Connection("GET", "/", {}, b"")
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         await connection.run(answer)
     assert (connection.status, connection.complete) == ((200, False) if has_begun else (503, True))
     assert ("request.crashed exception=Draining" in caplog.text) == has_begun

@@ -86,7 +86,7 @@ async def test_wait_reads_a_long_log_batch_by_batch() -> None:
     for number in range(3 * BATCH_RECORDS):
         log.append("gen_a", Text(str(number)))
     waits = Waits(60, lambda event: isinstance(event, Text) and event.text == "767")
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         await FirstEventWait(Nowhere(), ViewerSlot(), waits).watch(
             LogPosition(log, "gen_a", BEFORE_FIRST, lambda _: ViewerSlot())
         )
@@ -96,7 +96,7 @@ async def test_wait_reads_a_long_log_batch_by_batch() -> None:
 async def test_wait_ends_at_its_time_limit_or_with_the_log() -> None:
     log = MemoryEventLog(GenerationSettings())
     log.append("gen_a", START)
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         for generation, seconds, taken in (("gen_a", 0.01, records(START)), ("gen_b", 60, [])):
             waits = Waits(seconds)
             await FirstEventWait(Nowhere(), ViewerSlot(), waits).watch(
@@ -122,7 +122,7 @@ async def test_wait_that_is_interrupted_ends_and_says_why() -> None:
 async def test_disconnect_frees_the_viewer_slot_at_once() -> None:
     log, room, wire = MemoryEventLog(GenerationSettings()), Room(), Nowhere()
     log.append("gen_a", START)
-    with anyio.fail_after(5), ViewerSlot(room) as slot:
+    with anyio.fail_after(10), ViewerSlot(room) as slot:
         wait = FirstEventWait(wire, slot, Waits(60))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait.watch, LogPosition(log, "gen_a", BEFORE_FIRST, lambda _: slot))

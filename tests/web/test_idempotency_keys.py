@@ -50,7 +50,7 @@ async def test_concurrent_requests_with_one_key_create_one_generation(serve: Ser
         )
         generations.append(response.json()["id"])
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             for _ in range(10):
                 tasks.start_soon(create)
@@ -96,7 +96,7 @@ async def test_key_is_free_again_once_its_generation_is_dropped(serve: Serve) ->
     forgetful = GenerationSettings(keep_finished_seconds=0.01)
     service = await serve(with_fake(HURRIED, generations=forgetful))
     first, _ = await finished(service, f"{ASK}&key=k")
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         await until_forgotten(service, first)
     second, _ = await finished(service, "/stream-ai?prompt=other&key=k")
     assert second != first

@@ -242,7 +242,7 @@ async def test_filtered_answer_has_its_reason_and_usage(service: Service) -> Non
 
 
 async def test_slow_answer_within_the_deadline_is_whole(service: Service) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with posting(service, provider="soon", fault="slow") as answer:
             assert (await watch(answer))[0] == WHOLE
     assert b": ka\n" in answer.raw
@@ -261,7 +261,7 @@ async def test_slow_answer_within_the_deadline_is_whole(service: Service) -> Non
 async def test_fallback_that_allows_no_faults_answers_instead(
     service: Service, name: FaultName, reason: str, tries: int
 ) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with posting(service, provider="saved", fault=name) as answer:
             seen, done = await watch(answer)
     shown = (*(retrying(reason),) * (tries - 1), f"status: switching to none, {reason}", TEXT)

@@ -86,7 +86,7 @@ async def test_generation_limit_defers_browsers_and_refuses_posts(
 async def test_viewer_limit_adds_no_viewer_and_creates_nothing(serve: Serve) -> None:
     limits = LimitSettings(max_viewers=1)
     service = await serve(with_fake(SILENT, limits=limits, stream=StreamSettings(retry_ms=1000)))
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with view(service.port, ASK) as first:
             cursor = {"Last-Event-ID": (await first.event()).last_event_id}
             for target, headers in ((ASK, {}), (ASK, cursor), (first.headers["location"], {})):
@@ -106,7 +106,7 @@ async def test_burst_creates_only_as_many_as_the_viewer_limit_allows(
 ) -> None:
     """All requests arrive before the first is answered."""
     service = await serve(with_fake(SILENT, limits=LimitSettings(max_viewers=2)))
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with AsyncExitStack() as stack:
             burst = [await stack.enter_async_context(wire(service.port)) for _ in range(8)]
             for connection in burst:
@@ -120,7 +120,7 @@ async def test_burst_creates_only_as_many_as_the_viewer_limit_allows(
 async def test_post_at_the_viewer_limit_creates_nothing(serve: Serve) -> None:
     """Also when another viewer takes the last slot while the body is on its way."""
     service = await serve(with_fake(SILENT, limits=LimitSettings(max_viewers=1)))
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with wire(service.port) as connection:
             head = f"POST {CREATE} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
             await connection.send(
@@ -143,7 +143,7 @@ async def test_drain_refuses_new_work_and_lets_viewers_resume(serve: Serve) -> N
     client = service.client
     assert (await client.get("/readyz")).json()["status"] == "ready"
     generation = await created(service)
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(service.supervisor.drain, 3600)
             await until(lambda: service.supervisor.is_draining)

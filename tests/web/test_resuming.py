@@ -161,7 +161,7 @@ async def test_cursor_of_a_dropped_generation_gets_error_then_204(
     forgetful = GenerationSettings(keep_finished_seconds=0.01)
     service = await serve(with_fake(HURRIED, generations=forgetful))
     generation, events = await finished(service)
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         await until_forgotten(service, generation)
     for cursor in (events[2].last_event_id, events[-1].last_event_id, f"{NEVER}.0"):
         for target in (ASK, events_of(cursor.partition(".")[0])):

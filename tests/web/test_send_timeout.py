@@ -92,7 +92,7 @@ async def test_unread_message_drops_viewer_and_frees_its_slot(
     room = Room()
     stream = viewing(log_of("one "), room)
     sent: list[Message] = []
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         await stream(SCOPE, staying_client(), stuck_at(is_stuck, sent))
     assert room.size == 0
     assert [message["type"] for message in sent] == accepted

@@ -71,7 +71,7 @@ async def test_stop_ends_generation_and_informs_every_viewer(serve: Serve) -> No
     generation = await created(service)
     target = events_of(generation)
     stop = f"{CREATE}/{generation}/stop"
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with (
             view(service.port, target) as one,
             view(service.port, target) as two,

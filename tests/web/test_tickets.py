@@ -362,7 +362,7 @@ async def test_new_ticket_with_a_cursor_waits_for_no_word(serve: Serve) -> None:
     service = await serve(with_fake(SILENT, generations=GenerationSettings(grace_seconds=20)))
     generation = await created(service)
     url = f"{await minted(service, generation=generation)}&last_event_id={generation}.0"
-    with anyio.fail_after(3):
+    with anyio.fail_after(10):
         async with view(service.port, url) as viewer:
             assert viewer.status == 200
             assert (await error_of(service, url))[0] == "ticket_spent"

@@ -119,7 +119,7 @@ async def test_revoked_key_takes_its_tickets_and_their_streams_along(
         cursor = (await viewer.event()).last_event_id
         await neighbour.event()
         keys.revoke(key)
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             assert await viewer.events() == []
         assert not viewer.is_whole
         assert await guard.code_of(unspent) == "ticket_invalid"

@@ -18,7 +18,7 @@ async def test_idle_chat_has_nothing_to_resume(serve: Serve) -> None:
     idle = await resume(service)
     assert (idle.status, bytes(idle.raw)) == (204, b"")
     assert await stop(service) == 204
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with view(service.port, "/api/chat/chat-1/stream", method="HEAD") as head:
             assert head.status == 200
 
@@ -122,7 +122,7 @@ async def test_answer_can_be_resumed_during_a_drain(serve: Serve) -> None:
         await until(lambda: service.supervisor.is_draining)
         refused = await post(service, asked(chat="b"))
         assert (refused.status, b"shutting down" in refused.raw) == (503, True)
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             async with view(service.port, "/api/chat/chat-1/stream") as back:
                 assert (await back.event()).json["type"] == "start"
         tasks.cancel_scope.cancel()

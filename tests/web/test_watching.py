@@ -27,7 +27,7 @@ async def test_generation_stops_when_its_last_viewer_leaves(serve: Serve) -> Non
     """At once, for a close and for a reset, also while the provider is silent."""
     service = await serve(with_fake(SILENT))
     for leave in ("close", "reset"):
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             async with wire(service.port) as connection, view(service.port, ASK) as first:
                 generation = first.headers["x-generation-id"]
                 second = await connection.ask("GET", events_of(generation))
@@ -50,7 +50,7 @@ async def test_disconnect_after_pipelined_requests_is_noticed(
 ) -> None:
     """The server reads only one request ahead, so the next keepalive notices the disconnect."""
     service = await serve(with_fake(SILENT, stream=StreamSettings(ping_seconds=0.02)))
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with wire(service.port) as connection:
             stream = await connection.ask("GET", ASK)
             generation = stream.headers["x-generation-id"]
@@ -70,7 +70,7 @@ async def test_generation_outlives_its_viewers_by_the_grace_time(serve: Serve) -
     ):
         generations = GenerationSettings(grace_seconds=configured)
         service = await serve(with_fake(SILENT, generations=generations))
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             async with view(
                 service.port, CREATE, method="POST", headers=STREAM, body=body
             ) as viewer:
@@ -119,7 +119,7 @@ async def test_grace_time_restarts_each_time_the_last_viewer_leaves(serve: Serve
 
 async def test_created_generation_waits_attach_seconds_for_a_viewer(serve: Serve) -> None:
     service = await serve(with_fake(SILENT, generations=GenerationSettings(attach_seconds=0.1)))
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         began = anyio.current_time()
         ended = await until_finished(service, await created(service))
         assert anyio.current_time() - began >= 0.1

@@ -52,7 +52,7 @@ async def test_streams_match_their_transcripts(serve: Serve) -> None:
 
 async def test_stopped_answer_says_so(serve: Serve) -> None:
     service = await serve(with_fake(at_once(ANSWER, first_word_seconds=60)))
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with view(service.port, ASK) as viewer:
             generation = viewer.headers["x-generation-id"]
             await service.client.post(f"/v1/generations/{generation}/stop")
@@ -83,7 +83,7 @@ async def test_head_and_start_go_out_before_the_first_token(serve: Serve) -> Non
         ("GET", ASK, None),
         ("POST", "/v1/generations", b'{"prompt": "hi"}'),
     ):
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             async with view(
                 service.port, target, method=method, headers=STREAM, body=body
             ) as viewer:
@@ -110,7 +110,7 @@ async def test_first_block_of_each_connection_has_the_retry_line(serve: Serve) -
 async def test_silence_is_filled_with_lone_comments(serve: Serve) -> None:
     fake = at_once("One two three.", first_word_seconds=0.2)
     service = await serve(with_fake(fake, stream=StreamSettings(ping_seconds=0.04)))
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with view(service.port, ASK) as viewer:
             events = await viewer.events()
     start, pings, rest = re.split(rb"((?:: ka\n)+)", bytes(viewer.raw), maxsplit=1)
@@ -139,7 +139,7 @@ async def test_viewer_that_resumes_into_silence_gets_keepalives(
     serve: Serve,
 ) -> None:
     service = await serve(with_fake(SILENT, stream=StreamSettings(ping_seconds=0.02)))
-    with anyio.fail_after(5):
+    with anyio.fail_after(10):
         async with view(service.port, ASK) as first:
             cursor = (await first.event()).last_event_id
             headers = {"Last-Event-ID": cursor}

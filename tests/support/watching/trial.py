@@ -25,6 +25,7 @@ from support.eventstream import view, wire
 from support.parts import find
 from support.process import Running, write_config
 from support.redis_servers import running_redis
+from support.service import CLIENT_SECONDS
 from support.watching import alerts, dashboard
 from support.watching.picture import CELL_HEIGHT, drawn
 from support.watching.prometheus import Prometheus, scraping
@@ -93,7 +94,9 @@ async def _stall(port: int) -> None:
 
 
 async def _ask_nonsense(port: int) -> None:
-    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx2.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}", timeout=CLIENT_SECONDS
+    ) as client:
         await client.post("/v1/generations", json={"prompt": "hi", "provider": "nobody"})
 
 
