@@ -41,7 +41,7 @@ MOST_WORKERS = 12
 
 TESTS = Path(__file__).parent
 
-UNMEASURED = frozenset({"bench", "browser", "clients", "package", "scale", "security", "serve"})
+UNMEASURED = frozenset({"bench", "browser", "clients", "package", "scale", "serve"})
 """The directories whose tests run without coverage: they take long, and other tests run the same lines."""
 
 KEY_PREFIXES = count()
