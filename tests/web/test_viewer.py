@@ -77,6 +77,15 @@ def log_of(*events: Event) -> MemoryEventLog:
     return log
 
 
+async def watched(viewer: Viewer, place: LogPosition, begun: Sequence[Record]) -> None:
+    """Watch to the end, as a response does."""
+    try:
+        viewer.begin(place, begun)
+        await viewer.ended
+    finally:
+        viewer.end()
+
+
 async def watch(wire: Wire, log: MemoryEventLog, room: Room, dialect: Dialect) -> Viewer:
     """Watch to the end; return the viewer."""
     with ViewerSlot(room) as slot, anyio.fail_after(20):
@@ -91,7 +100,7 @@ async def watch(wire: Wire, log: MemoryEventLog, room: Room, dialect: Dialect) -
         )
         place = LogPosition(log, GENERATION, BEFORE_FIRST, lambda _: slot)
         begun: Sequence[Record] = ()
-        await viewer.watch(place, begun)
+        await watched(viewer, place, begun)
         return viewer
 
 
@@ -170,7 +179,7 @@ async def test_records_read_before_the_stream_are_not_sent_twice() -> None:
         )
         place = LogPosition(log, GENERATION, BEFORE_FIRST, lambda _: slot)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(viewer.watch, place, records[:2])
+            tasks.start_soon(watched, viewer, place, records[:2])
             await anyio.wait_all_tasks_blocked()
             log.extend(copy, records[2:])
     assert wire.written == [b"one"]

@@ -52,14 +52,15 @@ class BodyReader:
 
     __slots__ = (
         "_answer",
-        "_content_type",
         "_decoder",
         "_end_at",
+        "_has_type",
         "_held",
         "_is_paused",
         "_is_stream",
         "_kind",
         "_max_bytes",
+        "_says_stream",
         "_take_chunk",
         "is_done",
     )
@@ -75,7 +76,9 @@ class BodyReader:
         self.is_done = False
         self._answer = answer
         self._take_chunk = take_chunk
-        self._content_type = content_type.partition(";")[0].strip().lower()
+        kind = content_type.partition(";")[0].strip().lower()
+        self._has_type = bool(kind)
+        self._says_stream = kind == _EVENT_STREAM
         self._max_bytes = max_bytes
         self._decoder = EventStreamDecoder(max_bytes)
         self._kind: Kind | None = None
@@ -94,7 +97,18 @@ class BodyReader:
             ProviderError: it broke off, states an error or cannot be read, before the answer was complete.
         """
         try:
-            await self._read(read)
+            # The deadline of the wait for the end of the stream changes with what arrives, so each deadline has its
+            # own `read` and scope.
+            while not self.is_done:
+                self._is_paused = False
+                self._end_at = self._answer.end_at
+                with _until(self._end_at) as wait:
+                    await read(self.take)
+                    if not self._is_paused:
+                        self._take_end()
+                        break
+                if wait is not None and wait.cancelled_caught:
+                    break
         except TransportError as exc:
             if not self._answer.is_whole:
                 raise error_for_transport(exc) from exc
@@ -102,22 +116,6 @@ class BodyReader:
             if not self._answer.is_whole:
                 raise
         return self._answer.finish()
-
-    async def _read(self, read: Read) -> None:
-        """Read until the end of the body or of the stream, or until the wait for either is over.
-
-        The deadline of that wait changes with what arrives, so each deadline has its own `read` and scope.
-        """
-        while not self.is_done:
-            self._is_paused = False
-            self._end_at = self._answer.end_at
-            with _until(self._end_at) as wait:
-                await read(self.take)
-                if not self._is_paused:
-                    self._take_end()
-                    return
-            if wait is not None and wait.cancelled_caught:
-                return
 
     def take(self, data: bytes) -> bool:
         """Take a part of the body; return whether to continue with the same deadline."""
@@ -163,10 +161,6 @@ class BodyReader:
             raise UpstreamInvalid
         return b""
 
-    @property
-    def _says_stream(self) -> bool:
-        return self._content_type == _EVENT_STREAM
-
     def _take_end(self) -> None:
         """Take the normal end of the body, with a last block that may lack its blank line."""
         if self._is_stream:
@@ -177,7 +171,7 @@ class BodyReader:
                 raise error_for_text(bytes(self._held))
         elif self._kind is Kind.JSON:
             self._take_document(bytes(self._held))
-        elif self._content_type and not self._says_stream:
+        elif self._has_type and not self._says_stream:
             raise ProviderMisconfigured
 
     def _take_document(self, body: bytes) -> None:

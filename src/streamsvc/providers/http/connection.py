@@ -39,17 +39,19 @@ also limits its work."""
 BUFFER_BYTES = 65_536
 """How much of a body is buffered for its reader before reading from the server pauses."""
 
-KEPT_FIELDS = frozenset(
-    (
-        b"content-encoding",
-        b"content-length",
-        b"content-type",
-        b"retry-after",
-        b"retry-after-ms",
-        b"transfer-encoding",
+KEPT_FIELDS: Mapping[bytes, str] = {
+    name.encode(): name
+    for name in (
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "retry-after",
+        "retry-after-ms",
+        "transfer-encoding",
     )
-)
-"""The header fields that are used. A vendor sends thirty, which would stay in memory for as long as the stream."""
+}
+"""The header fields that are used, and their names as text, one for all responses. A vendor sends thirty, which would
+stay in memory for as long as the stream."""
 
 _FIRST_FINAL_STATUS = 200
 _NO_CONTENT = 204
@@ -318,9 +320,9 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header field if it is used; drop trailers."""
-        name = name.lower()
-        if name in KEPT_FIELDS and self._phase is HEAD:
-            self.headers[name.decode()] = value.decode("latin-1")
+        kept = KEPT_FIELDS.get(name.lower())
+        if kept is not None and self._phase is HEAD:
+            self.headers[kept] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """End a head; an interim one (RFC 9110, section 15.2) is followed by another."""

@@ -120,9 +120,11 @@ class EventStream(EventSourceResponse):
                     rounds=self._rounds,
                     on_done=self._on_done,
                 )
-                await viewing.watch(
-                    self._place, begun
-                )  # from here: each frame between costs 0.3 kB
+                try:
+                    viewing.begin(place, begun)
+                    await viewing.ended  # here: each frame between costs 0.3 kB
+                finally:
+                    viewing.end()
                 if viewing.is_over:
                     end = {"type": "http.response.body", "body": viewing.last}
                     await self._in_time(offered, send(end))

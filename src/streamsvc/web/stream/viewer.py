@@ -18,7 +18,7 @@ from streamsvc.config.settings import StreamSettings
 from streamsvc.dialects.base import BrokenOff, Dialect
 from streamsvc.dialects.sse import preamble
 from streamsvc.engine.audience import ViewerSlot
-from streamsvc.eventlog.base import EventLog, Reader
+from streamsvc.eventlog.base import EventLog, Following, Reader
 from streamsvc.events import Done, Record
 from streamsvc.hooks import GAP_BOUNDS, DropReason
 from streamsvc.web.stream.receipt import WORDS, Receipt
@@ -51,6 +51,7 @@ class Viewer(Reader, Listener, Timed):
     """Writes one stream. Small, because every open stream has one.
 
     Attributes:
+        ended: done when the log has ended or the client has left.
         is_over: whether everything has been written. If not, the client has left, or the connection must be
             dropped without a normal end, so that a client that can resume does so with its cursor.
         last: the last frames, if it is over: they go out with the end of the response, in one write.
@@ -59,7 +60,7 @@ class Viewer(Reader, Listener, Timed):
     __slots__ = (
         "_dialect",
         "_encode",
-        "_ended",
+        "_following",
         "_gaps",
         "_mistake",
         "_now",
@@ -68,13 +69,13 @@ class Viewer(Reader, Listener, Timed):
         "_patience_seconds",
         "_ping_seconds",
         "_receipt",
-        "_resume",
         "_retry_ms",
         "_round",
         "_rounds",
         "_sent_at",
         "_slot",
         "_wire",
+        "ended",
         "is_over",
         "last",
     )
@@ -94,6 +95,7 @@ class Viewer(Reader, Listener, Timed):
         self.is_over = False
         self.last = b""
         self._wire = wire
+        self._following: Following | None = None
         self._slot = slot
         self._dialect = dialect
         self._encode = dialect.encoder().encode
@@ -109,10 +111,12 @@ class Viewer(Reader, Listener, Timed):
         self._round: Round | None = None
         self._now = loop.time
         self._sent_at = loop.time()
-        self._ended: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
 
-    async def watch(self, place: LogPosition, begun: Sequence[Record]) -> None:
-        """Write records until the log ends or the client leaves; the last ones are left to the caller.
+    def begin(self, place: LogPosition, begun: Sequence[Record]) -> None:
+        """Begin to write records; await `ended`, then call `end`, whatever happens.
+
+        No coroutine of this class waits, because every open stream would keep it.
 
         Args:
             place: the position to start from.
@@ -123,19 +127,22 @@ class Viewer(Reader, Listener, Timed):
         taken = self.deliver(begun) if begun else 0
         after = begun[taken - 1].seq if taken else place.after
         following = place.log.follow(place.generation, after=after, reader=self)
-        self._resume = following.resume
+        self._following = following
         self.on_time()
         self._wire.listener = self
-        try:
-            if not self._wire.is_lost:
-                following.begin()  # the first frames go out with the head of the response, in one write
-                await self._ended
-        finally:
-            self._wire.listener = None
-            if self._round is not None:
-                self._round.leave(self)
-            following.close()
-            del self._resume  # it holds this one
+        if self._wire.is_lost:
+            self._finish()
+        else:
+            following.begin()  # the first frames go out with the head of the response, in one write
+
+    def end(self) -> None:
+        """Stop, and raise whatever a frame has raised. The last frames are left to the caller."""
+        self._wire.listener = None
+        if self._round is not None:
+            self._round.leave(self)
+        if self._following is not None:
+            self._following.close()
+            self._following = None  # it holds this one
         if self._mistake is not None:
             raise self._mistake
 
@@ -143,7 +150,8 @@ class Viewer(Reader, Listener, Timed):
 
     @override
     def on_writable(self) -> None:
-        self._resume()
+        if self._following is not None:
+            self._following.resume()
 
     @override
     def on_disconnect(self) -> None:
@@ -154,7 +162,7 @@ class Viewer(Reader, Listener, Timed):
 
     @override
     def deliver(self, records: Sequence[Record]) -> int:
-        if self._wire.is_full or self._ended.done():
+        if self._wire.is_full or self.ended.done():
             return 0
         taken = size_bytes = 0
         blocks: list[bytes] = []
@@ -177,7 +185,7 @@ class Viewer(Reader, Listener, Timed):
             self._write(b"".join(blocks))
             self._break_off("broken_off")
             return 0
-        except Exception as exc:  # noqa: BLE001  # raised again in `watch`, as an error of this response
+        except Exception as exc:  # noqa: BLE001  # raised again in `end`, as an error of this response
             self._mistake = exc
             self._break_off("broken_off")
             return 0
@@ -195,7 +203,7 @@ class Viewer(Reader, Listener, Timed):
         self._end_early("interrupted", self._dialect.interrupted)
 
     def _end_early(self, reason: DropReason, frame: Callable[[], bytes]) -> None:
-        if self._ended.done():
+        if self.ended.done():
             return
         try:
             last = frame()
@@ -227,8 +235,8 @@ class Viewer(Reader, Listener, Timed):
         self._finish()
 
     def _finish(self) -> None:
-        if not self._ended.done():
-            self._ended.set_result(None)
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     def _break_off(self, reason: DropReason) -> None:
         self._receipt.reason = reason
