@@ -14,13 +14,20 @@ import anyio
 from bench.load import Stream, Tally, open_stream
 from bench.meter import Cores, Meter
 from bench.plan import Plan
-from bench.processes import Running, free_port, http_health, server
+from bench.processes import Running, cpu_ns, free_port, http_health, server
 from bench.sizes import Sizes
 from bench.store import Store
 from bench.targets import Target, get
 
 QUIET_SECONDS = 10.0
 """How long the upstream may take to see all streams closed."""
+
+IDLE_SECONDS = 60.0
+"""How long targets may take to become idle."""
+
+IDLE_STEP_SECONDS = 0.2
+IDLE_SHARE = 0.05
+"""Targets that used less of a core, together, for that long are idle."""
 
 _UPSTREAM = (sys.executable, "-m", "bench.upstream")
 
@@ -169,6 +176,7 @@ class Stage:
         store: the Redis server; None if the machine has none.
         stack: left at the end of the run.
         kept: the targets that run until then, by name.
+        pids: the processes of all targets that run now.
     """
 
     upstream: Upstream
@@ -179,6 +187,7 @@ class Stage:
     store: Store | None
     stack: AsyncExitStack
     kept: dict[str, Guest] = field(default_factory=dict)
+    pids: set[int] = field(default_factory=set)
 
     @asynccontextmanager
     async def guest(
@@ -196,7 +205,11 @@ class Stage:
             core=self.cores.target if core is None else core,
             environ={**target.environ(self.upstream.port), **self._log(), **(environ or {})},
         ) as running:
-            yield Guest(target, running, self)
+            self.pids.add(running.pid)
+            try:
+                yield Guest(target, running, self)
+            finally:
+                self.pids.discard(running.pid)
 
     @asynccontextmanager
     async def pair(
@@ -231,9 +244,22 @@ class Stage:
     async def begin_sample(self) -> None:
         """Wait until the last sample's streams have closed, and reset the counters."""
         await self.upstream.until_quiet()
+        await self._until_idle()
         await self.upstream.reset()
         gc.collect()
         await anyio.sleep(0.1)
+
+    async def _until_idle(self) -> None:
+        """Wait until the targets have worked off what they were given: some go on long after their clients have left.
+
+        They share a core with the next one, which would be measured beside them.
+        """
+        with anyio.move_on_after(IDLE_SECONDS):
+            share = 1.0
+            while share > IDLE_SHARE:
+                before = sum(map(cpu_ns, self.pids))
+                await anyio.sleep(IDLE_STEP_SECONDS)
+                share = (sum(map(cpu_ns, self.pids)) - before) / 1e9 / IDLE_STEP_SECONDS
 
 
 @asynccontextmanager
