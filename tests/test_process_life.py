@@ -18,6 +18,7 @@ from support.eventstream import view, wire
 from support.process import FAKE, RUNNING_ON, environment, serve, started, write_config
 from support.upstreams import finish, text, until, upstream
 
+QUICKSTART = Path(__file__).parents[1] / "docs" / "quickstart.md"
 SERVE = [sys.executable, "-m", "streamsvc", "serve"]
 ASK = "/stream-ai?prompt=hi"
 QUICK = {"PROVIDERS__FAKE__FIRST_WORD_SECONDS": "0", "PROVIDERS__FAKE__WORDS_PER_SECOND": "0"}
@@ -41,8 +42,14 @@ async def test_a_port_in_use_is_one_line_that_names_the_setting(tmp_path: Path) 
         port = other.getsockname()[1]
         done = await run_to_its_end(tmp_path, {"SERVER__PORT": str(port)})
     assert done.returncode == 2
-    expected = f"server.port: {port} on 127.0.0.1 is in use by another process; stop it, or choose another port with --port."
+    other_port = port + 1000 if port <= 64_535 else port - 1000
+    expected = (
+        f"server.port: {port} on 127.0.0.1 is in use by another process; stop it, or choose another port, "
+        f"as in --port {other_port}, and write it into the page that calls the service "
+        "(docs/quickstart.md, Other ports)."
+    )
     assert done.stderr.decode().splitlines() == [expected]
+    assert "\n## Other ports\n" in QUICKSTART.read_text(encoding="utf-8")
 
 
 @pytest.mark.promise("input:clear-error")

@@ -176,7 +176,7 @@ async def test_tabs_learn_through_the_worker_that_an_answer_is_gone(
 @pytest.mark.needs("node")
 async def test_the_rewrites_of_next_strip_the_prefix(tmp_path: Path) -> None:
     """The test reads the configuration of `docs/guides/react.md` as Next does, without Next."""
-    save(tmp_path, "next.config.mjs", service="")
+    (tmp_path / "next.config.mjs").write_text(FILES["next.config.ts"])
     read = """import config from "./next.config.mjs";
     console.log(JSON.stringify(await config.rewrites()));"""
     command = [find("node"), "--input-type=module", "--eval", read]

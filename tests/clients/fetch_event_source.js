@@ -1,29 +1,19 @@
-// Follows one POST with @microsoft/fetch-event-source, as a page would, and prints the events.
-// The library sends the same POST again when the connection breaks. Usage: node … URL BODY
+// Follows one POST with `follow.js` of docs/guides/fetch.md, as a page would, and prints what it has received.
+// Usage: node … FOLLOW URL BODY
 
 globalThis.window = globalThis;
 globalThis.document = { hidden: false, addEventListener() {}, removeEventListener() {} };
 
-const { fetchEventSource } = await import("@microsoft/fetch-event-source");
-const [url, body] = process.argv.slice(2);
+const [path, url, body] = process.argv.slice(2);
+const { follow } = await import(path);
 let text = "";
-let errors = 0;
 let done = null;
+let refused = null;
 
-await fetchEventSource(url, {
-  method: "POST",
-  headers: { Accept: "text/event-stream", "Content-Type": "application/json" },
-  body,
-  openWhenHidden: true,
-  onmessage(event) {
-    const payload = JSON.parse(event.data);
-    if (payload.type === "start") text = "";
-    if (payload.type === "text") text += payload.text;
-    if (payload.type === "done") done = payload.status;
-  },
-  onerror() {
-    errors += 1;
-    return 100; // milliseconds until the next try
-  },
-});
-console.log(JSON.stringify({ text, errors, done }));
+const receive = (event) => {
+  if (event.type === "start") text = "";
+  if (event.type === "text") text += event.text;
+  if (event.type === "done") done = event.status;
+};
+await follow(url, JSON.parse(body), receive).catch((error) => (refused = error.message));
+console.log(JSON.stringify({ text, done, refused }));

@@ -24,12 +24,12 @@ def test_the_scripts_of_the_playground_are_type_correct() -> None:
 
 @pytest.mark.node
 def test_the_component_of_the_guide_is_type_correct(tmp_path: Path) -> None:
-    save(tmp_path, "events.ts", "answer.tsx", "main.tsx", service="/ai")
+    save(tmp_path, "events.ts", "answer.tsx", "main.tsx", "page.tsx", service="/ai")
     (tmp_path / "node_modules").symlink_to(CLIENTS / "node_modules")
     options = "--noEmit --strict --jsx react-jsx --module esnext --moduleResolution bundler"
     assert options in (DOCS / "guides" / "react.md").read_text()
     checked = subprocess.run(
-        [TSC, *options.split(), "main.tsx"],
+        [TSC, *options.split(), "main.tsx", "page.tsx"],  # Vite's entry, and Next's
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -41,6 +41,8 @@ _DROPPED_AT_ONCE = 16
 _NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """Errors of an address that this machine does not have, such as ::1 for `localhost` where IPv6 is off."""
 
+_LAST_PORT = 65_535
+
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -96,7 +98,8 @@ def _reason(error: OSError, host: str, port: int) -> str:
         case errno.EADDRINUSE:
             return (
                 f"server.port: {port} on {host} is in use by another process; "
-                "stop it, or choose another port with --port."
+                f"stop it, or choose another port, as in --port {_another(port)}, "
+                "and write it into the page that calls the service (docs/quickstart.md, Other ports)."
             )
         case errno.EACCES | errno.EPERM:
             return f"server.port: {port} needs privileges; use a port from 1024 on."
@@ -104,6 +107,11 @@ def _reason(error: OSError, host: str, port: int) -> str:
             return f"server.host: {host!r} is not an address of this machine."
         case _:
             return f"server.host, server.port: cannot listen on {host} {port} ({error.strerror})."
+
+
+def _another(port: int) -> int:
+    """Return a port to try in place of one that is in use."""
+    return port + 1000 if port + 1000 <= _LAST_PORT else port - 1000
 
 
 _MOST_SECONDS, _MOST_PROBES, _MOST_MS = 32_767, 127, 2**31 - 1
