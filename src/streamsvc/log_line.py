@@ -39,7 +39,13 @@ class LogLine:
     def __str__(self) -> str:
         if not self.fields:
             return f"{self.event}: {self.note}" if self.note else self.event
-        fields = " ".join(f"{name}={_text(value)}" for name, value in self.fields.items())
+        # A list and no generator, and no call for a text: this runs for every answer.
+        fields = " ".join(
+            [
+                f"{name}={value if type(value) is str else _text(value)}"
+                for name, value in self.fields.items()
+            ]
+        )
         return f"{self.event} {fields}{f' ({self.note})' if self.note else ''}"
 
 

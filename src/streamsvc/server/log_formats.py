@@ -7,7 +7,9 @@ its frames (`traces.fields_of`).
 import json
 import logging
 import math
+import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from typing_extensions import override
 
@@ -44,7 +46,7 @@ class TextFormatter(logging.Formatter):
 
     def _line(self, record: logging.LogRecord) -> str:
         record.message = record.getMessage()
-        record.asctime = self.formatTime(record, self.datefmt)
+        record.asctime = f"{_to_the_second(int(record.created))},{int(record.msecs):03d}"
         return self.formatMessage(record)
 
 
@@ -80,9 +82,9 @@ class JSONFormatter(logging.Formatter):
         return line
 
     def _fields(self, record: logging.LogRecord) -> dict[str, Value]:
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         fields: dict[str, Value] = {
-            "time": time.replace("+00:00", "Z"),
+            "time": at.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
         }
@@ -95,6 +97,12 @@ class JSONFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             fields |= fields_of(record.exc_info[1])
         return fields if self._worker is None else {**fields, "worker": self._worker}
+
+
+@lru_cache(maxsize=1)
+def _to_the_second(at: int) -> str:
+    """Return a local time, made once for all lines of a second; *at* is in seconds since 1970."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def _typed(value: Value) -> Value:

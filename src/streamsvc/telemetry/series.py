@@ -93,25 +93,23 @@ class Histogram:
             traceparent: of the span that it belongs to (W3C Trace Context, section 3.2); "" if there is none. Only that
                 of a sampled trace is kept, because no other can be looked up.
         """
-        cells = self._of(labels)
+        cells = self.cells.get(labels) or self._new(labels)
         bucket = bisect_left(self.metric.buckets, value)
         cells.counts[bucket] += 1
         cells.total += value
-        if (span := sampled(traceparent)) is not None:
+        if traceparent and (span := sampled(traceparent)) is not None:
             cells.exemplars[bucket] = Exemplar(span, value)
 
     def add(self, *labels: str, gaps: Gaps) -> None:
         """Add the gaps of a whole stream, which are in this histogram's buckets already."""
-        if not len(gaps):
+        if not any(gaps.counts):
             return
-        cells = self._of(labels)
+        cells = self.cells.get(labels) or self._new(labels)
         cells.counts = [mine + more for mine, more in zip(cells.counts, gaps.counts, strict=True)]
         cells.total += gaps.seconds
 
-    def _of(self, labels: Labels) -> Cells:
-        cells = self.cells.get(labels)
-        if cells is None:
-            cells = self.cells[labels] = Cells(len(self.metric.buckets))
+    def _new(self, labels: Labels) -> Cells:
+        cells = self.cells[labels] = Cells(len(self.metric.buckets))
         return cells
 
 

@@ -59,7 +59,8 @@ class Window:
 
     def before(self, now: float) -> None:
         """Note that something happens now; call this before it is counted."""
-        self._turn(now)
+        if now - self._copies[-1].since >= STEP_SECONDS:
+            self._turn(now)
         self._last = now
 
     def seconds(self, now: float) -> float:

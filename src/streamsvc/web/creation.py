@@ -8,6 +8,7 @@ from starlette.requests import Request
 from streamsvc.dialects.json_body import Body
 from streamsvc.engine.entries import Terms
 from streamsvc.engine.supervisor import Supervisor
+from streamsvc.errors import RequestError
 from streamsvc.messages import GenerationRequest
 from streamsvc.web.bodies import BodyReader
 from streamsvc.web.origins import Origins
@@ -69,10 +70,13 @@ class Creation:
         Raises:
             StreamsvcError: see `Supervisor.create`.
         """
-        with head.field_names(field_names):
-            caller = head.principal
-            if caller.name:
-                order = msgspec.structs.replace(order, principal=caller.name)
+        caller = head.principal
+        if caller.name:
+            order = msgspec.structs.replace(order, principal=caller.name)
+        try:
             return await self._supervisor.create(
                 order, key=head.key(), caller=caller, terms=self._terms, asked_by=head.trace
             )
+        except RequestError as exc:
+            head.rename_field(exc, field_names)
+            raise

@@ -1,8 +1,7 @@
 """The head of a request, read once per request: everything that a client says besides the body."""
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -159,22 +158,18 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
         if not is_script or "text/html" in self.accept.lower():
             raise NavigationRefused
 
-    @contextmanager
-    def field_names(self, names: Mapping[str, str] | None = None) -> Iterator[None]:
-        """Make refusals name a field the way the client did.
+    def rename_field(self, refusal: RequestError, names: Mapping[str, str] | None = None) -> None:
+        """Make a refusal name its field the way the client did.
 
         Args:
+            refusal: of the request.
             names: what the client's API calls the engine's fields.
         """
         known = {} if self.key_field else {"Idempotency-Key": "key"}
         known.update(names or {})
-        try:
-            yield
-        except RequestError as exc:
-            if exc.field is not None and (name := known.get(exc.field)):
-                exc.message = exc.message.replace(repr(exc.field), repr(name))
-                exc.field = name
-            raise
+        if refusal.field is not None and (name := known.get(refusal.field)):
+            refusal.message = refusal.message.replace(repr(refusal.field), repr(name))
+            refusal.field = name
 
 
 def read_head(request: Request, principal: Principal = ANONYMOUS) -> RequestHead:

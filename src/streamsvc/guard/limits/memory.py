@@ -3,7 +3,7 @@
 No method waits, so a check and its charge are one step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -87,7 +87,7 @@ class MemoryLimiter(Limiter):
         charges = charges_of(limits, self._in_all, prompt)
         if charges.is_nothing and not limits.max_generations:
             return
-        account = self._account(caller.name)
+        account = self._account(caller.name, at)
         places = list(zip(self._buckets(account), charges, strict=True))
         waits = [bucket.wait(charge, at) for bucket, charge in places]
         if longest := max(waits):
@@ -105,51 +105,58 @@ class MemoryLimiter(Limiter):
 
     @override
     def settle(self, generation: str, tokens: int | None) -> None:
-        def correction(number: int, charge: Charge) -> int:
-            return tokens - charge.cost if number >= FIRST_OF_TOKENS and tokens is not None else 0
-
-        self._end(generation, correction)
+        ended = self._end(generation)
+        if ended is not None and tokens is not None:
+            at = self._at()
+            for bucket, charge in self._charged(ended)[FIRST_OF_TOKENS:]:
+                if charge.per_minute:
+                    bucket.correct(tokens - charge.cost, at)
 
     @override
     def cancel(self, generation: str) -> None:
-        self._end(generation, lambda _, charge: -charge.cost)
+        ended = self._end(generation)
+        if ended is not None:
+            at = self._at()
+            for bucket, charge in self._charged(ended):
+                if charge.per_minute:
+                    bucket.correct(-charge.cost, at)
 
     @override
     def hand_over(self, generation: str) -> None:
-        self._end(generation, lambda *_: 0)
+        self._end(generation)
 
     @override
     async def viewer(self, caller: Principal) -> Count | None:
         if not caller.limits.max_viewers:
             return None
-        account = self._account(caller.name)
+        account = self._account(caller.name, self._at())
         if account.viewers >= caller.limits.max_viewers:
             raise refusal(VIEWERS, caller)
         account.viewers += 1
         return Seat(partial(_viewer_left, account))
 
-    def _end(self, generation: str, correction: Callable[[int, Charge], int]) -> None:
+    def _end(self, generation: str) -> _Admitted | None:
         admitted = self._admitted.pop(generation, None)
-        if admitted is None:
-            return
-        account, charges = admitted
-        at = self._at()
-        account.generations -= 1
-        for number, bucket in enumerate(self._buckets(account)):
-            if charges[number].per_minute:
-                bucket.correct(correction(number, charges[number]), at)
+        if admitted is not None:
+            admitted.account.generations -= 1
+        return admitted
+
+    def _charged(self, admitted: _Admitted) -> Sequence[tuple[Bucket, Charge]]:
+        return list(zip(self._buckets(admitted.account), admitted.charges, strict=True))
 
     def _buckets(self, account: _Account) -> tuple[Bucket, ...]:
         """Return the buckets in the order of `Charges`."""
         return (account.requests, self._all.requests, account.tokens, self._all.tokens)
 
-    def _account(self, principal: str) -> _Account:
-        at = self._at()
+    def _account(self, principal: str, at: int) -> _Account:
         for name in list(islice(self._accounts, ACCOUNTS_AT_A_TIME)):
             known = self._accounts.pop(name)
             if not known.is_idle(at):
                 self._accounts[name] = known  # at the end: others are checked next
-        return self._accounts.setdefault(principal, _Account())
+        account = self._accounts.get(principal)
+        if account is None:
+            account = self._accounts[principal] = _Account()
+        return account
 
     def _at(self) -> int:
         return round(self._clock() * MICROSECONDS)

@@ -77,7 +77,7 @@ class EventStream(EventSourceResponse):
     ) -> None:
         # The base class's constructor waits until its machinery is needed (`_pull`): it costs 25 µs and
         # 1.2 kB per stream (sse_starlette 3.7), and on our own connections none of it is used.
-        own = ((name.lower().encode(), value.encode("latin-1")) for name, value in headers.items())
+        own = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         self.raw_headers = [*_head(type(dialect)), *own]
         self._place = place
         self._dialect = dialect
