@@ -141,9 +141,9 @@ async def what_enters_runs_here_in_order_until_it_leaves(subject: Subject) -> No
 @contract
 async def a_generation_runs_here_before_enter_waits(subject: Subject) -> None:
     """Otherwise the limit on their number would not hold."""
-    entering = subject.directory.enter(Ends("gen_a"))
+    entering = subject.directory.enter(Ends("gen_a")).__await__()
     try:
-        entering.send(None)  # a coroutine, run to its first wait
+        next(entering)  # run to its first wait
     except StopIteration:
         pass
     else:

@@ -23,7 +23,7 @@ from streamsvc.engine.remains import Remains
 from streamsvc.engine.stopping import StopScope
 from streamsvc.engine.usage import estimate, total_tokens
 from streamsvc.eventlog.base import EventLog, LogFull, LogTakenOver, stored_batches
-from streamsvc.eventloop import clock
+from streamsvc.eventloop import clock, shielded
 from streamsvc.events import Done, Outcome, Start
 from streamsvc.hooks import GenerationEnded, GenerationStarted, Hooks
 from streamsvc.log_line import log
@@ -133,8 +133,8 @@ class Generation:
                 self._waiting.set()
         await self._waiting.wait()
 
-    async def open_log(self) -> None:
-        """Write the `Start`.
+    def open_log(self) -> Awaitable[None]:
+        """Write the `Start`; the result waits until it is stored.
 
         Raises:
             Overloaded: the log has no room for another generation, or cannot store it.
@@ -153,7 +153,7 @@ class Generation:
                 adjusted_parameters={**fit.adjusted},
             ),
         )
-        await self._log.flush(self._id)
+        return self._log.flush(self._id)
 
     def take_over(self, remains: Remains, *, times: int) -> None:
         """Go on with what another process has begun.
@@ -269,17 +269,37 @@ class Generation:
         if self._is_elsewhere:
             return "taken_over", done
         try:
-            with anyio.move_on_after(APPEND_SECONDS, shield=True):
-                if done.outcome is Outcome.DRAINED and await self._is_handed_over():
-                    return "handed_over", done
-                done = await self._with_usage(done)
-                self._log.append(self._id, done)
-                await self._log.flush(self._id)
+            if done.outcome is Outcome.DRAINED or self._lacks_usage(done):
+                return await self._close_log_slowly(done)
+            await shielded(self._write_end(done), APPEND_SECONDS)
         except LogTakenOver:
             return "taken_over", done
         except Exception as exc:  # noqa: BLE001  # any error of the log's library
             log(logger, logging.ERROR, "log.failed", id=self._id, **fields_of(exc))
         return "finished", done
+
+    async def _close_log_slowly(self, done: Done) -> tuple[End, Done]:
+        """Do the same for one that may be handed over, or whose usage must be estimated."""
+        with anyio.move_on_after(APPEND_SECONDS, shield=True):
+            if done.outcome is Outcome.DRAINED and await self._is_handed_over():
+                return "handed_over", done
+            if self._lacks_usage(done):
+                done = await self._with_estimate(done)
+            await self._write_end(done)
+        return "finished", done
+
+    def _write_end(self, done: Done) -> Awaitable[None]:
+        """Write the `Done`, and note the tokens; the result waits until it is stored."""
+        if done.usage is not None:
+            self.used_tokens = total_tokens(done.usage)
+        elif not self._failover.may_be_billed:
+            self.used_tokens = 0
+        self._log.append(self._id, done)
+        return self._log.flush(self._id)
+
+    def _lacks_usage(self, done: Done) -> bool:
+        """Whether the provider may bill, but has not reported the usage."""
+        return done.usage is None and self._failover.may_be_billed
 
     async def _is_handed_over(self) -> bool:
         if self._hand_over is None:
@@ -288,18 +308,13 @@ class Generation:
             return await self._hand_over(self)
         return False
 
-    async def _with_usage(self, done: Done) -> Done:
-        """Estimate the usage if the provider may bill but did not report it, within a time limit; note the tokens."""
-        if done.usage is None and self._failover.may_be_billed:
-            with anyio.move_on_after(ESTIMATE_SECONDS):
-                section = self._failover.entry.section
-                answer = await self._read_answer()
-                usage = estimate(self._request.prompt, answer, counts_words=section.counts_words)
-                done = msgspec.structs.replace(done, usage=usage)
-        if done.usage is not None:
-            self.used_tokens = total_tokens(done.usage)
-        elif not self._failover.may_be_billed:
-            self.used_tokens = 0
+    async def _with_estimate(self, done: Done) -> Done:
+        """Estimate the usage, within a time limit."""
+        with anyio.move_on_after(ESTIMATE_SECONDS):
+            section = self._failover.entry.section
+            answer = await self._read_answer()
+            usage = estimate(self._request.prompt, answer, counts_words=section.counts_words)
+            return msgspec.structs.replace(done, usage=usage)
         return done
 
     async def _read_answer(self) -> Standing:

@@ -1,14 +1,14 @@
 """Starts generations, finds and stops them through the directory, and drains its own at shutdown.
 
-Every generation that runs here is a task of one task group, which is open while the supervisor is entered
-as an async context manager, for the application's lifespan. Generations whose process has died or left are taken over
-(`takeover`).
+Every generation that runs here has a task (`tasks`), which ends before the supervisor is left: it is an async context
+manager, entered for the application's lifespan. Generations whose process has died or left are taken over (`takeover`).
 """
 
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Self
 
 import anyio
@@ -23,9 +23,10 @@ from streamsvc.engine.entries import ProviderEntries, ProviderSlot, Terms
 from streamsvc.engine.generation import Generation
 from streamsvc.engine.ids import new_id, scoped
 from streamsvc.engine.takeover import TakeOvers
+from streamsvc.engine.tasks import GenerationTasks
 from streamsvc.errors import Draining, InvalidField, Overloaded, StoreUnavailable
 from streamsvc.eventlog.base import EventLog, LogTakenOver
-from streamsvc.eventloop import now
+from streamsvc.eventloop import now, shielded
 from streamsvc.events import Outcome
 from streamsvc.hooks import Hooks
 from streamsvc.log_line import log
@@ -54,7 +55,7 @@ class Supervisor:
         terms: what new answers are made with.
     """
 
-    _tasks: anyio.abc.TaskGroup
+    _noticing: anyio.abc.TaskGroup  # lapsed generations
 
     def __init__(  # noqa: PLR0913  # what it needs, passed by name
         self,
@@ -82,6 +83,7 @@ class Supervisor:
         self._handed_over = 0
         self._hand_over = directory.hand_over  # one object for all generations
         self._idle = anyio.Event()
+        self._tasks = GenerationTasks()
         self._take_overs = TakeOvers(
             log=log,
             directory=directory,
@@ -93,14 +95,17 @@ class Supervisor:
 
     async def __aenter__(self) -> Self:
         """Start accepting work."""
-        self._tasks = await anyio.create_task_group().__aenter__()
-        self._tasks.start_soon(self._take_overs.run, name="take-overs")
+        self._noticing = await anyio.create_task_group().__aenter__()
+        self._noticing.start_soon(self._take_overs.run, name="take-overs")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         """End every generation that still runs here, and wait for it."""
-        self._tasks.cancel_scope.cancel()
-        await self._tasks.__aexit__(None, None, None)
+        self._noticing.cancel_scope.cancel()
+        self._stop_all()
+        await self._noticing.__aexit__(None, None, None)
+        self._stop_all()  # also those that have been taken over meanwhile
+        await shielded(self._tasks.wait_ended())
 
     @property
     def is_draining(self) -> bool:
@@ -242,8 +247,7 @@ class Supervisor:
         self._take_overs.stop()
         self._directory.retire()
         rest, before = self.running, self._handed_over
-        for generation in self._directory.running_here:
-            generation.stop(Outcome.DRAINED)
+        self._stop_all()
         await self._wait_until_idle()
         handed_over = self._handed_over - before
         log(
@@ -253,6 +257,10 @@ class Supervisor:
             cut=rest - handed_over,
             handed_over=handed_over or None,
         )
+
+    def _stop_all(self) -> None:
+        for generation in self._directory.running_here:
+            generation.stop(Outcome.DRAINED)
 
     async def _start(
         self,
@@ -302,27 +310,24 @@ class Supervisor:
         """
         self._data_bytes += generation.data_bytes
         try:
-            with anyio.CancelScope(shield=True):
-                await self._directory.enter(generation)
-                if prepare is not None:
-                    await prepare()
-            self._tasks.start_soon(self._run, generation, slot, name=generation.id)
+            await shielded(self._directory.enter(generation))
+            if prepare is not None:
+                await shielded(prepare())
+            on_end = partial(self._ended, generation, slot)
+            self._tasks.start(generation.id, generation.run, on_end)
         except BaseException:
             self._leave(generation)
             raise
         slot.hand_over()
 
-    async def _run(self, generation: Generation, slot: ProviderSlot) -> None:
+    def _ended(self, generation: Generation, slot: ProviderSlot) -> None:
         with slot:
-            try:
-                await generation.run()
-            finally:
-                self._handed_over += generation.end == "handed_over"
-                self._leave(generation)
-                if generation.goes_on_elsewhere:
-                    self._limiter.hand_over(generation.id)
-                else:
-                    self._limiter.settle(generation.id, generation.used_tokens)
+            self._handed_over += generation.end == "handed_over"
+            self._leave(generation)
+            if generation.goes_on_elsewhere:
+                self._limiter.hand_over(generation.id)
+            else:
+                self._limiter.settle(generation.id, generation.used_tokens)
 
     def _leave(self, generation: Generation) -> None:
         self._data_bytes -= generation.data_bytes

@@ -20,6 +20,7 @@ from streamsvc.engine.remains import Remains, remains_of
 from streamsvc.engine.usage import estimate, total_tokens
 from streamsvc.errors import GenerationNotFound, RequestError, StoreUnavailable, StreamsvcError
 from streamsvc.eventlog.base import EventLog, LogTakenOver
+from streamsvc.eventloop import shielded
 from streamsvc.events import Done
 from streamsvc.hooks import GenerationEnded, Hooks
 from streamsvc.log_line import log
@@ -147,9 +148,8 @@ class TakeOvers:
 
     async def _close(self, generation: str, done: Done, taken: TakenOver) -> None:
         began_at = time.time()
-        with anyio.move_on_after(APPEND_SECONDS, shield=True):
-            self._log.append(generation, done)
-            await self._log.flush(generation)
+        self._log.append(generation, done)
+        await shielded(self._log.flush(generation), APPEND_SECONDS)
         request = taken.request
         trace = (request and request.trace) or UNTRACED
         self._hooks.notify(

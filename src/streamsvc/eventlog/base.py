@@ -1,6 +1,6 @@
 """The port of every event log: numbered records per generation, read with a cursor."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -90,8 +90,8 @@ class EventLog(Protocol):
         """
         ...
 
-    async def flush(self, generation: str) -> None:
-        """Wait until everything appended is stored.
+    def flush(self, generation: str) -> Awaitable[None]:
+        """Wait until everything appended is stored; return `NO_WAIT` if it is.
 
         Raises:
             GenerationNotFound: the log was dropped before that.

@@ -8,7 +8,7 @@ open log is never dropped.
 import heapq
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -27,7 +27,7 @@ from streamsvc.eventlog.base import (
     Reader,
 )
 from streamsvc.eventlog.stream import Follower, Stream
-from streamsvc.eventloop import now, soon
+from streamsvc.eventloop import NO_WAIT, now, soon
 from streamsvc.events import (
     Done,
     Event,
@@ -138,8 +138,8 @@ class MemoryEventLog(EventLog):
             self._schedule_drop(generation, event)
 
     @override
-    async def flush(self, generation: str) -> None:
-        pass
+    def flush(self, generation: str) -> Awaitable[None]:
+        return NO_WAIT
 
     @override
     async def adopt(self, generation: str) -> None:

@@ -6,7 +6,7 @@ viewer leaves; the generation of an idempotency key; the latest answer of a chat
 """
 
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Collection
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -123,8 +123,8 @@ class Directory(Protocol):
         """The generations that this process runs, oldest first. A live view: copy it before awaiting during iteration."""
         ...
 
-    async def enter(self, generation: RunningGeneration) -> None:
-        """Announce that this process runs a generation.
+    def enter(self, generation: RunningGeneration) -> Awaitable[None]:
+        """Announce that this process runs a generation; return `NO_WAIT` if that took no wait.
 
         It is in `running_here` before the first suspension, so that a limit on their number holds however many
         are entered at once. If the call fails or is cancelled, it stays there until `leave`.

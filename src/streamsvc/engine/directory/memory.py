@@ -1,7 +1,7 @@
 """The directory in the memory of this process, which is the only one."""
 
 import math
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import islice
 
@@ -22,7 +22,7 @@ from streamsvc.engine.directory.base import (
 )
 from streamsvc.errors import GenerationNotFound
 from streamsvc.eventlog.base import EventLog
-from streamsvc.eventloop import now
+from streamsvc.eventloop import NO_WAIT, now
 from streamsvc.events import Outcome
 
 KEYS_AT_A_TIME = 8
@@ -68,8 +68,9 @@ class MemoryDirectory(Directory):
         return len(self._chats)
 
     @override
-    async def enter(self, generation: RunningGeneration) -> None:
+    def enter(self, generation: RunningGeneration) -> Awaitable[None]:
         self._running[generation.id] = generation
+        return NO_WAIT
 
     @override
     def leave(self, generation: RunningGeneration) -> None:

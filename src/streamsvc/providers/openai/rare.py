@@ -112,5 +112,8 @@ def usage(value: object) -> Usage | None:
 
 def _count(names: Iterable[str], *tables: Mapping[str, Any]) -> int | None:
     """Return the first count under one of these names."""
-    found = (lenient.count(table.get(name)) for table in tables for name in names)
-    return next((count for count in found if count is not None), None)
+    for table in tables:
+        for name in names:
+            if name in table and (count := lenient.count(table[name])) is not None:
+                return count
+    return None
