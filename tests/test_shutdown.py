@@ -69,7 +69,7 @@ async def test_drain_timeout_ends_streams_with_drained(
                 signalled = anyio.current_time()
                 [done] = await viewer.events()
                 assert viewer.is_whole
-            assert 0.4 <= done.at - signalled < 3
+            assert 0.4 <= done.at - signalled < 10
             assert done.json["status"] == "failed"
             assert done.json["error"]["code"] == "drained"
             assert done.json["error"]["retryable"] is True

@@ -40,7 +40,7 @@ PAGES = 3
 CATCH_UP_SECONDS = 2 * WORDS_BEFORE * WORD_SECONDS
 """What the model takes to write again what pages have: the words before the fault, and those until it is noticed."""
 
-BUSY_SECONDS = 1.5
+BUSY_SECONDS = 3.0
 """What a busy machine may add."""
 
 ACT_SECONDS = 60
