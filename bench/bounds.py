@@ -39,7 +39,7 @@ BOUNDS = (
     Bound("latency", "first_added_ms", at_most=0.8, among="one stream"),
     Bound("latency", "first_added_ms", at_most=1.5, among="flowing"),
     Bound("latency", "gap_p99_ms", at_most=2.0, among="flowing"),
-    Bound("memory", "kb_per_stream", at_most=40.0),
+    Bound("memory", "kb_per_stream", at_most=37.0),
     Bound("memory", "after_release_mb", at_most=20.0),
     Bound("teardown", "close_p99_ms", at_most=1.0, among="idle"),
     Bound("teardown", "tokens_later", at_most=0, among="idle"),
