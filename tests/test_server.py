@@ -202,6 +202,24 @@ async def test_request_and_parser_are_freed_while_a_stream_is_held(
 
 
 @pytest.mark.promise("cancel:disconnect")
+async def test_stream_may_begin_on_a_connection_that_was_just_lost(serve: Serve) -> None:
+    service = await serve(SILENT)
+    with anyio.fail_after(10):
+        async with wire(service.port) as connection:
+            answer = await connection.ask("GET", "/stream-ai?prompt=Hi")
+            await answer.event()
+            ours = (
+                it for it in service.server.server_state.connections if isinstance(it, Protocol)
+            )
+            [protocol] = [one for one in ours if one.listener is not None]
+            listener = protocol.listener
+        while protocol in service.server.server_state.connections:
+            await anyio.lowlevel.checkpoint()
+    protocol.listener = listener
+    assert protocol.is_lost
+
+
+@pytest.mark.promise("cancel:disconnect")
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -119,7 +119,11 @@ class Protocol(HttpToolsProtocol, Wire):
         One that has read `Connection: close` stays, because it skips what follows.
         """
         self._listener = listener
-        if listener is not None and self._part is _Part.NONE and self.cycle.keep_alive:
+        if (
+            listener is None or self._running is None
+        ):  # the connection may have been lost a moment ago
+            return
+        if self._part is _Part.NONE and self.cycle.keep_alive:
             self.parser = None  # type: ignore[assignment]  # `_parse` makes another one
 
     @property
