@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.unmeasured
-
 TESTS = Path(__file__).parent
 
 LEAVES_A_LISTENER = """

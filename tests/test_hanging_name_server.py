@@ -14,8 +14,6 @@ from support.process import FAKE, Running, serve, write_config
 from support.stage import WIRES
 from support.upstreams import finish, text, upstream
 
-pytestmark = pytest.mark.unmeasured
-
 VIEWERS = 12
 CONNECT_SECONDS = 3.0
 HANG_SECONDS = 50.0

@@ -4,10 +4,6 @@ import json
 import subprocess
 import sys
 
-import pytest
-
-pytestmark = pytest.mark.unmeasured
-
 IMPORT_ALL = r"""
 import gc, importlib, json, logging, os, pkgutil, signal, sys, threading, warnings
 import uvicorn

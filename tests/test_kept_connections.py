@@ -11,8 +11,6 @@ from support.process import serve, write_config
 from support.stage import WIRES
 from support.upstreams import CLOSE, RESET, Step, finish, text, upstream
 
-pytestmark = pytest.mark.unmeasured
-
 WELL = text("Well."), finish()
 
 

@@ -17,8 +17,6 @@ from support.process import Running, serve
 from support.redis_servers import RedisServer
 from support.upstreams import GEMINI, OPENAI, Step, finish, reasoning, status, text, upstream
 
-pytestmark = pytest.mark.unmeasured
-
 IMPORT = re.compile(r"import time: .*\| +(\S+)")
 OF_REDIS = {"redis", "streamsvc.sharing_redis", "streamsvc.store"}
 SSE = {"Accept": "text/event-stream"}

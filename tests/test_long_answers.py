@@ -87,7 +87,6 @@ async def longest_step_of_a_stored_answer(serve: Serve, request: str, words: int
     return steps.longest
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", STORED)
 async def test_a_stored_answer_is_read_in_steps(serve: Serve, name: str) -> None:
     short, long = [
@@ -101,7 +100,6 @@ PROMPT = '{"prompt": "x"}'
 UI = '{"id": "c", "messages": [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "x"}]}]}'
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("request_line", "body", "end"),
     [

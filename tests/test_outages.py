@@ -38,8 +38,6 @@ from support.stage import (
 from support.stored import stored_records
 from support.upstreams import CLOSE, HEAD, HOLD, RESET, Script, Upstream, status, upstream
 
-pytestmark = pytest.mark.unmeasured
-
 Serve = Callable[..., Awaitable[Service]]
 Build = Callable[..., Awaitable[Stage]]
 

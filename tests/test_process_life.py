@@ -232,7 +232,6 @@ async def test_an_ignored_sighup_stays_ignored(tmp_path: Path) -> None:
     service.assert_quiet()
 
 
-@pytest.mark.unmeasured
 @pytest.mark.promise("drain:no-loss")
 async def test_an_unread_log_blocks_no_answer(tmp_path: Path) -> None:
     """The pipe is full after 350 answers; once it is read, the dropped lines are counted."""

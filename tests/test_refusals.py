@@ -22,8 +22,6 @@ from support.upstreams import (
     upstream,
 )
 
-pytestmark = pytest.mark.unmeasured
-
 ASKED: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "sesame"}]
 KEY = "sk-a-key-that-nobody-may-see"
 WELL: Script = (text("It ", "depends."), finish())

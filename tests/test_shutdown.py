@@ -10,8 +10,6 @@ import pytest
 from support.eventstream import view, wire
 from support.process import Running, serve
 
-pytestmark = pytest.mark.unmeasured
-
 ASK = "/stream-ai?prompt=hi"
 CREATE = "/v1/generations"
 QUESTION = {"prompt": "hi"}

@@ -226,7 +226,6 @@ async def _abort(service: Service, number: int) -> None:
             assert stopped.status in {200, 204}
 
 
-@pytest.mark.unmeasured
 @pytest.mark.long
 @pytest.mark.promise("cancel:clean")
 async def test_1000_aborts_leave_nothing_behind(api: Upstream, serve: Serve) -> None:

@@ -32,8 +32,6 @@ from support.upstreams import (
     upstream,
 )
 
-pytestmark = pytest.mark.unmeasured
-
 WIRES: Mapping[str, Wire] = {"openai": OPENAI, "gemini": GEMINI}
 QUESTION = [{"role": "user", "content": "hi"}]
 FALLBACK: Script = (text("from the fallback"), finish())

@@ -110,7 +110,6 @@ def test_environment_overrides_the_file_for_every_type(
     assert type(found) is type(value)
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize("place", PLACES, ids=".".join)
 def test_every_setting_can_come_from_the_environment(place: tuple[str, ...]) -> None:
     """Giving the value of the file as text changes nothing, so name and type are understood."""

@@ -15,8 +15,6 @@ from support.eventstream import Answer, BrowserEvent, EventStreamParser, parse, 
 from support.process import Running, write_config
 from support.servers import SERVERS, Server
 
-pytestmark = pytest.mark.unmeasured
-
 ASK = "/stream-ai?prompt=hi"
 CREATE = "/v1/generations"
 CHAT = "/v1/chat/completions"

@@ -161,7 +161,6 @@ CIRCUIT = 15.0
 DOWN, UP = 10.0, 70.0
 
 
-@pytest.mark.unmeasured
 @pytest.mark.promise("upstream:rescue")
 @pytest.mark.parametrize(
     ("outage", "seconds", "let_through"),

@@ -219,7 +219,6 @@ async def test_a_crash_ends_the_log_and_its_text_stays_secret(
     assert f"exception={type(kind).__name__} at=doubles.py:" in crashed[0].getMessage()
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     "script",
     [

@@ -171,7 +171,6 @@ async def test_each_entry_has_its_own_limit() -> None:
         await bench.create(GenerationRequest(prompt=PROMPT, provider="b"))
 
 
-@pytest.mark.unmeasured
 @pytest.mark.promise("cancel:clean")
 async def test_500_aborts_leave_nothing_behind() -> None:
     provider = ScriptedProvider(Text("a"), HOLD)

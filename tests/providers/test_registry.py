@@ -93,7 +93,6 @@ def test_fake_provider_imports_no_sdk_and_no_http_client() -> None:
     assert modules.isdisjoint({"openai", "google.genai", "httpx2", "httpx"})
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize(("used", "unused"), [("openai", "google.genai"), ("gemini", "openai")])
 def test_sdk_is_imported_when_its_kind_is_first_used(used: str, unused: str) -> None:
     body, modules = _serve_and_tell(used)

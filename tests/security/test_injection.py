@@ -65,7 +65,6 @@ def encoded(dialect: Dialect, event: Event) -> bytes:
     return encoder.encode(Record(GENERATION, 7, event))
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize("kind", get_args(Event), ids=lambda it: it.__name__)
 @pytest.mark.parametrize("name", DIALECTS)
 @given(data=st.data())

@@ -47,7 +47,6 @@ def assert_is_own(answer: Answer, number: int) -> None:
     assert MARK.findall(bytes(answer.raw)) == [b"%d" % number] * WORDS
 
 
-@pytest.mark.unmeasured
 async def test_cve_2026_25536_thousand_interleaved_viewers_get_their_own_words(
     service: Running,
 ) -> None:
@@ -81,7 +80,6 @@ async def pair(
         yield here, there
 
 
-@pytest.mark.unmeasured
 @pytest.mark.needs("valkey")
 async def test_cve_2026_25536_viewers_get_their_own_words_after_a_take_over(
     pair: tuple[Worker, Worker],

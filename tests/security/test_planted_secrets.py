@@ -294,7 +294,6 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer | None]
         yield server
 
 
-@pytest.mark.unmeasured
 @pytest.mark.promise("seen:never-secret")
 async def test_planted_secrets_leak_nowhere(
     redis_server: RedisServer | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]

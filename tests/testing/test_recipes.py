@@ -14,8 +14,6 @@ from browser.guide import DOCS, files_of
 from streamsvc.script import ACTIONS
 from support import parts
 
-pytestmark = pytest.mark.unmeasured
-
 PAGE = (DOCS / "guides" / "testing.md").read_text(encoding="utf-8")
 FILES = files_of("guides/testing.md")
 PYTEST = ("conftest.py", "test_with_server.py", "test_in_process.py")

@@ -35,7 +35,6 @@ ODD = st.sampled_from((
 TEXTS = st.one_of(st.text(), st.lists(st.one_of(ODD, st.text(max_size=5))).map("".join))
 
 
-@pytest.mark.unmeasured
 @pytest.mark.promise("stream:word-by-word")
 @given(prompt=TEXTS.filter(str.strip))
 @settings(max_examples=200)

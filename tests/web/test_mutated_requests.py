@@ -158,7 +158,6 @@ async def call(app: ASGIApp, request: Request) -> tuple[int, str, bytes]:
     return head["status"], content_type, b"".join(message.get("body", b"") for message in rest)
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.promise("input:clear-error")
 async def test_mutated_requests_crash_nothing(

@@ -39,7 +39,6 @@ def connections(pid: int, port: int) -> int:
     return count
 
 
-@pytest.mark.unmeasured
 @asynccontextmanager
 async def streams(port: int, count: int) -> AsyncIterator[list[Answer]]:
     """Hold open streams, each with its first event read."""
@@ -102,7 +101,6 @@ async def newcomers(port: int) -> AsyncIterator[Callable[[], int]]:
         tasks.cancel_scope.cancel()
 
 
-@pytest.mark.unmeasured
 @pytest.mark.long
 @pytest.mark.promise("drain:no-loss")
 async def test_a_rolling_restart_loses_no_connection_and_no_word(
