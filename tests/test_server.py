@@ -20,6 +20,7 @@ from streamsvc.server.connection import Protocol
 from streamsvc.server.lifecycle import Options, Server
 from support.eventstream import wire
 from support.rawhttp import exchange
+from support.service import Service
 
 
 async def no_drain() -> None:
@@ -171,6 +172,13 @@ async def test_long_head_is_read(serve: Serve) -> None:
             assert (answer.status, bool(await answer.body())) == (200, True)
 
 
+def streaming(service: Service) -> Protocol:
+    """Return the connection of the only stream."""
+    ours = (it for it in service.server.server_state.connections if isinstance(it, Protocol))
+    [protocol] = [one for one in ours if one.listener is not None]
+    return protocol
+
+
 def has_parser(protocol: Protocol) -> bool:
     return vars(protocol)["parser"] is not None
 
@@ -185,10 +193,7 @@ async def test_request_and_parser_are_freed_while_a_stream_is_held(
             headers = {"Cookie": "c" * 4000, "Accept": "text/event-stream"}
             answer = await connection.ask("GET", "/stream-ai?prompt=Hi", headers)
             await answer.event()
-            ours = (
-                it for it in service.server.server_state.connections if isinstance(it, Protocol)
-            )
-            [protocol] = [one for one in ours if one.listener is not None]
+            protocol = streaming(service)
             assert protocol.headers == []
             assert not {"headers", "query_string", "extensions"} & protocol.scope.keys()
             assert not has_parser(protocol)
@@ -208,10 +213,7 @@ async def test_stream_may_begin_on_a_connection_that_was_just_lost(serve: Serve)
         async with wire(service.port) as connection:
             answer = await connection.ask("GET", "/stream-ai?prompt=Hi")
             await answer.event()
-            ours = (
-                it for it in service.server.server_state.connections if isinstance(it, Protocol)
-            )
-            [protocol] = [one for one in ours if one.listener is not None]
+            protocol = streaming(service)
             listener = protocol.listener
         while protocol in service.server.server_state.connections:
             await anyio.lowlevel.checkpoint()

@@ -119,11 +119,8 @@ class Protocol(HttpToolsProtocol, Wire):
         One that has read `Connection: close` stays, because it skips what follows.
         """
         self._listener = listener
-        if (
-            listener is None or self._running is None
-        ):  # the connection may have been lost a moment ago
-            return
-        if self._part is _Part.NONE and self.cycle.keep_alive:
+        is_held = listener is not None and not self.is_lost
+        if is_held and self._part is _Part.NONE and self.cycle.keep_alive:
             self.parser = None  # type: ignore[assignment]  # `_parse` makes another one
 
     @property
