@@ -4,7 +4,7 @@ import gc
 import json
 import random
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,12 +22,12 @@ from bench.targets import Target, get
 QUIET_SECONDS = 10.0
 """How long the upstream may take to see all streams closed."""
 
-IDLE_SECONDS = 60.0
-"""How long targets may take to become idle."""
+IDLE_SECONDS = 20.0
+"""How long a target may take to become idle before another process takes its place."""
 
 IDLE_STEP_SECONDS = 0.2
 IDLE_SHARE = 0.05
-"""Targets that used less of a core, together, for that long are idle."""
+"""A target that used less of a core for that long is idle."""
 
 _UPSTREAM = (sys.executable, "-m", "bench.upstream")
 
@@ -91,13 +91,26 @@ class Upstream:
         return json.loads(await exchange(self.port, get(f"/control/{what}")))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Guest:
-    """A running target."""
+    """A running target.
+
+    Attributes:
+        target: what runs.
+        running: its process.
+        stage: where.
+        replace: ends the process and starts another one; None if there is no process of its own.
+    """
 
     target: Target
     running: Running
     stage: "Stage"
+    replace: Callable[[], Awaitable[Running]] | None = None
+
+    async def restart(self) -> None:
+        """Run in another process from now on."""
+        if self.replace is not None:
+            self.running = await self.replace()
 
     @property
     def store(self) -> Store | None:
@@ -176,7 +189,7 @@ class Stage:
         store: the Redis server; None if the machine has none.
         stack: left at the end of the run.
         kept: the targets that run until then, by name.
-        pids: the processes of all targets that run now.
+        present: all targets that run now.
     """
 
     upstream: Upstream
@@ -187,7 +200,7 @@ class Stage:
     store: Store | None
     stack: AsyncExitStack
     kept: dict[str, Guest] = field(default_factory=dict)
-    pids: set[int] = field(default_factory=set)
+    present: set[Guest] = field(default_factory=set)
 
     @asynccontextmanager
     async def guest(
@@ -197,19 +210,31 @@ class Stage:
         if target.name == "direct":
             yield Guest(target, Running(self.upstream.port, self.upstream.pid, 0.0), self)
             return
-        port = free_port()
-        async with server(
-            target.command(port, self.upstream.port),
-            port=port,
-            health=http_health(target.health),
-            core=self.cores.target if core is None else core,
-            environ={**target.environ(self.upstream.port), **self._log(), **(environ or {})},
-        ) as running:
-            self.pids.add(running.pid)
+        async with AsyncExitStack() as process:
+
+            async def start() -> Running:
+                await process.aclose()
+                port = free_port()
+                return await process.enter_async_context(
+                    server(
+                        target.command(port, self.upstream.port),
+                        port=port,
+                        health=http_health(target.health),
+                        core=self.cores.target if core is None else core,
+                        environ={
+                            **target.environ(self.upstream.port),
+                            **self._log(),
+                            **(environ or {}),
+                        },
+                    )
+                )
+
+            guest = Guest(target, await start(), self, start)
+            self.present.add(guest)
             try:
-                yield Guest(target, running, self)
+                yield guest
             finally:
-                self.pids.discard(running.pid)
+                self.present.discard(guest)
 
     @asynccontextmanager
     async def pair(
@@ -252,14 +277,20 @@ class Stage:
     async def _until_idle(self) -> None:
         """Wait until the targets have worked off what they were given: some go on long after their clients have left.
 
-        They share a core with the next one, which would be measured beside them.
+        They share a core with the next one, which would be measured beside them. One that takes too long is replaced.
         """
         with anyio.move_on_after(IDLE_SECONDS):
-            share = 1.0
-            while share > IDLE_SHARE:
-                before = sum(map(cpu_ns, self.pids))
-                await anyio.sleep(IDLE_STEP_SECONDS)
-                share = (sum(map(cpu_ns, self.pids)) - before) / 1e9 / IDLE_STEP_SECONDS
+            while await self._busy():
+                pass
+        for guest in await self._busy():
+            await guest.restart()
+
+    async def _busy(self) -> Sequence[Guest]:
+        """Return the targets that work at the moment."""
+        before = {guest: cpu_ns(guest.running.pid) for guest in self.present}
+        await anyio.sleep(IDLE_STEP_SECONDS)
+        most_ns = IDLE_SHARE * IDLE_STEP_SECONDS * 1e9
+        return [it for it, ns in before.items() if cpu_ns(it.running.pid) - ns > most_ns]
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ text is checked with the settings, so a mistake in it reads like one in the file
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -50,6 +50,16 @@ _FLAGS: Mapping[str, tuple[str, str]] = {
 }
 """The flags with a value: its name in the help, and what it is."""
 
+_FLAGS_OF: Mapping[str, Collection[str]] = {
+    "serve": _FLAGS,
+    "demo": ("--port", "--log-level", "--log-format"),
+    "check-config": _FLAGS,
+    "doctor": _FLAGS,
+    "deploy": _FLAGS,
+    "ask": ("--host", "--port"),
+}
+"""The flags of each command: what `serve` runs with can be checked, deployed and asked with the same ones."""
+
 
 def parser_of_commands() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
     """Return the parser of all commands, and that of each command by its name."""
@@ -87,7 +97,7 @@ def _hint(command: str, argument: str) -> str:
         key, variable = setting
         return f"set {key} in config.toml, or {variable}"
     name = argument.partition("=")[0]
-    close = get_close_matches(name, OPTIONS, n=1) if command == "serve" else ()
+    close = get_close_matches(name, _FLAGS_OF.get(command, ()), n=1)
     return f"did you mean {close[0]}?" if close else ""
 
 
@@ -115,10 +125,11 @@ def _add_commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argu
         description="Runs two workers with a Valkey server of their own, on the fake provider, and "
         "a page with a button that kills the worker that answers. Needs streamsvc[demo].",
     )
-    _add_flag(demo, "--port")
-    commands.add_parser(
+    _add_flags(demo, "demo")
+    check = commands.add_parser(
         "check-config", parents=[config], help="check the settings and list the providers"
     )
+    _add_flags(check, "check-config")
     _add_doctor(commands, config)
     _add_deploy(commands, config)
     add_key_arguments(commands, config)
@@ -148,8 +159,7 @@ def _add_serve(
         epilog=_SERVE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for flag in _FLAGS:
-        _add_flag(serve, flag)
+    _add_flags(serve, "serve")
     serve.add_argument(
         "--reload",
         dest="--reload",
@@ -169,8 +179,7 @@ def _add_doctor(
         description="Checks what the service needs, and prints one line for each finding: ok, warn or fail, what was "
         "checked, what was found, and what to do. The exit code is 1 if a check failed.",
     )
-    for flag in _FLAGS:
-        _add_flag(doctor, flag)
+    _add_flags(doctor, "doctor")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -182,18 +191,21 @@ def _add_deploy(
         parents=[config],
         help="print a deployment file whose numbers come from the settings",
         description="Prints a file for an environment: Dockerfile, compose.yaml, Kubernetes manifests, systemd unit, "
-        "nginx or Caddy configuration. Times, sizes and limits in it are computed from the settings.",
+        "nginx or Caddy configuration. Times, sizes and limits in it are computed from the settings. "
+        "What a flag or a variable sets is set in the file as well.",
     )
     deploy.add_argument(
         "kind",
         choices=("docker", "compose", "k8s", "systemd", "nginx", "caddy"),
         help="the kind of file",
     )
+    _add_flags(deploy, "deploy")
 
 
-def _add_flag(parser: argparse.ArgumentParser, flag: str) -> None:
-    metavar, what = _FLAGS[flag]
-    parser.add_argument(flag, dest=flag, metavar=metavar, help=f"{what}{_setting(flag)}")
+def _add_flags(parser: argparse.ArgumentParser, command: str) -> None:
+    for flag in _FLAGS_OF[command]:
+        metavar, what = _FLAGS[flag]
+        parser.add_argument(flag, dest=flag, metavar=metavar, help=f"{what}{_setting(flag)}")
 
 
 def _setting(flag: str) -> str:
@@ -217,6 +229,7 @@ def _add_ask(
     ask.add_argument(
         "--url", help="the URL of a running service (default: the host and port in the settings)"
     )
+    _add_flags(ask, "ask")
     ask.add_argument(
         "--direct", action="store_true", help="ask the provider directly, without a service"
     )

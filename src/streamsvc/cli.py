@@ -86,7 +86,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _deploy(arguments: argparse.Namespace) -> int:
     """Print a deployment file."""
     deploy = importlib.import_module("streamsvc.deploy.command")
-    return int(deploy.run(arguments.kind, arguments.config, os.environ))
+    return int(deploy.run(arguments.kind, arguments.config, os.environ, options_of(arguments)))
 
 
 def _ask(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -50,6 +50,18 @@ def test_without_a_file_the_defaults_are_described(tmp_path: Path) -> None:
     assert "Configuration OK (no file, defaults)." in result.stdout
 
 
+def test_settings_are_checked_with_the_flags_of_serve(tmp_path: Path) -> None:
+    result = run(tmp_path, "check-config", "--provider", "openai", environ={"OPENAI_API_KEY": "k"})
+    assert result.returncode == 0
+    assert "Provider: 'openai'." in result.stdout
+    result = run(tmp_path, "check-config", "--port", "http", "--workers", "0")
+    assert result.returncode == 2
+    assert [line.partition(":")[0] for line in result.stderr.splitlines()] == [
+        "--port",
+        "--workers",
+    ]
+
+
 def test_params_prints_the_fate_of_each_parameter(tmp_path: Path) -> None:
     """Without an entry, it is the configured one."""
     result = run(tmp_path, "params", "gemini")
@@ -169,7 +181,7 @@ def run_here(
         ("serve", ["--drain-seconds", "1"], "server.drain_seconds|SERVER__DRAIN_SECONDS"),
         ("serve", ["--server-hosts=a"], "server.hosts|SERVER__HOSTS"),
         ("demo", ["--host", "::1"], "server.host|SERVER__HOST"),
-        ("check-config", ["--provider", "openai"], "provider|PROVIDER"),
+        ("params", ["--provider=openai"], "provider|PROVIDER"),
     ],
 )
 def test_option_that_is_a_setting_gets_a_hint(
@@ -356,6 +368,8 @@ def test_unknown_option_that_is_nearly_one_gets_a_hint(tmp_path: Path) -> None:
     result = run(tmp_path, "serve", "--prt=1", "--nonsense")
     unknown = "unrecognized arguments: --prt=1 --nonsense (did you mean --port?)"
     assert result.stderr.endswith(f"streamsvc serve: error: {unknown}\n")
+    result = run(tmp_path, "ask", "--prot=1", "hello")
+    assert result.stderr.endswith("unrecognized arguments: --prot=1 (did you mean --port?)\n")
     result = run(tmp_path, "serve", "--nonsense")
     assert result.stderr.endswith("streamsvc serve: error: unrecognized arguments: --nonsense\n")
 

@@ -329,7 +329,7 @@ def test_command_prints_the_file_of_the_settings(
     path = tmp_path / "config.toml"
     path.write_text('provider = "openai"\n[server]\ndrain_seconds = 100.0\n')
     environ = {"STREAMSVC_SERVER__CLOSE_SECONDS": "20"}
-    assert run("systemd", path, environ) == 0
+    assert run("systemd", path, environ, {}) == 0
     text = capsys.readouterr().out
     assert "TimeoutStopSec=125" in text
     assert "Its environment needs OPENAI_API_KEY." in text
@@ -338,7 +338,7 @@ def test_command_prints_the_file_of_the_settings(
 
 @pytest.mark.promise("input:clear-error")
 def test_command_refuses_wrong_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("k8s", None, {"STREAMSVC_PROVIDER": "opnai"}) == 2
+    assert run("k8s", None, {"STREAMSVC_PROVIDER": "opnai"}, {}) == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.startswith("STREAMSVC_PROVIDER: found 'opnai'")
@@ -353,7 +353,7 @@ def test_keys_and_traces_of_the_environment_are_where_it_runs(
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.example:4318",
         "OTEL_EXPORTER_OTLP_HEADERS": "authorization=planted",
     }
-    assert run("systemd", None, environ) == 0
+    assert run("systemd", None, environ, {}) == 0
     text = capsys.readouterr().out
     assert "Its environment needs GEMINI_API_KEY, METRICS_KEY." in text
     assert 'Environment="OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318"' in text
@@ -370,3 +370,25 @@ def test_variables_with_secrets_are_not_carried_over() -> None:
     }
     plan = plan_of(read(None, environ), environ, has_file=False)
     assert plan.variables == {"STREAMSVC_SERVER__PORT": "9000"}
+
+
+@pytest.mark.parametrize("kind", ["docker", "compose", "k8s", "systemd", "nginx", "caddy"])
+def test_flags_are_carried_over_like_variables(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a file sets is what `serve` would run with, however it was said."""
+    environ = {"STREAMSVC_SERVER__PORT": "9000", "STREAMSVC_SERVER__LOG_LEVEL": "debug"}
+    assert run(kind, None, environ, {}) == 0
+    with_variables = capsys.readouterr().out
+    flags = {"--port": "9000", "--log-level": "debug"}
+    assert run(kind, None, {"STREAMSVC_SERVER__PORT": "7000"}, flags) == 0
+    with_flags = capsys.readouterr().out
+    assert "9000" in with_flags
+    assert "--" not in "".join(plan_of(read(None, {}, flags), flags, has_file=False).variables)
+    assert sorted(with_flags.splitlines()) == sorted(with_variables.splitlines())
+
+
+@pytest.mark.promise("input:clear-error")
+def test_mistake_in_a_flag_names_the_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("nginx", None, {}, {"--port": "http"}) == 2
+    assert capsys.readouterr().err.startswith("--port: ")

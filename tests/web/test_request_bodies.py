@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+from collections.abc import Mapping
 
 import pytest
 
@@ -159,6 +160,29 @@ async def test_unknown_field_is_named_with_a_hint(
     assert answer.status in {400, 422}
     assert hint in sentence(answer)
     assert len(sentence(answer)) < 200
+
+
+@pytest.mark.promise("input:clear-error")
+@pytest.mark.parametrize(
+    ("path", "body", "hint"),
+    [
+        (NATIVE, {"messages": [{"role": "user", "contents": "hi"}]}, "field 'messages[0].contents'; did you mean 'content'?"),
+        (CHAT, {"messages": [{"role": "user", "contents": "hi"}]}, "parameter: 'messages[0].contents'; did you mean 'content'?"),
+        (NATIVE, {"prompt": "hi", "tools": [{"name": "f"}]}, "field 'tools[0].name'; accepted: function, type."),
+        (
+            NATIVE,
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"href": "x"}}]}]},
+            "field 'messages[0].content[0].image_url.href'; accepted: detail, url.",
+        ),
+        (NATIVE, {"prompt": "hi", "response_format": {"type": "json_schema", "schema": {}}}, "accepted: json_schema, type."),
+    ],
+)  # fmt: skip
+async def test_unknown_field_inside_another_gets_a_hint(
+    service: Service, path: str, body: Mapping[str, object], hint: str
+) -> None:
+    answer = await post(service, path, json.dumps(body).encode())
+    assert answer.status in {400, 422}
+    assert hint in sentence(answer)
 
 
 @pytest.mark.promise("input:clear-error")

@@ -26,27 +26,31 @@ FILES: Mapping[str, tuple[str, Callable[[Plan], str]]] = {
 """By kind: the usual name of the file, and its text."""
 
 
-def run(kind: str, path: Path | None, environ: Mapping[str, str]) -> int:
+def run(
+    kind: str, path: Path | None, environ: Mapping[str, str], options: Mapping[str, str]
+) -> int:
     """Print the file of a kind for the settings; return the exit code.
 
     Args:
         kind: one of `FILES`.
         path: the settings file; None as in `load`.
         environ: the process's environment; keys of providers are not needed here.
+        options: as in `load`.
     """
-    loaded = _loaded(path, environ)
+    loaded = _loaded(path, environ, options)
     if loaded.mistakes:
         print("\n".join(loaded.mistakes), file=sys.stderr)
         return EXIT_CONFIG
-    plan = plan_of(loaded, environ, has_file=find(path, environ) is not None)
+    given = {**environ, **options}
+    plan = plan_of(loaded, given, has_file=find(path, environ) is not None)
     print(FILES[kind][1](plan), end="")
     return 0
 
 
-def _loaded(path: Path | None, environ: Mapping[str, str]) -> Loaded:
+def _loaded(path: Path | None, environ: Mapping[str, str], options: Mapping[str, str]) -> Loaded:
     """Return the settings; the keys that they need will be where they are deployed."""
-    settings = read(path, environ).settings
+    settings = read(path, environ, options).settings
     if settings.provider not in settings.providers:
-        return read(path, environ)
+        return read(path, environ, options)
     missing = [it for it in Plan(settings).key_variables if not environ.get(it, "").strip()]
-    return read(path, {**environ, **dict.fromkeys(missing, "set-where-it-runs")})
+    return read(path, {**environ, **dict.fromkeys(missing, "set-where-it-runs")}, options)

@@ -9,7 +9,7 @@ import msgspec
 from streamsvc.config.addresses import is_address, is_loopback
 from streamsvc.config.check import may_be_shown
 from streamsvc.config.load import Loaded
-from streamsvc.config.paths import PREFIX
+from streamsvc.config.paths import OPTIONS, PREFIX, variable_for
 from streamsvc.config.provider_settings import ProviderSettings, UpstreamSection
 from streamsvc.config.settings import Settings
 from streamsvc.config.tracing import exports_traces
@@ -164,21 +164,21 @@ _TRACING = (
 """OpenTelemetry's variables that are carried over; others, such as those with headers, may have secrets."""
 
 
-def plan_of(loaded: Loaded, environ: Mapping[str, str], *, has_file: bool) -> Plan:
-    """Return the plan for settings, with the variables that set some of them.
+def plan_of(loaded: Loaded, given: Mapping[str, str], *, has_file: bool) -> Plan:
+    """Return the plan for settings, with the variables and flags that set some of them.
 
     Args:
         loaded: the settings and their sources.
-        environ: has the text of the variables.
+        given: has the text of the variables and flags; the plan has only variables.
         has_file: whether there is a settings file.
     """
-    given = {
-        source: environ[source]
+    ours = {
+        variable_for(OPTIONS[source]) if source in OPTIONS else source: given[source]
         for key, source in loaded.sources.items()
-        if source in environ and not _may_be_secret(key, environ[source])
+        if source in given and not _may_be_secret(key, given[source])
     }
-    tracing = {name: environ[name] for name in _TRACING if "@" not in environ.get(name, "@")}
-    return Plan(loaded.settings, {**given, **tracing}, has_file)
+    tracing = {name: given[name] for name in _TRACING if "@" not in given.get(name, "@")}
+    return Plan(loaded.settings, {**ours, **tracing}, has_file)
 
 
 def _may_be_secret(key: str, text: str) -> bool:

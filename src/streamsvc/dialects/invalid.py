@@ -65,14 +65,18 @@ def unknown_field(path: str, known: tuple[str, ...], *, sentence: str) -> Invali
 
     Args:
         path: the field.
-        known: the fields that exist; the message suggests a similar one.
+        known: the fields that exist in its place; the message suggests a similar one.
         sentence: the beginning of the message, before the name.
     """
     path = path[:_MAX_CHARS]
-    hint = _ELSEWHERE.get(path, "")
-    if hint or (near := nearest(path, known)) is None:
-        return InvalidField(f"{sentence} {quoted(path)}{hint and '; '}{hint}.", field=path)
-    return InvalidField(f"{sentence} {quoted(path)}; did you mean {quoted(near)}?", field=path)
+    place, _, name = path.rpartition(".")
+    if hint := _ELSEWHERE.get(path, ""):
+        hint = f"; {hint}."
+    elif near := nearest(name, known):
+        hint = f"; did you mean {quoted(near)}?"
+    elif place and known:  # few: the whole body has dozens
+        hint = f"; accepted: {', '.join(sorted(known))}."
+    return InvalidField(f"{sentence} {quoted(path)}{hint or '.'}", field=path)
 
 
 def accepted_values(kind: object, path: str) -> list[str]:
@@ -82,11 +86,29 @@ def accepted_values(kind: object, path: str) -> list[str]:
         kind: the type of the body.
         path: the field.
     """
+    literals = [it for it in _types_at(kind, path) if isinstance(it, inspect.LiteralType)]
+    return sorted({str(value) for literal in literals for value in literal.values})
+
+
+def _known_fields(kind: object, path: str) -> tuple[str, ...]:
+    """Return the fields that the objects at a place may have, their `type` included."""
+    structs = [it for it in _types_at(kind, path) if isinstance(it, inspect.StructType)]
+    names = [field.encode_name for struct in structs for field in struct.fields]
+    names += [struct.tag_field for struct in structs if struct.tag_field]
+    return tuple(dict.fromkeys(names))
+
+
+def _types_at(kind: object, path: str) -> Sequence[inspect.Type]:
+    """Return the types that a value at a place of a body may have; none if the body does not say.
+
+    Args:
+        kind: the type of the body.
+        path: the place, as in msgspec's messages; "": the body itself.
+    """
     types = _members(inspect.type_info(kind))
     for step in _STEP.findall(path):
         types = [inner for outer in types for inner in _inside(outer, step)]
-    values = [info.values for info in types if isinstance(info, inspect.LiteralType)]
-    return sorted({str(value) for some in values for value in some})
+    return types
 
 
 def _members(info: inspect.Type) -> Sequence[inspect.Type]:
@@ -119,8 +141,7 @@ def invalid_field(text: str, kind: object) -> InvalidField:
     if named := _NAMED_FIELD.search(what):
         field = f"{path}.{named['name']}" if path else named["name"]
         if named["what"] == "unknown":
-            known = () if path else getattr(kind, "__struct_fields__", ())
-            return unknown_field(field, known, sentence="Unknown field")
+            return unknown_field(field, _known_fields(kind, path), sentence="Unknown field")
         return InvalidField(f"The field {quoted(field)} is missing.", field=field)
     about = f"Invalid {quoted(path)}" if path else "Invalid body"
     if value := _VALUE.fullmatch(what):

@@ -69,8 +69,8 @@ class Fields(msgspec.Struct, frozen=True):
         accepted = [json.dumps(value) for value in self.neutral.get(name, ()) if value]
         hint = self.instead.get(name) or (f"accepted: {', '.join(accepted)}" if accepted else "")
         if not hint:
-            known = () if path else tuple(self.known)
-            return unknown_field(f"{path}{name}", known, sentence="Unsupported parameter:")
+            sentence = "Unsupported parameter:"
+            return unknown_field(f"{path}{name}", tuple(self.known), sentence=sentence)
         sentence = f"Unsupported parameter: {quoted(path + name)}; {hint}."
         return InvalidField(sentence, field=f"{path}{name}")
 
