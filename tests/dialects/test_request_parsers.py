@@ -213,7 +213,7 @@ def _asking(**fields: object) -> dict[str, object]:
             "openai",
             _asking(stream_options={"include_obfuscation": True}),
             "stream_options.include_obfuscation",
-            "Unsupported parameter: 'stream_options.include_obfuscation'.",
+            "Unsupported parameter: 'stream_options.include_obfuscation'; accepted: include_usage.",
         ),
         (
             "openai",

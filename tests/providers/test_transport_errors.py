@@ -45,9 +45,9 @@ def test_connect_timeout_names_its_deadline() -> None:
 
 
 def test_mapping_keeps_the_causes_and_other_exceptions() -> None:
-    with pytest.raises(ProviderUnavailable) as caught, transport_errors_mapped():
+    with pytest.raises(ProviderUnavailable) as caught, transport_errors_mapped:
         raise ConnectFailed from ConnectionRefusedError()
     assert isinstance(caught.value.__cause__, ConnectFailed)
     assert isinstance(caught.value.__cause__.__cause__, ConnectionRefusedError)
-    with pytest.raises(ZeroDivisionError), transport_errors_mapped():
+    with pytest.raises(ZeroDivisionError), transport_errors_mapped:
         raise ZeroDivisionError

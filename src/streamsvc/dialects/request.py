@@ -4,6 +4,7 @@ Types check their own fields; what they cannot check is checked here, and a refu
 """
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -107,6 +108,8 @@ _SAME = tuple(
 )
 """The fields that a `Prompt` has in the same form."""
 
+_same = attrgetter(*_SAME)
+
 
 class RequestBuilder:
     """Makes requests within the configured limits.
@@ -179,7 +182,7 @@ def _prompt(fields: RequestFields, model: str, media: Media, places: Sequence[st
     conversation = _conversation(fields, media, places)
     system = (fields.system, *conversation.system)
     tools = tools_of(fields.tools)
-    same = {name: getattr(fields, name) for name in _SAME}
+    same = zip(_SAME, _same(fields), strict=True)
     return Prompt(
         messages=conversation.messages,
         system="\n\n".join(text for text in system if text.strip()),
@@ -191,7 +194,7 @@ def _prompt(fields: RequestFields, model: str, media: Media, places: Sequence[st
         tool_choice=choice_of(fields.tool_choice, tools),
         parallel_tool_calls=fields.parallel_tool_calls if tools else None,
         model=model,
-        **{name: value for name, value in same.items() if value is not None},
+        **{name: value for name, value in same if value is not None},
     )
 
 

@@ -55,6 +55,8 @@ class Failover:
 
     Attributes:
         entry: the one that answers; after a failure, the one whose failure is reported.
+        model: the model that is requested from it.
+        fit: what it makes of the prompt.
         calls: the number of calls so far.
         may_be_billed: whether a provider has begun to answer, or may have begun when the call was closed.
         began: when the answer began in this process, on the event loop's clock.
@@ -72,7 +74,6 @@ class Failover:
         settings: GenerationSettings,
         hooks: Hooks,
     ) -> None:
-        self.entry = slot.route[0]
         self.calls = 0
         self.may_be_billed = False
         self._id = generation_id
@@ -92,29 +93,20 @@ class Failover:
         self._earlier_pieces = 0
         self._pace: Pace | None = None  # of the current or latest call
         self._end = 0.0
+        self._use(slot.route[0])
         self._failures: list[tuple[ProviderEntry, ProviderError]] = []
         self._has_begun = False  # viewers have a token
         self._got_token = False  # the same, for the current or latest call
         self._broken_by = ""  # the code of the failure that cut the last call after its first token
 
     @property
-    def model(self) -> str:
-        """The model that is requested from `entry`."""
-        return self._named_model(self.entry) or self.entry.section.model
-
-    @property
     def pieces(self) -> int:
         """How many pieces have come, of all calls in this process."""
         return self._earlier_pieces + (self._pace.pieces if self._pace is not None else 0)
 
-    @property
-    def fit(self) -> Fit:
-        """What `entry` makes of the prompt."""
-        return fit_of(self.entry, self._request.prompt, requested=self._route[0])
-
     def forget(self) -> None:
         """Drop the prompt, the errors, whose tracebacks refer to it, and the generation. Nothing can be called after that."""
-        del self._request, self._read_answer
+        del self._request, self._read_answer, self.fit
         self._failures.clear()
 
     def take_over(self, standing: Standing, *, calls: int) -> None:
@@ -124,7 +116,8 @@ class Failover:
             standing: the part of the answer that viewers have.
             calls: how many calls have been made for it, at least.
         """
-        self.entry = self._first = self._slot.entry
+        self._first = self._slot.entry
+        self._use(self._first)
         self._earlier_calls = calls
         self._has_begun = self.may_be_billed = standing.has_begun
         self._broken_by = WORKER_LOST
@@ -146,7 +139,8 @@ class Failover:
         if not self.calls and (finish := await self._ask(self._slot.entry)):
             return finish
         retryable = (failure for failure in self._failures if failure[1].retryable)
-        self.entry, error = next(retryable, self._failures[0])
+        entry, error = next(retryable, self._failures[0])
+        self._use(entry)
         raise error
 
     async def _ask(self, entry: ProviderEntry) -> Finish | None:
@@ -232,27 +226,33 @@ class Failover:
 
     def _switch_to(self, entry: ProviderEntry) -> None:
         """Move the slot to an entry; viewers get a `status` event unless it is the one to call first."""
-        self.entry = entry
         self._slot.move_to(entry)
+        if entry is not self.entry:
+            self._use(entry)
         if entry is self._first:
             return
         if self._failures:
             reason = self._failures[-1][1].code
         else:
             reason = "busy" if self._first.circuit.admits else "circuit_open"
-        fit = self.fit
         self._emit(
             Progress(
                 state="switching",
                 provider=entry.name,
                 reason=reason,
-                dropped_parameters=fit.dropped,
-                adjusted_parameters={**fit.adjusted},
+                dropped_parameters=self.fit.dropped,
+                adjusted_parameters={**self.fit.adjusted},
             )
         )
 
+    def _use(self, entry: ProviderEntry) -> None:
+        """Make an entry the one that answers."""
+        self.entry = entry
+        self.model = self._named_model(entry) or entry.section.model
+        self.fit: Fit = fit_of(entry, self._request.prompt, requested=self._route[0])
+
     def _prompt_for(self, entry: ProviderEntry, trace: str) -> Prompt:
-        prompt = fit_of(entry, self._request.prompt, requested=self._route[0]).prompt
+        prompt = self.fit.prompt
         call = self._earlier_calls + self.calls
         return msgspec.structs.replace(
             prompt, call=call, model=self._named_model(entry), trace=trace

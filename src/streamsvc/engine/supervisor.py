@@ -6,8 +6,7 @@ manager, entered for the application's lifespan. Generations whose process has d
 
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Self
 
@@ -24,6 +23,7 @@ from streamsvc.engine.generation import Generation
 from streamsvc.engine.ids import new_id, scoped
 from streamsvc.engine.takeover import TakeOvers
 from streamsvc.engine.tasks import GenerationTasks
+from streamsvc.engine.viewer_place import ViewerCount, ViewerPlace
 from streamsvc.errors import Draining, InvalidField, Overloaded, StoreUnavailable
 from streamsvc.eventlog.base import EventLog, LogTakenOver
 from streamsvc.eventloop import now, shielded
@@ -76,7 +76,7 @@ class Supervisor:
         self._log = log
         self._directory = directory
         self._limiter = limiter
-        self._viewer_count = _ViewerCount()
+        self._viewer_count = ViewerCount()
         self._data_bytes = 0  # of the images and files of running generations
         self._is_draining = False
         self._drains_until = 0.0
@@ -189,27 +189,10 @@ class Supervisor:
         counts = (self._viewer_count, audience, lease)
         return ViewerSlot(*(it for it in counts if it is not None))
 
-    @asynccontextmanager
-    async def viewer_place(self, caller: Principal) -> AsyncIterator[Count | None]:
-        """Keep a place for a viewer while its response is prepared; the context is its lease, if its caller needs one.
-
-        The response joins with a slot of its own, which has the lease, in the same step in which the context is left, so
-        that the limits hold however long that takes. If the context is left by an exception, the lease ends.
-
-        Raises:
-            Overloaded: there is no place.
-            RateLimited: the caller has as many viewers as it may have.
-        """
-        if self._viewer_count.size >= self.terms.settings.limits.max_viewers:
-            raise Overloaded("limits.max_viewers")
-        with ViewerSlot(self._viewer_count):
-            lease = await self._limiter.viewer(caller)
-            try:
-                yield lease
-            except BaseException:
-                if lease is not None:
-                    lease.leave()
-                raise
+    def viewer_place(self, caller: Principal) -> ViewerPlace:
+        """Return a context that keeps a place for a viewer while its response is prepared."""
+        most = self.terms.settings.limits.max_viewers
+        return ViewerPlace(self._viewer_count, most, partial(self._limiter.viewer, caller))
 
     async def stop(self, generation_id: str) -> None:
         """End a generation at once, wherever it runs; if it has already ended, do nothing.
@@ -359,16 +342,3 @@ def _fingerprint(request: GenerationRequest) -> bytes:
     if request.is_usual:
         request = msgspec.structs.replace(request, provider="")
     return hashlib.sha256(msgspec.json.encode(request)).digest()
-
-
-class _ViewerCount:
-    """Counts all viewers that are connected to this process."""
-
-    def __init__(self) -> None:
-        self.size = 0
-
-    def join(self) -> None:
-        self.size += 1
-
-    def leave(self) -> None:
-        self.size -= 1

@@ -14,11 +14,13 @@ server that refuses a request with 400, no code, and a message that begins with 
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+
+from typing_extensions import override
 
 from streamsvc.provider_errors import (
     ContextLengthExceeded,
@@ -91,13 +93,15 @@ def error_for_transport(error: TransportError) -> ProviderError:
     return mapped
 
 
-@contextmanager
-def transport_errors_mapped() -> Iterator[None]:
-    """Raise what `error_for_transport` makes of an error of `providers/http`."""
-    try:
-        yield
-    except TransportError as exc:
-        raise error_for_transport(exc) from exc
+class _TransportErrorsMapped(AbstractContextManager[None]):
+    @override
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if isinstance(exc, TransportError):
+            raise error_for_transport(exc) from exc
+
+
+transport_errors_mapped: AbstractContextManager[None] = _TransportErrorsMapped()
+"""Raises what `error_for_transport` makes of an error of `providers/http`; it keeps nothing, so all share it."""
 
 
 def error_for_answer(status: int, raw: bytes, headers: Mapping[str, str]) -> ProviderError:

@@ -67,12 +67,12 @@ async def reach(section: UpstreamSection, key: str, *, seconds: float) -> Reache
     )
     problem, left_open = None, ""
     try:
-        with transport_errors_mapped():
+        with transport_errors_mapped:
             probe = Probe(section.url, connect_seconds=section.connect_seconds)
     except ProviderError as exc:
         return Reached(seconds={}, failed_step="proxy", problem=exc)
     try:
-        with anyio.fail_after(seconds), transport_errors_mapped():
+        with anyio.fail_after(seconds), transport_errors_mapped:
             left_open = await ask(probe, section, key)
     except ProviderError as exc:
         problem = exc

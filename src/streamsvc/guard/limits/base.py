@@ -43,7 +43,8 @@ class Charges(NamedTuple):
     @property
     def is_nothing(self) -> bool:
         """Whether no limit applies."""
-        return not any(per_minute for per_minute, _ in self)
+        mine = self.requests.per_minute or self.tokens.per_minute
+        return not (mine or self.requests_in_all.per_minute or self.tokens_in_all.per_minute)
 
 
 FIRST_OF_TOKENS = Charges._fields.index("tokens")

@@ -86,7 +86,7 @@ def open_client(section: UpstreamSection) -> httpx2.AsyncClient:
         ProviderUnavailable: the proxy of the environment is of an unsupported kind.
     """
     quiet_libraries()
-    with transport_errors_mapped():
+    with transport_errors_mapped:
         transport = Transport(
             section.url,
             connect_seconds=section.connect_seconds,

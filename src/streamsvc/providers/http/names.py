@@ -37,6 +37,9 @@ class Names:
         self._host = host
         self._port = port
         self._patience_seconds = patience_seconds
+        self._numeric: Sequence[AddrInfo] = ()  # if the host is an address, which needs no look-up
+        with suppress(OSError):
+            self._numeric = _look_up(host, port, socket.AI_NUMERICHOST)
         self._latest: asyncio.Future[Sequence[AddrInfo] | Exception] | None = None
         self._began = 0.0
         self._running = 0
@@ -50,8 +53,8 @@ class Names:
             OSError: there is no such host, or no reply.
             UnicodeError: this cannot be a host name.
         """
-        with suppress(OSError):  # an address needs no look-up
-            return _look_up(self._host, self._port, socket.AI_NUMERICHOST)
+        if self._numeric:
+            return self._numeric
         found = await asyncio.shield(self._join())
         if isinstance(found, Exception):
             raise found

@@ -51,7 +51,7 @@ _BAD_REQUESTS = frozenset((400, 422))
 async def open_provider(settings: OpenAISettings, key: str) -> AsyncIterator[Provider]:
     """Open the connections of one provider entry; see `base.OpenProvider`."""
     request = await capture_request(settings, key)
-    with transport_errors_mapped():
+    with transport_errors_mapped:
         endpoint = Endpoint(
             request,
             connect_seconds=settings.connect_seconds,
@@ -169,7 +169,7 @@ class OpenAIProvider(Provider):
                 raise error_for_answer(exchange.status, refusal, exchange.headers)
 
     async def _post(self, body: Mapping[str, Any], fields: Mapping[str, str]) -> Exchange:
-        with transport_errors_mapped():
+        with transport_errors_mapped:
             return await self.endpoint.send(msgspec.json.encode(body), fields)
 
 
