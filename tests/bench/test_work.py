@@ -39,7 +39,7 @@ MOST_WRITES = 2.05
 MOST_BLOCKS = 1.5
 """Blocks of memory that a token leaves behind: its text, and a place in a list now and then."""
 
-MOST_REQUEST_CALLS = 880
+MOST_REQUEST_CALLS = 860
 """Python calls for an answer of one token, on a new connection, outside of the standard library."""
 
 MOST_REQUEST_HANDLES = 41
