@@ -9,14 +9,15 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page, Playwright, async_playwright
 from typing_extensions import override
 
+from browser.shared_chromium import SHARED
 from support.parts import find
 
 CLIENTS = Path(__file__).parents[1] / "clients"
@@ -46,36 +47,54 @@ def site(directory: Path) -> Iterator[str]:
 
 @asynccontextmanager
 async def chromium(*arguments: str, keeps_pages: bool = False) -> AsyncIterator[Page]:
-    """Open a page in a fresh Chromium; other tabs are `page.context.new_page()`.
+    """Open a page in a fresh profile of Chromium; other tabs are `page.context.new_page()`.
 
     If there is Chromium's build without windows, that is the one: it starts with half the work. The tests that need no
     driver (`farm`) run the usual one.
 
     Args:
-        arguments: for its command line.
+        arguments: for the command line; then the browser is one of its own.
         keeps_pages: use the back/forward cache, as browsers do. Playwright cannot drive a page that
             has come back from it; a CDP session can.
     """
     executable = find("chromium")
     if not keeps_pages:
         executable = shutil.which("chromium-headless-shell") or executable
+    async with async_playwright() as playwright:
+        if arguments or keeps_pages:
+            async with _own(playwright, executable, arguments, keeps_pages=keeps_pages) as page:
+                yield page
+            return
+        browser = await playwright.chromium.connect_over_cdp(SHARED.url(executable))
+        context = await browser.new_context(reduced_motion="reduce")  # a tenth less CPU time
+        try:
+            yield await context.new_page()
+        finally:
+            await context.close()
+            await browser.close()  # disconnects
+
+
+@asynccontextmanager
+async def _own(
+    playwright: Playwright, executable: str, arguments: Sequence[str], *, keeps_pages: bool
+) -> AsyncIterator[Page]:
+    """Open a page in a browser of its own."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        async with async_playwright() as playwright:
-            context = await playwright.chromium.launch_persistent_context(
-                profile,
-                executable_path=executable,
-                headless=True,
-                reduced_motion="reduce",  # a tenth less CPU time
-                ignore_default_args=["--disable-back-forward-cache"] if keeps_pages else [],
-                args=[
-                    "--headless", "--no-sandbox", "--disable-gpu",
-                    "--disable-background-networking", *arguments,
-                ],
-            )  # fmt: skip
-            try:
-                yield context.pages[0]
-            finally:
-                await context.close()
+        context = await playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=executable,
+            headless=True,
+            reduced_motion="reduce",
+            ignore_default_args=["--disable-back-forward-cache"] if keeps_pages else [],
+            args=[
+                "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+                *arguments,
+            ],
+        )  # fmt: skip
+        try:
+            yield context.pages[0]
+        finally:
+            await context.close()
 
 
 @asynccontextmanager

@@ -70,7 +70,8 @@ async def enter_key(page: Page, key: str) -> None:
 
 async def violations(page: Page) -> list[str]:
     """Check the page with axe; return each finding in one line."""
-    await page.evaluate(AXE.read_text(encoding="utf-8"))
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE.read_text(encoding="utf-8"))
     found: list[dict[str, Any]] = await page.evaluate("axe.run().then(result => result.violations)")
     return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
 

@@ -29,8 +29,8 @@ THROUGH = [
     for version in VERSIONS
 ]
 
-LEFT_SECONDS = 5
-"""The time in which a viewer that left is noticed, far less than `ping_seconds`."""
+LEFT_SECONDS = 10
+"""The time in which a viewer that left is noticed, less than `ping_seconds`."""
 
 
 @asynccontextmanager
