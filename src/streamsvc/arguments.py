@@ -5,6 +5,7 @@ text is checked with the settings, so a mistake in it reads like one in the file
 """
 
 import argparse
+import importlib
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -95,6 +96,11 @@ def _hint(command: str, argument: str) -> str:
     """Say what an unknown argument may mean; "" if that is not known."""
     if setting := setting_for(argument):
         key, variable = setting
+        if (
+            command == "demo"
+            and variable in importlib.import_module("streamsvc.demo.command").SETTINGS
+        ):
+            return f"the demo sets {key} itself"
         return f"set {key} in config.toml, or {variable}"
     name = argument.partition("=")[0]
     close = get_close_matches(name, _FLAGS_OF.get(command, ()), n=1)

@@ -180,7 +180,7 @@ def run_here(
     [
         ("serve", ["--drain-seconds", "1"], "server.drain_seconds|SERVER__DRAIN_SECONDS"),
         ("serve", ["--server-hosts=a"], "server.hosts|SERVER__HOSTS"),
-        ("demo", ["--host", "::1"], "server.host|SERVER__HOST"),
+        ("demo", ["--hosts", "a"], "server.hosts|SERVER__HOSTS"),
         ("params", ["--provider=openai"], "provider|PROVIDER"),
     ],
 )
@@ -194,6 +194,16 @@ def test_option_that_is_a_setting_gets_a_hint(
     unknown = f"unrecognized arguments: {' '.join(option)}"
     hint = f"(set {key} in config.toml, or STREAMSVC_{variable})"
     assert line == f"streamsvc {command}: error: {unknown} {hint}"
+
+
+@pytest.mark.promise("input:clear-error")
+def test_demo_says_what_it_sets_itself(run_here: RunHere) -> None:
+    """Whoever reaches its page may kill workers, so it listens on loopback whatever the settings say."""
+    result = run_here("demo", "--host", "::1")
+    assert result.returncode == 2
+    assert result.stderr.endswith(
+        "unrecognized arguments: --host ::1 (the demo sets server.host itself)\n"
+    )
 
 
 def test_help_of_serve_names_each_flag_with_its_setting_and_default(run_here: RunHere) -> None:

