@@ -1,6 +1,9 @@
 """What of an installation is optional, and what a service without the SDKs of providers says, when, and to whom."""
 
+import json
+import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,6 @@ from streamsvc.errors import ConfigError
 from support.installed import lack
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-COMMAND = "pip install 'streamsvc[{}]'"
 
 
 @pytest.fixture
@@ -40,6 +42,52 @@ def test_an_extra_is_missing_if_its_package_is_not_there(monkeypatch: pytest.Mon
     assert not extras.is_installed("gemini")
 
 
+class Installed:
+    """Files of an installed distribution."""
+
+    def __init__(self, installer: str | None, origin: object | None) -> None:
+        self.files: Mapping[str, str | None] = {
+            "INSTALLER": installer,
+            "direct_url.json": None if origin is None else json.dumps(origin),
+        }
+
+    def read_text(self, name: str) -> str | None:
+        return self.files[name]
+
+
+FOLDER = {"url": "file:///clone", "dir_info": {}}
+CLONE = {"url": "file:///clone", "dir_info": {"editable": True}}
+WHEEL = {"url": "file:///dist/streamsvc.whl", "archive_info": {}}
+
+
+@pytest.mark.parametrize(
+    ("installer", "origin", "is_tool", "command"),
+    [
+        ("uv", CLONE, False, "uv run --extra otel streamsvc …"),
+        ("uv\n", FOLDER, True, "uv tool install --force '.[otel]' in the clone"),
+        ("uv", CLONE, True, "uv tool install --force '.[otel]' in the clone"),
+        ("uv", None, True, "uv tool install --force 'streamsvc[otel]'"),
+        ("uv", WHEEL, False, "pip install 'streamsvc[otel]'"),
+        ("pip\n", CLONE, False, "pip install 'streamsvc[otel]'"),
+        ("pip", None, False, "pip install 'streamsvc[otel]'"),
+        (None, None, False, "pip install 'streamsvc[otel]'"),
+    ],
+)
+def test_the_command_installs_an_extra_where_the_service_runs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    installer: str | None,
+    origin: object,
+    is_tool: object,
+    command: str,
+) -> None:
+    monkeypatch.setattr(extras, "distribution", lambda _name: Installed(installer, origin))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    if is_tool:
+        (tmp_path / "uv-receipt.toml").touch()
+    assert extras.install("otel") == command
+
+
 @pytest.mark.promise("input:clear-error")
 @pytest.mark.parametrize("kind", ["openai", "gemini"])
 @pytest.mark.usefixtures("no_sdks")
@@ -49,7 +97,7 @@ def test_a_default_entry_without_its_sdk_names_the_extra(kind: str) -> None:
         load(None, environ)
     [line] = str(caught.value).splitlines()
     assert line.startswith(f"STREAMSVC_PROVIDER: found '{kind}', an entry of kind '{kind}'")
-    assert COMMAND.format(kind) in line
+    assert extras.install(kind) in line
 
 
 @pytest.mark.usefixtures("no_sdks")
@@ -66,7 +114,7 @@ def test_check_config_names_the_extra_of_each_entry(capsys: pytest.CaptureFixtur
     lines = capsys.readouterr().out.splitlines()
     for kind in ("openai", "gemini"):
         [line] = [it for it in lines if it.startswith(f"  {kind}:")]
-        assert line.endswith(f", SDK missing ({COMMAND.format(kind)})")
+        assert line.endswith(f", SDK missing ({extras.install(kind)})")
 
 
 @pytest.mark.usefixtures("no_sdks")
@@ -78,7 +126,7 @@ async def test_doctor_names_the_extra_of_an_entry_with_a_key(environ: dict[str, 
     )
     settings = Settings(providers={"mine": entry, **Settings().providers})
     findings = await check_entry("mine", settings, environ, Clocks())
-    advice = [it.advice for it in findings if it.advice == COMMAND.format("openai")]
+    advice = [it.advice for it in findings if it.advice == extras.install("openai")]
     assert len(advice) == len(environ)
 
 
@@ -96,11 +144,11 @@ async def test_a_request_for_an_entry_without_its_sdk_names_the_extra(
     caplog.clear()
     await service.supervisor.entries._providers.open_ready()
     [line] = caplog.messages  # the entry without a key has none
-    assert line == f"provider.uninstalled provider=keyed ({COMMAND.format('openai')})"
+    assert line == f"provider.uninstalled provider=keyed ({extras.install('openai')})"
     for name, kind in (("keyed", "openai"), ("keyless", "gemini")):
         answer = await service.client.get(f"/stream-ai?prompt=hi&provider={name}")
         assert (answer.status_code, answer.json()["code"]) == (503, "provider_not_ready")
-        assert COMMAND.format(kind) in answer.json()["detail"]
+        assert extras.install(kind) in answer.json()["detail"]
     states = (await service.client.get("/v1/providers")).json()["providers"]
     assert {it["name"]: it["lacks"] for it in states} == {
         "fake": None,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from streamsvc import extras
 from support.installed import lack
 from support.settings import SECRET, mistake, read
 
@@ -61,7 +62,7 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     lack(monkeypatch, "joserfc")
     line = mistake(f'{GOOD}jwks_url = "https://issuer.test/"')
     assert "jwt.issuer" in line
-    assert "pip install 'streamsvc[jwt]'" in line
+    assert extras.install("jwt") in line
 
 
 @pytest.mark.parametrize("name", ["none", "HS256", "HS512", "RS1", "rs256", ""])

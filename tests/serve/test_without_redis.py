@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from streamsvc import extras
 from support import commands
 from support.process import serve
 
@@ -64,4 +65,4 @@ def test_a_missing_client_of_redis_is_one_clear_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
     (line,) = [it for it in (done.stdout + done.stderr).splitlines() if "redis" in it]
     assert "log.kind" in line
-    assert "pip install 'streamsvc[redis]'" in line
+    assert extras.install("redis") in line
