@@ -114,6 +114,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Turns(Path(config.option.basetemp).parent))
 
 
+def pytest_sessionfinish() -> None:
+    """End the browser that tests share; a worker of xdist ends without `atexit`."""
+    if (shared := sys.modules.get("browser.shared_chromium")) is not None:
+        shared.SHARED.close()
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """Most tests wait most of the time, so more than two of them share a core."""
     return min(5 * (os.cpu_count() or 1) // 2, MOST_WORKERS)

@@ -4,12 +4,13 @@ A context shares nothing with others: no storage, cookies, caches, workers or co
 fraction of the CPU time that a browser takes to start.
 """
 
-import atexit
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 START_SECONDS = 60
@@ -24,13 +25,12 @@ _ARGUMENTS = (
 
 
 class SharedChromium:
-    """A Chromium that starts when a test needs one, again if it has ended, and ends with this process."""
+    """A Chromium that starts when a test needs one, again if it has ended, and ends with the tests of this process."""
 
     def __init__(self) -> None:
         self._held = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._url = ""
-        atexit.register(self._held.close)
 
     def url(self, executable: str) -> str:
         """Return where a client of its DevTools protocol connects."""
@@ -39,6 +39,10 @@ class SharedChromium:
             self._url = self._start(executable)
         return self._url
 
+    def close(self) -> None:
+        """End it, if it runs."""
+        self._held.close()
+
     def _start(self, executable: str) -> str:
         profile = Path(tempfile.mkdtemp(prefix="chromium"))
         self._held.callback(shutil.rmtree, profile, ignore_errors=True)
@@ -46,9 +50,10 @@ class SharedChromium:
             [executable, *_ARGUMENTS, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Debian's command is a script, and Chromium its child
         )
         self._held.callback(self._process.wait)
-        self._held.callback(self._process.terminate)
+        self._held.callback(_end, self._process.pid)
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until and self._process.poll() is None:
             # Chromium writes its port and the path into this file once it listens.
@@ -57,6 +62,11 @@ class SharedChromium:
                 return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
             time.sleep(0.01)
         raise RuntimeError("Chromium has not started")
+
+
+def _end(group: int) -> None:
+    with suppress(ProcessLookupError):  # it has ended
+        os.killpg(group, signal.SIGTERM)
 
 
 SHARED = SharedChromium()
