@@ -113,8 +113,8 @@ async def attempt(  # noqa: PLR0913  # what a call needs, passed by name
 class _Listener(AbstractContextManager["_Listener"]):
     """Passes on a provider's deltas, and cancels the call when a deadline passes; entered for the duration of the call.
 
-    A delta costs one reading of the clock and sets no timer: the call has one timer, and when it fires early,
-    because deltas have moved the deadline, it is set again.
+    A delta costs one reading of the clock and sets no timer. The call has one timer, never later than any deadline
+    can be, whatever comes meanwhile; when it fires early, it is set again.
 
     Attributes:
         finish: how the answer ends unless another delta follows, if the provider has announced it.
@@ -167,7 +167,7 @@ class _Listener(AbstractContextManager["_Listener"]):
 
     @override
     def __enter__(self) -> Self:
-        self._timer = self._call_at(self._due, self._on_timer)
+        self._set_timer(self._last_delta_at)
         return self
 
     @override
@@ -200,13 +200,11 @@ class _Listener(AbstractContextManager["_Listener"]):
             self._on_first_token()
         self._emit(delta)
         now = self._now()
-        if not is_first:
+        if is_first:
+            self._pace.first_at = now
+        else:
             self._gaps[bisect_left(GAP_BOUNDS, now - self._last_delta_at)] += 1
         self._last_delta_at = now
-        if is_first:  # only after this delta can the deadline be earlier than before
-            self._timer.cancel()
-            self._timer = self._call_at(self._due, self._on_timer)
-            self._pace.first_at = now
 
     @property
     def _due(self) -> float:
@@ -216,8 +214,13 @@ class _Listener(AbstractContextManager["_Listener"]):
 
     def _on_timer(self) -> None:
         """Give up the call, or wait again if a delta has moved the deadline."""
-        now, due = self._now(), self._due
-        if now < due:
-            self._timer = self._call_at(max(due, now + _TICK_SECONDS), self._on_timer)
+        now = self._now()
+        if now < self._due:
+            self._set_timer(now)
         else:
             self._scope.cancel()
+
+    def _set_timer(self, now: float) -> None:
+        """Look at the deadline again when it passes, or when that of a first delta that comes now would."""
+        when = min(self._due, now + self._section.idle_bound)
+        self._timer = self._call_at(max(when, now + _TICK_SECONDS), self._on_timer)

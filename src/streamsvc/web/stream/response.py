@@ -127,7 +127,7 @@ class EventStream(EventSourceResponse):
                     viewing.end()
                 if viewing.is_over:
                     end = {"type": "http.response.body", "body": viewing.last}
-                    await self._in_time(offered, send(end))
+                    await self._send(offered, send, end)
 
     # On a connection of our own server
 
@@ -148,9 +148,16 @@ class EventStream(EventSourceResponse):
             await self._in_time(wire, other({"type": "http"}, receive, send))
             return None
         head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await self._in_time(wire, send(head))
+        await self._send(wire, send, head)
         self.raw_headers = []
         return None if wire.is_lost else begun
+
+    async def _send(self, wire: Wire, send: Send, message: Message) -> None:
+        """Send a message. The server waits only while the wire is full, so a timer is set only then."""
+        if wire.is_full:
+            await self._in_time(wire, send(message))
+        else:
+            await send(message)
 
     async def _in_time(self, wire: Wire, sending: Awaitable[None]) -> None:
         """Wait until something is sent, and drop a viewer that does not read, which ends the wait."""
