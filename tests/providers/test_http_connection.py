@@ -209,6 +209,23 @@ async def test_closing_idle_connection_is_not_reused() -> None:
         assert upstream.connections == 2
 
 
+async def test_each_idle_connection_closes_at_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was released later, and is used next, outlives the other."""
+    monkeypatch.setattr(module, "KEEPALIVE_SECONDS", 0.2)
+    async with peer(saying(WHOLE)) as upstream, opened(upstream.url) as endpoint:
+        first, second = await endpoint.send(b"{}"), await endpoint.send(b"{}")
+        for connection in (first, second):
+            assert await read_all(connection) == b"one"
+        first.release()
+        monkeypatch.setattr(module, "KEEPALIVE_SECONDS", 60)
+        second.release()
+        assert endpoint.connections == (0, 2)
+        await upstream.closed.wait()
+        assert endpoint.connections == (0, 1)
+        assert await ask(endpoint) == b"one"
+        assert upstream.connections == 2
+
+
 async def test_idle_connection_closes_in_time_and_on_unexpected_data(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -45,7 +45,8 @@ class ConnectionPool:
         self._stale_seconds = min(STALE_SECONDS, silent_seconds)
         self._dialer = Dialer(url, connect_seconds=connect_seconds)
         self._all: set[Connection] = set()
-        self._idle: dict[Connection, asyncio.TimerHandle] = {}
+        self._idle: dict[Connection, float] = {}  # when each expires, the soonest first
+        self._expiry: asyncio.TimerHandle | None = None  # of all of them
         self._opening = 0
 
     @property
@@ -78,6 +79,9 @@ class ConnectionPool:
 
     def close(self) -> None:
         """Close all connections."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
         for connection in list(self._all):
             connection.abort()
 
@@ -107,8 +111,7 @@ class ConnectionPool:
     def _take_idle(self) -> Connection | None:
         """Return the idle connection that was used last, if there is one."""
         while self._idle:
-            connection, expiry = self._idle.popitem()
-            expiry.cancel()
+            connection, _ = self._idle.popitem()
             if connection.is_idle:  # and not about to be lost
                 return connection
         return None
@@ -116,11 +119,22 @@ class ConnectionPool:
     def _changed(self, connection: Connection) -> None:
         """Keep an idle connection for a while; forget one that is lost."""
         if connection.is_idle:
-            self._idle[connection] = self._loop.call_later(KEEPALIVE_SECONDS, connection.abort)
+            self._idle[connection] = until = self._loop.time() + KEEPALIVE_SECONDS
+            if self._expiry is None:
+                self._expiry = self._loop.call_at(until, self._close_expired)
         elif connection.is_lost:
             self._all.discard(connection)
-            if expiry := self._idle.pop(connection, None):
-                expiry.cancel()
+            self._idle.pop(connection, None)
+
+    def _close_expired(self) -> None:
+        """Close idle connections whose time is over. One timer serves all, because each answer ends with one."""
+        self._expiry = None
+        for connection, until in list(self._idle.items()):
+            if until > self._loop.time():
+                self._expiry = self._loop.call_at(until, self._close_expired)
+                return
+            del self._idle[connection]
+            connection.abort()
 
     async def _connect(self) -> Connection:
         self._opening += 1
