@@ -19,7 +19,7 @@ from streamsvc.engine.directory.base import (
     RunningGeneration,
 )
 from streamsvc.eventlog.base import EventLog
-from streamsvc.events import Outcome, Start
+from streamsvc.events import Done, Outcome, Start, Status
 from streamsvc.messages import GenerationRequest, Prompt, UserMessage
 
 
@@ -294,7 +294,19 @@ async def one_key_is_held_by_one_claim_at_a_time(subject: Subject) -> None:
 
 @contract
 async def a_key_is_free_when_its_log_is_dropped(subject: Subject) -> None:
+    """Of a generation that has ended: a running one whose log the store loses is stored again."""
     await use(subject, "k", "gen_a")
+    subject.log.append(
+        "gen_a",
+        Done(
+            status=Status.COMPLETED,
+            finish_reason="stop",
+            outcome=Outcome.COMPLETED,
+            provider="fake",
+            model="words",
+        ),
+    )
+    await subject.log.flush("gen_a")
     subject.drop("gen_a")
     async with subject.directory.claim("k") as claim:
         assert claim.use is None
