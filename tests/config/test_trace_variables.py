@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from streamsvc import extras
 from streamsvc.config.load import load
 from streamsvc.config.tracing import exporter_names, exports_traces
 from streamsvc.errors import ConfigError
@@ -124,6 +125,6 @@ def test_what_the_sdk_accepts_or_never_reads_is_no_mistake(environ: Mapping[str,
 @pytest.mark.parametrize("lacks", ["opentelemetry", "opentelemetry.sdk"])
 def test_without_the_extra_the_error_names_it(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lack(monkeypatch, lacks)
-    with pytest.raises(ConfigError, match=r"pip install 'streamsvc\[otel\]'"):
+    with pytest.raises(ConfigError, match=re.escape(extras.install("otel"))):
         load(None, ENDPOINT)
     load(None, {})
