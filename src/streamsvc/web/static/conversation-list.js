@@ -40,11 +40,12 @@ export class ConversationList {
   #row({ id, title, at }, isCurrent) {
     const row = element("li");
     const open = element("button", "open quiet", title);
-    const remove = element("button", "delete quiet", "Delete");
+    const remove = element("button", "delete quiet", "✕");
     for (const button of [open, remove]) button.type = "button";
     open.title = new Date(at).toLocaleString();
     if (isCurrent) open.setAttribute("aria-current", "true");
     remove.setAttribute("aria-label", `Delete ${title}`);
+    remove.title = "Delete";
     open.addEventListener("click", () => this.#onOpen(id));
     remove.addEventListener("click", () => this.#onDelete(id));
     row.append(open, remove);
