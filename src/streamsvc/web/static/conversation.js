@@ -217,7 +217,7 @@ export class Conversation {
    * @param {string} state
    */
   #begin(choices, state, isLive = true) {
-    const turn = this.#log.begin(choices);
+    const turn = this.#log.begin(choices, isLive);
     this.#take(turn);
     this.onTurn(turn);
     this.isBusy = true;
@@ -254,6 +254,7 @@ export class Conversation {
       turn.offer();
       return this.#onChange();
     }
+    turn.isLive = false;
     turn.begin();
     this.isBusy = true;
     this.#pulse.start(false);

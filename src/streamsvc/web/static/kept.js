@@ -7,7 +7,7 @@
 const ROLES = ["user", "assistant", "tool"];
 
 /** @param {any} it */
-const isObject = (it) => typeof it === "object" && it !== null && !Array.isArray(it);
+export const isObject = (it) => typeof it === "object" && it !== null && !Array.isArray(it);
 
 /** @param {any[]} values */
 const areTexts = (...values) => values.every((value) => typeof value === "string");

@@ -31,10 +31,12 @@ export class Log {
 
   /**
    * @param {import("./options.js").Choices} choices with which the answer is asked for
+   * @param {boolean} isLive whether it is asked for now
    * @returns {Turn} an answer that begins
    */
-  begin(choices) {
+  begin(choices, isLive) {
     const turn = new Turn(choices);
+    turn.isLive = isLive;
     this.#show(turn.article);
     turn.begin();
     this.toEnd();

@@ -21,10 +21,22 @@ export class Options {
   constructor(part) {
     this.#fields = /** @type {Fields} */ (Object.fromEntries(FIELDS.map((id) => [id, part(id)])));
     const { tools, format } = this.#fields;
-    this.#fields["own-tools"].value = JSON.stringify(TOOLS.weather, null, 2);
-    this.#fields["own-schema"].value = JSON.stringify(SCHEMAS.tasks, null, 2);
+    this.#fields["own-tools"].defaultValue = JSON.stringify(TOOLS.weather, null, 2);
+    this.#fields["own-schema"].defaultValue = JSON.stringify(SCHEMAS.tasks, null, 2);
     for (const select of [tools, format]) select.addEventListener("change", () => this.#show());
     this.#show();
+  }
+
+  /** Those that offer the same whatever the service has. */
+  get fixed() {
+    const { provider, fault, ...fixed } = this.#fields;
+    return fixed;
+  }
+
+  /** Those that depend on the service's entries: the faults on the provider. */
+  get offered() {
+    const { provider, fault } = this.#fields;
+    return { provider, fault };
   }
 
   /**
@@ -97,7 +109,7 @@ export class Options {
 }
 
 /** @param {string} name of a fault */
-const words = (name) => name.replaceAll("_", " ");
+export const words = (name) => name.replaceAll("_", " ");
 
 /**
  * @param {string} text

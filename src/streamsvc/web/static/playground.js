@@ -2,12 +2,14 @@
 
 import { onKeyNeeded } from "./access.js";
 import { followed } from "./address.js";
+import { ready } from "./answer.js";
 import { Composer } from "./composer.js";
 import { addCode } from "./code-panel.js";
 import { ConversationList } from "./conversation-list.js";
 import { Conversation } from "./conversation.js";
 import { Drawer } from "./drawer.js";
 import { Images } from "./images.js";
+import { KeptSettings } from "./kept-settings.js";
 import { KeyDialog } from "./key-dialog.js";
 import { Lab } from "./lab.js";
 import { Lesson } from "./lesson.js";
@@ -15,7 +17,7 @@ import { Options } from "./options.js";
 import { Providers } from "./providers.js";
 import { Pulse } from "./pulse.js";
 import { Race } from "./race.js";
-import { sentenceOf } from "./sentences.js";
+import { KEEPING, sentenceOf } from "./sentences.js";
 import { Shelf } from "./shelf.js";
 import { Transcript } from "./transcript.js";
 import { showViews } from "./views.js";
@@ -23,6 +25,7 @@ import { showViews } from "./views.js";
 const part = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 const [form, prompt, provider, image] = ["composer", "prompt", "provider", "image"].map(part);
 const [send, stop, cut, second, leave, again] = ["send", "stop", "cut", "second", "leave", "again"].map(part);
+const MAX_WAIT_MS = 1000;
 const wide = matchMedia("(min-width: 64rem)");
 
 showViews(part("views"), ["chat", "compare"].map(part));
@@ -60,10 +63,26 @@ const keyDialog = new KeyDialog(part("key-dialog"), () => {
 onKeyNeeded((reason) => keyDialog.ask(reason));
 const lesson = new Lesson(part("waits"), part("streams"), part("verdict"));
 const race = new Race(part("left"), part("right"), part("winner"));
+const kept = new KeptSettings(showSettings);
 
 async function showProviders() {
-  await providers.load().catch(complain);
+  try {
+    await providers.load();
+  } catch (problem) {
+    return complain(problem); // the settings wait for what the service offers
+  }
   race.offer(providers.options, (name) => providers.faultsOf(name));
+  kept.add({ ...options.offered, ...race.fields });
+}
+
+/** @param {boolean} isKept */
+function showSettings(isKept) {
+  const differ = kept.differsIn(part("settings"));
+  const toggle = part("settings-toggle");
+  toggle.toggleAttribute("data-changed", differ);
+  toggle.setAttribute("aria-label", differ ? "Settings (changed)" : "Settings");
+  part("reset").hidden = !differ;
+  part("settings-kept").textContent = isKept ? "this browser keeps them." : "a reload forgets them.";
 }
 
 async function openDemo() {
@@ -141,6 +160,7 @@ function stopAnswer() {
 
 function showConversations() {
   list.show(shelf.list(), transcript.id);
+  part("unkept").textContent = KEEPING[transcript.keeping];
 }
 
 /** @param {string} id */
@@ -185,9 +205,14 @@ for (const preset of document.querySelectorAll("[data-prompt]")) {
   preset.addEventListener("click", () => {
     if (conversation.isBusy) return;
     options.choose(example);
+    kept.keep();
     composer.ask(text);
   });
 }
+part("reset").addEventListener("click", () => {
+  kept.reset(part("settings"));
+  part("system").focus(); // the button is gone
+});
 part("add-image").addEventListener("click", () => image.click());
 stop.addEventListener("click", (/** @type {MouseEvent} */ event) => {
   if (event.detail < 2) stopAnswer(); // the second click of a double click on Send is not meant for Stop
@@ -227,6 +252,12 @@ new ResizeObserver(([{ target }]) => {
   document.documentElement.style.setProperty("--foot", `${Math.max(0, Math.round(below))}px`);
 }).observe(form);
 
+kept.add({ ...options.fixed, waiting: part("compare-waiting") }); // when all that follows the fields listens
 refresh(); // some browsers restore the state of buttons after a reload
-if (followed()) conversation.follow(followed());
-await showProviders();
+const isShown = showProviders();
+if (followed()) {
+  // Otherwise it would show the source of its Markdown first. It must not wait longer than the grace, though.
+  await Promise.race([ready, new Promise((resolve) => setTimeout(resolve, MAX_WAIT_MS))]);
+  if (!conversation.isBusy && !transcript.id) conversation.follow(followed());
+}
+await isShown;

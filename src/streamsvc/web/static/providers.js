@@ -25,7 +25,7 @@ export class Providers {
     this.#entries = configured.providers;
     const shown = this.#entries.map(({ name, kind, model, ready, lacks }) => {
       const why = lacks === "sdk" ? `needs streamsvc[${kind}]` : "no key set";
-      const option = new Option(`${name} (${ready ? model : why})`, name, false, name === chosen);
+      const option = new Option(`${name} (${ready ? model : why})`, name, name === configured.default, name === chosen);
       option.disabled = !ready;
       return option;
     });

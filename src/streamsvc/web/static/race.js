@@ -7,6 +7,7 @@ import { Answer } from "./answer.js";
 import { element } from "./element.js";
 import { create, stop } from "./generation.js";
 import { Meter, time } from "./meter.js";
+import { words } from "./options.js";
 import { endOf, sentenceOf, tokensOf } from "./sentences.js";
 import { Viewer } from "./viewer.js";
 
@@ -62,6 +63,12 @@ class Racer {
     lane.append(settings, list, box, this.#note);
   }
 
+  /** The settings, by name. */
+  get fields() {
+    const name = this.name.toLowerCase();
+    return { [`${name}-provider`]: this.#select, [`${name}-temperature`]: this.#temperature, [`${name}-fault`]: this.#fault };
+  }
+
   /** The milliseconds to the first token; null if it was not seen, or nothing came. */
   get firstMs() {
     return this.#meter.firstMs;
@@ -82,12 +89,18 @@ class Racer {
    * @param {(name: string) => string[]} faultsOf a provider
    */
   offer(options, at, faultsOf) {
-    const chosen = this.#select.value || options.filter((one) => !one.disabled).slice(0, at + 1).at(-1)?.value;
-    this.#select.replaceChildren(...options.map((one) => /** @type {Node} */ (one.cloneNode(true))));
-    if (chosen) this.#select.value = chosen;
+    const own = options.filter((one) => !one.disabled).slice(0, at + 1).at(-1)?.value;
+    const chosen = this.#select.value || own;
+    this.#select.replaceChildren(...options.map((one) => {
+      const option = new Option(one.text, one.value, one.value === own, one.value === chosen);
+      option.disabled = one.disabled;
+      return option;
+    }));
     this.#select.onchange = () => {
       const faults = faultsOf(this.#select.value);
-      this.#fault.replaceChildren(new Option("as configured", ""), ...faults.map((name) => new Option(name)));
+      const fault = faults.includes(this.#fault.value) ? this.#fault.value : "";
+      this.#fault.replaceChildren(new Option("as configured", ""), ...faults.map((name) => new Option(words(name), name)));
+      this.#fault.value = fault;
       /** @type {HTMLElement} */ (this.#fault.parentElement).hidden = !faults.length;
     };
     this.#select.onchange(new Event("change"));
@@ -226,6 +239,11 @@ export class Race {
    */
   offer(options, faultsOf) {
     this.#racers.forEach((racer, at) => racer.offer(options, at, faultsOf));
+  }
+
+  /** The settings of both, by name. */
+  get fields() {
+    return Object.assign({}, ...this.#racers.map(({ fields }) => fields));
   }
 
   /** @param {string} prompt */

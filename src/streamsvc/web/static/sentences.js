@@ -7,6 +7,16 @@ import { endingOf } from "./reasons.js";
 export const sentenceOf = (problem) =>
   problem instanceof Refused ? problem.message : "Something went wrong in this page.";
 
+/**
+ * Say that a reload may lose a conversation; empty if it does not.
+ * @type {Record<import("./shelf.js").Keeping, string>}
+ */
+export const KEEPING = {
+  kept: "",
+  "too large": "This conversation is too large for this browser to keep: a reload may lose it.",
+  refused: "This browser keeps nothing for this page: a reload may lose the conversation.",
+};
+
 /** @param {string} eventId */
 export const seqOf = (eventId) => eventId.slice(eventId.lastIndexOf(".") + 1);
 

@@ -1,8 +1,7 @@
 // The conversations that the browser keeps: a list of them, and each under a key of its own.
-//
-// A browser may refuse to store anything; then the page works, and a reload starts over.
 
 import { isEntry, isItem } from "./kept.js";
+import { Store } from "./storage.js";
 
 /** @typedef {import("./generation.js").Message} Message */
 /** @typedef {import("./options.js").Choices} Choices */
@@ -27,19 +26,21 @@ import { isEntry, isItem } from "./kept.js";
  *   last changed, in milliseconds since 1970; `generation` is the id of its last answer
  */
 
+/** @typedef {"kept" | "too large" | "refused"} Keeping what became of a conversation; "refused": nothing can be stored */
+
 const MAX_CONVERSATIONS = 50;
 
 export class Shelf {
-  #prefix;
+  #store;
 
-  /** @param {string} [prefix] of the keys: another service under the same origin has its own */
-  constructor(prefix = `streamsvc${location.pathname}`) {
-    this.#prefix = prefix;
+  /** @param {string} [prefix] of the keys */
+  constructor(prefix) {
+    this.#store = new Store(prefix);
   }
 
   /** @returns {Entry[]} the latest first */
   list() {
-    const entries = this.#read("list");
+    const entries = this.#store.read("list");
     return Array.isArray(entries) ? entries.filter(isEntry) : [];
   }
 
@@ -48,7 +49,7 @@ export class Shelf {
    * @returns {Item[]} empty if it is not stored, or cannot be read
    */
   load(id) {
-    const items = this.#read(id);
+    const items = this.#store.read(id);
     return Array.isArray(items) && items.every(isItem) ? items : [];
   }
 
@@ -56,6 +57,7 @@ export class Shelf {
    * Store a conversation; if there is no room, the oldest others make some, unless it is too large even without them.
    * @param {Entry} entry
    * @param {Item[]} items
+   * @returns {Keeping}
    */
   save(entry, items) {
     const listed = this.list();
@@ -64,20 +66,28 @@ export class Shelf {
     const removed = new Map();
     while (others.length >= MAX_CONVERSATIONS) this.#remove(others, removed);
     const text = JSON.stringify(items);
-    while (!(this.#write(entry.id, text) && this.#write("list", JSON.stringify([entry, ...others])))) {
+    while (!(this.#store.write(entry.id, text) && this.#store.write("list", JSON.stringify([entry, ...others])))) {
       if (others.length) {
         this.#remove(others, removed);
       } else {
-        if (!listed.some(({ id }) => id === entry.id)) this.#forget(entry.id);
-        return removed.forEach((text, id) => this.#write(id, text));
+        if (!listed.some(({ id }) => id === entry.id)) this.#store.forget(entry.id);
+        removed.forEach((text, id) => this.#store.write(id, text));
+        return this.#mayStore() ? "too large" : "refused";
       }
     }
+    return "kept";
   }
 
   /** @param {string} id */
   delete(id) {
-    this.#write("list", JSON.stringify(this.list().filter((entry) => entry.id !== id)));
-    this.#forget(id);
+    this.#store.write("list", JSON.stringify(this.list().filter((entry) => entry.id !== id)));
+    this.#store.forget(id);
+  }
+
+  #mayStore() {
+    const mayStore = this.#store.write("trial", "");
+    this.#store.forget("trial");
+    return mayStore;
   }
 
   /**
@@ -86,51 +96,7 @@ export class Shelf {
    */
   #remove(entries, removed) {
     const { id } = /** @type {Entry} */ (entries.pop());
-    removed.set(id, this.#text(id) ?? "");
-    this.#forget(id);
-  }
-
-  /** @param {string} name */
-  #key = (name) => `${this.#prefix} ${name}`;
-
-  /** @param {string} name */
-  #text(name) {
-    try {
-      return localStorage.getItem(this.#key(name));
-    } catch {
-      return null;
-    }
-  }
-
-  /** @param {string} name */
-  #read(name) {
-    try {
-      return JSON.parse(this.#text(name) ?? "null");
-    } catch {
-      return null;
-    }
-  }
-
-  /**
-   * @param {string} name
-   * @param {string} text
-   * @returns {boolean} whether it is stored
-   */
-  #write(name, text) {
-    try {
-      localStorage.setItem(this.#key(name), text);
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
-  /** @param {string} name */
-  #forget(name) {
-    try {
-      localStorage.removeItem(this.#key(name));
-    } catch {
-      // Then it was not stored, either.
-    }
+    removed.set(id, this.#store.text(id) ?? "");
+    this.#store.forget(id);
   }
 }

@@ -19,6 +19,9 @@ export class Transcript {
   /** Empty until something is asked. */
   id = "";
 
+  /** @type {import("./shelf.js").Keeping} what became of it when it was last to be kept */
+  keeping = "kept";
+
   /** @param {Shelf} shelf */
   constructor(shelf) {
     this.#shelf = shelf;
@@ -60,6 +63,7 @@ export class Transcript {
   clear() {
     this.id = "";
     this.#items = [];
+    this.keeping = "kept";
   }
 
   /**
@@ -71,6 +75,7 @@ export class Transcript {
     if (!items.length) return false;
     this.id = id;
     this.#items = items;
+    this.keeping = "kept";
     return true;
   }
 
@@ -135,7 +140,7 @@ export class Transcript {
     if (!this.#items.length) return;
     this.id ||= newId();
     const generation = this.#items.filter(({ answer }) => answer).at(-1)?.answer?.generation ?? "";
-    this.#shelf.save({ id: this.id, title: titleOf(this.#items), at: Date.now(), generation }, this.#items);
+    this.keeping = this.#shelf.save({ id: this.id, title: titleOf(this.#items), at: Date.now(), generation }, this.#items);
   }
 }
 

@@ -133,7 +133,7 @@ export class Turn {
   /** Say what it waits for. */
   #wait() {
     if (this.#hasWords) this.#waiting.flow(this.#provider);
-    else this.#waiting.begin(this.#provider ? asked(this.#provider) : going("Asking"), this.#asked);
+    else this.#waiting.begin(this.#provider ? asked(this.#provider) : going(this.isLive ? "Asking" : "Connecting"), this.#asked);
   }
 
   /**
